@@ -1,0 +1,31 @@
+"""An anchor is a clean stream that says nothing about the other one: mute sound, a static video. Guidance puts it in a stream's place."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+from torch import Tensor
+
+from harmony_parts.av import AV, Conditions
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+
+
+@attrs.frozen(eq=False)
+class Scene:
+    """What an anchor may look at: the codecs, the current latents, the conditions, and the clean estimate where the pass asked for one."""
+
+    codecs: AV[VideoCodec | AudioCodec]
+    latents: AV[Tensor]
+    conditions: Conditions
+    estimate: AV[Tensor] | None = None
+
+
+class Anchor(Protocol):
+    """Frozen and compared by value, so that equal passes are computed once. Its own spec."""
+
+    stream: str  # the stream whose place it takes
+    from_estimate: bool  # True: it reads `scene.estimate`, so its pass needs the conditional one first, and it changes every step
+
+    def latents(self, scene: Scene) -> Tensor:
+        """Clean latents, of the shape of `scene.latents[stream]`."""

@@ -1,0 +1,20 @@
+"""The attention backends in the box."""
+
+from harmony_parts.plugin import hookimpl, part
+
+
+@hookimpl
+def harmony_attention():
+    """Declare them."""
+    yield part(
+        "reference",
+        "harmony_parts.attention.reference:Reference",
+        summary="Dense scores and a mask: the definition; fastest for toy shapes.",
+        source="arXiv:2511.21579, section 3.2",
+    )
+    yield part(
+        "eager",
+        "harmony_parts.attention.eager:Eager",
+        summary="Gathers each window in plain PyTorch; cost grows with the windows.",
+        source="KERNELS.md 2.2",
+    )

@@ -1,0 +1,27 @@
+"""Local cross-attention by a dense mask: the definition, in any precision, that faster backends are held to."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from harmony_parts.attention.protocol import Windows
+from harmony_parts.rope import rotate, table
+
+
+@attrs.frozen
+class Reference:
+    """No settings."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
+        """See `LocalAttention`. Scores of all tokens against all tokens, in the precision of q."""
+        q, k = rotate(q, table(q_angles)[:, None, None]), rotate(k, table(k_angles)[:, None, None])
+        scores = torch.einsum("bishd,bjthd->bhisjt", q, k) / q.shape[-1] ** 0.5
+        seen = windows.mask(k.shape[1])[:, None, :, None]  # [Tq, 1, Tk, 1]
+        # an empty window has no largest score; 0 in its place leaves every weight 0
+        scores = scores.masked_fill(~seen, -torch.inf)
+        largest = scores.amax((-2, -1), keepdim=True).nan_to_num(neginf=0.0)
+        weights = (scores - largest.detach()).exp()
+        weights = weights / weights.sum((-2, -1), keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        return torch.einsum("bhisjt,bjthd->bishd", weights, v)

@@ -1,0 +1,50 @@
+"""Multi-head attention pieces that every branch shares: projections with RMS-normed queries and keys, and the attention itself."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v: q [B, N, h, d], k and v [B, M, h, d], mask bool [B, M] of keys that count -> [B, N, h, d]."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+    return out.transpose(1, 2)
+
+
+class Heads(nn.Module):
+    """Query, key, value and output projections; q and k are RMS-normed over the full width, across heads, as in Wan."""
+
+    def __init__(self, width: int, heads: int, source: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.o = nn.Linear(width, width), nn.Linear(width, width)
+        self.k, self.v = nn.Linear(source or width, width), nn.Linear(source or width, width)
+        self.norm_q, self.norm_k = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1))
+
+    def query(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., h, d]."""
+        return self._split(self.norm_q(self.q(x)))
+
+    def keys(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., source] -> key and value, [..., h, d] each."""
+        return self._split(self.norm_k(self.k(x))), self._split(self.v(x))
+
+    def out(self, x: Tensor) -> Tensor:
+        """[..., h, d] -> [..., D]."""
+        return self.o(x.flatten(-2))
+
+
+def feed_forward(width: int, hidden: int) -> nn.Sequential:
+    """Linear, GELU (tanh), Linear."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+
+
+def modulation_start(width: int) -> nn.Parameter:
+    """A layer's own share of its modulation, [6, D]: shift, scale, gate of the attention, then of the feed-forward."""
+    return nn.Parameter(torch.randn(6, width) / width**0.5)

@@ -1,0 +1,163 @@
+"""The dual-branch denoiser: two branches of the same depth in lockstep, each layer with an interaction (paper, figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, MutableMapping
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
+from harmony_parts.blocks.joint import JointBlock
+from harmony_parts.blocks.mmdit import MMDiT
+from harmony_parts.blocks.protocol import AudioBranchSpec, Port, Tokens, VideoBranchSpec
+from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.encoders.protocol import Encoder
+from harmony_parts.errors import AssemblyError, PartContractError
+from harmony_parts.interaction.protocol import InteractionSpec, Layout
+from harmony_parts.plugin import default_part, knob
+
+PORTS = {
+    "caption": Port("video", "context"),
+    "image": Port("video", "clean_tokens"),
+    "speech": Port("audio", "context"),
+    "sound": Port("audio", "context"),
+    "voice": Port("audio", "clean_tokens"),
+}
+"""Where Harmony's own conditions enter: caption and reference image the video, transcript, sound caption and reference audio the audio branch."""
+
+
+@attrs.frozen
+class DualBranch:
+    """Settings of the denoiser."""
+
+    layers: int = knob(30, help="Joint blocks; both branches have as many.", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
+    video: VideoBranchSpec = knob(attrs.Factory(VideoTransformer), help="The video branch.")
+    audio: AudioBranchSpec = knob(attrs.Factory(MMDiT), help="The audio branch.")
+    interaction: InteractionSpec = knob(default_part("harmony_parts.interaction.gldi:GLDI"), help="How the branches hear each other, in every layer.")
+    driven_interaction: Literal["two_way", "one_way"] = knob(
+        "two_way",
+        help="Whether a clean stream hears the noisy one. `one_way` makes it independent of the step, so it can be computed once.",
+        source="paper: two_way",
+        validator=attrs.validators.in_(("two_way", "one_way")),
+    )
+    ports: dict[str, Port] = knob(attrs.Factory(PORTS.copy), help="Where each condition enters; one without an encoder isn't built.")
+
+    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> DualBranchDenoiser:
+        """The denoiser, with channels from the codecs and widths from the encoders. Raises AssemblyError for a condition without a port."""
+        produced: dict[str, int] = {name: width for encoder in encoders.values() for name, width in encoder.produces.items()}
+        lost = [_lost(name, self.ports) for name in produced if name not in self.ports]
+        if lost:
+            raise AssemblyError(lost)
+
+        def enters(stream: str) -> dict[str, tuple[Any, int]]:
+            return {name: (self.ports[name].how, width) for name, width in produced.items() if self.ports[name].stream == stream}
+
+        branches = AV(
+            self.video.build(channels=codecs["video"].channels, conditions=enters("video")),
+            self.audio.build(channels=codecs["audio"].channels, conditions=enters("audio")),
+        )
+        blocks = [JointBlock(branches.video.block(), branches.audio.block(), self.interaction.build(branches=branches)) for _ in range(self.layers)]
+        accepts = {name: self.ports[name] for name in produced}
+        return DualBranchDenoiser(branches, blocks, codecs, accepts, one_way=self.driven_interaction == "one_way")
+
+
+def _lost(name: str, ports: Collection[str]) -> str:
+    near = get_close_matches(name, ports, 1)
+    hint = f"; did its encoder mean {near[0]!r}?" if near else ""
+    return f"$.denoiser.ports: no port for the condition {name!r}{hint} Add ports.{name} = {{stream = ..., how = ...}}"
+
+
+class DualBranchDenoiser(nn.Module):
+    """Velocities of both streams; see `Denoiser` for the contract."""
+
+    hints = frozenset({"isolate"})
+    """`isolate`: the streams don't hear each other."""
+
+    def __init__(
+        self, branches: AV[Any], blocks: list[JointBlock], codecs: AV[VideoCodec | AudioCodec], accepts: Mapping[str, Port], one_way: bool
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict({s: branches[s] for s in branches})
+        self.blocks = nn.ModuleList(blocks)
+        self.codecs, self.accepts, self.one_way = codecs, accepts, one_way
+        self._tables: dict[tuple[Any, ...], Any] = {}
+
+    def forward(
+        self,
+        av: AV[Tensor],
+        times: AV[Times],
+        conditions: Conditions,
+        *,
+        hints: Collection[str] = (),
+        read: Collection[str] = STREAMS,
+        cache: MutableMapping[str, Any] | None = None,
+    ) -> AV[Tensor]:
+        """Noisy latents to velocities of the streams in `read`."""
+        self._check(conditions, hints)
+        noisy, asked = av, times
+        known = None if av.video is None else self._known(conditions)
+        if known is not None:
+            av, times = _paste(av, times, known)
+        hears: AV[Tensor] = times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
+        told = self._told(av, conditions, cache)
+        streams: AV[Tokens] = av.map(lambda x, t, told, s: self.branches[s].embed(x, t, told), times, told, AV(*STREAMS))
+        tables = self._tables_for(av)
+        for number, block in enumerate(self.blocks, start=1):
+            last = number == len(self.blocks)
+            streams = block(streams, tables, hears, isolate="isolate" in hints, finish=read if last else STREAMS)
+        velocities = streams.map(lambda tokens, x, s: self.branches[s].unembed(tokens, x.shape), av, AV(*STREAMS))
+        return velocities if known is None or velocities.video is None else _lead(velocities, noisy, asked, known)
+
+    def _check(self, conditions: Conditions, hints: Collection[str]) -> None:
+        missing, unknown = sorted(self.accepts.keys() - conditions.keys()), sorted(set(hints) - self.hints)
+        if missing:
+            raise PartContractError(f"the denoiser wants the conditions {', '.join(missing)}; give their null forms where there is nothing to say")
+        if unknown:
+            raise PartContractError(f"the denoiser knows no hint {', '.join(unknown)}; it knows {', '.join(sorted(self.hints))}")
+
+    def _known(self, conditions: Conditions) -> Condition | None:
+        """The latents that stand at the beginning of the video."""
+        named = [n for n, port in self.accepts.items() if port == Port("video", "clean_tokens")]
+        return conditions[named[0]] if named else None
+
+    def _told(self, av: AV[Tensor], conditions: Conditions, cache: MutableMapping[str, Any] | None) -> AV[Any]:
+        """What each branch makes of its conditions, kept in `cache`."""
+        cache = {} if cache is None else cache
+        for stream in av:
+            if stream not in cache:
+                own = {n: conditions[n] for n, port in self.accepts.items() if port.stream == stream}
+                cache[stream] = self.branches[stream].told(own)
+        return AV(**{s: cache[s] for s in av})
+
+    def _tables_for(self, av: AV[Tensor]) -> Any:
+        """The interaction's tables, made once per shape and device."""
+        if len(tuple(av)) < 2:
+            return None
+        key = (av["video"].shape[1], av["audio"].shape[1], av["video"].device)
+        if key not in self._tables:
+            clocks = av.map(lambda x, codec: codec.clock(x.shape[1]).to(x.device), self.codecs)
+            self._tables[key] = self.blocks[0].interaction.tables(Layout(clocks))
+        return self._tables[key]
+
+
+def _paste(av: AV[Tensor], times: AV[Times], known: Condition) -> tuple[AV[Tensor], AV[Times]]:
+    """Put the known latents in place of the first ones, at time 0, in the samples whose mask says so."""
+    video, n = av["video"], known.tokens.shape[1]
+    where = torch.zeros(video.shape[:2], dtype=torch.bool, device=video.device)
+    where[:, :n] = known.mask
+    first = torch.where(known.mask[:, :, None, None, None], known.tokens.to(video.dtype), video[:, :n])
+    return av.replace(video=torch.cat((first, video[:, n:]), dim=1)), times.replace(video=times["video"].clean_where(where))
+
+
+def _lead(velocities: AV[Tensor], noisy: AV[Tensor], times: AV[Times], known: Condition) -> AV[Tensor]:
+    """Let the velocity of a known latent lead to it: v = (x_t - known) / t, since x_0 = x_t - t v. A clean stream has nowhere to go: 0."""
+    n = known.tokens.shape[1]
+    t = times["video"].per_latent()[:, :n, None, None, None]
+    towards = torch.where(t > 0, (noisy["video"][:, :n] - known.tokens) / torch.where(t > 0, t, 1), 0)
+    first = torch.where(known.mask[:, :, None, None, None], towards.to(velocities["video"].dtype), velocities["video"][:, :n])
+    return velocities.replace(video=torch.cat((first, velocities["video"][:, n:]), dim=1))

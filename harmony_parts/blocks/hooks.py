@@ -1,0 +1,42 @@
+"""The branches and the denoiser in the box."""
+
+from harmony_parts.plugin import hookimpl, part
+
+
+@hookimpl
+def harmony_video_branch():
+    """Declare the video branches."""
+    yield part(
+        "transformer",
+        "harmony_parts.blocks.video:VideoTransformer",
+        summary="The Wan2.2-TI2V transformer at any size: 3-D RoPE, text by cross-attention, per-latent times.",
+        source="Wan2.2-TI2V-5B",
+    )
+
+
+@hookimpl
+def harmony_audio_branch():
+    """Declare the audio branches."""
+    yield part(
+        "mmdit",
+        "harmony_parts.blocks.mmdit:MMDiT",
+        summary="MM-DiT over [reference; target; speech; prompt] with one set of weights.",
+        source="arXiv:2511.21579, section 3.1",
+    )
+    yield part(
+        "cross",
+        "harmony_parts.blocks.cross:CrossAudio",
+        summary="Text by cross-attention, as in the video branch; no reference sound.",
+        source="Ovi, arXiv:2510.01284",
+    )
+
+
+@hookimpl
+def harmony_denoiser():
+    """Declare the denoisers."""
+    yield part(
+        "dual-branch",
+        "harmony_parts.blocks.dual:DualBranch",
+        summary="Two branches of the same depth, one layer of each and an interaction per joint block.",
+        source="arXiv:2511.21579, figure 2",
+    )

@@ -1,0 +1,56 @@
+"""The joint block: one layer of both branches and the interaction between them. The unit of sharding, compiling and checkpointing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from harmony_parts.av import AV, STREAMS
+from harmony_parts.blocks.protocol import BranchBlock, Tokens
+from harmony_parts.interaction.protocol import Exchange, Interaction
+
+
+class JointBlock(nn.Module):
+    """attend both -> interact -> read and feed both. It owns the weights of its two branch layers and of its interaction."""
+
+    def __init__(self, video: BranchBlock, audio: BranchBlock, interaction: Interaction) -> None:
+        super().__init__()
+        self.video, self.audio, self.interaction = video, audio, interaction
+
+    def forward(
+        self, streams: AV[Tokens], tables: Any, hears: AV[Tensor], isolate: bool = False, finish: Collection[str] = STREAMS
+    ) -> AV[Tokens]:
+        """Tokens of the streams that are present to tokens after this layer.
+
+        `hears` bool [B] per stream: whether the sample's stream may be changed by the other (one-way interaction cuts the clean one off);
+        `isolate` leaves the interaction out; streams that aren't in `finish` stop after the interaction: nobody reads them.
+        """
+        layers: AV[BranchBlock] = AV(self.video, self.audio)
+        streams = streams.map(lambda tokens, layer: layer.attend(tokens), layers)
+        exchange: AV[Exchange] = AV()
+        if len(tuple(streams)) == 2 and not isolate:
+            exchange = self.interaction(streams.video, streams.audio, tables)
+        received = streams.only(finish)
+        return received.map(
+            lambda tokens, layer, s: _finish(tokens, layer, getattr(exchange, s) or Exchange(), getattr(hears, s)), layers, AV(*STREAMS)
+        )
+
+
+def _finish(tokens: Tokens, layer: BranchBlock, exchange: Exchange, hears: Tensor | None) -> Tokens:
+    """Add what was received, where the sample hears it, then the layer's text attention and feed-forward."""
+
+    def heard(update: Tensor) -> Tensor:
+        if hears is None:
+            return update
+        return torch.where(hears.view(-1, *(1,) * (update.ndim - 1)), update, torch.zeros_like(update))
+
+    if exchange.hidden is not None:
+        tokens = attrs.evolve(tokens, hidden=tokens.hidden + heard(exchange.hidden))
+    if exchange.reference is not None:
+        tokens = attrs.evolve(tokens, reference=tokens.reference + heard(exchange.reference))
+    term = exchange.term
+    return layer.feed(layer.read(tokens, None if term is None else lambda q: heard(term(q))))

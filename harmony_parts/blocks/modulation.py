@@ -1,0 +1,70 @@
+"""Adaptive layer norm: time to shift, scale and gate, computed once per distinct time and indexed by latent."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from harmony_parts.av import Times
+
+FREQUENCIES = 256  # numbers in the sinusoid of a time, as in Wan
+
+
+def sinusoid(t: Tensor, size: int = FREQUENCIES) -> Tensor:
+    """cos || sin of 1000 t at geometric frequencies: [...] -> float32 [..., size], angles in float64."""
+    half = size // 2
+    frequencies = torch.exp(-math.log(1e4) * torch.arange(half, dtype=torch.float64, device=t.device) / half)
+    angle = 1000.0 * t.double()[..., None] * frequencies
+    return torch.cat((angle.cos(), angle.sin()), dim=-1).float()
+
+
+@attrs.frozen(eq=False)
+class Modulation:
+    """`embedding` [B, U, D] and its six-fold projection `six` [B, U, 6, D] for U distinct times; `index` [B, N] into U for N positions."""
+
+    embedding: Tensor
+    six: Tensor
+    index: Tensor
+
+    def at(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Rows [B, U, K, D] per distinct time -> K tensors [B, N or 1, D]."""
+        if rows.shape[1] == 1:  # one time a sample: broadcast
+            return rows.unbind(2)
+        index = self.index[:, :, None, None].expand(-1, -1, *rows.shape[2:])
+        return rows.gather(1, index).unbind(2)
+
+
+class TimeEmbedding(nn.Module):
+    """Times to a Modulation: sinusoid, two-layer MLP, and the projection that all layers share."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.project = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, times: Times, add: Tensor | None = None) -> Modulation:
+        """`add` [B, D] joins the embedding of every time."""
+        embedding = self.mlp(sinusoid(times.values).to(self.mlp[0].weight.dtype))
+        if add is not None:
+            embedding = embedding + add[:, None]
+        return Modulation(embedding, self.project(embedding).unflatten(-1, (6, -1)), times.index)
+
+
+class Head(nn.Module):
+    """Modulated norm and linear map to latents: norm(x) (1 + scale) + shift. Starts at zero, so that an untrained model predicts none."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.modulation = nn.Parameter(torch.randn(2, width) / width**0.5)
+        self.out = nn.Linear(width, out)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, hidden: Tensor, modulation: Modulation) -> Tensor:
+        """[B, T, S, D] -> [B, T, S, out]."""
+        shift, scale = modulation.at(modulation.embedding[:, :, None] + self.modulation)
+        return self.out(self.norm(hidden) * (1 + scale[:, :, None]) + shift[:, :, None])

@@ -1,0 +1,136 @@
+"""The denoiser and what it is made of: two branches, and one joint block per layer.
+
+Hidden states are `[B, T, S, D]`: T latents in time, S tokens per latent (patches of a video latent; 1 for audio), D the branch's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from typing import Any, Literal, Protocol
+
+import attrs
+from torch import Tensor, nn
+
+from harmony_parts.av import AV, STREAMS, Conditions, Times
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.encoders.protocol import Encoder
+
+How = Literal["context", "clean_tokens", "add"]
+
+
+@attrs.frozen
+class Port:
+    """Where a condition enters the denoiser, and how.
+
+    `context`: tokens that the stream attends to. `clean_tokens`: latents of the stream itself, known and clean: the audio branch puts them
+    before its target, the video branch in place of its first latents. `add`: the mean token is added to the stream's time embedding.
+    """
+
+    stream: str = attrs.field(validator=attrs.validators.in_(STREAMS))
+    how: How = attrs.field(validator=attrs.validators.in_(("context", "clean_tokens", "add")))
+
+
+class Denoiser(Protocol):
+    """A torch module: noisy latents of both streams to velocities of both."""
+
+    accepts: Mapping[str, Port]
+    hints: frozenset[str]  # the hints that it understands
+
+    def __call__(
+        self,
+        av: AV[Tensor],
+        times: AV[Times],
+        conditions: Conditions,
+        *,
+        hints: Collection[str] = (),
+        read: Collection[str] = STREAMS,
+        cache: MutableMapping[str, Any] | None = None,
+    ) -> AV[Tensor]:
+        """Velocities of the streams in `read`, of the shapes of `av`.
+
+        Where a condition says what a latent is (`clean_tokens` in its place), its velocity is (x_t - known) / t, which leads exactly there:
+        neither loss nor sampler needs to know of it. `cache` is an empty mapping that a caller keeps while conditions stay the same objects.
+        """
+
+
+class DenoiserSpec(Protocol):
+    """Settings of a denoiser."""
+
+    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> Denoiser:
+        """The denoiser, sized for its neighbours. Raises AssemblyError where a condition has no port."""
+
+
+@attrs.frozen(eq=False)
+class Tokens:
+    """A stream inside the denoiser.
+
+    `hidden` [B, T, S, D] the target; `reference` [B, R, D] its clean reference and `context` [B, L, D] what it is told, with `reference_mask`
+    [B, R] and `context_mask` [B, L] (bool), `None` where there is none; `modulation` the branch's own, per distinct time; `rope` its table of cos and sin.
+    """
+
+    hidden: Tensor
+    modulation: Any
+    rope: Tensor
+    context: Tensor | None = None
+    context_mask: Tensor | None = None
+    reference: Tensor | None = None
+    reference_mask: Tensor | None = None
+
+
+Term = Callable[[Tensor], Tensor]
+"""Given a stream's queries [B, T, S, h, d] of its text attention, what to add to that attention's result, of the same shape."""
+
+
+class BranchBlock(Protocol):
+    """One layer of one branch: a torch module in three steps. An interaction happens after `attend`."""
+
+    def attend(self, tokens: Tokens) -> Tokens:
+        """Self-attention."""
+
+    def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
+        """Text attention; `term` is added to its result before the output projection."""
+
+    def feed(self, tokens: Tokens) -> Tokens:
+        """Feed-forward."""
+
+
+class Branch(Protocol):
+    """A torch module: the ends of one stream's transformer, and the maker of its layers."""
+
+    width: int
+    heads: int
+
+    def block(self) -> BranchBlock:
+        """A new layer, to be owned by a JointBlock."""
+
+    def told(self, conditions: Conditions) -> Any:
+        """What the branch makes of its conditions; the same at every step, so a caller may keep it."""
+
+    def embed(self, latents: Tensor, times: Times, told: Any) -> Tokens:
+        """Latents [B, T, ...] to tokens."""
+
+    def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
+        """Tokens to velocities of `shape`."""
+
+
+class BranchSpec(Protocol):
+    """Settings of a branch; video and audio branches are of two kinds with this one contract."""
+
+    def build(self, *, channels: int, conditions: Mapping[str, tuple[How, int]]) -> Branch:
+        """A branch for latents of that many channels, told conditions of those ways and widths."""
+
+
+class VideoBranchSpec(BranchSpec, Protocol):
+    """Settings of a video branch: what a setting of that kind is annotated with."""
+
+
+class AudioBranchSpec(BranchSpec, Protocol):
+    """Settings of an audio branch: what a setting of that kind is annotated with."""
+
+
+class JointLayer(Protocol):
+    """What a denoiser stacks: see `blocks/joint.py`."""
+
+    video: nn.Module
+    audio: nn.Module
+    interaction: nn.Module

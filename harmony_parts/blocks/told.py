@@ -1,0 +1,54 @@
+"""What a branch makes of its conditions: tokens to attend to, a clean reference, and what joins the time embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from harmony_parts.av import Condition, Conditions
+from harmony_parts.blocks.protocol import How
+
+
+@attrs.frozen(eq=False)
+class Told:
+    """`context` [B, L, D] with `context_mask` [B, L]; `add` [B, D]; `reference` (latents [B, R, C] and a mask [B, R])."""
+
+    context: Tensor | None = None
+    context_mask: Tensor | None = None
+    add: Tensor | None = None
+    reference: Condition | None = None
+
+
+class Listener(nn.Module):
+    """Brings conditions of any widths to a branch's width; each `context` gets an embedding of its own, so that the branch knows who speaks."""
+
+    def __init__(self, width: int, conditions: Mapping[str, tuple[How, int]]) -> None:
+        super().__init__()
+        self.ways = {name: how for name, (how, _) in conditions.items()}
+        self.projections = nn.ModuleDict({name: nn.Linear(size, width) for name, (how, size) in conditions.items() if how != "clean_tokens"})
+        self.groups = nn.ParameterDict({name: nn.Parameter(torch.randn(width) * 0.02) for name, how in self.ways.items() if how == "context"})
+
+    def forward(self, conditions: Conditions) -> Told:
+        """The conditions of this branch, in the order in which it was built for them. Raises KeyError for one that is missing."""
+        context, masks, add, reference = [], [], [], None
+        for name, how in self.ways.items():
+            condition = conditions[name]
+            if how == "clean_tokens":
+                reference = condition
+                continue
+            tokens = self.projections[name](condition.tokens)
+            if how == "context":
+                context.append(tokens + self.groups[name])
+                masks.append(condition.mask)
+            else:  # the mean of the tokens that count; nothing where none does
+                weight = condition.mask[..., None].to(tokens.dtype)
+                add.append((tokens * weight).sum(1) / weight.sum(1).clamp_min(1))
+        return Told(
+            torch.cat(context, dim=1) if context else None,
+            torch.cat(masks, dim=1) if masks else None,
+            torch.stack(add).sum(0) if add else None,
+            reference,
+        )

@@ -1,0 +1,80 @@
+"""The video branch: the Wan2.2-TI2V transformer, at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import attrs
+from einops import rearrange
+from torch import Tensor, nn
+
+from harmony_parts.av import Conditions, Times
+from harmony_parts.blocks.modulation import Head, TimeEmbedding
+from harmony_parts.blocks.protocol import How, Tokens
+from harmony_parts.blocks.told import Listener, Told
+from harmony_parts.blocks.transformer import TransformerBlock
+from harmony_parts.plugin import knob
+from harmony_parts.rope import grid_angles, table
+
+
+@attrs.frozen
+class VideoTransformer:
+    """Settings of the video branch."""
+
+    width: int = knob(3072, help="Width of the hidden states.", unit="channels", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(2))
+    heads: int = knob(24, help="Attention heads; the width of one must be even.", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
+    feed: int = knob(14336, help="Width inside the feed-forward.", unit="channels", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
+    patch: int = knob(2, help="Latents per side of a token.", unit="latents", off=1, source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
+
+    def __attrs_post_init__(self) -> None:
+        check_heads(self.width, self.heads)
+
+    def build(self, *, channels: int, conditions: Mapping[str, tuple[How, int]]) -> VideoBranch:
+        """A branch for latents of that many channels."""
+        return VideoBranch(self, channels, conditions)
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Raise ValueError unless the width splits into heads of an even width, as rotary pairs need."""
+    if width % (2 * heads):
+        raise ValueError(f"width {width} can't be split into {heads} heads of an even width")
+
+
+@lru_cache(maxsize=16)
+def _turns(frames: int, height: int, width: int, pairs: int) -> Tensor:
+    return table(grid_angles(frames, height, width, pairs))
+
+
+class VideoBranch(nn.Module):
+    """Latents [B, T, H, W, C] to tokens [B, T, (H/p)(W/p), D] and back."""
+
+    def __init__(self, spec: VideoTransformer, channels: int, conditions: Mapping[str, tuple[How, int]]) -> None:
+        super().__init__()
+        self.spec, self.width, self.heads = spec, spec.width, spec.heads
+        self.listener = Listener(spec.width, conditions)
+        self.time = TimeEmbedding(spec.width)
+        self.patch_embedding = nn.Linear(channels * spec.patch**2, spec.width)
+        self.head = Head(spec.width, channels * spec.patch**2)
+
+    def block(self) -> TransformerBlock:
+        """A new layer."""
+        return TransformerBlock(self.width, self.heads, self.spec.feed)
+
+    def told(self, conditions: Conditions) -> Told:
+        """The conditions at this branch's width."""
+        return self.listener(conditions)
+
+    def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
+        """Patches to tokens. Raises ValueError where the latents don't split into patches."""
+        height, width, p = *latents.shape[2:4], self.spec.patch
+        if height % p or width % p:
+            raise ValueError(f"latents of {height} x {width} don't split into patches of {p} x {p}; choose another size or patch")
+        patches = rearrange(latents, "b t (h p) (w q) c -> b t (h w) (p q c)", p=p, q=p)
+        turns = _turns(latents.shape[1], height // p, width // p, self.width // self.heads // 2).to(latents.device)
+        return Tokens(self.patch_embedding(patches), self.time(times, told.add), turns, told.context, told.context_mask)
+
+    def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
+        """Tokens to velocities [B, T, H, W, C]."""
+        out, p = self.head(tokens.hidden, tokens.modulation), self.spec.patch
+        return rearrange(out, "b t (h w) (p q c) -> b t (h p) (w q) c", h=shape[2] // p, p=p, q=p)

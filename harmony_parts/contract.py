@@ -1,0 +1,75 @@
+"""Does a class keep the protocol of its kind? By names and signatures, without making or running anything."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import attrs
+
+_SPECIAL = ("__call__", "__len__", "__iter__", "__getitem__")  # the special methods that a protocol of ours may ask for
+_Kind = inspect._ParameterKind
+
+
+def faults(cls: Any, protocol: type) -> Iterator[str]:
+    """What is missing from `cls`, one sentence each: nothing where it is a class of plain settings with all members of `protocol`."""
+    if not isinstance(cls, type):
+        yield f"it is a {type(cls).__name__}, not a class"
+        return
+    if not attrs.has(cls):
+        yield "it isn't a class of plain settings; decorate it with @attrs.frozen"
+        return
+    settings = {field.name for field in attrs.fields(cls)}
+    if "use" in settings:
+        yield "a setting can't be called 'use', which names the part in a recipe"
+    for name, wanted in members(protocol).items():
+        found = next((vars(base)[name] for base in cls.__mro__ if name in vars(base) and not _is_protocol(base)), None)
+        if wanted is None:
+            if found is None and name not in settings:
+                yield f"it has no {name!r}"
+        elif found is None:
+            yield f"it has no {name}{_signature(wanted)}"
+        elif inspect.isfunction(found) and (why := _differs(found, wanted)):
+            yield f"{name}{_signature(found)} {why}; the protocol is {name}{_signature(wanted)}"
+
+
+def members(protocol: type) -> dict[str, Any]:
+    """Name -> function of each method that a protocol asks for, `None` for a plain attribute."""
+    found: dict[str, Any] = {}
+    for base in reversed(protocol.__mro__):
+        if not _is_protocol(base):
+            continue
+        found |= dict.fromkeys(getattr(base, "__annotations__", ()))
+        found |= {k: v for k, v in vars(base).items() if inspect.isfunction(v) and (k in _SPECIAL or not k.startswith("_"))}
+    return found
+
+
+def _is_protocol(cls: type) -> bool:
+    return cls is not Protocol and bool(vars(cls).get("_is_protocol", False))  # type: ignore[comparison-overlap]
+
+
+def _signature(function: Any) -> str:
+    """Names and order alone: "(n, generator, *, cache=...)"."""
+    shown, star = [], False
+    for p in list(inspect.signature(function).parameters.values())[1:]:
+        if p.kind is _Kind.KEYWORD_ONLY and not star:
+            shown.append("*")
+        star = star or p.kind in (_Kind.KEYWORD_ONLY, _Kind.VAR_POSITIONAL)
+        prefix = {_Kind.VAR_POSITIONAL: "*", _Kind.VAR_KEYWORD: "**"}.get(p.kind, "")
+        shown.append(prefix + p.name + ("" if p.default is p.empty else "=..."))
+    return f"({', '.join(shown)})"
+
+
+def _differs(found: Any, wanted: Any) -> str:
+    """Why a call that fits `wanted` wouldn't fit `found`: "" where it does."""
+    signature, arguments = inspect.signature(found), inspect.signature(wanted).parameters.values()
+    # every argument that the protocol allows, then only those that it demands
+    for chosen in (list(arguments), [p for p in arguments if p.default is p.empty]):
+        positional = [p.name for p in chosen if p.kind in (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)]
+        keywords = {p.name: None for p in chosen if p.kind is _Kind.KEYWORD_ONLY}
+        try:
+            signature.bind(*positional, **keywords)
+        except TypeError as error:
+            return f"can't be called as the protocol calls it ({error})"
+    return ""

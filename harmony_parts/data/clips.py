@@ -1,0 +1,179 @@
+"""A folder of media files as a data set, with what a manifest says about them."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import torch
+from torch import Tensor
+
+from harmony_parts.av import Format, Prompt
+from harmony_parts.data.protocol import Example
+from harmony_parts.errors import AssemblyError, MediaError
+from harmony_parts.media import Clip
+from harmony_parts.plugin import knob
+
+MANIFEST = "manifest.csv"
+EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+
+
+@attrs.frozen
+class ClipFolder:
+    """Random cuts of the media files of a folder, in the model's format, each with its captions, its first frame and a voice.
+
+    The manifest is a CSV file (UTF-8) with the column `file` (relative to the folder) and, where known, `caption` (without one: `what`), `sound` (what one hears)
+    and `transcript` (what is said); empty cells are unknown, other columns aren't read. Without a manifest every file of those extensions is taken,
+    folders within included. Raises AssemblyError without a folder, and MediaError, naming file or line, where manifest or files can't be read.
+    """
+
+    manifest: str = knob(MANIFEST, help="name of the manifest in the folder, where there is one; empty takes all files", off="")
+    extensions: tuple[str, ...] = knob(
+        EXTENSIONS,
+        help="which files are taken where there is no manifest",
+        converter=lambda names: tuple("." + name.lower().removeprefix(".") for name in names),
+        validator=attrs.validators.min_len(1),
+    )
+    voice_seconds: tuple[float, float] = knob(
+        (1.0, 3.0), help="shortest and longest voice", unit="s", source="Harmony, arXiv:2511.21579, stage 1: a random 1-3 s cut of the same clip"
+    )
+    memory_mb: float = knob(
+        1024.0,
+        help="decoded files that are kept in memory; those used longest ago go first",
+        unit="MB (10^6 bytes)",
+        off=0.0,
+        validator=attrs.validators.ge(0),
+    )
+
+    @voice_seconds.validator
+    def _ordered(self, attribute: object, value: tuple[float, float]) -> None:
+        if len(value) != 2 or not 0 < value[0] <= value[1]:
+            raise ValueError(f"ClipFolder.voice_seconds must be [shortest, longest], both above 0 s, not {list(value)}")
+
+    def build(self, *, format: Format, root: Path | None = None) -> ClipFolderSet:
+        """The data set of the folder `root`."""
+        if root is None:
+            raise AssemblyError("$.data: clips are read from a folder: pass --data DIR (in Python: root=DIR)")
+        root = Path(root)
+        if not root.is_dir():
+            raise MediaError(f"{root}: {'is a file, not a folder of clips' if root.exists() else 'no such folder'}; pass --data DIR")
+        manifest = root / self.manifest if self.manifest else None
+        if manifest is not None and self.manifest != MANIFEST and not manifest.is_file():
+            raise MediaError(f"{manifest}: no such manifest; correct $.data.manifest, or leave it empty to take all files")
+        entries = tuple(_listed(root, manifest)) if manifest is not None and manifest.is_file() else tuple(_found(root, self.extensions))
+        if not entries:
+            where = f"{manifest} lists no files" if manifest is not None and manifest.is_file() else f"{root}: no files ending in {', '.join(self.extensions)}"
+            raise MediaError(f"{where}; a data set needs at least one")
+        missing = [str(entry.path) for entry in entries if not entry.path.is_file()]
+        if missing:
+            raise MediaError(f"{manifest} lists files that aren't there: {', '.join(missing)}")
+        return ClipFolderSet(self, format, entries)
+
+
+@attrs.frozen
+class Entry:
+    """One file, and what one would have asked for to get it."""
+
+    name: str
+    path: Path
+    caption: str | None = None
+    sound: str | None = None
+    speech: str | None = None
+
+
+def _found(root: Path, extensions: tuple[str, ...]) -> Iterator[Entry]:
+    """The media files of a folder, by name; hidden ones are left out."""
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root)
+        if path.suffix.lower() in extensions and path.is_file() and not any(piece.startswith(".") for piece in name.parts):
+            yield Entry(name.as_posix(), path)
+
+
+def _listed(root: Path, manifest: Path) -> Iterator[Entry]:
+    """The files of a manifest, in its order."""
+    try:
+        # "utf-8-sig" reads what spreadsheets write as well.
+        with manifest.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            columns = reader.fieldnames or ()
+            if "file" not in columns:
+                raise MediaError(f"{manifest}: has no column `file`; its first line names {', '.join(columns) or 'no columns'}")
+            seen = "caption" if "caption" in columns else "what"
+            for row in reader:
+                where = f"{manifest}, line {reader.line_num}"
+                if None in row:
+                    raise MediaError(f'{where}: has more cells than columns; put text that holds a comma in "double quotes"')
+                name = (row["file"] or "").strip()
+                yield Entry(name, _inside(root, name, where), *((row.get(column) or "").strip() or None for column in (seen, "sound", "transcript")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MediaError(f"{manifest}: isn't a CSV file in UTF-8: {error}") from error
+    except OSError as error:
+        raise MediaError(f"{manifest}: can't be read: {error.strerror}") from error
+
+
+def _inside(root: Path, name: str, where: str) -> Path:
+    """root / name, which a manifest from elsewhere can't lead out of the folder; links that the user put there are followed."""
+    inside = os.path.normpath(name)
+    if not name or inside == "." or inside.startswith("..") and Path(inside).parts[0] == ".." or os.path.isabs(inside) or Path(inside).drive:
+        raise MediaError(f"{where}: file {name!r} isn't a file in the data folder; give its path relative to {root}")
+    return root / inside
+
+
+class ClipFolderSet:
+    """What `ClipFolder` builds: a Dataset with one example per file.
+
+    A cut is `format.frames` frames long, from a random frame. Of a shorter file the last frame is held and silence follows: latents of one batch
+    share their length, a clip that stands still and mute is a true one, and a folder of 3 s clips should train a 4 s model without being cut by hand.
+    """
+
+    def __init__(self, spec: ClipFolder, format: Format, entries: tuple[Entry, ...]) -> None:
+        self.spec = spec
+        self.format = format
+        self.entries = entries
+        self._read: OrderedDict[Path, tuple[Tensor, Tensor]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def example(self, index: int, generator: torch.Generator) -> Example:
+        """A random cut: clip (mono), image (the cut's first frame), voice (a random cut of the whole file's sound). Raises MediaError naming the file."""
+        entry, form = self.entries[index], self.format
+        frames, sound = self._decoded(entry.path)
+        # Three draws for any file, so that one file's length doesn't change what comes after it.
+        cut, length, place = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        first = int(cut * (max(0, len(frames) - form.frames) + 1))
+        pictures = frames[torch.arange(first, first + form.frames).clamp(max=len(frames) - 1)]  # a copy; holds the last frame
+        begin = form.samples(first)
+        heard = sound[begin : begin + form.samples(form.frames)]
+        waveform = torch.zeros(1, form.samples(form.frames))
+        waveform[0, : len(heard)] = heard
+        clip = Clip(pictures, form.fps, waveform, form.sample_rate)
+        voice = self._voice(sound, length, place)
+        return Example(entry.name, clip, Prompt(entry.caption, entry.sound, entry.speech, image=pictures[0].clone(), voice=voice))
+
+    def _voice(self, sound: Tensor, length: float, place: float) -> Tensor:
+        shortest, longest = self.spec.voice_seconds
+        samples = min(len(sound), max(1, round((shortest + (longest - shortest) * length) * self.format.sample_rate)))
+        begin = int(place * (len(sound) - samples + 1))
+        return sound[begin : begin + samples].clone()
+
+    def _decoded(self, path: Path) -> tuple[Tensor, Tensor]:
+        """The whole file in the model's format: frames uint8 [T, H, W, 3] and mono sound float32 [samples].
+
+        Whole, because a decoded small format is small and decoding is what costs: a cut takes 0.1 ms from memory and about 0.5 s from the file.
+        """
+        if path in self._read:
+            self._read.move_to_end(path)
+            return self._read[path]
+        form = self.format
+        clip = Clip.read(path, fps=form.fps, height=form.height, width=form.width, sample_rate=form.sample_rate)
+        if clip.frames is None or clip.waveform is None or not clip.waveform.shape[1]:
+            raise MediaError(f"{path}: has no {'picture' if clip.frames is None else 'sound'}; clips need both: take it out of the folder or manifest")
+        self._read[path] = clip.frames, clip.mono()
+        while sum(tensor.nbytes for pair in self._read.values() for tensor in pair) > self.spec.memory_mb * 1e6:
+            self._read.popitem(last=False)
+        return clip.frames, clip.mono()

@@ -1,0 +1,47 @@
+"""A data set gives examples: a clip, what one would have asked for to get it, and, where it is known, the truth about its events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+import torch
+
+from harmony_parts.av import Format, Prompt
+from harmony_parts.media import Clip
+
+
+@attrs.frozen
+class Event:
+    """Something that is seen and heard at `time` seconds; `what` names it."""
+
+    time: float
+    what: str
+
+
+@attrs.frozen(eq=False)
+class Example:
+    """One clip in the data set's format, its prompt, and its events (`None` where nobody knows them; an empty tuple where nothing happens)."""
+
+    name: str
+    clip: Clip
+    prompt: Prompt
+    events: tuple[Event, ...] | None = None
+
+
+class Dataset(Protocol):
+    """Examples by number; every random choice (which cut, which voice) comes from `generator`."""
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+
+    def example(self, index: int, generator: torch.Generator) -> Example:
+        """The example of that number, in the format that the data set was built for. Same index and generator state, same example."""
+
+
+class DataSpec(Protocol):
+    """Settings of a data set."""
+
+    def build(self, *, format: Format, root: Path | None = None) -> Dataset:
+        """The data set; `root` is the folder that the user named (`--data`), for those that read one."""

@@ -1,0 +1,107 @@
+"""A ball falls and bounces: between contacts it is in free flight, and each contact is seen as a flash and heard as a thud."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from harmony_parts.data.scenes.canvas import PAINTS, WALLS, Canvas, Colour, pick
+from harmony_parts.data.scenes.sound import FIRST, LAST, REST, Struck, count, mix
+
+FLOORS: dict[str, Colour] = {"stone": (0.38, 0.38, 0.40), "wooden": (0.46, 0.30, 0.15), "grass": (0.16, 0.38, 0.12)}
+HIGHEST = 0.95  # s, the longest flight; it takes the ball to the ceiling
+GROUND = 0.82
+
+
+def bounces(rng: np.random.Generator, seconds: float) -> np.ndarray:
+    """Contact times [N]: the first before 0, the last after the end, so that every instant lies in a flight.
+
+    A flight lasts `restitution` times the one before, a random share each time (uneven ground); one that would be shorter than REST is kicked anew.
+    """
+    end = seconds - LAST
+    while True:
+        flight = rng.uniform(0.55, HIGHEST)
+        times = [rng.uniform(FIRST, max(FIRST, min(flight, end)))]
+        before = times[0] - flight
+        while times[-1] < end:
+            flight *= rng.uniform(0.6, 0.97)
+            if flight < REST:
+                flight = rng.uniform(0.55, HIGHEST)
+            times.append(times[-1] + flight)
+        if times[-1] >= seconds or end <= FIRST:  # no contact in the last moments, where it would be cut
+            return np.array([before, *times])
+
+
+@attrs.frozen(eq=False)
+class Ball:
+    """One ball: `size` 0 to 1, its colours, its `x` in mid-clip and `drift` over the clip, and its contact times (see `bounces`)."""
+
+    size: float
+    paint: tuple[str, Colour]
+    wall: tuple[str, Colour]
+    floor: tuple[str, Colour]
+    x: float
+    drift: float
+    contacts: np.ndarray
+    seconds: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, seconds: float) -> Ball:
+        """A random ball for a clip of `seconds`."""
+        x, drift = rng.uniform(0.32, 0.68), rng.uniform(-0.2, 0.2)
+        return cls(
+            rng.uniform(), pick(rng, PAINTS), pick(rng, WALLS), pick(rng, FLOORS), x, drift, bounces(rng, seconds), seconds
+        )
+
+    def again(self, rng: np.random.Generator, seconds: float) -> Ball:
+        """The same ball at other times."""
+        return attrs.evolve(self, contacts=bounces(rng, seconds), seconds=seconds)
+
+    @property
+    def events(self) -> list[tuple[float, str]]:
+        """When it hits the floor."""
+        return [(float(t), "bounce") for t in self.contacts if 0 <= t < self.seconds]
+
+    @property
+    def caption(self) -> str:
+        """What is seen."""
+        size = ("small", "medium-sized", "large")[int(self.size * 2.999)]
+        ground = "on grass" if self.floor[0] == "grass" else f"on a {self.floor[0]} floor"
+        return f"a {size} {self.paint[0]} ball bounces {ground}, in front of a {self.wall[0]} wall"
+
+    @property
+    def sound_caption(self) -> str:
+        """What is heard."""
+        return count(len(self.events), f"{('bright', 'dull', 'deep')[int(self.size * 2.999)]} thud")
+
+    def hits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Times [N] of the contacts and their strength [N], which grows with the speed, that is with the flight before."""
+        return self.contacts[1:], 0.7 + 0.3 * np.diff(self.contacts) / HIGHEST
+
+    def picture(self, canvas: Canvas) -> None:
+        """Paint all frames."""
+        radius = 0.10 + 0.06 * self.size
+        canvas.paint(canvas.box(0.5, GROUND + 5, 50, 5), self.floor[1])
+        t = canvas.middle
+        i = np.clip(np.searchsorted(self.contacts, t, side="right") - 1, 0, len(self.contacts) - 2)
+        start, end = self.contacts[i], self.contacts[i + 1]
+        # height = g/2 (t - start)(end - t), with g such that the longest flight peaks at `room`
+        room = GROUND - 2 * radius - 0.03
+        height = 4 * room / HIGHEST**2 * np.maximum((t - start) * (end - t), 0)
+        nearest = np.minimum(np.abs(t - start), np.abs(end - t))
+        squash = 1 - 0.22 * np.exp(-nearest / 0.03)
+        x, y = self.x + self.drift * (t / self.seconds - 0.5), GROUND - height - radius * squash
+        times, strength = self.hits()
+        canvas.glow(x, GROUND - 0.04, 0.42, 0.95 * canvas.flash(times, strength))
+        shade = np.clip(1 - height / room, 0.2, 1)
+        canvas.paint(canvas.disc(x, GROUND + 0.02, radius * 1.1, radius * 0.25), (0.02, 0.02, 0.02), 0.5 * shade)
+        canvas.paint(canvas.disc(x, y, radius / squash, radius * squash), self.paint[1])
+        canvas.paint(canvas.disc(x - 0.35 * radius, y - 0.35 * radius, 0.28 * radius), (1.0, 1.0, 1.0), 0.45)
+
+    def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
+        """float32 [samples]: a bigger ball is lower and rings longer."""
+        f = 240 * 2 ** (-1.3 * self.size)
+        decay = 0.07 + 0.05 * self.size
+        body = Struck((f, 1.59 * f, 2.14 * f, 3.6 * f), (0.42, 0.2, 0.15, 0.1), (decay, 0.8 * decay, 0.6 * decay, 0.4 * decay), 0.3, 0.035)
+        times, strength = self.hits()
+        return mix([(float(t), float(s), body) for t, s in zip(times, strength, strict=True)], samples, rate, rng)

@@ -1,0 +1,72 @@
+"""A hammer strikes an anvil at irregular times: sparks, and a metallic click."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from harmony_parts.data.scenes.canvas import PAINTS, WALLS, Canvas, Colour, pick
+from harmony_parts.data.scenes.sound import Struck, count, irregular, mix
+
+PIVOT, REACH = (0.10, 0.50), 0.50  # where the handle is held; from there to the head's middle
+LIFT, SWING = 0.85, 0.17  # rad, s: how far the hammer is raised, and how long it takes to come down
+
+
+@attrs.frozen(eq=False)
+class Hammer:
+    """One hammer and anvil: `size` 0 to 1 of the head, `anvil` 0 to 1 (how bright it rings), colours, and strike times [N] s."""
+
+    size: float
+    anvil: float
+    paint: tuple[str, Colour]
+    wall: tuple[str, Colour]
+    times: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, seconds: float) -> Hammer:
+        """A random hammer for a clip of `seconds`."""
+        return cls(rng.uniform(), rng.uniform(), pick(rng, PAINTS), pick(rng, WALLS), irregular(rng, seconds))
+
+    def again(self, rng: np.random.Generator, seconds: float) -> Hammer:
+        """The same hammer at other times."""
+        return attrs.evolve(self, times=irregular(rng, seconds))
+
+    @property
+    def events(self) -> list[tuple[float, str]]:
+        """When it strikes."""
+        return [(float(t), "strike") for t in self.times]
+
+    @property
+    def caption(self) -> str:
+        """What is seen."""
+        return f"a {('small', 'large')[self.size > 0.5]} {self.paint[0]} hammer strikes an anvil, in front of a {self.wall[0]} wall"
+
+    @property
+    def sound_caption(self) -> str:
+        """What is heard."""
+        return count(len(self.times), f"{('dark', 'bright')[self.anvil > 0.5]} metallic clang")
+
+    def picture(self, canvas: Canvas) -> None:
+        """Paint all frames."""
+        steel = 0.30 + 0.15 * self.anvil
+        metal = (steel, steel, steel * 1.05)
+        half = 0.07 + 0.03 * self.size  # half the head's height
+        x, y = PIVOT[0] + REACH, PIVOT[1] + half  # where the blow lands: the arm is level then
+        canvas.paint(canvas.box(x + 0.02, y + 0.06, 0.24, 0.06), metal)
+        canvas.paint(canvas.box(x + 0.02, y + 0.19, 0.10, 0.10), metal)
+        canvas.paint(canvas.box(x + 0.02, y + 5.26, 0.20, 5.0), metal)
+        away = np.full_like(canvas.middle, np.inf)
+        for time in self.times:
+            away = np.minimum(away, np.abs(canvas.middle - time))
+        near = 1 - np.minimum(away / SWING, 1)
+        angle = -LIFT * (1 - near * near)  # fastest at the blow, still at the top
+        c, s = np.cos(angle), np.sin(angle)
+        canvas.glow(x, y, 0.36, 0.95 * canvas.flash(self.times), rays=6)
+        canvas.paint(canvas.box(PIVOT[0] + REACH / 2 * c, PIVOT[1] + REACH / 2 * s, REACH / 2 + 0.04, 0.035, angle), (0.50, 0.34, 0.18))
+        canvas.paint(canvas.box(PIVOT[0] + REACH * c, PIVOT[1] + REACH * s, 0.075 + 0.02 * self.size, half, angle), self.paint[1])
+
+    def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
+        """float32 [samples]: inharmonic modes from about 700 to 3,500 Hz, lower for the heavier hammer."""
+        f = 900 * 2 ** (0.7 * self.anvil - 0.4 * self.size)
+        body = Struck((f, 1.51 * f, 2.33 * f, 2.91 * f), (0.25, 0.22, 0.2, 0.15), (0.12, 0.10, 0.08, 0.07), 0.3, 0.02)
+        return mix([(float(t), 1.0, body) for t in self.times], samples, rate, rng)

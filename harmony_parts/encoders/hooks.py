@@ -1,0 +1,35 @@
+"""The encoders that ship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harmony_parts.plugin import PartDeclaration, hookimpl, part
+
+
+@hookimpl
+def harmony_encoder() -> Iterator[PartDeclaration]:
+    """Text, transcript, image and voice."""
+    yield part(
+        "bytes",
+        "harmony_parts.encoders.bytes:ByteText",
+        summary="A caption, of the picture or of the sound, byte by byte; trained with the model.",
+    )
+    yield part(
+        "transcript",
+        "harmony_parts.encoders.transcript:Transcript",
+        summary="What is to be spoken, by ConvNeXt V2 blocks over its bytes; trained with the model.",
+        source="F5-TTS, arXiv:2410.06885",
+    )
+    yield part(
+        "reference-image",
+        "harmony_parts.encoders.image:ReferenceImage",
+        summary="The picture that the clip begins with, as latents of the video codec.",
+        source="Harmony, arXiv:2511.21579",
+    )
+    yield part(
+        "reference-audio",
+        "harmony_parts.encoders.voice:ReferenceAudio",
+        summary="A voice or sound whose timbre to keep, as latents of the audio codec.",
+        source="Harmony, arXiv:2511.21579",
+    )

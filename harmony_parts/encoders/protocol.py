@@ -1,0 +1,25 @@
+"""An encoder reads its field of every prompt and says it to the denoiser as named conditions, each with its null form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from harmony_parts.av import AV, Condition, Format, Prompt
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+
+
+class Encoder(Protocol):
+    """A torch module. `produces`: condition name -> width of its tokens (channels, where they are latents)."""
+
+    produces: Mapping[str, int]
+
+    def __call__(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
+        """A condition per name, with `null`, for len(prompts) samples; a prompt whose field is `None` gets the null form in its row."""
+
+
+class EncoderSpec(Protocol):
+    """Settings of an encoder."""
+
+    def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> Encoder:
+        """The encoder; those that speak in latents make them with the model's own codecs."""

@@ -1,0 +1,106 @@
+"""What is to be spoken, as F5-TTS encodes it: ids, embedding and position, ConvNeXt V2 blocks over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from harmony_parts.av import AV, Condition, Format, Prompt
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.encoders.utf8 import IDS, positions, text_condition
+from harmony_parts.plugin import knob
+
+F5 = "F5-TTS, arXiv:2410.06885"
+
+
+@attrs.frozen
+class Transcript:
+    """UTF-8 bytes -> embedding + sin/cos position -> ConvNeXt V2 blocks -> condition "speech", tokens [B, L, width].
+
+    L is the longest transcript of the batch; it isn't stretched to the length of the sound as in F5-TTS, since the audio branch attends to it
+    instead of adding it to the latents. The null form is the filler alone. A text's tokens don't depend on the padding of its batch.
+    Raises ValueError where width is odd.
+    """
+
+    width: int = knob(64, help="width of its tokens (F5-TTS: 512)", source=F5, validator=attrs.validators.ge(2))
+    blocks: int = knob(2, help="ConvNeXt V2 blocks (F5-TTS: 4)", off=0, source=F5, validator=attrs.validators.ge(0))
+    expansion: int = knob(2, help="a block's inner width over its width", source=F5, validator=attrs.validators.ge(1))
+    length: int = knob(256, help="longest transcript; what comes after is cut off", unit="bytes", validator=attrs.validators.ge(1))
+
+    def __attrs_post_init__(self) -> None:
+        if self.width % 2:
+            raise ValueError(f"Transcript.width must be even (half cosines, half sines), not {self.width}")
+
+    def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> TranscriptEncoder:
+        """The encoder; neither format nor codecs matter to it."""
+        return TranscriptEncoder(self)
+
+
+class TranscriptEncoder(nn.Module):
+    """See `Transcript`."""
+
+    produces: Mapping[str, int]
+    positions: Tensor
+
+    def __init__(self, spec: Transcript) -> None:
+        super().__init__()
+        self.spec = spec
+        self.produces = {"speech": spec.width}
+        self.embedding = nn.Embedding(IDS, spec.width)
+        self.blocks = nn.ModuleList(ConvNeXtV2(spec.width, spec.expansion) for _ in range(spec.blocks))
+        self.register_buffer("positions", positions(spec.length, spec.width), persistent=False)
+
+    def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
+        """{"speech": tokens [B, L, width], mask [B, L]}."""
+        texts = [prompt.speech for prompt in prompts]
+        return {"speech": text_condition(texts, self.spec.length, self.embedding.weight.device, self._network)}
+
+    def _network(self, ids: Tensor, mask: Tensor) -> Tensor:
+        # Padding is 0 before and after every block, as the convolution's own padding is at the two ends.
+        x = (self.embedding(ids) + self.positions[: ids.shape[1]]) * mask[..., None]
+        for block in self.blocks:
+            x = block(x, mask)
+        return x
+
+
+class ConvNeXtV2(nn.Module):
+    """x + down(GRN(gelu(up(norm(depthwise conv of 7 over time)))), over [B, L, D]. Woo et al., arXiv:2301.00808, in one dimension.
+
+    F5-TTS takes the norm of GRN over padding too (there the bias of `up` is not 0); here only over the mask, or padding would change the tokens.
+    """
+
+    def __init__(self, width: int, expansion: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, kernel_size=7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.up = nn.Linear(width, expansion * width)
+        self.grn = GRN(expansion * width)
+        self.down = nn.Linear(expansion * width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, L, D], mask [B, L] -> [B, L, D]; 0 outside the mask where x is."""
+        keep = mask[..., None]
+        y = self.norm(self.conv(x.transpose(1, 2)).transpose(1, 2))
+        y = self.down(self.grn(gelu(self.up(y)) * keep))
+        return x + y * keep
+
+
+class GRN(nn.Module):
+    """Global response normalisation: G_c = ||x_c||_2 over time, N_c = G_c / mean_c G, y = gamma x N + beta + x. arXiv:2301.00808, eq. 1-3.
+
+    gamma and beta start at 0, so that it starts as the identity.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(width))
+        self.beta = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, D], 0 where padded -> [B, L, D]."""
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return self.gamma * (x * norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)) + self.beta + x

@@ -1,0 +1,79 @@
+"""A voice, or any sound, whose timbre the clip is to have, as the audio codec encodes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from harmony_parts.av import AV, Condition, Format, Prompt
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.errors import AssemblyError
+from harmony_parts.plugin import knob
+
+
+@attrs.frozen
+class ReferenceAudio:
+    """Prompt.voice float32 [samples] -> condition "voice": the audio codec's latents z_r, tokens [B, R, C], mask [B, R].
+
+    R is that of the longest voice of the batch (1 where nobody has one); each is encoded by itself, so padding can't change it. Where there is
+    no voice: zeros, mask False, which is also the null form. It has no weights and carries no gradient.
+    Raises AssemblyError without an audio codec, and ValueError where a voice isn't float32 [samples], is empty or isn't finite.
+    """
+
+    seconds_max: float = knob(
+        3.0,
+        help="what of a voice is used: its first seconds",
+        unit="s",
+        source="Harmony, arXiv:2511.21579: references of 1-3 s",
+        validator=attrs.validators.gt(0),
+    )
+
+    def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceAudioEncoder:
+        """The encoder, which keeps the model's own audio codec."""
+        if not isinstance(codecs.audio, AudioCodec):
+            raise AssemblyError("$.encoders: a reference voice needs an audio codec, and this model has none; take the encoder out or add $.codecs.audio")
+        return ReferenceAudioEncoder(max(1, round(self.seconds_max * format.sample_rate)), codecs.audio)
+
+
+class ReferenceAudioEncoder(nn.Module):
+    """See `ReferenceAudio`."""
+
+    produces: Mapping[str, int]
+    home: Tensor
+
+    def __init__(self, samples_max: int, codec: AudioCodec) -> None:
+        super().__init__()
+        self.samples_max = samples_max
+        self.codecs = (codec,)  # in a tuple, so that torch doesn't take the codec for a part of this module and save its weights twice
+        self.produces = {"voice": codec.channels}
+        self.register_buffer("home", torch.zeros(()), persistent=False)  # the device to answer on
+
+    @torch.no_grad()
+    def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
+        """{"voice": tokens [B, R, C], mask [B, R]}."""
+        (codec,) = self.codecs
+        voices: dict[int, Tensor] = {}
+        for row, prompt in enumerate(prompts):
+            if prompt.voice is not None:
+                voice = self._checked(prompt.voice, row)[: self.samples_max]
+                voices[row] = codec.encode(voice[None].to(self.home.device))[0].to(self.home)
+        longest = max((len(latents) for latents in voices.values()), default=1)
+        null = self.home.new_zeros(len(prompts), longest, codec.channels)
+        empty = torch.zeros(null.shape[:2], dtype=torch.bool, device=null.device)
+        tokens, mask = null.clone(), empty.clone()
+        for row, latents in voices.items():
+            tokens[row, : len(latents)] = latents
+            mask[row, : len(latents)] = True
+        return {"voice": Condition(tokens, mask, Condition(null, empty))}
+
+    def _checked(self, voice: object, row: int) -> Tensor:
+        if not isinstance(voice, Tensor):
+            raise ValueError(f"the voice of prompt {row} must be a torch tensor float32 [samples], not {type(voice).__name__}")
+        if voice.dtype != torch.float32 or voice.ndim != 1 or not len(voice):
+            raise ValueError(f"the voice of prompt {row} must be float32 [samples], at least one sample, not {voice.dtype} {list(voice.shape)}")
+        if not voice.isfinite().all():
+            raise ValueError(f"the voice of prompt {row} holds samples that aren't finite; read it again from its file")
+        return voice

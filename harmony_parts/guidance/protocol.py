@@ -1,0 +1,79 @@
+"""Guidance: which passes a step needs, and how their predictions combine. A step is a small graph; combining is pure.
+
+The sampler asks for the `passes` of a step, runs each distinct one once, and calls `combine` once. Times are those of the whole step, one
+number per stream: a stream at time 0 is given (audio-driven video has `times.audio == 0`), and no pass needs to predict it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+from torch import Tensor
+
+from harmony_parts.anchors.protocol import Anchor
+from harmony_parts.av import AV, STREAMS
+
+CONDITIONAL = "joint"
+"""The name of the task's own pass: all conditions, no anchor. Anchors made from the current estimate read this pass."""
+
+
+@attrs.frozen
+class StepTimes:
+    """The time of each stream at this step: 0 where it is given, `None` where it is absent."""
+
+    video: float | None = None
+    audio: float | None = None
+
+    def __getitem__(self, stream: str) -> float | None:
+        return {"video": self.video, "audio": self.audio}[stream]
+
+    def generated(self) -> tuple[str, ...]:
+        """The streams that are being made."""
+        return tuple(stream for stream in STREAMS if self[stream])
+
+    def present(self) -> Iterator[str]:
+        """The streams that exist, given or made."""
+        return (stream for stream in STREAMS if self[stream] is not None)
+
+
+def _pairs(replace: Mapping[str, Anchor] | Collection[tuple[str, Anchor]]) -> tuple[tuple[str, Anchor], ...]:
+    return tuple(sorted(replace.items() if isinstance(replace, Mapping) else replace, key=lambda pair: pair[0]))
+
+
+@attrs.frozen
+class Pass:
+    """One run of the denoiser. Equal passes (whatever they are called, and whatever is read from them) are run once.
+
+    `times`: the step's own, as the guidance got them; a replaced stream goes in at time 0 by itself.
+    `replace`: stream -> anchor. `drop`: names of conditions to replace by their null forms. `hints`: requests that the denoiser lists as
+    supported. `read`: the streams whose prediction is wanted. `needs`: names of passes of the same guidance that must be run before.
+    """
+
+    name: str = attrs.field(eq=False)
+    times: StepTimes
+    replace: tuple[tuple[str, Anchor], ...] = attrs.field(default=(), converter=_pairs)
+    drop: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    hints: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    read: tuple[str, ...] = attrs.field(default=STREAMS, eq=False, converter=tuple)
+    needs: tuple[str, ...] = attrs.field(default=(), eq=False, converter=tuple)
+
+
+def conditional(times: StepTimes, read: Sequence[str] | None = None) -> Pass:
+    """The task's own pass, reading the streams that are being made (or those of `read`)."""
+    return Pass(CONDITIONAL, times, read=times.generated() if read is None else read)
+
+
+Predictions = Mapping[str, AV[Tensor]]
+"""Pass name -> velocities of the streams that it was asked to read (or more: another guidance may have asked for them)."""
+
+
+class Guidance(Protocol):
+    """Frozen, compared by value, its own spec. At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit."""
+
+    def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
+        """The passes of this step; their names are unique. `state` is what `combine` returned at the last step, `None` at the first."""
+
+    def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        """The guided velocities of `times.generated()`, and the state for the next step. Pure: same arguments, same result."""

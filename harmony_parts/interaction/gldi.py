@@ -1,0 +1,118 @@
+"""Global-local decoupled interaction: timing by local attention in both directions, style by the reference alone (paper, section 3.2)."""
+
+from __future__ import annotations
+
+import attrs
+from torch import Tensor, nn
+
+from harmony_parts.attention.protocol import LocalAttention, Windows
+from harmony_parts.attention.windows import windows
+from harmony_parts.av import AV
+from harmony_parts.blocks.protocol import Branch, Tokens
+from harmony_parts.interaction.positions import OVI_CONSTANT, RopeMap, positions
+from harmony_parts.interaction.protocol import Exchange, Layout
+from harmony_parts.plugin import default_part, knob
+from harmony_parts.rope import angles
+from harmony_parts.style.protocol import StyleSpec
+
+
+@attrs.frozen
+class GLDI:
+    """Settings of the interaction."""
+
+    audio_window: float = knob(
+        0.17,
+        help="How far beyond its own interval a video latent listens.",
+        unit="seconds",
+        source="paper leaves it open",
+        validator=attrs.validators.ge(0),
+    )
+    video_window: float = knob(
+        0.17,
+        help="How far beyond its own interval an audio latent looks.",
+        unit="seconds",
+        source="paper leaves it open",
+        validator=attrs.validators.ge(0),
+    )
+    rope_map: RopeMap = knob(
+        "ratio",
+        help="How one stream's latents are placed on the other's time line.",
+        source="paper, section 3.2",
+        validator=attrs.validators.in_(("ratio", "seconds", "constant")),
+    )
+    constant: float = knob(
+        OVI_CONSTANT, help="Video latents per audio latent, for the `constant` map.", source="Ovi", validator=attrs.validators.gt(0)
+    )
+    width: int | None = knob(None, help="Width inside the interaction; none: each direction's own branch's.", unit="channels")
+    attention: LocalAttention = knob(default_part("harmony_parts.attention.eager:Eager"), help="The local attention backend.")
+    style: StyleSpec = knob(default_part("harmony_parts.style.alignment:StyleAlignment"), help="How the reference takes on the video's style.")
+
+    def build(self, *, branches: AV[Branch]) -> GlobalLocal:
+        """The interaction of one layer."""
+        return GlobalLocal(self, branches)
+
+
+@attrs.frozen(eq=False)
+class Direction:
+    """Tables of one direction: the windows and the angles of queries and keys."""
+
+    windows: Windows
+    q_angles: Tensor
+    k_angles: Tensor
+
+
+class GlobalLocal(nn.Module):
+    """dz_v = local(z_v reads z_a), dz_a = local(z_a reads z_v), dz_r = style(z_r reads z_v): residuals that start at zero."""
+
+    def __init__(self, spec: GLDI, branches: AV[Branch]) -> None:
+        super().__init__()
+        self.spec = spec
+        video, audio = branches["video"], branches["audio"]
+        self.to_video = LocalCross(video, audio, spec.width, spec.attention)
+        self.to_audio = LocalCross(audio, video, spec.width, spec.attention)
+        self.style = spec.style.build(branches=branches)
+
+    def tables(self, layout: Layout) -> AV[Direction]:
+        """Windows and angles of both directions, named after the stream that reads."""
+        spec, clock = self.spec, layout.clocks
+        return AV(
+            video=self._direction(clock["video"], clock["audio"], spec.audio_window, spec.constant, self.to_video.pairs),
+            audio=self._direction(clock["audio"], clock["video"], spec.video_window, 1 / spec.constant, self.to_audio.pairs),
+        )
+
+    def _direction(self, queries: Tensor, keys: Tensor, reach: float, constant: float, pairs: int) -> Direction:
+        own, other = positions(queries, keys, self.spec.rope_map, constant)
+        return Direction(windows(queries, keys, reach), angles(own, pairs), angles(other, pairs))
+
+    def forward(self, video: Tokens, audio: Tokens, tables: AV[Direction]) -> AV[Exchange]:
+        """Residuals of both streams, from the states before either update. Style touches the reference only."""
+        dz_r = None if audio.reference is None else self.style(audio.reference, video.hidden)
+        return AV(
+            video=Exchange(hidden=self.to_video(video.hidden, audio.hidden, tables["video"])),
+            audio=Exchange(hidden=self.to_audio(audio.hidden, video.hidden, tables["audio"]), reference=dz_r),
+        )
+
+
+class LocalCross(nn.Module):
+    """One direction: norms, projections, per-head RMS norm of queries and keys, local attention, and an output that starts at zero."""
+
+    def __init__(self, reader: Branch, source: Branch, width: int | None, attention: LocalAttention) -> None:
+        super().__init__()
+        inner, self.heads, self.attention = width or reader.width, reader.heads, attention
+        if inner % (2 * self.heads):
+            raise ValueError(f"an interaction of width {inner} can't be split into the reader's {self.heads} heads of an even width")
+        head = inner // self.heads
+        self.pairs = head // 2
+        self.norm_reader, self.norm_source = nn.LayerNorm(reader.width, eps=1e-6), nn.LayerNorm(source.width, eps=1e-6)
+        self.q, self.k, self.v = nn.Linear(reader.width, inner), nn.Linear(source.width, inner), nn.Linear(source.width, inner)
+        self.norm_q, self.norm_k = nn.RMSNorm(head, eps=1e-6), nn.RMSNorm(head, eps=1e-6)
+        self.o = nn.Linear(inner, reader.width)
+        nn.init.zeros_(self.o.weight)
+        nn.init.zeros_(self.o.bias)
+
+    def forward(self, reader: Tensor, source: Tensor, direction: Direction) -> Tensor:
+        """[B, Tq, Sq, D] and [B, Tk, Sk, E] -> residual [B, Tq, Sq, D]."""
+        y = self.norm_source(source)
+        q, k, v = (x.unflatten(-1, (self.heads, -1)) for x in (self.q(self.norm_reader(reader)), self.k(y), self.v(y)))
+        out = self.attention(self.norm_q(q), self.norm_k(k), v, direction.windows, direction.q_angles, direction.k_angles)
+        return self.o(out.flatten(-2))

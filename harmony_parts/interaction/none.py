@@ -1,0 +1,30 @@
+"""No interaction: two branches that don't hear each other. The baseline, and how a stream is trained alone."""
+
+from __future__ import annotations
+
+import attrs
+from torch import nn
+
+from harmony_parts.av import AV
+from harmony_parts.blocks.protocol import Branch, Tokens
+from harmony_parts.interaction.protocol import Exchange, Layout
+
+
+@attrs.frozen
+class NoInteraction:
+    """No settings."""
+
+    def build(self, *, branches: AV[Branch]) -> Silence:
+        """The same for any branches."""
+        return Silence()
+
+
+class Silence(nn.Module):
+    """Nothing is exchanged."""
+
+    def tables(self, layout: Layout) -> None:
+        """None are needed."""
+
+    def forward(self, video: Tokens, audio: Tokens, tables: None) -> AV[Exchange]:
+        """Nothing for either stream."""
+        return AV()

@@ -1,0 +1,44 @@
+"""How the branches hear each other in a layer: an update of the hidden states, or a term inside the text attention."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import attrs
+from torch import Tensor
+
+from harmony_parts.av import AV
+from harmony_parts.blocks.protocol import Branch, Term, Tokens
+
+
+@attrs.frozen(eq=False)
+class Layout:
+    """The shape of a batch in time: per stream, the `clocks` (start, end) in seconds [T, 2] (float64) of its latents."""
+
+    clocks: AV[Tensor]
+
+
+@attrs.frozen(eq=False)
+class Exchange:
+    """What one stream receives: residuals of its hidden states [B, T, S, D] and of its reference [B, R, D], or a term for its text attention."""
+
+    hidden: Tensor | None = None
+    reference: Tensor | None = None
+    term: Term | None = None
+
+
+class Interaction(Protocol):
+    """A torch module, one per layer. Both directions read the states from before either update."""
+
+    def tables(self, layout: Layout) -> Any:
+        """What depends on the shape alone (windows, angles); computed once per shape and handed to every layer."""
+
+    def __call__(self, video: Tokens, audio: Tokens, tables: Any) -> AV[Exchange]:
+        """What each stream receives from the other."""
+
+
+class InteractionSpec(Protocol):
+    """Settings of an interaction."""
+
+    def build(self, *, branches: AV[Branch]) -> Interaction:
+        """The interaction of one layer between branches of those widths and heads."""

@@ -1,0 +1,36 @@
+"""Global style alignment: z_r <- z_r + CrossAttn(z_r W_q, z_v W_k, z_v W_v), over all of the video (paper, section 3.2)."""
+
+from __future__ import annotations
+
+import attrs
+from torch import Tensor, nn
+
+from harmony_parts.av import AV
+from harmony_parts.blocks.attention import Heads, attend
+from harmony_parts.blocks.protocol import Branch
+
+
+@attrs.frozen
+class StyleAlignment:
+    """No settings: as many heads as the audio branch has."""
+
+    def build(self, *, branches: AV[Branch]) -> Alignment:
+        """The style path of one layer."""
+        return Alignment(branches)
+
+
+class Alignment(nn.Module):
+    """The reference sound looks at the whole video. Its output starts at zero."""
+
+    def __init__(self, branches: AV[Branch]) -> None:
+        super().__init__()
+        audio, video = branches["audio"], branches["video"]
+        self.norm_reference, self.norm_video = nn.LayerNorm(audio.width, eps=1e-6), nn.LayerNorm(video.width, eps=1e-6)
+        self.heads = Heads(audio.width, audio.heads, source=video.width)
+        nn.init.zeros_(self.heads.o.weight)
+        nn.init.zeros_(self.heads.o.bias)
+
+    def forward(self, reference: Tensor, video: Tensor) -> Tensor:
+        """[B, R, D_a] and [B, T, S, D_v] -> residual [B, R, D_a]."""
+        k, v = self.heads.keys(self.norm_video(video.flatten(1, 2)))
+        return self.heads.out(attend(self.heads.query(self.norm_reference(reference)), k, v))

@@ -1,0 +1,43 @@
+"""Several plans as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harmony_parts.av import AV
+from harmony_parts.errors import PartContractError
+from harmony_parts.tasks.protocol import Plan
+
+
+def weigh(plan: Plan, weight: float, clips: Tensor | None = None) -> Plan:
+    """`plan` with every loss counting `weight` times as much; where `clips` [n] is given, its clip i is `clips[i]`."""
+    return Plan(
+        source=plan.source if clips is None else clips[plan.source],
+        times=plan.times,
+        weights=plan.weights.map(lambda w: w * weight),
+        task=plan.task,
+        names=plan.names,
+    )
+
+
+def pack(plans: Sequence[Plan]) -> Plan:
+    """The entries of all plans, one after the other; tasks of the same name count as one. Raises PartContractError where streams differ."""
+    streams = {tuple(plan.times) for plan in plans}
+    if len(streams) > 1:
+        every = " and ".join(", ".join(sorted({name for plan in plans for name in plan.names if tuple(plan.times) == s})) for s in streams)
+        raise PartContractError(f"the tasks {every} can't share a batch: one leaves out a stream that the other has. Train them in turn.")
+    names = tuple(dict.fromkeys(name for plan in plans for name in plan.names))
+
+    def cat(*parts: Tensor) -> Tensor:
+        return torch.cat(parts)
+
+    return Plan(
+        source=cat(*(plan.source for plan in plans)),
+        times=plans[0].times.map(cat, *(plan.times for plan in plans[1:])),
+        weights=plans[0].weights.map(cat, *(plan.weights for plan in plans[1:])),
+        task=cat(*(plan.task.new_tensor([names.index(name) for name in plan.names])[plan.task] for plan in plans)),
+        names=names,
+    )
