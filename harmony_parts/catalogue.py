@@ -242,9 +242,9 @@ class Catalogue:
         try:
             plugin = importlib.import_module(module)
         except Exception as error:
-            self._fail(BUILT_IN, DISTRIBUTION, _version(), _cause(error), error)
+            self._fail(BUILT_IN, DISTRIBUTION, installed_version(), _cause(error), error)
             return
-        self.add(BUILT_IN, plugin, distribution=DISTRIBUTION, version=_version())
+        self.add(BUILT_IN, plugin, distribution=DISTRIBUTION, version=installed_version())
 
     def _add_entry_point(self, point: importlib.metadata.EntryPoint) -> None:
         distribution = point.dist.name if point.dist else ""
@@ -298,7 +298,8 @@ def _protocol(kind: Kind) -> type:
 
 
 @functools.cache
-def _version() -> str:
+def installed_version() -> str:
+    """The version of this library, "" where it runs without being installed."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:

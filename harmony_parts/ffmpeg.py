@@ -6,6 +6,7 @@ kept as the file has them (`-copyts`), so that pictures and sound, which are rea
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import threading
@@ -102,7 +103,9 @@ def run(args: Iterable[str], path: Path, limits: Limits, *, feed: Iterable[bytes
     """
     command = [executable(), "-hide_banner", "-nostats", "-loglevel", log, "-y", *args]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdin and process.stdout and process.stderr
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     said, out, late = bytearray(), bytearray(), threading.Event()
 
     def stop() -> None:
@@ -132,10 +135,8 @@ def run(args: Iterable[str], path: Path, limits: Limits, *, feed: Iterable[bytes
         process.wait()
         listener.join()
         for pipe in (process.stdin, process.stdout, process.stderr):
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
     text = said.decode("utf-8", "replace")
     if late.is_set():
         raise MediaError(f"{path}: ffmpeg took longer than {limits.seconds:g} s and was stopped; raise Limits.seconds for a long file")

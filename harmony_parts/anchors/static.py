@@ -16,8 +16,8 @@ from harmony_parts.plugin import knob
 class StaticVideo:
     """The video codec's latents of one repeated picture (z_v_null of SyncCFG, arXiv:2511.21579).
 
-    The picture is, for each sample, its reference image; without one, the first frame of the current clean estimate (the paper doesn't say).
-    It is the picture that is repeated, never a latent: the first latent of a causal codec holds one frame, the others several.
+    The picture is, for each sample, its reference image; without one, the first frame of the current clean estimate (the paper is silent
+    here). It is the picture that is repeated, never a latent: the first latent of a causal codec holds one frame, the others several.
     Raises PartContractError where the condition of the name `image` isn't made of this stream's latents.
     """
 
@@ -37,7 +37,7 @@ class StaticVideo:
         """uint8 [B, 1, height, width, 3]."""
 
         def shown(latents: Tensor) -> Tensor:
-            # Of the latents that one frame takes: all that the first frame depends on in a causal codec, and far cheaper than the whole clip.
+            # Of the latents that one frame takes: in a causal codec all that the first frame depends on, and far cheaper than the clip.
             return codec.decode(latents[:, : codec.latents(1)])[:, :1]
 
         known = scene.conditions.get(self.image)
@@ -54,6 +54,8 @@ class StaticVideo:
         return torch.where(has[:, None, None, None, None], shown(known.tokens), shown(self._estimate(scene)))
 
     def _estimate(self, scene: Scene) -> Tensor:
-        if scene.estimate is None:
-            raise PartContractError('StaticVideo needs the clean estimate: give the pass that uses it needs=("joint",)')
-        return scene.estimate["video"]
+        if scene.estimate is None or scene.estimate.video is None:
+            raise PartContractError(
+                'StaticVideo needs the clean estimate of the video: give its pass needs=("joint",), and let "joint" read the video'
+            )
+        return scene.estimate.video

@@ -18,9 +18,7 @@ class Eager:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
         """See `LocalAttention`. Windows are padded to the widest one."""
         batch, frames, _, heads, _ = q.shape
-        size = int((windows.end - windows.start).max()) if frames else 0
-        if size <= 0:
-            return torch.zeros_like(q)
+        size = max(1, int((windows.end - windows.start).max()))
         q, k = rotate(q, table(q_angles)[:, None, None]), rotate(k, table(k_angles)[:, None, None])
         index = windows.start[:, None] + torch.arange(size, device=q.device)  # [Tq, W]
         seen = index < windows.end[:, None]

@@ -39,6 +39,10 @@ class Heads(nn.Module):
         """[..., h, d] -> [..., D]."""
         return self.o(x.flatten(-2))
 
+    def out_again(self, x: Tensor) -> Tensor:
+        """What the same heads heard besides: `out` without the bias, which counts once."""
+        return F.linear(x.flatten(-2), self.o.weight)
+
 
 def feed_forward(width: int, hidden: int) -> nn.Sequential:
     """Linear, GELU (tanh), Linear."""

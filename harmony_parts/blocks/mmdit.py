@@ -116,7 +116,7 @@ class MMDiTBlock(nn.Module):
         if term is None:
             return tokens
         q = self.attention.query(self.norm1(tokens.hidden))
-        return attrs.evolve(tokens, hidden=tokens.hidden + self.attention.out(term(q)))
+        return attrs.evolve(tokens, hidden=tokens.hidden + self.attention.out_again(term(q)))
 
     def feed(self, tokens: Tokens) -> Tokens:
         """Feed-forward."""

@@ -1,4 +1,4 @@
-"""Video latents without weights: a lapped cosine transform in space, a causal one in time, one in colour, of which the largest expected coefficients are kept.
+"""Video latents without weights: cosine transforms in colour, space and time, of which a fixed choice of coefficients is kept.
 
 Every step before the choice of coefficients is orthonormal, so an error in the latents (before `whiten`) is the same error in the pixels.
 """
@@ -15,9 +15,11 @@ from torch import Tensor
 from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
-# The prior: the expected standard deviation of a coefficient is frequency ** -2, with frequency = stretch[plane] * (1 / block + fy + fx + TIME * ft), f in
-# half-cycles per pixel or frame. The order that it gives is JPEG's zigzag, in three dimensions. Both constants are fitted to thirteen real clips 64 pixels
-# high (the order by the worst clip's PSNR; the power by the coefficients' standard deviations, which 1 / f makes too large at high frequencies).
+# The prior: the expected standard deviation of a coefficient is frequency ** -2, with
+#   frequency = STRETCH[plane] * (1 / block + fy + fx + TIME * ft), f in half-cycles per pixel or frame.
+# The order that it gives is JPEG's zigzag, in three dimensions. The constants were chosen on thirteen real clips 64 pixels high: those that
+# order by, for the worst clip's PSNR (+1.1 dB over the root of a sum of squares); the power, by the coefficients' standard deviations
+# (brightness over three octaves: measured 56 to 1, power 2 gives 64 to 1, power 1 would give 8 to 1).
 STRETCH = (1.0, 2.0, 3.2)  # a colour difference counts as if its frequencies were that much higher
 TIME = 0.8
 CONTRAST = 0.5  # standard deviation of a pixel in [-1, 1], about its middle grey
@@ -32,10 +34,10 @@ def cosines(n: int) -> Tensor:
 
 
 def lapped_cosines(n: int, block: int) -> Tensor:
-    """The orthonormal lapped transform of `n` places in blocks of `block`, float64 [n, n]: an orthonormal filter across each border, then a DCT in each block.
+    """The orthonormal lapped transform of `n` places, float64 [n, n]: a filter across each border of two blocks, then a DCT in each block.
 
-    Its bases reach half a block into the neighbours and fall off smoothly; a constant is in the first coefficient of each block alone, as without lapping.
-    Source: Malvar and Staelin 1989 (the LOT), in the time-domain form of Tran, Liang and Tu 2003 (doi:10.1109/TSP.2003.811222), eq. for V of type I.
+    Its bases reach half a block into the neighbours and fall off smoothly. A constant is in the first coefficient of each block alone.
+    Source: Malvar and Staelin's LOT (1989), as border filters (Tran, Liang and Tu 2003, doi:10.1109/TSP.2003.811222).
     """
     half = block // 2
     transform = torch.block_diag(*[cosines(block)] * (n // block))
@@ -53,7 +55,7 @@ def lapped_cosines(n: int, block: int) -> Tensor:
 
 
 def frequencies(block: int, frames: int) -> Tensor:
-    """The prior's frequency of each coefficient, float64 [frames * block * block * 3], in the order (time, y, x, colour) of the transform."""
+    """The prior's frequency of each coefficient, float64 [frames * block * block * 3], in the transform's order (time, y, x, colour)."""
     time = TIME * torch.arange(frames, dtype=torch.float64) / frames
     space = torch.arange(block, dtype=torch.float64) / block
     plane = torch.tensor(STRETCH, dtype=torch.float64)
@@ -62,11 +64,11 @@ def frequencies(block: int, frames: int) -> Tensor:
 
 @attrs.frozen
 class DCTVideo:
-    """A video codec without weights: blockwise cosine transforms in colour, space and time, of which a fixed choice of coefficients is kept.
+    """A video codec without weights: cosine transforms in colour, space and time, of which a fixed choice of coefficients is kept.
 
-    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / block, W / block, keep], F = 1 + frames_per_latent (T - 1): the first latent holds one frame, as if it
-    stood still. So an image is exactly one latent, and an image that is repeated has that latent in every place. With the defaults the latents are 8 times
-    fewer numbers than the pixels (given 74 frames or more). ValueError where height or width isn't a multiple of `block`.
+    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / block, W / block, keep], F = 1 + frames_per_latent (T - 1): the first latent holds
+    one frame, as if it stood still. So an image is exactly one latent, and an image that is repeated has that latent in every place.
+    By default the latents are 8 times fewer numbers than the pixels (from 74 frames on). Source: see `lapped_cosines`.
     """
 
     block: int = knob(8, help="height and width of what one latent holds", unit="pixels", validator=attrs.validators.ge(1))
@@ -78,21 +80,23 @@ class DCTVideo:
         source="8x fewer numbers than pixels, and above 30 dB on the real clips at 64 pixels of height",
     )  # fmt: skip
     lapped: bool = knob(
-        True, help="let blocks overlap by half, which hides their borders and adds about 0.6 dB", off=False, source="doi:10.1109/TSP.2003.811222"
+        True, help="let blocks overlap by half a block, which hides their borders", off=False, source="doi:10.1109/TSP.2003.811222"
     )
     whiten: float = knob(
-        0.5, help="how far the latents' scales are made equal: 0 a rotation of the pixels, 1 each divided by its expected standard deviation", off=0.0,
+        0.5,
+        help="how far the scales are made equal: 0 a rotation of the pixels, 1 each number divided by its expected standard deviation",
+        off=0.0,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
-    )  # fmt: skip
+    )
 
     def build(self, *, format: Format) -> DCTVideoCodec:
         """The codec for frames of the format's size. Raises ValueError where `block` doesn't divide it, or `keep` is more than there is."""
         for name in ("height", "width"):
             if getattr(format, name) % self.block:
-                raise ValueError(f"{name} {getattr(format, name)} is not a multiple of block {self.block}: change the format's {name} or the codec's block")
+                raise ValueError(f"{name} {getattr(format, name)} is not a multiple of block {self.block}: change one of them")
         numbers = self.frames_per_latent * self.block**2 * 3
         if self.keep > numbers:
-            raise ValueError(f"keep {self.keep} is more than the {numbers} numbers of {self.frames_per_latent} frames of a block: lower it, or 0 to keep all")
+            raise ValueError(f"keep {self.keep} is more than the {numbers} numbers that a latent stands for: lower it, or 0 to keep all")
         return DCTVideoCodec(self, format)
 
 
@@ -104,7 +108,7 @@ class DCTVideoCodec:
         self.grid = (format.height // spec.block, format.width // spec.block)
         frequency = frequencies(spec.block, spec.frames_per_latent)
         self.channels = spec.keep or len(frequency)
-        # The sum along each axis is exact to rounding only: 9 digits make equal frequencies equal, so that the order is the same on every machine.
+        # Sums are exact to rounding only: nine digits make equal frequencies equal, so that the order is the same on every machine.
         self._order = frequency.mul(1e9).round().argsort(stable=True)[: self.channels]
         expected = (frequency[self._order] / frequency.min()) ** -2  # standard deviations, relative to that of the mean of a still block
         scale = expected**-spec.whiten
@@ -141,7 +145,7 @@ class DCTVideoCodec:
         return (time @ blocks).flatten(-2)[..., self._order.to(video.device)] * self._scale.to(video)
 
     def synthesise(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, h, w, C] -> pixels about [-1, 1] [B, frames(T), H, W, 3]; what was not kept is 0. The first frame is the mean of its k."""
+        """Latents [B, T, h, w, C] -> pixels about [-1, 1] [B, frames(T), H, W, 3]. What wasn't kept is 0; frame 0 is the mean of its k."""
         rows, columns, colours, time = (matrix.to(latents) for matrix in self._matrices)
         k, p = self.spec.frames_per_latent, self.spec.block
         blocks = latents.new_zeros(*latents.shape[:-1], k * p * p * 3)

@@ -1,4 +1,4 @@
-"""Sound latents without weights: log energies in mel bands, several frames to a latent, decoded by finding a sound that has those energies."""
+"""Sound latents without weights: log energies in mel bands, decoded by finding a sound that has those energies."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
-CENTRE_DB, SPREAD_DB = -54.0, 16.0  # mean and standard deviation of the levels of thirteen real clips (speech, music, effects) at the default settings
-MOMENTUM = 0.5  # share of the last step that is added to each step of the phase search: Perraudin's alpha / (1 + alpha), alpha = 1 (0.99 there)
+CENTRE_DB, SPREAD_DB = -48.0, 17.0  # about the mean and standard deviation of the levels of thirteen real clips (speech, music, effects)
+MOMENTUM = 0.5  # how much of the last step is taken off again: Perraudin's alpha / (1 + alpha) with alpha = 1 (there 0.99)
 SILENT = 1e-14  # energy that counts as none, far below a 24-bit step
 
 
 def mel_bands(bands: int, low: float, high: float, sample_rate: int, window: int) -> Tensor:
-    """Triangles evenly spaced in mel (2595 log10(1 + f / 700)), float32 [bands, window // 2 + 1], that add up to at most 1 at every frequency.
+    """Triangles evenly spaced in mel (2595 log10(1 + f / 700)), float32 [bands, window // 2 + 1], adding up to at most 1 at any frequency.
 
     None is narrower than one frequency step of the window, so none is empty.
     """
@@ -35,39 +35,46 @@ def mel_bands(bands: int, low: float, high: float, sample_rate: int, window: int
 
 @attrs.frozen
 class LogMel:
-    """A sound codec without weights: the log energy of each mel band in each of `hops_per_latent` frames of a latent; phases are made up when decoding.
+    """A sound codec without weights: the log energies of mel bands, in `hops_per_latent` frames to a latent; decoding makes up the phases.
 
-    Sound float32 [B, samples] <-> latents [B, T, hops_per_latent * bands]. A frame's window is centred on the span that it stands for, so an event is loudest in
-    the latent whose clock holds it. A value is (level + 54 dB) / 16 dB, where a band's level is the level (dB of full scale) that the sound would have if all
-    bands were that loud; mute is a fixed value, and decodes to silence. The rate needn't divide the sample rate. ValueError where the settings don't fit it.
+    Sound float32 [B, samples] <-> latents [B, T, hops_per_latent * bands]. A frame's window is centred on the span that it stands for, so
+    an event is loudest in the latent whose clock holds it. A number is (level + 48 dB) / 17 dB, a band's level being the level (in dB of
+    full scale) that the sound would have if all bands were as loud. Mute is one fixed number, the floor's, and decodes to silence.
+    The rate needn't divide the sample rate. Source of the decoder: fast Griffin-Lim, doi:10.1109/WASPAA.2013.6701851.
     """
 
     latents_per_second: float = knob(31.25, help="latents per second of sound", unit="1/s", validator=attrs.validators.gt(0))
     hops_per_latent: int = knob(
-        4, help="frames stacked in a latent: onsets are as fine as 1 / (latents_per_second * hops_per_latent)", off=1, validator=attrs.validators.ge(1)
+        4, help="frames stacked in a latent, for onsets finer than a latent", unit="frames", off=1, validator=attrs.validators.ge(1)
     )
     bands: int = knob(64, help="mel bands of a frame", validator=attrs.validators.ge(1))
     fmin: float = knob(40.0, help="where the lowest band begins", unit="Hz", validator=attrs.validators.ge(0))
-    fmax: float = knob(0.0, help="where the highest band ends; 0 is half the sample rate", unit="Hz", off=0.0, validator=attrs.validators.ge(0))
-    floor_db: float = knob(-70.0, help="level that is added to every band, so that what is below it counts as silence", unit="dB of full scale")
+    fmax: float = knob(
+        0.0, help="where the highest band ends; 0 for half the sample rate", unit="Hz", off=0.0, validator=attrs.validators.ge(0)
+    )
+    floor_db: float = knob(-70.0, help="level added to every band: what is below it counts as silence", unit="dB of full scale")
     overlap: int = knob(
-        4, help="length of the window of a frame, in frames: longer tells pitches apart, shorter keeps onsets sharp", unit="frames",
+        4,
+        help="length of a frame's window: longer tells pitches apart, shorter keeps onsets sharp",
+        unit="frames",
         validator=attrs.validators.ge(2),
-    )  # fmt: skip
+    )
     iterations: int = knob(
         40, help="steps of the phase search", source="fast Griffin-Lim, doi:10.1109/WASPAA.2013.6701851", validator=attrs.validators.ge(0)
     )
     seed: int = knob(0, help="of the noise whose phases the search starts from")
 
     def build(self, *, format: Format) -> LogMelCodec:
-        """The codec for sound of the format's sample rate. Raises ValueError where `fmax` is above half of it, or the frames are too short for it."""
+        """The codec for sound of the format's sample rate. Raises ValueError where `fmax` or the frames per second are too high for it."""
         nyquist = format.sample_rate / 2
         if not self.fmin < (self.fmax or nyquist) <= nyquist:
-            raise ValueError(f"fmin {self.fmin} < fmax {self.fmax or nyquist} <= {nyquist} Hz (half the sample rate) must hold: change fmin or fmax")
+            raise ValueError(
+                f"fmin {self.fmin} < fmax {self.fmax or nyquist} <= {nyquist} Hz (half the sample rate) must hold: change fmin or fmax"
+            )
         if self.latents_per_second * self.hops_per_latent * 8 > format.sample_rate:
             raise ValueError(
-                f"{self.latents_per_second} latents a second of {self.hops_per_latent} frames leave a frame fewer than 8 samples at {format.sample_rate} Hz: "
-                "lower latents_per_second or hops_per_latent"
+                f"{self.latents_per_second} latents a second of {self.hops_per_latent} frames leave a frame fewer than 8 samples at "
+                f"{format.sample_rate} Hz: lower latents_per_second or hops_per_latent"
             )
         return LogMelCodec(self, format)
 
@@ -83,7 +90,7 @@ class LogMelCodec:
         self._reach = round(self._step * spec.overlap / spec.hops_per_latent / 2)  # half a window, in samples
         self._window = torch.hann_window(2 * self._reach)
         self._bands = mel_bands(spec.bands, spec.fmin, spec.fmax or format.sample_rate / 2, format.sample_rate, 2 * self._reach)
-        # |rfft|^2 times this sums to the mean square of the sound under the window (Parseval); all but the first and last bin stand for two.
+        # |rfft|^2 times this sums to the sound's mean square under the window (Parseval); all but the first and last bin stand for two.
         self._power = torch.full((self._reach + 1,), 2.0)
         self._power[[0, -1]] = 1.0
         self._power /= 2 * self._reach * self._window.square().sum()
@@ -111,7 +118,8 @@ class LogMelCodec:
         places = self._places(count)
         mirrored = places.remainder(2 * length)
         mirrored = mirrored.minimum(2 * length - 1 - mirrored).to(waveform.device)
-        level = 10 * torch.log10(self._energy(self._spectrum(waveform.float(), mirrored)) * self.spec.bands + 10 ** (self.spec.floor_db / 10))
+        power = self._energy(self._spectrum(waveform.float(), mirrored)) * self.spec.bands
+        level = 10 * torch.log10(power + 10 ** (self.spec.floor_db / 10))
         return rearrange((level - CENTRE_DB) / SPREAD_DB, "b (t hop) band -> b t (hop band)", t=count)
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -121,7 +129,8 @@ class LogMelCodec:
         level = rearrange(latents.float() * SPREAD_DB + CENTRE_DB, "b t (hop band) -> b (t hop) band", hop=self.spec.hops_per_latent)
         # In one band there can't be more than full scale.
         power = 10 ** (level / 10).clamp(max=math.log10(self.spec.bands)) - 10 ** (self.spec.floor_db / 10)
-        energy = torch.cat([power[:, :1], power, power[:, -1:]], dim=1).clamp(min=0) / self.spec.bands  # one frame more on either side, for the ends
+        # One frame more on either side, so that the ends lie under as many windows as the rest.
+        energy = torch.cat([power[:, :1], power, power[:, -1:]], dim=1).clamp(min=0) / self.spec.bands
         return self._sound(energy, latents.shape[1]).clamp(-1, 1)
 
     def _places(self, latents: int, more: int = 0) -> Tensor:
@@ -141,8 +150,9 @@ class LogMelCodec:
     def _sound(self, energy: Tensor, latents: int) -> Tensor:
         """A sound with those band energies: [B, frames + 2, bands] -> [B, samples].
 
-        Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), but with only the bands' energies given. Each step keeps the phases of the last sound, and multiplies
-        its powers by the wanted over the present energy of their bands: the multiplicative step of a non-negative decomposition, P <- P * M'(E / MP) / M'1.
+        Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), but with only the bands' energies given. Each step keeps the phases of
+        the last sound, and multiplies its powers by the wanted over the present energy of their bands: P <- P * M'(E / MP) / M'1, the
+        multiplicative step of a non-negative decomposition, which keeps the sum of the energies.
         """
         places = self._places(latents, more=1).to(energy.device)
         first = int(places.min())

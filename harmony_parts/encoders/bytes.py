@@ -82,7 +82,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, B, heads, L, d]
-        seen = scaled_dot_product_attention(*qkv, attn_mask=mask[:, None, None, :])
+        q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
+        seen = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         x = x + self.out(seen.transpose(1, 2).flatten(2))
         return x + self.down(gelu(self.up(self.mlp_norm(x))))

@@ -17,14 +17,14 @@ from harmony_parts.errors import AssemblyError
 class ReferenceImage:
     """Prompt.image uint8 [H, W, 3] -> condition "image": the codec's latents of that one frame, tokens [B, R, h, w, C], mask [B, R].
 
-    R is what the codec makes of one frame: 1. Where there is no image: zeros, mask False, which is also the null form. It has no weights and
-    carries no gradient. Raises AssemblyError without a video codec, and ValueError where an image hasn't the size of the model's format.
+    R is what the codec makes of one frame: 1. Where there is no image: zeros, mask False, which is also the null form. It has no weights
+    and carries no gradient. Raises AssemblyError without a video codec, ValueError where an image hasn't the size of the model's format.
     """
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceImageEncoder:
         """The encoder, which keeps the model's own video codec."""
         if not isinstance(codecs.video, VideoCodec):
-            raise AssemblyError("$.encoders: a reference image needs a video codec, and this model has none; take the encoder out or add $.codecs.video")
+            raise AssemblyError("$.encoders: a reference image needs a video codec; add $.codecs.video, or take this encoder out")
         return ReferenceImageEncoder(format, codecs.video)
 
 

@@ -21,8 +21,8 @@ F5 = "F5-TTS, arXiv:2410.06885"
 class Transcript:
     """UTF-8 bytes -> embedding + sin/cos position -> ConvNeXt V2 blocks -> condition "speech", tokens [B, L, width].
 
-    L is the longest transcript of the batch; it isn't stretched to the length of the sound as in F5-TTS, since the audio branch attends to it
-    instead of adding it to the latents. The null form is the filler alone. A text's tokens don't depend on the padding of its batch.
+    L is the longest transcript of the batch; it isn't padded to the length of the sound as in F5-TTS, since the audio branch attends to
+    it instead of joining it to the latents. The null form is the filler alone. A text's tokens don't depend on the padding of its batch.
     Raises ValueError where width is odd.
     """
 
@@ -70,7 +70,7 @@ class TranscriptEncoder(nn.Module):
 class ConvNeXtV2(nn.Module):
     """x + down(GRN(gelu(up(norm(depthwise conv of 7 over time)))), over [B, L, D]. Woo et al., arXiv:2301.00808, in one dimension.
 
-    F5-TTS takes the norm of GRN over padding too (there the bias of `up` is not 0); here only over the mask, or padding would change the tokens.
+    F5-TTS takes the norm of GRN over padding too, where biases leave something; here over the mask, or padding would change the tokens.
     """
 
     def __init__(self, width: int, expansion: int) -> None:

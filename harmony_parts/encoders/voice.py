@@ -18,8 +18,8 @@ from harmony_parts.plugin import knob
 class ReferenceAudio:
     """Prompt.voice float32 [samples] -> condition "voice": the audio codec's latents z_r, tokens [B, R, C], mask [B, R].
 
-    R is that of the longest voice of the batch (1 where nobody has one); each is encoded by itself, so padding can't change it. Where there is
-    no voice: zeros, mask False, which is also the null form. It has no weights and carries no gradient.
+    R is that of the longest voice of the batch (1 where nobody has one); each is encoded by itself, so padding can't change it. Where
+    there is no voice: zeros, mask False, which is also the null form. It has no weights and carries no gradient.
     Raises AssemblyError without an audio codec, and ValueError where a voice isn't float32 [samples], is empty or isn't finite.
     """
 
@@ -34,7 +34,7 @@ class ReferenceAudio:
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceAudioEncoder:
         """The encoder, which keeps the model's own audio codec."""
         if not isinstance(codecs.audio, AudioCodec):
-            raise AssemblyError("$.encoders: a reference voice needs an audio codec, and this model has none; take the encoder out or add $.codecs.audio")
+            raise AssemblyError("$.encoders: a reference voice needs an audio codec; add $.codecs.audio, or take this encoder out")
         return ReferenceAudioEncoder(max(1, round(self.seconds_max * format.sample_rate)), codecs.audio)
 
 
@@ -73,7 +73,8 @@ class ReferenceAudioEncoder(nn.Module):
         if not isinstance(voice, Tensor):
             raise ValueError(f"the voice of prompt {row} must be a torch tensor float32 [samples], not {type(voice).__name__}")
         if voice.dtype != torch.float32 or voice.ndim != 1 or not len(voice):
-            raise ValueError(f"the voice of prompt {row} must be float32 [samples], at least one sample, not {voice.dtype} {list(voice.shape)}")
+            want = "float32 [samples] with at least one sample"
+            raise ValueError(f"the voice of prompt {row} must be {want}, not {voice.dtype} {list(voice.shape)}")
         if not voice.isfinite().all():
             raise ValueError(f"the voice of prompt {row} holds samples that aren't finite; read it again from its file")
         return voice

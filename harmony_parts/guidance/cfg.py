@@ -25,7 +25,9 @@ class CFG:
 
     video: float = knob(4.0, help="scale of the video's velocity", off=1.0, source="Ovi's default", converter=float)
     audio: float = knob(3.0, help="scale of the audio's velocity", off=1.0, source="Ovi's default", converter=float)
-    drop: tuple[str, ...] = knob(("caption", "sound", "speech"), help="names of the conditions that the second pass goes without", converter=tuple)
+    drop: tuple[str, ...] = knob(
+        ("caption", "sound", "speech"), help="names of the conditions that the second pass goes without", converter=tuple
+    )
 
     def _active(self, times: StepTimes) -> list[str]:
         return [stream for stream in times.generated() if getattr(self, stream) != 1]

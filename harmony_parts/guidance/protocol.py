@@ -6,7 +6,7 @@ number per stream: a stream at time 0 is given (audio-driven video has `times.au
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -42,6 +42,14 @@ def _pairs(replace: Mapping[str, Anchor] | Collection[tuple[str, Anchor]]) -> tu
     return tuple(sorted(replace.items() if isinstance(replace, Mapping) else replace, key=lambda pair: pair[0]))
 
 
+def _set(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
+def _tuple(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 @attrs.frozen
 class Pass:
     """One run of the denoiser. Equal passes (whatever they are called, and whatever is read from them) are run once.
@@ -54,10 +62,10 @@ class Pass:
     name: str = attrs.field(eq=False)
     times: StepTimes
     replace: tuple[tuple[str, Anchor], ...] = attrs.field(default=(), converter=_pairs)
-    drop: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
-    hints: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
-    read: tuple[str, ...] = attrs.field(default=STREAMS, eq=False, converter=tuple)
-    needs: tuple[str, ...] = attrs.field(default=(), eq=False, converter=tuple)
+    drop: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
+    hints: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
+    read: tuple[str, ...] = attrs.field(default=STREAMS, eq=False, converter=_tuple)
+    needs: tuple[str, ...] = attrs.field(default=(), eq=False, converter=_tuple)
 
 
 def conditional(times: StepTimes, read: Sequence[str] | None = None) -> Pass:

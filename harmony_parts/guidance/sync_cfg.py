@@ -33,18 +33,22 @@ class SyncCFG:
         v_video = v_video(x_a = mute)   + s_video (v_video - v_video(x_a = mute))
         v_audio = v_audio(x_v = static) + s_audio (v_audio - v_audio(x_v = static))
 
-    where the anchors go in clean, at time 0. A driven task is the same with the given stream replaced by its anchor. A scale of 1 is off, 0 gives
-    the negative. Each scale that isn't 1 costs one pass, which reads one stream. Without the other stream there is nothing to agree with, and
-    the scale does nothing.
+    where the anchors go in clean, at time 0. A driven task is the same with the given stream replaced by its anchor. A scale of 1 is off,
+    0 gives the negative. Each scale that isn't 1 costs one pass, which reads one stream. Without the other stream there is nothing to
+    agree with, and the scale does nothing.
     """
 
     video: float = knob(3.0, help="scale of the video's velocity", off=1.0, source="arXiv:2511.21579, s_v = 3", converter=float)
     audio: float = knob(2.0, help="scale of the audio's velocity", off=1.0, source="arXiv:2511.21579, s_a = 2", converter=float)
     mute: Anchor = knob(
-        default_part("harmony_parts.anchors.mute:MuteAudio"), help="the sound that says nothing about the video", validator=_for_stream("audio")
+        default_part("harmony_parts.anchors.mute:MuteAudio"),
+        help="the sound that says nothing about the video",
+        validator=_for_stream("audio"),
     )
     static: Anchor = knob(
-        default_part("harmony_parts.anchors.static:StaticVideo"), help="the video that says nothing about the sound", validator=_for_stream("video")
+        default_part("harmony_parts.anchors.static:StaticVideo"),
+        help="the video that says nothing about the sound",
+        validator=_for_stream("video"),
     )
     drop: tuple[str, ...] = knob(
         (), help="names of the conditions that the negatives go without; the paper doesn't say, so none", off=(), converter=tuple

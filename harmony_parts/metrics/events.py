@@ -15,7 +15,7 @@ from harmony_parts.plugin import knob
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
 FLICKER = 4.0  # a flash is this many times the root mean square of the rises between the flashes
-WINDOW, HOP = 0.016, 0.002  # s, of the sound's energy
+WINDOW, HOP = 0.03, 0.002  # s, of the sound's energy
 
 
 @attrs.frozen
@@ -29,7 +29,10 @@ class Events:
     tolerance: float = knob(0.1, help="greatest distance of two events that match", unit="s", validator=attrs.validators.ge(0))
     apart: float = knob(0.2, help="of two events of a stream that are nearer than this, the weaker is dropped", unit="s", validator=attrs.validators.ge(0))
     flash: float = knob(0.012, help="least rise of the mean brightness, of 1 for black to white", unit="brightness", validator=attrs.validators.gt(0))
-    onset: float = knob(7.0, help="least rise of the sound's level", unit="dB", validator=attrs.validators.gt(0))
+    onset: float = knob(
+        10.0, help="least rise of the sound's level within 60 ms", unit="dB", validator=attrs.validators.gt(0)
+    )
+    floor: float = knob(25.0, help="what is this far below the clip's peak counts as silence", unit="dB", validator=attrs.validators.gt(0))
     contrast: float = knob(
         0.3, help="least rise as a share of the clip's strongest rise of the picture", off=0.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)]
     )
@@ -62,12 +65,13 @@ class Events:
     def hear(self, sound: np.ndarray, rate: int) -> np.ndarray:
         """Times of sudden rises of the level of `sound` [samples]: where the energy passes half of its next peak.
 
-        The level is clipped at 40 dB below the clip's peak and at -60 dB of full scale, so that what is quieter counts as silence.
+        The level is clipped at `floor` below the clip's peak and at -60 dB of full scale. With normal noise of 0.5 added to the latents of the log-mel
+        codec, the defaults still find Soundstage's events with an F1 of 0.98 (0.68 with a window of 16 ms, 7 dB and a floor of 40 dB).
         """
         energy = smooth_energy(sound, rate, WINDOW, HOP)  # [N]
         if len(energy) < 2:
             return np.zeros(0)
-        level = 10 * np.log10(np.maximum(energy, max(energy.max() * 1e-4, 1e-6)))
+        level = 10 * np.log10(np.maximum(energy, max(energy.max() * 10 ** (-self.floor / 10), 1e-6)))
         reach = round(0.03 / HOP)
         padded = np.pad(level, reach, mode="edge")
         around = np.lib.stride_tricks.sliding_window_view(padded, reach + 1)

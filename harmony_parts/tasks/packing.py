@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harmony_parts.av import AV
 from harmony_parts.errors import PartContractError
 from harmony_parts.tasks.protocol import Plan
 

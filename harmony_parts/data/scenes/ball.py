@@ -23,12 +23,12 @@ def bounces(rng: np.random.Generator, seconds: float) -> np.ndarray:
         flight = rng.uniform(0.55, HIGHEST)
         times = [rng.uniform(FIRST, max(FIRST, min(flight, end)))]
         before = times[0] - flight
-        while times[-1] < end:
+        while times[-1] < seconds:
             flight *= rng.uniform(0.6, 0.97)
             if flight < REST:
                 flight = rng.uniform(0.55, HIGHEST)
             times.append(times[-1] + flight)
-        if times[-1] >= seconds or end <= FIRST:  # no contact in the last moments, where it would be cut
+        if end <= FIRST or not any(end <= time < seconds for time in times):  # a contact in the last moments would be cut
             return np.array([before, *times])
 
 

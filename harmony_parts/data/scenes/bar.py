@@ -59,7 +59,7 @@ class Bars:
         for bar in range(self.bars):
             times = self.times[self.struck == bar]
             if len(times):
-                canvas.glow(float(x[bar]), float(top[bar]) + 0.1, 0.34, 0.85 * canvas.flash(times))
+                canvas.glow(float(x[bar]), float(top[bar]) + 0.1, 0.42, 0.9 * canvas.flash(times))
         for bar in range(self.bars):
             times = self.times[self.struck == bar]
             tone = np.array(self.paint[1], np.float32) * (0.55 + 0.3 * bar / (self.bars - 1))

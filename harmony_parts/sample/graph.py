@@ -1,0 +1,88 @@
+"""The passes of one velocity as a small graph: which of them are the same, what is read from each, and in which order they run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import attrs
+
+from harmony_parts.errors import PartContractError
+from harmony_parts.guidance.protocol import Guidance, Pass, StepTimes
+
+
+@attrs.frozen
+class Run:
+    """One run of the denoiser, which answers all passes of `names`. `read` is what any of them wants to read."""
+
+    names: tuple[str, ...]
+    asked: Pass
+    read: tuple[str, ...]
+
+
+def noisy(asked: Pass) -> tuple[str, ...]:
+    """The streams of a pass that go in at a time above 0: all that a velocity can be read of."""
+    replaced = dict(asked.replace)
+    return tuple(stream for stream in asked.times.generated() if stream not in replaced)
+
+
+def ask(guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[str], droppable: Collection[str]) -> list[Pass]:
+    """The guidance's passes, checked. `hints` are those that the denoiser knows; dropping conditions outside `droppable` changes nothing.
+
+    Raises PartContractError, naming the guidance, where a pass can't be run. Assembly may call it to find such faults before a run.
+    """
+
+    def wrong(what: str) -> PartContractError:
+        return PartContractError(f"the guidance {guidance!r} {what}")
+
+    passes = list(guidance.passes(times, state))
+    names = [asked.name for asked in passes]
+    if not passes:
+        raise wrong(f"asked for no passes at {times}; with nothing to do it should return [conditional(times)]")
+    for asked in passes:
+        here, present = f"asked for the pass {asked.name!r}", set(asked.times.present())
+        if names.count(asked.name) > 1:
+            raise wrong(f"{here} twice; the names of its passes must differ")
+        if unknown := set(asked.needs) - set(names):
+            raise wrong(f"{here}, which needs {', '.join(sorted(unknown))}; its passes are {', '.join(names)}")
+        if unknown := set(asked.hints) - set(hints):
+            raise wrong(f"{here} with the hint {', '.join(sorted(unknown))}; the denoiser knows {', '.join(sorted(hints)) or 'none'}")
+        if absent := present - set(times.present()):
+            raise wrong(f"{here} with the stream {', '.join(sorted(absent))}, which is absent")
+        for stream, anchor in asked.replace:
+            if stream not in present or anchor.stream != stream:
+                streams = ", ".join(sorted(present))
+                raise wrong(f"{here} with {anchor!r}, which is for {anchor.stream}, in place of {stream}; present: {streams}")
+        if not set(asked.read) & set(noisy(asked)):
+            readable = ", ".join(noisy(asked)) or "nothing"
+            raise wrong(f"{here}, which reads {', '.join(asked.read) or 'nothing'}; what can be read of it is {readable}")
+    return [attrs.evolve(asked, drop=asked.drop & set(droppable)) for asked in passes]
+
+
+def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
+    """Each distinct pass once, what it needs before it. Raises PartContractError where passes need each other in a circle."""
+    groups: list[list[Pass]] = []
+    for asked in passes:
+        # By comparing, not hashing: there are a handful, and a third party's anchor may hold what can't be hashed.
+        for group in groups:
+            if group[0] == asked:
+                group.append(asked)
+                break
+        else:
+            groups.append([asked])
+    where = {asked.name: index for index, group in enumerate(groups) for asked in group}
+    needs = {index: {where[need] for asked in group for need in asked.needs} - {index} for index, group in enumerate(groups)}
+    try:
+        sequence = list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        circle = " -> ".join(groups[index][0].name for index in error.args[1])
+        raise PartContractError(f"the guidance {guidance!r} asked for passes that need each other: {circle}") from error
+    return [
+        Run(
+            names=tuple(asked.name for asked in groups[index]),
+            asked=groups[index][0],
+            read=tuple(stream for stream in noisy(groups[index][0]) if any(stream in asked.read for asked in groups[index])),
+        )
+        for index in sequence
+    ]

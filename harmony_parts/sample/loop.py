@@ -1,0 +1,101 @@
+"""The sampler: from noise to latents, for whatever streams aren't given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harmony_parts.av import AV, Conditions
+from harmony_parts.blocks.protocol import Denoiser
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.errors import PartContractError
+from harmony_parts.flow.protocol import Path, Shift, Solver
+from harmony_parts.guidance.protocol import Guidance, StepTimes
+from harmony_parts.sample.graph import ask, order
+from harmony_parts.sample.passes import Passes, check
+from harmony_parts.sample.schedule import timetable
+
+Progress = Callable[[int, int, AV[Tensor]], None]
+"""`progress(done, steps, latents)`, after each step."""
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    noise: AV[Tensor],
+    conditions: Conditions,
+    *,
+    codecs: AV[VideoCodec | AudioCodec],
+    given: AV[Tensor] = AV(),
+    guidance: Guidance,
+    solver: Solver,
+    shift: Shift,
+    path: Path,
+    steps: int,
+    progress: Progress | None = None,
+) -> AV[Tensor]:
+    """Clean latents of both streams: those of `noise` are made in `steps` steps, those of `given` are clean and stay as they are.
+
+    `noise` and `given` [B, T, ...]; their streams differ. The solver works in the precision of `noise`. Raises ValueError where the
+    arguments don't fit together, PartContractError where a part breaks its contract, RunError where a prediction is NaN or infinite.
+    """
+    _check_streams(noise, given)
+    table = timetable(steps, shift)
+    flow = _Flow(Passes(denoiser, conditions, codecs, path), given, guidance, solver, steps)
+    x, memory = given.replace(**{stream: noise[stream] for stream in noise}), None
+    for step, (t, t_next) in enumerate(pairwise(table)):
+        flow.begin(step)
+        moved, memory = solver.step(x, t, t_next, flow, memory)
+        x = moved.replace(**{stream: given[stream] for stream in given})
+        check(x.only(tuple(noise)), noise, f"the solver {solver!r} at step {step + 1} of {steps}")
+        if progress is not None:
+            progress(step + 1, steps, x)
+    return x
+
+
+class _Flow:
+    """The guided velocity, as the solver sees it. The guidance's state is that after the first velocity of the last step."""
+
+    def __init__(self, passes: Passes, given: AV[Tensor], guidance: Guidance, solver: Solver, steps: int) -> None:
+        self.passes, self.given, self.guidance, self.solver, self.steps = passes, given, guidance, solver, steps
+        self.hints: frozenset[str] = getattr(passes.denoiser, "hints", frozenset())
+        self.step = 0
+        self.state: Any = None
+        self.after: list[Any] = []
+
+    def begin(self, step: int) -> None:
+        """A new step: the guidance's state advances."""
+        self.step = step
+        if self.after:
+            self.state = self.after[0]
+        self.after = []
+
+    def __call__(self, x: AV[Tensor], t: float) -> AV[Tensor]:
+        if not 0 < t <= 1:
+            raise PartContractError(
+                f"the solver {self.solver!r} asked for the velocity at time {t} in step {self.step + 1} of {self.steps}: "
+                f"velocities exist at times above 0, where there is noise left, up to 1"
+            )
+        x = x.replace(**{stream: self.given[stream] for stream in self.given})
+        times = StepTimes(**{stream: 0.0 if stream in tuple(self.given) else t for stream in x})
+        where = f"step {self.step + 1} of {self.steps} (time {t:.4g})"
+        asked = ask(self.guidance, times, self.state, hints=self.hints, droppable=self.passes.droppable)
+        predictions = self.passes.predict(order(asked, self.guidance), x, times, where)
+        velocity, after = self.guidance.combine(predictions, times, self.state)
+        check(velocity, x.only(times.generated()), f"the guidance {self.guidance!r} at {where}")
+        self.after.append(after)
+        return velocity
+
+
+def _check_streams(noise: AV[Tensor], given: AV[Tensor]) -> None:
+    if not tuple(noise):
+        raise ValueError("noise holds no stream, so there is nothing to make")
+    if both := set(noise) & set(given):
+        raise ValueError(f"{', '.join(sorted(both))} is both in noise (to be made) and given: leave it out of one")
+    sizes = {f"{name}.{stream}": len(av[stream]) for name, av in (("noise", noise), ("given", given)) for stream in av}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"all streams must hold as many samples; here {sizes}")

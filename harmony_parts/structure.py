@@ -1,0 +1,447 @@
+"""Plain tables <-> classes of settings. A setting annotated with a kind's protocol takes a part: a table with `use`, or just a part's name.
+
+Everything that is wrong with a table is told at once, each fault with its `$.path`. Nothing is converted on the way except whole numbers where
+any number will do: 1.5 isn't a whole number, "1" isn't a number, and no string is a list.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Literal, TypeVar, Union
+
+import attrs
+from cattrs import Converter
+from cattrs.errors import IterableValidationError, IterableValidationNote, StructureHandlerNotFoundError
+
+from harmony_parts import contract
+from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
+from harmony_parts.errors import AssemblyError, HarmonyError
+from harmony_parts.hookspecs import KINDS
+
+T = TypeVar("T")
+NONE = "none"  # TOML has no null: how an absent value is written where leaving it out would mean something else
+
+_KIND_OF = {kind.protocol: name for name, kind in KINDS.items()}
+
+
+def structure(table: Any, cls: type[T], *, parts: Catalogue | None = None, where: str = "recipe") -> T:
+    """An instance of `cls` (an attrs class) from a plain table. Raises AssemblyError with every fault in it."""
+    known = parts or catalogue()
+    try:
+        return _converter(known).structure(table, cls)
+    except Exception as error:
+        faults = [f"{path}: {message}" for path, message in _flatten(error, "$")]
+        blamed = [fault.removesuffix(known.blame()) for fault in faults]  # the plugins that failed are named once, at the end
+        raise AssemblyError([*blamed[:-1], blamed[-1] + (known.blame() if blamed != faults else "")], where) from error
+
+
+def unstructure(value: Any, *, parts: Catalogue | None = None, kind: str | None = None, where: str = "recipe") -> dict[str, Any]:
+    """The plain table of an instance: every setting written out, `use` with the qualified name of each part.
+
+    `kind` says that the instance is itself a part of that kind. Raises AssemblyError for what can't be written.
+    """
+    known = parts or catalogue()
+    converter = _converter(known)
+    try:
+        return _plain(_write_part(value, kind_name(kind), converter, known) if kind else converter.unstructure(value))
+    except Exception as error:
+        raise AssemblyError([f"{path}: {message}" for path, message in _flatten(error, "$")], where) from error
+
+
+def parts_in(value: Any, parts: Catalogue | None = None) -> set[Declared]:
+    """The declarations of all parts inside an instance (not of the instance itself). Raises as `unstructure`."""
+    known, seen = parts or catalogue(), set()
+    converter = _converter(known, seen.add)
+    try:
+        converter.unstructure(value)
+    except Exception as error:
+        raise AssemblyError([f"{path}: {message}" for path, message in _flatten(error, "$")]) from error
+    return seen
+
+
+def kind_of(annotation: Any) -> str | None:
+    """The kind whose protocol this annotation is, `None` for any other type."""
+    return _KIND_OF.get(f"{getattr(annotation, '__module__', '')}:{getattr(annotation, '__qualname__', '')}")
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------------------------
+
+
+class _Faults(Exception):
+    """Faults of one table: what went wrong under which of its keys ("" for the table itself)."""
+
+    def __init__(self, faults: Sequence[tuple[str, Exception]]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+
+def _flatten(error: Exception, path: str) -> Iterator[tuple[str, str]]:
+    """(path, message) of every fault inside an error."""
+    if isinstance(error, _Faults):
+        for key, inner in error.faults:
+            yield from _flatten(inner, path + _step(key) if key else path)
+    elif isinstance(error, IterableValidationError):
+        for inner in error.exceptions:
+            note = next((n for n in getattr(inner, "__notes__", ()) if isinstance(n, IterableValidationNote)), None)
+            yield from _flatten(inner, path if note is None else path + _step(note.index))
+    elif isinstance(error, AssemblyError):
+        for fault in error.faults:
+            inside, _, message = fault.partition(": ") if fault.startswith("$") else ("$", "", fault)
+            yield path + inside[1:], message
+    elif isinstance(error, StructureHandlerNotFoundError):
+        yield path, f"its type can't be read from a table: {error}; a setting is a plain value, a class of settings, or a part"
+    elif isinstance(error, HarmonyError):
+        yield path, str(error)
+    elif isinstance(error, ValueError | TypeError) and error.args and isinstance(error.args[0], str):
+        yield path, error.args[0]  # attrs' validators add the attribute and the value as further arguments
+    else:
+        yield path, f"{type(error).__name__}: {error}"
+
+
+def _step(key: int | str) -> str:
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{key}" if key and all(c.isalnum() and c.isascii() or c in "-_" for c in key) else f'."{key}"'
+
+
+def _called(value: object) -> str:
+    """A value, for a message, in TOML's terms."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return repr(value)
+
+
+# --- types ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _is_union(t: Any) -> bool:
+    return typing.get_origin(t) in (Union, types.UnionType)
+
+
+def _name(t: Any) -> str:
+    """A type, for a message."""
+    plain = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", Fraction: 'a fraction ("30000/1001", 25)'}
+    if t in plain:
+        return plain[t]
+    if t is type(None):
+        return f'"{NONE}"'
+    if kind := kind_of(t):
+        return f"a {KINDS[kind]}"
+    if _is_union(t):
+        return " or ".join(_name(a) for a in typing.get_args(t) if a is not type(None))
+    origin = typing.get_origin(t) or t
+    if origin is Literal:
+        return " or ".join(_called(a) for a in typing.get_args(t))
+    if origin in (tuple, list, set, frozenset):
+        return "a list"
+    if origin is dict or origin is Mapping or attrs.has(origin):
+        return "a table"
+    return getattr(t, "__name__", str(t))
+
+
+def _settings(cls: Any) -> list[tuple[attrs.Attribute[Any], Any]]:
+    """The settings of an attrs class with their types, of a generic one (`AV[float]`) too."""
+    origin = typing.get_origin(cls) or cls
+    try:
+        attrs.resolve_types(origin, include_extras=False)
+    except NameError as error:
+        raise TypeError(f"the annotations of {origin.__module__}.{origin.__qualname__} can't be resolved: {error}; import at run time") from error
+    given = dict(zip(getattr(origin, "__parameters__", ()), typing.get_args(cls), strict=False))
+    return [(a, _substitute(a.type, given)) for a in attrs.fields(origin) if a.init]
+
+
+def _substitute(t: Any, given: Mapping[Any, Any]) -> Any:
+    if isinstance(t, TypeVar):
+        return given.get(t, Any)
+    free = getattr(t, "__parameters__", ())
+    return t[tuple(given.get(p, Any) for p in free)] if free and typing.get_origin(t) is not None else t
+
+
+# --- dispatch -------------------------------------------------------------------------------------------------------------------------
+
+
+def _converter(parts: Catalogue, seen: Callable[[Declared], None] = lambda declared: None) -> Converter:
+    """cattrs finds the function for a type; the functions below say what each type accepts. `seen` hears of each part that is written."""
+    c = Converter(detailed_validation=True)
+    for type_, read in ((bool, _read_bool), (int, _read_int), (float, _read_float), (str, _read_str), (Fraction, _read_fraction)):
+        c.register_structure_hook(type_, read)
+    c.register_structure_hook(pathlib.Path, lambda value, t: pathlib.Path(_read_str(value, t)))
+    c.register_unstructure_hook(Fraction, str)
+    c.register_unstructure_hook(pathlib.PurePath, str)
+    c.register_structure_hook_func(lambda t: typing.get_origin(t) is Literal, _read_literal)
+    c.register_structure_hook_func(_is_list, lambda value, t: _read_list(value, t, c))
+    c.register_structure_hook_func(_is_table, lambda value, t: _read_table(value, t, c))
+    c.register_structure_hook_func(_is_class, lambda value, t: _read_class(value, t, c))
+    c.register_structure_hook_func(_is_union, lambda value, t: _read_union(value, t, c))
+    c.register_structure_hook_func(_is_kind, lambda value, t: _read_part(value, t, c, parts))
+    c.register_unstructure_hook_factory(_is_list, lambda t: lambda value: _write_list(value, t, c))
+    c.register_unstructure_hook_factory(_is_table, lambda t: lambda value: _write_table(value, t, c))
+    c.register_unstructure_hook_factory(_is_class, lambda t: lambda value: _write_class(value, t, c))
+    c.register_unstructure_hook_factory(_is_union, lambda t: lambda value: _write_union(value, t, c))
+    c.register_unstructure_hook_factory(_is_kind, lambda t: lambda value: _write_part(value, str(kind_of(t)), c, parts, seen))
+    return c
+
+
+def _is_list(t: Any) -> bool:
+    return (typing.get_origin(t) or t) in (tuple, list, set, frozenset, Sequence)
+
+
+def _is_table(t: Any) -> bool:
+    return (typing.get_origin(t) or t) in (dict, Mapping)
+
+
+def _is_class(t: Any) -> bool:
+    return attrs.has(typing.get_origin(t) or t)
+
+
+def _is_kind(t: Any) -> bool:
+    return kind_of(t) is not None
+
+
+def _each(jobs: Iterable[tuple[int | str, Callable[[], Any]]]) -> list[Any]:
+    """The results of all jobs, or the faults of all, each under its key."""
+    done, faults = [], []
+    for key, job in jobs:
+        try:
+            done.append(job())
+        except Exception as error:
+            faults.append((key, error))
+    if faults:
+        raise _Faults(faults)
+    return done
+
+
+# --- tables to settings ---------------------------------------------------------------------------------------------------------------
+
+
+def _expected(value: Any, t: Any) -> TypeError:
+    return TypeError(f"expected {_name(t)}, not {_called(value)}")
+
+
+def _read_bool(value: Any, t: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _expected(value, bool)
+    return value
+
+
+def _read_int(value: Any, t: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _expected(value, int)
+    return value
+
+
+def _read_float(value: Any, t: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _expected(value, float)
+    return float(value)
+
+
+def _read_str(value: Any, t: Any) -> str:
+    if not isinstance(value, str):
+        raise _expected(value, str)
+    return value
+
+
+def _read_fraction(value: Any, t: Any) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
+        raise _expected(value, Fraction)
+    try:
+        return Fraction(str(value))  # of a float, too, what is written counts: 29.97 is 2997/100
+    except (ValueError, ZeroDivisionError):
+        raise _expected(value, Fraction) from None
+
+
+def _read_literal(value: Any, t: Any) -> Any:
+    options = typing.get_args(t)
+    for option in options:
+        if type(option) is type(value) and option == value:
+            return option
+    near = nearest(value, (o for o in options if isinstance(o, str))) if isinstance(value, str) else ""
+    raise TypeError(f"expected {_name(t)}, not {_called(value)}{near}")
+
+
+def _read_list(value: Any, t: Any, c: Converter) -> Any:
+    origin, inner = typing.get_origin(t) or t, typing.get_args(t)
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise _expected(value, t)
+    if origin is tuple and inner and inner[-1] is not Ellipsis:
+        if len(value) != len(inner):
+            raise ValueError(f"expected a list of {len(inner)}, not of {len(value)}")
+    else:
+        inner = (inner[0] if inner else Any,) * len(value)
+    read = _each((i, lambda v=v, of=of: c.structure(v, of)) for i, (v, of) in enumerate(zip(value, inner, strict=True)))
+    return read if origin is list else tuple(read) if origin is Sequence else origin(read)
+
+
+def _read_table(value: Any, t: Any, c: Converter) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise _expected(value, t)
+    key, inner = typing.get_args(t) or (str, Any)
+    return dict(_each((str(k), lambda k=k, v=v: (c.structure(k, key), c.structure(v, inner))) for k, v in value.items()))
+
+
+def _read_union(value: Any, t: Any, c: Converter) -> Any:
+    options = [option for option in typing.get_args(t) if option is not type(None)]
+    if len(options) < len(typing.get_args(t)) and (value is None or value == NONE and not any(map(_takes_none_as_text, options))):
+        return None
+    failed = []
+    for option in options:
+        try:
+            return c.structure(value, option)
+        except Exception as error:
+            failed.append((option, error))
+    # The faults of the only option of the right form are of more use than "expected this or that".
+    fits = [error for option, error in failed if len(options) == 1 or isinstance(value, Mapping) and (_is_class(option) or _is_kind(option))]
+    raise fits[0] if len(fits) == 1 else _expected(value, t)
+
+
+def _takes_none_as_text(t: Any) -> bool:
+    """Whether "none" is a value of this type, so that it can't stand for an absent one."""
+    return t in (str, Any) or _is_kind(t) or typing.get_origin(t) is Literal and NONE in typing.get_args(t)
+
+
+def _read_class(value: Any, t: Any, c: Converter) -> Any:
+    cls = typing.get_origin(t) or t
+    if isinstance(value, cls):
+        return value
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a table of {cls.__name__}, not {_called(value)}")
+    settings = {a.alias: (a, type_) for a, type_ in _settings(t)}
+    faults: list[tuple[int | str, Exception]] = []
+    for key in value:
+        if key not in settings:
+            has = f"{cls.__name__} has {', '.join(settings)}" if settings else f"{cls.__name__} has no settings"
+            faults.append((str(key), TypeError(f"unknown setting{nearest(str(key), settings)}; {has}")))
+    given = {}
+    for name, (a, type_) in settings.items():
+        if name in value:
+            try:
+                given[name] = c.structure(value[name], type_)
+            except Exception as error:
+                faults.append((name, error))
+        elif a.default is attrs.NOTHING:
+            about = a.metadata.get("help")
+            faults.append((name, TypeError(f"missing: expected {_name(type_)}" + (f" ({about})" if about else ""))))
+    if not faults:
+        try:
+            return cls(**given)
+        except Exception as error:
+            faults = _invalid(cls, given) or [("", error)]
+    else:
+        faults += _invalid_alone([settings[name][0] for name in given], given)
+    raise _Faults(faults)
+
+
+def _invalid(cls: Any, given: Mapping[str, Any]) -> list[tuple[int | str, Exception]]:
+    """What each validator says: attrs' own __init__ stops at the first, and doesn't say which it was."""
+    try:
+        with attrs.validators.disabled():
+            made = cls(**given)
+    except Exception:
+        return []
+    faults: list[tuple[int | str, Exception]] = []
+    for a in attrs.fields(cls):
+        try:
+            if a.validator is not None:
+                a.validator(made, a, getattr(made, a.name))
+        except Exception as error:
+            faults.append((a.alias, error))
+    return faults
+
+
+def _invalid_alone(settings: Iterable[attrs.Attribute[Any]], given: Mapping[str, Any]) -> list[tuple[int | str, Exception]]:
+    """What the validators say that need no instance, for a class that can't be made."""
+    faults: list[tuple[int | str, Exception]] = []
+    for a in settings:
+        if a.validator is None or a.converter is not None:
+            continue
+        try:
+            a.validator(None, a, given[a.alias])
+        except ValueError as error:
+            faults.append((a.alias, error))
+        except Exception:  # it looks at other settings: it is heard once these are right
+            continue
+    return faults
+
+
+def _read_part(value: Any, t: Any, c: Converter, parts: Catalogue) -> Any:
+    kind = str(kind_of(t))
+    if _is_class(type(value)):  # made in Python
+        for fault in contract.faults(type(value), t):
+            raise TypeError(f"{type(value).__qualname__} is no {KINDS[kind]}: {fault}")
+        return value
+    table = {"use": value} if isinstance(value, str) else value
+    if not isinstance(table, Mapping):
+        raise TypeError(f"expected a {KINDS[kind]} (a table with `use`, or a name), not {_called(value)}")
+    names = ", ".join(d.name for d in parts.list(kind))
+    if not isinstance(table.get("use"), str):
+        wrong = f"it is {_called(table['use'])}" if "use" in table else "missing"
+        raise _Faults([("use", TypeError(f"{wrong}: expected the name of a {KINDS[kind]}; there are: {names}"))])
+    try:
+        cls = parts.load(kind, table["use"])
+    except HarmonyError as error:
+        raise _Faults([("use", error)]) from error
+    return c.structure({key: inner for key, inner in table.items() if key != "use"}, cls)
+
+
+# --- settings to tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _write_class(value: Any, t: Any, c: Converter) -> dict[str, Any]:
+    settings = [(a, type_) for a, type_ in _settings(t) if getattr(value, a.name) is not None or a.default is not None]
+    written = _each((a.alias, lambda a=a, of=of: c.unstructure(getattr(value, a.name), unstructure_as=of)) for a, of in settings)
+    return dict(zip((a.alias for a, _ in settings), written, strict=True))
+
+
+def _write_part(value: Any, kind: str, c: Converter, parts: Catalogue, seen: Callable[[Declared], None] = lambda declared: None) -> dict[str, Any]:
+    declared = parts.declared(value, kind)
+    seen(declared)
+    return {"use": declared.qualified, **_write_class(value, type(value), c)}
+
+
+def _write_list(value: Any, t: Any, c: Converter) -> list[Any]:
+    inner = typing.get_args(t) or (Any,)
+    each = inner if inner[-1] is not Ellipsis and (typing.get_origin(t) or t) is tuple and len(inner) == len(value) else inner[:1] * len(value)
+    written = _each((i, lambda v=v, of=of: c.unstructure(v, unstructure_as=of)) for i, (v, of) in enumerate(zip(value, each, strict=True)))
+    return sorted(written) if isinstance(value, set | frozenset) else written
+
+
+def _write_table(value: Any, t: Any, c: Converter) -> dict[str, Any]:
+    key, inner = typing.get_args(t) or (Any, Any)
+    pairs = _each(
+        (str(k), lambda k=k, v=v: (c.unstructure(k, unstructure_as=key), c.unstructure(v, unstructure_as=inner))) for k, v in value.items()
+    )
+    return {str(k): v for k, v in pairs}
+
+
+def _write_union(value: Any, t: Any, c: Converter) -> Any:
+    options = typing.get_args(t)
+    if value is None:
+        if any(map(_takes_none_as_text, options)):
+            raise ValueError("None can't be written here: TOML has no null, leaving it out would mean the default, and 'none' is a name")
+        return NONE
+    for option in options:
+        origin = typing.get_origin(option) or option
+        if _is_kind(option) and _is_class(type(value)) or isinstance(origin, type) and not _is_kind(option) and isinstance(value, origin):
+            return c.unstructure(value, unstructure_as=option)
+    return c.unstructure(value)
+
+
+def _plain(value: Any) -> Any:
+    """The same in TOML's own types. Raises where something else is left."""
+    if isinstance(value, Mapping):
+        return dict(zip(value, _each((key, lambda inner=inner: _plain(inner)) for key, inner in value.items()), strict=True))
+    if isinstance(value, list | tuple):
+        return _each((i, lambda inner=inner: _plain(inner)) for i, inner in enumerate(value))
+    for type_ in (bool, int, float, str):
+        if isinstance(value, type_):
+            return type_(value)
+    raise TypeError(f"{value!r} can't be written to a recipe: a setting is a plain value, a class of settings, or a part")

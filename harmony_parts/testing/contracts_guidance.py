@@ -1,0 +1,113 @@
+"""Contract checks of guidance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from harmony_parts.av import AV
+from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, Predictions, StepTimes, conditional
+from harmony_parts.sample.graph import ask, order
+from harmony_parts.testing.contracts_require import check_value, generator, require
+
+TIMES = {
+    "joint": (0.9, 0.9),
+    "at different times": (0.9, 0.4),
+    "late": (0.05, 0.05),
+    "audio-driven": (0.5, 0.0),
+    "video-driven": (0.0, 0.5),
+    "video alone": (0.5, None),
+    "audio alone": (None, 0.5),
+}
+SHAPES = AV((3, 2, 2, 4), (5, 3))
+CONDITIONS = ("caption", "sound", "speech", "image", "voice")
+
+
+def predictions(passes: list[Pass], random: torch.Generator, same: bool = False) -> dict[str, AV[Tensor]]:
+    """Random velocities, float32, of 4 samples for each pass as the sampler would give them; `same`: all passes predict the same."""
+    common = SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))
+    runs = order(passes, None)  # type: ignore[arg-type]
+    answers = {}
+    for run in runs:
+        velocity = (common if same else SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))).only(run.read)
+        answers.update(dict.fromkeys(run.names, velocity))
+    return answers
+
+
+def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
+    """In every kind of task, over three steps: passes that can be run; velocities of the streams that are made; pure, and per sample; the
+    conditional prediction bit for bit where it asks for nothing else, and to rounding where all passes agree. With all its knobs at their
+    off values it asks for nothing else. `hints`: what it needs the denoiser to know.
+    """
+    check_value(guidance)
+    for task, (video, audio) in TIMES.items():
+        random = generator()
+        state = None
+        for step in range(3):
+            times = StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
+            passes = ask(guidance, times, state, hints=hints, droppable=CONDITIONS)
+            require(passes == list(guidance.passes(times, state)), guidance, "ask for the same passes when asked again")
+            own = [each for each in passes if each == conditional(times)]
+            anchored = [each for each in passes if any(anchor.from_estimate for _, anchor in each.replace)]
+            sources = {each.name for each in own}
+            fed = all(sources & set(each.needs) for each in anchored)
+            require(fed, guidance, f"let passes with an anchor from the estimate need the task's own pass ({task})")
+            _check_combine(guidance, passes, times, state, random, task)
+            _, state = guidance.combine(predictions(passes, random), times, state)
+    _check_off(guidance)
+
+
+def _check_combine(guidance: Guidance, passes: list[Pass], times: StepTimes, state: Any, random: torch.Generator, task: str) -> None:
+    preds = predictions(passes, random)
+    kept = {name: velocity.map(torch.clone) for name, velocity in preds.items()}
+    result, _ = guidance.combine(preds, times, state)
+    made = times.generated()
+    require(tuple(result) == made, guidance, f"return the streams that are made; {task}: {made}, not {tuple(result)}")
+    shaped = all(result[s].shape == (4, *SHAPES[s]) and torch.isfinite(result[s]).all() for s in made)
+    require(shaped, guidance, f"return finite velocities of the predictions' shapes ({task})")
+    require(_equal(result, guidance.combine(preds, times, state)[0]), guidance, f"return the same for the same arguments ({task})")
+    require(all(_equal(kept[name], preds[name]) for name in kept), guidance, f"leave the predictions as they are ({task})")
+    if all(each == conditional(times) for each in passes):
+        require(_equal(result, preds[passes[0].name].only(made)), guidance, f"return the only prediction bit for bit ({task})")
+    rows = torch.tensor([2, 0])
+    # A state may hold something of every sample, so batches of another make-up are compared where there is none yet.
+    if state is None:
+        some, _ = guidance.combine({name: velocity.map(lambda v: v[rows]) for name, velocity in preds.items()}, times, state)
+        require(_near(some, result.map(lambda v: v[rows])), guidance, f"guide each sample by itself ({task})")
+    agreed = predictions(passes, random, same=True)
+    if state is None:
+        same = _near(guidance.combine(agreed, times, state)[0], _any(agreed, made))
+        require(same, guidance, f"change nothing where all passes agree ({task})")
+
+
+def _check_off(guidance: Guidance) -> None:
+    cls: Any = type(guidance)
+    if not attrs.has(cls):
+        return
+    off = {field.name: field.metadata["off"] for field in attrs.fields(cls) if field.metadata.get("off") is not None}
+    if not off:
+        return
+    quiet = attrs.evolve(guidance, **off)  # type: ignore[misc]
+    for video, audio in TIMES.values():
+        times = StepTimes(video, audio)
+        passes = list(quiet.passes(times, None))
+        require(passes == [conditional(times)], guidance, f"ask for conditional(times) alone when it is off; {quiet!r} asks for {passes}")
+        require(passes[0].name == CONDITIONAL, guidance, f"call the task's own pass {CONDITIONAL!r}")
+        preds = predictions(passes, generator())
+        same = _equal(quiet.combine(preds, times, None)[0], preds[CONDITIONAL])
+        require(same, guidance, "return the prediction bit for bit when it is off")
+
+
+def _any(preds: Predictions, streams: tuple[str, ...]) -> AV[Tensor]:
+    return AV(**{s: next(velocity[s] for velocity in preds.values() if s in tuple(velocity)) for s in streams})
+
+
+def _equal(a: AV[Tensor], b: AV[Tensor]) -> bool:
+    return tuple(a) == tuple(b) and all(torch.equal(a[s], b[s]) for s in a)
+
+
+def _near(a: AV[Tensor], b: AV[Tensor]) -> bool:
+    return tuple(a) == tuple(b) and all(torch.allclose(a[s], b[s], atol=1e-5, rtol=1e-5) for s in a)

@@ -1,0 +1,37 @@
+"""What the contract checks have in common."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from harmony_parts.errors import PartContractError
+
+
+def require(holds: object, part: object, must: str) -> None:
+    """Raises PartContractError, "PART must MUST", unless `holds`."""
+    if not holds:
+        raise PartContractError(f"{part!r} must {must}")
+
+
+def check_value(part: object) -> None:
+    """A part that is its own spec is compared by value, hashable, and can be shown."""
+    twin = copy.deepcopy(part)
+    require(part == twin and hash(part) == hash(twin), part, "be compared by value and hashable: decorate its class with @attrs.frozen")
+
+
+@contextmanager
+def own_randomness(part: object) -> Iterator[None]:
+    """Inside, `part` must not touch torch's global random numbers."""
+    before = torch.get_rng_state()
+    yield
+    untouched = torch.equal(before, torch.get_rng_state())
+    require(untouched, part, "draw random numbers from the generator that it is passed, not from torch's global one")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """A CPU generator with that seed."""
+    return torch.Generator().manual_seed(seed)

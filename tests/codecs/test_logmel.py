@@ -1,0 +1,222 @@
+"""The log-mel codec: an event is in the latent whose time it has and comes back at that time; silence and loudness are kept."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from harmony_parts.av import Format
+from harmony_parts.codecs.logmel import LogMel, LogMelCodec
+from harmony_parts.codecs.protocol import AudioCodec
+from harmony_parts.media import Clip
+
+SMALL = LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3)
+
+
+def built(spec: LogMel, sample_rate: int = 16_000) -> LogMelCodec:
+    return spec.build(format=Format(fps=25, height=64, width=64, sample_rate=sample_rate, seconds=2.0))
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def decibels(sound: Tensor) -> float:
+    return 10 * math.log10(float(sound.square().mean()) + 1e-20)
+
+
+rates = st.sampled_from([21.533, 25.0, 29.97, 30.0, 31.25, 50.0])
+sample_rates = st.sampled_from([8_000, 16_000, 22_050])
+
+
+@given(rates, sample_rates, st.integers(1, 4), st.integers(1, 5_000))
+def test_counts_and_clock_agree(rate: float, sample_rate: int, hops: int, count: int) -> None:
+    codec = built(LogMel(latents_per_second=rate, hops_per_latent=hops, bands=5), sample_rate)
+    assert isinstance(codec, AudioCodec)
+    latents = codec.latents(count)
+    assert codec.samples(latents) >= count
+    assert codec.samples(latents - 1) < count
+    clock = codec.clock(latents)
+    expected = torch.arange(latents + 1, dtype=torch.float64) / rate
+    torch.testing.assert_close(clock, torch.stack([expected[:-1], expected[1:]], 1), rtol=1e-12, atol=0)
+    encoded = codec.encode(noise(2, count))
+    assert encoded.shape == (2, latents, hops * 5)
+    assert encoded.isfinite().all()
+    assert abs(codec.samples(latents) - float(clock[-1, 1]) * sample_rate) <= 1
+
+
+@settings(max_examples=12)
+@given(rates, sample_rates, st.integers(1, 4), st.integers(1, 2_000))
+def test_mute_is_one_value_and_decodes_to_silence(rate: float, sample_rate: int, hops: int, count: int) -> None:
+    codec = built(LogMel(latents_per_second=rate, hops_per_latent=hops, bands=12), sample_rate)
+    latents = codec.encode(torch.zeros(1, count))
+    assert latents.min() == latents.max()
+    assert not latents.equal(codec.encode(0.1 * noise(1, count)))
+    decoded = codec.decode(latents)
+    assert decoded.shape == (1, codec.samples(codec.latents(count)))
+    assert decoded.abs().max() < 1e-4  # -80 dB
+
+
+@settings(max_examples=25)
+@given(st.sampled_from([(LogMel(), 16_000), (SMALL, 16_000), (SMALL, 8_000)]), st.floats(0.02, 0.98))
+def test_a_click_is_in_the_latent_of_its_time_and_comes_back_there(case: tuple[LogMel, int], when: float) -> None:
+    spec, sample_rate = case
+    codec = built(spec, sample_rate)
+    sound = torch.zeros(1, sample_rate)
+    place = int(when * sample_rate)
+    sound[0, place] = 0.9
+    latents = codec.encode(sound)
+    # Between two latents, half a sample either way is rounding.
+    loudest = int(latents.amax(2).argmax())
+    start, end = codec.clock(latents.shape[1])[loudest].tolist()
+    assert start - 1 / sample_rate <= place / sample_rate <= end + 1 / sample_rate
+    decoded = codec.decode(latents)[0]
+    power = decoded.square()
+    centre = float((power * torch.arange(len(power))).sum() / power.sum()) / sample_rate
+    frame = 1 / (spec.latents_per_second * spec.hops_per_latent)
+    assert abs(int(power.argmax()) / sample_rate - when) < min(frame, 0.010)
+    assert abs(centre - when) < min(frame, 0.010)
+
+
+def test_a_sound_moved_by_whole_latents_has_its_latents_moved() -> None:
+    codec = built(LogMel())
+    sound = 0.1 * noise(1, 512 * 20)
+    a, b = codec.encode(sound), codec.encode(sound[:, 512 * 3 :])
+    torch.testing.assert_close(a[:, 4:-1], b[:, 1:-1], rtol=0, atol=1e-4)
+
+
+def test_what_a_latent_decodes_to_is_the_same_every_time_and_beside_any_neighbour() -> None:
+    codec = built(SMALL)
+    latents = codec.encode(0.1 * noise(3, 8_000))
+    state = torch.random.get_rng_state()
+    first, again = codec.decode(latents), codec.decode(latents)
+    assert torch.equal(first, again)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    # Sums of a batch are taken in another order, which 40 steps of the search make larger.
+    torch.testing.assert_close(codec.decode(latents[1:2]), first[1:2], rtol=0, atol=2e-3)
+    other = built(LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3, seed=1))
+    assert not torch.allclose(other.decode(latents), first, atol=1e-2)
+
+
+@settings(max_examples=12)
+@given(st.sampled_from([LogMel(), SMALL]), st.floats(-45, -12), st.sampled_from([0.0, 110.0, 440.0, 3000.0]))
+def test_loudness_and_pitch_are_kept(spec: LogMel, level: float, pitch: float) -> None:
+    codec = built(spec)
+    time = torch.arange(16_000) / 16_000
+    sound = torch.sin(2 * math.pi * pitch * time) if pitch else noise(16_000)
+    sound = sound * 10 ** ((level - decibels(sound)) / 20)
+    latents = codec.encode(sound[None])
+    decoded = codec.decode(latents)[0, :16_000]
+    assert abs(decibels(decoded) - level) < 2
+    if pitch:
+        loudest = int(torch.fft.rfft(decoded).abs().argmax())
+        # As sharp as the bands are: a quarter of an octave with 64 of them, an octave with 16.
+        assert (
+            abs(math.log2(loudest / pitch)) < (0.25 if spec.bands == 64 else 1.0) or abs(loudest - pitch) < 16_000 / codec._window.numel()
+        )
+
+
+def test_the_bands_energies_add_up_to_the_sounds() -> None:
+    spec = LogMel(fmin=0.0)
+    codec = built(spec)
+    sound = 0.1 * noise(1, 64_000)
+    level = codec.encode(sound) * 17 - 48
+    total = (10 ** (level / 10) - 10 ** (spec.floor_db / 10)).mean()  # the mean over bands of "as if all were as loud"
+    # Below the first band's centre (about 20 Hz of 8000) and above the last one's (350 Hz) a part is lost: at most 3 in 100.
+    assert abs(10 * math.log10(float(total)) - decibels(sound)) < 0.2
+
+
+def test_a_pause_stays_a_pause() -> None:
+    for spec in (LogMel(), SMALL):
+        codec = built(spec)
+        sound = 0.1 * noise(1, 32_000)
+        sound[:, 10_000:22_000] = 0
+        decoded = codec.decode(codec.encode(sound))[:, :32_000]
+        reach = round(16_000 * spec.overlap / (spec.latents_per_second * spec.hops_per_latent))  # a window
+        assert decibels(decoded[:, 10_000 + reach : 22_000 - reach]) < -80
+        assert decibels(decoded[:, :10_000]) > -22
+
+
+def test_any_latents_decode_to_a_sound() -> None:
+    codec = built(SMALL)
+    for scale in (0.0, 1.0, 30.0):
+        decoded = codec.decode(scale * noise(1, 30, codec.channels))
+        assert decoded.isfinite().all()
+        assert decoded.abs().max() <= 1
+
+
+def test_build_encode_and_decode_say_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="fmax 9000.0 <= 8000.0 Hz"):
+        built(LogMel(fmax=9000.0))
+    with pytest.raises(ValueError, match="fewer than 8 samples at 16000 Hz"):
+        built(LogMel(latents_per_second=1000.0))
+    codec = built(SMALL)
+    with pytest.raises(ValueError, match=r"\[B, samples\], not torch.float32 \[8\]"):
+        codec.encode(torch.zeros(8))
+    with pytest.raises(ValueError, match="at least one sample"):
+        codec.encode(torch.zeros(1, 0))
+    with pytest.raises(ValueError, match=r"\[B, T, 32\] with T >= 1, not \[1, 4, 31\]"):
+        codec.decode(torch.zeros(1, 4, 31))
+
+
+def rise(sound: Tensor, sample_rate: int) -> Tensor:
+    """How much louder the sound gets within 20 ms, in dB, the mean over six octave bands: one number every 2.5 ms."""
+    hop, window = sample_rate // 400, torch.hann_window(sample_rate // 50)
+    frames = torch.nn.functional.pad(sound, (len(window) // 2, len(window) // 2)).unfold(0, len(window), hop) * window
+    power = torch.fft.rfft(frames).abs().square()
+    edges = [0, *(round(f * len(window) / sample_rate) for f in (200, 400, 800, 1600, 3200)), power.shape[1]]
+    level = torch.stack([power[:, a:b].sum(1) for a, b in zip(edges, edges[1:])], dim=1)
+    level = 10 * torch.log10(level + 1e-4 * level.max())
+    return torch.nn.functional.pad((level[8:] - level[:-8]).clamp(min=0).mean(1), (4, 4))
+
+
+def peaks(curve: Tensor, above: float) -> list[int]:
+    """Where the curve is above a threshold and no smaller than anywhere within 50 ms."""
+    largest = torch.nn.functional.max_pool1d(curve[None], 41, 1, 20)[0]
+    return ((curve == largest) & (curve > above)).nonzero().flatten().tolist()
+
+
+def shift(a: Tensor, b: Tensor, place: int) -> float:
+    """By how many seconds the 100 ms of `a` about `place` have to be moved to look most like `b`, within 60 ms."""
+    a, b = (torch.nn.functional.pad(curve, (44, 44)) for curve in (a, b))
+    piece, there = a[place + 24 : place + 65], b[place : place + 89].unfold(0, 41, 1)
+    likeness = there @ piece / (there.norm(dim=1) * piece.norm() + 1e-9)
+    return (int(likeness.argmax()) - 24) / 400
+
+
+def test_real_onsets_stay_where_they_are_and_so_does_loudness(real: dict[str, Clip]) -> None:
+    # Peaks: each strong onset (6 dB in 20 ms) to the nearest onset of the decoded sound; a slow attack's peak may wander on its slope, so the largest
+    # move is taken from the curves about each onset.
+    for spec, sample_rate in ((LogMel(), 16_000), (SMALL, 16_000)):
+        codec = built(spec, sample_rate)
+        moved, nearest, scales = [], [], []
+        for name, clip in real.items():
+            sound = clip.mono()
+            latents = codec.encode(sound[None])
+            decoded = codec.decode(latents)[0, : len(sound)]
+            assert abs(decibels(decoded) - decibels(sound)) < 2, name
+            scales.append(torch.stack([latents.mean(), latents.square().mean()]))
+            a, b = rise(sound, sample_rate), rise(decoded, sample_rate)
+            found = torch.tensor(peaks(b, 3.0), dtype=torch.float64)
+            strong = peaks(a, 6.0)
+            assert strong, name
+            moved += [abs(shift(a, b, place)) for place in strong]
+            nearest += [float((found - place).abs().min()) / 400 for place in strong]
+        at, off = torch.tensor(moved), torch.tensor(nearest)
+        matched = off[off < 0.05]
+        print(
+            f"{spec.bands} bands: {len(at)} onsets moved by {at.median():.4f} s (median), {at.quantile(0.95):.4f} (95 %), {at.max():.4f} (largest); "
+            f"peaks: {len(matched)} matched, {matched.median():.4f}, {matched.quantile(0.95):.4f}, {matched.max():.4f}"
+        )
+        assert at.max() <= 0.020
+        assert len(matched) >= 0.95 * len(off)
+        assert matched.median() <= 0.005
+        assert matched.quantile(0.95) <= 0.020
+        mean, square = torch.stack(scales).mean(0)
+        assert abs(mean) < 0.75
+        assert 0.6 < square.sqrt() < 1.5

@@ -1,0 +1,153 @@
+"""Soundstage: exact truth, exact rendering, and no chance outside of (seed, index, format)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harmony_parts.av import Format
+from harmony_parts.data.scenes.canvas import FLASH_DECAY, Canvas
+from harmony_parts.data.scenes.sound import FIRST, LAST, REST
+from harmony_parts.data.soundstage import SCENES, Soundstage
+
+SMALL = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
+formats = st.builds(
+    Format,
+    fps=st.sampled_from([Fraction(8), Fraction(12), Fraction(24000, 1001), Fraction(25)]),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    sample_rate=st.sampled_from([4000, 8000, 16000, 22050]),
+    seconds=st.floats(0.04, 4),
+)
+scenes = st.sampled_from(sorted(SCENES))
+
+
+def example(scene: str, index: int, format: Format = SMALL, seed: int = 0):  # noqa: ANN201
+    return Soundstage(scenes=(scene,), seed=seed).build(format=format).example(index, torch.Generator())
+
+
+@given(formats, scenes, st.integers(0, 4095), st.integers(0, 2**40))
+def test_every_format_is_served(format: Format, scene: str, index: int, seed: int) -> None:
+    one = example(scene, index, format, seed)
+    frames, sound = one.clip.frames, one.clip.waveform
+    assert frames is not None and frames.shape == (format.frames, format.height, format.width, 3) and frames.dtype == torch.uint8
+    assert sound is not None and sound.shape == (1, format.samples(format.frames)) and sound.dtype == torch.float32
+    assert sound.abs().max() <= 1
+    assert one.prompt.voice is not None and one.prompt.voice.shape == (format.sample_rate,)
+    assert one.prompt.image is not None and torch.equal(one.prompt.image, frames[0])
+    again = example(scene, index, format, seed)
+    assert torch.equal(again.clip.frames, frames) and torch.equal(again.clip.waveform, sound)  # type: ignore[arg-type]
+    assert again.events == one.events and again.prompt.caption == one.prompt.caption and again.name == one.name
+
+
+@given(scenes, st.integers(0, 4095), st.floats(0.5, 6))
+def test_events_are_apart_and_inside(scene: str, index: int, seconds: float) -> None:
+    one = example(scene, index, Format(fps=100, height=2, width=2, sample_rate=1000, seconds=seconds))
+    assert one.events is not None
+    times = np.array([event.time for event in one.events])
+    assert len(times) >= 1
+    assert (np.diff(times) >= REST - 1e-9).all()
+    assert times[0] >= FIRST - 1e-9 and times[-1] <= one.clip.seconds - LAST + 1e-9
+
+
+@given(scenes, st.integers(0, 4095))
+def test_what_happens_does_not_hang_on_resolution(scene: str, index: int) -> None:
+    small, large = example(scene, index), example(scene, index, Format(fps=12, height=48, width=40, sample_rate=16000, seconds=2.0))
+    assert small.events == large.events
+    assert (small.prompt.caption, small.prompt.sound) == (large.prompt.caption, large.prompt.sound)
+
+
+@given(scenes, st.integers(0, 4095), st.sampled_from([8000, 44100]))
+def test_sound_begins_at_the_very_sample(scene: str, index: int, rate: int) -> None:
+    one = example(scene, index, Format(fps=12, height=1, width=1, sample_rate=rate, seconds=2.0))
+    assert one.events is not None and one.clip.waveform is not None
+    sound = one.clip.waveform[0].abs()
+    first = int(np.ceil(one.events[0].time * rate))
+    assert (sound[:first] == 0).all()
+    assert sound[first : first + rate // 500].max() > 0.02  # loud within 2 ms
+
+
+@pytest.mark.parametrize("scene", sorted(SCENES))
+def test_brightness_leaps_in_the_frame_of_each_event_or_the_next(scene: str) -> None:
+    for index in range(20):
+        one = example(scene, index)
+        assert one.events is not None and one.clip.frames is not None
+        light = one.clip.frames.double().mean((1, 2, 3))
+        for event in one.events:
+            k = int(event.time * 12)
+            last = min(k + 1, 23)
+            assert light[last] > light[k - 1] + 5 or light[k] > light[k - 1] + 5, (one.name, event)
+
+
+def test_events_have_no_phase_on_the_frame_grid_and_no_common_rhythm() -> None:
+    times = np.array([e.time for scene in SCENES for i in range(120) for e in example(scene, i, Format(12, 1, 1, 1000, 2.0)).events or ()])
+    # Of n random phases the mean vector has squared length 1/n on average; 7/n is exceeded with probability exp(-7).
+    assert abs(np.exp(2j * np.pi * 12 * times).mean()) ** 2 < 7 / len(times)
+    hits = np.histogram(times, bins=8, range=(0.3, 1.8))[0]
+    assert hits.max() < 2 * hits.min()
+
+
+def test_seeds_share_nothing() -> None:
+    first = {e.time for i in range(60) for e in Soundstage(seed=0).build(format=SMALL).example(i).events or ()}
+    second = {e.time for i in range(60) for e in Soundstage(seed=1).build(format=SMALL).example(i).events or ()}
+    assert len(first) > 100 and not first & second
+
+
+def test_bars_are_lower_to_the_left() -> None:
+    # The strongest frequency of the sound 20 to 150 ms after a strike grows with the bar's number.
+    found: dict[str, list[float]] = {}
+    for index in range(60):
+        one = example("bar", index)
+        assert one.events is not None and one.clip.waveform is not None
+        for event in one.events:
+            start = int((event.time + 0.02) * 8000)
+            spectrum = torch.fft.rfft(one.clip.waveform[0, start : start + 1040], 8192).abs()
+            found.setdefault(event.what, []).append(float(spectrum.argmax()) * 8000 / 8192)
+    medians = [float(np.median(found[bar])) for bar in sorted(found)]
+    assert len(medians) == 4 and all(high > 1.2 * low for low, high in zip(medians[:-1], medians[1:], strict=True)), medians
+
+
+def test_flash_is_the_mean_over_the_exposure() -> None:
+    canvas, time = Canvas(24, 1, 1, 12.0, (0, 0, 0)), 0.637
+    fine = (np.arange(24 * 2000) + 0.5) / (12 * 2000)
+    light = np.where(fine >= time, np.exp(-np.maximum(fine - time, 0) / FLASH_DECAY), 0).reshape(24, 2000).mean(1)
+    # The midpoint rule errs by at most one of the 2,000 steps, in the one that holds the leap.
+    assert np.abs(canvas.flash(np.array([time])).ravel() - light).max() < 1 / 2000
+
+
+@settings(max_examples=25)
+@given(st.floats(0.1, 0.3), st.floats(0.4, 0.6), st.floats(0.4, 0.6), st.sampled_from([16, 64]))
+def test_discs_keep_area_and_place_below_a_pixel(radius: float, x: float, y: float, size: int) -> None:
+    canvas = Canvas(1, size, size, 1.0, (0, 0, 0))
+    canvas.paint(canvas.disc(x, y, radius), (1, 1, 1))
+    cover = canvas.image[0, :, :, 0].astype(float)
+    area = cover.sum() / size**2
+    # A straight edge is exact when upright, and off by at most 0.04 pixel when oblique: that much of the circumference.
+    assert abs(area - np.pi * radius**2) < 0.04 / size * 2 * np.pi * radius
+    centre = (cover * canvas.x[0]).sum() / cover.sum(), (cover * canvas.y[0]).sum() / cover.sum()
+    assert abs(centre[0] - x) < 0.05 / size and abs(centre[1] - y) < 0.05 / size
+
+
+def test_voice_is_the_same_thing_at_other_times() -> None:
+    one = example("hammer", 3)
+    assert one.clip.waveform is not None and one.prompt.voice is not None
+    a, b = (torch.fft.rfft(x, 16000).abs() for x in (one.clip.waveform[0], one.prompt.voice))
+    peaks = [float(s[1000:].argmax()) / 2 for s in (a, b)]  # Hz, above 500
+    other = torch.fft.rfft(example("hammer", 4).prompt.voice, 16000).abs()
+    assert abs(peaks[0] - peaks[1]) < 10
+    assert abs(float(other[1000:].argmax()) / 2 - peaks[0]) > 10
+    assert not torch.equal(one.clip.waveform[0, :8000], one.prompt.voice)
+
+
+def test_faults_are_named() -> None:
+    with pytest.raises(ValueError, match="scenes: kettle given; choose one or more of ball, hammer, bar"):
+        Soundstage(scenes=("ball", "kettle"))
+    with pytest.raises(ValueError, match="scenes: none given"):
+        Soundstage(scenes=())
+    with pytest.raises(IndexError, match="examples 0 to 9, not 10"):
+        Soundstage(size=10).build(format=SMALL).example(10)

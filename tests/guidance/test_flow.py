@@ -1,0 +1,156 @@
+"""Paths, shifts, densities, solvers."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harmony_parts.av import AV
+from harmony_parts.errors import PartContractError
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.logit_normal import LogitNormal
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.straight import StraightPath
+from harmony_parts.flow.uniform import Uniform
+from harmony_parts.sample.schedule import timetable
+from harmony_parts.testing.contracts import check_density, check_path, check_shift, check_solver
+
+UNIT = st.floats(0, 1)
+SCALES = st.floats(0.05, 20)
+
+
+def test_contracts() -> None:
+    """The built-ins pass the checks that third parties use."""
+    check_path(StraightPath())
+    for shift in (1.0, 5.0, 0.2, 12.0):
+        check_shift(ConstantShift(shift))
+    for density in (Uniform(), LogitNormal(), LogitNormal(mean=-0.5, std=0.7)):
+        check_density(density)
+    check_solver(Euler())
+
+
+@given(UNIT, st.integers(0, 99))
+def test_data_and_velocity_agree(t: float, seed: int) -> None:
+    """x = x_t - t v and n = x_t + (1 - t) v, to the rounding of three operations on numbers below 8."""
+    random = torch.Generator().manual_seed(seed)
+    data, noise = torch.randn(2, 5, dtype=torch.float64, generator=random)
+    path, time = StraightPath(), torch.tensor(t, dtype=torch.float64)
+    x, velocity = path.interpolate(data, noise, time), path.velocity(data, noise, time)
+    bound = 16 * torch.finfo(torch.float64).eps * 8
+    assert (path.data(x, velocity, time) - data).abs().max() < bound
+    assert (x + (1 - t) * velocity - noise).abs().max() < bound
+
+
+@given(st.lists(UNIT, min_size=1, max_size=8))
+def test_shift_off_is_exact(times: list[float]) -> None:
+    t = torch.tensor(times, dtype=torch.float64)
+    assert torch.equal(ConstantShift(1.0)(t), t)
+    assert torch.equal(ConstantShift(1.0)(t.float()), t.float())
+
+
+@given(UNIT, SCALES, SCALES)
+def test_shifts_compose(t: float, a: float, b: float) -> None:
+    """shift(a) after shift(b) is shift(ab), and shift(1/a) undoes shift(a)."""
+    time = torch.tensor(t, dtype=torch.float64)
+    assert torch.allclose(ConstantShift(a)(ConstantShift(b)(time)), ConstantShift(a * b)(time), rtol=1e-13, atol=0)
+    assert torch.allclose(ConstantShift(1 / a)(ConstantShift(a)(time)), time, rtol=1e-12, atol=0)
+
+
+@given(UNIT, SCALES)
+def test_shift_is_the_paper_s(t: float, s: float) -> None:
+    want = s * t / (1 + (s - 1) * t)
+    assert math.isclose(float(ConstantShift(s)(torch.tensor(t, dtype=torch.float64))), want, rel_tol=1e-12, abs_tol=0)
+
+
+@given(UNIT, UNIT, SCALES)
+def test_shift_rises_and_moves_towards_noise(t: float, u: float, s: float) -> None:
+    low, high = sorted((t, u))
+    shifted = ConstantShift(s)(torch.tensor([low, high], dtype=torch.float64))
+    assert shifted[0] <= shifted[1]
+    assert (shifted[1] >= high * (1 - 1e-15)) if s >= 1 else (shifted[1] <= high * (1 + 1e-15))
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
+def test_shift_refuses(bad: float) -> None:
+    with pytest.raises(ValueError, match="shift"):
+        ConstantShift(bad)
+
+
+@given(st.integers(1, 60), SCALES)
+def test_timetable(steps: int, s: float) -> None:
+    table = timetable(steps, ConstantShift(s))
+    assert (len(table), table[0], table[-1]) == (steps + 1, 1.0, 0.0)
+    assert table == sorted(table, reverse=True)
+    assert len(set(table)) == len(table)
+
+
+def test_timetable_refuses() -> None:
+    @attrs.frozen
+    class Backwards:
+        def __call__(self, t: torch.Tensor) -> torch.Tensor:
+            return 1 - t
+
+    with pytest.raises(ValueError, match="steps must be at least 1, not 0"):
+        timetable(0, ConstantShift())
+    with pytest.raises(PartContractError, match="Backwards"):
+        timetable(4, Backwards())
+
+
+def test_densities_have_their_moments() -> None:
+    """Means of 200,000 draws, within five standard errors; of the logit-normal, those of its logits."""
+    n = 200_000
+    uniform = Uniform().draw(n, torch.Generator().manual_seed(0)).double()
+    assert abs(uniform.mean() - 0.5) < 5 * math.sqrt(1 / 12 / n)
+    logits = LogitNormal(mean=0.4, std=1.5).draw(n, torch.Generator().manual_seed(0)).double().logit()
+    assert abs(logits.mean() - 0.4) < 5 * 1.5 / math.sqrt(n)
+    assert abs(logits.std() - 1.5) < 5 * 1.5 / math.sqrt(2 * n)
+
+
+@given(st.integers(1, 12), st.floats(-3, 3), st.floats(-3, 3))
+def test_euler_is_exact_on_straight_fields(steps: int, start: float, velocity: float) -> None:
+    x, end = AV(torch.tensor([start], dtype=torch.float64), torch.zeros(1)), start - velocity
+    table = timetable(steps, ConstantShift(3.0))
+    for t, t_next in zip(table, table[1:], strict=False):
+        x, _ = Euler().step(x, t, t_next, lambda at, _: AV(video=torch.full_like(at["video"], velocity)))
+    assert abs(float(x["video"]) - end) < 1e-14 * (steps + 2) * 8
+    assert torch.equal(x["audio"], torch.zeros(1))
+
+
+def test_checks_catch_faults() -> None:
+    """The checks fail on parts that are wrong in one way each."""
+
+    @attrs.frozen
+    class Wrong(StraightPath):
+        def data(self, x, velocity, t):  # noqa: ANN001, ANN202
+            return x + t * velocity
+
+    @attrs.frozen
+    class SecondOrder(Euler):
+        order = 2
+
+    @attrs.frozen
+    class MovesGiven(Euler):
+        def step(self, x, t, t_next, velocity, memory=None):  # noqa: ANN001, ANN202
+            moved, memory = Euler.step(self, x, t, t_next, velocity, memory)
+            return moved.map(lambda each: each * 1.001), memory
+
+    @attrs.frozen
+    class Global:
+        def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
+            return torch.rand(n)
+
+    for check, part, about in (
+        (check_path, Wrong(), "find the data"),
+        (check_solver, SecondOrder(), "be of order 2"),
+        (check_solver, MovesGiven(), "leave streams alone"),
+        (check_density, Global(), "generator"),
+        (check_shift, lambda t: t**2 + 0.01, "keep 0 and 1"),
+        (check_shift, lambda t: t.double(), "type"),
+    ):
+        with pytest.raises(PartContractError, match=about):
+            check(part)

@@ -1,0 +1,165 @@
+"""Tasks and their mixtures."""
+
+from __future__ import annotations
+
+import typing
+
+import attrs
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from harmony_parts.av import AV
+from harmony_parts.errors import PartContractError
+from harmony_parts.tasks.audio_driven import AudioDriven
+from harmony_parts.tasks.joint import Joint
+from harmony_parts.tasks.protocol import Plan, Task
+from harmony_parts.tasks.sampled import Draw, Sampled
+from harmony_parts.tasks.video_driven import VideoDriven
+from harmony_parts.tasks.weighted_sum import Term, WeightedSum
+from harmony_parts.testing.contracts import check_task
+
+ALONE: tuple[Task, ...] = (Joint(), AudioDriven(), VideoDriven())
+WEIGHTS = st.lists(st.floats(0, 3), min_size=3, max_size=3).filter(lambda w: max(w) > 0.1)
+
+
+def draw(n: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator) * 0.9 + 0.1
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def loss(plan: Plan, n: int) -> Tensor:
+    """The batch loss of a made-up model, whose error depends on clip, stream, and which streams are noisy (so on the task), not on time."""
+    clean = 2.0 * (plan.times["video"] == 0) + 3.0 * (plan.times["audio"] == 0)
+    errors = AV((1.0 + plan.source) * (1 + clean), (2.0 + plan.source**2) * (1 + clean))
+    return sum((plan.weights[s].double() * errors[s]).sum() for s in plan.weights) / n  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("task", [*ALONE, WeightedSum(), Sampled(), Sampled((Draw(WeightedSum(), 2.0), Draw(Joint(), 1.0)))], ids=repr)
+def test_contract(task: Task) -> None:
+    check_task(task)
+
+
+def test_who_is_clean() -> None:
+    joint, audio, video = (task.plan(5, draw, seeded()) for task in ALONE)
+    assert torch.equal(joint.times["video"], joint.times["audio"])
+    assert audio.times["audio"].eq(0).all() and audio.times["video"].gt(0).all()
+    assert audio.weights["audio"].eq(0).all() and audio.weights["video"].eq(1).all()
+    assert video.times["video"].eq(0).all() and video.times["audio"].gt(0).all()
+    assert video.weights["video"].eq(0).all() and video.weights["audio"].eq(1).all()
+
+
+def test_defaults_are_the_paper_s() -> None:
+    """Joint 1, audio-driven 0.1, video-driven 0.3; drawn in proportion, so that every entry counts 1.4."""
+    names = ("joint", "audio-driven", "video-driven")
+    plan = WeightedSum().plan(2, draw, seeded())
+    assert plan.names == names
+    totals = {name: sum(plan.weights[s][plan.task == k].sum().item() for s in plan.weights) for k, name in enumerate(names)}
+    assert totals == pytest.approx({"joint": 4.0, "audio-driven": 0.2, "video-driven": 0.6})
+    assert Sampled().probabilities() == pytest.approx((1 / 1.4, 0.1 / 1.4, 0.3 / 1.4))
+    drawn = Sampled().plan(500, draw, seeded())
+    assert drawn.names == names
+    assert torch.allclose(torch.maximum(drawn.weights["video"], drawn.weights["audio"]), torch.tensor(1.4))
+
+
+@given(st.integers(1, 6), WEIGHTS)
+def test_weighted_sum_is_the_sum(n: int, weights: list[float]) -> None:
+    """Its loss is sum_k lambda_k L_k, and every clip goes through every term."""
+    terms = tuple(Term(task, weight) for task, weight in zip(ALONE, weights, strict=True))
+    plan = WeightedSum(terms).plan(n, draw, seeded())
+    want = sum(weight * loss(task.plan(n, draw, seeded()), n) for task, weight in zip(ALONE, weights, strict=True))
+    assert torch.allclose(loss(plan, n), torch.as_tensor(want, dtype=torch.float64), rtol=1e-6)
+    active = sum(weight > 0 for weight in weights)
+    assert torch.equal(plan.source.bincount(minlength=n), torch.full((n,), active))
+
+
+@given(WEIGHTS, st.lists(st.floats(0.1, 1), min_size=3, max_size=3))
+def test_sampled_has_the_expectation_of_the_weighted_sum(weights: list[float], shares: list[float]) -> None:
+    """Exactly: sum_k p_k (lambda_k / p_k) L_k. What is drawn is read off a plan of each task; the chance is p_k."""
+    p = [share / sum(shares) for share in shares]
+    sampled = Sampled(tuple(Draw(task, weight, q) for task, weight, q in zip(ALONE, weights, p, strict=True)))
+    plan = sampled.plan(200, draw, seeded())
+    expected = 0.0
+    for k, name in enumerate(plan.names):
+        rows = (plan.task == k).nonzero()[:, 0]
+        if not len(rows):
+            continue
+        # The loss of each clip drawn for this task, as if the batch were that clip alone.
+        each = Plan(plan.source[rows] * 0, plan.times.map(lambda t, r=rows: t[r]), plan.weights.map(lambda w, r=rows: w[r]), plan.task[rows], (name,))
+        expected += p[k] * float(loss(each, len(rows)))
+    if all((plan.task == k).any() for k in range(3)):
+        whole = WeightedSum(tuple(Term(task, weight) for task, weight in zip(ALONE, weights, strict=True))).plan(1, draw, seeded())
+        assert expected == pytest.approx(float(loss(whole, 1)), rel=1e-5)
+
+
+def test_sampled_draws_as_often_as_it_says() -> None:
+    """The mean loss of 4,000 batches of 4 is that of the weighted sum within five standard errors, and so are the counts."""
+    sampled = Sampled((Draw(Joint(), 1.0, 0.5), Draw(AudioDriven(), 0.1, 0.2), Draw(VideoDriven(), 0.3, 0.3)))
+    random, n, batches = seeded(), 4, 4000
+    losses, counts = [], torch.zeros(3)
+    for _ in range(batches):
+        plan = sampled.plan(n, draw, random)
+        assert torch.equal(plan.source.sort().values, torch.arange(n))
+        losses.append(loss(plan, n))
+        counts += plan.task.bincount(minlength=3)
+    values = torch.stack(losses)
+    assert abs(values.mean() - loss(WeightedSum().plan(n, draw, seeded()), n)) < 5 * values.std() / batches**0.5
+    p = torch.tensor(sampled.probabilities())
+    assert ((counts / (n * batches) - p).abs() < 5 * (p * (1 - p) / (n * batches)).sqrt()).all()
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="sum to 1"):
+        Sampled((Draw(Joint(), 1.0, 0.5), Draw(AudioDriven(), 1.0, 0.4)))
+    with pytest.raises(ValueError, match="every term, or to none"):
+        Sampled((Draw(Joint(), 1.0, 0.5), Draw(AudioDriven(), 1.0)))
+    with pytest.raises(ValueError, match="never drawn"):
+        Sampled((Draw(Joint(), 1.0, 1.0), Draw(AudioDriven(), 1.0, 0.0)))
+    for mixture in (WeightedSum, Sampled):
+        with pytest.raises(ValueError, match="nothing to train"):
+            mixture(())
+    with pytest.raises(ValueError, match="weight"):
+        Term(Joint(), -1.0)
+
+
+def test_tasks_of_other_streams_cannot_be_packed() -> None:
+    @attrs.frozen
+    class AudioAlone:
+        def plan(self, n, draw, generator):  # noqa: ANN001, ANN202
+            plan = VideoDriven().plan(n, draw, generator)
+            return Plan(plan.source, plan.times.only(("audio",)), plan.weights.only(("audio",)), plan.task, ("audio-alone",))
+
+    check_task(AudioAlone())
+    with pytest.raises(PartContractError, match="audio-alone"):
+        WeightedSum((Term(Joint()), Term(AudioAlone()))).plan(2, draw, seeded())
+
+
+def test_checks_catch_faults() -> None:
+    @attrs.frozen
+    class LearnsClean:
+        def plan(self, n, draw, generator):  # noqa: ANN001, ANN202
+            plan = AudioDriven().plan(n, draw, generator)
+            return attrs.evolve(plan, weights=AV(*[torch.ones(n)] * 2))
+
+    @attrs.frozen
+    class Forgetful:
+        def plan(self, n, draw, generator):  # noqa: ANN001, ANN202
+            return Joint().plan(n, lambda n, _: torch.rand(n) * 0.9 + 0.1, generator)
+
+    with pytest.raises(PartContractError, match="no loss for audio where it is clean"):
+        check_task(LearnsClean())
+    with pytest.raises(PartContractError, match="generator"):
+        check_task(Forgetful())
+
+
+def test_nested_parts_are_typed_by_their_kind() -> None:
+    """Assembly finds the kind of a nested part by its field's type."""
+    assert typing.get_type_hints(Term)["task"] is Task
+    assert typing.get_type_hints(Draw)["task"] is Task
+    assert typing.get_type_hints(WeightedSum)["terms"] == tuple[Term, ...]
+    assert typing.get_type_hints(Sampled)["terms"] == tuple[Draw, ...]

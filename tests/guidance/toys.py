@@ -1,0 +1,81 @@
+"""Small things that the tests of this folder share."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from harmony_parts.anchors.protocol import Scene
+from harmony_parts.av import AV, Condition, Format
+from harmony_parts.codecs.dct import DCTVideo
+from harmony_parts.codecs.logmel import LogMel
+from harmony_parts.testing.analytic import GaussianDenoiser
+
+VIDEO, AUDIO = (2, 1, 1, 2), (3, 1)  # [T, H, W, C], [T, C]
+SIZE = 4 + 3
+
+
+def gaussian(seed: int = 0, hints: tuple[str, ...] = ()) -> GaussianDenoiser:
+    """The denoiser of correlated Gaussian data, in float64."""
+    random = torch.Generator().manual_seed(seed)
+    root = torch.randn(SIZE, SIZE, dtype=torch.float64, generator=random)
+    covariance = root @ root.T / SIZE + 0.3 * torch.eye(SIZE, dtype=torch.float64)
+    return GaussianDenoiser(VIDEO, AUDIO, torch.randn(SIZE, dtype=torch.float64, generator=random), covariance, hints)
+
+
+def latents(n: int = 4, seed: int = 1) -> AV[Tensor]:
+    """Standard normal latents of the two shapes, float64."""
+    random = torch.Generator().manual_seed(seed)
+    return AV(*(torch.randn(n, *shape, dtype=torch.float64, generator=random) for shape in (VIDEO, AUDIO)))
+
+
+def caption(n: int = 4, seed: int = 2) -> dict[str, Condition]:
+    """A caption that moves the mean, and doesn't when it is dropped."""
+    tokens = torch.randn(n, 1, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    mask = torch.ones(n, 1, dtype=torch.bool)
+    return {"caption": Condition(tokens, mask, Condition(torch.zeros_like(tokens), mask))}
+
+
+def codecs() -> AV:
+    """The real codecs, for 16 x 16 pixels at 8 frames a second and 16 kHz."""
+    small = Format(fps=8, height=16, width=16, sample_rate=16000, seconds=1)
+    return AV(DCTVideo().build(format=small), LogMel().build(format=small))
+
+
+@attrs.frozen
+class Constant:
+    """An anchor of one number everywhere."""
+
+    stream: str
+    value: float = 0.0
+    from_estimate: bool = False
+
+    def latents(self, scene: Scene) -> Tensor:
+        """Of the stream's shape."""
+        return torch.full_like(scene.latents[self.stream], self.value)
+
+
+@attrs.frozen
+class Estimate:
+    """The current clean estimate itself as the anchor."""
+
+    stream: str
+    from_estimate: bool = True
+
+    def latents(self, scene: Scene) -> Tensor:
+        """Of the stream's shape."""
+        assert scene.estimate is not None
+        return scene.estimate[self.stream]
+
+
+@attrs.frozen
+class Same:
+    """The stream as it is now, as the anchor."""
+
+    stream: str
+    from_estimate: bool = True  # it changes every step
+
+    def latents(self, scene: Scene) -> Tensor:
+        """Of the stream's shape."""
+        return scene.latents[self.stream]

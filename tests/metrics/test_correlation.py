@@ -1,0 +1,75 @@
+"""Correlation: known lags are recovered, and real clips give numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harmony_parts.av import Format
+from harmony_parts.data.soundstage import Soundstage
+from harmony_parts.media import Clip
+from harmony_parts.metrics.correlation import STEP, Correlation, pearson
+
+
+@given(st.floats(-0.4, 0.4), st.integers(0, 1000), st.sampled_from(["rise", "level"]))
+def test_lag_of_a_shifted_signal_is_recovered(shift: float, seed: int, sound: str) -> None:
+    # Smooth bumps at random times, sampled once as they are and once later by `shift`.
+    rng = np.random.default_rng(seed)
+    centres, t = rng.uniform(0.6, 3.4, 5), np.arange(400) * STEP
+    signal = [np.exp(-(((t[:, None] - centres - d) / 0.06) ** 2)).sum(1) for d in (0.0, shift)]
+    numbers = Correlation(sound=sound).score(signal[0], signal[1])
+    assert numbers["lag_ms"] == pytest.approx(1000 * shift, abs=2)  # a fifth of a step
+    assert numbers["correlation"] > 0.99
+
+
+@given(st.integers(0, 1000), st.integers(1, 60), st.integers(1, 60))
+def test_correlation_is_bounded_and_scale_free(seed: int, n: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    video, audio = rng.random(n), rng.random(m)
+    numbers = Correlation().score(video, audio)
+    for name in ("correlation", "correlation_at_0"):
+        assert -1 - 1e-9 <= numbers.get(name, 0) <= 1 + 1e-9
+    assert abs(numbers.get("lag_ms", 0)) <= 500
+    scaled = Correlation().score(3 * video + 1, 0.2 * audio)
+    assert scaled == pytest.approx(numbers, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", [-0.3, -0.13, 0.0, 0.07, 0.21])
+def test_shifted_sound_of_soundstage_is_measured(shift: float) -> None:
+    data = Soundstage(seed=9).build(format=Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0))
+    metric, lags = Correlation(), []
+    for i in range(18):
+        clip = data.example(i).clip
+        assert clip.waveform is not None
+        n = round(shift * 8000)
+        sound = torch.nn.functional.pad(clip.waveform, (n, -n))
+        seen = metric.analyse(Clip(frames=clip.frames, fps=clip.fps, waveform=sound, sample_rate=8000))
+        lags.append(metric.score(seen["video"], seen["audio"])["lag_ms"])
+    # A frame lasts 83 ms; half of one is the bound for a clip, a quarter for the median.
+    assert abs(np.median(lags) - 1000 * shift) < 21
+    assert np.mean(np.abs(np.array(lags) - 1000 * shift) < 42) >= 0.9
+
+
+def test_still_or_mute_has_no_number() -> None:
+    still = Clip(frames=torch.zeros(24, 8, 8, 3, dtype=torch.uint8), fps=12, waveform=torch.rand(1, 16000), sample_rate=8000)
+    seen = Correlation().analyse(still)
+    assert Correlation().score(seen["video"], seen["audio"]) == {}
+    assert Correlation().score(np.zeros(0), np.zeros(0)) == {}
+    assert np.isnan(pearson(np.ones(5), np.arange(5.0)))
+
+
+def test_real_clips_give_finite_numbers(clips: Path) -> None:
+    paths = [path for path in sorted(clips.iterdir()) if path.suffix in (".mp4", ".mpg")][:4]
+    for path in paths:
+        clip = Clip.read(path, seconds=3.0, height=48)
+        for sound in ("rise", "level"):
+            metric = Correlation(sound=sound)
+            seen = metric.analyse(clip)
+            numbers = metric.score(seen["video"], seen["audio"])
+            assert set(numbers) == {"correlation", "lag_ms", "correlation_at_0"}, path.name
+            assert np.isfinite(list(numbers.values())).all() and abs(numbers["lag_ms"]) <= 500, path.name
