@@ -1,0 +1,135 @@
+"""Parts for making video and sound together. `import harmony_parts as hp` is cheap: each name is imported when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+_NAMES = {
+    # data that flows between parts
+    "AV": "av",
+    "Times": "av",
+    "Condition": "av",
+    "Prompt": "av",
+    "Format": "av",
+    "Clip": "media",
+    # a whole model
+    "load": "pipeline",
+    "Pipeline": "pipeline",
+    "read_recipe": "assemble",
+    "write_recipe": "assemble",
+    "build": "assemble",
+    "Parts": "assemble",
+    "Recipe": "recipe",
+    "Codecs": "recipe",
+    "Flow": "recipe",
+    "Training": "recipe",
+    "Sampling": "recipe",
+    # built-in parts
+    "DCTVideo": "codecs.dct",
+    "LogMel": "codecs.logmel",
+    "ByteText": "encoders.bytes",
+    "Transcript": "encoders.transcript",
+    "ReferenceImage": "encoders.image",
+    "ReferenceAudio": "encoders.voice",
+    "VideoTransformer": "blocks.video",
+    "MMDiT": "blocks.mmdit",
+    "CrossAudio": "blocks.cross",
+    "DualBranch": "blocks.dual",
+    "GLDI": "interaction.gldi",
+    "GlobalInteraction": "interaction.everywhere:Global",
+    "NoInteraction": "interaction.none",
+    "StyleAlignment": "style.alignment",
+    "NoStyle": "style.none",
+    "StraightPath": "flow.straight",
+    "ConstantShift": "flow.shift",
+    "LogitNormal": "flow.logit_normal",
+    "UniformDensity": "flow.uniform:Uniform",
+    "Euler": "flow.euler",
+    "Joint": "tasks.joint",
+    "AudioDriven": "tasks.audio_driven",
+    "VideoDriven": "tasks.video_driven",
+    "WeightedSum": "tasks.weighted_sum",
+    "SampledTasks": "tasks.sampled:Sampled",
+    "MuteAudio": "anchors.mute",
+    "StaticVideo": "anchors.static",
+    "NoGuidance": "guidance.none",
+    "CFG": "guidance.cfg",
+    "SyncCFG": "guidance.sync_cfg",
+    "SumGuidance": "guidance.sum:Sum",
+    "Soundstage": "data.soundstage",
+    "ClipFolder": "data.clips",
+    "Events": "metrics.events",
+    "Correlation": "metrics.correlation",
+}
+"""Public name -> the module that has it, with the name that it has there where that differs."""
+
+if TYPE_CHECKING:  # the same names for editors and type checkers; a test holds the two lists together
+    from harmony_parts.anchors.mute import MuteAudio as MuteAudio
+    from harmony_parts.anchors.static import StaticVideo as StaticVideo
+    from harmony_parts.assemble import Parts as Parts
+    from harmony_parts.assemble import build as build
+    from harmony_parts.assemble import read_recipe as read_recipe
+    from harmony_parts.assemble import write_recipe as write_recipe
+    from harmony_parts.av import AV as AV
+    from harmony_parts.av import Condition as Condition
+    from harmony_parts.av import Format as Format
+    from harmony_parts.av import Prompt as Prompt
+    from harmony_parts.av import Times as Times
+    from harmony_parts.blocks.cross import CrossAudio as CrossAudio
+    from harmony_parts.blocks.dual import DualBranch as DualBranch
+    from harmony_parts.blocks.mmdit import MMDiT as MMDiT
+    from harmony_parts.blocks.video import VideoTransformer as VideoTransformer
+    from harmony_parts.codecs.dct import DCTVideo as DCTVideo
+    from harmony_parts.codecs.logmel import LogMel as LogMel
+    from harmony_parts.data.clips import ClipFolder as ClipFolder
+    from harmony_parts.data.soundstage import Soundstage as Soundstage
+    from harmony_parts.encoders.bytes import ByteText as ByteText
+    from harmony_parts.encoders.image import ReferenceImage as ReferenceImage
+    from harmony_parts.encoders.transcript import Transcript as Transcript
+    from harmony_parts.encoders.voice import ReferenceAudio as ReferenceAudio
+    from harmony_parts.flow.euler import Euler as Euler
+    from harmony_parts.flow.logit_normal import LogitNormal as LogitNormal
+    from harmony_parts.flow.shift import ConstantShift as ConstantShift
+    from harmony_parts.flow.straight import StraightPath as StraightPath
+    from harmony_parts.flow.uniform import Uniform as UniformDensity
+    from harmony_parts.guidance.cfg import CFG as CFG
+    from harmony_parts.guidance.none import NoGuidance as NoGuidance
+    from harmony_parts.guidance.sum import Sum as SumGuidance
+    from harmony_parts.guidance.sync_cfg import SyncCFG as SyncCFG
+    from harmony_parts.interaction.everywhere import Global as GlobalInteraction
+    from harmony_parts.interaction.gldi import GLDI as GLDI
+    from harmony_parts.interaction.none import NoInteraction as NoInteraction
+    from harmony_parts.media import Clip as Clip
+    from harmony_parts.metrics.correlation import Correlation as Correlation
+    from harmony_parts.metrics.events import Events as Events
+    from harmony_parts.pipeline import Pipeline as Pipeline
+    from harmony_parts.pipeline import load as load
+    from harmony_parts.recipe import Codecs as Codecs
+    from harmony_parts.recipe import Flow as Flow
+    from harmony_parts.recipe import Recipe as Recipe
+    from harmony_parts.recipe import Sampling as Sampling
+    from harmony_parts.recipe import Training as Training
+    from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
+    from harmony_parts.style.none import NoStyle as NoStyle
+    from harmony_parts.tasks.audio_driven import AudioDriven as AudioDriven
+    from harmony_parts.tasks.joint import Joint as Joint
+    from harmony_parts.tasks.sampled import Sampled as SampledTasks
+    from harmony_parts.tasks.video_driven import VideoDriven as VideoDriven
+    from harmony_parts.tasks.weighted_sum import WeightedSum as WeightedSum
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("harmony-parts")
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _NAMES[name].partition(":")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES, "__version__"})

@@ -1,7 +1,7 @@
 """Recipes and what they make: TOML <-> `Recipe` -> parts. Importing this imports no torch; reading a recipe does.
 
-A recipe in TOML has the names of `harmony_parts.recipe.Recipe`. A part is a table with `use = "name"` or `"plugin/name"` and its settings, or
-just the name, for the defaults. The table `[harmony]`, with the versions that a recipe was written with, is optional.
+A recipe in TOML has the names of `harmony_parts.recipe.Recipe`. A part is a table with `use = "name"` or `"plugin/name"` and its
+settings, or just the name, for the defaults. The table `[harmony]`, with the versions that a recipe was written with, is optional.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import tomli_w
 
-from harmony_parts.av import AV
+from harmony_parts.av import AV, Format
 from harmony_parts.catalogue import Catalogue, catalogue, installed_version, nearest
 from harmony_parts.errors import AssemblyError
 from harmony_parts.overrides import apply_overrides
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
     from harmony_parts.encoders.protocol import Encoder
     from harmony_parts.recipe import Recipe
-    from harmony_parts.av import Format
 
 __all__ = ["Parts", "apply_overrides", "build", "read_recipe", "shipped_recipes", "write_recipe"]
 
@@ -61,7 +60,9 @@ def read_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
 
     where, table = _table(source)
     table = apply_overrides(table, overrides)
-    known, versions = parts or catalogue(), table.pop(VERSIONS, None)
+    known, versions = parts or catalogue(), table.pop(VERSIONS, {})
+    if not isinstance(versions, Mapping):
+        raise AssemblyError(f"$.{VERSIONS}: expected a table (what a recipe was written with; it can be left out)", where)
     try:
         return structure(table, Recipe, parts=known, where=where)
     except AssemblyError as error:
@@ -88,12 +89,10 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
         raise AssemblyError(f"it isn't TOML: {error}", name) from error
 
 
-def _absent(versions: object, parts: Catalogue) -> Iterator[str]:
+def _absent(versions: Mapping[str, Any], parts: Catalogue) -> Iterator[str]:
     """Plugins that a recipe was written with and that aren't here: why its parts may be unknown."""
-    if not isinstance(versions, Mapping) or not isinstance(versions.get("plugins", {}), Mapping):
-        return
-    here = {declared.plugin for declared in parts.list()}
-    for plugin, version in versions.get("plugins", {}).items():
+    here, plugins = {declared.plugin for declared in parts.list()}, versions.get("plugins", {})
+    for plugin, version in plugins.items() if isinstance(plugins, Mapping) else ():
         if plugin not in here:
             yield f"$.{VERSIONS}.plugins.{plugin}: the recipe was written with {version}, which isn't installed"
 
@@ -127,8 +126,8 @@ class Parts:
 def build(recipe: Recipe, seed: int = 0) -> Parts:
     """The parts of a recipe, with fresh weights: codecs, then encoders, then the denoiser, each sized for those before it.
 
-    Each part's weights are a function of the seed, of its place in the recipe and of what it is told about its neighbours, so that exchanging
-    one encoder leaves the others as they were. The global generator stays untouched. Raises AssemblyError where parts don't fit together.
+    A part's weights are a function of the seed, of its place in the recipe and of what it is told of its neighbours, so that exchanging one
+    encoder leaves the others as they were. The global generator stays untouched. Raises AssemblyError where parts don't fit together.
     """
     codecs: AV[Any] = AV(
         **{s: _built(f"$.codecs.{s}", seed, getattr(recipe.codecs, s).build, format=recipe.format) for s in ("video", "audio")}
@@ -165,7 +164,8 @@ def _under(path: str, fault: str) -> str:
 
 
 def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
-    faults, produced = [], {}
+    faults: list[str] = []
+    produced: dict[str, str] = {}
     for name, encoder in encoders.items():
         for condition in encoder.produces:
             if condition in produced:

@@ -10,7 +10,6 @@ import difflib
 import functools
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -82,13 +81,13 @@ def kind_name(kind: str) -> str:
 
 
 def nearest(wrong: str, right: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where something is near enough, else ""."""
+    """` (did you mean 'x'?)` where something is near enough, else ""."""
     close = difflib.get_close_matches(wrong, list(right), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class Catalogue:
-    """The parts of some plugins. `Catalogue()` is empty; `Catalogue.discover()` finds what is installed; `catalogue()` keeps one for the process."""
+    """The parts of some plugins. `Catalogue()` is empty, `Catalogue.discover()` finds what is installed, `catalogue()` does it once."""
 
     def __init__(self) -> None:
         self._declared: list[Declared] = []
@@ -250,7 +249,8 @@ class Catalogue:
         distribution = point.dist.name if point.dist else ""
         version = point.dist.version if point.dist else ""
         if point.name == BUILT_IN:
-            self._fail(point.name, distribution, version, f"the name {BUILT_IN!r} is that of the built-in parts; call the entry point otherwise")
+            cause = f"the name {BUILT_IN!r} is that of the built-in parts; call the entry point otherwise"
+            self._fail(point.name, distribution, version, cause)
             return
         try:
             plugin = point.load()
@@ -281,7 +281,7 @@ def _malformed(declaration: object) -> str:
     if not isinstance(declaration.name, str) or not _NAME.fullmatch(declaration.name):
         return f"the name {declaration.name!r}: lower-case letters, digits, '-', '_' and '.' only"
     if not isinstance(declaration.target, str) or not _TARGET.fullmatch(declaration.target):
-        return f"the target {declaration.target!r} for {declaration.name!r}; write \"package.module:Class\""
+        return f'the target {declaration.target!r} for {declaration.name!r}; write "package.module:Class"'
     if not isinstance(declaration.summary, str) or not declaration.summary.strip():
         return f"no summary for {declaration.name!r}; say in one sentence what it is"
     return ""

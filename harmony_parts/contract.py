@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import attrs
 
 _SPECIAL = ("__call__", "__len__", "__iter__", "__getitem__")  # the special methods that a protocol of ours may ask for
-_Kind = inspect._ParameterKind
+_Kind = inspect.Parameter
 
 
 def faults(cls: Any, protocol: type) -> Iterator[str]:
@@ -46,7 +46,7 @@ def members(protocol: type) -> dict[str, Any]:
 
 
 def _is_protocol(cls: type) -> bool:
-    return cls is not Protocol and bool(vars(cls).get("_is_protocol", False))  # type: ignore[comparison-overlap]
+    return cls is not Protocol and bool(vars(cls).get("_is_protocol", False))
 
 
 def _signature(function: Any) -> str:
@@ -56,7 +56,7 @@ def _signature(function: Any) -> str:
         if p.kind is _Kind.KEYWORD_ONLY and not star:
             shown.append("*")
         star = star or p.kind in (_Kind.KEYWORD_ONLY, _Kind.VAR_POSITIONAL)
-        prefix = {_Kind.VAR_POSITIONAL: "*", _Kind.VAR_KEYWORD: "**"}.get(p.kind, "")
+        prefix = "*" if p.kind is _Kind.VAR_POSITIONAL else "**" if p.kind is _Kind.VAR_KEYWORD else ""
         shown.append(prefix + p.name + ("" if p.default is p.empty else "=..."))
     return f"({', '.join(shown)})"
 

@@ -1,7 +1,7 @@
 """The ffmpeg program that imageio-ffmpeg brings: running it within limits, and asking it what a file holds.
 
-There is no ffprobe beside it, so what a file holds is read from what ffmpeg says while it decodes the first frame of each stream. Timestamps are
-kept as the file has them (`-copyts`), so that pictures and sound, which are read by two processes, share one clock.
+There is no ffprobe beside it, so what a file holds is read from what ffmpeg says while it decodes the first frame of each stream.
+Timestamps are kept as the file has them (`-copyts`), so that pictures and sound, which are read by two processes, share one clock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROBE_SECONDS = 60.0  # to decode one frame
 MAX_PIXELS = 1 << 27  # of one frame (16384 x 8192); ffmpeg refuses larger ones before it takes memory
 # Demuxers that accept plain text, or draw a picture of their own: no recording is behind them.
 NO_MEDIA = {"tty", "bin", "xbin", "idf", "adf", "lavfi", "concat", "ffmetadata"}
-RATES = tuple(Fraction(r) for r in (8, 10, 12, 15, 24, 25, 30, 48, 50, 60, 100, 120)) + tuple(Fraction(r * 1000, 1001) for r in (24, 30, 48, 60, 120))
+RATES = (*map(Fraction, (8, 10, 12, 15, 24, 25, 30, 48, 50, 60, 100, 120)), *(Fraction(r * 1000, 1001) for r in (24, 30, 48, 60, 120)))
 
 
 @attrs.frozen
@@ -37,7 +37,7 @@ class Limits:
 
 @attrs.frozen
 class VideoStream:
-    """The first video stream: its size as shown (rotated), its pixels' shape, its rate, and the time of its first frame in the file's clock."""
+    """The first video stream: its size as shown (rotated), its rate, and the time of its first shown frame in the file's clock."""
 
     codec: str
     width: int
@@ -86,7 +86,7 @@ def executable() -> str:
 
 
 def source(path: Path, *, seek: Fraction | None = None, offset: Fraction | None = None) -> list[str]:
-    """The arguments that name `path` as an input: never a URL, an option or a playlist of remote files; times as in the file, plus `offset`."""
+    """The arguments that make `path` an input: never a URL, an option or a list of remote files; times as in the file, plus `offset`."""
     args = ["-copyts", "-protocol_whitelist", "file", "-max_pixels", str(MAX_PIXELS)]
     if seek is not None:
         args += ["-ss", f"{float(seek):.6f}"]
@@ -95,7 +95,9 @@ def source(path: Path, *, seek: Fraction | None = None, offset: Fraction | None 
     return [*args, "-i", f"file:{path}"]
 
 
-def run(args: Iterable[str], path: Path, limits: Limits, *, feed: Iterable[bytes | memoryview] = (), log: str = "error") -> tuple[bytearray, str]:
+def run(
+    args: Iterable[str], path: Path, limits: Limits, *, feed: Iterable[bytes | memoryview] = (), log: str = "error"
+) -> tuple[bytearray, str]:
     """Run ffmpeg: `feed` goes into its stdin; returns its stdout, and what it says.
 
     Raises MediaError, naming `path`, when it fails, takes longer than `limits.seconds`, or gives more than `limits.bytes`. However this
@@ -127,7 +129,7 @@ def run(args: Iterable[str], path: Path, limits: Limits, *, feed: Iterable[bytes
         while chunk := process.stdout.read(1 << 20):
             out += chunk
             if len(out) > limits.bytes:
-                raise MediaError(f"{path}: decodes to more than the limit of {limits.bytes} bytes; read a part of it, or raise Limits.bytes")
+                raise MediaError(f"{path}: gives more than the limit of {limits.bytes} bytes; read a part of it, or raise Limits.bytes")
         code = process.wait()
     finally:
         timer.cancel()
@@ -161,17 +163,21 @@ def probe(path: Path) -> Probe:
     if not path.is_file():
         raise MediaError(f"{path}: {'is a folder, not a media file' if path.is_dir() else 'no such file'}")
     limits = Limits(bytes=1 << 20, seconds=PROBE_SECONDS)
+    nothing = f"{path}: can't be read as media: it holds neither video nor sound"
+    # -t 0 of copied packets: opens the file, says what is in it, and stops.
+    look = [*source(path), "-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-t", "0", "-f", "null", "-"]
     try:
-        # -t 0 of copied packets: opens the file, says what is in it, and stops.
-        _, head = run([*source(path), "-map", "0:V:0?", "-map", "0:a:0?", "-c", "copy", "-t", "0", "-f", "null", "-"], path, limits, log="info")
+        _, head = run(look, path, limits, log="info")
     except MediaError as error:
-        cause = "holds neither video nor sound" if "does not contain any stream" in str(error) or "matches no streams" in str(error) else str(error)
-        raise MediaError(f"{path}: can't be read as media: {cause.removeprefix(f'{path}: ')}") from error
+        if "does not contain any stream" in str(error):
+            raise MediaError(nothing) from error
+        raise MediaError(f"{path}: can't be read as media: {str(error).removeprefix(f'{path}: ')}") from error
     head = head.partition("\nStream mapping:")[0]
     form = re.search(r"^Input #0, (\S+), from ", head, re.MULTILINE)
-    streams = dict(reversed(re.findall(r"^  Stream #0:\d+\S*: (Video|Audio): (?!.*\(attached pic\))(.*)$", head, re.MULTILINE)))
-    if form is None or form[1] in NO_MEDIA or not streams:
-        raise MediaError(f"{path}: can't be read as media: {'it is text' if form and form[1] in NO_MEDIA else 'holds neither video nor sound'}")
+    found = re.findall(r"^  Stream #0:\d+\S*: (Video|Audio): (?!.*\(attached pic\))(.*)$", head, re.MULTILINE)
+    streams = dict(reversed(found))  # the first of each
+    if form is None or form[1].rstrip(",") in NO_MEDIA or not streams:
+        raise MediaError(nothing)
     took = re.search(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", head, re.MULTILINE)
     seconds = None if took is None else int(took[1]) * 3600 + int(took[2]) * 60 + Fraction(took[3])
     video = _probe_video(path, streams["Video"], limits) if "Video" in streams else None
@@ -204,13 +210,17 @@ def _probe_video(path: Path, line: str, limits: Limits) -> VideoStream:
 
 
 def _rate(nominal: Fraction | None, average: Fraction | None) -> Fraction:
-    """The file's constant rate: the nominal one, exact, unless the average (told with two decimals) shows that the frames don't keep to it."""
-    if nominal and (not average or abs(nominal / average - 1) < Fraction(1, 50)):
-        return nominal
-    if not average:
+    """The file's constant rate: the nominal one where the frames keep to it, else their average (two decimals), or a usual one near it."""
+    if not nominal and not average:
         return Fraction(25)  # ffmpeg's own choice for formats without a rate, such as single images
-    near = min(RATES, key=lambda rate: abs(rate - average))
-    return near if abs(near - average) <= Fraction(1, 100) else average
+    kept = nominal if nominal and (not average or abs(nominal / average - 1) < Fraction(1, 50)) else None
+    if kept and kept.denominator in (1, 1001):
+        return kept
+    # Estimates from rounded timestamps, such as 13999/583 of an mkv at 24, are snapped: 24 and 24000/1001 differ by 1 part in 1000.
+    rate = kept or average
+    assert rate is not None
+    near = min(RATES, key=lambda usual: abs(usual - rate))
+    return near if abs(near / rate - 1) < Fraction(1, 1500) else rate
 
 
 def _probe_audio(path: Path, line: str, limits: Limits) -> AudioStream:
@@ -223,3 +233,14 @@ def _probe_audio(path: Path, line: str, limits: Limits) -> AudioStream:
         raise MediaError(f"{path}: its sound has no sample that can be decoded")
     sample_rate, samples, size = int(rate[1]), int(packet[2]), int(packet[3])
     return AudioStream(line.split(maxsplit=1)[0].rstrip(","), sample_rate, size // (4 * samples), Fraction(int(packet[1]), sample_rate))
+
+
+def hidden_lead(path: Path, video: VideoStream) -> bool:
+    """Whether the stream begins with packets that an edit list hides: they are decoded, and not shown."""
+    args = [*source(path), "-map", "0:V:0", "-c", "copy", "-frames:v", "1", "-f", "framecrc", "-"]
+    out, _ = run(args, path, Limits(bytes=1 << 20, seconds=PROBE_SECONDS))
+    text = out.decode("ascii", "replace")
+    tick, packet = re.search(r"^#tb 0: (\d+)/(\d+)$", text, re.MULTILINE), re.search(r"^0, *-?\d+, *(-?\d+),", text, re.MULTILINE)
+    if tick is None or packet is None:
+        return False
+    return int(packet[1]) * Fraction(int(tick[1]), int(tick[2])) < video.start - 1 / video.fps / 2

@@ -20,7 +20,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 
 @attrs.frozen
 class Kind:
-    """A kind of part: its hook, the protocol that settings of this kind are annotated with ("module:Class"), and the folder of the built-in ones."""
+    """A kind of part: its hook, the protocol ("module:Class") that its settings are annotated with, and the folder of the built-in ones."""
 
     hook: str
     protocol: str
@@ -70,9 +70,9 @@ Declarations = Iterable[PartDeclaration]
 def harmony_video_codec() -> Declarations:
     """Turns frames into latents and back.
 
-    The class has `build(*, format) -> VideoCodec`; the codec has `channels`, `grid` and the functions `latents`, `frames`, `encode`, `decode`
-    and `clock`. Frames are uint8 [B, F, H, W, 3], latents float32 [B, T, h, w, C] of about unit scale; both directions are deterministic.
-    `clock(n)` says which span of seconds each latent shows: everything that keeps sound and picture together is made from it.
+    The class has `build(*, format) -> VideoCodec`; the codec has `channels`, `grid` and the functions `latents`, `frames`, `encode`,
+    `decode` and `clock`. Frames are uint8 [B, F, H, W, 3], latents float32 [B, T, h, w, C] of about unit scale; both directions are
+    deterministic. `clock(n)` says which span of seconds each latent shows: all that keeps sound and picture together is made from it.
 
         @hookimpl
         def harmony_video_codec():
@@ -90,7 +90,7 @@ def harmony_audio_codec() -> Declarations:
 
         @hookimpl
         def harmony_audio_codec():
-            yield part("mmaudio", "harmony_mmaudio.vae:MMAudio", summary="The mel autoencoder and vocoder of MMAudio.", source="arXiv:2412.15322")
+            yield part("mmaudio", "harmony_mmaudio.vae:MMAudio", summary="The autoencoder of MMAudio.", source="arXiv:2412.15322")
     """
 
 
@@ -112,8 +112,8 @@ def harmony_encoder() -> Declarations:
 def harmony_video_branch() -> Declarations:
     """The video half of the denoiser: embeds latents, makes its layers, turns hidden states back into velocities.
 
-    The class has `build(*, channels, conditions) -> Branch`, a torch module with `width`, `heads`, `block()`, `told`, `embed` and `unembed`;
-    each block has the steps `attend`, `read` and `feed`. Hidden states are [B, T, S, D], S patches per latent.
+    The class has `build(*, channels, conditions) -> Branch`, a torch module with `width`, `heads`, `block()`, `told`, `embed` and
+    `unembed`; each block has the steps `attend`, `read` and `feed`. Hidden states are [B, T, S, D], S patches per latent.
 
         @hookimpl
         def harmony_video_branch():
@@ -137,9 +137,9 @@ def harmony_audio_branch() -> Declarations:
 def harmony_interaction() -> Declarations:
     """How the two branches hear each other, in every layer.
 
-    The class has `build(*, branches) -> Interaction`, a torch module: `tables(layout)` is computed once per shape of batch; the call returns,
-    for each stream, a residual of its hidden states, of its reference, or a term for its text attention. Both directions read the states
-    from before either update. An interaction whose outputs start at zero lets a stitched model begin as its two parents.
+    The class has `build(*, branches) -> Interaction`, a torch module: `tables(layout)` is computed once per shape of batch; the call
+    returns, for each stream, a residual of its hidden states, of its reference, or a term for its text attention. Both directions read the
+    states from before either update. An interaction whose outputs start at zero lets a stitched model begin as its two parents.
 
         @hookimpl
         def harmony_interaction():
@@ -151,8 +151,8 @@ def harmony_interaction() -> Declarations:
 def harmony_attention() -> Declarations:
     """A way to compute local cross-attention: each query frame attends to a window of key frames.
 
-    Its own spec: callable with `(q, k, v, windows, q_angles, k_angles)`. Must agree with the built-in reference implementation, in the output
-    and in every gradient; an empty window gives 0.
+    Its own spec: callable with `(q, k, v, windows, q_angles, k_angles)`. Must agree with the built-in reference implementation, in the
+    output and in every gradient; an empty window gives 0.
 
         @hookimpl
         def harmony_attention():
@@ -263,9 +263,9 @@ def harmony_anchor() -> Declarations:
 def harmony_guidance() -> Declarations:
     """Which passes of the denoiser a sampling step needs, and how their predictions combine.
 
-    Its own spec, frozen and compared by value, with `passes(times, state)` and `combine(preds, times, state)`. `combine` is pure; what it must
-    remember goes through `state`. At its off value it asks for the conditional pass alone and returns that bit for bit. A guidance that
-    changes another takes it as a setting annotated `Guidance`.
+    Its own spec, frozen and compared by value, with `passes(times, state)` and `combine(preds, times, state)`. `combine` is pure; what it
+    must remember goes through `state`. At its off value it asks for the conditional pass alone and returns that bit for bit. A guidance
+    that changes another takes it as a setting annotated `Guidance`.
 
         @hookimpl
         def harmony_guidance():
@@ -277,8 +277,8 @@ def harmony_guidance() -> Declarations:
 def harmony_data() -> Declarations:
     """A data set: examples of a clip, the prompt that asks for it, and its events where they are known.
 
-    The class has `build(*, format, root=None) -> Dataset` with `len` and `example(index, generator)`; the same index and generator state give
-    the same example. `root` is the folder that the user named, for data sets that read one.
+    The class has `build(*, format, root=None) -> Dataset` with `len` and `example(index, generator)`; the same index and generator state
+    give the same example. `root` is the folder that the user named, for data sets that read one.
 
         @hookimpl
         def harmony_data():
@@ -290,8 +290,8 @@ def harmony_data() -> Declarations:
 def harmony_metric() -> Declarations:
     """How well sound and picture agree.
 
-    Its own spec: `analyse(clip)` looks at each stream alone, `score(video, audio, truth)` at two of them together, so that the same clips can
-    be re-paired to find out what chance gives.
+    Its own spec: `analyse(clip)` looks at each stream alone, `score(video, audio, truth)` at two of them together, so that the same clips
+    can be re-paired to find out what chance gives.
 
         @hookimpl
         def harmony_metric():

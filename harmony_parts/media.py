@@ -26,7 +26,7 @@ SEEK = Fraction(10)  # seconds decoded before `start`, so that decoders have set
 RATE_DENOMINATOR = 1001  # of frame rates; ffmpeg reads no finer ones
 # What browsers and common players show from an mp4. ffmpeg would also put MPEG-1/2 there, which few of them play.
 MP4_VIDEO = {"h264", "hevc", "av1", "vp9", "mpeg4"}
-# Sound that is copied as it is; all other sound is decoded and kept as FLAC. MP3 is among the latter for its delay, which mp4 and mkv don't note.
+# Sound that is copied as it is; all other sound is decoded and kept as FLAC. MP3 is not copied for its delay, which mp4 and mkv don't note.
 COPIED_SOUND = {".mp4": {"aac", "ac3", "eac3", "opus"}, ".mkv": {"aac", "ac3", "eac3", "opus", "mp2", "vorbis"}}
 MUXERS = {".mp4": "mp4", ".mkv": "matroska"}
 
@@ -35,7 +35,7 @@ MUXERS = {".mp4": "mp4", ".mkv": "matroska"}
 class Clip:
     """Pictures and sound of the same time span; either may be absent (`None`), which is not the same as black or mute.
 
-    `frames` uint8 [T, H, W, 3] (RGB, T >= 1), shown at the constant rate `fps` (frames a second, exact): frame i lasts from i/fps to (i+1)/fps.
+    `frames` uint8 [T, H, W, 3] (RGB, T >= 1) at the constant rate `fps` (frames a second, exact): frame i lasts from i/fps to (i+1)/fps.
     `waveform` float32 [channels, samples] in -1..1 at `sample_rate` Hz; sample j is at j/sample_rate. Both begin at 0 s.
     Without frames `fps`, and without a waveform `sample_rate`, means nothing. Raises ValueError where a field has another shape or type.
     """
@@ -88,18 +88,18 @@ class Clip:
     ) -> Clip:
         """A clip from any media file: its first video and its first sound stream, as far as it has them, by their timestamps.
 
-        Frames go onto a grid of constant rate (`fps`, or the file's own as an exact fraction) that begins at the first frame that is shown; a place
-        of the grid holds the last frame whose time, rounded to the grid, is not later. Edit lists and rotation are honoured. Without a size
-        the stored pixels are given. With `height` and `width` the picture is scaled to cover that size, keeping its shape, and its centre
-        is cut out; with one of them the other follows from its shape. The colour matrix is the tagged one; untagged video of 720 lines and
-        more (its shorter side) is taken for BT.709, the rest for BT.601.
+        Frames go onto a grid of constant rate (`fps`, or the file's own as an exact fraction) that begins at the first frame shown; a
+        place of the grid holds the last frame whose time, rounded to the grid, is not later. Edit lists and rotation are honoured.
+        Without a size the stored pixels are given. With `height` and `width` the picture is scaled to cover that size, keeping its shape,
+        and its centre is cut out; with one of them the other follows from its shape. The colour matrix is the tagged one; untagged video
+        whose shorter side has 720 lines or more is taken for BT.709, the rest for BT.601.
 
-        Sound keeps its channels, and its rate unless `sample_rate` is given (torchaudio resamples). It is placed against the first frame: what
-        comes earlier is cut, a later beginning and gaps are silence; it is cut or padded to exactly round(T / fps * sample_rate) samples.
+        Sound keeps its channels, and its rate unless `sample_rate` is given (torchaudio resamples). It is placed against the first frame:
+        what comes earlier is cut, a later beginning and gaps are silence, and it has exactly round(T / fps * sample_rate) samples.
 
-        `start` counts from the first frame and is rounded to the grid (to a sample where no video is read); `seconds` is rounded to whole
-        frames, and a shorter file gives a shorter clip. `streams` ("video", "audio", or both) says what is read, and then has to be there.
-        Raises MediaError, naming file and cause, where the file can't be read, or exceeds `limits`.
+        `start` (seconds) counts from the first frame and is rounded to the grid, or to a sample where no video is read; `seconds` is
+        rounded to whole frames, and a shorter file gives a shorter clip. `streams` ("video", "audio", or both) says what is read, and has
+        to be there. Raises MediaError, naming file and cause, where the file can't be read or exceeds `limits`.
         """
         path, start = Path(path), Fraction(start)
         span = None if seconds is None else Fraction(seconds)
@@ -125,14 +125,14 @@ class Clip:
             return _sound_clip(_read_sound(path, audio, origin, start, span, limits), audio.sample_rate, sample_rate, rate)
         rate = rate or _rate(video.fps)
         first = round(start * rate)
-        frames = _read_frames(probe, video, rate, first, None if span is None else max(1, round(span * rate)), (height, width), limits)
+        count = None if span is None else max(1, round(span * rate))
+        frames = _read_frames(probe, video, rate, first, count, (height, width), limits)
         if audio is None:
             return cls(frames, rate, None, sample_rate or 48000)
-        length = len(frames) / rate
+        length, own, asked = len(frames) / rate, audio.sample_rate, sample_rate or audio.sample_rate
         waveform = _read_sound(path, audio, video.start, first / rate, length, limits)
-        waveform = sound.resample(sound.fit(waveform, round(length * audio.sample_rate)), audio.sample_rate, sample_rate or audio.sample_rate)
-        own = sample_rate or audio.sample_rate
-        return cls(frames, rate, sound.fit(waveform, round(length * own)), own)
+        waveform = sound.resample(sound.fit(waveform, round(length * own)), own, asked)
+        return cls(frames, rate, sound.fit(waveform, round(length * asked)), asked)
 
     def save(
         self,
@@ -144,16 +144,17 @@ class Clip:
         quality: float = 17,
         limits: Limits = LIMITS,
     ) -> Path:
-        """Write the clip; the suffix says how. Returns the path.
+        """Write the clip as the suffix says; returns the path.
 
-        `.mp4`: H.264 without B-frames, 4:2:0, BT.709 (converted and tagged), odd sizes continued by their last row and column; AAC at 48 kHz
-        (torchaudio resamples), or with `lossless_sound` FLAC at the sound's own rate; faststart. `.mkv`: the same video, always FLAC. FLAC has 16
-        bits where that loses nothing, else 24. `.wav` (32-bit float), `.flac` (24 bits): the sound alone. `quality` is x264's CRF (lower is
-        better and larger). Sound is cut or padded to the frames' length.
+        `.mp4`: H.264 without B-frames, 4:2:0, BT.709 (converted and tagged), odd sizes continued by their last row and column; AAC at 48
+        kHz (torchaudio resamples), or with `lossless_sound` FLAC at the sound's own rate; faststart. `.mkv`: the same video, always FLAC.
+        FLAC has 16 bits where they hold the sound, else 24. `.wav` (32-bit float), `.flac` (24 bits): the sound alone. `quality` is
+        x264's CRF (lower is better and larger). Sound is cut or padded to the frames' length.
 
-        `copy_video_from` names a file whose video stream is copied, bit for bit, in place of `frames`; `copy_sound_from` one whose sound is used in
-        place of `waveform`: copied where it is AAC, Opus or AC-3 (in mkv also MP2 and Vorbis), else decoded and kept as FLAC at its own rate.
-        Each is placed as `read` places it, and cut to the clip's length (video that refers to later frames keeps those few).
+        `copy_video_from` names a file whose video stream is copied, bit for bit, in place of `frames`; `copy_sound_from` one whose sound
+        is used in place of `waveform`: copied where it is AAC, Opus or AC-3 (in mkv also MP2 and Vorbis), else decoded and kept as FLAC
+        at its own rate. Each is placed as `read` places it, and cut to the clip's length (video keeps the few later frames that its last
+        ones need).
 
         The file appears whole or not at all. Raises MediaError, naming file and cause; ValueError where the sound isn't finite.
         """
@@ -203,16 +204,24 @@ class Clip:
             assert given.video is not None
             if suffix == ".mp4" and given.video.codec not in MP4_VIDEO:
                 raise MediaError(
-                    f"{given.path}: its {given.video.codec} video can't be copied into {path.name}: players expect {', '.join(sorted(MP4_VIDEO))} in "
-                    f"mp4; write .mkv, which takes any codec, or encode the frames anew by leaving out copy_video_from"
+                    f"{given.path}: its {given.video.codec} video can't be copied into {path.name}: players expect "
+                    f"{', '.join(sorted(MP4_VIDEO))} in mp4; write .mkv, which takes any codec, or encode the frames anew by leaving out "
+                    f"copy_video_from"
                 )
-            inputs += ffmpeg.source(given.path, offset=-given.video.start)
+            if suffix == ".mkv" and ffmpeg.hidden_lead(given.path, given.video):
+                raise MediaError(
+                    f"{given.path}: its video can't be copied into {path.name}: an edit list hides its first frames, and mkv has none; "
+                    f"write .mp4, or encode the frames anew by leaving out copy_video_from"
+                )
+            # MPEG program streams don't stamp every packet; mkv asks for it.
+            inputs += ["-fflags", "+genpts", *ffmpeg.source(given.path, offset=-given.video.start)]
             # Packets in decoding order, up to the end: those that frames before the end refer to are among them.
             end = float(length - 1 / given.video.fps / 2)
             video = ["-map", "0:V:0", "-c:v", "copy", "-bsf:v", f"noise=drop=gte(dts*tb\\,{end:.9f})"]
         elif self.frames is not None:
             height, width = (n + n % 2 for n in self.frames.shape[1:3])
-            inputs += ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}", "-framerate", str(_rate(self.fps)), "-i", "pipe:0"]
+            inputs += ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
+            inputs += ["-framerate", str(_rate(self.fps)), "-i", "pipe:0"]
             feed = _even_frames(self.frames)
             video = ["-map", "0:v:0", "-c:v", "libx264", "-crf", str(quality), "-bf", "0", "-vf"]
             video += [
@@ -287,12 +296,19 @@ def _seek(start: Fraction) -> Fraction | None:
 
 
 def _read_frames(
-    probe: ffmpeg.Probe, video: ffmpeg.VideoStream, fps: Fraction, first: int, count: int | None, size: tuple[int | None, int | None], limits: Limits
+    probe: ffmpeg.Probe,
+    video: ffmpeg.VideoStream,
+    fps: Fraction,
+    first: int,
+    count: int | None,
+    size: tuple[int | None, int | None],
+    limits: Limits,
 ) -> Tensor:
     """uint8 [T, H, W, 3]: the frames `first` .. `first + count` of the grid that begins with the video."""
     scaled, (height, width) = _cover(video, *size)
     frame_bytes = 3 * height * width
-    expected = count or max(1, math.ceil((probe.seconds or 0) * fps) - first)
+    claimed = None if probe.seconds is None else max(1, int(probe.seconds * fps) - first)  # the limit holds while reading, too
+    expected = min(count or claimed or 1, claimed or count or 1)
     if expected * frame_bytes > limits.bytes:
         raise MediaError(
             f"{probe.path}: {expected} frames of {width}x{height} take {expected * frame_bytes / 2**30:.1f} GiB, above the limit of "
@@ -330,7 +346,9 @@ def _cover(video: ffmpeg.VideoStream, height: int | None, width: int | None) -> 
     return (max(height, round(video.height * factor)), max(width, round(across * factor))), (height, width)
 
 
-def _read_sound(path: Path, audio: ffmpeg.AudioStream, origin: Fraction, start: Fraction, seconds: Fraction | None, limits: Limits) -> Tensor:
+def _read_sound(
+    path: Path, audio: ffmpeg.AudioStream, origin: Fraction, start: Fraction, seconds: Fraction | None, limits: Limits
+) -> Tensor:
     """float32 [channels, samples] from `origin + start` in the file's clock on, at the file's own rate; `seconds` of it, or less."""
     first = round((origin + start) * audio.sample_rate)
     # Filled and trimmed, never stretched: at the beginning to the sample, later where timestamps and samples differ by more than 20 ms.

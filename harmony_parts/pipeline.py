@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import torch
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from harmony_parts.assemble import Parts, build, read_recipe
 from harmony_parts.av import AV, Condition, Prompt
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media import Clip
 from harmony_parts.recipe import Recipe
 from harmony_parts.sample.loop import sample
+from harmony_parts.sound import fit, resample
 from harmony_parts.weights import find_model, load_weights, save_model, weights
 
 Media = Clip | str | Path
@@ -88,14 +90,14 @@ class Pipeline:
         sound = self.codecs["audio"].decode(latents["audio"].cpu())[:, : self.format.samples(frames)]
         return [Clip(picture, self.format.fps, wave[None], self.format.sample_rate) for picture, wave in zip(video, sound)]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def latents(
         self,
         prompts: Sequence[Prompt],
         *,
         seeds: Sequence[int],
         frames: int | None = None,
-        given: AV[Tensor] = AV(),  # noqa: B008 - frozen
+        given: AV[Tensor] = AV(),
         guidance: Guidance | None = None,
         solver: Solver | None = None,
         shift: Shift | None = None,
@@ -104,7 +106,7 @@ class Pipeline:
     ) -> AV[Tensor]:
         """Latents of a batch, one clip per prompt and seed; `given` streams [B, T, ...] are kept. A clip depends on its own seed alone."""
         frames = frames or self.format.frames
-        video, audio = self.codecs["video"], self.codecs["audio"]
+        video, audio = cast(VideoCodec, self.codecs["video"]), cast(AudioCodec, self.codecs["audio"])
         shapes = AV(
             video=(video.latents(frames), *video.grid, video.channels), audio=(audio.latents(self.format.samples(frames)), audio.channels)
         )
@@ -150,8 +152,8 @@ class Pipeline:
         if audio is not None and video is not None:
             raise ValueError("audio and video are both given, which leaves nothing to make; leave one out")
         format = self.format
-        heard = None if audio is None else _read(audio, "sound")
-        seen = None if video is None else _read(video, "picture", fps=format.fps, height=format.height, width=format.width)
+        heard = None if audio is None else _read(audio, "audio")
+        seen = None if video is None else _read(video, "video", fps=format.fps, height=format.height, width=format.width)
         length = seconds or (heard.seconds if heard else seen.seconds if seen else format.seconds)
         frames = max(1, round(length * format.fps))
         if frames > LONGER * format.frames:
@@ -168,37 +170,48 @@ class Pipeline:
         asked = Prompt(prompt, sound, speech, self._image(image), self._voice(voice), extra or {})
         made = self.decode(self.latents([asked], seeds=[seed], frames=frames, given=given, **sampling), frames)[0]
         if heard is not None:
-            made = attrs.evolve(made, waveform=_fit(heard.waveform, round(frames / format.fps * heard.sample_rate)), sample_rate=heard.sample_rate)
+            made = attrs.evolve(
+                made, waveform=fit(_sound(heard), round(frames / format.fps * heard.sample_rate)), sample_rate=heard.sample_rate
+            )
         if seen is not None:
-            made = attrs.evolve(made, frames=seen.frames[:frames])
+            made = attrs.evolve(made, frames=_frames(seen)[:frames])
         return Generated(made, _path(video), _path(audio), lossless_sound=heard is not None)
 
     def _encode_sound(self, clip: Clip, frames: int) -> Tensor:
-        wave = clip.resampled(self.format.sample_rate).mono()
-        return self.codecs["audio"].encode(_fit(wave[None], self.format.samples(frames))).to(self.device)
+        return self.codecs["audio"].encode(fit(self._wave(clip)[None], self.format.samples(frames))).to(self.device)
 
     def _encode_frames(self, clip: Clip, frames: int) -> Tensor:
-        return self.codecs["video"].encode(clip.frames[None, :frames]).to(self.device)
+        return self.codecs["video"].encode(_frames(clip)[None, :frames]).to(self.device)
 
     def _image(self, image: Media | Tensor | None) -> Tensor | None:
         if image is None or isinstance(image, Tensor):
             return image
-        return _read(image, "picture", height=self.format.height, width=self.format.width).frames[0]
+        return _frames(_read(image, "video", height=self.format.height, width=self.format.width))[0]
 
     def _voice(self, voice: Media | None) -> Tensor | None:
-        return None if voice is None else _read(voice, "sound").resampled(self.format.sample_rate).mono()
+        return None if voice is None else self._wave(_read(voice, "audio"))
+
+    def _wave(self, clip: Clip) -> Tensor:
+        """[samples] at the format's rate."""
+        return resample(clip.mono(), clip.sample_rate, self.format.sample_rate)
 
 
-def _read(media: Media, what: str, **form: Any) -> Clip:
-    clip = media if isinstance(media, Clip) else Clip.read(media, **form)
-    if (clip.frames if what == "picture" else clip.waveform) is None:
-        raise ValueError(f"{media if not isinstance(media, Clip) else 'the clip'} has no {what}")
-    return clip
+def _read(media: Media, stream: str, **form: Any) -> Clip:
+    if not isinstance(media, Clip):
+        return Clip.read(media, streams={stream}, **form)
+    return media
 
 
-def _fit(wave: Tensor, samples: int) -> Tensor:
-    """Cut, or pad with silence, to exactly that many samples."""
-    return torch.nn.functional.pad(wave, (0, samples - wave.shape[-1]))
+def _frames(clip: Clip) -> Tensor:
+    if clip.frames is None:
+        raise ValueError("the clip that was given has no video")
+    return clip.frames
+
+
+def _sound(clip: Clip) -> Tensor:
+    if clip.waveform is None:
+        raise ValueError("the clip that was given has no sound")
+    return clip.waveform
 
 
 def _path(media: Media | None) -> Path | None:

@@ -42,10 +42,14 @@ class Training:
 
     steps: int = knob(2000, help="optimizer steps", unit="steps", source=f"{PAPER}: 10,000 in the joint stage", validator=ge(0))
     batch: int = knob(16, help="clips in a step, before a task multiplies them", unit="clips", source=f"{PAPER}: 128", validator=ge(1))
-    learning_rate: float = knob(1e-3, help="of AdamW, constant after the warm-up", source=f"{PAPER}: 1e-5 (from pre-trained weights)", validator=gt(0))
+    learning_rate: float = knob(
+        1e-3, help="of AdamW, constant after the warm-up", source=f"{PAPER}: 1e-5 (from pre-trained weights)", validator=gt(0)
+    )
     warmup: int = knob(100, help="steps over which the learning rate rises from 0", unit="steps", off=0, validator=ge(0))
     clip: float = knob(1.0, help="greatest norm of the gradient; longer ones are shortened to it", off=0.0, validator=ge(0))
-    ema: float = knob(0.0, help="decay per step of the averaged weights, which are the ones that are saved for use", off=0.0, validator=and_(ge(0), lt(1)))
+    ema: float = knob(
+        0.0, help="decay per step of the averaged weights, which are the ones that are saved for use", off=0.0, validator=and_(ge(0), lt(1))
+    )
     weight_decay: float = knob(0.0, help="of AdamW", off=0.0, validator=ge(0))
     drop: dict[str, float] = knob(
         attrs.Factory(dict),
@@ -54,7 +58,9 @@ class Training:
         validator=deep_mapping(instance_of(str), and_(ge(0), le(1)), instance_of(dict)),
     )
     seed: int = knob(0, help="of the weights and of everything that is drawn in training", validator=ge(0))
-    checkpoint_every: int = knob(500, help="steps between checkpoints; the last step always makes one", unit="steps", off=0, validator=ge(0))
+    checkpoint_every: int = knob(
+        500, help="steps between checkpoints; the last step always makes one", unit="steps", off=0, validator=ge(0)
+    )
     log_every: int = knob(10, help="steps between lines of the log", unit="steps", validator=ge(1))
     prepared: int = knob(512, help="how many examples are encoded before training and held in memory", unit="examples", validator=ge(1))
 
@@ -63,7 +69,9 @@ class Training:
 class Sampling:
     """How clips are made, unless a request says otherwise."""
 
-    guidance: Guidance = knob(help="which passes a step needs, and how they combine", source=f"{PAPER}: SyncCFG, 3 for video and 2 for audio")
+    guidance: Guidance = knob(
+        help="which passes a step needs, and how they combine", source=f"{PAPER}: SyncCFG, 3 for video and 2 for audio"
+    )
     solver: Solver = knob(help="how a step is taken")
     shift: Shift = knob(help="moves the sampling times towards noise or data", source=f"{PAPER}: 5")
     steps: int = knob(40, help="steps from noise to data", unit="steps", source=PAPER, validator=ge(1))

@@ -22,8 +22,8 @@ KERNEL = 1 << 24  # torchaudio's table has as many values as (reduced old rate) 
 def resample(waveform: Tensor, old: int, new: int) -> Tensor:
     """[..., ceil(samples * new / old)] at `new` Hz from `waveform` [..., samples] at `old` Hz, by torchaudio's windowed sinc.
 
-    Between rates with no large common divisor, for which torchaudio's table of weights would fill the memory, the same weights are computed as
-    they are needed. Source: torchaudio.functional.resample.
+    Between rates with no large common divisor, for which torchaudio's table of weights would fill the memory, the same weights are
+    computed as they are needed. Source: torchaudio.functional.resample.
     """
     if old == new or waveform.shape[-1] == 0:
         return waveform
@@ -72,7 +72,7 @@ def read(path: Path, start: Fraction, seconds: Fraction | None, limits: Limits) 
             if not len(block):
                 break
             if 4 * got * file.channels > limits.bytes:
-                raise MediaError(f"{path}: its sound takes more than the limit of {limits.bytes} bytes; read a part of it, or raise Limits.bytes")
+                raise MediaError(f"{path}: gives more than the limit of {limits.bytes} bytes; read a part of it, or raise Limits.bytes")
             blocks.append(block)
         whole = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
     return torch.from_numpy(np.ascontiguousarray(whole.T)), rate

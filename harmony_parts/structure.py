@@ -1,7 +1,7 @@
 """Plain tables <-> classes of settings. A setting annotated with a kind's protocol takes a part: a table with `use`, or just a part's name.
 
-Everything that is wrong with a table is told at once, each fault with its `$.path`. Nothing is converted on the way except whole numbers where
-any number will do: 1.5 isn't a whole number, "1" isn't a number, and no string is a list.
+Everything that is wrong with a table is told at once, each fault with its `$.path`. Nothing is converted on the way, except a whole number
+where any number will do: 1.5 is no whole number, "1" is no number, and no string is a list.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal, TypeVar, Union
 
 import attrs
@@ -20,11 +21,12 @@ from cattrs.errors import IterableValidationError, IterableValidationNote, Struc
 from harmony_parts import contract
 from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
 from harmony_parts.errors import AssemblyError, HarmonyError
-from harmony_parts.hookspecs import KINDS
+from harmony_parts.hookspecs import KINDS, Kind
 
 T = TypeVar("T")
 NONE = "none"  # TOML has no null: how an absent value is written where leaving it out would mean something else
 
+Seen = Callable[[Declared], object]
 _KIND_OF = {kind.protocol: name for name, kind in KINDS.items()}
 
 
@@ -54,7 +56,7 @@ def unstructure(value: Any, *, parts: Catalogue | None = None, kind: str | None 
 
 def parts_in(value: Any, parts: Catalogue | None = None) -> set[Declared]:
     """The declarations of all parts inside an instance (not of the instance itself). Raises as `unstructure`."""
-    known, seen = parts or catalogue(), set()
+    known, seen = parts or catalogue(), set[Declared]()
     converter = _converter(known, seen.add)
     try:
         converter.unstructure(value)
@@ -68,13 +70,20 @@ def kind_of(annotation: Any) -> str | None:
     return _KIND_OF.get(f"{getattr(annotation, '__module__', '')}:{getattr(annotation, '__qualname__', '')}")
 
 
+def _ignore(declared: Declared) -> None:
+    """Hears of a part, and makes nothing of it."""
+
+
 # --- faults ---------------------------------------------------------------------------------------------------------------------------
 
 
-class _Faults(Exception):
-    """Faults of one table: what went wrong under which of its keys ("" for the table itself)."""
+Fault = tuple[int | str, Exception]  # what went wrong under which key ("" for the table itself)
 
-    def __init__(self, faults: Sequence[tuple[str, Exception]]) -> None:
+
+class _Faults(Exception):
+    """All that went wrong in one table or list."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(faults)
         self.faults = faults
 
@@ -83,7 +92,7 @@ def _flatten(error: Exception, path: str) -> Iterator[tuple[str, str]]:
     """(path, message) of every fault inside an error."""
     if isinstance(error, _Faults):
         for key, inner in error.faults:
-            yield from _flatten(inner, path + _step(key) if key else path)
+            yield from _flatten(inner, path if key == "" else path + _step(key))
     elif isinstance(error, IterableValidationError):
         for inner in error.exceptions:
             note = next((n for n in getattr(inner, "__notes__", ()) if isinstance(n, IterableValidationNote)), None)
@@ -134,10 +143,10 @@ def _name(t: Any) -> str:
     if t is type(None):
         return f'"{NONE}"'
     if kind := kind_of(t):
-        return f"a {KINDS[kind]}"
+        return _a(KINDS[kind])
     if _is_union(t):
         return " or ".join(_name(a) for a in typing.get_args(t) if a is not type(None))
-    origin = typing.get_origin(t) or t
+    origin: Any = typing.get_origin(t) or t
     if origin is Literal:
         return " or ".join(_called(a) for a in typing.get_args(t))
     if origin in (tuple, list, set, frozenset):
@@ -147,28 +156,33 @@ def _name(t: Any) -> str:
     return getattr(t, "__name__", str(t))
 
 
-def _settings(cls: Any) -> list[tuple[attrs.Attribute[Any], Any]]:
-    """The settings of an attrs class with their types, of a generic one (`AV[float]`) too."""
+def _a(kind: Kind) -> str:
+    return f"{'an' if str(kind)[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _settings(cls: Any) -> list[tuple[str, attrs.Attribute[Any], Any]]:
+    """The settings of an attrs class, of a generic one (`AV[float]`) too: what each is called in a table, the attribute, and its type."""
     origin = typing.get_origin(cls) or cls
     try:
         attrs.resolve_types(origin, include_extras=False)
     except NameError as error:
-        raise TypeError(f"the annotations of {origin.__module__}.{origin.__qualname__} can't be resolved: {error}; import at run time") from error
+        whose = f"{origin.__module__}.{origin.__qualname__}"
+        raise TypeError(f"the annotations of {whose} can't be resolved: {error}; import it at run time, too") from error
     given = dict(zip(getattr(origin, "__parameters__", ()), typing.get_args(cls), strict=False))
-    return [(a, _substitute(a.type, given)) for a in attrs.fields(origin) if a.init]
+    return [(str(a.alias), a, _substitute(a.type, given)) for a in attrs.fields(origin) if a.init]
 
 
 def _substitute(t: Any, given: Mapping[Any, Any]) -> Any:
     if isinstance(t, TypeVar):
         return given.get(t, Any)
-    free = getattr(t, "__parameters__", ())
-    return t[tuple(given.get(p, Any) for p in free)] if free and typing.get_origin(t) is not None else t
+    free = getattr(t, "__parameters__", ()) if typing.get_origin(t) else ()
+    return t[tuple(given.get(p, Any) for p in free)] if free else t
 
 
 # --- dispatch -------------------------------------------------------------------------------------------------------------------------
 
 
-def _converter(parts: Catalogue, seen: Callable[[Declared], None] = lambda declared: None) -> Converter:
+def _converter(parts: Catalogue, seen: Seen = _ignore) -> Converter:
     """cattrs finds the function for a type; the functions below say what each type accepts. `seen` hears of each part that is written."""
     c = Converter(detailed_validation=True)
     for type_, read in ((bool, _read_bool), (int, _read_int), (float, _read_float), (str, _read_str), (Fraction, _read_fraction)):
@@ -176,7 +190,7 @@ def _converter(parts: Catalogue, seen: Callable[[Declared], None] = lambda decla
     c.register_structure_hook(pathlib.Path, lambda value, t: pathlib.Path(_read_str(value, t)))
     c.register_unstructure_hook(Fraction, str)
     c.register_unstructure_hook(pathlib.PurePath, str)
-    c.register_structure_hook_func(lambda t: typing.get_origin(t) is Literal, _read_literal)
+    c.register_structure_hook_func(_is_literal, _read_literal)
     c.register_structure_hook_func(_is_list, lambda value, t: _read_list(value, t, c))
     c.register_structure_hook_func(_is_table, lambda value, t: _read_table(value, t, c))
     c.register_structure_hook_func(_is_class, lambda value, t: _read_class(value, t, c))
@@ -188,6 +202,11 @@ def _converter(parts: Catalogue, seen: Callable[[Declared], None] = lambda decla
     c.register_unstructure_hook_factory(_is_union, lambda t: lambda value: _write_union(value, t, c))
     c.register_unstructure_hook_factory(_is_kind, lambda t: lambda value: _write_part(value, str(kind_of(t)), c, parts, seen))
     return c
+
+
+def _is_literal(t: Any) -> bool:
+    origin: Any = typing.get_origin(t)
+    return origin is Literal
 
 
 def _is_list(t: Any) -> bool:
@@ -208,7 +227,8 @@ def _is_kind(t: Any) -> bool:
 
 def _each(jobs: Iterable[tuple[int | str, Callable[[], Any]]]) -> list[Any]:
     """The results of all jobs, or the faults of all, each under its key."""
-    done, faults = [], []
+    done: list[Any] = []
+    faults: list[Fault] = []
     for key, job in jobs:
         try:
             done.append(job())
@@ -277,7 +297,7 @@ def _read_list(value: Any, t: Any, c: Converter) -> Any:
             raise ValueError(f"expected a list of {len(inner)}, not of {len(value)}")
     else:
         inner = (inner[0] if inner else Any,) * len(value)
-    read = _each((i, lambda v=v, of=of: c.structure(v, of)) for i, (v, of) in enumerate(zip(value, inner, strict=True)))
+    read = _each((i, partial(c.structure, v, of)) for i, (v, of) in enumerate(zip(value, inner, strict=True)))
     return read if origin is list else tuple(read) if origin is Sequence else origin(read)
 
 
@@ -285,7 +305,8 @@ def _read_table(value: Any, t: Any, c: Converter) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise _expected(value, t)
     key, inner = typing.get_args(t) or (str, Any)
-    return dict(_each((str(k), lambda k=k, v=v: (c.structure(k, key), c.structure(v, inner))) for k, v in value.items()))
+    keys = _each((str(k), partial(c.structure, k, key)) for k in value)
+    return dict(zip(keys, _each((str(k), partial(c.structure, v, inner)) for k, v in value.items()), strict=True))
 
 
 def _read_union(value: Any, t: Any, c: Converter) -> Any:
@@ -299,8 +320,9 @@ def _read_union(value: Any, t: Any, c: Converter) -> Any:
         except Exception as error:
             failed.append((option, error))
     # The faults of the only option of the right form are of more use than "expected this or that".
-    fits = [error for option, error in failed if len(options) == 1 or isinstance(value, Mapping) and (_is_class(option) or _is_kind(option))]
-    raise fits[0] if len(fits) == 1 else _expected(value, t)
+    if len(failed) > 1:
+        failed = [(option, error) for option, error in failed if isinstance(value, Mapping) and (_is_class(option) or _is_kind(option))]
+    raise failed[0][1] if len(failed) == 1 else _expected(value, t)
 
 
 def _takes_none_as_text(t: Any) -> bool:
@@ -314,13 +336,13 @@ def _read_class(value: Any, t: Any, c: Converter) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a table of {cls.__name__}, not {_called(value)}")
-    settings = {a.alias: (a, type_) for a, type_ in _settings(t)}
-    faults: list[tuple[int | str, Exception]] = []
+    settings = {name: (a, type_) for name, a, type_ in _settings(t)}
+    faults: list[Fault] = []
     for key in value:
         if key not in settings:
             has = f"{cls.__name__} has {', '.join(settings)}" if settings else f"{cls.__name__} has no settings"
             faults.append((str(key), TypeError(f"unknown setting{nearest(str(key), settings)}; {has}")))
-    given = {}
+    given: dict[str, Any] = {}
     for name, (a, type_) in settings.items():
         if name in value:
             try:
@@ -336,37 +358,37 @@ def _read_class(value: Any, t: Any, c: Converter) -> Any:
         except Exception as error:
             faults = _invalid(cls, given) or [("", error)]
     else:
-        faults += _invalid_alone([settings[name][0] for name in given], given)
+        faults += _invalid_alone({name: settings[name][0] for name in given}, given)
     raise _Faults(faults)
 
 
-def _invalid(cls: Any, given: Mapping[str, Any]) -> list[tuple[int | str, Exception]]:
+def _invalid(cls: Any, given: Mapping[str, Any]) -> list[Fault]:
     """What each validator says: attrs' own __init__ stops at the first, and doesn't say which it was."""
     try:
         with attrs.validators.disabled():
             made = cls(**given)
     except Exception:
         return []
-    faults: list[tuple[int | str, Exception]] = []
-    for a in attrs.fields(cls):
+    faults: list[Fault] = []
+    for name, a, _ in _settings(cls):
         try:
             if a.validator is not None:
                 a.validator(made, a, getattr(made, a.name))
         except Exception as error:
-            faults.append((a.alias, error))
+            faults.append((name, error))
     return faults
 
 
-def _invalid_alone(settings: Iterable[attrs.Attribute[Any]], given: Mapping[str, Any]) -> list[tuple[int | str, Exception]]:
+def _invalid_alone(settings: Mapping[str, attrs.Attribute[Any]], given: Mapping[str, Any]) -> list[Fault]:
     """What the validators say that need no instance, for a class that can't be made."""
-    faults: list[tuple[int | str, Exception]] = []
-    for a in settings:
+    faults: list[Fault] = []
+    for name, a in settings.items():
         if a.validator is None or a.converter is not None:
             continue
         try:
-            a.validator(None, a, given[a.alias])
+            a.validator(None, a, given[name])
         except ValueError as error:
-            faults.append((a.alias, error))
+            faults.append((name, error))
         except Exception:  # it looks at other settings: it is heard once these are right
             continue
     return faults
@@ -380,11 +402,11 @@ def _read_part(value: Any, t: Any, c: Converter, parts: Catalogue) -> Any:
         return value
     table = {"use": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping):
-        raise TypeError(f"expected a {KINDS[kind]} (a table with `use`, or a name), not {_called(value)}")
+        raise TypeError(f"expected {_a(KINDS[kind])} (a table with `use`, or a name), not {_called(value)}")
     names = ", ".join(d.name for d in parts.list(kind))
     if not isinstance(table.get("use"), str):
         wrong = f"it is {_called(table['use'])}" if "use" in table else "missing"
-        raise _Faults([("use", TypeError(f"{wrong}: expected the name of a {KINDS[kind]}; there are: {names}"))])
+        raise _Faults([("use", TypeError(f"{wrong}: expected the name of {_a(KINDS[kind])}; there are: {names}"))])
     try:
         cls = parts.load(kind, table["use"])
     except HarmonyError as error:
@@ -396,30 +418,30 @@ def _read_part(value: Any, t: Any, c: Converter, parts: Catalogue) -> Any:
 
 
 def _write_class(value: Any, t: Any, c: Converter) -> dict[str, Any]:
-    settings = [(a, type_) for a, type_ in _settings(t) if getattr(value, a.name) is not None or a.default is not None]
-    written = _each((a.alias, lambda a=a, of=of: c.unstructure(getattr(value, a.name), unstructure_as=of)) for a, of in settings)
-    return dict(zip((a.alias for a, _ in settings), written, strict=True))
+    values = {
+        name: (getattr(value, a.name), of) for name, a, of in _settings(t) if getattr(value, a.name) is not None or a.default is not None
+    }
+    return dict(zip(values, _each((name, partial(c.unstructure, v, unstructure_as=of)) for name, (v, of) in values.items()), strict=True))
 
 
-def _write_part(value: Any, kind: str, c: Converter, parts: Catalogue, seen: Callable[[Declared], None] = lambda declared: None) -> dict[str, Any]:
+def _write_part(value: Any, kind: str, c: Converter, parts: Catalogue, seen: Seen = _ignore) -> dict[str, Any]:
     declared = parts.declared(value, kind)
     seen(declared)
     return {"use": declared.qualified, **_write_class(value, type(value), c)}
 
 
 def _write_list(value: Any, t: Any, c: Converter) -> list[Any]:
-    inner = typing.get_args(t) or (Any,)
-    each = inner if inner[-1] is not Ellipsis and (typing.get_origin(t) or t) is tuple and len(inner) == len(value) else inner[:1] * len(value)
-    written = _each((i, lambda v=v, of=of: c.unstructure(v, unstructure_as=of)) for i, (v, of) in enumerate(zip(value, each, strict=True)))
+    inner = typing.get_args(t) or (Any, ...)
+    each = inner if len(inner) == len(value) and inner[-1] is not Ellipsis else inner[:1] * len(value)
+    written = _each((i, partial(c.unstructure, v, unstructure_as=of)) for i, (v, of) in enumerate(zip(value, each, strict=True)))
     return sorted(written) if isinstance(value, set | frozenset) else written
 
 
 def _write_table(value: Any, t: Any, c: Converter) -> dict[str, Any]:
-    key, inner = typing.get_args(t) or (Any, Any)
-    pairs = _each(
-        (str(k), lambda k=k, v=v: (c.unstructure(k, unstructure_as=key), c.unstructure(v, unstructure_as=inner))) for k, v in value.items()
+    inner = (typing.get_args(t) or (str, Any))[1]
+    return dict(
+        zip(map(str, value), _each((str(k), partial(c.unstructure, v, unstructure_as=inner)) for k, v in value.items()), strict=True)
     )
-    return {str(k): v for k, v in pairs}
 
 
 def _write_union(value: Any, t: Any, c: Converter) -> Any:
@@ -430,7 +452,7 @@ def _write_union(value: Any, t: Any, c: Converter) -> Any:
         return NONE
     for option in options:
         origin = typing.get_origin(option) or option
-        if _is_kind(option) and _is_class(type(value)) or isinstance(origin, type) and not _is_kind(option) and isinstance(value, origin):
+        if _is_class(type(value)) if _is_kind(option) else isinstance(origin, type) and isinstance(value, origin):
             return c.unstructure(value, unstructure_as=option)
     return c.unstructure(value)
 
@@ -438,9 +460,9 @@ def _write_union(value: Any, t: Any, c: Converter) -> Any:
 def _plain(value: Any) -> Any:
     """The same in TOML's own types. Raises where something else is left."""
     if isinstance(value, Mapping):
-        return dict(zip(value, _each((key, lambda inner=inner: _plain(inner)) for key, inner in value.items()), strict=True))
+        return dict(zip(value, _each((key, partial(_plain, inner)) for key, inner in value.items()), strict=True))
     if isinstance(value, list | tuple):
-        return _each((i, lambda inner=inner: _plain(inner)) for i, inner in enumerate(value))
+        return _each((i, partial(_plain, inner)) for i, inner in enumerate(value))
     for type_ in (bool, int, float, str):
         if isinstance(value, type_):
             return type_(value)

@@ -17,7 +17,7 @@ class Eager:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
         """See `LocalAttention`. Windows are padded to the widest one."""
-        batch, frames, _, heads, _ = q.shape
+        batch, frames = q.shape[:2]
         size = max(1, int((windows.end - windows.start).max()))
         q, k = rotate(q, table(q_angles)[:, None, None]), rotate(k, table(k_angles)[:, None, None])
         index = windows.start[:, None] + torch.arange(size, device=q.device)  # [Tq, W]

@@ -1,10 +1,14 @@
 """The attention backends in the box."""
 
-from harmony_parts.plugin import hookimpl, part
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 
 @hookimpl
-def harmony_attention():
+def harmony_attention() -> Iterator[PartDeclaration]:
     """Declare them."""
     yield part(
         "reference",

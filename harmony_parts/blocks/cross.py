@@ -34,7 +34,9 @@ class CrossAudio:
         """A branch for latents of that many channels. Raises AssemblyError for clean tokens: it has no place for a reference."""
         for name, (how, _) in conditions.items():
             if how == "clean_tokens":
-                raise AssemblyError(f"$.denoiser.audio: `cross` has no reference group for the condition {name!r}; use `mmdit`, or leave its encoder out")
+                raise AssemblyError(
+                    f"$.denoiser.audio: `cross` has no reference group for the condition {name!r}; use `mmdit`, or leave its encoder out"
+                )
         return CrossBranch(self, channels, conditions)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.blocks.joint import JointBlock
 from harmony_parts.blocks.mmdit import MMDiT
-from harmony_parts.blocks.protocol import AudioBranchSpec, Port, Tokens, VideoBranchSpec
+from harmony_parts.blocks.protocol import AudioBranchSpec, Branch, Port, Tokens, VideoBranchSpec
 from harmony_parts.blocks.video import VideoTransformer
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.encoders.protocol import Encoder
@@ -31,6 +31,10 @@ PORTS = {
 """Where Harmony's own conditions enter: caption and reference image the video, transcript, sound caption and reference audio the audio branch."""
 
 
+KNOWN = Port("video", "clean_tokens")
+"""How the latents enter that stand at the beginning of the video."""
+
+
 @attrs.frozen
 class DualBranch:
     """Settings of the denoiser."""
@@ -38,7 +42,9 @@ class DualBranch:
     layers: int = knob(30, help="Joint blocks; both branches have as many.", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
     video: VideoBranchSpec = knob(attrs.Factory(VideoTransformer), help="The video branch.")
     audio: AudioBranchSpec = knob(attrs.Factory(MMDiT), help="The audio branch.")
-    interaction: InteractionSpec = knob(default_part("harmony_parts.interaction.gldi:GLDI"), help="How the branches hear each other, in every layer.")
+    interaction: InteractionSpec = knob(
+        default_part("harmony_parts.interaction.gldi:GLDI"), help="How the branches hear each other, in every layer."
+    )
     driven_interaction: Literal["two_way", "one_way"] = knob(
         "two_way",
         help="Whether a clean stream hears the noisy one. `one_way` makes it independent of the step, so it can be computed once.",
@@ -53,15 +59,21 @@ class DualBranch:
         lost = [_lost(name, self.ports) for name in produced if name not in self.ports]
         if lost:
             raise AssemblyError(lost)
+        known = [name for name in produced if self.ports[name] == KNOWN]
+        if len(known) > 1:
+            raise AssemblyError(f"$.denoiser.ports: {' and '.join(known)} would both stand in place of the video's first latents; keep one")
 
         def enters(stream: str) -> dict[str, tuple[Any, int]]:
             return {name: (self.ports[name].how, width) for name, width in produced.items() if self.ports[name].stream == stream}
 
-        branches = AV(
+        branches: AV[Branch] = AV(
             self.video.build(channels=codecs["video"].channels, conditions=enters("video")),
             self.audio.build(channels=codecs["audio"].channels, conditions=enters("audio")),
         )
-        blocks = [JointBlock(branches.video.block(), branches.audio.block(), self.interaction.build(branches=branches)) for _ in range(self.layers)]
+        blocks = [
+            JointBlock(branches["video"].block(), branches["audio"].block(), self.interaction.build(branches=branches))
+            for _ in range(self.layers)
+        ]
         accepts = {name: self.ports[name] for name in produced}
         return DualBranchDenoiser(branches, blocks, codecs, accepts, one_way=self.driven_interaction == "one_way")
 
@@ -79,10 +91,15 @@ class DualBranchDenoiser(nn.Module):
     """`isolate`: the streams don't hear each other."""
 
     def __init__(
-        self, branches: AV[Any], blocks: list[JointBlock], codecs: AV[VideoCodec | AudioCodec], accepts: Mapping[str, Port], one_way: bool
+        self,
+        branches: AV[Branch],
+        blocks: list[JointBlock],
+        codecs: AV[VideoCodec | AudioCodec],
+        accepts: Mapping[str, Port],
+        one_way: bool,
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict({s: branches[s] for s in branches})
+        self.branches = nn.ModuleDict({s: cast(nn.Module, branches[s]) for s in branches})
         self.blocks = nn.ModuleList(blocks)
         self.codecs, self.accepts, self.one_way = codecs, accepts, one_way
         self._tables: dict[tuple[Any, ...], Any] = {}
@@ -105,25 +122,30 @@ class DualBranchDenoiser(nn.Module):
             av, times = _paste(av, times, known)
         hears: AV[Tensor] = times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
         told = self._told(av, conditions, cache)
-        streams: AV[Tokens] = av.map(lambda x, t, told, s: self.branches[s].embed(x, t, told), times, told, AV(*STREAMS))
+        streams: AV[Tokens] = av.map(lambda x, t, told, s: self._branch(s).embed(x, t, told), times, told, AV(*STREAMS))
         tables = self._tables_for(av)
         for number, block in enumerate(self.blocks, start=1):
             last = number == len(self.blocks)
             streams = block(streams, tables, hears, isolate="isolate" in hints, finish=read if last else STREAMS)
-        velocities = streams.map(lambda tokens, x, s: self.branches[s].unembed(tokens, x.shape), av, AV(*STREAMS))
+        velocities = streams.map(lambda tokens, x, s: self._branch(s).unembed(tokens, x.shape), av, AV(*STREAMS))
         return velocities if known is None or velocities.video is None else _lead(velocities, noisy, asked, known)
+
+    def _branch(self, stream: str) -> Branch:
+        return cast(Branch, self.branches[stream])
 
     def _check(self, conditions: Conditions, hints: Collection[str]) -> None:
         missing, unknown = sorted(self.accepts.keys() - conditions.keys()), sorted(set(hints) - self.hints)
         if missing:
-            raise PartContractError(f"the denoiser wants the conditions {', '.join(missing)}; give their null forms where there is nothing to say")
+            raise PartContractError(
+                f"the denoiser wants the conditions {', '.join(missing)}; give their null forms where there is nothing to say"
+            )
         if unknown:
             raise PartContractError(f"the denoiser knows no hint {', '.join(unknown)}; it knows {', '.join(sorted(self.hints))}")
 
     def _known(self, conditions: Conditions) -> Condition | None:
         """The latents that stand at the beginning of the video."""
-        named = [n for n, port in self.accepts.items() if port == Port("video", "clean_tokens")]
-        return conditions[named[0]] if named else None
+        name = next((n for n, port in self.accepts.items() if port == KNOWN), None)
+        return None if name is None else conditions[name]
 
     def _told(self, av: AV[Tensor], conditions: Conditions, cache: MutableMapping[str, Any] | None) -> AV[Any]:
         """What each branch makes of its conditions, kept in `cache`."""
@@ -131,7 +153,7 @@ class DualBranchDenoiser(nn.Module):
         for stream in av:
             if stream not in cache:
                 own = {n: conditions[n] for n, port in self.accepts.items() if port.stream == stream}
-                cache[stream] = self.branches[stream].told(own)
+                cache[stream] = self._branch(stream).told(own)
         return AV(**{s: cache[s] for s in av})
 
     def _tables_for(self, av: AV[Tensor]) -> Any:
@@ -140,8 +162,9 @@ class DualBranchDenoiser(nn.Module):
             return None
         key = (av["video"].shape[1], av["audio"].shape[1], av["video"].device)
         if key not in self._tables:
-            clocks = av.map(lambda x, codec: codec.clock(x.shape[1]).to(x.device), self.codecs)
-            self._tables[key] = self.blocks[0].interaction.tables(Layout(clocks))
+            with torch.inference_mode(False):  # they outlive this call, and a later one may train
+                clocks = av.map(lambda x, codec: codec.clock(x.shape[1]).to(x.device), self.codecs)
+                self._tables[key] = cast(JointBlock, self.blocks[0]).interaction.tables(Layout(clocks))
         return self._tables[key]
 
 

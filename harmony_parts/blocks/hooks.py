@@ -1,10 +1,14 @@
 """The branches and the denoiser in the box."""
 
-from harmony_parts.plugin import hookimpl, part
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 
 @hookimpl
-def harmony_video_branch():
+def harmony_video_branch() -> Iterator[PartDeclaration]:
     """Declare the video branches."""
     yield part(
         "transformer",
@@ -15,7 +19,7 @@ def harmony_video_branch():
 
 
 @hookimpl
-def harmony_audio_branch():
+def harmony_audio_branch() -> Iterator[PartDeclaration]:
     """Declare the audio branches."""
     yield part(
         "mmdit",
@@ -32,7 +36,7 @@ def harmony_audio_branch():
 
 
 @hookimpl
-def harmony_denoiser():
+def harmony_denoiser() -> Iterator[PartDeclaration]:
     """Declare the denoisers."""
     yield part(
         "dual-branch",

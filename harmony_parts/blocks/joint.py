@@ -33,7 +33,7 @@ class JointBlock(nn.Module):
         streams = streams.map(lambda tokens, layer: layer.attend(tokens), layers)
         exchange: AV[Exchange] = AV()
         if len(tuple(streams)) == 2 and not isolate:
-            exchange = self.interaction(streams.video, streams.audio, tables)
+            exchange = self.interaction(streams["video"], streams["audio"], tables)
         received = streams.only(finish)
         return received.map(
             lambda tokens, layer, s: _finish(tokens, layer, getattr(exchange, s) or Exchange(), getattr(hears, s)), layers, AV(*STREAMS)
@@ -50,7 +50,7 @@ def _finish(tokens: Tokens, layer: BranchBlock, exchange: Exchange, hears: Tenso
 
     if exchange.hidden is not None:
         tokens = attrs.evolve(tokens, hidden=tokens.hidden + heard(exchange.hidden))
-    if exchange.reference is not None:
+    if exchange.reference is not None and tokens.reference is not None:
         tokens = attrs.evolve(tokens, reference=tokens.reference + heard(exchange.reference))
     term = exchange.term
     return layer.feed(layer.read(tokens, None if term is None else lambda q: heard(term(q))))

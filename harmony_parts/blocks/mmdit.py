@@ -26,9 +26,15 @@ from harmony_parts.rope import angles, rotate, table
 class MMDiT:
     """Settings of the audio branch."""
 
-    width: int = knob(3072, help="Width of the hidden states.", unit="channels", source="paper: as the video branch", validator=attrs.validators.ge(2))
-    heads: int = knob(24, help="Attention heads; the width of one must be even.", source="paper: as the video branch", validator=attrs.validators.ge(1))
-    feed: int = knob(14336, help="Width inside the feed-forward.", unit="channels", source="paper: as the video branch", validator=attrs.validators.ge(1))
+    width: int = knob(
+        3072, help="Width of the hidden states.", unit="channels", source="paper: as the video branch", validator=attrs.validators.ge(2)
+    )
+    heads: int = knob(
+        24, help="Attention heads; the width of one must be even.", source="paper: as the video branch", validator=attrs.validators.ge(1)
+    )
+    feed: int = knob(
+        14336, help="Width inside the feed-forward.", unit="channels", source="paper: as the video branch", validator=attrs.validators.ge(1)
+    )
 
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)

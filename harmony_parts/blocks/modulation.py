@@ -47,7 +47,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, times: Times, add: Tensor | None = None) -> Modulation:
         """`add` [B, D] joins the embedding of every time."""
-        embedding = self.mlp(sinusoid(times.values).to(self.mlp[0].weight.dtype))
+        embedding = self.mlp(sinusoid(times.values).to(next(self.parameters()).dtype))
         if add is not None:
             embedding = embedding + add[:, None]
         return Modulation(embedding, self.project(embedding).unflatten(-1, (6, -1)), times.index)

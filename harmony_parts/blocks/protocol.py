@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from typing import Any, Literal, Protocol
 
 import attrs
-from torch import Tensor, nn
+from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS, Conditions, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
@@ -126,11 +126,3 @@ class VideoBranchSpec(BranchSpec, Protocol):
 
 class AudioBranchSpec(BranchSpec, Protocol):
     """Settings of an audio branch: what a setting of that kind is annotated with."""
-
-
-class JointLayer(Protocol):
-    """What a denoiser stacks: see `blocks/joint.py`."""
-
-    video: nn.Module
-    audio: nn.Module
-    interaction: nn.Module

@@ -28,8 +28,12 @@ class Listener(nn.Module):
     def __init__(self, width: int, conditions: Mapping[str, tuple[How, int]]) -> None:
         super().__init__()
         self.ways = {name: how for name, (how, _) in conditions.items()}
-        self.projections = nn.ModuleDict({name: nn.Linear(size, width) for name, (how, size) in conditions.items() if how != "clean_tokens"})
-        self.groups = nn.ParameterDict({name: nn.Parameter(torch.randn(width) * 0.02) for name, how in self.ways.items() if how == "context"})
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(size, width) for name, (how, size) in conditions.items() if how != "clean_tokens"}
+        )
+        self.groups = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(width) * 0.02) for name, how in self.ways.items() if how == "context"}
+        )
 
     def forward(self, conditions: Conditions) -> Told:
         """The conditions of this branch, in the order in which it was built for them. Raises KeyError for one that is missing."""

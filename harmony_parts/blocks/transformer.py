@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import torch
 from torch import Tensor, nn
 
 from harmony_parts.blocks.attention import Heads, attend, feed_forward, modulation_start
@@ -40,7 +41,7 @@ class TransformerBlock(nn.Module):
         if tokens.context is None and term is None:
             return tokens
         q = self.text_attention.query(self.norm3(tokens.hidden))
-        heard = 0 if term is None else term(q)
+        heard = torch.zeros_like(q) if term is None else term(q)
         if tokens.context is not None:
             k, v = self.text_attention.keys(tokens.context)
             heard = heard + attend(q.flatten(1, 2), k, v, tokens.context_mask).view_as(q)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import attrs
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -24,8 +25,12 @@ class VideoTransformer:
 
     width: int = knob(3072, help="Width of the hidden states.", unit="channels", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(2))
     heads: int = knob(24, help="Attention heads; the width of one must be even.", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
-    feed: int = knob(14336, help="Width inside the feed-forward.", unit="channels", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
-    patch: int = knob(2, help="Latents per side of a token.", unit="latents", off=1, source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
+    feed: int = knob(
+        14336, help="Width inside the feed-forward.", unit="channels", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1)
+    )
+    patch: int = knob(
+        2, help="Latents per side of a token.", unit="latents", off=1, source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1)
+    )
 
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
@@ -43,7 +48,8 @@ def check_heads(width: int, heads: int) -> None:
 
 @lru_cache(maxsize=16)
 def _turns(frames: int, height: int, width: int, pairs: int) -> Tensor:
-    return table(grid_angles(frames, height, width, pairs))
+    with torch.inference_mode(False):  # it is kept, and a later call may train
+        return table(grid_angles(frames, height, width, pairs))
 
 
 class VideoBranch(nn.Module):

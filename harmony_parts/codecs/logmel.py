@@ -111,14 +111,19 @@ class LogMelCodec:
         return torch.stack([edges[:-1], edges[1:]], dim=1)
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C]. Beyond both its ends the sound is mirrored."""
+        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C].
+
+        The rest of the last latent is mute. Windows that reach beyond the latents see the sound mirrored there, so that it doesn't fade.
+        """
         if waveform.ndim != 2 or not waveform.is_floating_point():
             raise ValueError(f"a waveform is floating point [B, samples], not {waveform.dtype} {list(waveform.shape)}")
-        count, length = self.latents(waveform.shape[1]), waveform.shape[1]
+        count = self.latents(waveform.shape[1])
+        length = self.samples(count)
+        waveform = torch.nn.functional.pad(waveform.float(), (0, length - waveform.shape[1]))
         places = self._places(count)
         mirrored = places.remainder(2 * length)
         mirrored = mirrored.minimum(2 * length - 1 - mirrored).to(waveform.device)
-        power = self._energy(self._spectrum(waveform.float(), mirrored)) * self.spec.bands
+        power = self._energy(self._spectrum(waveform, mirrored)) * self.spec.bands
         level = 10 * torch.log10(power + 10 ** (self.spec.floor_db / 10))
         return rearrange((level - CENTRE_DB) / SPREAD_DB, "b (t hop) band -> b t (hop band)", t=count)
 

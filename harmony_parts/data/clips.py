@@ -28,7 +28,7 @@ class ClipFolder:
 
     The manifest is a CSV file (UTF-8) with the column `file` (relative to the folder) and, where known, `caption` (without such a column:
     `what`), `sound` (what one hears) and `transcript` (what is said); empty cells are unknown, other columns aren't read. They say what the
-    whole file is, and every cut keeps them. Without a manifest every file with one of `extensions` is taken, in folders within the folder too.
+    whole file is, and every cut keeps them. Without a manifest every file with one of `extensions` is taken, in subfolders too.
     Raises AssemblyError without a folder, and MediaError, naming file or line, where manifest or files can't be read.
     """
 
@@ -134,8 +134,8 @@ class ClipFolderSet:
     """What `ClipFolder` builds: a Dataset with one example per file.
 
     A cut is `format.frames` frames long, from a random frame. Of a shorter file the last frame is held and silence follows: latents of one
-    batch share their length, what stands still is silent in truth too, and one short file among many is no reason to stop. A folder of short
-    files is better trained with a format as short: a model learns the stillness as well.
+    batch share their length, what stands still is silent in truth too, and one short file among many is no reason to stop. A folder of
+    short files is better trained with a format as short: a model learns the stillness as well.
     """
 
     def __init__(self, spec: ClipFolder, format: Format, entries: tuple[Entry, ...]) -> None:

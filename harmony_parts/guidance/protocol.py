@@ -78,7 +78,10 @@ Predictions = Mapping[str, AV[Tensor]]
 
 
 class Guidance(Protocol):
-    """Frozen, compared by value, its own spec. At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit."""
+    """Frozen, compared by value, its own spec.
+
+    At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit.
+    """
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """The passes of this step; their names are unique. `state` is what `combine` returned at the last step, `None` at the first."""

@@ -45,7 +45,9 @@ class GLDI:
     )
     width: int | None = knob(None, help="Width inside the interaction; none: each direction's own branch's.", unit="channels")
     attention: LocalAttention = knob(default_part("harmony_parts.attention.eager:Eager"), help="The local attention backend.")
-    style: StyleSpec = knob(default_part("harmony_parts.style.alignment:StyleAlignment"), help="How the reference takes on the video's style.")
+    style: StyleSpec = knob(
+        default_part("harmony_parts.style.alignment:StyleAlignment"), help="How the reference takes on the video's style."
+    )
 
     def build(self, *, branches: AV[Branch]) -> GlobalLocal:
         """The interaction of one layer."""

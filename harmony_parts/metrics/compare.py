@@ -17,11 +17,12 @@ DRAWS = 500  # of the bootstrap
 def compare(metric: Metric, clips: Sequence[Clip], truths: Sequence[Sequence[Event]] | None = None, *, seed: int = 0) -> dict[str, Any]:
     """The metric's numbers over `clips`, paired and by chance.
 
-    Chance is the same outputs re-paired: picture i with sound i + s for all cyclic shifts s = 1 ... N - 1. A share or median counts each clip by the
-    events that it was taken over, where the metric has `weights(numbers) -> {name: weight}`; so a matched share is all matched events by all events.
-    Returns `{"clips": N, "numbers": {name: {"paired", "paired_error", "repaired", "repaired_error"}}}`, floats only; numbers without a meaning are left
-    out (`repaired` of fewer than two clips or of what is compared with the truth). Errors are standard errors over clips (bootstrap, drawn from `seed`).
-    Raises ValueError where `truths` has another length than `clips`.
+    Chance is the same outputs re-paired: picture i with sound i + s for all cyclic shifts s = 1 ... N - 1. Where the metric has
+    `weights(numbers) -> {name: weight}`, a share or median counts each clip by the events that it was taken over; so a matched share
+    is all matched events by all events. Returns `{"clips": N, "numbers": {name: {"paired", "paired_error", "repaired",
+    "repaired_error"}}}`, floats only; numbers without a meaning are left out (`repaired` of fewer than two clips or of what is
+    compared with the truth). Errors are standard errors over clips (bootstrap, drawn from `seed`). Raises ValueError where `truths`
+    has another length than `clips`, or a clip lacks a stream.
     """
     if truths is not None and len(truths) != len(clips):
         raise ValueError(f"compare: {len(clips)} clips, but truths of {len(truths)}")
@@ -44,9 +45,7 @@ def compare(metric: Metric, clips: Sequence[Clip], truths: Sequence[Sequence[Eve
     return {"clips": n, "numbers": numbers}
 
 
-def pooled(
-    metric: Metric, scores: Sequence[Sequence[dict[str, float]]], name: str, draws: np.ndarray
-) -> tuple[float | None, float | None]:
+def pooled(metric: Metric, scores: Sequence[Sequence[dict[str, float]]], name: str, draws: np.ndarray) -> tuple[float | None, float | None]:
     """Weighted mean of a number over groups of scores (one group a clip), and its standard error by drawing clips anew (`draws` [D, N])."""
     weigh = getattr(metric, "weights", None)
     top, bottom = np.zeros(len(scores)), np.zeros(len(scores))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import attrs
 import numpy as np
@@ -20,7 +21,9 @@ STEP = 0.01  # s between the values that are correlated
 class Correlation:
     """Normalised cross-correlation of the picture's motion energy with the sound's envelope.
 
-    c(lag) = mean of (v(t) - mean v) (a(t + lag) - mean a) / (std v std a) over the time that both have, so a positive lag is sound after picture.
+    c(lag) = sum over t of v(t) a(t + lag) / (|v| |a|) of the two signals without their means, so a positive lag is sound after
+    picture. What a lag shifts out of the clip counts as 0, which favours small lags a little and keeps short clips from agreeing by
+    chance at large ones.
     A clip of 2 s has few independent values: chance is well above 0, so compare with re-paired clips.
     """
 
@@ -28,7 +31,9 @@ class Correlation:
     sound: str = knob(
         "rise", help='"rise": growth of the envelope; "level": the envelope itself', validator=attrs.validators.in_(("rise", "level"))
     )
-    smooth: float = knob(0.08, help="width of the triangular window on the sound's signal: two frames", unit="s", validator=attrs.validators.gt(0))
+    smooth: float = knob(
+        0.08, help="width of the triangular window on the sound's signal: two frames", unit="s", validator=attrs.validators.gt(0)
+    )
 
     def analyse(self, clip: Clip) -> AV[np.ndarray]:
         """Motion energy and sound signal of the streams that the clip has, each [N] at 0, STEP, 2 STEP ... s."""
@@ -38,10 +43,10 @@ class Correlation:
         )
 
     def motion(self, frames: np.ndarray, fps: float) -> np.ndarray:
-        """[N] mean absolute difference of consecutive frames (0 to 1); that of frames k - 1 and k is at k / fps, straight lines in between."""
+        """[N] mean absolute difference of consecutive frames (0 to 1); that of frames k - 1 and k is at k / fps, lines in between."""
         if len(frames) < 2:
             return np.zeros(0)
-        energy = [np.abs(new.astype(np.int16) - old).mean() / 255 for old, new in zip(frames[:-1], frames[1:], strict=True)]
+        energy = [np.abs(new.astype(np.int16) - old).mean() / 255 for old, new in pairwise(frames)]
         times = np.arange(int(len(frames) / fps / STEP)) * STEP
         return np.interp(times, np.arange(1, len(frames)) / fps, energy)
 
@@ -59,30 +64,23 @@ class Correlation:
     def score(self, video: np.ndarray, audio: np.ndarray, truth: Sequence[Event] | None = None) -> dict[str, float]:
         """`correlation` at its peak within the reach, `lag_ms` of the peak, and `correlation_at_0`; empty where a stream doesn't change."""
         length, reach = min(len(video), len(audio)), round(self.reach / STEP)
-        video, audio = video[:length], audio[:length]
-        # At every lag at least half of the time remains, and each part is normalised by itself.
-        reach = min(reach, length // 2)
-        lags = np.arange(-reach, reach + 1)
-        values = np.array([pearson(video[max(0, -lag) : length - max(0, lag)], audio[max(0, lag) : length - max(0, -lag)]) for lag in lags])
-        if not np.isfinite(values).any():
+        if length < 2:
             return {}
-        best = int(np.nanargmax(values))
+        video, audio = video[:length] - video[:length].mean(), audio[:length] - audio[:length].mean()
+        scale = float(np.sqrt((video**2).sum() * (audio**2).sum()))
+        if scale < 1e-12:
+            return {}
+        reach = min(reach, length - 1)
+        # [2 reach + 1], of lags -reach ... reach
+        values = np.correlate(audio, video, mode="full")[length - 1 - reach : length + reach] / scale
+        lags = np.arange(-reach, reach + 1)
+        best = int(np.argmax(values))
         peak, shift = float(values[best]), 0.0
         if 0 < best < 2 * reach:
             # A parabola through the highest value and its neighbours.
             before, after = values[best - 1], values[best + 1]
             bend = before - 2 * peak + after
-            if np.isfinite(bend) and bend < 0:
+            if bend < 0:
                 shift = float((before - after) / (2 * bend))
                 peak = min(1.0, peak - float((before - after) * shift / 4))
-        numbers = {"correlation": peak, "lag_ms": float(lags[best] + shift) * STEP * 1000}
-        if np.isfinite(values[reach]):
-            numbers["correlation_at_0"] = float(values[reach])
-        return numbers
-
-
-def pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of two series [N]; not a number where one doesn't change."""
-    a, b = a - a.mean(), b - b.mean()
-    scale = np.sqrt((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / scale) if scale > 1e-12 else float("nan")
+        return {"correlation": peak, "lag_ms": float(lags[best] + shift) * STEP * 1000, "correlation_at_0": float(values[reach])}

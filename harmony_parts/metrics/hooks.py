@@ -19,6 +19,6 @@ def harmony_metric() -> Iterator[PartDeclaration]:
     yield part(
         "correlation",
         "harmony_parts.metrics.correlation:Correlation",
-        summary="Motion of the picture against the sound's envelope: peak of their normalised cross-correlation, its lag, and the value at lag 0.",
+        summary="Motion against the sound's envelope: peak of their normalised cross-correlation, its lag, and the value at lag 0.",
         source="this project",
     )

@@ -1,10 +1,14 @@
 """The style parts in the box."""
 
-from harmony_parts.plugin import hookimpl, part
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 
 @hookimpl
-def harmony_style():
+def harmony_style() -> Iterator[PartDeclaration]:
     """Declare them."""
     yield part(
         "alignment",

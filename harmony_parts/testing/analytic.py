@@ -23,7 +23,8 @@ class GaussianDenoiser(torch.nn.Module):
     and each latent may have its own time.
 
     `mean` [D], `covariance` [D, D] positive definite, D = elements of `video` [T, H, W, C] plus `audio` [T, C], in that order. The
-    condition "caption" [B, L, D] adds its masked sum to the mean. For small D: it solves a system of D unknowns per sample.
+    condition "caption" [B, L, D] adds its masked sum to the mean. For small D: it solves a system of D unknowns per sample,
+    in float64.
     """
 
     accepts: Mapping[str, Port] = MappingProxyType({"caption": Port("video", "add")})
@@ -52,19 +53,19 @@ class GaussianDenoiser(torch.nn.Module):
     ) -> AV[Tensor]:
         """Velocities of the streams in `read`."""
         place = torch.cat([self.places[s] for s in av])
-        x = torch.cat([av[s].flatten(1) for s in av], dim=1)  # [B, D]
+        x = torch.cat([av[s].flatten(1) for s in av], dim=1).double()  # [B, D]
         per_latent = times.map(lambda time, shape: time.per_latent().repeat_interleave(prod(shape[1:]), dim=1), self.shapes)
         s = torch.cat([per_latent[name] for name in av], dim=1).to(x)
         a = 1 - s
         mean = self.mean.to(x).expand(len(x), -1)
         if (caption := conditions.get("caption")) is not None:
-            mean = mean + (caption.tokens * caption.mask[..., None]).sum(dim=1)
+            mean = mean + (caption.tokens * caption.mask[..., None]).sum(dim=1).to(x)
         mean, c = mean[:, place], self.covariance.to(x)[place][:, place]
         seen = a[:, :, None] * c * a[:, None, :] + torch.diag_embed(s**2)
-        surprise = torch.linalg.solve(seen, x - a * mean)
+        surprise = torch.cholesky_solve((x - a * mean)[..., None], torch.linalg.cholesky(seen))[..., 0]
         velocity = s * surprise - mean - (a * surprise) @ c
         parts = dict(zip(av, velocity.split([len(self.places[name]) for name in av], dim=1), strict=True))
-        return AV(**{name: parts[name].reshape(av[name].shape) for name in av if name in read})
+        return AV(**{name: parts[name].reshape(av[name].shape).to(av[name].dtype) for name in av if name in read})
 
 
 @attrs.frozen(eq=False)

@@ -39,7 +39,7 @@ def check_encoder(
     prompts: Sequence[Prompt] | None = None,
     tolerance: float = TOLERANCE,
 ) -> Encoder:
-    """Build the encoder and hold it to the contract of its kind; returns it, so that a test can go on from there.
+    """Build the encoder and hold it to the contract of its kind; returns it, in eval mode, so that a test can go on from there.
 
     Checked: it is a torch module; names and widths are those of `produces`; shapes, types and masks; everything is finite, outside the mask
     too; the null form has the same shapes, is the same for every sample, and is what an empty prompt gets; a sample's tokens depend on no

@@ -1,4 +1,4 @@
-"""The cosine codec: what is kept whole comes back whole, time is causal, an image is one latent, and real clips keep 30 dB in an eighth of the numbers."""
+"""The cosine codec: what is kept comes back, time is causal, an image is one latent, real clips keep 30 dB in an eighth of the numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -73,6 +73,7 @@ def test_without_whitening_it_is_a_rotation_times_one_scale(spec: DCTVideo, coun
     torch.testing.assert_close(ratio[0], ratio[1])
 
 
+@settings(max_examples=15)
 @given(specs.filter(lambda spec: spec.block > 1))
 def test_keeping_more_is_never_worse(spec: DCTVideo) -> None:
     k, size = spec.frames_per_latent, 2 * spec.block
@@ -113,6 +114,7 @@ def test_a_repeated_image_is_the_latent_of_the_image_in_every_place(spec: DCTVid
     assert torch.equal(codec.decode(one), image)
 
 
+@settings(max_examples=20)
 @given(specs, st.integers(0, 3))
 def test_no_latent_knows_what_comes_after_it(spec: DCTVideo, known: int) -> None:
     codec = built(spec, spec.block, spec.block)
@@ -133,16 +135,6 @@ def test_the_lapped_transform_is_orthonormal_and_keeps_a_constant_in_one_number(
     torch.testing.assert_close(matrix.sum(1), expected.flatten(), rtol=0, atol=1e-13)
 
 
-def test_a_smooth_ramp_has_smaller_errors_where_blocks_overlap() -> None:
-    ramp = torch.linspace(-1, 1, 64, dtype=torch.float64)
-    video = (ramp[:, None] * ramp)[None, None, :, :, None].expand(1, 1, 64, 64, 3)
-    error = {}
-    for lapped in (False, True):
-        codec = built(DCTVideo(frames_per_latent=1, keep=9, lapped=lapped), 64, 64)
-        error[lapped] = float((codec.synthesise(codec.analyse(video)) - video).square().mean())
-    assert error[True] < error[False]
-
-
 def test_encode_and_decode_say_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="height 20 is not a multiple of block 8"):
         built(DCTVideo(), 20, 16)
@@ -158,17 +150,22 @@ def test_encode_and_decode_say_what_does_not_fit() -> None:
 
 
 def test_real_clips_keep_30_db_in_an_eighth_of_the_numbers(real: dict[str, Clip]) -> None:
-    squares = []
+    squares, gains = [], []
     for name, clip in real.items():
         frames = clip.frames
         assert frames is not None
-        codec = built(DCTVideo(), *frames.shape[1:3], fps=clip.fps)
-        latents = codec.encode(frames[None])
+        quality = {}
+        for lapped in (True, False):
+            codec = built(DCTVideo(lapped=lapped), *frames.shape[1:3], fps=clip.fps)
+            latents = codec.encode(frames[None])
+            error = (codec.decode(latents)[0, : len(frames)].float() - frames.float()).square().mean()
+            quality[lapped] = 10 * math.log10(255**2 / float(error))
+        fewer = frames.numel() / latents.numel()
+        print(f"{name}: {quality[True]:.2f} dB, {quality[False]:.2f} without lapping, {fewer:.2f} times fewer numbers")
         assert latents.numel() * 8 <= frames.numel(), name
-        error = (codec.decode(latents)[0, : len(frames)].float() - frames.float()).square().mean()
-        psnr = 10 * math.log10(255**2 / float(error))
-        print(f"{name}: {psnr:.2f} dB, {frames.numel() / latents.numel():.2f} times fewer numbers")
-        assert psnr >= 30, name
-        assert latents.mean().abs() < 0.25, name
+        assert quality[True] >= 30, name
+        gains.append(quality[True] - quality[False])
         squares.append(latents.square().mean())
+        assert latents.mean().abs() < 0.25, name
+    assert sum(gains) > 0  # overlap is there because it helps
     assert 0.8 < torch.stack(squares).mean().sqrt() < 1.25  # about unit scale

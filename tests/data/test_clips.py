@@ -33,7 +33,7 @@ def seen(frames: torch.Tensor) -> list[int]:
 
 
 def heard(sound: torch.Tensor) -> torch.Tensor:
-    """Which frame of `counting` each sample belongs to; -1 is silence. FLAC of 16 bits or more keeps 1/32 exactly."""
+    """Which frame of `counting` each sample belongs to; -1 is silence. FLAC keeps multiples of 1/32 exactly."""
     return sound * 32 - 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmony_parts.av import Format
+from harmony_parts.data.protocol import Example
 from harmony_parts.data.scenes.canvas import FLASH_DECAY, Canvas
 from harmony_parts.data.scenes.sound import FIRST, LAST, REST
 from harmony_parts.data.soundstage import SCENES, Soundstage
@@ -27,7 +29,7 @@ formats = st.builds(
 scenes = st.sampled_from(sorted(SCENES))
 
 
-def example(scene: str, index: int, format: Format = SMALL, seed: int = 0):  # noqa: ANN201
+def example(scene: str, index: int, format: Format = SMALL, seed: int = 0) -> Example:
     return Soundstage(scenes=(scene,), seed=seed).build(format=format).example(index, torch.Generator())
 
 
@@ -35,14 +37,23 @@ def example(scene: str, index: int, format: Format = SMALL, seed: int = 0):  # n
 def test_every_format_is_served(format: Format, scene: str, index: int, seed: int) -> None:
     one = example(scene, index, format, seed)
     frames, sound = one.clip.frames, one.clip.waveform
-    assert frames is not None and frames.shape == (format.frames, format.height, format.width, 3) and frames.dtype == torch.uint8
-    assert sound is not None and sound.shape == (1, format.samples(format.frames)) and sound.dtype == torch.float32
+    assert frames is not None
+    assert frames.shape == (format.frames, format.height, format.width, 3)
+    assert frames.dtype == torch.uint8
+    assert sound is not None
+    assert sound.shape == (1, format.samples(format.frames))
+    assert sound.dtype == torch.float32
     assert sound.abs().max() <= 1
-    assert one.prompt.voice is not None and one.prompt.voice.shape == (format.sample_rate,)
-    assert one.prompt.image is not None and torch.equal(one.prompt.image, frames[0])
+    assert one.prompt.voice is not None
+    assert one.prompt.voice.shape == (format.sample_rate,)
+    assert one.prompt.image is not None
+    assert torch.equal(one.prompt.image, frames[0])
     again = example(scene, index, format, seed)
-    assert torch.equal(again.clip.frames, frames) and torch.equal(again.clip.waveform, sound)  # type: ignore[arg-type]
-    assert again.events == one.events and again.prompt.caption == one.prompt.caption and again.name == one.name
+    assert torch.equal(again.clip.frames, frames)
+    assert torch.equal(again.clip.waveform, sound)
+    assert again.events == one.events
+    assert again.prompt.caption == one.prompt.caption
+    assert again.name == one.name
 
 
 @given(scenes, st.integers(0, 4095), st.floats(0.5, 6))
@@ -52,7 +63,8 @@ def test_events_are_apart_and_inside(scene: str, index: int, seconds: float) -> 
     times = np.array([event.time for event in one.events])
     assert len(times) >= 1
     assert (np.diff(times) >= REST - 1e-9).all()
-    assert times[0] >= FIRST - 1e-9 and times[-1] <= one.clip.seconds - LAST + 1e-9
+    assert times[0] >= FIRST - 1e-9
+    assert times[-1] <= one.clip.seconds - LAST + 1e-9
 
 
 @given(scenes, st.integers(0, 4095))
@@ -65,7 +77,8 @@ def test_what_happens_does_not_hang_on_resolution(scene: str, index: int) -> Non
 @given(scenes, st.integers(0, 4095), st.sampled_from([8000, 44100]))
 def test_sound_begins_at_the_very_sample(scene: str, index: int, rate: int) -> None:
     one = example(scene, index, Format(fps=12, height=1, width=1, sample_rate=rate, seconds=2.0))
-    assert one.events is not None and one.clip.waveform is not None
+    assert one.events is not None
+    assert one.clip.waveform is not None
     sound = one.clip.waveform[0].abs()
     first = int(np.ceil(one.events[0].time * rate))
     assert (sound[:first] == 0).all()
@@ -76,7 +89,8 @@ def test_sound_begins_at_the_very_sample(scene: str, index: int, rate: int) -> N
 def test_brightness_leaps_in_the_frame_of_each_event_or_the_next(scene: str) -> None:
     for index in range(20):
         one = example(scene, index)
-        assert one.events is not None and one.clip.frames is not None
+        assert one.events is not None
+        assert one.clip.frames is not None
         light = one.clip.frames.double().mean((1, 2, 3))
         for event in one.events:
             k = int(event.time * 12)
@@ -95,7 +109,8 @@ def test_events_have_no_phase_on_the_frame_grid_and_no_common_rhythm() -> None:
 def test_seeds_share_nothing() -> None:
     first = {e.time for i in range(60) for e in Soundstage(seed=0).build(format=SMALL).example(i).events or ()}
     second = {e.time for i in range(60) for e in Soundstage(seed=1).build(format=SMALL).example(i).events or ()}
-    assert len(first) > 100 and not first & second
+    assert len(first) > 100
+    assert not first & second
 
 
 def test_bars_are_lower_to_the_left() -> None:
@@ -103,13 +118,15 @@ def test_bars_are_lower_to_the_left() -> None:
     found: dict[str, list[float]] = {}
     for index in range(60):
         one = example("bar", index)
-        assert one.events is not None and one.clip.waveform is not None
+        assert one.events is not None
+        assert one.clip.waveform is not None
         for event in one.events:
             start = int((event.time + 0.02) * 8000)
             spectrum = torch.fft.rfft(one.clip.waveform[0, start : start + 1040], 8192).abs()
             found.setdefault(event.what, []).append(float(spectrum.argmax()) * 8000 / 8192)
     medians = [float(np.median(found[bar])) for bar in sorted(found)]
-    assert len(medians) == 4 and all(high > 1.2 * low for low, high in zip(medians[:-1], medians[1:], strict=True)), medians
+    assert len(medians) == 4
+    assert all(high > 1.2 * low for low, high in itertools.pairwise(medians)), medians
 
 
 def test_flash_is_the_mean_over_the_exposure() -> None:
@@ -130,12 +147,14 @@ def test_discs_keep_area_and_place_below_a_pixel(radius: float, x: float, y: flo
     # A straight edge is exact when upright, and off by at most 0.04 pixel when oblique: that much of the circumference.
     assert abs(area - np.pi * radius**2) < 0.04 / size * 2 * np.pi * radius
     centre = (cover * canvas.x[0]).sum() / cover.sum(), (cover * canvas.y[0]).sum() / cover.sum()
-    assert abs(centre[0] - x) < 0.05 / size and abs(centre[1] - y) < 0.05 / size
+    assert abs(centre[0] - x) < 0.05 / size
+    assert abs(centre[1] - y) < 0.05 / size
 
 
 def test_voice_is_the_same_thing_at_other_times() -> None:
     one = example("hammer", 3)
-    assert one.clip.waveform is not None and one.prompt.voice is not None
+    assert one.clip.waveform is not None
+    assert one.prompt.voice is not None
     a, b = (torch.fft.rfft(x, 16000).abs() for x in (one.clip.waveform[0], one.prompt.voice))
     peaks = [float(s[1000:].argmax()) / 2 for s in (a, b)]  # Hz, above 500
     other = torch.fft.rfft(example("hammer", 4).prompt.voice, 16000).abs()

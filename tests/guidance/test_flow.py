@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -115,7 +116,7 @@ def test_densities_have_their_moments() -> None:
 def test_euler_is_exact_on_straight_fields(steps: int, start: float, velocity: float) -> None:
     x, end = AV(torch.tensor([start], dtype=torch.float64), torch.zeros(1)), start - velocity
     table = timetable(steps, ConstantShift(3.0))
-    for t, t_next in zip(table, table[1:], strict=False):
+    for t, t_next in pairwise(table):
         x, _ = Euler().step(x, t, t_next, lambda at, _: AV(video=torch.full_like(at["video"], velocity)))
     assert abs(float(x["video"]) - end) < 1e-14 * (steps + 2) * 8
     assert torch.equal(x["audio"], torch.zeros(1))
@@ -126,7 +127,7 @@ def test_checks_catch_faults() -> None:
 
     @attrs.frozen
     class Wrong(StraightPath):
-        def data(self, x, velocity, t):  # noqa: ANN001, ANN202
+        def data(self, x, velocity, t):
             return x + t * velocity
 
     @attrs.frozen
@@ -135,7 +136,7 @@ def test_checks_catch_faults() -> None:
 
     @attrs.frozen
     class MovesGiven(Euler):
-        def step(self, x, t, t_next, velocity, memory=None):  # noqa: ANN001, ANN202
+        def step(self, x, t, t_next, velocity, memory=None):
             moved, memory = Euler.step(self, x, t, t_next, velocity, memory)
             return moved.map(lambda each: each * 1.001), memory
 

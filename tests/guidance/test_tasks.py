@@ -48,10 +48,11 @@ def test_contract(task: Task) -> None:
 def test_who_is_clean() -> None:
     joint, audio, video = (task.plan(5, draw, seeded()) for task in ALONE)
     assert torch.equal(joint.times["video"], joint.times["audio"])
-    assert audio.times["audio"].eq(0).all() and audio.times["video"].gt(0).all()
-    assert audio.weights["audio"].eq(0).all() and audio.weights["video"].eq(1).all()
-    assert video.times["video"].eq(0).all() and video.times["audio"].gt(0).all()
-    assert video.weights["video"].eq(0).all() and video.weights["audio"].eq(1).all()
+    for plan, clean, made in ((audio, "audio", "video"), (video, "video", "audio")):
+        assert (plan.times[clean] == 0).all()
+        assert (plan.times[made] > 0).all()
+        assert (plan.weights[clean] == 0).all()
+        assert (plan.weights[made] == 1).all()
 
 
 def test_defaults_are_the_paper_s() -> None:
@@ -67,6 +68,18 @@ def test_defaults_are_the_paper_s() -> None:
     assert torch.allclose(torch.maximum(drawn.weights["video"], drawn.weights["audio"]), torch.tensor(1.4))
 
 
+def test_mixtures_of_mixtures_keep_names_and_clips() -> None:
+    """Each entry is called what it is, a name stands once, and an entry is of the clip that drew its mixture."""
+    plan = Sampled((Draw(VideoDriven(), 1.0), Draw(WeightedSum(), 1.0))).plan(40, draw, seeded())
+    assert plan.names == ("video-driven", "joint", "audio-driven")
+    called = [plan.names[k] for k in plan.task]
+    clean = {(False, False): "joint", (False, True): "audio-driven", (True, False): "video-driven"}
+    assert called == [clean[bool(v == 0), bool(a == 0)] for v, a in zip(plan.times["video"], plan.times["audio"], strict=True)]
+    entries = plan.source.bincount(minlength=40)
+    assert set(entries.tolist()) == {1, 3}
+    assert set(plan.source[plan.task == 1].tolist()) == set((entries == 3).nonzero()[:, 0].tolist())
+
+
 @given(st.integers(1, 6), WEIGHTS)
 def test_weighted_sum_is_the_sum(n: int, weights: list[float]) -> None:
     """Its loss is sum_k lambda_k L_k, and every clip goes through every term."""
@@ -80,7 +93,7 @@ def test_weighted_sum_is_the_sum(n: int, weights: list[float]) -> None:
 
 @given(WEIGHTS, st.lists(st.floats(0.1, 1), min_size=3, max_size=3))
 def test_sampled_has_the_expectation_of_the_weighted_sum(weights: list[float], shares: list[float]) -> None:
-    """Exactly: sum_k p_k (lambda_k / p_k) L_k. What is drawn is read off a plan of each task; the chance is p_k."""
+    """sum_k p_k (lambda_k / p_k) L_k: the mean of the losses of the clips that drew each task, times the chance of it."""
     p = [share / sum(shares) for share in shares]
     sampled = Sampled(tuple(Draw(task, weight, q) for task, weight, q in zip(ALONE, weights, p, strict=True)))
     plan = sampled.plan(200, draw, seeded())
@@ -90,7 +103,13 @@ def test_sampled_has_the_expectation_of_the_weighted_sum(weights: list[float], s
         if not len(rows):
             continue
         # The loss of each clip drawn for this task, as if the batch were that clip alone.
-        each = Plan(plan.source[rows] * 0, plan.times.map(lambda t, r=rows: t[r]), plan.weights.map(lambda w, r=rows: w[r]), plan.task[rows], (name,))
+        each = Plan(
+            plan.source[rows] * 0,
+            plan.times.map(lambda t, r=rows: t[r]),
+            plan.weights.map(lambda w, r=rows: w[r]),
+            plan.task[rows],
+            (name,),
+        )
         expected += p[k] * float(loss(each, len(rows)))
     if all((plan.task == k).any() for k in range(3)):
         whole = WeightedSum(tuple(Term(task, weight) for task, weight in zip(ALONE, weights, strict=True))).plan(1, draw, seeded())
@@ -130,7 +149,7 @@ def test_settings_are_checked() -> None:
 def test_tasks_of_other_streams_cannot_be_packed() -> None:
     @attrs.frozen
     class AudioAlone:
-        def plan(self, n, draw, generator):  # noqa: ANN001, ANN202
+        def plan(self, n, draw, generator):
             plan = VideoDriven().plan(n, draw, generator)
             return Plan(plan.source, plan.times.only(("audio",)), plan.weights.only(("audio",)), plan.task, ("audio-alone",))
 
@@ -142,13 +161,13 @@ def test_tasks_of_other_streams_cannot_be_packed() -> None:
 def test_checks_catch_faults() -> None:
     @attrs.frozen
     class LearnsClean:
-        def plan(self, n, draw, generator):  # noqa: ANN001, ANN202
+        def plan(self, n, draw, generator):
             plan = AudioDriven().plan(n, draw, generator)
             return attrs.evolve(plan, weights=AV(*[torch.ones(n)] * 2))
 
     @attrs.frozen
     class Forgetful:
-        def plan(self, n, draw, generator):  # noqa: ANN001, ANN202
+        def plan(self, n, draw, generator):
             return Joint().plan(n, lambda n, _: torch.rand(n) * 0.9 + 0.1, generator)
 
     with pytest.raises(PartContractError, match="no loss for audio where it is clean"):

@@ -1,48 +1,16 @@
-"""A clip whose picture and sound can be dated: white flashes on known frames, a click at the same sample."""
+"""Fixtures of the media tests: ffmpeg itself, and one flash-and-click clip as a file."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
+from media_truth import flash_and_click
 
 from harmony_parts import ffmpeg
 from harmony_parts.media import Clip
-
-FLASHES = (6, 15, 31, 42)  # no two gaps are equal, so that a shift has one answer
-
-
-def flash_and_click(fps: Fraction = Fraction(24), sample_rate: int = 16000, frames: int = 48, size: tuple[int, int] = (48, 64), channels: int = 1) -> Clip:
-    """White frames at FLASHES on grey; at the same time a decaying burst of noise, 20 ms long."""
-    height, width = size
-    picture = torch.full((frames, height, width, 3), 60, dtype=torch.uint8)
-    waveform = torch.zeros(channels, round(frames / fps * sample_rate))
-    length = sample_rate // 50
-    burst = torch.randn(length, generator=torch.Generator().manual_seed(0)) * torch.linspace(1, 0, length) * 0.25
-    for flash in FLASHES:
-        picture[flash] = 255
-        at = round(flash / fps * sample_rate)
-        waveform[:, at : at + length] = burst
-    return Clip(picture, fps, waveform, sample_rate)
-
-
-def flashes(clip: Clip) -> tuple[int, ...]:
-    """The frames that are bright: their mean is past the middle of grey 60 and white 255."""
-    assert clip.frames is not None
-    return tuple(torch.nonzero(clip.frames.float().mean(dim=(1, 2, 3)) > 157).flatten().tolist())
-
-
-def shift(heard: Tensor, truth: Tensor, sample_rate: int) -> float:
-    """Seconds by which `heard` [samples] lags `truth` [samples], by the peak of their cross-correlation."""
-    size = 2 * max(len(heard), len(truth))
-    correlation = torch.fft.irfft(torch.fft.rfft(heard, size) * torch.fft.rfft(truth, size).conj(), size)
-    lag = int(correlation.argmax())
-    return (lag if lag < size // 2 else lag - size) / sample_rate
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +18,9 @@ def run_ffmpeg() -> Callable[..., bytes]:
     """Run ffmpeg directly; its stdout."""
 
     def run(*args: object) -> bytes:
-        done = subprocess.run([ffmpeg.executable(), "-hide_banner", "-loglevel", "error", "-y", *map(str, args)], capture_output=True, timeout=60)
+        done = subprocess.run(
+            [ffmpeg.executable(), "-hide_banner", "-loglevel", "error", "-y", *map(str, args)], capture_output=True, timeout=60
+        )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 

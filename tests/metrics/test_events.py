@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import combinations, permutations
 
@@ -52,7 +53,7 @@ short = st.lists(st.integers(0, 40), max_size=4, unique=True).map(lambda ks: np.
 
 @given(short, short, tolerances)
 def test_matching_is_the_best_of_all(a: np.ndarray, b: np.ndarray, tolerance: float) -> None:
-    def every():  # noqa: ANN202
+    def every() -> Iterator[tuple[int, float]]:
         for n in range(min(len(a), len(b)) + 1):
             for left in combinations(range(len(a)), n):
                 for right in permutations(range(len(b)), n):
@@ -69,19 +70,23 @@ def test_numbers_are_bounded_and_agree(a: np.ndarray, b: np.ndarray, truth: np.n
     numbers = METRIC.score(a, b, [Event(float(t), "x") for t in truth])
     for name in ("video_matched", "audio_matched", "f1", "video_truth_f1", "audio_truth_f1"):
         assert 0 <= numbers.get(name, 0) <= 1
-    assert ("video_matched" in numbers) == (len(a) > 0) and ("audio_matched" in numbers) == (len(b) > 0)
+    assert ("video_matched" in numbers) == (len(a) > 0)
+    assert ("audio_matched" in numbers) == (len(b) > 0)
     if "video_matched" in numbers and "audio_matched" in numbers:
         precision, recall = numbers["video_matched"], numbers["audio_matched"]
         harmonic = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
         assert numbers["f1"] == pytest.approx(harmonic)
     if "offset_ms" in numbers:
-        assert abs(numbers["offset_bias_ms"]) <= 1000 * METRIC.tolerance + 1e-9 and 0 <= numbers["offset_ms"] <= 1000 * METRIC.tolerance + 1e-9
+        most = 1000 * METRIC.tolerance + 1e-9
+        assert 0 <= abs(numbers["offset_bias_ms"]) <= most
+        assert 0 <= numbers["offset_ms"] <= most
     assert numbers["truth_events"] == len(truth)
 
 
 def test_offset_is_positive_where_sound_is_late() -> None:
     numbers = METRIC.score(np.array([0.5, 1.0]), np.array([0.53, 1.05]))
-    assert numbers["offset_bias_ms"] == pytest.approx(40) and numbers["offset_ms"] == pytest.approx(40)
+    assert numbers["offset_bias_ms"] == pytest.approx(40)
+    assert numbers["offset_ms"] == pytest.approx(40)
     assert METRIC.score(np.array([0.53, 1.05]), np.array([0.5, 1.0]))["offset_bias_ms"] == pytest.approx(-40)
 
 
@@ -110,12 +115,13 @@ def test_events_of_true_clips_are_found(scene: str, rates: tuple[Fraction, int, 
     clips = [one.clip for one in made]
     for stream, bound in (("video", 0.5 / float(fps)), ("audio", 0.005)):
         f1, late = found(clips, truths, stream)
-        assert f1 >= 0.98 and late < bound, (stream, f1, late)
+        assert f1 >= 0.98, (stream, f1)
+        assert late < bound, (stream, late)
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
 def test_events_survive_the_codecs(scene: str) -> None:
-    made = examples(scene, 24)
+    made = examples(scene, 8)
     truths = [np.array([event.time for event in one.events or ()]) for one in made]
     video, audio = DCTVideo(keep=0).build(format=FORMAT), LogMel(bands=16, latents_per_second=30).build(format=FORMAT)
     frames = torch.stack([one.clip.frames for one in made if one.clip.frames is not None])
@@ -135,7 +141,8 @@ def test_events_of_imperfect_clips_are_found(scene: str) -> None:
     truths = [np.array([event.time for event in one.events or ()]) for one in made]
     clips = []
     for one in made:
-        assert one.clip.frames is not None and one.clip.waveform is not None
+        assert one.clip.frames is not None
+        assert one.clip.waveform is not None
         x = one.clip.frames.float()
         # Half of the contrast in time, and noise of 12 grey levels in every pixel; noise 30 dB below full scale.
         x = 0.5 * x + 0.5 * x.mean(0, keepdim=True) + 12 * torch.randn(x.shape, generator=generator)
@@ -160,12 +167,13 @@ def test_nothing_is_found_in_nothing() -> None:
 def test_little_is_found_in_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     counts = np.zeros(2)
-    for _ in range(20):
+    for _ in range(40):
         frames = torch.randint(0, 256, (24, 16, 16, 3), generator=generator, dtype=torch.uint8)
         seen = METRIC.analyse(Clip(frames=frames, fps=12, waveform=0.2 * torch.randn(1, 16000, generator=generator), sample_rate=8000))
         counts += [len(seen["video"]), len(seen["audio"])]
-    # Soundstage itself has about 54 in 20 clips.
-    assert counts[0] <= 20 and counts[1] == 0, counts
+    # Soundstage itself has about 2.7 a clip. Noise of full range on so few pixels is the worst case: the mean brightness flickers by 0.015.
+    assert counts[0] / 40 < 2.7 / 1.5
+    assert counts[1] == 0
 
 
 def test_an_absent_stream_stays_absent() -> None:

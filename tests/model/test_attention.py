@@ -43,7 +43,7 @@ def test_windows_leave_nobody_out(n: int, rate: float, other: float, reach: floa
 
 
 def test_windows_refuse_a_negative_reach() -> None:
-    with pytest.raises(ValueError, match="-0.1"):
+    with pytest.raises(ValueError, match=r"-0\.1"):
         windows(clock(2, 1), clock(2, 1), -0.1)
 
 

@@ -83,6 +83,12 @@ def at(video: float | tuple[float, ...], audio: float | tuple[float, ...]) -> AV
     return AV(times(video, TV), times(audio, TA))
 
 
+def pick(rows: Tensor, av: AV[Tensor], times: AV[Times], conditions: dict[str, Condition]) -> tuple:
+    """The same question for some of the samples."""
+    chosen = {name: condition.rows(rows) for name, condition in conditions.items()}
+    return av.map(lambda x: x[rows]), times.map(lambda t: Times(t.values[rows], t.index[rows])), chosen
+
+
 def same(a: AV[Tensor], b: AV[Tensor]) -> None:
     """Equal up to the order of float64 sums."""
     assert tuple(a) == tuple(b)
@@ -132,13 +138,8 @@ def test_samples_are_independent(interaction: str) -> None:
     times = at((0.9, 0.5, 0.2), (0.9, 0.0, 0.4))
     whole = denoiser(av, times, conditions)
     for row in range(B):
-        pick = torch.tensor([row])
-        one = denoiser(
-            av.map(lambda x: x[pick]),
-            times.map(lambda t: Times(t.values[pick], t.index[pick])),
-            {name: condition.rows(pick) for name, condition in conditions.items()},
-        )
-        same(one, whole.map(lambda x: x[pick]))
+        one = denoiser(*pick(torch.tensor([row]), av, times, conditions))
+        same(one, whole.map(lambda x, row=row: x[row : row + 1]))
 
 
 def test_padding_says_nothing() -> None:
@@ -222,7 +223,7 @@ def test_local_interaction_reaches_no_further_than_its_windows_per_layer() -> No
     torch.manual_seed(0)
     denoiser = awake(spec.build(codecs=CODECS, encoders={"all": Says(**WIDTHS)})).double()
     layer = denoiser.blocks[0].interaction
-    av, conditions = inputs()
+    av, _ = inputs()
     tables = denoiser._tables_for(av)
     mask = tables.video.windows.mask(TA)
     video, audio = torch.randn(1, TV, 4, 24, dtype=torch.float64), torch.randn(1, TA, 1, 16, dtype=torch.float64)
@@ -255,7 +256,9 @@ def test_the_cross_branch_serves_every_interaction(interaction: str) -> None:
 
 def test_a_condition_without_a_port_is_named() -> None:
     with pytest.raises(AssemblyError, match=r"captoin.*'caption'"):
-        DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32)).build(codecs=CODECS, encoders={"x": Says(captoin=4)})
+        DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32)).build(
+            codecs=CODECS, encoders={"x": Says(captoin=4)}
+        )
 
 
 def test_a_third_party_condition_enters_by_a_port() -> None:
@@ -281,7 +284,9 @@ def test_a_third_party_condition_enters_by_a_port() -> None:
 
 def test_cross_has_no_place_for_a_reference() -> None:
     with pytest.raises(AssemblyError, match="voice"):
-        DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=CrossAudio(16, 2, 32)).build(codecs=CODECS, encoders={"x": Says(voice=8)})
+        DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=CrossAudio(16, 2, 32)).build(
+            codecs=CODECS, encoders={"x": Says(voice=8)}
+        )
 
 
 def test_bad_calls_say_what_is_missing() -> None:

@@ -16,7 +16,8 @@ GROUND = 0.82
 def bounces(rng: np.random.Generator, seconds: float) -> np.ndarray:
     """Contact times [N]: the first before 0, the last after the end, so that every instant lies in a flight.
 
-    A flight lasts `restitution` times the one before, a random share each time (uneven ground); one that would be shorter than REST is kicked anew.
+    A flight lasts a random share (the restitution, on uneven ground) of the one before; one that would be shorter than REST is
+    kicked anew.
     """
     end = seconds - LAST
     while True:
@@ -49,9 +50,7 @@ class Ball:
     def draw(cls, rng: np.random.Generator, seconds: float) -> Ball:
         """A random ball for a clip of `seconds`."""
         x, drift = rng.uniform(0.32, 0.68), rng.uniform(-0.2, 0.2)
-        return cls(
-            rng.uniform(), pick(rng, PAINTS), pick(rng, WALLS), pick(rng, FLOORS), x, drift, bounces(rng, seconds), seconds
-        )
+        return cls(rng.uniform(), pick(rng, PAINTS), pick(rng, WALLS), pick(rng, FLOORS), x, drift, bounces(rng, seconds), seconds)
 
     def again(self, rng: np.random.Generator, seconds: float) -> Ball:
         """The same ball at other times."""

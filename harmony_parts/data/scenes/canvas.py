@@ -1,7 +1,8 @@
 """Drawing: anti-aliased shapes by signed distance, over all frames at once.
 
-Coordinates are those of the largest centred square of the picture: x to the right and y down, both from 0 to 1 (beyond it where the picture isn't square).
-A value that changes in time is an array [T, 1, 1]; a still one is a number. A shape is a map of signed distances [T or 1, H, W], negative inside.
+Coordinates are those of the largest centred square of the picture: x to the right and y down, both from 0 to 1 (and beyond, where
+the picture isn't square). A value that changes in time is an array [T, 1, 1]; a still one is a number. A shape is a map of signed
+distances [T or 1, H, W], negative inside.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ class Canvas:
     def flash(self, times: Array, strength: Number = 1.0) -> Array:
         """[T, 1, 1]: light that leaps to `strength` at each of `times` (seconds) and decays, averaged over each frame's exposure.
 
-        With u = t - time: the mean of exp(-u / tau) over the part of [start, end] with u >= 0, so the brightness of the first two frames tells
-        where in the frame the event was.
+        With u = t - time: the mean of exp(-u / tau) over the part of [start, end] with u >= 0, so the brightness of the first two
+        frames tells where in the frame the event was.
         """
         times = np.asarray(times, np.float64).reshape(1, 1, -1)
         begin, end = np.maximum(self.start - times, 0), np.maximum(self.end - times, 0)

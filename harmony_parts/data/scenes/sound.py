@@ -13,7 +13,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 @attrs.frozen
 class Struck:
-    """A struck body: modes of `frequencies` Hz, `levels` and `decays` s, and a burst of noise (`noise`, `noise_decay` s) that makes the attack broad."""
+    """A struck body: modes of `frequencies` Hz, `levels` (1 is full scale) and `decays` s, and noise that makes the attack broad."""
 
     frequencies: tuple[float, ...]
     levels: tuple[float, ...]
@@ -22,7 +22,10 @@ class Struck:
     noise_decay: float
 
     def ring(self, age: Array, rate: int, rng: np.random.Generator) -> Array:
-        """Sound pressure at `age` [N] seconds after the strike (0 or later): sum of level exp(-t/decay) sin(2 pi f t), modes above 0.45 of the rate left out."""
+        """Sound at `age` [N] seconds after the strike (0 or later): sum of level exp(-t/decay) sin(2 pi f t), and the noise.
+
+        Modes above 0.45 of the rate are left out.
+        """
         age = age.astype(np.float32)
         sound = np.float32(self.noise) * np.exp(-age / np.float32(self.noise_decay)) * rng.uniform(-1, 1, len(age)).astype(np.float32)
         for frequency, level, decay in zip(self.frequencies, self.levels, self.decays, strict=True):

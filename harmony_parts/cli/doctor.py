@@ -1,0 +1,212 @@
+"""`harmony doctor`: is everything here that the library needs, and does it work."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import click
+
+from harmony_parts.cli.command import Command
+from harmony_parts.cli.format import console, quantity, styled
+
+State = Literal["ok", "note", "broken"]
+STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}
+ENCODERS = ("libx264", "aac", "flac")  # of ffmpeg, that writing a clip takes
+CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+@attrs.frozen
+class Finding:
+    """What one check found. A `note` does no harm; what is `broken` does."""
+
+    what: str
+    state: State
+    text: str
+    remedy: str = ""
+
+
+def _version(distribution: str) -> str:
+    """The installed version, or nothing."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def python() -> Iterator[Finding]:
+    """3.11 or 3.12, as the pinned packages want."""
+    right = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Finding("python", "ok" if right else "note", text, "" if right else "tested with 3.11 and 3.12 only")
+
+
+def torch() -> Iterator[Finding]:
+    """torch, and its companions of the same version."""
+    import torch
+
+    yield Finding("torch", "ok", f"{torch.__version__}, {quantity(torch.get_num_threads(), 'thread')}")
+    own, other = torch.__version__.split("+")[0], _version("torchaudio")
+    # torch and torchaudio are released together: their minor versions have to be the same
+    if not other:
+        yield Finding("torchaudio", "broken", "isn't installed", f"pip install torchaudio=={own}")
+    elif other.split("+")[0].split(".")[:2] != own.split(".")[:2]:
+        yield Finding("torchaudio", "broken", f"{other} doesn't belong to torch {own}", f"pip install torchaudio=={own}")
+    else:
+        import torchaudio.functional  # noqa: F401 - that it loads is what is asked
+
+        yield Finding("torchaudio", "ok", other)
+    triton = _version("triton")
+    yield Finding("triton", "ok" if triton else "note", triton or "isn't installed: attention runs without its kernels")
+
+
+def gpu() -> Iterator[Finding]:
+    """A CUDA device, its driver, and whether this torch can use them."""
+    import torch
+
+    driver = driver_version()
+    built = torch.version.cuda
+    if torch.cuda.is_available():
+        for k in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(k)
+            text = f"{device.name}, {device.total_memory / 2**30:.0f} GiB, CUDA {built}, driver for CUDA {driver or 'unknown'}"
+            yield Finding(f"cuda:{k}", "ok", text)
+        torch.zeros(8, device="cuda").add_(1).sum().item()  # fails where the device is of a kind that this torch wasn't built for
+    elif built is None:
+        hint = "there is a driver: a torch that is built with CUDA could use the GPU" if driver else ""
+        yield Finding("cuda", "note", "this torch is built without CUDA; the CPU is used", hint)
+    elif driver is None:
+        yield Finding(
+            "cuda",
+            "note",
+            f"no NVIDIA driver ({CUDA_LIBRARY} isn't found); the CPU is used",
+            "if this machine has a GPU, install its driver",
+        )
+    else:
+        hint = f"this torch wants CUDA {built}; update the driver if it is older, and look at CUDA_VISIBLE_DEVICES"
+        yield Finding("cuda", "note", f"a driver for CUDA {driver}, but no device that torch can use; the CPU is used", hint)
+
+
+def driver_version() -> str | None:
+    """The newest CUDA that the NVIDIA driver serves, "12.8"; None without a driver."""
+    import ctypes
+
+    try:
+        library = ctypes.CDLL(CUDA_LIBRARY)
+    except OSError:
+        return None
+    number = ctypes.c_int()
+    return f"{number.value // 1000}.{number.value % 1000 // 10}" if library.cuDriverGetVersion(ctypes.byref(number)) == 0 else "?"
+
+
+def ffmpeg() -> Iterator[Finding]:
+    """That the program runs, and has the encoders that clips are written with."""
+    from harmony_parts.ffmpeg import executable
+
+    program = executable()
+
+    def said(*args: str) -> str:
+        return subprocess.run([program, "-hide_banner", *args], capture_output=True, text=True, timeout=30, check=True).stdout
+
+    lines = said("-version").splitlines()
+    version = " ".join(lines[0].split()[:3]) if lines else "says nothing"
+    words = set(said("-encoders").split())
+    missing = [name for name in ENCODERS if name not in words]
+    if missing:
+        yield Finding(
+            "ffmpeg",
+            "broken",
+            f"{version} at {program} lacks {', '.join(missing)}",
+            "unset IMAGEIO_FFMPEG_EXE to use the one of imageio-ffmpeg",
+        )
+    else:
+        yield Finding("ffmpeg", "ok", f"{version}, {program}")
+
+
+def soundfile() -> Iterator[Finding]:
+    """wav and flac."""
+    import soundfile
+
+    yield Finding("soundfile", "ok", f"{soundfile.__version__}, {soundfile.__libsndfile_version__}")
+
+
+def plugins() -> Iterator[Finding]:
+    """The installed plugins, and every part."""
+    from harmony_parts.catalogue import BUILT_IN, catalogue
+    from harmony_parts.cli.parts import broken_parts
+
+    known = catalogue()
+    for fault in broken_parts(known):
+        yield Finding("parts", "broken", fault, "mend, update or uninstall the plugin, or leave it out with HARMONY_PARTS_PLUGINS")
+    others = dict.fromkeys(f"{d.plugin} ({d.distribution} {d.version})" for d in known.list() if d.plugin != BUILT_IN)
+    yield Finding("parts", "ok", f"{quantity(len(known.list()), 'part')}; plugins: {', '.join(others) or 'none'}")
+
+
+def roundtrip() -> Iterator[Finding]:
+    """Half a second of a flash and a click, written and read back: every frame, and the click where it was."""
+    import torch
+
+    from harmony_parts.media import Clip
+
+    fps, rate, count, event = Fraction(24), 48000, 12, 6
+    frames = torch.full((count, 64, 64, 3), 32, dtype=torch.uint8)
+    frames[event] = 224
+    wave = torch.zeros(1, int(count * rate / fps))
+    click = int(event * rate / fps)
+    wave[0, click : click + 480] = torch.sin(torch.arange(480) * 0.2) * 0.5
+    with tempfile.TemporaryDirectory() as folder:
+        read = Clip.read(Clip(frames, fps, wave, rate).save(Path(folder, "check.mp4")))
+    if read.frames is None or read.waveform is None or len(read.frames) != count:
+        yield Finding("mp4", "broken", "a clip that was written can't be read back whole", "run `harmony doctor --debug`, and report it")
+        return
+    flash = int(read.frames.float().mean((1, 2, 3)).argmax())
+    loud = int((read.waveform[0].abs() > 0.1).nonzero()[:1].sum())
+    late = 1000 * (loud - click) / rate
+    right = flash == event and abs(late) <= 2
+    text = f"{quantity(count, 'frame')} written and read back, the flash in frame {flash} (of {event}), the click {late:+.1f} ms off"
+    yield Finding("mp4", "ok" if right else "broken", text, "" if right else "picture and sound of written files don't fit; report it")
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (python, torch, gpu, ffmpeg, soundfile, plugins, roundtrip)
+
+
+@click.command(
+    cls=Command,
+    short_help="Check this installation.",
+    examples=["harmony doctor", "harmony doctor --debug   with tracebacks of what is broken"],
+)
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Look at everything that the library needs: versions that belong together, the GPU and its driver, ffmpeg, soundfile, plugins; then write
+    a short clip and read it back. Ends with an error (1) where something that matters is broken."""
+    from harmony_parts.cli.command import debug
+
+    out, broken = console(), 0
+    for check in CHECKS:
+        for finding in _found(check, debug(ctx)):
+            broken += finding.state == "broken"
+            remedy = f"\n{'':19}-> {finding.remedy}" if finding.remedy else ""
+            out.print(styled((f"{finding.state:<7}", STYLES[finding.state]), f"{finding.what:<11} {finding.text}{remedy}"), soft_wrap=True)
+    click.echo(f"\n{quantity(broken, 'thing')} broken" if broken else "\nall well")
+    if broken:
+        ctx.exit(1)
+
+
+def _found(check: Callable[[], Iterator[Finding]], debug: bool) -> Iterator[Finding]:
+    """The findings of a check; one that fails is a finding, too."""
+    try:
+        yield from check()
+    except Exception as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        yield Finding(check.__name__, "broken", " ".join(f"{type(error).__name__}: {error}".split()))

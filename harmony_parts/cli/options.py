@@ -1,0 +1,24 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")
+
+
+def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    """A device that torch has here: the one asked for, else the GPU where there is one."""
+    import torch
+
+    if value is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=value)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        raise click.BadParameter(f"{value!r} can't be used: {why}. `harmony doctor` looks at the GPU", ctx, parameter) from error
+    return value
+
+
+device_option = click.option("--device", callback=_device, help='"cuda", "cuda:1", "cpu"; by default the GPU where there is one.')

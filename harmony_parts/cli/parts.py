@@ -1,0 +1,220 @@
+"""`harmony parts`: what a model can be made of."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
+from harmony_parts.cli.command import Command, Group
+from harmony_parts.cli.format import complain, console, quantity, styled, value
+from harmony_parts.errors import BrokenPart, HarmonyError, PartNameClash, UnknownPart
+from harmony_parts.hookspecs import KINDS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.group(
+    cls=Group,
+    short_help="List and explain the parts.",
+    examples=[
+        "harmony parts list                    all parts",
+        "harmony parts list guidance           those of one kind",
+        "harmony parts show guidance/sync-cfg  what one does, and its settings",
+        "harmony parts check                   whether all of them can be used",
+    ],
+)
+def parts() -> None:
+    """List and explain the parts: those that come with the library, and those of installed plugins."""
+
+
+@parts.command(
+    "list",
+    cls=Command,
+    short_help="List the parts, by kind.",
+    examples=["harmony parts list", "harmony parts list video-codec", "harmony parts list --json"],
+)
+@click.argument("kind", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object with `parts` and `failures`.")
+def list_parts(kind: str | None, as_json: bool) -> None:
+    """List the parts of every kind, or of KIND, and the plugins that failed to load, with the cause.
+
+    No part is imported. A part is named in a recipe, under `use`, by the name that is printed; its full name is `plugin/name`.
+    """
+    known = catalogue()
+    found = known.list(kind)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"parts": [_record(d) for d in found], "failures": [_failure(f) for f in known.failures]}, indent=2, ensure_ascii=False
+            )
+        )
+        return
+    out = console()
+    names = {d: d.name if _unique(d, found) else d.qualified for d in found}
+    for key in dict.fromkeys(d.kind for d in found):
+        out.print(styled((str(KINDS[key]), "bold")))
+        for declared in (d for d in found if d.kind == key):
+            origin = f"  ({declared.distribution} {declared.version})" if declared.plugin != "harmony" else ""
+            _hang(out, f"  {names[declared]:<17} ", declared.declaration.summary + origin)
+    out.print(styled(("\nharmony parts show KIND/NAME", "bold"), " explains one."))
+    for failure in known.failures:
+        out.print(styled(("\nfailed: ", "bold red"), str(failure)), soft_wrap=True)
+
+
+@parts.command(
+    cls=Command,
+    short_help="Explain one part and its settings.",
+    examples=[
+        "harmony parts show guidance/sync-cfg",
+        "harmony parts show interaction/gldi",
+        "harmony parts show harmony/gldi           where only one kind has that name",
+        "harmony parts show guidance/apg/window    the part `window` of the plugin `apg`",
+    ],
+)
+@click.argument("name", metavar="KIND/NAME")
+def show(name: str) -> None:
+    """Explain one part: what it does, where the method comes from, every setting with its default, unit and off value, and the TOML to paste
+    into a recipe."""
+    known = catalogue()
+    declared = find(known, name)
+    cls = known.load_declared(declared)
+    out = console()
+    out.print(styled((f"{KINDS[declared.kind]} {declared.qualified}", "bold")))
+    out.print(declared.declaration.summary)
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    if doc and not doc.startswith(f"{cls.__name__}("):  # attrs' own
+        out.print(styled("\n", textwrap.indent(doc, "  ")), soft_wrap=True)
+    out.print()
+    if declared.declaration.source:
+        out.print(f"source   {declared.declaration.source}", soft_wrap=True)
+    package = f"  ({declared.distribution} {declared.version})" if declared.distribution else ""
+    out.print(f"python   {declared.declaration.target.replace(':', '.')}{package}", soft_wrap=True)
+    _settings(out, cls, known)
+    from harmony_parts.cli.place import snippet
+
+    out.print(styled(("\nIn a recipe", "bold"), ", with its defaults:\n"))
+    out.print(textwrap.indent(snippet(declared, known).rstrip(), "  "), soft_wrap=True)
+
+
+@parts.command(cls=Command, short_help="Import every part, and tell what is broken.", examples=["harmony parts check"])
+def check() -> None:
+    """Import every part and compare it with the protocol of its kind. Ends with an error where a part or a plugin is broken."""
+    known = catalogue()
+    broken = list(broken_parts(known))
+    for fault in broken:
+        complain(fault)
+    if broken:
+        raise BrokenPart(f"{quantity(len(broken), 'fault')} in the installed parts")
+    click.echo(f"{quantity(len(known.list()), 'part')}: all can be used")
+
+
+def broken_parts(known: Catalogue) -> Iterator[str]:
+    """What is wrong with plugins and parts, one line or block for each fault."""
+    for failure in known.failures:
+        yield f"plugin {failure}"
+    for declared in known.list():
+        try:
+            known.load_declared(declared)
+        except HarmonyError as error:
+            yield str(error).removesuffix(known.blame())
+
+
+def find(known: Catalogue, name: str) -> Declared:
+    """The declaration of "kind/name" or "kind/plugin/name"; without a kind, of the only part of that name. Raises UnknownPart, PartNameClash."""
+    kind, slash, rest = name.partition("/")
+    if slash and kind.replace("-", "_") in KINDS:
+        return known.find(kind, rest)
+    fits = [d for d in known.list() if name in (d.name, d.qualified)]
+    if len(fits) == 1:
+        return fits[0]
+    if fits:
+        raise PartNameClash(f"several kinds have a part {name!r}: write {' or '.join(f'{KINDS[d.kind]}/{d.qualified}' for d in fits)}")
+    if slash and kind not in {d.plugin for d in known.list()}:
+        kind_name(kind)  # raises, and names the kinds
+    full = [f"{KINDS[d.kind]}/{d.name}" for d in known.list()]
+    near = nearest(name, [*full, *(d.name for d in known.list())])
+    raise UnknownPart(f"there is no part called {name!r}{near}; `harmony parts list` lists them{known.blame()}")
+
+
+def _settings(out: Console, cls: type, known: Catalogue) -> None:
+    """Every setting: its default, what it does, its unit, off value and source, and the parts that it takes."""
+    from harmony_parts.cli.place import default, kinds_in, name, settings
+
+    fields = settings(cls)
+    out.print(styled(("\nSettings", "bold"), "" if fields else ": none"))
+    for field in fields:
+        about, given = field.metadata, default(field)
+        shown = "(must be given)" if given is attrs.NOTHING else f"= {_plain(given, known)}"
+        unit = f" {about['unit']}" if about.get("unit") else ""
+        out.print(styled("  ", (name(field), "bold"), f" {shown}{unit}"), soft_wrap=True)
+        _hang(out, "      ", about.get("help", ""))
+        # `None` says that there is no off value; switched off by absence is said in the help
+        if about.get("off") is not None:
+            _hang(out, "      ", f"off at {_plain(about['off'], known)}")
+        for kind in dict.fromkeys(kind for _, kind in kinds_in(field.type)):
+            _hang(out, "      ", f"takes a part of the kind {KINDS[kind]}: {', '.join(d.name for d in known.list(kind))}")
+        if about.get("source"):
+            _hang(out, "      ", f"source: {about['source']}")
+
+
+def _plain(given: Any, known: Catalogue) -> str:
+    """A value as it is written in TOML; a part by its name, with the settings that aren't its defaults."""
+    if attrs.has(type(given)):
+        changed = {f.alias: getattr(given, f.name) for f in attrs.fields(type(given)) if f.init and getattr(given, f.name) != _default(f)}
+        try:
+            name = value(known.declared(given).name)
+        except UnknownPart:
+            name = ""  # a class of settings, not a part
+        inside = ", ".join(f"{key} = {_plain(inner, known)}" for key, inner in changed.items())
+        return name if name and not inside else f"{{ {', '.join(filter(None, (f'use = {name}' if name else '', inside)))} }}"
+    if isinstance(given, list | tuple):
+        return f"[{', '.join(_plain(inner, known) for inner in given)}]"
+    if isinstance(given, dict):
+        return f"{{ {', '.join(f'{key} = {_plain(inner, known)}' for key, inner in given.items())} }}" if given else "{}"
+    return value(given)
+
+
+def _default(field: attrs.Attribute[Any]) -> Any:
+    from harmony_parts.cli.place import default
+
+    return default(field)
+
+
+def _hang(out: Console, first: str, text: str) -> None:
+    """A paragraph whose lines all begin below its first word."""
+    if text:
+        out.print(
+            textwrap.fill(text, max(40, out.width), initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False),
+            soft_wrap=True,
+        )
+
+
+def _unique(declared: Declared, among: tuple[Declared, ...]) -> bool:
+    return sum(d.kind == declared.kind and d.name == declared.name for d in among) == 1
+
+
+def _record(declared: Declared) -> dict[str, str]:
+    about = declared.declaration
+    return {
+        "kind": str(KINDS[declared.kind]),
+        "name": declared.name,
+        "qualified": declared.qualified,
+        "plugin": declared.plugin,
+        "summary": about.summary,
+        "source": about.source,
+        "target": about.target,
+        "distribution": declared.distribution,
+        "version": declared.version,
+    }
+
+
+def _failure(failure: Any) -> dict[str, str]:
+    return {name: getattr(failure, name) for name in ("plugin", "cause", "distribution", "version")}

@@ -1,0 +1,60 @@
+"""`harmony train`: from a recipe to a run folder with a model."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+
+import click
+
+from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.format import complain, duration
+from harmony_parts.cli.options import device_option, set_option
+
+
+@click.command(
+    cls=Command,
+    short_help="Train a model from a recipe.",
+    examples=[
+        "harmony train demo                                 on Soundstage, into runs/demo",
+        "harmony train clips --data DIR                     on your own clips, into runs/clips",
+        "harmony train demo --set train.steps=200 --out runs/short",
+        "harmony train demo --resume                        go on with a run that was stopped",
+    ],
+)
+@click.argument("recipe")
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of clips, for recipes that read one.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder.  [default: runs/NAME, NAME being the recipe's]")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the run folder.")
+@set_option
+@device_option
+def train(recipe: str, data: Path | None, out: Path | None, resume: bool, overrides: tuple[str, ...], device: str) -> None:
+    """Train the model of RECIPE, which is a TOML file or the name of a recipe that ships.
+
+    The run folder holds checkpoints, the log (JSONL and TensorBoard), and at the end the model, with its expanded recipe inside. Ctrl-C saves a
+    checkpoint; the same command with --resume goes on from there.
+    """
+    from harmony_parts.assemble import read_recipe
+    from harmony_parts.train.loop import train as run
+
+    read = read_recipe(recipe, overrides)
+    out = out or Path("runs", read.name)
+    began = time.perf_counter()
+    try:
+        model = run(read, out=out, data_root=data, resume=resume, device=device)
+    except KeyboardInterrupt:
+        complain("stopped; to go on:", f"  {_again(recipe, data, out, overrides)}")
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    click.echo(f"{model}: trained in {duration(time.perf_counter() - began)}")
+    click.echo(f"try: harmony generate {shlex.quote(str(out))} --out {shlex.quote(f'{read.name}.mp4')}")
+
+
+def _again(recipe: str, data: Path | None, out: Path, overrides: tuple[str, ...]) -> str:
+    """The command line that goes on with a run."""
+    words = ["harmony", "train", recipe, *(("--data", str(data)) if data else ()), "--out", str(out)]
+    if (out / "recipe.toml").is_file():  # else it was stopped before there was anything to go on from
+        words.append("--resume")
+    for override in overrides:
+        words += ["--set", override]
+    return shlex.join(words)

@@ -1,0 +1,91 @@
+"""A contact sheet: each clip's frames above its sound, with the events that are seen and heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import attrs
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from harmony_parts.av import AV
+from harmony_parts.media import Clip
+
+WIDTH, WAVE, LABEL, GAP = 1200, 44, 18, 10  # pixels
+PAPER, INK, FAINT, SOUND = (255, 255, 255), (32, 36, 44), (150, 156, 166), (46, 110, 180)
+SEEN, HEARD = (214, 64, 44), (22, 140, 90)
+MOST_FRAMES = 24
+
+
+@attrs.frozen(eq=False)
+class Row:
+    """A clip of the sheet: what it is called, and when events are seen and heard (seconds)."""
+
+    title: str
+    clip: Clip
+    events: AV[Sequence[float]]
+
+
+def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
+    """Write a PNG: per row its title, up to 24 evenly spaced frames with a red line where an event is seen, and the waveform with a green one
+    where one is heard."""
+    tops, height = [], 30
+    for row in rows:
+        tops.append(height)
+        height += LABEL + _frame_height(row.clip) + WAVE + GAP
+    sheet = Image.new("RGB", (WIDTH, height + 4), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    draw.text((6, 7), heading, INK, font)
+    right = draw.textlength("| seen   | heard ", font)
+    draw.text((WIDTH - right, 7), "| seen", SEEN, font)
+    draw.text((WIDTH - right + draw.textlength("| seen   ", font), 7), "| heard", HEARD, font)
+    for row, top in zip(rows, tops, strict=True):
+        draw.text((6, top + 1), row.title, INK, font)
+        _frames(sheet, row, top + LABEL)
+        _wave(draw, row, top + LABEL + _frame_height(row.clip))
+    sheet.save(path)
+    return path
+
+
+def _columns(clip: Clip) -> list[int]:
+    """The frames that are shown."""
+    assert clip.frames is not None
+    return np.unique(np.linspace(0, len(clip.frames) - 1, min(MOST_FRAMES, len(clip.frames))).round().astype(int)).tolist()
+
+
+def _frame_height(clip: Clip) -> int:
+    assert clip.frames is not None
+    return round(WIDTH / len(_columns(clip)) * clip.frames.shape[1] / clip.frames.shape[2])
+
+
+def _frames(sheet: Image.Image, row: Row, top: int) -> None:
+    columns, clip = _columns(row.clip), row.clip
+    edges, height = np.linspace(0, WIDTH, len(columns) + 1).round().astype(int), _frame_height(row.clip)
+    assert clip.frames is not None
+    for number, (left, right) in zip(columns, pairwise(edges)):
+        picture = Image.fromarray(_array(clip.frames[number])).resize((int(right - left), height), Image.Resampling.NEAREST)
+        sheet.paste(picture, (int(left), top))
+    for time in row.events.video if row.events.video is not None else ():
+        x = time / clip.seconds * WIDTH
+        ImageDraw.Draw(sheet).line([(x, top), (x, top + height)], SEEN, 2)
+
+
+def _wave(draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
+    """Least and greatest sample of each column of pixels, at full scale of the loudest."""
+    wave = _array(row.clip.mono())
+    parts = np.array_split(wave / max(float(np.abs(wave).max()), 1e-3), WIDTH)
+    middle = top + WAVE / 2
+    for x, part in enumerate(parts):
+        if len(part):
+            draw.line([(x, middle - part.max() * WAVE * 0.45), (x, middle - part.min() * WAVE * 0.45)], SOUND)
+    for time in row.events.audio if row.events.audio is not None else ():
+        at = time / row.clip.seconds * WIDTH
+        draw.line([(at, top), (at, top + WAVE)], HEARD, 2)
+    draw.line([(0, top + WAVE), (WIDTH, top + WAVE)], FAINT)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

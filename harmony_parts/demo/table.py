@@ -1,0 +1,33 @@
+"""The table of a demo's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+COLUMNS = {
+    "video_matched": "seen events that are heard",
+    "audio_matched": "heard events that are seen",
+    "offset_ms": "median offset, ms",
+    "video_events": "events seen",
+    "audio_events": "events heard",
+    "f1": "F1",
+}
+
+
+def table_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The table of a report: a row per kind, a column per number; of shares and F1 also what the re-paired outputs give."""
+
+    def cells(numbers: Mapping[str, Any]) -> list[str]:
+        def cell(name: str) -> str:
+            number = numbers.get(name, {})
+            if "paired" not in number:
+                return "-"
+            digits = 0 if name == "offset_ms" else 1 if name.endswith("events") else 2
+            chance = f" ({number['repaired']:.2f})" if digits == 2 and "repaired" in number else ""
+            return f"{number['paired']:.{digits}f}{chance}"
+
+        return [cell(name) for name in COLUMNS]
+
+    rows = [("truth", "", *cells(report["truth"]))]
+    return rows + [(m["task"], m["guidance"], *cells(m["numbers"])) for m in report["made"]]

@@ -1,0 +1,111 @@
+"""What a run tells: log.jsonl and TensorBoard for later, a progress bar or plain lines on stderr for now."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LOG = "log.jsonl"
+QUIET = 5.0  # seconds between plain lines
+
+
+class Log:
+    """The log of a run in `folder`. With `progress`: on a terminal a bar with the time left, elsewhere plain lines now and then."""
+
+    def __init__(self, folder: Path, *, step: int, steps: int, progress: bool) -> None:
+        self.folder, self.step, self.steps, self.progress = folder, step, steps, progress
+        self.console = Console(stderr=True)
+        self._board: Any = None
+        self._bar: Progress | None = None
+        self._said = -QUIET
+        _forget(folder / LOG, step)
+        self._file = (folder / LOG).open("a", encoding="utf-8")
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._board is not None:
+            self._board.close()
+        self._file.close()
+
+    def say(self, text: str) -> None:
+        """A line on stderr, also without `progress`: it is something that the user has to know."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def track(self, numbers: Iterable[int], total: int) -> Iterator[int]:
+        """The numbers, with a bar for what happens before the first step."""
+        if not (self.progress and self.console.is_terminal):
+            yield from numbers
+            return
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            yield from bar.track(numbers, total=total, description="preparing clips")
+
+    def advance(self, step: int, loss: float) -> None:
+        """Move the bar."""
+        self.step = step
+        if not (self.progress and self.console.is_terminal):
+            return
+        if self._bar is None:
+            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4f}"))
+            self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
+            self._task = self._bar.add_task("training", total=self.steps, completed=step - 1, loss=loss)
+            self._bar.start()
+        self._bar.update(self._task, completed=step, loss=loss)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """A line of log.jsonl, and the same for TensorBoard. Nested numbers get names with a slash: losses/joint.video."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter  # it takes a second to import
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=record["step"])
+        for name, value in _flat(record):
+            if name != "step":
+                self._board.add_scalar(name, value, record["step"])
+        if self.progress and not self.console.is_terminal and (time.monotonic() - self._said >= QUIET or record["step"] >= self.steps):
+            self._said = time.monotonic()
+            self.say(self._line(record))
+
+    def _line(self, record: dict[str, Any]) -> str:
+        left = (self.steps - record["step"]) * record["seconds_per_step"]
+        parts = ", ".join(f"{name} {value:.4f}" for name, value in record["losses"].items())
+        minutes, seconds = divmod(round(left), 60)
+        pace = f"{record['seconds_per_step']:.3f} s a step, {minutes} min {seconds} s left"
+        return f"step {record['step']}/{self.steps}: loss {record['loss']:.4f} ({parts}), {pace}"
+
+
+def _flat(record: dict[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}/")
+        else:
+            yield before + name, value
+
+
+def _forget(path: Path, step: int) -> None:
+    """Take out of a log what came after `step`: the run goes on from there. A half-written last line goes too."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue
+    path.write_text("".join(kept), encoding="utf-8")

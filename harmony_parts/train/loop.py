@@ -1,0 +1,271 @@
+"""The training loop. It knows protocols, never parts: whatever task, flow, denoiser and encoders a recipe names, a step is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harmony_parts.assemble import build
+from harmony_parts.errors import RunError
+from harmony_parts.recipe import Recipe
+from harmony_parts.tasks.protocol import Plan
+from harmony_parts.train import checkpoint
+from harmony_parts.train.ema import EMA
+from harmony_parts.train.interrupt import politely
+from harmony_parts.train.log import Log
+from harmony_parts.train.objective import dropped, losses, noise_for, packed
+from harmony_parts.train.order import Order
+from harmony_parts.train.prepare import Batch, OnTheFly, Source, is_frozen, prepare
+from harmony_parts.train.run import find_run, open_run
+from harmony_parts.weights import save_model, weights
+
+
+def train(
+    recipe: Recipe, *, out: Path, data_root: Path | None = None, resume: bool = False, progress: bool = True, device: str | None = None
+) -> Path:
+    """Train a recipe's model in the folder `out`; returns the folder of the finished model, `out`/model.
+
+    `data_root` is the folder that the data set reads, where it reads one. `device`: "cuda" where there is one, else "cpu". With `resume`
+    the run in `out` goes on from its last whole checkpoint; on the CPU, with as many threads, it ends at the same bits as a run that was never
+    interrupted. Ctrl-C saves a checkpoint and raises KeyboardInterrupt, which says how to go on.
+    Raises AssemblyError for a recipe that can't be built, RunError for a folder, a clip or a loss that can't be gone on with.
+    """
+    out = Path(out)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    devices = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):  # third-party modules may draw from the global generator: dropout
+        torch.manual_seed(_seed(recipe, "modules"))
+        there = find_run(out, recipe, resume)
+        run = Run(recipe, place)
+        saved = checkpoint.load_last(out / "checkpoints", _warn) if there else None
+        if saved is not None and saved.step > recipe.train.steps:
+            raise RunError(f"{out}: is at step {saved.step} already, beyond train.steps = {recipe.train.steps}; ask for more steps")
+        open_run(out, recipe)
+        with Log(out, step=saved.step if saved else 0, steps=recipe.train.steps, progress=progress) as log:
+            run.open_data(data_root, log)
+            if saved is not None:
+                run.load(saved)
+            elif there:
+                log.say(f"{out}: no whole checkpoint, so the run starts anew")
+            _steps(run, out, log)
+    kind = f"their moving average (decay {recipe.train.ema:g})" if recipe.train.ema else "those of the last step"
+    note = f"{run.step} steps of {recipe.train.batch} clips, out of {len(run.source)}; the weights are {kind}"
+    return save_model(out / "model", recipe, run.result(), note=note)
+
+
+def _steps(run: Run, out: Path, log: Log) -> None:
+    """All steps that are left, with their checkpoints."""
+    settings, saved = run.recipe.train, run.step
+    with politely() as asked:
+        while run.step < settings.steps and not asked.stop:
+            began = time.perf_counter()
+            loss = run.advance()
+            run.window.seconds += time.perf_counter() - began
+            log.advance(run.step, loss)
+            if run.step % settings.log_every == 0 or run.step == settings.steps:
+                log.write(run.window.record(run.step))
+                run.window = Window()
+            if settings.checkpoint_every and run.step % settings.checkpoint_every == 0:
+                checkpoint.save(out / "checkpoints", run.saved())
+                saved = run.step
+        if run.step != saved:
+            checkpoint.save(out / "checkpoints", run.saved())
+    if asked.stop and run.step < settings.steps:
+        message = f"stopped after step {run.step} of {settings.steps}; go on with --resume and --out {out} (in Python: resume=True)"
+        log.say(message)
+        raise KeyboardInterrupt(message)
+
+
+class Run:
+    """What a run is made of, and all that changes in it: weights, their average, the optimizer, the generator, the order of the clips."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device, self.step = recipe, device, 0
+        self.parts = build(recipe, recipe.train.seed)
+        self.weights = weights(self.parts).to(device).train()
+        self.encoders: dict[str, Any] = dict(self.parts.encoders)
+        for encoder in self.encoders.values():
+            if is_frozen(encoder):
+                encoder.eval()
+        self.trained = {name: p for name, p in self.weights.named_parameters() if p.requires_grad}
+        settings = recipe.train
+        self.optimizer = torch.optim.AdamW(
+            self.trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type in ("cpu", "cuda")
+        )
+        self.ema = EMA(self.trained, settings.ema) if settings.ema else None
+        self.generator = torch.Generator().manual_seed(_seed(recipe, "training"))
+        self.window = Window()
+        self.source: Source
+        self.order: Order
+
+    def open_data(self, root: Path | None, log: Log) -> None:
+        """Make or open what batches come from. Prepared clips are a function of the seed: a resumed run makes the same ones."""
+        recipe, format, codecs = self.recipe, self.parts.format, self.parts.codecs
+        dataset = recipe.data.build(format=format, root=root)
+        if not len(dataset):
+            raise RunError("the data set is empty: there is nothing to train on")
+        if recipe.train.prepared:
+            generator = torch.Generator().manual_seed(_seed(recipe, "data"))
+            self.source = prepare(
+                dataset, recipe.train.prepared, format, codecs, self.encoders, generator=generator, device=self.device, track=log.track
+            )
+        else:
+            self.source = OnTheFly(dataset, format, codecs, self.encoders, self.device)
+        self.order = Order(len(self.source))
+
+    def advance(self) -> float:
+        """One step; returns its loss. Raises RunError where loss or gradient isn't finite, before the weights are touched."""
+        settings, flow, generator = self.recipe.train, self.recipe.flow, self.generator
+        batch = self.source.batch(self.order.next(settings.batch, generator), generator)
+        plan = self.recipe.task.plan(settings.batch, lambda n, g: flow.shift(flow.density.draw(n, g)), generator)
+        conditions = dropped(packed(batch.conditions, plan), settings.drop, generator)
+        noise = noise_for(batch.latents, plan, generator)
+        result = losses(self.weights["denoiser"], batch.latents, noise, conditions, plan, flow.path)
+        self.optimizer.zero_grad(set_to_none=True)
+        if result.total.requires_grad:
+            result.total.backward()
+        norm = self._clip(settings.clip)
+        # one transfer for all that the host wants to know
+        both = torch.stack([result.total.detach(), norm.to(result.total)])
+        numbers = torch.cat([both, *(result.entries[s].detach() for s in result.entries)]).tolist()
+        entries = dict(zip(result.entries, _split(numbers[2:], len(plan.source)), strict=True))
+        if not all(map(math.isfinite, numbers)):
+            raise RunError(self._not_finite(batch, plan, entries))
+        rate = settings.learning_rate * min(1.0, (self.step + 1) / max(1, settings.warmup))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.step += 1
+        if self.ema is not None:
+            self.ema.update(self.trained, self.step)
+        self.window.add(numbers[0], numbers[1], rate, plan, entries)
+        return float(numbers[0])
+
+    def _clip(self, greatest: float) -> Tensor:
+        """The norm of the gradient, which is shortened to `greatest` where that isn't 0."""
+        gradients = [p.grad for p in self.trained.values() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+        if greatest and gradients:
+            # min(1, .) leaves short gradients bit for bit
+            torch._foreach_mul_(gradients, (greatest / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+    def _not_finite(self, batch: Batch, plan: Plan, entries: dict[str, list[float]]) -> str:
+        """Which step, task, stream, clip and time it was."""
+        rate = self.recipe.train.learning_rate
+        cure = f"look at that clip, or lower train.learning_rate ({rate:g}) or train.clip; the last checkpoint is untouched"
+        for stream, errors in entries.items():
+            for m, error in enumerate(errors):
+                if not math.isfinite(error):
+                    task, clip, t = plan.names[int(plan.task[m])], batch.names[int(plan.source[m])], float(plan.times[stream][m])
+                    return f"step {self.step + 1}: the loss is {error}: task {task}, {stream}, clip {clip}, time {t:.4f}; {cure}"
+        bad = [name for name, p in self.trained.items() if p.grad is not None and not bool(p.grad.isfinite().all())]
+        tasks, clips = ", ".join(plan.names), ", ".join(batch.names)
+        what = f"the gradient of {', '.join(bad[:3])} isn't finite" if bad else "the sum of the loss or of the gradient isn't finite"
+        return f"step {self.step + 1}: {what}: tasks {tasks}, clips {clips}; {cure}"
+
+    def result(self) -> dict[str, Tensor]:
+        """The weights to hand over: averaged where there is an average."""
+        state = self.weights.state_dict()
+        return state if self.ema is None or not self.step else state | self.ema.average
+
+    def saved(self) -> checkpoint.Checkpoint:
+        """All of the state after a step."""
+        names = list(self.trained)
+        moments = self.optimizer.state_dict()["state"]
+        random = {"training": self.generator.get_state(), "modules": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["modules_cuda"] = torch.cuda.get_rng_state(self.device)
+        tensors = {
+            "weights": self.weights.state_dict(),
+            "optimizer": {f"{names[i]}/{key}": value for i, state in moments.items() for key, value in state.items()},
+            "random": random | {"order": self.order.permutation},
+        }
+        if self.ema is not None:
+            tensors["ema"] = self.ema.average
+        return checkpoint.Checkpoint(self.step, tensors, {"place": self.order.place, "window": self.window.state()})
+
+    def load(self, saved: checkpoint.Checkpoint) -> None:
+        """Go on from there. Raises RunError where it doesn't fit this run."""
+        try:
+            self.weights.load_state_dict(saved.tensors["weights"])
+            state: dict[int, dict[str, Tensor]] = defaultdict(dict)
+            index = {name: i for i, name in enumerate(self.trained)}
+            for name, value in saved.tensors["optimizer"].items():
+                parameter, _, key = name.rpartition("/")
+                state[index[parameter]][key] = value
+            self.optimizer.load_state_dict({"state": dict(state), "param_groups": self.optimizer.state_dict()["param_groups"]})
+            if self.ema is not None:
+                self.ema.load(saved.tensors["ema"])
+            random = saved.tensors["random"]
+            self.generator.set_state(random["training"])
+            torch.set_rng_state(random["modules"])
+            if self.device.type == "cuda" and "modules_cuda" in random:
+                torch.cuda.set_rng_state(random["modules_cuda"], self.device)
+            self.order.permutation, self.order.place = random["order"], saved.facts["place"]
+            self.window = Window.load(saved.facts["window"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunError(f"the checkpoint of step {saved.step} doesn't fit this model; have its parts changed since? {error}") from error
+        self.step = saved.step
+
+
+class Window:
+    """Means over the steps since the last line of the log; a task's loss is that of its entries with a weight, but without the weight."""
+
+    def __init__(self) -> None:
+        self.steps, self.loss, self.norm, self.rate, self.seconds = 0, 0.0, 0.0, 0.0, 0.0
+        self.sums: dict[str, list[float]] = {}  # "task.stream": [sum of errors, their number]
+
+    def add(self, loss: float, norm: float, rate: float, plan: Plan, entries: dict[str, list[float]]) -> None:
+        """Take in one step."""
+        self.steps, self.loss, self.norm, self.rate = self.steps + 1, self.loss + loss, self.norm + norm, rate
+        tasks = plan.task.tolist()
+        for stream, errors in entries.items():
+            for task, weight, error in zip(tasks, plan.weights[stream].tolist(), errors, strict=True):
+                if weight:
+                    sums = self.sums.setdefault(f"{plan.names[task]}.{stream}", [0.0, 0])
+                    sums[0], sums[1] = sums[0] + error, sums[1] + 1
+
+    def record(self, step: int) -> dict[str, Any]:
+        """A line of the log."""
+        n = max(1, self.steps)
+        return {
+            "step": step,
+            "loss": self.loss / n,
+            "losses": {name: total / count for name, (total, count) in sorted(self.sums.items())},
+            "grad_norm": self.norm / n,
+            "learning_rate": self.rate,
+            "seconds_per_step": self.seconds / n,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint in the middle of a window; JSON keeps every bit of a float."""
+        return vars(self)
+
+    @classmethod
+    def load(cls, state: dict[str, Any]) -> Window:
+        """What `state` gave."""
+        window = cls()
+        vars(window).update(state)
+        return window
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _split(numbers: list[float], size: int) -> list[list[float]]:
+    return [numbers[i : i + size] for i in range(0, len(numbers), size)]
+
+
+def _seed(recipe: Recipe, use: str) -> int:
+    """A seed for each use of chance, so that none repeats the numbers of another."""
+    return int.from_bytes(hashlib.blake2b(f"{recipe.train.seed}:train:{use}".encode(), digest_size=7).digest())

@@ -1,0 +1,77 @@
+"""The loss of a batch: whatever the tasks, one run of the denoiser over all entries of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from harmony_parts.av import AV, Condition, Conditions, Times
+from harmony_parts.flow.protocol import Path
+from harmony_parts.tasks.protocol import Plan
+
+
+@attrs.frozen(eq=False)
+class Losses:
+    """`total`, what is trained; `entries` [M] per stream that was read: the mean squared error of each entry, without its weight."""
+
+    total: Tensor
+    entries: AV[Tensor]
+
+
+def packed(conditions: Conditions, plan: Plan) -> dict[str, Condition]:
+    """The conditions of n clips as those of a plan's M entries."""
+    return {name: condition.rows(plan.source.to(condition.tokens.device)) for name, condition in conditions.items()}
+
+
+def dropped(conditions: Conditions, probabilities: Mapping[str, float], generator: torch.Generator) -> dict[str, Condition]:
+    """Each entry's condition `name` in its null form with `probabilities[name]`, whatever becomes of the entry's other conditions."""
+    result = dict(conditions)
+    for name in sorted(probabilities):
+        condition = result[name]
+        rows = torch.rand(len(condition.tokens), generator=generator) < probabilities[name]
+        if rows.any():
+            result[name] = condition.drop_rows(rows.to(condition.tokens.device))
+    return result
+
+
+def noise_for(latents: AV[Tensor], plan: Plan, generator: torch.Generator) -> AV[Tensor]:
+    """Normal noise for each entry and stream of a plan, drawn on the CPU: the same numbers on every machine."""
+
+    def draw(x: Tensor, times: Tensor) -> Tensor:
+        return torch.randn(len(times), *x.shape[1:], generator=generator, dtype=x.dtype).to(x.device)
+
+    return latents.map(draw, plan.times)
+
+
+def losses(denoiser: Any, latents: AV[Tensor], noise: AV[Tensor], conditions: Conditions, plan: Plan, path: Path) -> Losses:
+    """sum_m sum_s weights[s][m] |v_s[m] - v^_s[m]|^2 / n, |.|^2 the mean over a stream's latents (HARMONY.md section 4, `Plan`).
+
+    `latents` [n, ...] are of the clips, `noise` [M, ...] and `conditions` of the plan's M entries. Streams without any weight aren't read,
+    and a stream at time 0 is exactly its data.
+    """
+    clean: AV[Tensor] = latents.map(lambda x, times: x.index_select(0, plan.source.to(x.device)), plan.times)
+
+    def at(times: Tensor, x: Tensor) -> Tensor:
+        return times.to(x).view(-1, *(1,) * (x.ndim - 1))
+
+    def mixed(x: Tensor, n: Tensor, times: Tensor) -> Tensor:
+        t = at(times, x)
+        return torch.where(t == 0, x, path.interpolate(x, n, t))
+
+    x_t: AV[Tensor] = clean.map(mixed, noise, plan.times)
+    times: AV[Times] = plan.times.map(lambda t, x: Times.uniform(t.to(x), x.shape[1]), clean)
+    read = tuple(stream for stream in clean if stream in tuple(plan.weights) and bool(plan.weights[stream].any()))
+    if not read:  # by chance every clip drew a task of weight 0
+        return Losses(next(clean[s] for s in clean).new_zeros(()), AV())
+    velocity: AV[Tensor] = denoiser(x_t, times, conditions, read=read)
+
+    def error(x: Tensor, v: Tensor, n: Tensor, t: Tensor) -> Tensor:
+        return (v - path.velocity(x, n, at(t, x))).square().flatten(1).mean(1)
+
+    entries: AV[Tensor] = clean.only(read).map(error, velocity, noise, plan.times)
+    shares = [(entries[s] * plan.weights[s].to(entries[s])).sum() for s in entries]
+    return Losses(torch.stack(shares).sum() / len(latents[read[0]]), entries)

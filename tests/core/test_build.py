@@ -1,0 +1,75 @@
+"""From a recipe to parts: weights are a function of the seed, and what doesn't fit is told with its place in the recipe."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from core_toys import TINY, with_toys
+
+from harmony_parts.assemble import Parts, build, read_recipe
+from harmony_parts.errors import AssemblyError
+
+TOYS = with_toys()
+
+
+def made(*overrides: str, seed: int = 0) -> Parts:
+    """The parts of the tiny recipe, changed."""
+    return build(read_recipe(TINY, overrides, parts=TOYS), seed)
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    """Whether two modules have the same weights, bit for bit."""
+    x, y = a.state_dict(), b.state_dict()
+    return x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
+
+
+def test_parts_are_sized_for_each_other():
+    """The format reaches the codecs, the encoders' conditions reach the denoiser."""
+    parts = made()
+    assert parts.codecs["video"].grid == (4, 4)
+    assert set(parts.encoders) == {"caption", "sound"}
+    assert set(parts.denoiser.accepts) == {"caption", "sound"}
+
+
+def test_weights_are_a_function_of_the_seed():
+    """The same seed gives the same bits, another seed others, and the global generator isn't touched."""
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    first, again, other = made(seed=1), made(seed=1), made(seed=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same(first.denoiser, again.denoiser)
+    assert not same(first.denoiser, other.denoiser)
+    assert same(first.encoders["caption"], again.encoders["caption"])
+    assert not same(first.encoders["caption"], other.encoders["caption"])
+
+
+def test_exchanging_a_part_leaves_the_weights_of_the_others():
+    """So that an ablation compares the part, not the draw."""
+    plain, changed = made(), made("encoders.sound.layers=2")
+    assert same(plain.encoders["caption"], changed.encoders["caption"])
+    assert same(plain.denoiser, changed.denoiser)
+    assert not same(plain.encoders["sound"], changed.encoders["sound"])
+    assert not same(plain.encoders["caption"], plain.encoders["sound"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["format.height=33"], "$.codecs.video: "),
+        (["encoders.sound.field=caption"], "$.encoders.sound: it produces the condition 'caption', and so does caption"),
+        (["train.drop.captoin=0.1"], "$.train.drop.captoin: no encoder produces this condition (did you mean 'caption'?)"),
+        (["denoiser.ports={}"], "$.denoiser.ports: no port for the condition 'caption'"),
+        (["sample.guidance.use=everything", "sample.guidance.hint=louder"], "$.sample.guidance: the denoiser doesn't know the hint louder"),
+    ],
+)
+def test_parts_that_do_not_fit_are_told_with_their_place(overrides, said):
+    """AssemblyError, with the path of the setting to change."""
+    with pytest.raises(AssemblyError) as caught:
+        made(*overrides)
+    assert any(fault.startswith(said) for fault in caught.value.faults), caught.value
+
+
+def test_a_hint_that_the_denoiser_knows_is_fine():
+    """The same guidance, with a hint from its list."""
+    (hint,) = made().denoiser.hints
+    assert made("sample.guidance.use=everything", f"sample.guidance.hint={hint}").denoiser.hints == {hint}

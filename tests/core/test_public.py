@@ -1,0 +1,57 @@
+"""What `import harmony_parts` offers, and what it costs."""
+
+from __future__ import annotations
+
+import ast
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harmony_parts as hp
+
+SOURCE = Path(hp.__file__)
+
+
+@pytest.mark.parametrize("name", hp._NAMES)
+def test_each_public_name_is_there(name):
+    """And is what its own module has."""
+    assert getattr(hp, name) is vars(hp)[name]
+    assert name in dir(hp)
+
+
+def test_public_names_are_told_to_type_checkers():
+    """The lazy table and the block for type checkers say the same."""
+    block = next(node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If))
+    told = {alias.asname: (node.module, alias.name) for node in block.body for alias in node.names}
+    table = {name: target.partition(":") for name, target in hp._NAMES.items()}
+    assert told == {name: (f"harmony_parts.{module}", attribute or name) for name, (module, _, attribute) in table.items()}
+
+
+def test_no_public_name_is_that_of_a_module():
+    """Importing the module would put it in the name's place."""
+    assert {module.name for module in pkgutil.iter_modules(hp.__path__)}.isdisjoint(hp._NAMES)
+
+
+def test_unknown_names_are_attribute_errors():
+    """As of any module."""
+    with pytest.raises(AttributeError, match="no attribute 'SynkCFG'"):
+        _ = hp.SynkCFG
+    assert hp.__version__
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import harmony_parts; dir(harmony_parts); harmony_parts.__version__; harmony_parts.Format(25, 8, 8, 16000, 1).frames",
+        "from harmony_parts.plugin import hookimpl, knob, part",
+        "import harmony_parts.hookspecs",
+        "from harmony_parts.catalogue import Catalogue; found = Catalogue.discover(only=()); assert found.list() and not found.failures",
+        "from harmony_parts.assemble import apply_overrides, shipped_recipes; shipped_recipes()",
+    ],
+)
+def test_torch_stays_unloaded(code):
+    """Until a part is used."""
+    subprocess.run([sys.executable, "-c", f"{code}\nimport sys\nassert 'torch' not in sys.modules"], check=True, timeout=60)

@@ -1,0 +1,95 @@
+"""Mute sound and static video, with the real codecs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from guidance_toys import codecs
+
+from harmony_parts.anchors.mute import MuteAudio
+from harmony_parts.anchors.protocol import Scene
+from harmony_parts.anchors.static import StaticVideo
+from harmony_parts.av import AV, Condition
+from harmony_parts.errors import PartContractError
+from harmony_parts.testing.contracts import check_anchor
+
+CODECS = codecs()
+T_V, T_A = 3, 20
+
+
+def pictures(n: int, seed: int = 0) -> torch.Tensor:
+    """Smooth random pictures, uint8 [n, 1, 16, 16, 3], far enough from black and white that the codec's loss clips nothing."""
+    coarse = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return (torch.nn.functional.interpolate(coarse, 16, mode="bilinear") * 96 + 80).to(torch.uint8).permute(0, 2, 3, 1)[:, None]
+
+
+def reference(having: list[bool]) -> dict[str, Condition]:
+    """An image condition with a picture for the samples of `having`, as the reference-image encoder makes it."""
+    mask = torch.tensor(having)[:, None]
+    tokens = CODECS["video"].encode(pictures(len(having)))
+    null = torch.zeros_like(tokens)
+    return {"image": Condition(tokens.where(mask[..., None, None, None], null), mask, Condition(null, torch.zeros_like(mask)))}
+
+
+def scene(conditions: dict[str, Condition] | None = None, n: int = 4, seed: int = 0) -> Scene:
+    """Noise as latents; as the estimate, clips that move."""
+    codec = CODECS["video"]
+    random = torch.Generator().manual_seed(seed)
+    first = pictures(n, seed + 10)
+    moving = torch.cat([first.roll(k, dims=3) for k in range(codec.frames(T_V))], dim=1)
+    latents = AV(
+        torch.randn(n, T_V, *codec.grid, codec.channels, generator=random), torch.randn(n, T_A, CODECS["audio"].channels, generator=random)
+    )
+    return Scene(CODECS, latents, conditions or {}, AV(codec.encode(moving), latents["audio"]))
+
+
+def test_contracts() -> None:
+    check_anchor(MuteAudio(), CODECS)
+    check_anchor(StaticVideo(), CODECS)
+    check_anchor(StaticVideo(), CODECS, conditions=reference([True, False, False, True]))
+    check_anchor(StaticVideo(), CODECS, video=1, conditions=reference([True] * 4))
+
+
+def test_mute_is_the_codec_s_silence() -> None:
+    codec = CODECS["audio"]
+    latents = MuteAudio().latents(scene())
+    assert torch.equal(latents[0], codec.encode(torch.zeros(1, codec.samples(T_A)))[0])
+    noise = torch.randn(4, codec.samples(T_A), generator=torch.Generator().manual_seed(0)) * 1e-3
+    assert (latents < codec.encode(noise)).all()  # quieter, in every band and at every time, than noise at -60 dB
+
+
+@pytest.mark.parametrize("having", [[True] * 4, [False] * 4, [True, False, False, True]], ids=str)
+def test_static_video_stands_still(having: list[bool]) -> None:
+    """Every frame is the picture that the codec shows of the reference image, or of the estimate's first frame, to its own loss."""
+    codec, now = CODECS["video"], scene(reference(having))
+    assert now.estimate is not None
+    frames = codec.decode(StaticVideo().latents(now)).int()
+    assert (frames - frames[:, :1]).abs().max() <= 1  # rounding to 8 bits
+    shown = codec.decode(now.estimate["video"])[:, :1].int()
+    known = codec.decode(reference([True] * 4)["image"].tokens)[:, :1].int()
+    # The codec keeps fixed coefficients, so a decoded picture is coded again without loss but for rounding.
+    want = torch.where(torch.tensor(having)[:, None, None, None, None], known, shown)
+    assert (frames[:, :1] - want).abs().max() <= 2
+
+
+def test_samples_do_not_mix() -> None:
+    """With and without a reference image in one batch, each sample gets what it gets in a batch of its kind."""
+    mixed = StaticVideo().latents(scene(reference([True, False, True, False])))
+    images = StaticVideo().latents(scene(reference([True] * 4)))
+    estimates = StaticVideo().latents(scene())
+    assert torch.allclose(mixed[[0, 2]], images[[0, 2]], atol=1e-5)
+    assert torch.allclose(mixed[[1, 3]], estimates[[1, 3]], atol=1e-5)
+
+
+def test_faults_are_named() -> None:
+    now = scene()
+    with pytest.raises(PartContractError, match="needs the clean estimate"):
+        StaticVideo().latents(Scene(CODECS, now.latents, {}))
+    with pytest.raises(PartContractError, match="needs the clean estimate"):
+        StaticVideo().latents(Scene(CODECS, now.latents, {}, AV(audio=now.latents["audio"])))
+    words = {"image": Condition(torch.zeros(4, 7, 5), torch.ones(4, 7, dtype=torch.bool))}
+    with pytest.raises(PartContractError, match=r"StaticVideo\(image="):
+        StaticVideo().latents(Scene(CODECS, now.latents, words, now.estimate))
+    assert now.estimate is not None
+    other = StaticVideo(image="first_frame").latents(Scene(CODECS, now.latents, words, now.estimate))
+    assert torch.equal(other, StaticVideo().latents(now))

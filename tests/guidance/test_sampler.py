@@ -1,0 +1,380 @@
+"""The sampler, on data whose flow is known: Gaussian data x ~ N(m, C) are reached from noise n as x = m + C^(1/2) n."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from guidance_toys import AUDIO, SIZE, VIDEO, Constant, Estimate, Same, caption, codecs, gaussian, latents
+from torch import Tensor
+
+from harmony_parts.av import AV, Condition, Times
+from harmony_parts.errors import PartContractError, RunError
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.straight import StraightPath
+from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, StepTimes, conditional
+from harmony_parts.guidance.sum import Sum
+from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.sample.loop import sample
+from harmony_parts.testing.analytic import GaussianDenoiser, Recorded
+
+V = math.prod(VIDEO)
+SYNC = SyncCFG(3, 2, mute=Constant("audio"), static=Estimate("video"))
+
+
+def make(denoiser: Any, noise: AV[Tensor], conditions: Any = None, **more: Any) -> AV[Tensor]:
+    settings: dict[str, Any] = {
+        "codecs": AV(),
+        "guidance": NoGuidance(),
+        "solver": Euler(),
+        "shift": ConstantShift(3.0),
+        "path": StraightPath(),
+    }
+    return sample(denoiser, noise, conditions or {}, **settings | {"steps": 4} | more)
+
+
+def flat(av: AV[Tensor]) -> Tensor:
+    return torch.cat([av[s].flatten(1) for s in av], dim=1)
+
+
+def root(matrix: Tensor) -> Tensor:
+    """The symmetric square root."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * values.sqrt() @ vectors.T
+
+
+def test_the_velocity_is_that_of_the_data() -> None:
+    """E[n - x | x_t], against the linear regression that defines it, on 400,000 sampled pairs (five standard errors are 0.02)."""
+    model, t = gaussian(), 0.6
+    random = torch.Generator().manual_seed(0)
+    data = model.mean + torch.randn(400_000, SIZE, dtype=torch.float64, generator=random) @ root(model.covariance)
+    noise = torch.randn(400_000, SIZE, dtype=torch.float64, generator=random)
+    seen = torch.cat([(1 - t) * data + t * noise, torch.ones(400_000, 1, dtype=torch.float64)], dim=1)
+    weights = torch.linalg.lstsq(seen, noise - data).solution
+    x = latents(3)
+    times = AV(*(Times.uniform(torch.full((3,), t, dtype=torch.float64), shape[0]) for shape in (VIDEO, AUDIO)))
+    want = torch.cat([flat(x), torch.ones(3, 1, dtype=torch.float64)], dim=1) @ weights
+    assert torch.allclose(flat(model(x, times, {})), want, atol=0.02)
+
+
+def error(steps: int, model: GaussianDenoiser, noise: AV[Tensor], want: Tensor, **more: Any) -> float:
+    return float((flat(make(model, noise, steps=steps, **more).only(tuple(noise))) - want).abs().max())
+
+
+def test_joint_generation_reaches_the_data() -> None:
+    """x = m + C^(1/2) n, to first order in the step; a caption moves the mean."""
+    model, noise, told = gaussian(), latents(), caption()
+    want = model.mean + flat(noise) @ root(model.covariance)
+    coarse, fine = error(100, model, noise, want), error(200, model, noise, want)
+    assert fine < 0.05
+    assert 1.8 < coarse / fine < 2.2
+    assert error(200, model, noise, want + told["caption"].tokens[:, 0], conditions=told) < 0.05
+
+
+@pytest.mark.parametrize("made", ["video", "audio"])
+def test_driven_generation_reaches_what_the_given_stream_says(made: str) -> None:
+    """x | y ~ N(m_x + C_xy C_yy^-1 (y - m_y), C_xx - C_xy C_yy^-1 C_yx)."""
+    model, noise, given = gaussian(), latents(seed=3).only((made,)), latents(seed=4)
+    given = given.replace(**{made: None})
+    x, y = (slice(V), slice(V, None)) if made == "video" else (slice(V, None), slice(V))
+    c, m = model.covariance, model.mean
+    gain = c[x, y] @ torch.linalg.inv(c[y, y])
+    want = m[x] + (flat(given) - m[y]) @ gain.T + flat(noise) @ root(c[x, x] - gain @ c[y, x])
+    coarse, fine = error(100, model, noise, want, given=given), error(200, model, noise, want, given=given)
+    assert fine < 0.05
+    assert 1.8 < coarse / fine < 2.2
+
+
+@pytest.mark.parametrize("alone", ["video", "audio"])
+def test_one_stream_alone_reaches_its_marginal(alone: str) -> None:
+    model, noise = gaussian(), latents().only((alone,))
+    here = slice(V) if alone == "video" else slice(V, None)
+    want = model.mean[here] + flat(noise) @ root(model.covariance[here, here])
+    assert error(200, model, noise, want, guidance=SYNC) < 0.05
+    assert tuple(make(model, noise)) == (alone,)
+
+
+@pytest.mark.parametrize("guidance", [NoGuidance(), CFG(), SYNC, Sum((CFG(), SYNC))], ids=lambda g: type(g).__name__)
+def test_given_streams_come_back_untouched(guidance: Guidance) -> None:
+    given = latents(seed=5)
+    for stream in ("video", "audio"):
+        made = make(gaussian(), given.only((stream,)), caption(), given=given.replace(**{stream: None}), guidance=guidance)
+        other = {"video": "audio", "audio": "video"}[stream]
+        assert torch.equal(made[other], latents(seed=5)[other])
+        assert tuple(made) == ("video", "audio")
+
+
+TASKS = {"joint": ("video", "audio"), "audio-driven": ("video",), "video-driven": ("audio",)}
+
+
+@pytest.mark.parametrize(
+    ("guidance", "passes"),
+    [
+        (NoGuidance(), (1, 1, 1)),
+        (CFG(1, 1), (1, 1, 1)),
+        (CFG(3, 1), (2, 2, 1)),
+        (CFG(3, 2), (2, 2, 2)),
+        (SYNC, (3, 2, 2)),
+        (attrs.evolve(SYNC, audio=1), (2, 2, 1)),
+        (Sum((CFG(3, 2), SYNC)), (4, 3, 3)),
+        (Sum((CFG(3, 2), CFG(5, 5))), (2, 2, 2)),
+        (Sum(()), (1, 1, 1)),
+    ],
+    ids=repr,
+)
+def test_passes_per_step(guidance: Guidance, passes: tuple[int, int, int]) -> None:
+    """And nothing is read that isn't made: neither a given stream, nor one whose guidance is off, nor an anchor."""
+    for (task, made), count in zip(TASKS.items(), passes, strict=True):
+        model, both = Recorded(gaussian()), latents()
+        make(model, both.only(made), caption(), given=both.only({"video", "audio"} - set(made)), guidance=guidance, steps=3)
+        assert len(model.calls) == 3 * count, task
+        for call in model.calls:
+            assert set(call.read) <= set(made)
+            assert all(call.time(stream) > 0 for stream in call.read)
+
+
+def test_what_sync_cfg_asks_for() -> None:
+    """In a joint step: both at t; the video with a mute sound at time 0; the sound with a video at time 0, from this step's estimate."""
+    inner = gaussian()
+    model, noise = Recorded(inner), latents()
+    make(model, noise, guidance=SYNC, steps=1)
+    joint, mute, static = sorted(model.calls, key=lambda call: (call.time("video") == 0, call.time("audio") == 0))
+    assert [(c.time("video"), c.time("audio"), c.read) for c in (joint, mute, static)] == [
+        (1.0, 1.0, ("video", "audio")),
+        (1.0, 0.0, ("video",)),
+        (0.0, 1.0, ("audio",)),
+    ]
+    assert torch.equal(mute.av["audio"], torch.zeros_like(noise["audio"]))
+    assert torch.equal(mute.av["video"], noise["video"])
+    velocity = inner(joint.av, joint.times, {})
+    assert torch.equal(static.av["video"], noise["video"] - velocity["video"])
+    assert torch.equal(static.av["audio"], noise["audio"])
+    order = [id(call) for call in model.calls]
+    assert order.index(id(joint)) < order.index(id(static))
+
+
+def test_an_anchor_that_is_the_stream_changes_nothing() -> None:
+    """In a driven task, a mute sound equal to the given sound makes both passes the same: any scale is the identity, bit for bit."""
+    given = latents(seed=6)
+    for made, other in (("video", "audio"), ("audio", "video")):
+        sync = SyncCFG(7.5, -2.0, mute=Same("audio"), static=Same("video"))
+        pair = [make(gaussian(), given.only((made,)), given=given.only((other,)), guidance=guidance) for guidance in (sync, NoGuidance())]
+        assert torch.equal(pair[0][made], pair[1][made])
+
+
+def test_scale_zero_is_generation_for_the_anchor() -> None:
+    """SyncCFG at 0 in an audio-driven task is audio-driven generation for a mute sound."""
+    both = latents(seed=7)
+    got = make(gaussian(), both.only(("video",)), given=both.only(("audio",)), guidance=attrs.evolve(SYNC, video=0))
+    want = make(gaussian(), both.only(("video",)), given=AV(audio=torch.zeros_like(both["audio"])))
+    assert torch.equal(got["video"], want["video"])
+
+
+def test_samples_do_not_mix() -> None:
+    noise, told = latents(), caption()
+    guidance = Sum((CFG(3, 2), SYNC))
+    rows = torch.tensor([2, 0])
+    some = make(gaussian(), noise.map(lambda x: x[rows]), {"caption": told["caption"].rows(rows)}, guidance=guidance)
+    whole = make(gaussian(), noise, told, guidance=guidance)
+    assert torch.allclose(flat(some), flat(whole)[rows], rtol=1e-10, atol=1e-10)
+
+
+def test_the_same_again() -> None:
+    guidance = Sum((CFG(3, 2), SYNC))
+    assert torch.equal(*(flat(make(gaussian(), latents(), caption(), guidance=guidance)) for _ in range(2)))
+
+
+def test_one_cache_for_each_set_of_dropped_conditions() -> None:
+    model, told = Recorded(gaussian()), caption()
+    make(model, latents(), told, guidance=Sum((CFG(3, 2), SYNC)), steps=3)
+    caches = {id(call.cache): call.conditions["caption"] for call in model.calls}
+    assert len(caches) == 2
+    for call in model.calls:
+        assert call.conditions["caption"] is caches[id(call.cache)]
+    assert {id(condition) for condition in caches.values()} == {id(told["caption"]), id(told["caption"].null)}
+
+
+def test_dropping_what_is_not_told_costs_nothing() -> None:
+    model = Recorded(gaussian())
+    plain = caption()["caption"]
+    for conditions in ({}, {"caption": Condition(plain.tokens, plain.mask)}):
+        make(model, latents(), conditions, guidance=CFG(5, 5), steps=2)
+    assert len(model.calls) == 4
+
+
+@attrs.frozen
+class Midpoint:
+    """Two velocities a step."""
+
+    order = 2
+
+    def step(self, x, t, t_next, velocity, memory=None):
+        there, half = x, (t + t_next) / 2
+        for at, until in ((t, half), (half, t_next)):
+            v = velocity(there, at)
+            there = x.replace(**{s: x[s] + (until - t) * v[s] for s in v})
+        return there, memory
+
+
+def test_state_advances_once_a_step() -> None:
+    """Whatever the number of stages, every stage of step k is given the state after step k - 1."""
+    seen: list[Any] = []
+
+    @attrs.frozen
+    class Remembering:
+        def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+            return [conditional(times)]
+
+        def combine(self, preds: Any, times: StepTimes, state: Any) -> Any:
+            seen.append(state)
+            return preds[CONDITIONAL], [*(state or []), times.video]
+
+    first, second = [1.0], [1.0, 0.75]  # the state is that after a step's first stage, so of these times
+    for solver, want in ((Euler(), [None, first, second]), (Midpoint(), [None, None, first, first, second, second])):
+        seen.clear()
+        make(gaussian(), latents(), guidance=Remembering(), solver=solver, shift=ConstantShift(1.0), steps=4)
+        del seen[len(want) :]
+        assert seen == want
+
+
+def test_a_solver_of_second_order_converges_so() -> None:
+    model, noise = gaussian(), latents()
+    want = model.mean + flat(noise) @ root(model.covariance)
+    errors = [error(steps, model, noise, want, solver=Midpoint(), shift=ConstantShift(1.0)) for steps in (40, 80)]
+    assert errors[1] < 1e-3
+    assert errors[0] / errors[1] > 3.5
+
+
+def test_fixed_anchors_are_made_once() -> None:
+    made: list[str] = []
+
+    @attrs.frozen
+    class Counted(Constant):
+        def latents(self, scene: Any) -> Tensor:
+            made.append(self.stream)
+            return torch.zeros_like(scene.latents[self.stream])
+
+    guidance = SyncCFG(3, 2, mute=Counted("audio"), static=Counted("video", from_estimate=True))
+    make(gaussian(), latents(), caption(), guidance=Sum((guidance, attrs.evolve(guidance, drop=("caption",)))), steps=3)
+    assert sorted(made) == ["audio", "video", "video", "video"]
+
+
+def test_progress_sees_every_step() -> None:
+    seen = []
+    result = make(gaussian(), latents(), steps=3, progress=lambda done, steps, x: seen.append((done, steps, x)))
+    assert [(done, steps) for done, steps, _ in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert seen[-1][2] is result
+
+
+def test_the_precision_is_that_of_the_noise() -> None:
+    """A model that answers in bfloat16 is guided and integrated in float32, without a gradient."""
+    model = Recorded(gaussian(), after=lambda _, velocity: velocity.map(lambda v: v.bfloat16()))
+    made = make(model, latents().map(lambda x: x.float().requires_grad_()), caption(), guidance=CFG(3, 3))
+    for stream in made:
+        assert made[stream].dtype == torch.float32
+        assert not made[stream].requires_grad
+
+
+def test_with_the_real_anchors() -> None:
+    """SyncCFG's own mute sound and static video, from the real codecs, in all three tasks."""
+    both = codecs()
+    random = torch.Generator().manual_seed(0)
+    noise = AV(
+        torch.randn(2, 2, *both["video"].grid, both["video"].channels, generator=random),
+        torch.randn(2, 4, both["audio"].channels, generator=random),
+    )
+    shapes = noise.map(lambda x: tuple(x.shape[1:]))
+    size = sum(math.prod(shapes[s]) for s in shapes)
+    model = Recorded(GaussianDenoiser(shapes["video"], shapes["audio"], torch.zeros(size), torch.eye(size) + 0.5))
+    silence = both["audio"].encode(torch.zeros(1, both["audio"].samples(4))).expand(2, -1, -1)
+    for made in TASKS.values():
+        model.calls.clear()
+        given = noise.only({"video", "audio"} - set(made))
+        result = make(model, noise.only(made), given=given, codecs=both, guidance=SyncCFG(), steps=1)
+        assert tuple(result) == ("video", "audio")
+        mute = [call for call in model.calls if torch.equal(call.av["audio"], silence)]
+        frames = [both["video"].decode(call.av["video"]).int() for call in model.calls]
+        static = [each for each in frames if (each - each[:, :1]).abs().max() <= 1]
+        assert (len(mute), len(static)) == ("video" in made, "audio" in made)
+
+
+@attrs.frozen
+class Asks:
+    """A guidance that asks for what it was told, and returns the first prediction, or `result`."""
+
+    asked: tuple[Pass, ...]
+    result: Any = attrs.field(default=None, repr=False)
+
+    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+        return [attrs.evolve(each, times=times) for each in self.asked]
+
+    def combine(self, preds: Any, times: StepTimes, state: Any) -> Any:
+        return preds[self.asked[0].name].only(times.generated()) if self.result is None else self.result, state
+
+
+NOW = StepTimes(1.0, 1.0)
+OWN = conditional(NOW)
+
+
+@pytest.mark.parametrize(
+    ("asked", "about"),
+    [
+        ([], "asked for no passes"),
+        ([OWN, OWN], "'joint' twice"),
+        ([OWN, Pass("a", NOW, needs=("b",))], "'a', which needs b; its passes are joint, a"),
+        ([Pass("a", NOW, drop=("caption",), needs=("b",)), Pass("b", NOW, needs=("a",))], "need each other: "),
+        ([OWN, Pass("a", NOW, hints=("blur",))], "hint blur; the denoiser knows skip"),
+        ([OWN, Pass("a", NOW, replace={"audio": Constant("video")})], "which is for video, in place of audio"),
+        ([OWN, Pass("a", NOW, replace={"audio": Constant("audio")}, read=("audio",))], "reads audio; what can be read of it is video"),
+        ([Pass("a", NOW, replace={"video": Estimate("video")}), OWN], "must come after the task's own one"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_passes_that_cannot_be_run_are_named(asked: list[Pass], about: str) -> None:
+    with pytest.raises(PartContractError, match=r"Asks|Estimate") as caught:
+        make(gaussian(hints=("skip",)), latents(), caption(), guidance=Asks(tuple(asked)))
+    assert about in str(caught.value)
+
+
+def test_results_that_are_wrong_are_named() -> None:
+    noise = latents()
+    for result in (noise.only(("video",)), noise.map(lambda x: x[:1])):
+        with pytest.raises(PartContractError, match=r"the guidance Asks.* at step 1 of 4"):
+            make(gaussian(), noise, guidance=Asks((OWN,), result))
+    with pytest.raises(RunError, match=r"the guidance Asks.* at step 1 of 4 .*NaN or infinity for video"):
+        make(gaussian(), noise, guidance=Asks((OWN,), noise.map(lambda x: x / 0)))
+    model = Recorded(gaussian(), after=lambda call, velocity: velocity.map(lambda v: v * math.nan) if call == 5 else velocity)
+    with pytest.raises(RunError, match=r"the denoiser Recorded at step 3 of 4 .*, pass 'joint' returned NaN or infinity for video"):
+        make(model, noise, caption(), guidance=CFG())
+    with pytest.raises(PartContractError, match=r"the denoiser Recorded at step 1 of 4"):
+        make(Recorded(gaussian(), after=lambda _, velocity: velocity.only(("audio",))), noise)
+
+
+def test_solvers_that_ask_at_time_zero_are_named() -> None:
+    @attrs.frozen
+    class Heun(Euler):
+        def step(self, x, t, t_next, velocity, memory=None):
+            there, _ = Euler.step(self, x, t, t_next, velocity)
+            velocity(there, t_next)
+            return there, None
+
+    with pytest.raises(PartContractError, match=r"Heun.* asked for the velocity at time 0.0 in step 4 of 4"):
+        make(gaussian(), latents(), solver=Heun())
+
+
+def test_arguments_that_do_not_fit() -> None:
+    noise = latents()
+    with pytest.raises(ValueError, match="nothing to make"):
+        make(gaussian(), AV(), given=noise)
+    with pytest.raises(ValueError, match="audio is both"):
+        make(gaussian(), noise, given=noise.only(("audio",)))
+    with pytest.raises(ValueError, match="as many samples"):
+        make(gaussian(), noise.only(("video",)), given=latents(3).only(("audio",)))
+    with pytest.raises(ValueError, match="steps"):
+        make(gaussian(), noise, steps=0)

@@ -1,0 +1,184 @@
+"""The loss of a packed batch, what conditions it is trained with, and where its gradient goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import tiny_training as tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from harmony_parts.assemble import Parts, build
+from harmony_parts.av import AV, Condition, Times
+from harmony_parts.flow.straight import StraightPath
+from harmony_parts.tasks.protocol import Plan
+from harmony_parts.tasks.weighted_sum import WeightedSum
+from harmony_parts.train.objective import dropped, losses, noise_for, packed
+from harmony_parts.train.prepare import conditions_of, encode
+from harmony_parts.weights import weights
+
+CLIPS = 3
+
+
+@attrs.frozen
+class Setting:
+    """A model in float64 with random weights (at the start many outputs are zero, which hides faults), three clips, and a plan."""
+
+    parts: Parts
+    latents: AV[Tensor]
+    conditions: dict[str, Condition]
+    plan: Plan
+    noise: AV[Tensor]
+
+    def losses(self, plan: Plan, noise: AV[Tensor]) -> Any:
+        return losses(self.parts.denoiser, self.latents, noise, packed(self.conditions, plan), plan, StraightPath())
+
+
+def setting(layers: int = 2) -> Setting:
+    recipe = tiny.recipe(layers=layers)
+    parts = build(recipe, 0)
+    module, generator = weights(parts).double(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    data = recipe.data.build(format=recipe.format, root=None)
+    examples = [data.example(i, generator) for i in range(CLIPS)]
+    latents = encode(examples, recipe.format, parts.codecs, torch.device("cpu")).map(Tensor.double)
+    conditions = conditions_of(parts.encoders.values(), [example.prompt for example in examples])
+    plan = WeightedSum().plan(CLIPS, lambda n, g: torch.rand(n, generator=g), generator)
+    return Setting(parts, latents, conditions, plan, noise_for(latents, plan, generator))
+
+
+@pytest.fixture(scope="module")
+def model() -> Setting:
+    return setting()
+
+
+def some(plan: Plan, rows: Tensor) -> Plan:
+    """The entries `rows` of a plan."""
+    return attrs.evolve(
+        plan,
+        source=plan.source[rows],
+        times=plan.times.map(lambda t: t[rows]),
+        weights=plan.weights.map(lambda w: w[rows]),
+        task=plan.task[rows],
+    )
+
+
+def test_a_packed_batch_is_the_sum_of_its_tasks(model: Setting) -> None:
+    """Loss and every gradient, in float64: each task computed alone, and all of them in one batch."""
+    parameters = dict(weights(model.parts).named_parameters())
+    whole = model.losses(model.plan, model.noise).total
+    together = torch.autograd.grad(whole, parameters.values(), retain_graph=True, allow_unused=True)
+    apart, sums = torch.zeros((), dtype=torch.float64), [torch.zeros_like(p) for p in parameters.values()]
+    for task in range(len(model.plan.names)):
+        rows = (model.plan.task == task).nonzero()[:, 0]
+        loss = model.losses(some(model.plan, rows), model.noise.map(lambda n, r=rows: n[r])).total
+        for total, gradient in zip(sums, torch.autograd.grad(loss, parameters.values(), retain_graph=True, allow_unused=True)):
+            if gradient is not None:
+                total += gradient
+        apart = apart + loss.detach()
+    assert whole.item() == pytest.approx(apart.item(), rel=1e-12)
+    for name, one, other in zip(parameters, together, sums):
+        # sums of some 10^4 terms in another order; the scale is that of the whole gradient
+        torch.testing.assert_close(
+            torch.zeros_like(other) if one is None else one, other, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_the_gradient_reaches_every_weight_that_can_matter(model: Setting) -> None:
+    """Only the last layer's style path is out of reach: it moves the reference, and after the last attention nobody reads the reference."""
+    module = weights(model.parts)
+    module.zero_grad()
+    model.losses(model.plan, model.noise).total.backward()
+    untouched = {name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()}
+    style = {name for name, _ in module.named_parameters() if name.startswith("denoiser.blocks.1.interaction.style.")}
+    assert style
+    assert untouched == style
+
+
+def test_a_known_first_latent_adds_no_loss(model: Setting) -> None:
+    """Where the image stands in the first latent, that latent's velocity is its target to rounding; elsewhere it isn't."""
+    entries = packed(model.conditions, model.plan)
+    without = model.plan.source == 0  # the first clip has no image
+    entries["image"] = entries["image"].drop_rows(without)
+    seen: dict[str, Tensor] = {}
+
+    def watched(av: AV[Tensor], times: AV[Times], conditions: Any, *, read: Any) -> AV[Tensor]:
+        result = model.parts.denoiser(av, times, conditions, read=read)
+        seen["velocity"] = result["video"].detach()
+        return result
+
+    result = losses(watched, model.latents, model.noise, entries, model.plan, StraightPath())
+    noisy = model.plan.weights["video"] > 0
+    error = (seen["velocity"] - (model.noise["video"] - model.latents["video"][model.plan.source])).square().flatten(2).mean(2)  # [M, T]
+    # v = (x_t - x) / t with x_t of order 1: rounding is magnified by 1 / t
+    bound = (8 * torch.finfo(torch.float64).eps / model.plan.times["video"].double().clamp(min=1e-6)) ** 2 * 100
+    assert (error[:, 0] <= bound)[noisy & ~without].all()
+    assert (error[:, 0] > 1e-3)[noisy & without].all()
+    torch.testing.assert_close(result.entries["video"][noisy], error[noisy].mean(1))
+
+
+def naive(latents: AV[Tensor], noise: AV[Tensor], plan: Plan) -> float:
+    """The formula of `Plan`, entry by entry, for a denoiser that answers with its input."""
+    total = 0.0
+    for m in range(len(plan.source)):
+        for stream in ("video", "audio"):
+            x, n, t = latents[stream][plan.source[m]], noise[stream][m], plan.times[stream][m].double()
+            total += float(plan.weights[stream][m]) * float((((1 - t) * x + t * n) - (n - x)).square().mean())
+    return total / len(latents["video"])
+
+
+@given(st.data())
+def test_weights_and_sources_are_those_of_the_plan(data: st.DataObject) -> None:
+    n, entries = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
+    latents = AV(*(torch.randn(n, *shape, generator=generator, dtype=torch.float64) for shape in ((2, 1, 1, 3), (5, 2))))
+    noise = AV(*(torch.randn(entries, *shape, generator=generator, dtype=torch.float64) for shape in ((2, 1, 1, 3), (5, 2))))
+    shares = st.lists(st.sampled_from([0.0, 0.1, 1.0, 3.0]), min_size=entries, max_size=entries).map(torch.tensor)
+    plan = Plan(
+        source=torch.randint(n, (entries,), generator=generator),
+        times=AV(*(torch.rand(entries, generator=generator) * (torch.rand(entries, generator=generator) < 0.7) for _ in range(2))),
+        weights=AV(data.draw(shares), data.draw(shares)),
+        task=torch.zeros(entries, dtype=torch.long),
+        names=("any",),
+    )
+    asked: list[tuple[str, ...]] = []
+
+    def denoiser(av: AV[Tensor], times: AV[Times], conditions: Any, *, read: tuple[str, ...]) -> AV[Tensor]:
+        asked.append(read)
+        for stream in av:
+            clean = plan.times[stream] == 0
+            assert torch.equal(av[stream][clean], latents[stream][plan.source][clean])
+            assert torch.equal(times[stream].per_latent(), plan.times[stream].double()[:, None].expand(-1, av[stream].shape[1]))
+        return av.only(read)
+
+    result = losses(denoiser, latents, noise, {}, plan, StraightPath())
+    wanted = tuple(stream for stream in ("video", "audio") if plan.weights[stream].any())
+    assert asked == ([wanted] if wanted else [])
+    assert result.total.item() == pytest.approx(naive(latents, noise, plan), rel=1e-6)  # times and weights are float32
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1000))
+def test_conditions_are_dropped_by_their_own_probabilities(first: float, second: float, seed: int) -> None:
+    n = 2000
+    one = Condition(
+        torch.ones(n, 2, 1), torch.ones(n, 2, dtype=torch.bool), Condition(torch.zeros(n, 2, 1), torch.zeros(n, 2, dtype=torch.bool))
+    )
+    result = dropped({"a": one, "b": one, "c": one}, {"b": second, "a": first}, torch.Generator().manual_seed(seed))
+    gone = {name: result[name].tokens[:, 0, 0] == 0 for name in result}
+    for name, p in (("a", first), ("b", second), ("c", 0.0)):
+        assert abs(float(gone[name].float().mean()) - p) <= 5 * (p * (1 - p) / n) ** 0.5 + 1e-9
+        assert torch.equal(result[name].mask, ~gone[name][:, None].expand(-1, 2))
+    both = first * second
+    assert abs(float((gone["a"] & gone["b"]).float().mean()) - both) <= 5 * (both * (1 - both) / n) ** 0.5 + 1e-9
+
+
+def test_the_files_of_this_folder_are_found() -> None:
+    """`tiny` is a module beside this one, not some installed package of that name."""
+    assert Path(tiny.__file__).parent == Path(__file__).parent

@@ -1,0 +1,63 @@
+"""A model of real parts that trains in seconds: 1 s of Soundstage at 16 x 16 pixels, two branches of width 32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from harmony_parts.av import Format
+from harmony_parts.blocks.dual import DualBranch
+from harmony_parts.blocks.mmdit import MMDiT
+from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.codecs.dct import DCTVideo
+from harmony_parts.codecs.logmel import LogMel
+from harmony_parts.data.soundstage import Soundstage
+from harmony_parts.encoders.bytes import ByteText
+from harmony_parts.encoders.image import ReferenceImage
+from harmony_parts.encoders.voice import ReferenceAudio
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.straight import StraightPath
+from harmony_parts.flow.uniform import Uniform
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.recipe import Codecs, Flow, Recipe, Sampling, Training
+from harmony_parts.tasks.weighted_sum import WeightedSum
+
+
+def recipe(width: int = 32, layers: int = 1, **train: Any) -> Recipe:
+    """The recipe; `train` are settings of its training."""
+    settings = {
+        "steps": 6,
+        "batch": 3,
+        "warmup": 2,
+        "prepared": 8,
+        "checkpoint_every": 0,
+        "log_every": 1,
+        "ema": 0.9,
+        "drop": {"caption": 0.5},
+    }
+    branch = {"width": width, "heads": 2, "feed": 2 * width}
+    return Recipe(
+        name="tiny",
+        summary="A model for tests.",
+        format=Format(fps=8, height=16, width=16, sample_rate=4000, seconds=1.0),
+        codecs=Codecs(video=DCTVideo(frames_per_latent=2, keep=8), audio=LogMel(latents_per_second=16, hops_per_latent=1, bands=8)),
+        encoders={
+            "caption": ByteText(field="caption", width=16, heads=2, length=32),
+            "sound": ByteText(field="sound", width=16, heads=2, length=32),
+            "image": ReferenceImage(),
+            "voice": ReferenceAudio(seconds_max=0.25),
+        },
+        denoiser=DualBranch(layers=layers, video=VideoTransformer(patch=1, **branch), audio=MMDiT(**branch)),
+        flow=Flow(path=StraightPath(), density=Uniform(), shift=ConstantShift(3.0)),
+        task=WeightedSum(),
+        data=Soundstage(size=64),
+        train=Training(**(settings | train)),
+        sample=Sampling(guidance=NoGuidance(), solver=Euler(), shift=ConstantShift(3.0), steps=4),
+    )
+
+
+def but(recipe: Recipe, **train: Any) -> Recipe:
+    """The recipe with other settings of its training."""
+    return attrs.evolve(recipe, train=attrs.evolve(recipe.train, **train))
