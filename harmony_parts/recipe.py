@@ -62,7 +62,13 @@ class Training:
         500, help="steps between checkpoints; the last step always makes one", unit="steps", off=0, validator=ge(0)
     )
     log_every: int = knob(10, help="steps between lines of the log", unit="steps", validator=ge(1))
-    prepared: int = knob(512, help="how many examples are encoded before training and held in memory", unit="examples", validator=ge(1))
+    prepared: int = knob(
+        512,
+        help="how many examples are encoded before training and held in memory; with 0 each is made anew when its turn comes",
+        unit="examples",
+        off=0,
+        validator=ge(0),
+    )
 
 
 @attrs.frozen

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from harmony_parts.cli.command import Command
+from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.format import complain
 from harmony_parts.cli.options import set_option
 
 
@@ -31,4 +32,8 @@ def demo(out: Path, seed: int, steps: int | None, overrides: tuple[str, ...]) ->
     each with and without SyncCFG, and a report with their measured sync. It takes minutes on a laptop and needs neither network nor GPU."""
     from harmony_parts.demo.run import demo as run
 
-    run(out=out, seed=seed, overrides=(*((f"train.steps={steps}",) if steps else ()), *overrides))
+    try:
+        run(out=out, seed=seed, overrides=(*((f"train.steps={steps}",) if steps else ()), *overrides))
+    except KeyboardInterrupt:
+        complain("stopped; the same command goes on from there")
+        raise click.exceptions.Exit(INTERRUPTED) from None

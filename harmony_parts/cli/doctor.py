@@ -193,8 +193,8 @@ def doctor(ctx: click.Context) -> None:
     for check in CHECKS:
         for finding in _found(check, debug(ctx)):
             broken += finding.state == "broken"
-            remedy = f"\n{'':19}-> {finding.remedy}" if finding.remedy else ""
-            out.print(styled((f"{finding.state:<7}", STYLES[finding.state]), f"{finding.what:<11} {finding.text}{remedy}"), soft_wrap=True)
+            remedy = f"\n{'':20}-> {finding.remedy}" if finding.remedy else ""
+            out.print(styled((f"{finding.state:<8}", STYLES[finding.state]), f"{finding.what:<11} {finding.text}{remedy}"), soft_wrap=True)
     click.echo(f"\n{quantity(broken, 'thing')} broken" if broken else "\nall well")
     if broken:
         ctx.exit(1)

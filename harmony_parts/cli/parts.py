@@ -167,8 +167,10 @@ def _settings(out: Console, cls: type, known: Catalogue) -> None:
 
 def _plain(given: Any, known: Catalogue) -> str:
     """A value as it is written in TOML; a part by its name, with the settings that aren't its defaults."""
+    from harmony_parts.cli.place import default
+
     if attrs.has(type(given)):
-        changed = {f.alias: getattr(given, f.name) for f in attrs.fields(type(given)) if f.init and getattr(given, f.name) != _default(f)}
+        changed = {f.alias: getattr(given, f.name) for f in attrs.fields(type(given)) if f.init and getattr(given, f.name) != default(f)}
         try:
             name = value(known.declared(given).name)
         except UnknownPart:
@@ -180,12 +182,6 @@ def _plain(given: Any, known: Catalogue) -> str:
     if isinstance(given, dict):
         return f"{{ {', '.join(f'{key} = {_plain(inner, known)}' for key, inner in given.items())} }}" if given else "{}"
     return value(given)
-
-
-def _default(field: attrs.Attribute[Any]) -> Any:
-    from harmony_parts.cli.place import default
-
-    return default(field)
 
 
 def _hang(out: Console, first: str, text: str) -> None:

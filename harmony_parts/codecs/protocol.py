@@ -1,4 +1,7 @@
-"""A codec turns frames or sound into latents and back, and tells when each latent sounds or shows."""
+"""A codec turns frames or sound into latents and back, and tells when each latent sounds or shows.
+
+`encode` and `decode` work on the device of what they are given, and give their result there.
+"""
 
 from __future__ import annotations
 

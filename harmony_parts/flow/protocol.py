@@ -47,4 +47,7 @@ class Solver(Protocol):
     order: int
 
     def step(self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None) -> tuple[AV[Tensor], Any]:
-        """x at `t_next` (< `t`), from x at `t`. `velocity(x, t)` leaves out the streams that are given; those stay as they are."""
+        """x at `t_next` (< `t`), from x at `t`. `velocity(x, t)` leaves out the streams that are given; those stay as they are.
+
+        Velocities exist at times above 0 only, where there is noise left: a solver that looks ahead leaves its last look, at time 0, out.
+        """

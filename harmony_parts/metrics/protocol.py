@@ -17,4 +17,8 @@ class Metric(Protocol):
         """What the metric sees in the picture and hears in the sound, each without the other."""
 
     def score(self, video: Any, audio: Any, truth: Sequence[Event] | None = None) -> dict[str, float]:
-        """Named numbers for a picture and a sound, which need not come from the same clip. A number that has no meaning here is left out."""
+        """Named numbers for a picture and a sound, which need not come from the same clip. A number that has no meaning here is left out.
+
+        A metric may have `weights(numbers) -> {name: weight}` too: how much each number counts in a mean over clips (1 without it), so that a
+        share of events is pooled over events.
+        """

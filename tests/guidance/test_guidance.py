@@ -227,6 +227,7 @@ def runs(guidance: Guidance, times: StepTimes = JOINT, droppable: tuple[str, ...
 def test_equal_passes_are_run_once() -> None:
     both = ("video", "audio")
     assert runs(Sum((CFG(3, 1), CFG(1, 2), CFG(5, 5)))) == [((CONDITIONAL,), both), (("0.dropped", "1.dropped", "2.dropped"), both)]
+    assert runs(CFG(3, 1)) == [((CONDITIONAL,), both), (("dropped",), ("video",))]
     assert len(runs(Sum((CFG(), SyncCFG())))) == 4
     assert len(runs(Sum((CFG(drop=("caption",)), CFG(drop=("caption", "sound")))))) == 3
     # Names that the model isn't told are nothing to drop, so these two are the same, and without any the negative is the positive.

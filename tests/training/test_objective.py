@@ -164,6 +164,28 @@ def test_weights_and_sources_are_those_of_the_plan(data: st.DataObject) -> None:
     assert result.total.item() == pytest.approx(naive(latents, noise, plan), rel=1e-6)  # times and weights are float32
 
 
+class WithFloor(StraightPath):
+    """A path with some noise left at the data end: x_t = (1 - t) x + (s + (1 - s) t) n, as in Lipman et al., arXiv:2210.02747."""
+
+    def interpolate(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return (1 - t) * data + (0.1 + 0.9 * t) * noise
+
+
+def test_a_clean_stream_is_its_data_on_any_path() -> None:
+    latents = AV(torch.ones(2, 1, 1, 1, 1), torch.ones(2, 1, 1))
+    noise = latents.map(lambda x: 5 * x)
+    plan = Plan(
+        torch.arange(2), AV(torch.tensor([0.0, 0.5]), torch.tensor([0.5, 0.0])), AV(*[torch.ones(2)] * 2), torch.zeros(2).long(), ("any",)
+    )
+
+    def denoiser(av: AV[Tensor], times: AV[Times], conditions: Any, *, read: Any) -> AV[Tensor]:
+        assert av["video"].flatten().tolist() == pytest.approx([1.0, 0.5 + 0.55 * 5])
+        assert av["audio"].flatten().tolist() == pytest.approx([0.5 + 0.55 * 5, 1.0])
+        return av
+
+    losses(denoiser, latents, noise, {}, plan, WithFloor())
+
+
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1000))
 def test_conditions_are_dropped_by_their_own_probabilities(first: float, second: float, seed: int) -> None:
     n = 2000

@@ -174,6 +174,24 @@ class Quiet:
         return numbers
 
 
+def test_the_rate_rises_and_then_stays(tmp_path: Path) -> None:
+    go(tiny.recipe(steps=6, warmup=4, learning_rate=0.01), tmp_path / "run")
+    assert [line["learning_rate"] for line in log(tmp_path / "run")] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("greatest", [0.0, 0.5, 1e6])
+def test_gradients_are_shortened_to_the_clip_and_short_ones_left_alone(greatest: float) -> None:
+    run = Run(tiny.recipe(), CPU)
+    for parameter in run.trained.values():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    before = {name: p.grad.clone() for name, p in run.trained.items() if p.grad is not None}
+    norm = torch.stack([gradient.square().sum() for gradient in before.values()]).sum().sqrt()
+    assert run._clip(greatest).item() == pytest.approx(norm.item(), rel=1e-5)
+    factor = min(1.0, greatest / norm.item()) if greatest else 1.0
+    for name, gradient in before.items():
+        torch.testing.assert_close(run.trained[name].grad, gradient * factor, rtol=0.0 if factor == 1 else 1e-5, atol=0)
+
+
 def test_the_model_of_a_run_loads_into_new_parts(straight: tuple[Path, dict[str, Tensor]]) -> None:
     out, saved = straight
     assert find_model(out) == find_model(out / "model") == out / "model"

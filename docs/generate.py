@@ -1,0 +1,229 @@
+"""Writes the reference pages that follow from the code: `python docs/generate.py [FOLDER]`, by default docs/reference.
+
+They are committed; tests/core/test_docs.py says when they are out of date. Third-party parts are left out, whatever is installed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from harmony_parts import hookspecs
+from harmony_parts.assemble import read_recipe, shipped_recipes
+from harmony_parts.catalogue import Catalogue, Declared
+from harmony_parts.cli.format import value
+from harmony_parts.cli.main import cli
+from harmony_parts.cli.place import default, kinds_in, name, settings
+from harmony_parts.demo.table import COLUMNS, table_rows
+from harmony_parts.errors import UnknownPart
+from harmony_parts.hookspecs import KINDS, Kind
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+NOTE = "<!-- Written by docs/generate.py; change the code, or that script, and run `make docs`. -->\n\n"
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------------------------
+
+
+def parts_page(known: Catalogue) -> str:
+    """Every kind of part, and every part in the box with its settings."""
+    lines = [
+        "# Parts\n",
+        f"{len(KINDS)} kinds of part and the {len(known.list())} that come with the library. `harmony parts list` and "
+        "`harmony parts show KIND/NAME` say the same on the command line, there with those of installed plugins.\n",
+        "A setting without a default must be given. *Off* is the value at which a setting, or the part, does nothing.\n",
+        *table(["kind", "hook", "parts"], ([f"[{kind}](#{kind})", f"`{kind.hook}`", names(known, key)] for key, kind in KINDS.items())),
+    ]
+    for key, kind in KINDS.items():
+        lines += kind_section(key, kind, known)
+    return NOTE + "\n".join(lines) + "\n"
+
+
+def names(known: Catalogue, key: str) -> str:
+    """The names of a kind's parts."""
+    return ", ".join(f"`{declared.name}`" for declared in known.list(key))
+
+
+def kind_section(key: str, kind: Kind, known: Catalogue) -> Iterator[str]:
+    """A kind: what the hook's documentation says, then its parts."""
+    first, _, rest = inspect.cleandoc(inspect.getdoc(getattr(hookspecs, kind.hook)) or "").partition("\n")
+    yield f"\n## {kind} {{ #{kind} }}\n"
+    yield f"{first}\n"
+    yield f"Hook `{kind.hook}`, protocol `{kind.protocol.replace(':', '.')}`.\n"
+    yield f"{rest.strip()}\n"
+    for declared in known.list(key):
+        yield from part_section(declared, known)
+
+
+def part_section(declared: Declared, known: Catalogue) -> Iterator[str]:
+    """A part: its summary, its own words, its settings."""
+    cls = known.load_declared(declared)
+    about = declared.declaration
+    yield f"\n### {KINDS[declared.kind]}/{declared.name} {{ #{KINDS[declared.kind]}-{declared.name} }}\n"
+    yield about.summary + (f" Source: {about.source}." if about.source else "") + f" Python: `{about.target.replace(':', '.')}`\n"
+    yield f"```text\n{inspect.cleandoc(cls.__doc__ or '')}\n```\n"
+    rows = [setting(field, known) for field in settings(cls)]
+    yield from table(["setting", "default", "unit", "off", "what it does", "source"], rows) if rows else ["It has no settings.\n"]
+
+
+def setting(field: attrs.Attribute[Any], known: Catalogue) -> list[str]:
+    """The row of a setting."""
+    about, given = field.metadata, default(field)
+    kinds = dict.fromkeys(KINDS[kind] for _, kind in kinds_in(field.type))
+    takes = f" Takes a part of the kind {' or '.join(f'[{kind}](#{kind})' for kind in kinds)}." if kinds else ""
+    help_ = about.get("help", "").rstrip(".")
+    return [
+        f"`{name(field)}`",
+        "" if given is attrs.NOTHING else f"`{shown(given, known)}`",
+        about.get("unit", ""),
+        "" if about.get("off") is None else f"`{shown(about['off'], known)}`",
+        help_[:1].upper() + help_[1:] + "." * bool(help_) + takes,
+        about.get("source", ""),
+    ]
+
+
+def shown(given: Any, known: Catalogue) -> str:
+    """A value in TOML's terms; a part by its name, with the settings that aren't its defaults."""
+    if attrs.has(type(given)):
+        changed = {name(f): getattr(given, f.name) for f in settings(type(given)) if getattr(given, f.name) != default(f)}
+        inside = [f"{key} = {shown(inner, known)}" for key, inner in changed.items()]
+        try:
+            use = value(known.declared(given).name)
+        except UnknownPart:  # a class of settings, not a part
+            return f"{{ {', '.join(inside)} }}"
+        return f"{{ {', '.join([f'use = {use}', *inside])} }}" if inside else use
+    if isinstance(given, list | tuple):
+        return f"[{', '.join(shown(inner, known) for inner in given)}]"
+    if isinstance(given, dict):
+        return f"{{ {', '.join(f'{key} = {shown(inner, known)}' for key, inner in given.items())} }}" if given else "{}"
+    return value(given)
+
+
+# --- recipes, command line, results ---------------------------------------------------------------------------------------------------
+
+
+def recipes_page(known: Catalogue) -> str:
+    """The recipes that ship, as they are."""
+    lines = ["# Recipes\n", "A recipe holds all settings of a model, its training and its sampling. These come with the library:\n"]
+    recipes = {shipped: read_recipe(shipped, parts=known) for shipped in shipped_recipes()}
+    lines += table(["recipe", "what it makes"], ([f"[{shipped}](#{slug(shipped)})", recipe.summary] for shipped, recipe in recipes.items()))
+    lines.append("`harmony explain RECIPE` shows what one makes; `harmony explain RECIPE --toml` prints it with every default.")
+    for shipped, recipe in recipes.items():
+        lines += [
+            f"\n## {shipped} {{ #{slug(shipped)} }}\n",
+            f"{recipe.summary}\n",
+            f'```toml\n--8<-- "harmony_parts/recipes/{shipped}.toml"\n```\n',
+        ]
+    return NOTE + "\n".join(lines) + "\n"
+
+
+def slug(shipped: str) -> str:
+    """The anchor of a recipe."""
+    return shipped.replace("/", "-")
+
+
+def cli_page() -> str:
+    """The help of every command."""
+    sections = [f"\n## {path} {{ #{path.replace(' ', '-')} }}\n\n```text\n{text}\n```\n" for path, text in helps(cli, "harmony")]
+    return NOTE + "# Command line\n\nWhat `--help` says, command by command.\n" + "".join(sections)
+
+
+def helps(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
+    """(command, its help) of a command and those below it."""
+    context = click.Context(command, info_name=path, terminal_width=100, color=False)
+    yield path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            found = command.get_command(context, inner)
+            assert found is not None
+            yield from helps(found, f"{path} {inner}")
+
+
+def results_page(results: Path) -> str:
+    """The sync that the demo reached, over its seeds."""
+    reports = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("demo-seed*.json"))]
+    lines = [
+        "# Results of the demo\n",
+        "What `harmony demo` measured: one small model made clips in all three tasks, plain and with SyncCFG. "
+        "[Measuring sync](../explanation/measuring-sync.md) says what the columns mean.\n",
+    ]
+    if not reports:
+        return NOTE + "\n".join([*lines, "No report has been committed yet; `make demo` makes one in out/demo/report.json."]) + "\n"
+    shared = reports[0]
+    lines.append(
+        f"{len(reports)} {'seed' if len(reports) == 1 else 'seeds'} ({', '.join(str(r['seed']) for r in reports)}), "
+        f"{shared['clips']} clips of each kind and seed, {shared['steps']:,} training steps, {shared['parameters']:,} parameters, "
+        f"trained in {', '.join(format(r['seconds']['training'], '.0f') for r in reports)} s.\n"
+    )
+    if len(reports) > 1:
+        lines += ["\n## Over the seeds\n", "Mean, and from least to greatest. *Chance* is the same clips re-paired, mean over the seeds.\n"]
+        lines += table(["task", "guidance", *COLUMNS.values()], spread(reports))
+    for report in reports:
+        lines += [f"\n## Seed {report['seed']}\n", "In brackets: the same clips re-paired.\n"]
+        lines += table(["task", "guidance", *COLUMNS.values()], table_rows(report))
+    return NOTE + "\n".join(lines) + "\n"
+
+
+def spread(reports: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
+    """A row for each kind of clip that all reports have."""
+
+    def kinds(report: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+        return {("truth", ""): report["truth"]} | {(m["task"], m["guidance"]): m["numbers"] for m in report["made"]}
+
+    each = [kinds(report) for report in reports]
+    for kind in each[0]:
+        rows = [numbers[kind] for numbers in each if kind in numbers]
+        yield [*kind, *(over(column, [row.get(column, {}) for row in rows]) for column in COLUMNS)]
+
+
+def over(column: str, numbers: Sequence[dict[str, float]]) -> str:
+    """Mean, range and chance of a number over the seeds."""
+    paired, chance = ([number[which] for number in numbers if which in number] for which in ("paired", "repaired"))
+    if not paired:
+        return "-"
+    digits = 0 if column == "offset_ms" else 1 if column.endswith("events") else 2
+    text = f"{statistics.mean(paired):.{digits}f} ({min(paired):.{digits}f} to {max(paired):.{digits}f})"
+    return text + (f"; chance {statistics.mean(chance):.2f}" if digits == 2 and chance else "")
+
+
+# --- writing --------------------------------------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Any) -> list[str]:
+    """A Markdown table."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows), ""]
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of every page that follows from the code."""
+    known = Catalogue.discover(only=())
+    return {
+        "parts.md": parts_page(known),
+        "recipes.md": recipes_page(known),
+        "cli.md": cli_page(),
+        "results.md": results_page(HERE / "results"),
+    }
+
+
+def main(folder: Path) -> None:
+    """Write them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in pages().items():
+        (folder / file).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "reference")

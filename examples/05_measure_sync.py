@@ -1,0 +1,27 @@
+"""Two ways to measure sync, on clips whose truth is known: as they are, and with every picture given the sounds of the other clips.
+
+The second column is chance. A number that is no better than it says nothing about sync.
+"""
+
+from __future__ import annotations
+
+import harmony_parts as hp
+from harmony_parts.metrics.compare import compare
+
+CLIPS = 18
+
+format = hp.Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
+world = hp.Soundstage(seed=7, size=CLIPS).build(format=format)
+examples = [world.example(number) for number in range(CLIPS)]
+
+first, metric = examples[0], hp.Events()
+found = metric.analyse(first.clip)
+print(f"{first.prompt.caption}; {first.prompt.sound}")
+for what, times in (("truth", [event.time for event in first.events]), ("seen", found.video), ("heard", found.audio)):
+    print(f"  {what:6}", " ".join(f"{time:.3f}" for time in times))
+
+for metric, names in ((hp.Events(), ("video_matched", "audio_matched", "offset_ms", "f1")), (hp.Correlation(), ("correlation",))):
+    numbers = compare(metric, [example.clip for example in examples])["numbers"]
+    for name in names:
+        paired, chance = numbers[name]["paired"], numbers[name]["repaired"]
+        print(f"{name:14} paired {paired:7.3f}   re-paired {chance:7.3f}")

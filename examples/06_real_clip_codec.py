@@ -1,0 +1,46 @@
+"""What the weight-free codecs keep of a clip: `python examples/06_real_clip_codec.py FILE`, or without FILE a clip of Soundstage."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+import harmony_parts as hp
+
+OUT = Path("out/examples/06")
+OUT.mkdir(parents=True, exist_ok=True)
+
+format = hp.Format(fps=25, height=64, width=112, sample_rate=16000, seconds=3)
+if len(sys.argv) > 1:
+    clip = hp.Clip.read(
+        sys.argv[1],
+        fps=format.fps,
+        height=format.height,
+        width=format.width,
+        sample_rate=format.sample_rate,
+        seconds=format.seconds,
+        streams={"video", "audio"},
+    )
+else:
+    clip = hp.Soundstage().build(format=format).example(0).clip
+
+codec = hp.DCTVideo().build(format=format)
+latents = codec.encode(clip.frames[None])  # [1, T_v, h, w, C]
+frames = codec.decode(latents)[0, : len(clip.frames)]
+psnr = 10 * torch.log10(255**2 / (frames.double() - clip.frames).square().mean())
+fewer = clip.frames.numel() / latents.numel()
+print(f"video: {list(clip.frames.shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers, PSNR {psnr:.1f} dB")
+
+codec = hp.LogMel().build(format=format)
+latents = codec.encode(clip.mono()[None])  # [1, T_a, C]
+sound = codec.decode(latents)[:, : len(clip.mono())]
+# Decoding makes up the phases, so samples can't be compared; what is kept is the level of each band, and a latent's unit is 17 dB.
+change = 17 * (codec.encode(sound) - latents).abs().mean()
+fewer = clip.mono().numel() / latents.numel()
+print(
+    f"audio: {list(clip.mono().shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers, levels change by {change:.1f} dB in the mean"
+)
+
+print(clip.save(OUT / "before.mp4"), hp.Clip(frames, clip.fps, sound, clip.sample_rate).save(OUT / "after.mp4"))

@@ -1,0 +1,76 @@
+"""`harmony doctor`: it finds what it is there to find."""
+
+from __future__ import annotations
+
+import sys
+
+from harmony_parts.cli import doctor
+
+
+def findings(check, state):
+    return [finding for finding in check() if finding.state == state]
+
+
+def test_a_sound_installation(harmony, monkeypatch):
+    result = harmony("doctor")
+    assert result.exit_code == 0, result.output
+    assert "all well" in result.output
+    for what in ("python", "torch ", "torchaudio", "triton", "cuda", "ffmpeg", "soundfile", "parts", "mp4"):
+        assert f" {what}" in result.output
+
+
+def test_companions_of_another_version_are_found(monkeypatch):
+    versions = {"torchaudio": "2.10.0", "triton": ""}
+    monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, ""))
+    (finding,) = findings(doctor.torch, "broken")
+    assert finding.what == "torchaudio"
+    assert "2.10.0 doesn't belong to torch" in finding.text
+    assert finding.remedy.startswith("pip install torchaudio==")
+    assert findings(doctor.torch, "note")[0].what == "triton"
+
+
+def test_a_missing_companion_is_found(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda name: "")
+    assert "isn't installed" in findings(doctor.torch, "broken")[0].text
+
+
+def test_a_missing_driver_is_found(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(doctor, "CUDA_LIBRARY", "libthatisnotthere.so")
+    (finding,) = doctor.gpu()
+    assert finding.state == "note"
+    assert "no NVIDIA driver" in finding.text
+    monkeypatch.setattr(doctor, "driver_version", lambda: "11.4")
+    (finding,) = doctor.gpu()
+    assert "a driver for CUDA 11.4, but no device" in finding.text
+    monkeypatch.setattr(torch.version, "cuda", None)
+    (finding,) = doctor.gpu()
+    assert "without CUDA" in finding.text
+
+
+def test_an_ffmpeg_that_does_not_work_is_found(harmony, monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", sys.executable)  # a program, but not this one
+    result = harmony("doctor")
+    assert result.exit_code == 1
+    assert "broken  ffmpeg" in result.output
+    assert "broken  mp4" in result.output or "broken  roundtrip" in result.output
+    assert "2 things broken" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_clip_that_comes_back_wrong_is_found(monkeypatch):
+    from harmony_parts.media import Clip
+
+    read = Clip.read
+
+    def late(path):
+        clip = read(path)
+        return Clip(clip.frames.roll(2, 0), clip.fps, clip.waveform, clip.sample_rate)
+
+    monkeypatch.setattr(Clip, "read", late)
+    (finding,) = doctor.roundtrip()
+    assert finding.state == "broken"
+    assert "frame 8 (of 6)" in finding.text
