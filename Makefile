@@ -22,7 +22,7 @@ demo: $(READY)  ## Train a small Harmony, generate with it, measure the sync: ou
 	$(BIN)/harmony demo --out out/demo
 
 test: $(READY)  ## All tests but the long ones (at most 12 minutes on 2 cores).
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not slow"
 
 test-all: $(READY)  ## All tests, the long ones too (at most an hour).
 	$(BIN)/python -m pytest

@@ -44,9 +44,7 @@ class AV(Generic[S]):
 
     def map(self, function: Callable[..., R | None], *others: AV[Any]) -> AV[R]:
         """`function(self[s], *(other[s] ...))` for each stream that is present here and in all others."""
-        return AV(
-            **{s: function(self[s], *(other[s] for other in others)) for s in self if all(s in tuple(other) for other in others)}
-        )
+        return AV(**{s: function(self[s], *(other[s] for other in others)) for s in self if all(s in tuple(other) for other in others)})
 
     def only(self, streams: Collection[str]) -> AV[S]:
         """The same without the streams that aren't named."""

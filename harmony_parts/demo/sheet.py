@@ -76,10 +76,10 @@ def _frames(sheet: Image.Image, row: Row, top: int) -> None:
 def _wave(draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
     """Least and greatest sample of each column of pixels, at full scale of the loudest."""
     wave = _array(row.clip.mono())
-    parts = np.array_split(wave / max(float(np.abs(wave).max()), 1e-3), WIDTH)
-    middle = top + WAVE / 2
-    for x, part in enumerate(parts):
-        if len(part):
+    wave, middle = wave / max(float(np.abs(wave).max()), 1e-3), top + WAVE / 2
+    for x, (start, end) in enumerate(pairwise(np.linspace(0, len(wave), WIDTH + 1).round().astype(int))):
+        if start < end:
+            part = wave[start:end]
             draw.line([(x, middle - part.max() * WAVE * 0.45), (x, middle - part.min() * WAVE * 0.45)], SOUND)
     for time in row.events.audio if row.events.audio is not None else ():
         at = time / row.clip.seconds * WIDTH

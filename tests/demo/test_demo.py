@@ -1,0 +1,60 @@
+"""The demo from end to end: quickly, to see that all of it is there; and as users run it, to see that it learns what it shows."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from harmony_parts.demo.run import TASKS, demo
+from harmony_parts.errors import RunError
+from harmony_parts.media import Clip
+
+QUICK = ("train.steps=3", "train.prepared=8", "data.size=8", "sample.steps=2", "denoiser.layers=1")
+
+
+class Sources(HTMLParser):
+    """What a page plays and shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+def test_all_of_it_is_there(tmp_path: Path) -> None:
+    report = demo(tmp_path, clips=3, overrides=QUICK)
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    assert [(m["task"], m["guidance"]) for m in report["made"]] == [(task, g) for task in TASKS for g in ("none", "sync-cfg")]
+    assert report["truth"]["video_matched"]["paired"] == 1
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == 1200
+    page = Sources()
+    page.feed((tmp_path / "report.html").read_text())
+    assert len([name for name in page.found if name.endswith(".mp4")]) == 3 * 7
+    assert all((tmp_path / name).is_file() for name in page.found)
+    clip = Clip.read(tmp_path / "clips" / "joint-sync-cfg-0.mp4")
+    assert clip.frames.shape == (24, 192, 192, 3)
+    assert clip.seconds == 2
+    # a second run uses the finished model; another seed is another model
+    before = (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns
+    assert demo(tmp_path, clips=3, overrides=QUICK)["made"][0]["numbers"] == report["made"][0]["numbers"]
+    assert (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(RunError, match="another recipe or seed"):
+        demo(tmp_path, seed=1, clips=3, overrides=QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_it_learns_to_be_in_sync(tmp_path: Path) -> None:
+    report = demo(tmp_path)
+    for made in report["made"]:
+        for share in ("video_matched", "audio_matched"):
+            number = made["numbers"][share]
+            spread = (number["paired_error"] ** 2 + number["repaired_error"] ** 2) ** 0.5
+            assert number["paired"] - number["repaired"] > max(0.3, 4 * spread), (made["task"], made["guidance"], share)
