@@ -14,7 +14,6 @@ import attrs
 import torch
 
 import harmony_parts as hp
-from harmony_parts.blocks.dual import PORTS
 from harmony_parts.blocks.protocol import Port
 from harmony_parts.catalogue import catalogue
 from harmony_parts.data.protocol import DataSpec
@@ -121,7 +120,7 @@ def main() -> None:
         encoders={"caption": recipe.encoders["caption"], "strikes": Strikes()},
         data=Told(recipe.data),
         # Times steer the video here; `Port("audio", "context")` would steer the sound.
-        denoiser=attrs.evolve(recipe.denoiser, ports={**PORTS, "strikes": Port("video", "context")}),
+        denoiser=attrs.evolve(recipe.denoiser, ports={"strikes": Port("video", "context")}),
         train=attrs.evolve(recipe.train, drop={"caption": 0.1, "strikes": 0.1}),
     )
     pipeline = hp.Pipeline.assemble(recipe)

@@ -1,4 +1,4 @@
-"""Local cross-attention by gathering each window: cost grows with the windows, not with the clip (KERNELS.md 2.2)."""
+"""Local cross-attention by gathering each window: cost grows with the windows, not with the clip."""
 
 from __future__ import annotations
 

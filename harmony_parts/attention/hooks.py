@@ -20,5 +20,5 @@ def harmony_attention() -> Iterator[PartDeclaration]:
         "eager",
         "harmony_parts.attention.eager:Eager",
         summary="Gathers each window in plain PyTorch; cost grows with the windows.",
-        source="KERNELS.md 2.2",
+        source="this project",
     )

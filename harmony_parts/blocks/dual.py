@@ -51,20 +51,25 @@ class DualBranch:
         source="paper: two_way",
         validator=attrs.validators.in_(("two_way", "one_way")),
     )
-    ports: dict[str, Port] = knob(attrs.Factory(PORTS.copy), help="Where each condition enters; one without an encoder isn't built.")
+    ports: dict[str, Port] = knob(
+        attrs.Factory(dict),
+        help="Where further conditions enter; caption, image, speech, sound and voice have their ports already.",
+        off={},
+    )
 
     def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> DualBranchDenoiser:
         """The denoiser, with channels from the codecs and widths from the encoders. Raises AssemblyError for a condition without a port."""
         produced: dict[str, int] = {name: width for encoder in encoders.values() for name, width in encoder.produces.items()}
-        lost = [_lost(name, self.ports) for name in produced if name not in self.ports]
+        ports = PORTS | self.ports
+        lost = [_lost(name, ports) for name in produced if name not in ports]
         if lost:
             raise AssemblyError(lost)
-        known = [name for name in produced if self.ports[name] == KNOWN]
+        known = [name for name in produced if ports[name] == KNOWN]
         if len(known) > 1:
             raise AssemblyError(f"$.denoiser.ports: {' and '.join(known)} would both stand in place of the video's first latents; keep one")
 
         def enters(stream: str) -> dict[str, tuple[Any, int]]:
-            return {name: (self.ports[name].how, width) for name, width in produced.items() if self.ports[name].stream == stream}
+            return {name: (ports[name].how, width) for name, width in produced.items() if ports[name].stream == stream}
 
         branches: AV[Branch] = AV(
             self.video.build(channels=codecs["video"].channels, conditions=enters("video")),
@@ -74,7 +79,7 @@ class DualBranch:
             JointBlock(branches["video"].block(), branches["audio"].block(), self.interaction.build(branches=branches))
             for _ in range(self.layers)
         ]
-        accepts = {name: self.ports[name] for name in produced}
+        accepts = {name: ports[name] for name in produced}
         return DualBranchDenoiser(branches, blocks, codecs, accepts, one_way=self.driven_interaction == "one_way")
 
 

@@ -65,7 +65,7 @@ def torch() -> Iterator[Finding]:
 
         yield Finding("torchaudio", "ok", other)
     triton = _version("triton")
-    yield Finding("triton", "ok" if triton else "note", triton or "isn't installed: attention runs without its kernels")
+    yield Finding("triton", "ok" if triton else "note", triton or "isn't installed; nothing needs it yet")
 
 
 def gpu() -> Iterator[Finding]:

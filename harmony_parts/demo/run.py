@@ -55,8 +55,18 @@ def demo(out: Path, seed: int = 0, clips: int = 36, overrides: Sequence[str] = (
     """Run the whole of it into the folder `out`, and return the report, which is also `out`/report.json.
 
     A finished run of the same recipe in `out`/run is used again; an unfinished one is resumed. Raises RunError where `out` holds another one.
+    It runs on one thread: with tensors this small a second one gains a third on an idle machine and loses much more on a busy one, and so
+    the same seed gives the same clips whatever the number of cores.
     """
-    console = console or terminal()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _demo(Path(out), seed, clips, overrides, console or terminal())
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _demo(out: Path, seed: int, clips: int, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     recipe = read_recipe("demo", (f"train.seed={seed}", *overrides))
     begun = time.monotonic()
     pipeline = _trained(recipe, out / "run", console)

@@ -48,7 +48,7 @@ def noise_for(latents: AV[Tensor], plan: Plan, generator: torch.Generator) -> AV
 
 
 def losses(denoiser: Any, latents: AV[Tensor], noise: AV[Tensor], conditions: Conditions, plan: Plan, path: Path) -> Losses:
-    """sum_m sum_s weights[s][m] |v_s[m] - v^_s[m]|^2 / n, |.|^2 the mean over a stream's latents (HARMONY.md section 4, `Plan`).
+    """sum_m sum_s weights[s][m] |v_s[m] - v^_s[m]|^2 / n, |.|^2 the mean over a stream's latents (cross-task synergy, arXiv:2511.21579; `Plan`).
 
     `latents` [n, ...] are of the clips, `noise` [M, ...] and `conditions` of the plan's M entries. Streams without any weight aren't read,
     and a stream at time 0 is exactly its data.

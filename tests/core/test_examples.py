@@ -48,11 +48,8 @@ def test_it_runs(example: Path, tmp_path: Path):
 def test_truth_is_told_from_chance(tmp_path: Path):
     """Example 05 says what it is there to say: every number of true pairs is better than by chance."""
     printed = run(next(example for example in EXAMPLES if "05" in example.stem), tmp_path)
-    numbers = {
-        line.split()[0]: [float(word) for word in line.split() if word[-1].isdigit()]
-        for line in printed.splitlines()
-        if "re-paired" in line
-    }
+    lines = [line.split() for line in printed.splitlines() if "re-paired" in line]
+    numbers = {name: (float(paired), float(chance)) for name, _, paired, _, chance in lines}
     assert set(numbers) == {"video_matched", "audio_matched", "offset_ms", "f1", "correlation"}
     for name, (paired, chance) in numbers.items():
         assert paired < chance if name == "offset_ms" else paired > chance, name

@@ -10,7 +10,7 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import AudioCodec, VideoCodec
 from harmony_parts.av import AV, STREAMS, Condition, Format, Times
 from harmony_parts.blocks.cross import CrossAudio
-from harmony_parts.blocks.dual import PORTS, DualBranch, DualBranchDenoiser
+from harmony_parts.blocks.dual import DualBranch, DualBranchDenoiser
 from harmony_parts.blocks.mmdit import MMDiT
 from harmony_parts.blocks.protocol import Port
 from harmony_parts.blocks.video import VideoTransformer
@@ -266,7 +266,7 @@ def test_a_third_party_condition_enters_by_a_port() -> None:
         layers=1,
         video=VideoTransformer(24, 2, 32, 1),
         audio=MMDiT(16, 2, 32),
-        ports=PORTS | {"pose": Port("video", "context"), "mood": Port("audio", "add")},
+        ports={"pose": Port("video", "context"), "mood": Port("audio", "add")},
     )
     denoiser = awake(spec.build(codecs=CODECS, encoders={"x": Says(pose=4, mood=3)})).double()
     av, _ = inputs()
