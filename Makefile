@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 PARTS  := $(wildcard plugins/*/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs clean
+.PHONY: help demo test test-all gpu check docs clean
 
 help:  ## What can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: $(READY)  ## All tests but the long ones (at most 12 minutes on 2 cores).
 
 test-all: $(READY)  ## All tests, the long ones too (at most an hour).
 	$(BIN)/python -m pytest
+
+gpu: $(READY)  ## What waits for a CUDA device: parity with the CPU, time and memory of a step (out/gpu.jsonl).
+	HARMONY_GPU_REPORT=out/gpu.jsonl $(BIN)/python -m pytest -m gpu
 
 check: $(READY)  ## Style, types and the direction of imports.
 	$(BIN)/ruff check .

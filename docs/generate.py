@@ -22,7 +22,7 @@ from harmony_parts.catalogue import Catalogue, Declared
 from harmony_parts.cli.format import value
 from harmony_parts.cli.main import cli
 from harmony_parts.cli.place import default, kinds_in, name, settings
-from harmony_parts.demo.table import COLUMNS, table_rows
+from harmony_parts.demo.table import COLUMNS
 from harmony_parts.errors import UnknownPart
 from harmony_parts.hookspecs import KINDS, Kind
 
@@ -149,27 +149,24 @@ def helps(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
 
 
 def results_page(results: Path) -> str:
-    """The sync that the demo reached, over its seeds."""
-    reports = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("demo-seed*.json"))]
+    """The sync that the demo reached, over its seeds, for each number of training steps."""
+    reports = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("demo-*.json"))]
     lines = [
         "# Results of the demo\n",
         "What `harmony demo` measured: one small model made clips in all three tasks, plain and with SyncCFG. "
-        "[Measuring sync](../explanation/measuring-sync.md) says what the columns mean.\n",
+        "[Measuring sync](../explanation/measuring-sync.md) says what the columns mean. Mean over the seeds, and from least to greatest; "
+        "*chance* is the same clips re-paired. The reports lie in `docs/results/`.\n",
     ]
-    if not reports:
-        return NOTE + "\n".join([*lines, "No report has been committed yet; `make demo` makes one in out/demo/report.json."]) + "\n"
-    shared = reports[0]
-    lines.append(
-        f"{len(reports)} {'seed' if len(reports) == 1 else 'seeds'} ({', '.join(str(r['seed']) for r in reports)}), "
-        f"{shared['clips']} clips of each kind and seed, {shared['steps']:,} training steps, {shared['parameters']:,} parameters, "
-        f"trained in {', '.join(format(r['seconds']['training'], '.0f') for r in reports)} s.\n"
-    )
-    if len(reports) > 1:
-        lines += ["\n## Over the seeds\n", "Mean, and from least to greatest. *Chance* is the same clips re-paired, mean over the seeds.\n"]
-        lines += table(["task", "guidance", *COLUMNS.values()], spread(reports))
-    for report in reports:
-        lines += [f"\n## Seed {report['seed']}\n", "In brackets: the same clips re-paired.\n"]
-        lines += table(["task", "guidance", *COLUMNS.values()], table_rows(report))
+    for steps in sorted({report["steps"] for report in reports}, reverse=True):
+        same = [report for report in reports if report["steps"] == steps]
+        first = same[0]
+        lines += [
+            f"\n## {steps:,} training steps\n",
+            f"`harmony demo --steps {steps} --seed SEED` for the seeds {', '.join(str(r['seed']) for r in same)}: {first['parameters']:,} "
+            f"parameters, trained in {', '.join(format(r['seconds']['training'], '.0f') for r in same)} s; "
+            f"{first['clips']} clips of each kind and seed.\n",
+            *table(["task", "guidance", *COLUMNS.values()], spread(same)),
+        ]
     return NOTE + "\n".join(lines) + "\n"
 
 

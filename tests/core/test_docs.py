@@ -79,11 +79,11 @@ def test_results_are_tabulated_over_seeds(tmp_path, monkeypatch):
             "truth": {"video_matched": number},
             "made": [{"task": "joint", "guidance": "none", "seconds": 1.0, "numbers": {"f1": number}}],
         }
-        (tmp_path / f"demo-seed{seed}.json").write_text(generate.json.dumps(report))
+        (tmp_path / f"demo-1500-seed{seed}.json").write_text(generate.json.dumps(report))
     page = generate.results_page(tmp_path)
     assert "| truth |  | 0.60 (0.50 to 0.70); chance 0.25 | - |" in page
     assert "| joint | none | - | - | - | - | - | 0.60 (0.50 to 0.70); chance 0.25 |" in page
-    assert "## Seed 1" in page
+    assert "for the seeds 0, 1" in page
 
 
 def test_every_page_is_in_the_navigation():

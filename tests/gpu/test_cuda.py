@@ -1,0 +1,99 @@
+"""What waits for a GPU: `make gpu`. Skipped, saying so, where there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from harmony_parts.assemble import build, read_recipe
+from harmony_parts.av import AV, Prompt
+from harmony_parts.pipeline import Pipeline
+from harmony_parts.train.log import Log
+from harmony_parts.train.loop import Run, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here; `make gpu` on a machine that has one"),
+]
+
+SHORT = ("train.prepared=64", "data.size=64", "train.log_every=1")
+# float32 sums of at most a few thousand terms in another order, through a few layers: 1e-3 of the scale is far beyond, and far below a bug
+CLOSE = {"rtol": 1e-3, "atol": 1e-3}
+
+
+@pytest.fixture(autouse=True)
+def full_precision() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_losses_follow_those_on_a_cpu(tmp_path: Path) -> None:
+    recipe = read_recipe("demo", (*SHORT, "train.steps=10"))
+    for device in ("cpu", "cuda"):
+        train(recipe, out=tmp_path / device, device=device, progress=False)
+    assert losses(tmp_path / "cuda") == pytest.approx(losses(tmp_path / "cpu"), rel=1e-2)
+
+
+def test_a_run_resumes(tmp_path: Path) -> None:
+    whole = read_recipe("demo", (*SHORT, "train.steps=8"))
+    train(whole, out=tmp_path / "whole", device="cuda", progress=False)
+    train(read_recipe("demo", (*SHORT, "train.steps=4")), out=tmp_path / "halves", device="cuda", progress=False)
+    train(whole, out=tmp_path / "halves", device="cuda", resume=True, progress=False)
+    assert losses(tmp_path / "halves") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
+
+
+@pytest.mark.parametrize("given", [(), ("audio",), ("video",)])
+def test_a_seed_means_the_same_clip(given: tuple[str, ...]) -> None:
+    pipeline = Pipeline.assemble(read_recipe("demo", ("sample.steps=4",)))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in pipeline.weights.parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+    clip = pipeline.recipe.data.build(format=pipeline.format).example(0, generator).clip
+    made: list[AV[torch.Tensor]] = []
+    for device in ("cpu", "cuda"):
+        pipeline.to(device)
+        made.append(
+            pipeline.latents([Prompt(caption="a ball")], seeds=[0], given=pipeline.encode([clip]).only(given)).map(torch.Tensor.cpu)
+        )
+    for stream in made[0]:
+        torch.testing.assert_close(*(latents[stream] for latents in made), **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["demo", "clips"])
+def test_time_and_memory_of_a_step(name: str, tmp_path: Path) -> None:
+    """Median seconds of 20 steps after 5, and the peak of the memory; to HARMONY_GPU_REPORT, where that is set. Clips are Soundstage's."""
+    overrides = ("data.use=soundstage", "data.size=64", "train.prepared=64")
+    run = Run(read_recipe(name, overrides), torch.device("cuda"))
+    with Log(tmp_path, step=0, steps=25, progress=False) as log:
+        run.open_data(None, log)
+    torch.cuda.reset_peak_memory_stats()
+    taken = []
+    for _ in range(25):
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        assert run.advance() > 0
+        torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begun)
+    report = {
+        "device": torch.cuda.get_device_name(),
+        "versions": {package: version(package) for package in ("torch", "triton", "harmony-parts")},
+        "recipe": name,
+        "parameters": sum(p.numel() for p in build(run.recipe).denoiser.parameters()),
+        "seconds_per_step": sorted(taken[5:])[10],
+        "peak_memory_bytes": torch.cuda.max_memory_allocated(),
+    }
+    if path := os.environ.get("HARMONY_GPU_REPORT"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report) + "\n")
