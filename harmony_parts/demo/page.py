@@ -19,7 +19,7 @@ p.note { color: var(--faint); margin-top: .2rem } small { color: var(--faint) }
 .clips { display: grid; grid-template-columns: 11rem repeat(auto-fill, minmax(190px, 1fr)); gap: .6rem; align-items: center; margin-bottom: .6rem }
 video { width: 100%; max-width: 192px; image-rendering: pixelated; background: #000; border-radius: 6px }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
-th { text-align: left; font-weight: 600; vertical-align: bottom } td.number { text-align: right }
+th { text-align: left; font-weight: 600; vertical-align: bottom } td.number { text-align: right; white-space: nowrap }
 img { max-width: 100%; border: 1px solid var(--line); border-radius: 6px; background: #fff } svg text { fill: var(--faint); font-size: 11px }
 """
 
@@ -31,13 +31,15 @@ def write_page(out: Path, report: Mapping[str, Any], files: Mapping[str, Sequenc
         "<tr>" + "".join(f"<td{'' if n < 2 else ' class=number'}>{escape(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
         for row in table_rows(report)
     )
+    prompts = "".join(f"<small>{escape(prompt)}</small>" for prompt in report["prompts"])
     players = "".join(_players(kind, names) for kind, names in files.items())
     page = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>harmony_parts: demo</title><style>{STYLE}</style>
 <h1>Sound and picture from one small Harmony</h1>
 <p class="note">{report["parameters"]:,} parameters, {report["steps"]:,} steps of cross-task training from scratch in {report["seconds"]["training"]:.0f} s,
 seed {report["seed"]}. The same weights make both streams, the picture for a given sound, and the sound for a given picture.</p>
-<h2>Look and listen</h2>{players}
+<h2>Look and listen</h2>
+<div class="clips"><small>caption and sound caption</small>{prompts}</div>{players}
 <h2>Measured sync</h2>
 <table><tr>{heads}</tr>{rows}</table>
 <p class="note">Means over {report["clips"]} clips of scenes that training never saw, prompted by captions alone. An event matches within 0.1 s.

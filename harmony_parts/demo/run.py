@@ -84,6 +84,7 @@ def _demo(out: Path, seed: int, clips: int, overrides: Sequence[str], console: C
         "clips": clips,
         "parameters": sum(p.numel() for p in pipeline.weights.parameters()),
         "seconds": {"training": trained, "all": time.monotonic() - begun},
+        "prompts": [f"{e.prompt.caption}; {e.prompt.sound}" for e in examples[:SHOWN]],
         "truth": truth["numbers"],
         "made": [{"task": m.task, "guidance": m.guidance, "seconds": m.seconds, "numbers": m.numbers} for m in made],
     }

@@ -58,7 +58,10 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
         (["format.height=33"], "$.codecs.video: "),
         (["encoders.sound.field=caption"], "$.encoders.sound: it produces the condition 'caption', and so does caption"),
         (["train.drop.captoin=0.1"], "$.train.drop.captoin: no encoder produces this condition (did you mean 'caption'?)"),
-        (["denoiser.ports={}"], "$.denoiser.ports: no port for the condition 'caption'"),
+        (
+            ["denoiser.ports={sound={stream='video', how='clean_tokens'}, caption={stream='video', how='clean_tokens'}}"],
+            "$.denoiser.ports: caption and sound would both stand in place",
+        ),
         (["sample.guidance.use=everything", "sample.guidance.hint=louder"], "$.sample.guidance: the denoiser doesn't know the hint louder"),
     ],
 )
