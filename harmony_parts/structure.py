@@ -9,18 +9,18 @@ from __future__ import annotations
 import pathlib
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from typing import Any, Literal, TypeVar, Union
 
 import attrs
 from cattrs import Converter
-from cattrs.errors import IterableValidationError, IterableValidationNote, StructureHandlerNotFoundError
 
 from harmony_parts import contract
 from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
 from harmony_parts.errors import AssemblyError, HarmonyError
+from harmony_parts.faults import Fault, Faults, called, each_of, flatten
 from harmony_parts.hookspecs import KINDS, Kind
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def structure(table: Any, cls: type[T], *, parts: Catalogue | None = None, where
     try:
         return _converter(known).structure(table, cls)
     except Exception as error:
-        faults = [f"{path}: {message}" for path, message in _flatten(error, "$")]
+        faults = [f"{path}: {message}" for path, message in flatten(error, "$")]
         blamed = [fault.removesuffix(known.blame()) for fault in faults]  # the plugins that failed are named once, at the end
         raise AssemblyError([*blamed[:-1], blamed[-1] + (known.blame() if blamed != faults else "")], where) from error
 
@@ -51,7 +51,7 @@ def unstructure(value: Any, *, parts: Catalogue | None = None, kind: str | None 
     try:
         return _plain(_write_part(value, kind_name(kind), converter, known) if kind else converter.unstructure(value))
     except Exception as error:
-        raise AssemblyError([f"{path}: {message}" for path, message in _flatten(error, "$")], where) from error
+        raise AssemblyError([f"{path}: {message}" for path, message in flatten(error, "$")], where) from error
 
 
 def parts_in(value: Any, parts: Catalogue | None = None) -> set[Declared]:
@@ -61,7 +61,7 @@ def parts_in(value: Any, parts: Catalogue | None = None) -> set[Declared]:
     try:
         converter.unstructure(value)
     except Exception as error:
-        raise AssemblyError([f"{path}: {message}" for path, message in _flatten(error, "$")]) from error
+        raise AssemblyError([f"{path}: {message}" for path, message in flatten(error, "$")]) from error
     return seen
 
 
@@ -72,60 +72,6 @@ def kind_of(annotation: Any) -> str | None:
 
 def _ignore(declared: Declared) -> None:
     """Hears of a part, and makes nothing of it."""
-
-
-# --- faults ---------------------------------------------------------------------------------------------------------------------------
-
-
-Fault = tuple[int | str, Exception]  # what went wrong under which key ("" for the table itself)
-
-
-class _Faults(Exception):
-    """All that went wrong in one table or list."""
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__(faults)
-        self.faults = faults
-
-
-def _flatten(error: Exception, path: str) -> Iterator[tuple[str, str]]:
-    """(path, message) of every fault inside an error."""
-    if isinstance(error, _Faults):
-        for key, inner in error.faults:
-            yield from _flatten(inner, path if key == "" else path + _step(key))
-    elif isinstance(error, IterableValidationError):
-        for inner in error.exceptions:
-            note = next((n for n in getattr(inner, "__notes__", ()) if isinstance(n, IterableValidationNote)), None)
-            yield from _flatten(inner, path if note is None else path + _step(note.index))
-    elif isinstance(error, AssemblyError):
-        for fault in error.faults:
-            inside, _, message = fault.partition(": ") if fault.startswith("$") else ("$", "", fault)
-            yield path + inside[1:], message
-    elif isinstance(error, StructureHandlerNotFoundError):
-        yield path, f"its type can't be read from a table: {error}; a setting is a plain value, a class of settings, or a part"
-    elif isinstance(error, HarmonyError):
-        yield path, str(error)
-    elif isinstance(error, ValueError | TypeError) and error.args and isinstance(error.args[0], str):
-        yield path, error.args[0]  # attrs' validators add the attribute and the value as further arguments
-    else:
-        yield path, f"{type(error).__name__}: {error}"
-
-
-def _step(key: int | str) -> str:
-    if isinstance(key, int):
-        return f"[{key}]"
-    return f".{key}" if key and all(c.isalnum() and c.isascii() or c in "-_" for c in key) else f'."{key}"'
-
-
-def _called(value: object) -> str:
-    """A value, for a message, in TOML's terms."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return repr(value)
 
 
 # --- types ----------------------------------------------------------------------------------------------------------------------------
@@ -148,7 +94,7 @@ def _name(t: Any) -> str:
         return " or ".join(_name(a) for a in typing.get_args(t) if a is not type(None))
     origin: Any = typing.get_origin(t) or t
     if origin is Literal:
-        return " or ".join(_called(a) for a in typing.get_args(t))
+        return " or ".join(called(a) for a in typing.get_args(t))
     if origin in (tuple, list, set, frozenset):
         return "a list"
     if origin is dict or origin is Mapping or attrs.has(origin):
@@ -225,25 +171,11 @@ def _is_kind(t: Any) -> bool:
     return kind_of(t) is not None
 
 
-def _each(jobs: Iterable[tuple[int | str, Callable[[], Any]]]) -> list[Any]:
-    """The results of all jobs, or the faults of all, each under its key."""
-    done: list[Any] = []
-    faults: list[Fault] = []
-    for key, job in jobs:
-        try:
-            done.append(job())
-        except Exception as error:
-            faults.append((key, error))
-    if faults:
-        raise _Faults(faults)
-    return done
-
-
 # --- tables to settings ---------------------------------------------------------------------------------------------------------------
 
 
 def _expected(value: Any, t: Any) -> TypeError:
-    return TypeError(f"expected {_name(t)}, not {_called(value)}")
+    return TypeError(f"expected {_name(t)}, not {called(value)}")
 
 
 def _read_bool(value: Any, t: Any) -> bool:
@@ -285,7 +217,7 @@ def _read_literal(value: Any, t: Any) -> Any:
         if type(option) is type(value) and option == value:
             return option
     near = nearest(value, (o for o in options if isinstance(o, str))) if isinstance(value, str) else ""
-    raise TypeError(f"expected {_name(t)}, not {_called(value)}{near}")
+    raise TypeError(f"expected {_name(t)}, not {called(value)}{near}")
 
 
 def _read_list(value: Any, t: Any, c: Converter) -> Any:
@@ -297,7 +229,7 @@ def _read_list(value: Any, t: Any, c: Converter) -> Any:
             raise ValueError(f"expected a list of {len(inner)}, not of {len(value)}")
     else:
         inner = (inner[0] if inner else Any,) * len(value)
-    read = _each((i, partial(c.structure, v, of)) for i, (v, of) in enumerate(zip(value, inner, strict=True)))
+    read = each_of((i, partial(c.structure, v, of)) for i, (v, of) in enumerate(zip(value, inner, strict=True)))
     return read if origin is list else tuple(read) if origin is Sequence else origin(read)
 
 
@@ -305,8 +237,8 @@ def _read_table(value: Any, t: Any, c: Converter) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise _expected(value, t)
     key, inner = typing.get_args(t) or (str, Any)
-    keys = _each((str(k), partial(c.structure, k, key)) for k in value)
-    return dict(zip(keys, _each((str(k), partial(c.structure, v, inner)) for k, v in value.items()), strict=True))
+    keys = each_of((str(k), partial(c.structure, k, key)) for k in value)
+    return dict(zip(keys, each_of((str(k), partial(c.structure, v, inner)) for k, v in value.items()), strict=True))
 
 
 def _read_union(value: Any, t: Any, c: Converter) -> Any:
@@ -335,7 +267,7 @@ def _read_class(value: Any, t: Any, c: Converter) -> Any:
     if isinstance(value, cls):
         return value
     if not isinstance(value, Mapping):
-        raise TypeError(f"expected a table of {cls.__name__}, not {_called(value)}")
+        raise TypeError(f"expected a table of {cls.__name__}, not {called(value)}")
     settings = {name: (a, type_) for name, a, type_ in _settings(t)}
     faults: list[Fault] = []
     for key in value:
@@ -359,7 +291,7 @@ def _read_class(value: Any, t: Any, c: Converter) -> Any:
             faults = _invalid(cls, given) or [("", error)]
     else:
         faults += _invalid_alone({name: settings[name][0] for name in given}, given)
-    raise _Faults(faults)
+    raise Faults(faults)
 
 
 def _invalid(cls: Any, given: Mapping[str, Any]) -> list[Fault]:
@@ -402,15 +334,15 @@ def _read_part(value: Any, t: Any, c: Converter, parts: Catalogue) -> Any:
         return value
     table = {"use": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping):
-        raise TypeError(f"expected {_a(KINDS[kind])} (a table with `use`, or a name), not {_called(value)}")
+        raise TypeError(f"expected {_a(KINDS[kind])} (a table with `use`, or a name), not {called(value)}")
     names = ", ".join(d.name for d in parts.list(kind))
     if not isinstance(table.get("use"), str):
-        wrong = f"it is {_called(table['use'])}" if "use" in table else "missing"
-        raise _Faults([("use", TypeError(f"{wrong}: expected the name of {_a(KINDS[kind])}; there are: {names}"))])
+        wrong = f"it is {called(table['use'])}" if "use" in table else "missing"
+        raise Faults([("use", TypeError(f"{wrong}: expected the name of {_a(KINDS[kind])}; there are: {names}"))])
     try:
         cls = parts.load(kind, table["use"])
     except HarmonyError as error:
-        raise _Faults([("use", error)]) from error
+        raise Faults([("use", error)]) from error
     return c.structure({key: inner for key, inner in table.items() if key != "use"}, cls)
 
 
@@ -421,7 +353,7 @@ def _write_class(value: Any, t: Any, c: Converter) -> dict[str, Any]:
     values = {
         name: (getattr(value, a.name), of) for name, a, of in _settings(t) if getattr(value, a.name) is not None or a.default is not None
     }
-    return dict(zip(values, _each((name, partial(c.unstructure, v, unstructure_as=of)) for name, (v, of) in values.items()), strict=True))
+    return dict(zip(values, each_of((name, partial(c.unstructure, v, unstructure_as=of)) for name, (v, of) in values.items()), strict=True))
 
 
 def _write_part(value: Any, kind: str, c: Converter, parts: Catalogue, seen: Seen = _ignore) -> dict[str, Any]:
@@ -433,14 +365,14 @@ def _write_part(value: Any, kind: str, c: Converter, parts: Catalogue, seen: See
 def _write_list(value: Any, t: Any, c: Converter) -> list[Any]:
     inner = typing.get_args(t) or (Any, ...)
     each = inner if len(inner) == len(value) and inner[-1] is not Ellipsis else inner[:1] * len(value)
-    written = _each((i, partial(c.unstructure, v, unstructure_as=of)) for i, (v, of) in enumerate(zip(value, each, strict=True)))
+    written = each_of((i, partial(c.unstructure, v, unstructure_as=of)) for i, (v, of) in enumerate(zip(value, each, strict=True)))
     return sorted(written) if isinstance(value, set | frozenset) else written
 
 
 def _write_table(value: Any, t: Any, c: Converter) -> dict[str, Any]:
     inner = (typing.get_args(t) or (str, Any))[1]
     return dict(
-        zip(map(str, value), _each((str(k), partial(c.unstructure, v, unstructure_as=inner)) for k, v in value.items()), strict=True)
+        zip(map(str, value), each_of((str(k), partial(c.unstructure, v, unstructure_as=inner)) for k, v in value.items()), strict=True)
     )
 
 
@@ -460,9 +392,9 @@ def _write_union(value: Any, t: Any, c: Converter) -> Any:
 def _plain(value: Any) -> Any:
     """The same in TOML's own types. Raises where something else is left."""
     if isinstance(value, Mapping):
-        return dict(zip(value, _each((key, partial(_plain, inner)) for key, inner in value.items()), strict=True))
+        return dict(zip(value, each_of((key, partial(_plain, inner)) for key, inner in value.items()), strict=True))
     if isinstance(value, list | tuple):
-        return _each((i, partial(_plain, inner)) for i, inner in enumerate(value))
+        return each_of((i, partial(_plain, inner)) for i, inner in enumerate(value))
     for type_ in (bool, int, float, str):
         if isinstance(value, type_):
             return type_(value)

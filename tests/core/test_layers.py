@@ -22,7 +22,7 @@ MATHS = {"rope", "attention.windows", "blocks.attention", "kernels"}
 BASE = {"errors", "av"}
 FRONT = BASE | {"plugin", "hookspecs"}
 MEDIA = BASE | {"media", "ffmpeg", "sound"}
-ASSEMBLY = {"contract", "catalogue", "structure", "overrides", "recipe", "assemble"}
+ASSEMBLY = {"contract", "catalogue", "faults", "structure", "overrides", "recipe", "assemble"}
 # Layer -> the layers, modules and folders that it may import. "own" is the module's own folder.
 MAY: dict[str, set[str]] = {
     "base": BASE,
