@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmony_parts.assemble import Parts, build, read_recipe
 from harmony_parts.av import AV, Condition, Prompt
@@ -20,6 +20,7 @@ from harmony_parts.media import Clip
 from harmony_parts.recipe import Recipe
 from harmony_parts.sample.loop import sample
 from harmony_parts.sound import fit, resample
+from harmony_parts.train.prepare import conditions_of
 from harmony_parts.weights import find_model, load_weights, save_model, weights
 
 Media = Clip | str | Path
@@ -71,10 +72,7 @@ class Pipeline:
 
     def conditions(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """What all encoders say about the prompts."""
-        said: dict[str, Condition] = {}
-        for encoder in self.parts.encoders.values():
-            said |= encoder(prompts)
-        return said
+        return conditions_of(cast(Iterable[nn.Module], self.parts.encoders.values()), prompts)
 
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
         """Latents of clips of one length in the pipeline's format; a stream that they lack is absent."""
