@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,13 +19,13 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media import Clip
+from harmony_parts.picture import cover, frames_for, regrid
 from harmony_parts.recipe import Recipe
 from harmony_parts.sample.loop import sample
 from harmony_parts.sound import fit, resample
 from harmony_parts.train.prepare import conditions_of
 from harmony_parts.weights import find_model, load_weights, save_model, weights
 
-Media = Clip | str | Path
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
 
 
@@ -41,6 +43,9 @@ class Generated:
         path = Path(path)
         self.clip.save(path, copy_video_from=self.given_video, copy_sound_from=self.given_sound, lossless_sound=self.lossless_sound)
         return path
+
+
+Media = Clip | Generated | str | os.PathLike[str]
 
 
 class Pipeline:
@@ -75,18 +80,33 @@ class Pipeline:
         return conditions_of(cast(Iterable[nn.Module], self.parts.encoders.values()), prompts)
 
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
-        """Latents of clips of one length in the pipeline's format; a stream that they lack is absent."""
+        """Latents of clips of one length in the pipeline's format; a stream that none of them has is absent.
+
+        Raises ValueError where some have a stream and others lack it.
+        """
         frames, sound = [c.frames for c in clips if c.frames is not None], [c.mono() for c in clips if c.waveform is not None]
+        for what, found in (("picture", frames), ("sound", sound)):
+            if len(found) not in (0, len(clips)):
+                raise ValueError(f"{len(found)} of {len(clips)} clips have a {what}; a batch has it in all of them or in none")
         return AV(
             video=self.codecs["video"].encode(torch.stack(frames)).to(self.device) if frames else None,
             audio=self.codecs["audio"].encode(torch.stack(sound)).to(self.device) if sound else None,
         )
 
     def decode(self, latents: AV[Tensor], frames: int) -> list[Clip]:
-        """Clips of exactly that many frames, and of the sound that goes with them."""
-        video = self.codecs["video"].decode(latents["video"].cpu())[:, :frames]
-        sound = self.codecs["audio"].decode(latents["audio"].cpu())[:, : self.format.samples(frames)]
-        return [Clip(picture, self.format.fps, wave[None], self.format.sample_rate) for picture, wave in zip(video, sound)]
+        """Clips of exactly that many frames, and of the sound that goes with them; without a stream that is absent."""
+        length = AV(frames, self.format.samples(frames))
+        made = latents.map(lambda x, codec, n: codec.decode(x.cpu())[:, :n], self.codecs, length)
+        pictures, sounds = made.video, made.audio
+        return [
+            Clip(
+                None if pictures is None else pictures[i],
+                self.format.fps,
+                None if sounds is None else sounds[i][None],
+                self.format.sample_rate,
+            )
+            for i in range(len(made[next(iter(made))]))
+        ]
 
     @torch.no_grad()
     def latents(
@@ -102,27 +122,42 @@ class Pipeline:
         steps: int | None = None,
         progress: Callable[[int, int, AV[Tensor]], None] | None = None,
     ) -> AV[Tensor]:
-        """Latents of a batch, one clip per prompt and seed; `given` streams [B, T, ...] are kept. A clip depends on its own seed alone."""
-        frames = frames or self.format.frames
+        """Latents of a batch, one clip per prompt and seed; `given` streams [B, T, ...] are kept. A clip depends on its own seed alone.
+
+        Raises ValueError where the lengths don't fit together.
+        """
+        frames = self.format.frames if frames is None else frames
+        if frames < 1:
+            raise ValueError(f"a clip has at least one frame, not {frames}")
+        if not prompts or len(prompts) != len(seeds):
+            raise ValueError(f"a clip takes a prompt and a seed; here are {len(prompts)} prompts and {len(seeds)} seeds")
         video, audio = cast(VideoCodec, self.codecs["video"]), cast(AudioCodec, self.codecs["audio"])
         shapes = AV(
             video=(video.latents(frames), *video.grid, video.channels), audio=(audio.latents(self.format.samples(frames)), audio.channels)
         )
+        for stream in given:
+            wanted = [len(prompts), *shapes[stream]]
+            if list(given[stream].shape) != wanted:
+                raise ValueError(
+                    f"the given {stream} is {list(given[stream].shape)}; {len(prompts)} clips of {frames} frames take {wanted}"
+                )
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         # both streams are drawn whatever is given, so that a seed means the same picture in every task
         noise = shapes.map(lambda shape: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device))
         settings = self.recipe.sample
+        if guidance is not None and (isinstance(guidance, type) or not hasattr(guidance, "combine")):
+            raise ValueError(f"guidance is a part, such as SyncCFG(video=3, audio=2), not {guidance!r}")
         return sample(
             self.parts.denoiser,
             noise.only([s for s in noise if s not in tuple(given)]),
             self.conditions(prompts),
             codecs=self.codecs,
             given=given,
-            guidance=guidance or settings.guidance,
-            solver=solver or settings.solver,
-            shift=shift or settings.shift,
+            guidance=settings.guidance if guidance is None else guidance,
+            solver=settings.solver if solver is None else solver,
+            shift=settings.shift if shift is None else shift,
             path=self.recipe.flow.path,
-            steps=steps or settings.steps,
+            steps=settings.steps if steps is None else steps,
             progress=progress,
         )
 
@@ -149,42 +184,74 @@ class Pipeline:
         """
         if audio is not None and video is not None:
             raise ValueError("audio and video are both given, which leaves nothing to make; leave one out")
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise ValueError(f"seconds must be above 0, not {seconds}")
         format = self.format
         heard = None if audio is None else _read(audio, "audio")
-        seen = None if video is None else _read(video, "video", fps=format.fps, height=format.height, width=format.width)
-        length = seconds or (heard.seconds if heard else seen.seconds if seen else format.seconds)
-        frames = max(1, round(length * format.fps))
-        if frames > LONGER * format.frames:
-            warnings.warn(
-                f"{length:.1f} s is much longer than the {format.seconds:g} s that this model was trained on; "
-                "expect it to drift, or say how many `seconds` to make",
-                stacklevel=2,
-            )
+        seen = None if video is None else _read(video, "video", height=format.height, width=format.width)
+        frames = self._frames(seconds, heard, seen)
         given: AV[Tensor] = AV()
         if heard is not None:
             given = AV(audio=self._encode_sound(heard, frames))
         if seen is not None:
-            given = AV(video=self._encode_frames(seen, frames))
+            shown = regrid(cover(_picture(seen), format.height, format.width), seen.fps, format.fps, frames)
+            given = AV(video=self.codecs["video"].encode(shown[None]).to(self.device))
         asked = Prompt(prompt, sound, speech, self._image(image), self._voice(voice), extra or {})
+        if unheard := self._unheard(asked):
+            warnings.warn(f"nothing in this model reads {' or '.join(unheard)}: it has no encoder for it", stacklevel=2)
         made = self.decode(self.latents([asked], seeds=[seed], frames=frames, given=given, **sampling), frames)[0]
         if heard is not None:
             made = attrs.evolve(
                 made, waveform=fit(_sound(heard), round(frames / format.fps * heard.sample_rate)), sample_rate=heard.sample_rate
             )
         if seen is not None:
-            made = attrs.evolve(made, frames=_frames(seen)[:frames])
+            made = attrs.evolve(made, frames=shown)
         return Generated(made, _path(video), _path(audio), lossless_sound=heard is not None)
 
-    def _encode_sound(self, clip: Clip, frames: int) -> Tensor:
-        return self.codecs["audio"].encode(fit(self._wave(clip)[None], self.format.samples(frames))).to(self.device)
+    def _frames(self, seconds: float | None, heard: Clip | None, seen: Clip | None) -> int:
+        """How many frames a request takes; a given video shows all of its own. Raises ValueError for more than a given video has."""
+        format = self.format
+        there = None if seen is None else frames_for(len(_picture(seen)), seen.fps, format.fps)
+        if seconds is None and there is not None:
+            frames = there
+        else:
+            length = seconds if seconds is not None else heard.seconds if heard is not None else format.seconds
+            frames = max(1, round(length * format.fps))
+        if there is not None and frames > there:
+            raise ValueError(
+                f"{seconds:g} s are asked for, and the given video lasts {float(there / format.fps):.2f} s; leave `seconds` out for all of it"
+            )
+        if frames > LONGER * format.frames:
+            warnings.warn(
+                f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s that this model was trained on; "
+                "expect it to drift, or say how many `seconds` to make",
+                stacklevel=3,
+            )
+        return frames
 
-    def _encode_frames(self, clip: Clip, frames: int) -> Tensor:
-        return self.codecs["video"].encode(_frames(clip)[None, :frames]).to(self.device)
+    def _unheard(self, asked: Prompt) -> list[str]:
+        """The fields of a prompt that no encoder reads: with such a one alone, everything that is said is as for an empty prompt."""
+        empty = self.conditions([Prompt()])
+
+        def silent(alone: Prompt) -> bool:
+            said = self.conditions([alone])
+            return all(torch.equal(said[n].mask, empty[n].mask) and torch.equal(said[n].tokens, empty[n].tokens) for n in empty)
+
+        filled = {field.name: getattr(asked, field.name) for field in attrs.fields(Prompt)}
+        filled = {name: value for name, value in filled.items() if isinstance(value, Tensor) or value}
+        return [name for name, value in filled.items() if silent(Prompt(**{name: value}))]
+
+    def _encode_sound(self, clip: Clip, frames: int) -> Tensor:
+        wave = self._wave(clip)
+        if not wave.isfinite().all():
+            raise ValueError("the given sound holds values that aren't finite")
+        return self.codecs["audio"].encode(fit(wave[None], self.format.samples(frames))).to(self.device)
 
     def _image(self, image: Media | Tensor | None) -> Tensor | None:
         if image is None or isinstance(image, Tensor):
             return image
-        return _frames(_read(image, "video", height=self.format.height, width=self.format.width))[0]
+        first = _picture(_read(image, "video", height=self.format.height, width=self.format.width))[:1]
+        return cover(first, self.format.height, self.format.width)[0]
 
     def _voice(self, voice: Media | None) -> Tensor | None:
         return None if voice is None else self._wave(_read(voice, "audio"))
@@ -195,12 +262,16 @@ class Pipeline:
 
 
 def _read(media: Media, stream: str, **form: Any) -> Clip:
-    if not isinstance(media, Clip):
-        return Clip.read(media, streams={stream}, **form)
-    return media
+    if isinstance(media, Generated):
+        return media.clip
+    if isinstance(media, Clip):
+        return media
+    if not isinstance(media, str | os.PathLike):
+        raise ValueError(f"a Clip or the name of a file is expected, not {type(media).__name__}")
+    return Clip.read(media, streams={stream}, **form)
 
 
-def _frames(clip: Clip) -> Tensor:
+def _picture(clip: Clip) -> Tensor:
     if clip.frames is None:
         raise ValueError("the clip that was given has no video")
     return clip.frames
@@ -213,7 +284,7 @@ def _sound(clip: Clip) -> Tensor:
 
 
 def _path(media: Media | None) -> Path | None:
-    return None if media is None or isinstance(media, Clip) else Path(media)
+    return None if media is None or isinstance(media, Clip | Generated) else Path(media)
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> Pipeline:

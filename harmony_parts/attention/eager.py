@@ -22,6 +22,8 @@ class Eager:
         q, k = rotate(q, table(q_angles)[:, None, None]), rotate(k, table(k_angles)[:, None, None])
         index = windows.start[:, None] + torch.arange(size, device=q.device)  # [Tq, W]
         seen = index < windows.end[:, None]
+        if not k.shape[1]:  # nothing to attend to: every window is empty
+            return q * 0
         index = index.clamp(max=k.shape[1] - 1)
 
         def window(x: Tensor) -> Tensor:  # [B, Tk, Sk, h, d] -> [B Tq, h, W Sk, d]

@@ -30,7 +30,7 @@ class CrossAudio:
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
 
-    def build(self, *, channels: int, conditions: Mapping[str, tuple[How, int]]) -> CrossBranch:
+    def build(self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]) -> CrossBranch:
         """A branch for latents of that many channels. Raises AssemblyError for clean tokens: it has no place for a reference."""
         for name, (how, _) in conditions.items():
             if how == "clean_tokens":

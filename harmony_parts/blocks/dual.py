@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from difflib import get_close_matches
 from typing import Any, Literal, cast
 
@@ -64,16 +64,16 @@ class DualBranch:
         lost = [_lost(name, ports) for name in produced if name not in ports]
         if lost:
             raise AssemblyError(lost)
-        known = [name for name in produced if ports[name] == KNOWN]
-        if len(known) > 1:
-            raise AssemblyError(f"$.denoiser.ports: {' and '.join(known)} would both stand in place of the video's first latents; keep one")
+        if faults := [*_unfit(produced, ports, codecs)]:
+            raise AssemblyError(faults)
 
         def enters(stream: str) -> dict[str, tuple[Any, int]]:
             return {name: (ports[name].how, width) for name, width in produced.items() if ports[name].stream == stream}
 
+        video = cast(VideoCodec, codecs["video"])
         branches: AV[Branch] = AV(
-            self.video.build(channels=codecs["video"].channels, conditions=enters("video")),
-            self.audio.build(channels=codecs["audio"].channels, conditions=enters("audio")),
+            self.video.build(channels=codecs["video"].channels, grid=video.grid, conditions=enters("video")),
+            self.audio.build(channels=codecs["audio"].channels, grid=(), conditions=enters("audio")),
         )
         blocks = [
             JointBlock(branches["video"].block(), branches["audio"].block(), self.interaction.build(branches=branches))
@@ -81,6 +81,20 @@ class DualBranch:
         ]
         accepts = {name: ports[name] for name in produced}
         return DualBranchDenoiser(branches, blocks, codecs, accepts, one_way=self.driven_interaction == "one_way")
+
+
+def _unfit(produced: Mapping[str, int], ports: Mapping[str, Port], codecs: AV[VideoCodec | AudioCodec]) -> Iterator[str]:
+    """Clean tokens that can't be: two conditions in one place, or ones that aren't latents of their stream."""
+    for stream in STREAMS:
+        known = [name for name in produced if ports[name] == Port(stream, "clean_tokens")]
+        if len(known) > 1:
+            yield f"$.denoiser.ports: {' and '.join(known)} would both be the clean tokens of the {stream} stream; keep one"
+        for name in known:
+            if produced[name] != codecs[stream].channels:
+                yield (
+                    f"$.denoiser.ports.{name}: clean tokens are latents of the {stream} stream, which have {codecs[stream].channels} "
+                    f"channels; this condition has {produced[name]}"
+                )
 
 
 def _lost(name: str, ports: Collection[str]) -> str:

@@ -39,7 +39,7 @@ class MMDiT:
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
 
-    def build(self, *, channels: int, conditions: Mapping[str, tuple[How, int]]) -> MMDiTBranch:
+    def build(self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]) -> MMDiTBranch:
         """A branch for latents of that many channels."""
         return MMDiTBranch(self, channels, conditions)
 

@@ -116,8 +116,8 @@ class Branch(Protocol):
 class BranchSpec(Protocol):
     """Settings of a branch; video and audio branches are of two kinds with this one contract."""
 
-    def build(self, *, channels: int, conditions: Mapping[str, tuple[How, int]]) -> Branch:
-        """A branch for latents of that many channels, told conditions of those ways and widths."""
+    def build(self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]) -> Branch:
+        """A branch for latents of that many channels on that grid ((h, w) of a video latent, () of sound), told conditions of those ways and widths."""
 
 
 class VideoBranchSpec(BranchSpec, Protocol):

@@ -43,12 +43,13 @@ class Listener(nn.Module):
             if how == "clean_tokens":
                 reference = condition
                 continue
-            tokens = self.projections[name](condition.tokens)
+            tokens = self.projections[name](condition.tokens).flatten(1, -2)  # of latents [B, T, H, W, C] too
+            mask = condition.mask.repeat_interleave(tokens.shape[1] // condition.mask.shape[1], dim=1)
             if how == "context":
                 context.append(tokens + self.groups[name])
-                masks.append(condition.mask)
+                masks.append(mask)
             else:  # the mean of the tokens that count; nothing where none does
-                weight = condition.mask[..., None].to(tokens.dtype)
+                weight = mask[..., None].to(tokens.dtype)
                 add.append((tokens * weight).sum(1) / weight.sum(1).clamp_min(1))
         return Told(
             torch.cat(context, dim=1) if context else None,

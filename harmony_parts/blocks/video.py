@@ -35,8 +35,12 @@ class VideoTransformer:
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
 
-    def build(self, *, channels: int, conditions: Mapping[str, tuple[How, int]]) -> VideoBranch:
-        """A branch for latents of that many channels."""
+    def build(self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]) -> VideoBranch:
+        """A branch for latents of that many channels. Raises ValueError where their grid doesn't split into patches."""
+        if any(side % self.patch for side in grid):
+            raise ValueError(
+                f"latents of {' x '.join(map(str, grid))} don't split into patches of {self.patch} x {self.patch}: change patch or size"
+            )
         return VideoBranch(self, channels, conditions)
 
 
@@ -72,10 +76,8 @@ class VideoBranch(nn.Module):
         return self.listener(conditions)
 
     def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
-        """Patches to tokens. Raises ValueError where the latents don't split into patches."""
+        """Patches to tokens."""
         height, width, p = *latents.shape[2:4], self.spec.patch
-        if height % p or width % p:
-            raise ValueError(f"latents of {height} x {width} don't split into patches of {p} x {p}; choose another size or patch")
         patches = rearrange(latents, "b t (h p) (w q) c -> b t (h w) (p q c)", p=p, q=p)
         turns = _turns(latents.shape[1], height // p, width // p, self.width // self.heads // 2).to(latents.device)
         return Tokens(self.patch_embedding(patches), self.time(times, told.add), turns, told.context, told.context_mask)

@@ -298,3 +298,40 @@ def test_bad_calls_say_what_is_missing() -> None:
         denoiser(av, at(0.5, 0.5), conditions, hints={"skip"})
     with pytest.raises(ValueError, match="even width"):
         attrs.evolve(MMDiT(16, 2, 32), heads=3)
+
+
+@pytest.mark.parametrize(
+    ("ports", "fault"),
+    [
+        ({"caption": Port("audio", "clean_tokens")}, "caption and voice would both be the clean tokens of the audio stream"),
+        ({"caption": Port("audio", "clean_tokens"), "voice": Port("audio", "context")}, "8 channels; this condition has 6"),
+        ({"voice": Port("video", "clean_tokens")}, "image and voice would both"),
+    ],
+)
+def test_clean_tokens_that_cannot_be_are_refused(ports: dict[str, Port], fault: str) -> None:
+    spec = DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32), ports=ports)
+    with pytest.raises(AssemblyError, match=fault):
+        spec.build(codecs=CODECS, encoders={"x": Says(caption=6, image=12, voice=8)})
+
+
+@pytest.mark.parametrize("how", ["context", "add"])
+def test_latents_may_be_told_as_words(how: str) -> None:
+    spec = DualBranch(
+        layers=1,
+        video=VideoTransformer(24, 2, 32, 1),
+        audio=MMDiT(16, 2, 32),
+        interaction=NoInteraction(),
+        ports={"image": Port("audio", how)},
+    )
+    denoiser = awake(spec.build(codecs=CODECS, encoders={"x": Says(image=12)})).double()
+    av, conditions = inputs()
+    other = Condition(conditions["image"].tokens + 1, conditions["image"].mask)
+    one, two = (denoiser(av, at(0.7, 0.7), {"image": c}).audio for c in (conditions["image"], other))
+    masked = ~conditions["image"].mask[:, 0]
+    assert torch.equal(one[masked], two[masked])
+    assert not torch.allclose(one[~masked], two[~masked])
+
+
+def test_a_grid_that_does_not_split_into_patches_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 x 2 don't split into patches of 3 x 3"):
+        DualBranch(layers=1, video=VideoTransformer(24, 2, 32, patch=3), audio=MMDiT(16, 2, 32)).build(codecs=CODECS, encoders={})

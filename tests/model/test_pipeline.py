@@ -115,3 +115,49 @@ def test_requests_that_make_no_sense_say_so(pipeline: Pipeline, clip: Clip, tmp_
         pipeline.generate(audio=attrs.evolve(clip, waveform=None))
     with pytest.raises(RunError, match="nowhere"):
         load(tmp_path / "nowhere")
+
+
+def test_a_given_clip_is_brought_to_the_format(pipeline: Pipeline) -> None:
+    """Twice the rate and size, twice as long on either side: the same picture at the same time."""
+    fast = Clip(torch.arange(18, dtype=torch.uint8)[:, None, None, None].expand(18, 32, 48, 3) * 10, fps=24)
+    made = pipeline.generate(video=fast).clip
+    assert made.frames.shape == (9, 16, 16, 3)
+    assert made.waveform.shape[-1] == pipeline.format.samples(9)
+    assert torch.equal(made.frames[:, 0, 0, 0], torch.arange(9, dtype=torch.uint8) * 20 + 10)  # what shows in the middle of each frame
+    slow = Clip(fast.frames[:4], fps=6)
+    assert torch.equal(
+        pipeline.generate(video=slow).clip.frames[:, 0, 0, 0], torch.tensor([0, 0, 10, 10, 20, 20, 30, 30], dtype=torch.uint8)
+    )
+
+
+def test_more_than_a_given_video_has_is_refused(pipeline: Pipeline, clip: Clip) -> None:
+    with pytest.raises(ValueError, match=r"2 s are asked for, and the given video lasts 0\.75 s"):
+        pipeline.generate(video=clip, seconds=2)
+
+
+def test_what_no_encoder_reads_is_said(pipeline: Pipeline) -> None:
+    with pytest.warns(UserWarning, match="nothing in this model reads speech or extra"):
+        pipeline.generate("a ball", speech="hello", extra={"mood": "merry"})
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": float("nan")}, {"seconds": -1}, {"steps": 0}, {"guidance": SyncCFG}])
+def test_zero_is_not_the_default(pipeline: Pipeline, wrong: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        pipeline.generate(**wrong)
+
+
+def test_lengths_have_to_fit(pipeline: Pipeline, clip: Clip) -> None:
+    with pytest.raises(ValueError, match="1 prompts and 2 seeds"):
+        pipeline.latents([Prompt()], seeds=[0, 1])
+    with pytest.raises(ValueError, match=r"the given audio is \[1, 10, 32\]"):
+        pipeline.latents([Prompt()], seeds=[0], given=AV(audio=torch.zeros(1, 10, 32)))
+    with pytest.raises(ValueError, match="1 of 2 clips have a sound"):
+        pipeline.encode([clip, attrs.evolve(clip, waveform=None)])
+    with pytest.raises(ValueError, match="finite"):
+        pipeline.generate(audio=attrs.evolve(clip, waveform=clip.waveform * float("nan")))
+
+
+def test_a_stream_alone_is_decoded_alone(pipeline: Pipeline, clip: Clip) -> None:
+    latents = pipeline.encode([clip])
+    assert pipeline.decode(latents.only(("video",)), 9)[0].waveform is None
+    assert pipeline.decode(latents.only(("audio",)), 9)[0].frames is None
