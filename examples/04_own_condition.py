@@ -48,16 +48,17 @@ class StrikesEncoder(torch.nn.Module):
 
     def forward(self, prompts):
         """{"strikes": tokens [B, L, width], mask [B, L]}, L the longest list of the batch."""
-        times = [torch.tensor(sorted(prompt.extra.get("strikes", ())), dtype=torch.float32) for prompt in prompts]
+        device = self.none.device  # that of the weights: a mask made elsewhere stops a model on a GPU
+        times = [torch.tensor(sorted(prompt.extra.get("strikes", ())), dtype=torch.float32, device=device) for prompt in prompts]
         longest = max([1, *map(len, times)])
         null = self.none.expand(len(prompts), longest, -1)
-        null_mask = (torch.arange(longest) == 0).expand(len(prompts), -1)
+        null_mask = (torch.arange(longest, device=device) == 0).expand(len(prompts), -1)
         tokens, mask = [], []
         for own, nothing, first in zip(times, null, null_mask):
-            angles = own[:, None] / self.seconds * torch.pi * 2.0 ** torch.arange(8)
+            angles = own[:, None] / self.seconds * torch.pi * 2.0 ** torch.arange(8, device=device)
             said = self.project(torch.cat([angles.sin(), angles.cos()], dim=1))
             tokens.append(torch.cat([said, nothing[len(own) :]]) if len(own) else nothing)
-            mask.append(torch.arange(longest) < len(own) if len(own) else first)
+            mask.append(torch.arange(longest, device=device) < len(own) if len(own) else first)
         return {"strikes": hp.Condition(torch.stack(tokens), torch.stack(mask), hp.Condition(null, null_mask))}
 
 

@@ -59,8 +59,9 @@ def read_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     from harmony_parts.recipe import Recipe
 
     where, table = _table(source)
-    table = apply_overrides(table, overrides)
-    known, versions = parts or catalogue(), table.pop(VERSIONS, {})
+    known = parts or catalogue()
+    table = apply_overrides(table, overrides, Recipe, parts=known)
+    versions = table.pop(VERSIONS, {})
     if not isinstance(versions, Mapping):
         raise AssemblyError(f"$.{VERSIONS}: expected a table (what a recipe was written with; it can be left out)", where)
     try:

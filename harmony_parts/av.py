@@ -134,11 +134,16 @@ class Prompt:
     extra: Mapping[str, Any] = attrs.field(factory=dict)
 
 
+def fraction(value: Fraction | float | str) -> Fraction:
+    """Of a float what is written counts, as in TOML: 29.97 is 2997/100, not the nearest float's 53 bits."""
+    return Fraction(str(value) if isinstance(value, float) else value)
+
+
 @attrs.frozen
 class Format:
     """The form in which a model sees clips: `fps` frames a second of `height` x `width` pixels, mono sound at `sample_rate` Hz, `seconds` long."""
 
-    fps: Fraction = attrs.field(converter=Fraction)
+    fps: Fraction = attrs.field(converter=fraction)
     height: int = attrs.field(validator=attrs.validators.ge(1))
     width: int = attrs.field(validator=attrs.validators.ge(1))
     sample_rate: int = attrs.field(validator=attrs.validators.ge(1))

@@ -7,6 +7,7 @@ Timestamps are kept as the file has them (`-copyts`), so that pictures and sound
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import threading
@@ -244,3 +245,13 @@ def hidden_lead(path: Path, video: VideoStream) -> bool:
     if tick is None or packet is None:
         return False
     return int(packet[1]) * Fraction(int(tick[1]), int(tick[2])) < video.start - 1 / video.fps / 2
+
+
+def takes(muxer: str, path: Path) -> bool:
+    """Whether a container holds the video of a file as it is: its first packet is written, to nowhere."""
+    args = [*source(path), "-map", "0:V:0", "-c", "copy", "-frames:v", "1", "-f", muxer, os.devnull]
+    try:
+        run(args, path, Limits(seconds=PROBE_SECONDS))
+    except MediaError:
+        return False
+    return True

@@ -112,7 +112,7 @@ def harmony_encoder() -> Declarations:
 def harmony_video_branch() -> Declarations:
     """The video half of the denoiser: embeds latents, makes its layers, turns hidden states back into velocities.
 
-    The class has `build(*, channels, conditions) -> Branch`, a torch module with `width`, `heads`, `block()`, `told`, `embed` and
+    The class has `build(*, channels, grid, conditions) -> Branch`, a torch module with `width`, `heads`, `block()`, `told`, `embed` and
     `unembed`; each block has the steps `attend`, `read` and `feed`. Hidden states are [B, T, S, D], S patches per latent.
 
         @hookimpl

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts import ffmpeg, sound
+from harmony_parts.av import fraction
 from harmony_parts.errors import MediaError
 from harmony_parts.ffmpeg import Limits
 
@@ -41,7 +42,7 @@ class Clip:
     """
 
     frames: Tensor | None = None
-    fps: Fraction = attrs.field(default=Fraction(24), converter=Fraction)
+    fps: Fraction = attrs.field(default=Fraction(24), converter=fraction)
     waveform: Tensor | None = None
     sample_rate: int = 48000
 
@@ -89,7 +90,8 @@ class Clip:
         """A clip from any media file: its first video and its first sound stream, as far as it has them, by their timestamps.
 
         Frames go onto a grid of constant rate (`fps`, or the file's own as an exact fraction) that begins at the first frame shown; a
-        place of the grid holds the last frame whose time, rounded to the grid, is not later. Edit lists and rotation are honoured.
+        place of the grid holds the last frame whose time, rounded to the grid, is not later. The end is rounded to the grid as well, but
+        the first frame always has a place. Edit lists and rotation are honoured.
         Without a size the stored pixels are given. With `height` and `width` the picture is scaled to cover that size, keeping its shape,
         and its centre is cut out; with one of them the other follows from its shape. The colour matrix is the tagged one; untagged video
         whose shorter side has 720 lines or more is taken for BT.709, the rest for BT.601.
@@ -154,7 +156,8 @@ class Clip:
         `copy_video_from` names a file whose video stream is copied, bit for bit, in place of `frames`; `copy_sound_from` one whose sound
         is used in place of `waveform`: copied where it is AAC, Opus or AC-3 (in mkv also MP2 and Vorbis), else decoded and kept as FLAC
         at its own rate. Each is placed as `read` places it, and cut to the clip's length (video keeps the few later frames that its last
-        ones need).
+        ones need). A copied video that ends before the clip ends there, with all its frames; the sound goes on to the clip's length.
+        `check_copy` says beforehand whether a container takes a given stream.
 
         The file appears whole or not at all. Raises MediaError, naming file and cause; ValueError where the sound isn't finite.
         """
@@ -200,19 +203,8 @@ class Clip:
         audio: list[str] = []
         feed: Iterator[memoryview] = iter(())
         if copy_video_from is not None:
-            given = _required(ffmpeg.probe(Path(copy_video_from)), "video")
+            given = _video_to_copy(path, Path(copy_video_from))
             assert given.video is not None
-            if suffix == ".mp4" and given.video.codec not in MP4_VIDEO:
-                raise MediaError(
-                    f"{given.path}: its {given.video.codec} video can't be copied into {path.name}: players expect "
-                    f"{', '.join(sorted(MP4_VIDEO))} in mp4; write .mkv, which takes any codec, or encode the frames anew by leaving out "
-                    f"copy_video_from"
-                )
-            if suffix == ".mkv" and ffmpeg.hidden_lead(given.path, given.video):
-                raise MediaError(
-                    f"{given.path}: its video can't be copied into {path.name}: an edit list hides its first frames, and mkv has none; "
-                    f"write .mp4, or encode the frames anew by leaving out copy_video_from"
-                )
             # MPEG program streams don't stamp every packet; mkv asks for it.
             inputs += ["-fflags", "+genpts", *ffmpeg.source(given.path, offset=-given.video.start)]
             # Packets in decoding order, up to the end: those that frames before the end refer to are among them.
@@ -231,7 +223,7 @@ class Clip:
         index = 1 if video else 0
         waveform, rate = self.waveform, self.sample_rate
         if copy_sound_from is not None:
-            given = _required(ffmpeg.probe(Path(copy_sound_from)), "audio")
+            given = _sound_to_copy(Path(copy_sound_from))
             assert given.audio is not None
             if given.audio.codec in COPIED_SOUND[suffix]:
                 inputs += ffmpeg.source(given.path, offset=-(given.video or given.audio).start)
@@ -260,6 +252,42 @@ class Clip:
         tail = ["-t", f"{end_us}us", "-map_metadata", "-1", "-map_chapters", "-1", "-strict", "-2"]
         tail += ["-movflags", "+faststart"] if suffix == ".mp4" else []
         ffmpeg.run([*inputs, *video, *audio, *tail, "-f", MUXERS[suffix], str(part)], path, limits, feed=feed)
+
+
+def check_copy(
+    path: str | os.PathLike[str],
+    *,
+    copy_video_from: str | os.PathLike[str] | None = None,
+    copy_sound_from: str | os.PathLike[str] | None = None,
+) -> None:
+    """Raise the MediaError that `Clip.save` to `path` would raise for what is to be copied, before there is a clip."""
+    if copy_video_from is not None:
+        _video_to_copy(Path(path), Path(copy_video_from))
+    if copy_sound_from is not None:
+        _sound_to_copy(Path(copy_sound_from))
+
+
+def _video_to_copy(path: Path, given: Path) -> ffmpeg.Probe:
+    """What `given` holds: a video that the container of `path` takes as it is. Raises MediaError."""
+    held = _required(ffmpeg.probe(given), "video")
+    assert held.video is not None
+    causes: dict[str, str] = {}  # container -> why it doesn't take it
+    if held.video.codec not in MP4_VIDEO:
+        causes[".mp4"] = f"players expect {', '.join(sorted(MP4_VIDEO))} in mp4"
+    if causes or path.suffix.lower() == ".mkv":
+        if ffmpeg.hidden_lead(given, held.video):
+            causes[".mkv"] = "an edit list hides its first frames, and mkv has none"
+        elif not ffmpeg.takes(MUXERS[".mkv"], given):
+            causes[".mkv"] = "mkv doesn't hold this codec"
+    if cause := causes.get(path.suffix.lower()):
+        other = next((path.with_suffix(suffix).name for suffix in MUXERS if suffix not in causes), None)
+        remedy = f"write {other} (`--out {other}`), which takes it as it is" if other else "encode it anew first, as H.264"
+        raise MediaError(f"{given}: its {held.video.codec} video can't be copied into {path.name}: {cause}; {remedy}")
+    return held
+
+
+def _sound_to_copy(given: Path) -> ffmpeg.Probe:
+    return _required(ffmpeg.probe(given), "audio")
 
 
 def _check(field: str, value: object, dtype: torch.dtype, want: str, fits: Callable[[tuple[int, ...]], bool]) -> None:
@@ -318,17 +346,19 @@ def _read_frames(
     untagged = video.matrix == "unknown" and video.pixels.startswith(("yuv", "nv", "p0", "p2", "p4", "yuyv", "uyvy"))
     matrix = "auto" if not untagged else "bt709" if min(video.width, video.height) >= 720 else "bt601"
     end = "" if count is None else f":end_frame={first + count}"
-    filters = [
-        f"setpts=PTS-({video.first})",
-        f"fps={fps}:start_time=0",
-        f"trim=start_frame={first}{end}",
+    grid = [f"setpts=PTS-({video.first})", f"fps={fps}:start_time=0", f"trim=start_frame={first}{end}"]
+    form = [
         f"scale={scaled[1]}:{scaled[0]}:in_color_matrix={matrix}:out_range=full:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp",
         "format=rgb24",
         f"crop={width}:{height}:{(scaled[1] - width) // 2}:{(scaled[0] - height) // 2}:exact=1",
     ]
     # One filter graph for the whole stream, also where its frames change size: a new one would count from 0 again.
-    args = ["-reinit_filter:v", "0", *ffmpeg.source(probe.path, seek=_seek(first / fps)), "-map", "0:V:0", "-vf", ",".join(filters)]
-    out, _ = ffmpeg.run([*args, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], probe.path, limits)
+    args = ["-reinit_filter:v", "0", *ffmpeg.source(probe.path, seek=_seek(first / fps)), "-map", "0:V:0", "-fps_mode", "passthrough"]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    out, _ = ffmpeg.run([*args, "-vf", ",".join([*grid, *form]), *raw], probe.path, limits)
+    if len(out) < frame_bytes and first == 0:
+        # It ends before the middle of the grid's first place, and the end is rounded to the grid, too; that place has its first frame.
+        out, _ = ffmpeg.run([*args, "-vf", ",".join(form), "-frames:v", "1", *raw], probe.path, limits)
     if len(out) < frame_bytes:
         raise MediaError(f"{probe.path}: has no frame at {float(first / fps):g} s or later")
     whole = len(out) // frame_bytes

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import attrs
 from attrs.validators import and_, deep_mapping, ge, gt, instance_of, le, lt
+from torch import nn
 
 from harmony_parts.av import Format
 from harmony_parts.blocks.protocol import DenoiserSpec
 from harmony_parts.codecs.protocol import AudioCodecSpec, VideoCodecSpec
 from harmony_parts.data.protocol import DataSpec
 from harmony_parts.encoders.protocol import EncoderSpec
+from harmony_parts.errors import AssemblyError
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.metrics.protocol import Metric
@@ -17,6 +22,7 @@ from harmony_parts.plugin import knob
 from harmony_parts.tasks.protocol import Task
 
 PAPER = "arXiv:2511.21579"
+NAME = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
 
 
 @attrs.frozen
@@ -83,6 +89,18 @@ class Sampling:
     steps: int = knob(40, help="steps from noise to data", unit="steps", source=PAPER, validator=ge(1))
 
 
+def _can_name_modules(recipe: object, attribute: attrs.Attribute[Any], encoders: dict[str, EncoderSpec]) -> None:
+    """Encoders are held, and their weights saved, under their names in a ModuleDict: a name can be neither a path nor one of its own."""
+    taken, faults = nn.ModuleDict(), []
+    for name in encoders:
+        if not NAME.fullmatch(name):
+            faults.append(f'$."{name}": an encoder\'s name is made of letters, digits, _ and -, and begins with a letter or _; rename it')
+        elif hasattr(taken, name):
+            faults.append(f"$.{name}: an encoder can't have this name, which torch.nn.ModuleDict uses itself; rename it: {name}_encoder")
+    if faults:
+        raise AssemblyError(faults, attribute.name)
+
+
 @attrs.frozen
 class Recipe:
     """All settings of a model. Its TOML form has the same names: `harmony_parts.assemble.read_recipe`, `write_recipe`."""
@@ -91,7 +109,7 @@ class Recipe:
     summary: str = knob(help="one sentence about it")
     format: Format = knob(help="the form in which the model sees clips")
     codecs: Codecs = knob(help="clips to latents and back")
-    encoders: dict[str, EncoderSpec] = knob(help="what a user may ask for; the names are yours")
+    encoders: dict[str, EncoderSpec] = knob(help="what a user may ask for; the names are yours", validator=_can_name_modules)
     denoiser: DenoiserSpec = knob(help="the network")
     flow: Flow = knob(help="path and times of training")
     task: Task = knob(help="what is trained", source=f"{PAPER}: joint, audio-driven (0.1) and video-driven (0.3) together")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.blocks.joint import JointBlock
 from harmony_parts.blocks.mmdit import MMDiT
-from harmony_parts.blocks.protocol import AudioBranchSpec, Branch, Port, Tokens, VideoBranchSpec
+from harmony_parts.blocks.protocol import KNOWN, AudioBranchSpec, Branch, Port, Tokens, VideoBranchSpec
 from harmony_parts.blocks.video import VideoTransformer
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.encoders.protocol import Encoder
@@ -29,10 +29,6 @@ PORTS = {
     "voice": Port("audio", "clean_tokens"),
 }
 """Where Harmony's own conditions enter: caption and reference image the video, transcript, sound caption and reference audio the audio branch."""
-
-
-KNOWN = Port("video", "clean_tokens")
-"""How the latents enter that stand at the beginning of the video."""
 
 
 @attrs.frozen

@@ -30,6 +30,10 @@ class Port:
     how: How = attrs.field(validator=attrs.validators.in_(("context", "clean_tokens", "add")))
 
 
+KNOWN = Port("video", "clean_tokens")
+"""How the latents enter that stand at the beginning of the video: a reference image. No pass of the sampler goes without them."""
+
+
 class Denoiser(Protocol):
     """A torch module: noisy latents of both streams to velocities of both."""
 

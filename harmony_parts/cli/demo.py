@@ -8,7 +8,7 @@ import click
 
 from harmony_parts.cli.command import INTERRUPTED, Command
 from harmony_parts.cli.format import complain
-from harmony_parts.cli.options import set_option
+from harmony_parts.cli.options import SEED, set_option
 
 
 @click.command(
@@ -24,7 +24,7 @@ from harmony_parts.cli.options import set_option
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/demo"), show_default=True, help="Folder of the results."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights, data order and clips.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of weights, data order and clips.")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: the recipe's]")
 @set_option
 def demo(out: Path, seed: int, steps: int | None, overrides: tuple[str, ...]) -> None:

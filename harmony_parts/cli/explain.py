@@ -198,10 +198,11 @@ def training(recipe: Recipe) -> list[str]:
 
 def passes(recipe: Recipe, parts: Parts) -> list[str]:
     """Runs of the denoiser for one velocity, in each task."""
+    from harmony_parts.blocks.protocol import KNOWN
     from harmony_parts.guidance.protocol import StepTimes
     from harmony_parts.sample.graph import ask, order
 
-    guidance, named = recipe.sample.guidance, {name for encoder in parts.encoders.values() for name in encoder.produces}
+    guidance, named = recipe.sample.guidance, {name for name, port in parts.denoiser.accepts.items() if port != KNOWN}
     lines = [f"{quantity(recipe.sample.steps, 'step')} by {type(recipe.sample.solver).__name__}; for each velocity:"]
     for task, times in (("joint", StepTimes(1.0, 1.0)), ("audio-driven", StepTimes(1.0, 0.0)), ("video-driven", StepTimes(0.0, 1.0))):
         runs = order(ask(guidance, times, None, hints=parts.denoiser.hints, droppable=named), guidance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 from harmony_parts.catalogue import nearest
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.format import duration, progress
-from harmony_parts.cli.options import device_option
+from harmony_parts.cli.options import SEED, device_option, finite
 from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
@@ -23,11 +24,21 @@ SUFFIXES = (".mp4", ".mkv", *SOUND_ONLY)
 
 
 def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Path:
-    """Known before the work begins: that the file can be written."""
+    """Known before the work begins: that the file can be written. Its folder is made when it is."""
     if value.suffix.lower() not in SUFFIXES:
         raise click.BadParameter(f"{str(value)!r} must end in one of {', '.join(SUFFIXES)}", ctx, parameter)
-    value.parent.mkdir(parents=True, exist_ok=True)
+    there = next(folder for folder in value.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        cause = "can't be written to" if there.is_dir() else "is no folder"
+        raise click.BadParameter(f"{str(value)!r} can't be written: {str(there)!r} {cause}", ctx, parameter)
     return value
+
+
+def _apart(out: Path, given: dict[str, Path | None]) -> None:
+    """No file that is given is written over. Raises UsageError, naming both."""
+    for name, file in given.items():
+        if file is not None and out.exists() and out.samefile(file):
+            raise click.UsageError(f"--out {out} is the file of --{name} {file}, which would be lost; write another one")
 
 
 @click.command(
@@ -49,14 +60,19 @@ def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Pa
 @click.option("--voice", type=FILE, help="A sound whose voice or timbre to take after.")
 @click.option("--audio", type=FILE, help="Make the video for this sound.")
 @click.option("--video", type=FILE, help="Make the sound for this video.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Length.  [default: that of what is given, else the model's]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
+    help="Length.  [default: that of what is given, else the model's]",
+)
 @click.option("--guidance", metavar="NAME", help="A guidance part (`harmony parts list guidance`).  [default: the recipe's]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the guidance; may be repeated.")
 @click.option(
     "--extra", "extras", multiple=True, metavar="KEY=VALUE", help="A field of the prompt that a plugin's encoder reads; may be repeated."
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Sampling steps.  [default: the recipe's]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed makes another clip.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Another seed makes another clip.")
 @device_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), callback=_writable, required=True, help=f"{', '.join(SUFFIXES)}.")
 def generate(
@@ -79,15 +95,20 @@ def generate(
         raise click.UsageError("--audio and --video are both given, which leaves nothing to make; leave one out")
     if asked["audio"] and out.suffix.lower() in SOUND_ONLY:
         raise click.UsageError(f"the sound is given, so what is made is a video: --out must end in .mp4 or .mkv, not {out.suffix}")
+    _apart(out, {name: asked[name] for name in ("image", "voice", "audio", "video")})
     from harmony_parts.assemble import apply_overrides
+    from harmony_parts.media import check_copy
     from harmony_parts.pipeline import load
 
+    if out.suffix.lower() not in SOUND_ONLY:
+        check_copy(out, copy_video_from=asked["video"], copy_sound_from=asked["audio"])
     asked["extra"] = apply_overrides({}, extras)
     pipeline = load(_found(model), device)
     chosen = choose(guidance, overrides, pipeline.recipe.sample.guidance)
     began = time.perf_counter()
     with progress("sampling") as step:
         made = pipeline.generate(**asked, guidance=chosen, steps=steps, seed=seed, progress=lambda done, total, _: step(done, total))
+    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() in SOUND_ONLY:
         made.clip.save(out)  # of the clip, the sound alone
     else:
@@ -106,7 +127,7 @@ def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guida
 
     where = f"the guidance {name}" if name else "the recipe's guidance"
     table = {"use": name} if name else unstructure(own, kind="guidance")
-    changed: Guidance = structure(apply_overrides(table, overrides), Guidance, where=where)  # type: ignore[type-abstract]
+    changed: Guidance = structure(apply_overrides(table, overrides, Guidance), Guidance, where=where)  # type: ignore[type-abstract]
     return changed
 
 

@@ -11,6 +11,8 @@ import click
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.format import console, quantity
 
+FEWEST = 5  # files for an error: drawing fewer anew says next to nothing about other files
+
 
 @click.command(
     cls=Command,
@@ -29,7 +31,7 @@ def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as
     """Measure the sync of any media files with picture and sound.
 
     With several files it also tells chance: the same pictures re-paired with the sounds of the other files. A claim about sync rests on the
-    difference. Figures after +- are standard errors over the files.
+    difference. Figures after +- are standard errors over the files, from five files on.
     """
     from harmony_parts.assemble import apply_overrides
     from harmony_parts.errors import MediaError
@@ -38,7 +40,7 @@ def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as
     from harmony_parts.metrics.protocol import Metric
     from harmony_parts.structure import structure
 
-    chosen: Metric = structure(apply_overrides({"use": metric}, overrides), Metric, where=f"the metric {metric}")  # type: ignore[type-abstract]
+    chosen: Metric = structure(apply_overrides({"use": metric}, overrides, Metric), Metric, where=f"the metric {metric}")  # type: ignore[type-abstract]
     seen: list[Any] = []
     for file in files:
         found = chosen.analyse(Clip.read(file))
@@ -57,7 +59,9 @@ def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as
     )
     if together is not None:
         click.echo(f"\n{quantity(len(files), 'file')} together, and re-paired with each other (chance):\n")
-        rows = [[name, _with_error(numbers, "paired"), _with_error(numbers, "repaired")] for name, numbers in together.items()]
+        rows = [
+            [name, *(_with_error(numbers, which, len(files)) for which in ("paired", "repaired"))] for name, numbers in together.items()
+        ]
         _table(["", "paired", "re-paired"], rows)
 
 
@@ -79,8 +83,8 @@ def _number(number: float | None) -> str:
     return "" if number is None else f"{number:.0f}" if number == int(number) and abs(number) >= 1 else f"{number:.3g}"
 
 
-def _with_error(numbers: dict[str, float], which: str) -> str:
-    error = f" +- {numbers[f'{which}_error']:.2g}" if f"{which}_error" in numbers else ""
+def _with_error(numbers: dict[str, float], which: str, files: int) -> str:
+    error = f" +- {numbers[f'{which}_error']:.2g}" if f"{which}_error" in numbers and files >= FEWEST else ""
     return _number(numbers.get(which)) + error
 
 

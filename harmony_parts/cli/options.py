@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import click
+
+SEED = click.IntRange(0, 2**63 - 1)  # what a seed is stored in
+
+
+def finite(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Neither "inf" nor "nan", which a range of numbers lets through."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no length; write a number of seconds", ctx, parameter)
+    return value
+
 
 set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from harmony_parts.cli.command import INTERRUPTED, Command
 from harmony_parts.cli.format import complain, duration
@@ -44,17 +45,20 @@ def train(recipe: str, data: Path | None, out: Path | None, resume: bool, overri
     try:
         model = run(read, out=out, data_root=data, resume=resume, device=device)
     except KeyboardInterrupt:
-        complain("stopped; to go on:", f"  {_again(recipe, data, out, overrides)}")
+        chosen = click.get_current_context().get_parameter_source("device") is not ParameterSource.DEFAULT
+        complain("stopped; to go on:", f"  {_again(recipe, data, out, overrides, device if chosen else None)}")
         raise click.exceptions.Exit(INTERRUPTED) from None
     click.echo(f"{model}: trained in {duration(time.perf_counter() - began)}")
     click.echo(f"try: harmony generate {shlex.quote(str(out))} --out {shlex.quote(f'{read.name}.mp4')}")
 
 
-def _again(recipe: str, data: Path | None, out: Path, overrides: tuple[str, ...]) -> str:
+def _again(recipe: str, data: Path | None, out: Path, overrides: tuple[str, ...], device: str | None) -> str:
     """The command line that goes on with a run."""
     words = ["harmony", "train", recipe, *(("--data", str(data)) if data else ()), "--out", str(out)]
     if (out / "recipe.toml").is_file():  # else it was stopped before there was anything to go on from
         words.append("--resume")
     for override in overrides:
         words += ["--set", override]
+    if device is not None:
+        words += ["--device", device]
     return shlex.join(words)

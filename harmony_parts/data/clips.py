@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
@@ -15,6 +16,7 @@ from torch import Tensor
 from harmony_parts.av import Format, Prompt
 from harmony_parts.data.protocol import Example
 from harmony_parts.errors import AssemblyError, MediaError
+from harmony_parts.ffmpeg import probe
 from harmony_parts.media import Clip
 from harmony_parts.plugin import knob
 
@@ -29,7 +31,9 @@ class ClipFolder:
     The manifest is a CSV file (UTF-8) with the column `file` (relative to the folder) and, where known, `caption` (without such a column:
     `what`), `sound` (what one hears) and `transcript` (what is said); empty cells are unknown, other columns aren't read. They say what the
     whole file is, and every cut keeps them. Without a manifest every file with one of `extensions` is taken, in subfolders too.
-    Raises AssemblyError without a folder, and MediaError, naming file or line, where manifest or files can't be read.
+    Every file is opened when the data set is built (13 clips: 0.5 s on two cores), so that what is wrong is told before training and not in
+    the middle of it. Raises AssemblyError without a folder, and MediaError, naming the line of the manifest, or every file that can't be
+    read or lacks picture or sound.
     """
 
     manifest: str = knob(MANIFEST, help="name of the manifest in the folder, where there is one; empty takes all files", off="")
@@ -77,6 +81,10 @@ class ClipFolder:
         missing = [str(entry.path) for entry in entries if not entry.path.is_file()]
         if missing:
             raise MediaError(f"{manifest} lists files that aren't there: {', '.join(missing)}")
+        faults = _faults(entries)
+        if faults:
+            listed = "\n".join(f"  {fault}" for fault in faults)
+            raise MediaError(f"{root}: take these files out of the folder or the manifest, or mend them ({len(faults)} in all):\n{listed}")
         return ClipFolderSet(self, format, entries)
 
 
@@ -89,6 +97,25 @@ class Entry:
     caption: str | None = None
     sound: str | None = None
     speech: str | None = None
+
+
+def _faults(entries: Sequence[Entry]) -> list[str]:
+    """What is wrong with the files, as far as their first frame and first sample tell. Threads: each waits for an ffmpeg of its own."""
+    paths = dict.fromkeys(entry.path for entry in entries)
+    with ThreadPoolExecutor(min(len(paths), 2 * (os.cpu_count() or 1))) as pool:
+        return [fault for fault in pool.map(_fault, paths) if fault]
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        found = probe(path)
+    except MediaError as error:
+        return str(error)
+    return None if found.video and found.audio else _lacks(path, "sound" if found.video else "picture")
+
+
+def _lacks(path: Path, stream: str) -> str:
+    return f"{path}: has no {stream}; clips need both"
 
 
 def _found(root: Path, extensions: tuple[str, ...]) -> Iterator[Entry]:
@@ -147,6 +174,11 @@ class ClipFolderSet:
     def __len__(self) -> int:
         return len(self.entries)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the examples, known without reading a file."""
+        return tuple(entry.name for entry in self.entries)
+
     def example(self, index: int, generator: torch.Generator) -> Example:
         """A cut: clip (mono sound), image (its first frame), voice (a cut of the file's sound). Raises MediaError naming the file."""
         entry, form = self.entries[index], self.format
@@ -181,8 +213,7 @@ class ClipFolderSet:
         form = self.format
         clip = Clip.read(path, fps=form.fps, height=form.height, width=form.width, sample_rate=form.sample_rate)
         if clip.frames is None or clip.waveform is None or not clip.waveform.shape[1]:
-            lacks = "picture" if clip.frames is None else "sound"
-            raise MediaError(f"{path}: has no {lacks}; clips need both: take it out of the folder or the manifest")
+            raise MediaError(f"{_lacks(path, 'picture' if clip.frames is None else 'sound')}: take it out of the folder or the manifest")
         decoded = clip.frames, clip.mono()
         room = self.spec.memory_mb * 1e6 - _bytes(decoded)
         if room >= 0:

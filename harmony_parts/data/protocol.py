@@ -31,7 +31,11 @@ class Example:
 
 
 class Dataset(Protocol):
-    """Examples by number; every random choice (which cut, which voice) comes from `generator`."""
+    """Examples by number; every random choice (which cut, which voice) comes from `generator`.
+
+    A data set may have `names`, those of its examples in their order, where it knows them without reading: then a run that is resumed with
+    other data of the same number is found out.
+    """
 
     def __len__(self) -> int:
         """How many examples there are."""

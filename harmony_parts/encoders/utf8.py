@@ -6,6 +6,7 @@ A text that is absent or empty is the one id [filler]; that is the null form, an
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,6 +17,7 @@ from harmony_parts.av import Condition
 
 FILLER = 0
 IDS = 257
+_SAID: set[str] = set()  # warnings that were given
 
 
 def ids_of(text: str | None, length: int) -> list[int]:
@@ -26,8 +28,23 @@ def ids_of(text: str | None, length: int) -> list[int]:
     return [byte + 1 for byte in data] or [FILLER]
 
 
+def _warn(text: str, length: int) -> None:
+    """Of a text that is cut: once for each text where clips are made; once for each length in training, where many captions may be too long."""
+    data = text.encode("utf-8", errors="replace")
+    if len(data) <= length:
+        return
+    which = "texts are" if torch.is_grad_enabled() else f"a text of {len(data)} bytes ({text[:40]!r} ...) is"
+    said = f"{which} longer than the {length} bytes that the encoder reads, and cut there; its setting `length` sets the limit"
+    # Not left to Python's own register: each use of `warnings.catch_warnings`, anywhere, empties that.
+    if said not in _SAID:
+        _SAID.add(said)
+        warnings.warn(said, UserWarning, stacklevel=3)
+
+
 def pack(texts: Sequence[str | None], length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids int64 [B, L] and mask bool [B, L]; L is that of the longest text, not `length`: short texts make cheap steps."""
+    """Ids int64 [B, L] and mask bool [B, L]; L is that of the longest text, not `length`: short texts make cheap steps. Warns of a cut."""
+    for text in texts:
+        _warn(text or "", length)
     rows = [ids_of(text, length) for text in texts]
     longest = max((len(row) for row in rows), default=1)
     ids = torch.tensor([row + [FILLER] * (longest - len(row)) for row in rows], dtype=torch.long, device=device).reshape(len(rows), longest)

@@ -55,8 +55,10 @@ class Pass:
     """One run of the denoiser. Equal passes (whatever they are called, and whatever is read from them) are run once.
 
     `times`: the step's own, as the guidance got them; a replaced stream goes in at time 0 by itself.
-    `replace`: stream -> anchor. `drop`: names of conditions to replace by their null forms. `hints`: requests that the denoiser lists as
-    supported. `read`: the streams whose prediction is wanted. `needs`: names of passes of the same guidance that must be run before.
+    `replace`: stream -> anchor. `drop`: names of conditions to replace by their null forms; names that aren't there change nothing, nor do
+    conditions that say what latents of the video are (`Port("video", "clean_tokens")`: a given picture), for a known latent leads to itself
+    in every pass. `hints`: requests that the denoiser lists as supported. `read`: the streams whose prediction is wanted. `needs`: names of
+    passes of the same guidance that must be run before.
     """
 
     name: str = attrs.field(eq=False)

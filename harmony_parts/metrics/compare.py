@@ -12,6 +12,7 @@ from harmony_parts.media import Clip
 from harmony_parts.metrics.protocol import Metric
 
 DRAWS = 500  # of the bootstrap
+FEWEST = 5  # clips that a standard error is drawn from: of fewer, the draws repeat each other and say nothing
 
 
 def compare(metric: Metric, clips: Sequence[Clip], truths: Sequence[Sequence[Event]] | None = None, *, seed: int = 0) -> dict[str, Any]:
@@ -21,7 +22,8 @@ def compare(metric: Metric, clips: Sequence[Clip], truths: Sequence[Sequence[Eve
     `weights(numbers) -> {name: weight}`, a share or median counts each clip by the events that it was taken over; so a matched share
     is all matched events by all events. Returns `{"clips": N, "numbers": {name: {"paired", "paired_error", "repaired",
     "repaired_error"}}}`, floats only; numbers without a meaning are left out (`repaired` of fewer than two clips or of what is
-    compared with the truth). Errors are standard errors over clips (bootstrap, drawn from `seed`). Raises ValueError where `truths`
+    compared with the truth). Errors are standard errors over clips (bootstrap, drawn from `seed`), left out where fewer than 5 clips have
+    the number. Raises ValueError where `truths`
     has another length than `clips`, or a clip lacks a stream.
     """
     if truths is not None and len(truths) != len(clips):
@@ -57,6 +59,9 @@ def pooled(metric: Metric, scores: Sequence[Sequence[dict[str, float]]], name: s
                 bottom[i] += weight
     if bottom.sum() <= 0:
         return None, None
+    mean = float(top.sum() / bottom.sum())
+    if (bottom > 0).sum() < FEWEST:
+        return mean, None
     means = top[draws].sum(1) / np.where(bottom[draws].sum(1) > 0, bottom[draws].sum(1), np.nan)
     means = means[np.isfinite(means)]
-    return float(top.sum() / bottom.sum()), float(means.std(ddof=1)) if len(scores) > 1 and len(means) > 1 else None
+    return mean, float(means.std(ddof=1)) if len(means) > 1 else None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, Condition, Conditions, Times, drop
-from harmony_parts.blocks.protocol import Denoiser
+from harmony_parts.blocks.protocol import KNOWN, Denoiser
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path
@@ -25,7 +25,10 @@ class Passes:
 
     def __init__(self, denoiser: Denoiser, conditions: Conditions, codecs: AV[VideoCodec | AudioCodec], path: Path) -> None:
         self.denoiser, self.conditions, self.codecs, self.path = denoiser, conditions, codecs, path
-        self.droppable = {name for name, condition in conditions.items() if condition.null is not None}
+        # A known latent leads to itself. A pass without the given picture would predict that latent freely, and what combines the passes
+        # would lead away from the picture: v = v_free + s (v_known - v_free) is v_known for s = 1 only. So it stays in every pass.
+        known = {name for name, port in denoiser.accepts.items() if port == KNOWN}
+        self.droppable = {name for name, condition in conditions.items() if condition.null is not None} - known
         self._fixed: Made = []
         self._told: dict[frozenset[str], tuple[dict[str, Condition], dict[str, Any]]] = {}
 

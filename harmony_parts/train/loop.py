@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.assemble import build
-from harmony_parts.errors import RunError
+from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.recipe import Recipe
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train import checkpoint
@@ -23,7 +24,7 @@ from harmony_parts.train.interrupt import politely
 from harmony_parts.train.log import Log
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
 from harmony_parts.train.order import Order
-from harmony_parts.train.prepare import Batch, OnTheFly, Source, is_frozen, prepare
+from harmony_parts.train.prepare import Batch, OnTheFly, Prepared, Source, is_frozen, prepare
 from harmony_parts.train.run import find_run, open_run
 from harmony_parts.weights import save_model, weights
 
@@ -36,7 +37,8 @@ def train(
     `data_root` is the folder that the data set reads, where it reads one. `device`: "cuda" where there is one, else "cpu". With `resume`
     the run in `out` goes on from its last whole checkpoint; on the CPU, with as many threads, it ends at the same bits as a run that was never
     interrupted. Ctrl-C saves a checkpoint and raises KeyboardInterrupt, which says how to go on.
-    Raises AssemblyError for a recipe that can't be built, RunError for a folder, a clip or a loss that can't be gone on with.
+    So does a clip that can't be read in the middle of it, as RunError. Raises AssemblyError for a recipe that can't be built, MediaError for
+    a folder of clips that can't be read, RunError for a run, other data on resuming, a clip or a loss that can't be gone on with.
     """
     out = Path(out)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -64,10 +66,15 @@ def train(
 def _steps(run: Run, out: Path, log: Log) -> None:
     """All steps that are left, with their checkpoints."""
     settings, saved = run.recipe.train, run.step
+    failed: Exception | None = None
     with politely() as asked:
         while run.step < settings.steps and not asked.stop:
             began = time.perf_counter()
-            loss = run.advance()
+            try:
+                loss = run.advance()
+            except NoBatch as error:
+                failed = error.cause
+                break
             run.window.seconds += time.perf_counter() - began
             log.advance(run.step, loss)
             if run.step % settings.log_every == 0 or run.step == settings.steps:
@@ -78,10 +85,25 @@ def _steps(run: Run, out: Path, log: Log) -> None:
                 saved = run.step
         if run.step != saved:
             checkpoint.save(out / "checkpoints", run.saved())
+    if failed is not None:
+        kept = f"the run is saved after step {run.step}" if run.step else "it was the first step, so nothing is lost"
+        how = f"{kept}; mend that, and go on with --resume and --out {out} (in Python: resume=True)"
+        if isinstance(failed, HarmonyError):
+            raise RunError(f"{failed}\n{how}") from failed
+        failed.add_note(how)
+        raise failed
     if asked.stop and run.step < settings.steps:
         message = f"stopped after step {run.step} of {settings.steps}; go on with --resume and --out {out} (in Python: resume=True)"
         log.say(message)
         raise KeyboardInterrupt(message)
+
+
+class NoBatch(Exception):
+    """A batch couldn't be made, because of `cause`. The run is what it was after the last step, so it can be saved."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class Run:
@@ -105,6 +127,7 @@ class Run:
         self.window = Window()
         self.source: Source
         self.order: Order
+        self.data: dict[str, Any]
 
     def open_data(self, root: Path | None, log: Log) -> None:
         """Make or open what batches come from. Prepared clips are a function of the seed: a resumed run makes the same ones."""
@@ -120,11 +143,15 @@ class Run:
         else:
             self.source = OnTheFly(dataset, format, codecs, self.encoders, self.device)
         self.order = Order(len(self.source))
+        # Names that are known without reading, or those of the clips that were prepared.
+        names = self.source.names if isinstance(self.source, Prepared) else getattr(dataset, "names", None)
+        digest = None if names is None else hashlib.sha256("\0".join(names).encode("utf-8", errors="replace")).hexdigest()
+        self.data = {"examples": len(dataset), "names": digest}
 
     def advance(self) -> float:
-        """One step; returns its loss. Raises RunError where loss or gradient isn't finite, before the weights are touched."""
+        """One step; returns its loss. Raises RunError where loss or gradient isn't finite, before the weights are touched, and NoBatch."""
         settings, flow, generator = self.recipe.train, self.recipe.flow, self.generator
-        batch = self.source.batch(self.order.next(settings.batch, generator), generator)
+        batch = self._batch()
         plan = self.recipe.task.plan(settings.batch, lambda n, g: flow.shift(flow.density.draw(n, g)), generator)
         conditions = dropped(packed(batch.conditions, plan), settings.drop, generator)
         noise = noise_for(batch.latents, plan, generator)
@@ -148,6 +175,29 @@ class Run:
             self.ema.update(self.trained, self.step)
         self.window.add(numbers[0], numbers[1], rate, plan, entries)
         return float(numbers[0])
+
+    def _batch(self) -> Batch:
+        """The clips of the next step. Raises NoBatch, with the run as it was before, where anything goes wrong."""
+        chance, place = self._chance(), self.order.place
+        try:
+            return self.source.batch(self.order.next(self.recipe.train.batch, self.generator), self.generator)
+        except Exception as error:
+            self._rewind(chance, place)
+            raise NoBatch(error) from error
+
+    def _chance(self) -> dict[str, Tensor]:
+        """The state of all generators, and the order of the clips."""
+        random = {"training": self.generator.get_state(), "modules": torch.get_rng_state(), "order": self.order.permutation}
+        if self.device.type == "cuda":
+            random["modules_cuda"] = torch.cuda.get_rng_state(self.device)
+        return random
+
+    def _rewind(self, random: Mapping[str, Tensor], place: int) -> None:
+        self.generator.set_state(random["training"])
+        torch.set_rng_state(random["modules"])
+        if self.device.type == "cuda" and "modules_cuda" in random:
+            torch.cuda.set_rng_state(random["modules_cuda"], self.device)
+        self.order.permutation, self.order.place = random["order"], place
 
     def _clip(self, greatest: float) -> Tensor:
         """The norm of the gradient, which is shortened to `greatest` where that isn't 0."""
@@ -181,20 +231,25 @@ class Run:
         """All of the state after a step."""
         names = list(self.trained)
         moments = self.optimizer.state_dict()["state"]
-        random = {"training": self.generator.get_state(), "modules": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random["modules_cuda"] = torch.cuda.get_rng_state(self.device)
         tensors = {
             "weights": self.weights.state_dict(),
             "optimizer": {f"{names[i]}/{key}": value for i, state in moments.items() for key, value in state.items()},
-            "random": random | {"order": self.order.permutation},
+            "random": self._chance(),
         }
         if self.ema is not None:
             tensors["ema"] = self.ema.average
-        return checkpoint.Checkpoint(self.step, tensors, {"place": self.order.place, "window": self.window.state()})
+        return checkpoint.Checkpoint(self.step, tensors, {"place": self.order.place, "window": self.window.state(), "data": self.data})
 
     def load(self, saved: checkpoint.Checkpoint) -> None:
-        """Go on from there. Raises RunError where it doesn't fit this run."""
+        """Go on from there. Raises RunError where it doesn't fit this run, or the data are others."""
+        before = saved.facts.get("data", self.data)
+        if before != self.data:
+            was, now = before["examples"], self.data["examples"]
+            differ = f"of {was} examples, now {now}" if was != now else f"of as many examples ({now}), but others"
+            raise RunError(
+                f"the checkpoint of step {saved.step} was made with other data ({differ}); "
+                f"go on with the run's own folder of clips, unchanged (--data), or begin a new run (--out)"
+            )
         try:
             self.weights.load_state_dict(saved.tensors["weights"])
             state: dict[int, dict[str, Tensor]] = defaultdict(dict)
@@ -205,12 +260,7 @@ class Run:
             self.optimizer.load_state_dict({"state": dict(state), "param_groups": self.optimizer.state_dict()["param_groups"]})
             if self.ema is not None:
                 self.ema.load(saved.tensors["ema"])
-            random = saved.tensors["random"]
-            self.generator.set_state(random["training"])
-            torch.set_rng_state(random["modules"])
-            if self.device.type == "cuda" and "modules_cuda" in random:
-                torch.cuda.set_rng_state(random["modules_cuda"], self.device)
-            self.order.permutation, self.order.place = random["order"], saved.facts["place"]
+            self._rewind(saved.tensors["random"], saved.facts["place"])
             self.window = Window.load(saved.facts["window"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise RunError(f"the checkpoint of step {saved.step} doesn't fit this model; have its parts changed since? {error}") from error

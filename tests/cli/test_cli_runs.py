@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.assemble import read_recipe
+from harmony_parts.ffmpeg import executable
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media import Clip
@@ -69,7 +71,7 @@ def test_ctrl_c_ends_with_130_and_a_command_that_goes_on(recipe, tmp_path):
     assert process.returncode == 130, said
     assert "Traceback" not in said
     again = said.strip().splitlines()[-1].strip()
-    assert again == f"harmony train {recipe} --out {tmp_path / 'run'} --resume --set train.steps=100000"
+    assert again == f"harmony train {recipe} --out {tmp_path / 'run'} --resume --set train.steps=100000 --device cpu"
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
@@ -124,6 +126,55 @@ def test_requests_that_make_no_sense(harmony, trained, flash, click_sound, tmp_p
     assert not list(tmp_path.glob("x.*"))
 
 
+@pytest.fixture
+def no_sampling(monkeypatch):
+    """Fails the test where a clip is sampled."""
+    from harmony_parts.pipeline import Pipeline
+
+    monkeypatch.setattr(Pipeline, "generate", lambda *args, **given: pytest.fail("it was sampled"))
+
+
+def test_a_video_that_the_container_does_not_take_is_told_before_sampling(harmony, trained, flash, tmp_path, no_sampling):
+    given, out = tmp_path / "old.mpg", tmp_path / "new" / "x.mp4"
+    subprocess.run([executable(), "-loglevel", "error", "-i", flash, "-c:v", "mpeg1video", "-r", "25", "-an", given], check=True)
+    result = harmony("generate", trained, "--video", given, "--device", "cpu", "--out", out)
+    assert result.exit_code == 1
+    assert "old.mpg: its mpeg1video video can't be copied into x.mp4" in result.stderr
+    assert "`--out x.mkv`" in result.stderr
+    assert "copy_video_from" not in result.stderr
+    assert not out.parent.exists()
+
+
+def test_a_given_file_is_not_written_over(harmony, trained, flash, click_sound, tmp_path, no_sampling):
+    link, before = tmp_path / "link.mp4", flash.read_bytes()
+    link.symlink_to(flash)
+    for out in (flash, link):
+        result = harmony("generate", trained, "--video", flash, "--out", out, "--device", "cpu")
+        assert result.exit_code == 2
+        assert f"--out {out}" in result.stderr
+        assert f"--video {flash}" in result.stderr
+    assert flash.read_bytes() == before
+    assert harmony("generate", trained, "--voice", click_sound, "--out", click_sound, "--device", "cpu").exit_code == 2
+
+
+def test_numbers_that_are_none(harmony, trained, tmp_path, no_sampling):
+    out = tmp_path / "x.mp4"
+    for args in (("--seconds", "inf"), ("--seconds", "nan"), ("--seconds", "0"), ("--seed", 2**63), ("--seed", "-1")):
+        result = harmony("generate", trained, *args, "--device", "cpu", "--out", out)
+        assert result.exit_code == 2, (args, result.output)
+        assert args[0] in result.stderr
+    assert harmony("demo", "--seed", 2**63, "--out", tmp_path / "demo").exit_code == 2
+
+
+def test_folders_are_made_only_to_write(harmony, tmp_path):
+    assert harmony("generate", tmp_path / "none", "--out", tmp_path / "a" / "b" / "x.mp4", "--device", "cpu").exit_code == 1
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    result = harmony("generate", tmp_path / "none", "--out", tmp_path / "file" / "x.mp4", "--device", "cpu")
+    assert result.exit_code == 2
+    assert f"{str(tmp_path / 'file')!r} is no folder" in result.stderr
+
+
 def test_a_long_clip_is_warned_of_in_one_line(harmony, trained, tmp_path):
     result = generate(harmony, trained, tmp_path / "long.mp4", "--seconds", "1", "--steps", "1")
     assert result.stderr.startswith("warning: 1.0 s is much longer")
@@ -137,6 +188,8 @@ def test_settings_reach_the_guidance(harmony, trained):
     assert choose(None, (), own) is own
     assert choose(None, ("video=1.5",), own) == SyncCFG(video=1.5)
     assert choose("sync-cfg", ("video=3", "audio=4"), own) == SyncCFG(video=3, audio=4)
+    assert choose(None, ("use=cfg", "video=3"), own) == CFG(video=3)
+    assert choose("sync-cfg", ("static.image=caption",), own) == SyncCFG(static=StaticVideo("caption"))
     assert choose("cfg", ("drop=['caption']",), own) == CFG(drop=("caption",))
     assert choose("sum", ('terms=["cfg", {use="sync-cfg", video=2}]',), own).terms == (CFG(), SyncCFG(video=2))
 
@@ -161,6 +214,8 @@ def test_measuring_files(harmony, flash):
     assert "video_matched" in table
     assert "re-paired" not in table
     assert "re-paired" in harmony("measure", flash, flash, "--metric", "correlation").stdout
+    for files, errors in ((4, False), (5, True)):  # too few say nothing about others
+        assert ("+-" in harmony("measure", *[flash] * files).stdout) == errors
     strict = json.loads(harmony("measure", flash, "--set", "tolerance=0", "--json").stdout)
     assert strict["files"][0]["matched"] == 0
 

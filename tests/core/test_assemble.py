@@ -215,6 +215,12 @@ WRONG = {
     "validator": ({"train": {"batch": 0}}, "$.train.batch: 'batch' must be >= 1: 0"),
     "validator beside a fault": ({"train": {"batch": 0, "zzz": 1}}, "$.train.batch: 'batch' must be >= 1: 0"),
     "own validator": ({"format": {**TINY["format"], "fps": "-1"}}, "$.format.fps: fps must be above 0, not -1"),
+    "module's own name": (
+        {"encoders": {"keys": "bytes"}},
+        "$.encoders.keys: an encoder can't have this name, which torch.nn.ModuleDict uses",
+    ),
+    "path as a name": ({"encoders": {"a.b": "bytes"}}, '$.encoders."a.b": an encoder\'s name is made of letters'),
+    "no name": ({"encoders": {"": "bytes"}}, '$.encoders."": an encoder\'s name is made of letters'),
     "float for int": ({"train": {"steps": 1.5}}, "$.train.steps: expected a whole number, not 1.5"),
     "bool for int": ({"train": {"steps": True}}, "$.train.steps: expected a whole number, not true"),
     "text for float": ({"train": {"ema": "0.9"}}, "$.train.ema: expected a number, not '0.9'"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import attrs
 import pytest
 import torch
 from core_toys import TINY, with_toys
 
 from harmony_parts.assemble import Parts, build, read_recipe
+from harmony_parts.av import Format
 from harmony_parts.errors import AssemblyError
+from harmony_parts.weights import weights
 
 TOYS = with_toys()
 
@@ -60,7 +65,7 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
         (["train.drop.captoin=0.1"], "$.train.drop.captoin: no encoder produces this condition (did you mean 'caption'?)"),
         (
             ["denoiser.ports={sound={stream='video', how='clean_tokens'}, caption={stream='video', how='clean_tokens'}}"],
-            "$.denoiser.ports: caption and sound would both stand in place",
+            "$.denoiser.ports: caption and sound would both be the clean tokens of the video stream",
         ),
         (["sample.guidance.use=everything", "sample.guidance.hint=louder"], "$.sample.guidance: the denoiser doesn't know the hint louder"),
     ],
@@ -76,3 +81,26 @@ def test_a_hint_that_the_denoiser_knows_is_fine():
     """The same guidance, with a hint from its list."""
     (hint,) = made().denoiser.hints
     assert made("sample.guidance.use=everything", f"sample.guidance.hint={hint}").denoiser.hints == {hint}
+
+
+@pytest.mark.parametrize("fps", [29.97, "29.97", "2997/100", Fraction(2997, 100)])
+def test_a_rate_written_as_a_float_is_what_is_written(fps):
+    """As in TOML; the nearest float to 29.97 has a denominator of 2^48."""
+    assert Format(fps=fps, height=16, width=16, sample_rate=8000, seconds=1.0).fps == Fraction(2997, 100)
+
+
+@pytest.mark.parametrize("name", ["keys", "items", "type", "train", "float", "training", "_modules", "a.b", "", "2nd", "a\n"])
+def test_names_that_no_module_can_have_are_refused(name):
+    """When the recipe is made, and not when its weights are collected."""
+    recipe = read_recipe("demo")
+    with pytest.raises(AssemblyError, match=r"encoders can't be assembled:\n  \$\.") as error:
+        attrs.evolve(recipe, encoders={name: recipe.encoders["caption"]})
+    assert name in str(error.value)
+
+
+def test_other_names_of_encoders_can_be_built_and_collected():
+    """Hyphens, keywords of Python and names of conditions among them."""
+    recipe = read_recipe("demo", ["denoiser.layers=1"])
+    names = dict(zip(recipe.encoders, ("my-text", "class", "_x", "Speech2", "image"), strict=False))
+    parts = build(attrs.evolve(recipe, encoders={names.get(name, name): spec for name, spec in recipe.encoders.items()}))
+    assert list(weights(parts)["encoders"]) == list(parts.encoders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harmony_parts.av import Prompt
 from harmony_parts.media import Clip
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,19 @@ def test_it_runs(example: Path, tmp_path: Path):
         assert abs(clip.waveform.shape[1] / clip.sample_rate - clip.seconds) <= 0.5 / clip.sample_rate
     if "05" not in example.stem:  # it measures, and writes nothing
         assert list(tmp_path.glob(f"out/examples/{example.stem[:2]}/*.mp4"))
+
+
+def test_the_encoder_of_example_04_works_where_its_weights_are(monkeypatch: pytest.MonkeyPatch):
+    """On the device "meta", which refuses the CPU's tensors as a GPU does; a mask made on the CPU would stay there."""
+    spec = importlib.util.spec_from_file_location("own_condition_on_meta", next(e for e in EXAMPLES if "04" in e.stem))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    encoder = module.StrikesEncoder(32, 2.0).to("meta")
+    said = encoder([Prompt(extra={"strikes": (0.5, 1.25)}), Prompt()])["strikes"]
+    assert {x.device.type for c in (said, said.null) for x in (c.tokens, c.mask)} == {"meta"}
 
 
 def test_truth_is_told_from_chance(tmp_path: Path):

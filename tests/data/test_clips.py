@@ -283,10 +283,23 @@ def test_files_without_sound_or_picture_are_named(tmp_path) -> None:
     Clip(whole.frames, whole.fps, None, 8000).save(tmp_path / "a_mute.mkv")
     Clip(None, whole.fps, whole.waveform, 8000).save(tmp_path / "b_dark.wav")
     (tmp_path / "c_broken.mkv").write_bytes(b"no media at all")
-    data = ClipFolder(extensions=("mkv", "wav")).build(format=FORMAT, root=tmp_path)
-    for index, says in enumerate([r"a_mute\.mkv: has no sound", r"b_dark\.wav: has no picture", r"c_broken\.mkv: "]):
-        with pytest.raises(MediaError, match=says):
-            draw(data, index, 0)
+    whole.save(tmp_path / "d_whole.mkv")
+    with pytest.raises(MediaError, match=r"3 in all") as error:
+        ClipFolder(extensions=("mkv", "wav")).build(format=FORMAT, root=tmp_path)
+    first, *faults = str(error.value).splitlines()
+    assert first.startswith(str(tmp_path))
+    for line, says in zip(faults, ["a_mute.mkv: has no sound", "b_dark.wav: has no picture", "c_broken.mkv: can't be read"], strict=True):
+        assert says in line
+
+
+def test_a_file_that_loses_its_sound_later_is_named(tmp_path) -> None:
+    """Files may change while a run trains on them."""
+    whole = counting(3)
+    whole.save(tmp_path / "a.mkv")
+    data = ClipFolder().build(format=FORMAT, root=tmp_path)
+    Clip(whole.frames, whole.fps, None, 8000).save(tmp_path / "a.mkv")
+    with pytest.raises(MediaError, match=r"a\.mkv: has no sound"):
+        draw(data, 0, 0)
 
 
 def test_the_real_clips(clips) -> None:

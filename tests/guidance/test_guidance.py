@@ -24,6 +24,7 @@ from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, StepTimes, conditional
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.plugin import knob
 from harmony_parts.sample.graph import ask, order
 from harmony_parts.testing.contracts import check_guidance
 
@@ -309,9 +310,67 @@ def test_checks_catch_faults() -> None:
 
     for guidance, about in (
         (NeverOff(), "alone when it is off"),
-        (MeanOfBatch(), "bit for bit"),
+        (MeanOfBatch(), "guide each sample by itself"),
         (TooEarly(), "need the task's own pass"),
         (NotAValue(), "compared by value"),
     ):
         with pytest.raises(PartContractError, match=about):
             check_guidance(guidance)
+
+
+@attrs.frozen
+class Inertia:
+    """v = u + m u', of an inner guidance's velocity u and its last one, u'."""
+
+    inner: Guidance
+    momentum: float = knob(0.5, help="share of the last velocity", off=0.0)
+
+    def passes(self, times: StepTimes, state: Any) -> Any:
+        return self.inner.passes(times, None)
+
+    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        now, _ = self.inner.combine(preds, times, None)
+        return now if state is None or not self.momentum else now.map(lambda u, last: u + self.momentum * last, state), now
+
+
+@attrs.frozen
+class Sticky(Inertia):
+    """Doesn't let go when it is off, from the second step on."""
+
+    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        now, _ = self.inner.combine(preds, times, None)
+        return now if state is None else now.map(lambda u, last: u + 0.1 * last, state), now
+
+
+@attrs.frozen
+class Rescaled:
+    """CFG brought back to the size of the conditional prediction (Lin et al., arXiv:2305.08891), also where only that is asked for."""
+
+    inner: Guidance
+    share: float = knob(0.7, help="how much of it", off=0.0)
+
+    def passes(self, times: StepTimes, state: Any) -> Any:
+        return self.inner.passes(times, state)
+
+    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        guided, state = self.inner.combine(preds, times, state)
+
+        def size(v: Tensor) -> Tensor:
+            return v.flatten(1).std(1).view(-1, *(1,) * (v.ndim - 1))
+
+        def back(v: Tensor, own: Tensor) -> Tensor:
+            return v * (1 - self.share) + v / size(v) * size(own) * self.share
+
+        return guided.map(back, preds[CONDITIONAL]) if self.share else guided, state
+
+
+@pytest.mark.parametrize("inner", [NoGuidance(), CFG(), SyncCFG()], ids=repr)
+@pytest.mark.parametrize("kind", [Inertia, Rescaled])
+def test_a_guidance_may_change_the_only_prediction_unless_it_is_off(kind: Any, inner: Guidance) -> None:
+    """The protocol promises that prediction bit for bit at the off value, and nowhere else."""
+    check_guidance(kind(inner))
+
+
+def test_off_is_off_at_every_step() -> None:
+    with pytest.raises(PartContractError, match="bit for bit when it is off"):
+        check_guidance(Sticky(NoGuidance()))

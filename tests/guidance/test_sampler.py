@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ from guidance_toys import AUDIO, SIZE, VIDEO, Constant, Estimate, Same, caption,
 from torch import Tensor
 
 from harmony_parts.av import AV, Condition, Times
+from harmony_parts.blocks.protocol import Port
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
@@ -378,3 +380,39 @@ def test_arguments_that_do_not_fit() -> None:
         make(gaussian(), noise.only(("video",)), given=latents(3).only(("audio",)))
     with pytest.raises(ValueError, match="steps"):
         make(gaussian(), noise, steps=0)
+
+
+class Pictured:
+    """A denoiser whose first video latent is known where the condition "image" says so; elsewhere it goes to 0, as does all else."""
+
+    accepts: typing.ClassVar = {"image": Port("video", "clean_tokens"), "voice": Port("audio", "clean_tokens")}
+    hints: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.dropped: list[tuple[bool, bool]] = []
+
+    def __call__(self, av: AV[Tensor], times: AV[Times], conditions: Any, *, read: Any = (), **_: Any) -> AV[Tensor]:
+        self.dropped.append(tuple(not conditions[name].mask.any() for name in self.accepts))  # type: ignore[arg-type]
+        image, data = conditions["image"], av.map(torch.zeros_like)
+        if av.video is not None:
+            data["video"][:, :1] = torch.where(image.mask[:, :, None, None, None], image.tokens, data["video"][:, :1])
+
+        def velocity(x: Tensor, x_0: Tensor, t: Times) -> Tensor:
+            t = t.per_latent().view(*x.shape[:2], *(1,) * (x.ndim - 2))  # type: ignore[assignment]
+            return torch.where(t > 0, (x - x_0) / torch.where(t > 0, t, 1), 0)  # type: ignore[call-overload, operator]
+
+        return av.map(velocity, data, times).only(read)
+
+
+@pytest.mark.parametrize("guidance", [CFG(4, 3, drop=("caption", "image", "voice")), attrs.evolve(SYNC, drop=("image", "voice"))], ids=repr)
+def test_a_known_latent_leads_to_itself_whatever_guidance_drops(guidance: Guidance) -> None:
+    """The given picture stays in every pass; a voice, which says no latent of the result, can be dropped."""
+    noise = latents()
+    picture, voice = torch.full((4, 1, *VIDEO[1:]), 0.3, dtype=torch.float64), torch.zeros(4, 1, AUDIO[1], dtype=torch.float64)
+    off = torch.zeros(4, 1, dtype=torch.bool)
+    told = {name: Condition(tokens, ~off, Condition(tokens * 0, off)) for name, tokens in (("image", picture), ("voice", voice))}
+    model = Pictured()
+    made = make(model, noise, told, guidance=guidance)
+    assert torch.allclose(made["video"][:, :1], picture, atol=1e-12)
+    assert {image for image, _ in model.dropped} == {False}
+    assert {voice for _, voice in model.dropped} == {False, True}

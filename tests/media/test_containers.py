@@ -200,3 +200,17 @@ def test_a_gap_in_the_sound_is_silence(tmp_path: Path, truth: Clip, archive: Pat
     assert abs(shift(clip.waveform[0, 19000:], truth.waveform[0, 19000:], 16000)) < 0.001
     assert clip.waveform[0, 10000:16000].abs().max() == 0
     assert clip.waveform.shape == (1, 32000)
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.png"])
+@pytest.mark.parametrize("fps", [1, 12, 24, 25])
+def test_the_first_frame_has_a_place_in_every_grid(name: str, fps: int, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+    """A single frame lasts 1/25 s, less than half a place of a grid of 12 a second or fewer."""
+    path = tmp_path / name
+    run_ffmpeg("-f", "lavfi", "-i", "color=0x28C83C:s=32x16:r=25", "-frames:v", 1, path)
+    for options in ({}, {"seconds": 1}):
+        clip = Clip.read(path, fps=fps, height=8, **options)
+        assert clip.frames.shape == (1, 8, 16, 3)
+        assert clip.fps == fps
+        # half a step of Y and of a chroma, as above, and a step of x264
+        assert (clip.frames[0, 4, 8].int() - torch.tensor([0x28, 0xC8, 0x3C])).abs().max() <= 5

@@ -14,7 +14,7 @@ from torchaudio.functional import resample
 
 from harmony_parts import ffmpeg
 from harmony_parts.errors import MediaError
-from harmony_parts.media import Clip
+from harmony_parts.media import Clip, check_copy
 
 
 def packets(run_ffmpeg: Callable[..., bytes], path: Path, stream: str) -> list[bytes]:
@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_refused(archive: Path, given_video: Path, tmp_path
     old, silent = tmp_path / "old.mpg", tmp_path / "silent.mkv"
     run_ffmpeg("-i", archive, "-c:v", "mpeg1video", "-r", 25, "-c:a", "mp2", old)
     attrs.evolve(clip, waveform=None).save(silent)
-    with pytest.raises(MediaError, match=r"old\.mpg: its mpeg1video video can't be copied into x\.mp4: .*write \.mkv"):
+    with pytest.raises(MediaError, match=r"old\.mpg: its mpeg1video video can't be copied into x\.mp4: .*--out x\.mkv"):
         clip.save(tmp_path / "x.mp4", copy_video_from=old)
     assert ffmpeg.probe(clip.save(tmp_path / "x.mkv", copy_video_from=old)).video.codec == "mpeg1video"
     with pytest.raises(MediaError, match=r"silent\.mkv: has no sound to copy"):
@@ -127,8 +127,48 @@ def test_what_does_not_fit_is_refused(archive: Path, given_video: Path, tmp_path
         clip.save(tmp_path / "x.wav", copy_sound_from=old)
     cut = tmp_path / "cut.mp4"
     run_ffmpeg("-ss", 0.5, "-i", given_video, "-c", "copy", cut)
-    with pytest.raises(MediaError, match=r"edit list hides its first frames"):
+    with pytest.raises(MediaError, match=r"edit list hides its first frames.*--out y\.mp4"):
         clip.save(tmp_path / "y.mkv", copy_video_from=cut)
     copied = Clip.read(clip.save(tmp_path / "y.mp4", copy_video_from=cut))
     assert torch.equal(copied.frames, Clip.read(cut).frames)
     assert copied.fps == Fraction(24)
+
+
+def test_what_does_not_fit_is_known_before_there_is_a_clip(
+    archive: Path, given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
+    """A remedy is only named where it is one."""
+    old, raw, cut = tmp_path / "old.mpg", tmp_path / "raw.avi", tmp_path / "cut.mov"
+    run_ffmpeg("-i", archive, "-c:v", "mpeg1video", "-r", 25, "-an", old)
+    run_ffmpeg("-i", archive, "-c:v", "rawvideo", "-pix_fmt", "bgr24", "-an", raw)
+    with pytest.raises(MediaError, match=r"old\.mpg: its mpeg1video video .* x\.mp4: .*`--out x\.mkv`"):
+        check_copy(tmp_path / "x.mp4", copy_video_from=old)
+    check_copy(tmp_path / "x.mkv", copy_video_from=old)
+    for name in ("x.mp4", "x.mkv"):
+        with pytest.raises(MediaError, match=r"raw\.avi: its rawvideo video .* x\.m..: .*encode it anew first"):
+            check_copy(tmp_path / name, copy_video_from=raw)
+    run_ffmpeg("-ss", 0.5, "-i", given_video, "-c", "copy", "-an", cut)
+    with pytest.raises(MediaError, match=r"edit list .*`--out x\.mp4`"):
+        check_copy(tmp_path / "x.mkv", copy_video_from=cut)
+    check_copy(tmp_path / "x.mp4", copy_video_from=cut)
+    with pytest.raises(MediaError, match=r"old\.mpg: has no sound to copy"):
+        check_copy(tmp_path / "x.mp4", copy_sound_from=old)
+    assert not list(tmp_path.glob("x.*"))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("b_frames", [0, 3])
+def test_a_clip_that_is_slightly_longer_keeps_every_frame(
+    suffix: str, b_frames: int, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
+    """76 frames at 25 a second last 3.04 s; 37 at 12, the next whole number, 3.083 s."""
+    given = tmp_path / "given.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25", "-frames:v", 76, "-c:v", "libx264", "-bf", b_frames, given)
+    length = Fraction(37, 12)
+    path = Clip(waveform=torch.full((1, 148000), 0.1)).save(tmp_path / f"x.{suffix}", copy_video_from=given)
+    assert packets(run_ffmpeg, path, "v") == packets(run_ffmpeg, given, "v")
+    clip = Clip.read(path)
+    assert clip.fps == 25
+    assert torch.equal(clip.frames, Clip.read(given).frames)
+    assert Clip.read(path, streams=("audio",)).waveform.shape == (1, length * 48000)
+    assert abs(ffmpeg.probe(path).seconds - length) < Fraction(1, 100)  # the header tells hundredths

@@ -73,3 +73,24 @@ def test_faults_are_named() -> None:
     silent = Clip(frames=torch.zeros(24, 8, 8, 3, dtype=torch.uint8), fps=12)
     with pytest.raises(ValueError, match="clip 1 has no sound"):
         compare(Events(), [CLIPS[0], silent])
+
+
+def test_standard_errors_are_left_out_where_fewer_than_five_clips_have_the_number() -> None:
+    few = compare(Events(), CLIPS[:4])
+    assert all(set(values) <= {"paired", "repaired"} for values in few["numbers"].values())
+    assert "paired_error" in compare(Events(), CLIPS[:5])["numbers"]["f1"]
+
+    class Now(Events):
+        """Says of the clips that it is given as numbers just these."""
+
+        def analyse(self, clip: Clip) -> AV[float]:  # type: ignore[override]
+            return AV(clip, clip)  # type: ignore[arg-type]
+
+        def score(self, video: float, audio: float, truth: object = None) -> dict[str, float]:  # type: ignore[override]
+            return {"all": video} | ({"some": video} if video < 4 else {})
+
+        weights = None
+
+    numbers = compare(Now(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])["numbers"]  # type: ignore[list-item]
+    assert numbers["all"]["paired_error"] > 0
+    assert numbers["some"] == {"paired": 1.5, "repaired": 1.5}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 
 import attrs
@@ -14,6 +15,7 @@ from torch import nn
 from harmony_parts.av import AV, Format, Prompt, drop
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
+from harmony_parts.encoders import utf8
 from harmony_parts.encoders.bytes import ByteText
 from harmony_parts.encoders.image import ReferenceImage
 from harmony_parts.encoders.transcript import GRN, Transcript
@@ -313,3 +315,18 @@ class Leaky:
 def test_the_check_finds_each_fault(fault, says) -> None:
     with pytest.raises(PartContractError, match=says):
         check_encoder(Leaky(fault), FORMAT, CODECS)
+
+
+def test_a_text_that_is_cut_is_warned_of_once(monkeypatch) -> None:
+    """Each text where clips are made, once in all in training; never one that fits."""
+    monkeypatch.setattr(utf8, "_SAID", set())
+    encoder = build(ByteText(width=16, heads=2, length=20))
+    prompts = [Prompt(caption="a hammer strikes twice, then thrice"), Prompt(caption="x" * 21), Prompt(caption="x" * 20), Prompt()]
+    for grad, count in ((True, 1), (False, 2)):
+        with torch.set_grad_enabled(grad), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                encoder(prompts)
+        assert len(said) == count
+        assert all("20 bytes" in str(one.message) and "`length`" in str(one.message) for one in said)
+    assert "35 bytes ('a hammer strikes" in str(said[0].message)
