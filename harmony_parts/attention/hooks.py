@@ -22,3 +22,9 @@ def harmony_attention() -> Iterator[PartDeclaration]:
         summary="Gathers each window in plain PyTorch; cost grows with the windows.",
         source="this project",
     )
+    yield part(
+        "triton",
+        "harmony_parts.attention.triton:Triton",
+        summary="Triton kernels for CUDA devices: reads the video once, in both directions. Not yet run on a GPU.",
+        source="this project",
+    )

@@ -1,0 +1,222 @@
+"""Both directions as torch operators: shapes for tracing, autograd with a backward operator each, FLOP counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import register_flop_formula
+
+from harmony_parts.kernels.local_cross_attention import triton as kernels
+from harmony_parts.rope import table
+
+REMEDY = 'use attention = "eager"'
+
+
+@attrs.frozen(eq=False)
+class Tables:
+    """Which latents meet which frames: int32 [F, 2] and [T, 2] of (first, end), and the most latents that meet one frame."""
+
+    of_frame: Tensor
+    of_latent: Tensor
+    window: int
+
+    @classmethod
+    def of(cls, start: Tensor, end: Tensor, others: int, frames: bool) -> Tables:
+        """From windows that never decrease: [start, end) over `others` for each frame, or for each latent where not `frames`.
+
+        Waits for the device once. ValueError where windows decrease, leave the others' range, or put more than 64 latents on a frame.
+        """
+        at = torch.arange(others, device=start.device)
+        # latent j meets the frames with start <= j < end: both never decrease, so these are neighbours
+        first = torch.searchsorted(end.contiguous(), at, right=True)
+        inverse = torch.stack((first, torch.searchsorted(start.contiguous(), at, right=True).maximum(first)), 1)
+        own = torch.stack((start, end), 1)
+        of_frame, of_latent = (own, inverse) if frames else (inverse, own)
+        wrong = (own.diff(dim=0) < 0).any() | (own < 0).any() | (own > others).any() | (start > end).any()
+        widest = (of_frame[:, 1] - of_frame[:, 0]).max() if len(of_frame) else wrong
+        window, bad = (int(x) for x in torch.stack((widest.long(), wrong.long())).tolist())
+        if bad:
+            raise ValueError(f"windows must be ranges [start, end) within 0 .. {others}, neither end of which ever decreases; {REMEDY}")
+        if window > kernels.WIDEST:
+            raise ValueError(f"{window} rows meet one frame, and the Triton kernel holds {kernels.WIDEST}: narrow the windows, or {REMEDY}")
+        return cls(of_frame.int().contiguous(), of_latent.int().contiguous(), max(window, 1))
+
+
+def turns(angles: Tensor) -> Tensor:
+    """Angles [n, P] -> cos and sin, float32 [n, P, 2], taken in float64."""
+    return table(angles.double()).float().contiguous()
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, angles: tuple[Tensor, Tensor]) -> None:
+    tensors = (q, k, v)
+    if q.device.type != "cuda" and not kernels.INTERPRETING:
+        raise ValueError(
+            f"the Triton kernel of local attention needs a CUDA device, and the tensors are on {q.device}: {REMEDY}"
+            " (for tests, Triton's interpreter runs it on a CPU where TRITON_INTERPRET=1 is set before anything is imported)"
+        )
+    if q.dtype not in (torch.float32, torch.float16, torch.bfloat16) or {q.dtype} != {x.dtype for x in tensors}:
+        raise ValueError(
+            f"q, k and v must all be float32, float16 or bfloat16, and are {', '.join(str(x.dtype) for x in tensors)}; {REMEDY}"
+        )
+    if not 2 <= q.shape[-1] <= kernels.LARGEST:
+        raise ValueError(f"the Triton kernel takes heads of 2 to {kernels.LARGEST} channels, and these have {q.shape[-1]}; {REMEDY}")
+    if not all(1 <= a.shape[-1] <= q.shape[-1] // 2 for a in angles):
+        raise ValueError(
+            f"heads of {q.shape[-1]} channels turn in 1 to {q.shape[-1] // 2} pairs, and the angles have {angles[0].shape[-1]}"
+        )
+    if any(a.requires_grad for a in angles):
+        raise ValueError(f"the Triton kernel has no gradient with respect to the angles; {REMEDY}")
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors):
+        # an operator without a formula would pass a tangent of zero on, without a word
+        raise NotImplementedError(f"the Triton kernel of local attention has no forward-mode derivative (jvp); {REMEDY}")
+
+
+def frames_read(q: Tensor, k: Tensor, v: Tensor, tables: Tables, frame_angles: Tensor, latent_angles: Tensor, half: bool = False) -> Tensor:
+    """`naive.frames_read` by the kernels: q [B, F, S, h, d], k and v [B, T, h, d] -> [B, F, S, h, d]."""
+    _check(q, k, v, (frame_angles, latent_angles))
+    rest = tables.of_frame, tables.of_latent, turns(frame_angles), turns(latent_angles), tables.window, half
+    return _frames_read(q, k, v, *rest)
+
+
+def latents_read(
+    q: Tensor, k: Tensor, v: Tensor, tables: Tables, frame_angles: Tensor, latent_angles: Tensor, half: bool = False
+) -> Tensor:
+    """`naive.latents_read` by the kernels: q [B, T, h, d], k and v [B, F, S, h, d] -> [B, T, h, d]."""
+    _check(q, k, v, (frame_angles, latent_angles))
+    rest = tables.of_frame, tables.of_latent, turns(frame_angles), turns(latent_angles), tables.window, half
+    return _latents_read(q, k, v, *rest)[0]
+
+
+@torch.library.custom_op("harmony_parts::frames_read", mutates_args=())
+def _frames_read(
+    q: Tensor, k: Tensor, v: Tensor, of_frame: Tensor, of_latent: Tensor, turn_frame: Tensor, turn_latent: Tensor, window: int, half: bool
+) -> Tensor:
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    launch = kernels.Launch(q, k, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
+    return kernels.run_frames_read(launch, k, v)
+
+
+@torch.library.custom_op("harmony_parts::frames_read_backward", mutates_args=())
+def _frames_read_backward(
+    do: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    of_frame: Tensor,
+    of_latent: Tensor,
+    turn_frame: Tensor,
+    turn_latent: Tensor,
+    window: int,
+    half: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    do, q, k, v = do.contiguous(), q.contiguous(), k.contiguous(), v.contiguous()
+    launch = kernels.Launch(q, k, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
+    return kernels.run_frames_read_backward(launch, k, v, do)
+
+
+@torch.library.custom_op("harmony_parts::latents_read", mutates_args=())
+def _latents_read(
+    q: Tensor, k: Tensor, v: Tensor, of_frame: Tensor, of_latent: Tensor, turn_frame: Tensor, turn_latent: Tensor, window: int, half: bool
+) -> tuple[Tensor, Tensor]:
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    launch = kernels.Launch(k, q, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
+    return kernels.run_latents_read(launch, k, v)
+
+
+@torch.library.custom_op("harmony_parts::latents_read_backward", mutates_args=())
+def _latents_read_backward(
+    do: Tensor,
+    o: Tensor,
+    lse: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    of_frame: Tensor,
+    of_latent: Tensor,
+    turn_frame: Tensor,
+    turn_latent: Tensor,
+    window: int,
+    half: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    do, q, k, v = do.contiguous(), q.contiguous(), k.contiguous(), v.contiguous()
+    launch = kernels.Launch(k, q, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
+    return kernels.run_latents_read_backward(launch, k, v, o, lse, do)
+
+
+def _new(x: Tensor) -> Tensor:
+    """The shape of x, contiguous, as the kernels write it."""
+    return x.new_empty(x.shape)
+
+
+@_frames_read.register_fake
+def _(q: Tensor, *rest: Any) -> Tensor:
+    return _new(q)
+
+
+@_frames_read_backward.register_fake
+def _(do: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _new(q), _new(k), _new(v)
+
+
+@_latents_read.register_fake
+def _(q: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return _new(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+@_latents_read_backward.register_fake
+def _(do: Tensor, o: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _new(q), _new(k), _new(v)
+
+
+def _keep_frames(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:7])  # neither o nor a log-sum-exp is needed
+    ctx.rest = inputs[7:]
+
+
+def _back_frames(ctx: Any, do: Tensor) -> tuple[Any, ...]:
+    return *_frames_read_backward(do, *ctx.saved_tensors, *ctx.rest), *[None] * 6
+
+
+def _keep_latents(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(*output, *inputs[:7])
+    ctx.rest = inputs[7:]
+
+
+def _back_latents(ctx: Any, do: Tensor, _: Tensor | None) -> tuple[Any, ...]:
+    return *_latents_read_backward(do, *ctx.saved_tensors, *ctx.rest), *[None] * 6
+
+
+_frames_read.register_autograd(_back_frames, setup_context=_keep_frames)
+_latents_read.register_autograd(_back_latents, setup_context=_keep_latents)
+
+
+# FLOPs of products of tiles that aren't padded: q k^T and p v forward; those of dv, dp, dq, dk and q k^T again backward.
+@register_flop_formula(torch.ops.harmony_parts.frames_read)
+def _(q: Any, k: Any, v: Any, a: Any, b: Any, c: Any, d: Any, window: int, half: bool, *args: Any, **kwargs: Any) -> int:
+    return 4 * _size(q) * window
+
+
+@register_flop_formula(torch.ops.harmony_parts.frames_read_backward)
+def _(do: Any, q: Any, k: Any, v: Any, a: Any, b: Any, c: Any, d: Any, window: int, half: bool, *args: Any, **kwargs: Any) -> int:
+    return 10 * _size(q) * window
+
+
+@register_flop_formula(torch.ops.harmony_parts.latents_read)
+def _(q: Any, k: Any, v: Any, a: Any, b: Any, c: Any, d: Any, window: int, half: bool, *args: Any, **kwargs: Any) -> int:
+    return 4 * _size(k) * window
+
+
+@register_flop_formula(torch.ops.harmony_parts.latents_read_backward)
+def _(
+    do: Any, o: Any, lse: Any, q: Any, k: Any, v: Any, a: Any, b: Any, c: Any, d: Any, window: int, half: bool, *args: Any, **kwargs: Any
+) -> int:
+    return 10 * _size(k) * window
+
+
+def _size(shape: Any) -> int:
+    return int(torch.Size(shape).numel())

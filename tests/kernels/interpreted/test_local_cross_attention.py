@@ -1,0 +1,205 @@
+"""Outputs and gradients of the kernels, interpreted on a CPU, against naive.py in float64.
+
+The interpreter multiplies in float32 whatever the tensors' type, and runs programs one after another: what tensor cores round, and races, are
+for a GPU. A call costs milliseconds per program, so problems have few frames and heads, and larger tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_problems import DIRECTIONS, RAGGED, Problem, check, pairs_of
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
+
+from harmony_parts.attention.protocol import Windows
+from harmony_parts.attention.reference import Reference
+from harmony_parts.attention.triton import Triton
+from harmony_parts.kernels.local_cross_attention import op
+from harmony_parts.kernels.local_cross_attention import triton as kernels
+from harmony_parts.rope import angles
+
+assert kernels.INTERPRETING
+
+
+@pytest.fixture(autouse=True)
+def poisoned() -> Iterator[None]:
+    """What a kernel is given to fill is full of NaN, and lies between sevens that it must leave alone."""
+    buffers = []
+
+    def allocate(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        size = torch.Size(shape).numel()
+        buffers.append(like.new_full((size + 2 * 64,), 7.0, dtype=dtype or like.dtype))
+        return buffers[-1][64:-64].fill_(torch.nan).view(shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "allocate", allocate)
+        yield
+    for buffer in buffers:
+        assert (buffer[:64] == 7).all()
+        assert (buffer[-64:] == 7).all()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("head", "pairs", "half"), [(16, 8, False), (24, 10, True), (64, 32, True), (128, 64, False), (20, 3, False), (7, 3, True)]
+)
+def test_ragged_windows(direction: str, dtype: torch.dtype, head: int, pairs: int, half: bool) -> None:
+    check(Problem(direction, 3, 21, 7, RAGGED[direction], batch=2, heads=1, head=head, pairs=pairs, half=half, dtype=dtype))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_window_of_more_than_one_tile_of_latents(direction: str) -> None:
+    windows = pairs_of([0], [40]) if direction == "frames_read" else pairs_of([0] * 40, [1] * 40)
+    check(Problem(direction, 1, 90, 40, windows, head=40, pairs=20))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_fewer_latents_than_frames(direction: str) -> None:
+    windows = pairs_of([0, 0, 0, 1, 1, 1], [1, 1, 2, 2, 2, 2]) if direction == "frames_read" else pairs_of([0, 2], [4, 6])
+    check(Problem(direction, 6, 9, 2, windows, heads=3))
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    """Any windows whose ends never decrease, few programs, any sizes within them."""
+    direction = draw(st.sampled_from(DIRECTIONS))
+    frames, latents = draw(st.integers(1, 3)), draw(st.integers(1, 6))
+    queries, keys = (frames, latents) if direction == "frames_read" else (latents, frames)
+    start, end = (sorted(draw(st.lists(st.integers(0, keys), min_size=queries, max_size=queries))) for _ in range(2))
+    head = draw(st.integers(2, 40))
+    return Problem(
+        direction,
+        frames,
+        draw(st.integers(1, 40)),
+        latents,
+        pairs_of(start, [max(s, e) for s, e in zip(start, end)]),
+        heads=draw(st.integers(1, 2)),
+        head=head,
+        pairs=draw(st.integers(1, head // 2)),
+        half=draw(st.booleans()),
+        dtype=draw(st.sampled_from([torch.float32, torch.float16, torch.bfloat16])),
+        seed=draw(st.integers(0, 99)),
+    )
+
+
+@given(problems())
+@settings(max_examples=25)
+def test_any_problem(problem: Problem) -> None:
+    check(problem)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_two_runs_are_the_same_bits(direction: str) -> None:
+    problem = Problem(direction, 3, 21, 7, RAGGED[direction])
+    for first, second in zip(problem.kernel(), problem.kernel(), strict=True):
+        assert torch.equal(first, second)
+
+
+@st.composite
+def parts(draw: st.DrawFn) -> tuple[Any, ...]:
+    """What a part is called with: tokens per frame on either side, or on both."""
+    tq, sq, tk, sk = (draw(st.integers(1, n)) for n in (3, 4, 3, 4))
+    g = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    start, end = (torch.tensor(sorted(draw(st.lists(st.integers(0, tk), min_size=tq, max_size=tq)))) for _ in range(2))
+    d = 2 * draw(st.integers(1, 9))
+    q, k, v = (torch.randn(1, t, s, 1, d, generator=g) for t, s in ((tq, sq), (tk, sk), (tk, sk)))
+    return q, k, v, Windows(start, end.maximum(start)), angles(torch.arange(tq), d // 2), angles(torch.arange(tk) * 0.7, d // 2)
+
+
+@given(parts())
+@settings(max_examples=20)
+def test_the_part_is_the_reference(problem: tuple[Any, ...]) -> None:
+    *inputs, seen, q_angles, k_angles = problem
+    results = []
+    for attention, dtype in ((Reference(), torch.float64), (Triton(), torch.float32)):
+        leaves = [x.to(dtype).clone().requires_grad_() for x in inputs]
+        out = attention(*leaves, seen, q_angles, k_angles)
+        out.square().sum().backward()
+        results.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    for theirs, mine in zip(*results):
+        # float32 sums of at most 18 products, five deep, of numbers up to 10; the reference's tables are float32 too
+        torch.testing.assert_close(mine.double(), theirs, rtol=2e-5, atol=2e-5)
+
+
+def arguments(direction: str, grad: bool = True) -> tuple[Any, ...]:
+    """Of the operator itself."""
+    problem = Problem(direction, 2, 5, 3, pairs_of([0, 1], [2, 3]) if direction == "frames_read" else pairs_of([0, 0, 1], [1, 2, 2]))
+    inputs, _, *turns = problem.tensors()
+    tables = problem.tables()
+    return (
+        *(x.requires_grad_(grad) for x in inputs),
+        tables.of_frame,
+        tables.of_latent,
+        *(op.turns(a) for a in turns),
+        tables.window,
+        False,
+    )
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_operators_keep_torchs_rules(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "allocate", lambda shape, like, dtype=None: like.new_zeros(shape, dtype=dtype or like.dtype))
+    forward = getattr(torch.ops.harmony_parts, direction)
+    torch.library.opcheck(forward, arguments(direction))
+    inputs = arguments(direction, grad=False)
+    outputs = forward(*inputs)
+    kept = (outputs,) if direction == "frames_read" else outputs
+    backward = getattr(torch.ops.harmony_parts, direction + "_backward")
+    torch.library.opcheck(backward, (torch.ones_like(kept[0]), *(kept if len(kept) > 1 else ()), *inputs))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_compiles_in_one_graph(direction: str) -> None:
+    problem = Problem(direction, 3, 21, 7, RAGGED[direction])
+    f, tables = getattr(op, direction), problem.tables()
+    compiled = torch.compile(lambda q, k, v, *rest: f(q, k, v, tables, *rest) * 2, fullgraph=True, backend="aot_eager")
+    for mine, theirs in zip(problem.solve(compiled, torch.float32), problem.kernel(), strict=True):
+        assert torch.equal(mine, 2 * theirs)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_flops_are_counted(direction: str) -> None:
+    problem = Problem(direction, 3, 21, 7, RAGGED[direction], heads=2)
+    with FlopCounterMode(display=False) as counter:
+        problem.kernel()
+    # two products forward, five backward, of 2 FLOPs per multiplication, over the widest window of any frame
+    assert counter.get_total_flops() == 2 * 7 * (3 * 21) * problem.tables().window * 2 * 16
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_forward_mode_is_refused(direction: str) -> None:
+    problem = Problem(direction, 3, 21, 7, RAGGED[direction])
+    (q, k, v), _, *turns = problem.tensors()
+    f, tables = getattr(op, direction), problem.tables()
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
+        f(forward_ad.make_dual(q, torch.ones_like(q)), k, v, tables, *turns)
+    with pytest.raises(NotImplementedError, match="jvp"):
+        torch.func.jvp(lambda x: f(q, x, v, tables, *turns), (k,), (torch.ones_like(k),))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"q": torch.float64}, "float64"),
+        ({"head": 200}, "200"),
+        ({"windows": pairs_of([0, 0, 0], [7, 3, 7])}, "decreases"),
+        ({"windows": pairs_of([0, 0, 0], [7, 7, 8])}, r"0 \.\. 7"),
+        ({"latents": 65, "windows": pairs_of([0, 0, 0], [1, 1, 65])}, "65 rows"),
+    ],
+)
+def test_refusals_name_the_cause_and_the_remedy(change: dict[str, Any], says: str) -> None:
+    change = dict(change)
+    dtype = change.pop("q", torch.float32)
+    problem = attrs.evolve(Problem("frames_read", 3, 21, 7, RAGGED["frames_read"]), **change)
+    (q, k, v), _, *turns = problem.tensors()
+    with pytest.raises(ValueError, match=f"(?s){says}.*eager"):
+        op.frames_read(q.to(dtype), k, v, problem.tables(), *turns)

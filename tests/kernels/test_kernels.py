@@ -1,0 +1,40 @@
+"""The interpreter's tests, in a process of their own, and what the kernels say where they can't run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from harmony_parts.attention.protocol import Windows
+from harmony_parts.attention.triton import Triton
+
+pytest.importorskip("triton", reason="Triton isn't installed here")
+
+
+def test_interpreted() -> None:
+    """Triton decides when a kernel is defined whether to interpret it, so the variable must be there before the first import."""
+    folder = Path(__file__).parent / "interpreted"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
+    done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " skipped" not in done.stdout, done.stdout
+
+
+def test_without_a_gpu_it_says_what_to_use() -> None:
+    q = torch.zeros(1, 2, 3, 1, 16)
+    seen = Windows(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r'CUDA.*on cpu: use attention = "eager"'):
+        Triton()(q, q[:, :, :1], q[:, :, :1], seen, torch.zeros(2, 8), torch.zeros(2, 8))
+
+
+def test_without_triton_it_says_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "harmony_parts.kernels.local_cross_attention.op", None)
+    q = torch.zeros(1, 2, 3, 1, 16)
+    seen = Windows(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r'use attention = "eager"'):
+        Triton()(q, q[:, :, :1], q[:, :, :1], seen, torch.zeros(2, 8), torch.zeros(2, 8))
