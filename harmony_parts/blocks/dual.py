@@ -95,8 +95,8 @@ def _unfit(produced: Mapping[str, int], ports: Mapping[str, Port], codecs: AV[Vi
 
 def _lost(name: str, ports: Collection[str]) -> str:
     near = get_close_matches(name, ports, 1)
-    hint = f"; did its encoder mean {near[0]!r}?" if near else ""
-    return f"$.denoiser.ports: no port for the condition {name!r}{hint} Add ports.{name} = {{stream = ..., how = ...}}"
+    hint = f" (did its encoder mean {near[0]!r}?)" if near else ""
+    return f"$.denoiser.ports: no port for the condition {name!r}{hint}; add ports.{name} = {{ stream = ..., how = ... }}"
 
 
 class DualBranchDenoiser(nn.Module):
