@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+OVI_CONSTANT = 0.19676
+"""Video latents per audio latent as Ovi sets it (31 / 157 is 0.19745)."""
+
 
 def angles(positions: Tensor, pairs: int, theta: float = 1e4) -> Tensor:
     """position * theta^(-i / pairs) for i < pairs: float64 positions [...] -> float32 [..., pairs]."""
@@ -12,17 +15,22 @@ def angles(positions: Tensor, pairs: int, theta: float = 1e4) -> Tensor:
     return (positions.double()[..., None] * frequencies).float()
 
 
-def grid_angles(frames: int, height: int, width: int, pairs: int, theta: float = 1e4) -> Tensor:
-    """Angles of a video's tokens, float32 [frames, height * width, pairs]: the pairs are split over time, height and width as in Wan.
+def time_pairs(pairs: int) -> int:
+    """How many of a head's pairs turn with time in a video, the first ones: 22 of 64, as in Wan; the rest are for height and width."""
+    return pairs - 2 * (pairs // 3)
 
-    Of d/2 pairs, d // 6 each turn with height and width and the rest with time (22, 21, 21 at d = 128).
+
+def grid_angles(times: Tensor, height: int, width: int, pairs: int, theta: float = 1e4) -> Tensor:
+    """Angles of a video's tokens, float32 [T, height * width, pairs]: the pairs are split over time, height and width as in Wan.
+
+    `times` [T] (float64): the latents' positions in time. Of d/2 pairs, d // 6 each turn with height and width.
     """
-    side = pairs // 3
+    places = (times, *(torch.arange(side, dtype=torch.float64, device=times.device) for side in (height, width)))
     turns = []
-    for axis, (length, share) in enumerate(((frames, pairs - 2 * side), (height, side), (width, side))):
+    for axis, (place, share) in enumerate(zip(places, (time_pairs(pairs), pairs // 3, pairs // 3))):
         shape = [1, 1, 1, share]
-        shape[axis] = length
-        turns.append(angles(torch.arange(length, dtype=torch.float64), share, theta).reshape(shape).expand(frames, height, width, share))
+        shape[axis] = len(place)
+        turns.append(angles(place, share, theta).reshape(shape).expand(len(times), height, width, share))
     return torch.cat(turns, dim=-1).flatten(1, 2)
 
 

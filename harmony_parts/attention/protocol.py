@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import attrs
+import torch
 from torch import Tensor
 
 
@@ -19,10 +20,12 @@ class Windows:
     start: Tensor
     end: Tensor
 
+    def to(self, device: torch.device) -> Windows:
+        """The same on another device."""
+        return Windows(self.start.to(device), self.end.to(device))
+
     def mask(self, keys: int) -> Tensor:
         """bool [Tq, keys]: True where a query frame sees a key frame."""
-        import torch
-
         j = torch.arange(keys, device=self.start.device)
         return (j >= self.start[:, None]) & (j < self.end[:, None])
 

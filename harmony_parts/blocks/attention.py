@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harmony_parts.blocks.layers import Linear
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d)) v: q [B, N, h, d], k and v [B, M, h, d], mask bool [B, M] of keys that count -> [B, N, h, d]."""
@@ -20,8 +22,8 @@ class Heads(nn.Module):
     def __init__(self, width: int, heads: int, source: int | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.o = nn.Linear(width, width), nn.Linear(width, width)
-        self.k, self.v = nn.Linear(source or width, width), nn.Linear(source or width, width)
+        self.q, self.o = Linear(width, width), Linear(width, width)
+        self.k, self.v = Linear(source or width, width), Linear(source or width, width)
         self.norm_q, self.norm_k = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
 
     def _split(self, x: Tensor) -> Tensor:
@@ -42,11 +44,6 @@ class Heads(nn.Module):
     def out_again(self, x: Tensor) -> Tensor:
         """What the same heads heard besides: `out` without the bias, which counts once."""
         return F.linear(x.flatten(-2), self.o.weight)
-
-
-def feed_forward(width: int, hidden: int) -> nn.Sequential:
-    """Linear, GELU (tanh), Linear."""
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
 
 
 def modulation_start(width: int) -> nn.Parameter:

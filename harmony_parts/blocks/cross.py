@@ -1,4 +1,4 @@
-"""An audio branch whose text comes in by cross-attention, as in Ovi: the video branch's layer over a 1-D sequence."""
+"""The audio branch of Ovi: the video branch's layer over a 1-D sequence, its text by cross-attention, its latents in by convolutions."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Mapping
 
 import attrs
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
+from harmony_parts.blocks.layers import Precision, widen
 from harmony_parts.blocks.modulation import Head, TimeEmbedding
 from harmony_parts.blocks.protocol import How, Tokens
 from harmony_parts.blocks.told import Listener, Told
 from harmony_parts.blocks.transformer import TransformerBlock
-from harmony_parts.blocks.video import check_heads
+from harmony_parts.blocks.video import check_heads, precision_knob
 from harmony_parts.errors import AssemblyError
 from harmony_parts.plugin import knob
-from harmony_parts.rope import angles, table
+from harmony_parts.rope import OVI_CONSTANT, angles, table, time_pairs
 
 
 @attrs.frozen
@@ -26,6 +28,15 @@ class CrossAudio:
     width: int = knob(3072, help="Width of the hidden states.", unit="channels", source="Ovi", validator=attrs.validators.ge(2))
     heads: int = knob(24, help="Attention heads; the width of one must be even.", source="Ovi", validator=attrs.validators.ge(1))
     feed: int = knob(14336, help="Width inside the feed-forward.", unit="channels", source="Ovi", validator=attrs.validators.ge(1))
+    pace: float = knob(
+        OVI_CONSTANT,
+        help="Positions per latent in self-attention; as many as a latent lasts in video latents puts both branches on one time line.",
+        unit="positions",
+        off=1.0,
+        source="Ovi",
+        validator=attrs.validators.gt(0),
+    )
+    precision: Precision = precision_knob("Ovi: weights")
 
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
@@ -47,25 +58,53 @@ class CrossBranch(nn.Module):
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
         self.listener = Listener(spec.width, conditions)
-        self.time = TimeEmbedding(spec.width)
-        self.latent_embedding = nn.Linear(channels, spec.width)
+        self.time = TimeEmbedding(spec.width, spec.precision)
+        self.latent_embedding = nn.Sequential(Conv(channels, spec.width), nn.SiLU(), GatedConv(spec.width))
         self.head = Head(spec.width, channels)
 
     def block(self) -> TransformerBlock:
         """A new layer."""
         return TransformerBlock(self.width, self.heads, self.spec.feed)
 
+    def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """One token a latent."""
+        return 1, 1
+
     def told(self, conditions: Conditions) -> Told:
         """The conditions at this branch's width."""
         return self.listener(conditions)
 
     def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
-        """One token a latent."""
-        positions = torch.arange(latents.shape[1], dtype=torch.float64, device=latents.device)
-        turns = table(angles(positions, self.width // self.heads // 2))[:, None]
-        hidden = self.latent_embedding(latents)[:, :, None]
+        """One token a latent; only the pairs that turn with time in the video branch turn here, so that both speak of one time."""
+        positions = torch.arange(latents.shape[1], dtype=torch.float64, device=latents.device) * self.spec.pace
+        turns = table(angles(positions, time_pairs(self.width // self.heads // 2)))[:, None]
+        hidden = widen(self.latent_embedding(latents), self.spec.precision)[:, :, None]
         return Tokens(hidden, self.time(times, told.add), turns, told.context, told.context_mask)
 
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
         """Tokens to velocities [B, T, C]."""
         return self.head(tokens.hidden, tokens.modulation).squeeze(2)
+
+
+class Conv(nn.Conv1d):
+    """A convolution of 7 over time, of [B, T, C], in the type of its weights."""
+
+    def __init__(self, source: int, width: int, bias: bool = True) -> None:
+        super().__init__(source, width, kernel_size=7, padding=3, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, source] -> [B, T, width]."""
+        return super().forward(x.to(self.weight.dtype).transpose(1, 2)).transpose(1, 2)
+
+
+class GatedConv(nn.Module):
+    """out(silu(gate x) * up x), by convolutions without bias; inside it is 8/3 as wide, rounded up to a multiple of 256 (SwiGLU, arXiv:2002.05202)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = -(-8 * width // 3 // 256) * 256
+        self.gate, self.up, self.out = Conv(width, inner, bias=False), Conv(width, inner, bias=False), Conv(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        return self.out(F.silu(self.gate(x)) * self.up(x))

@@ -30,7 +30,7 @@ def harmony_audio_branch() -> Iterator[PartDeclaration]:
     yield part(
         "cross",
         "harmony_parts.blocks.cross:CrossAudio",
-        summary="Text by cross-attention, as in the video branch; no reference sound.",
+        summary="Ovi's: text by cross-attention, latents in by convolutions, positions on the video's time line; no reference sound.",
         source="Ovi, arXiv:2510.01284",
     )
 
@@ -43,4 +43,13 @@ def harmony_denoiser() -> Iterator[PartDeclaration]:
         "harmony_parts.blocks.dual:DualBranch",
         summary="Two branches of the same depth, one layer of each and an interaction per joint block.",
         source="arXiv:2511.21579, figure 2",
+    )
+    yield part(
+        "video-only", "harmony_parts.blocks.alone:VideoOnly", summary="The video branch alone: plain Wan2.2.", source="Wan2.2-TI2V-5B"
+    )
+    yield part(
+        "audio-only",
+        "harmony_parts.blocks.alone:AudioOnly",
+        summary="The audio branch alone, as in the first two stages of training.",
+        source="arXiv:2511.21579, section 4.1",
     )

@@ -1,4 +1,4 @@
-"""The joint block: one layer of both branches and the interaction between them. The unit of sharding, compiling and checkpointing."""
+"""The joint block: one layer of both branches and the interaction between them. The unit of sharding, compiling and recomputing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from harmony_parts.interaction.protocol import Exchange, Interaction
 
 
 class JointBlock(nn.Module):
-    """attend both -> interact -> read and feed both. It owns the weights of its two branch layers and of its interaction."""
+    """attend both -> interact -> read and feed both. It owns the weights of its two branch layers and of its interaction; a model of one
+    stream has but one layer here, and no interaction."""
 
-    def __init__(self, video: BranchBlock, audio: BranchBlock, interaction: Interaction) -> None:
+    def __init__(self, layers: AV[BranchBlock], interaction: Interaction | None) -> None:
         super().__init__()
-        self.video, self.audio, self.interaction = video, audio, interaction
+        self.video, self.audio, self.interaction = layers.video, layers.audio, interaction
 
     def forward(
         self, streams: AV[Tokens], tables: Any, hears: AV[Tensor], isolate: bool = False, finish: Collection[str] = STREAMS
@@ -32,7 +33,7 @@ class JointBlock(nn.Module):
         layers: AV[BranchBlock] = AV(self.video, self.audio)
         streams = streams.map(lambda tokens, layer: layer.attend(tokens), layers)
         exchange: AV[Exchange] = AV()
-        if len(tuple(streams)) == 2 and not isolate:
+        if self.interaction is not None and len(tuple(streams)) == 2 and not isolate:
             exchange = self.interaction(streams["video"], streams["audio"], tables)
         received = streams.only(finish)
         return received.map(

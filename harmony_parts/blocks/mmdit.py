@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.blocks.attention import Heads, attend, feed_forward, modulation_start
+from harmony_parts.blocks.attention import Heads, attend, modulation_start
+from harmony_parts.blocks.layers import Linear, Precision, mlp, plain_norm, widen
 from harmony_parts.blocks.modulation import Head, Modulation, TimeEmbedding
 from harmony_parts.blocks.protocol import How, Term, Tokens
 from harmony_parts.blocks.told import Listener, Told
-from harmony_parts.blocks.video import check_heads
+from harmony_parts.blocks.video import check_heads, precision_knob
 from harmony_parts.plugin import knob
 from harmony_parts.rope import angles, rotate, table
 
@@ -35,6 +36,7 @@ class MMDiT:
     feed: int = knob(
         14336, help="Width inside the feed-forward.", unit="channels", source="paper: as the video branch", validator=attrs.validators.ge(1)
     )
+    precision: Precision = precision_knob("as the video branch")
 
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
@@ -51,14 +53,18 @@ class MMDiTBranch(nn.Module):
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
         self.listener = Listener(spec.width, conditions)
-        self.time = TimeEmbedding(spec.width)
-        self.latent_embedding = nn.Linear(channels, spec.width)
+        self.time = TimeEmbedding(spec.width, spec.precision)
+        self.latent_embedding = Linear(channels, spec.width)
         self.reference_group, self.target_group = (nn.Parameter(torch.randn(spec.width) * 0.02) for _ in range(2))
         self.head = Head(spec.width, channels)
 
     def block(self) -> MMDiTBlock:
         """A new layer."""
         return MMDiTBlock(self.width, self.heads, self.spec.feed)
+
+    def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """One token a latent."""
+        return 1, 1
 
     def told(self, conditions: Conditions) -> Told:
         """The conditions at this branch's width."""
@@ -68,24 +74,27 @@ class MMDiTBranch(nn.Module):
         """The target's tokens, with the reference and the words beside them."""
         (batch, length), pairs = latents.shape[:2], self.width // self.heads // 2
         positions = torch.arange(length, dtype=torch.float64, device=latents.device).expand(batch, -1)
-        values, index, reference, mask = times.values, times.index, None, None
+        values, index, reference, context, mask = times.values, times.index, None, told.context, None
         if told.reference is not None:
             mask = told.reference.mask
-            reference = self.latent_embedding(told.reference.tokens) + self.reference_group
+            reference = self._wide(self.latent_embedding(told.reference.tokens) + self.reference_group)
             # the last reference token that counts is at -1, however far the batch is padded
             before = torch.arange(mask.shape[1], device=mask.device) - mask.sum(1, keepdim=True)
             positions = torch.cat((before.double(), positions), dim=1)
             values = torch.cat((values, torch.zeros_like(values[:, :1])), dim=1)
             index = torch.cat((torch.full_like(mask, values.shape[1] - 1, dtype=torch.long), index), dim=1)
         turns = table(angles(positions, pairs))
-        if told.context is not None:  # words go with the target's time, and have no place in it
-            words = told.context.shape[1]
+        if context is not None:  # words go with the target's time, and have no place in it
+            context, words = self._wide(context), context.shape[1]
             index = torch.cat((index, index[:, -1:].expand(-1, words)), dim=1)
             still = torch.tensor((1.0, 0.0), device=turns.device).expand(batch, words, pairs, 2)
             turns = torch.cat((turns, still), dim=1)
-        hidden = (self.latent_embedding(latents) + self.target_group)[:, :, None]
+        hidden = self._wide(self.latent_embedding(latents) + self.target_group)[:, :, None]
         modulation = self.time(Times(values, index), told.add)
-        return Tokens(hidden, modulation, turns, told.context, told.context_mask, reference, mask)
+        return Tokens(hidden, modulation, turns, context, told.context_mask, reference, mask)
+
+    def _wide(self, x: Tensor) -> Tensor:
+        return widen(x, self.spec.precision)
 
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
         """The target's velocities [B, T, C]."""
@@ -100,9 +109,9 @@ class MMDiTBlock(nn.Module):
     def __init__(self, width: int, heads: int, feed: int) -> None:
         super().__init__()
         self.modulation = modulation_start(width)
-        self.norm1, self.norm2 = (nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) for _ in range(2))
+        self.norm1, self.norm2 = plain_norm(width), plain_norm(width)
         self.attention = Heads(width, heads)
-        self.ffn = feed_forward(width, feed)
+        self.ffn = mlp(width, feed, width)
 
     def _modulation(self, modulation: Modulation, part: int) -> tuple[Tensor, ...]:
         return modulation.at(modulation.six[:, :, 3 * part : 3 * part + 3] + self.modulation[3 * part : 3 * part + 3])
@@ -151,5 +160,7 @@ def _mask(tokens: Tokens) -> Tensor | None:
     """bool [B, R + T + L] of what counts, or `None` where all does."""
     if tokens.reference_mask is None and tokens.context_mask is None:
         return None
-    whole = tokens.hidden.new_ones(tokens.hidden.shape[:2], dtype=torch.bool)
-    return torch.cat([x for x in (tokens.reference_mask, whole, tokens.context_mask) if x is not None], dim=1)
+    masks = (tokens.reference_mask, None, tokens.context_mask)
+    groups = (tokens.reference, tokens.hidden, tokens.context)
+    whole = [x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask for x, mask in zip(groups, masks) if x is not None]
+    return torch.cat(whole, dim=1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Times
+from harmony_parts.blocks.layers import Linear, Precision, plain_norm
 
 FREQUENCIES = 256  # numbers in the sinusoid of a time, as in Wan
 
@@ -40,14 +41,14 @@ class Modulation:
 class TimeEmbedding(nn.Module):
     """Times to a Modulation: sinusoid, two-layer MLP, and the projection that all layers share."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, precision: Precision) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
-        self.project = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.mlp = nn.Sequential(Linear(FREQUENCIES, width, precision), nn.SiLU(), Linear(width, width, precision))
+        self.project = nn.Sequential(nn.SiLU(), Linear(width, 6 * width, precision))
 
     def forward(self, times: Times, add: Tensor | None = None) -> Modulation:
         """`add` [B, D] joins the embedding of every time."""
-        embedding = self.mlp(sinusoid(times.values).to(next(self.parameters()).dtype))
+        embedding = self.mlp(sinusoid(times.values))
         if add is not None:
             embedding = embedding + add[:, None]
         return Modulation(embedding, self.project(embedding).unflatten(-1, (6, -1)), times.index)
@@ -58,9 +59,9 @@ class Head(nn.Module):
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.norm = plain_norm(width)
         self.modulation = nn.Parameter(torch.randn(2, width) / width**0.5)
-        self.out = nn.Linear(width, out)
+        self.out = Linear(width, out)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 

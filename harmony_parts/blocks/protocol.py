@@ -69,7 +69,8 @@ class Tokens:
     """A stream inside the denoiser.
 
     `hidden` [B, T, S, D] the target; `reference` [B, R, D] its clean reference and `context` [B, L, D] what it is told, with `reference_mask`
-    [B, R] and `context_mask` [B, L] (bool), `None` where there is none; `modulation` the branch's own, per distinct time; `rope` its table of cos and sin.
+    [B, R] and `context_mask` [B, L] (bool, `None`: all count), `None` where there is none; `modulation` the branch's own, per distinct time;
+    `rope` its table of cos and sin.
     """
 
     hidden: Tensor
@@ -106,6 +107,9 @@ class Branch(Protocol):
 
     def block(self) -> BranchBlock:
         """A new layer, to be owned by a JointBlock."""
+
+    def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Rows and columns of the tokens of one latent, whose product is S, for latents of `shape` [B, T, ...]; (1, 1) for sound."""
 
     def told(self, conditions: Conditions) -> Any:
         """What the branch makes of its conditions; the same at every step, so a caller may keep it."""

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Condition, Conditions
+from harmony_parts.blocks.layers import mlp
 from harmony_parts.blocks.protocol import How
 
 
 @attrs.frozen(eq=False)
 class Told:
-    """`context` [B, L, D] with `context_mask` [B, L]; `add` [B, D]; `reference` (latents [B, R, C] and a mask [B, R])."""
+    """`context` [B, L, D] with `context_mask` [B, L] (`None`: all count); `add` [B, D]; `reference` (latents [B, R, C] and a mask [B, R])."""
 
     context: Tensor | None = None
     context_mask: Tensor | None = None
@@ -23,17 +24,17 @@ class Told:
 
 
 class Listener(nn.Module):
-    """Brings conditions of any widths to a branch's width; each `context` gets an embedding of its own, so that the branch knows who speaks."""
+    """Brings conditions of any widths to a branch's width, each by an MLP as in Wan; where several are `context`, each gets an embedding
+    of its own, so that the branch knows who speaks."""
 
     def __init__(self, width: int, conditions: Mapping[str, tuple[How, int]]) -> None:
         super().__init__()
         self.ways = {name: how for name, (how, _) in conditions.items()}
         self.projections = nn.ModuleDict(
-            {name: nn.Linear(size, width) for name, (how, size) in conditions.items() if how != "clean_tokens"}
+            {name: mlp(size, width, width) for name, (how, size) in conditions.items() if how != "clean_tokens"}
         )
-        self.groups = nn.ParameterDict(
-            {name: nn.Parameter(torch.randn(width) * 0.02) for name, how in self.ways.items() if how == "context"}
-        )
+        speakers = [name for name, how in self.ways.items() if how == "context"]
+        self.groups = nn.ParameterDict({name: nn.Parameter(torch.randn(width) * 0.02) for name in speakers if len(speakers) > 1})
 
     def forward(self, conditions: Conditions) -> Told:
         """The conditions of this branch, in the order in which it was built for them. Raises KeyError for one that is missing."""
@@ -46,14 +47,19 @@ class Listener(nn.Module):
             tokens = self.projections[name](condition.tokens).flatten(1, -2)  # of latents [B, T, H, W, C] too
             mask = condition.mask.repeat_interleave(tokens.shape[1] // condition.mask.shape[1], dim=1)
             if how == "context":
-                context.append(tokens + self.groups[name])
+                context.append(tokens + self.groups[name] if name in self.groups else tokens)
                 masks.append(mask)
             else:  # the mean of the tokens that count; nothing where none does
                 weight = mask[..., None].to(tokens.dtype)
                 add.append((tokens * weight).sum(1) / weight.sum(1).clamp_min(1))
         return Told(
             torch.cat(context, dim=1) if context else None,
-            torch.cat(masks, dim=1) if masks else None,
+            _mask(torch.cat(masks, dim=1)) if masks else None,
             torch.stack(add).sum(0) if add else None,
             reference,
         )
+
+
+def _mask(mask: Tensor) -> Tensor | None:
+    """`None` where all tokens count: attention without a mask is faster. Looked up once per set of conditions, since a caller keeps what is told."""
+    return None if mask.is_meta or bool(mask.all()) else mask

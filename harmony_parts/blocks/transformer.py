@@ -6,7 +6,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.blocks.attention import Heads, attend, feed_forward, modulation_start
+from harmony_parts.blocks.attention import Heads, attend, modulation_start
+from harmony_parts.blocks.layers import LayerNorm, mlp, plain_norm
 from harmony_parts.blocks.protocol import Term, Tokens
 from harmony_parts.rope import rotate
 
@@ -17,10 +18,9 @@ class TransformerBlock(nn.Module):
     def __init__(self, width: int, heads: int, feed: int) -> None:
         super().__init__()
         self.modulation = modulation_start(width)
-        self.norm1, self.norm2 = (nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) for _ in range(2))
-        self.norm3 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1, self.norm2, self.norm3 = plain_norm(width), plain_norm(width), LayerNorm(width, eps=1e-6)
         self.self_attention, self.text_attention = Heads(width, heads), Heads(width, heads)
-        self.ffn = feed_forward(width, feed)
+        self.ffn = mlp(width, feed, width)
 
     def _modulation(self, tokens: Tokens, part: int) -> list[Tensor]:
         """Shift, scale and gate of the attention (part 0) or the feed-forward (1), each [B, T or 1, 1, D]."""

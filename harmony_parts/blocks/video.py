@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, get_args
 
 import attrs
 import torch
@@ -11,12 +12,23 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
+from harmony_parts.blocks.layers import Linear, Precision, widen
 from harmony_parts.blocks.modulation import Head, TimeEmbedding
 from harmony_parts.blocks.protocol import How, Tokens
 from harmony_parts.blocks.told import Listener, Told
 from harmony_parts.blocks.transformer import TransformerBlock
 from harmony_parts.plugin import knob
 from harmony_parts.rope import grid_angles, table
+
+
+def precision_knob(source: str) -> Any:
+    """The setting that all branches share."""
+    return knob(
+        "float32",
+        help="In which type the residual stream, its norms and its modulation are computed: at least `float32`, or as the `weights` are.",
+        source=source,
+        validator=attrs.validators.in_(get_args(Precision)),
+    )
 
 
 @attrs.frozen
@@ -31,6 +43,7 @@ class VideoTransformer:
     patch: int = knob(
         2, help="Latents per side of a token.", unit="latents", off=1, source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1)
     )
+    precision: Precision = precision_knob("Wan2.2: float32; Ovi: weights")
 
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
@@ -51,9 +64,9 @@ def check_heads(width: int, heads: int) -> None:
 
 
 @lru_cache(maxsize=16)
-def _turns(frames: int, height: int, width: int, pairs: int) -> Tensor:
+def _turns(frames: int, height: int, width: int, pairs: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it is kept, and a later call may train
-        return table(grid_angles(frames, height, width, pairs))
+        return table(grid_angles(torch.arange(frames, dtype=torch.float64), height, width, pairs)).to(device)
 
 
 class VideoBranch(nn.Module):
@@ -63,13 +76,17 @@ class VideoBranch(nn.Module):
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
         self.listener = Listener(spec.width, conditions)
-        self.time = TimeEmbedding(spec.width)
-        self.patch_embedding = nn.Linear(channels * spec.patch**2, spec.width)
+        self.time = TimeEmbedding(spec.width, spec.precision)
+        self.patch_embedding = Linear(channels * spec.patch**2, spec.width)
         self.head = Head(spec.width, channels * spec.patch**2)
 
     def block(self) -> TransformerBlock:
         """A new layer."""
         return TransformerBlock(self.width, self.heads, self.spec.feed)
+
+    def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Patches of a latent."""
+        return shape[2] // self.spec.patch, shape[3] // self.spec.patch
 
     def told(self, conditions: Conditions) -> Told:
         """The conditions at this branch's width."""
@@ -77,10 +94,11 @@ class VideoBranch(nn.Module):
 
     def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
         """Patches to tokens."""
-        height, width, p = *latents.shape[2:4], self.spec.patch
+        p, pairs = self.spec.patch, self.width // self.heads // 2
         patches = rearrange(latents, "b t (h p) (w q) c -> b t (h w) (p q c)", p=p, q=p)
-        turns = _turns(latents.shape[1], height // p, width // p, self.width // self.heads // 2).to(latents.device)
-        return Tokens(self.patch_embedding(patches), self.time(times, told.add), turns, told.context, told.context_mask)
+        hidden = widen(self.patch_embedding(patches), self.spec.precision)
+        turns = _turns(latents.shape[1], *self.grid(latents.shape), pairs, latents.device)
+        return Tokens(hidden, self.time(times, told.add), turns, told.context, told.context_mask)
 
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
         """Tokens to velocities [B, T, H, W, C]."""

@@ -125,8 +125,10 @@ def clock(intervals: Any) -> str:
 
 def windows(parts: Parts) -> list[str]:
     """How much of the other stream each latent of the denoiser's interaction sees, for a clip of the format's length."""
+    import torch
     from torch import nn
 
+    from harmony_parts.av import AV
     from harmony_parts.interaction.protocol import Layout
 
     form, denoiser = parts.format, parts.denoiser
@@ -135,7 +137,8 @@ def windows(parts: Parts) -> list[str]:
     interaction: Any = next((module for module in modules if hasattr(module, "tables")), None)
     if interaction is None:
         return ["none: this denoiser has no interaction with tables of its own"]
-    tables = interaction.tables(Layout(parts.codecs.map(lambda codec, s: codec.clock(counts[s]), _names())))
+    clocks = parts.codecs.map(lambda codec, s: codec.clock(counts[s]), _names())
+    tables = interaction.tables(Layout(clocks, AV((1, 1), (1, 1)), torch.device("cpu")))  # windows don't depend on the grid
     lines = []
     for stream, other in (("video", "audio"), ("audio", "video")):
         found = _windows(getattr(tables, stream, None))

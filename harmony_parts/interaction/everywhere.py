@@ -11,26 +11,19 @@ from torch import Tensor, nn
 
 from harmony_parts.av import AV
 from harmony_parts.blocks.attention import attend
+from harmony_parts.blocks.layers import LayerNorm, Linear
 from harmony_parts.blocks.protocol import Branch, Term, Tokens
-from harmony_parts.interaction.positions import OVI_CONSTANT, RopeMap, positions
+from harmony_parts.interaction.positions import RopeMap, constant_knob, map_knob, positions
 from harmony_parts.interaction.protocol import Exchange, Layout
-from harmony_parts.plugin import knob
-from harmony_parts.rope import angles, rotate, table
+from harmony_parts.rope import angles, grid_angles, rotate, table, time_pairs
 
 
 @attrs.frozen
 class Global:
     """Settings of the interaction."""
 
-    rope_map: RopeMap = knob(
-        "ratio",
-        help="How one stream's latents are placed on the other's time line.",
-        source="paper, section 3.2; Ovi: constant",
-        validator=attrs.validators.in_(("ratio", "seconds", "constant")),
-    )
-    constant: float = knob(
-        OVI_CONSTANT, help="Video latents per audio latent, for the `constant` map.", source="Ovi", validator=attrs.validators.gt(0)
-    )
+    rope_map: RopeMap = map_knob("paper, section 3.2; Ovi: constant")
+    constant: float = constant_knob()
 
     def build(self, *, branches: AV[Branch]) -> GlobalCross:
         """The interaction of one layer."""
@@ -46,22 +39,25 @@ class GlobalCross(nn.Module):
         video, audio = branches["video"], branches["audio"]
         self.to_video, self.to_audio = Heard(video, audio), Heard(audio, video)
 
-    def tables(self, layout: Layout) -> AV[tuple[Tensor, Tensor]]:
-        """Rotary tables (queries', keys') of both directions, named after the stream that reads."""
-        return AV(
-            video=self._turns(layout.clocks["video"], layout.clocks["audio"], self.spec.constant, self.to_video.pairs),
-            audio=self._turns(layout.clocks["audio"], layout.clocks["video"], 1 / self.spec.constant, self.to_audio.pairs),
-        )
+    def tables(self, layout: Layout) -> AV[AV[Tensor]]:
+        """Rotary tables of both streams on the video's time line, for the heads of the stream that reads.
 
-    def _turns(self, queries: Tensor, keys: Tensor, constant: float, pairs: int) -> tuple[Tensor, Tensor]:
-        own, other = positions(queries, keys, self.spec.rope_map, constant)
-        return table(angles(own, pairs)), table(angles(other, pairs))
+        Video [T_v, S, d/2, 2] turns with time, height and width, as in its self-attention; audio [T_a, 1, pairs, 2] with time alone.
+        """
+        own, other = positions(layout.clocks["video"], layout.clocks["audio"], self.spec.rope_map, self.spec.constant)
 
-    def forward(self, video: Tokens, audio: Tokens, tables: AV[tuple[Tensor, Tensor]]) -> AV[Exchange]:
+        def turns(pairs: int) -> AV[Tensor]:
+            video, audio = grid_angles(own, *layout.grid["video"], pairs), angles(other, time_pairs(pairs))[:, None]
+            return AV(table(video).to(layout.device), table(audio).to(layout.device))
+
+        return AV(turns(self.to_video.pairs), turns(self.to_audio.pairs))
+
+    def forward(self, video: Tokens, audio: Tokens, tables: AV[AV[Tensor]]) -> AV[Exchange]:
         """The terms of both streams, from the states before either update."""
+        to_video, to_audio = tables["video"], tables["audio"]
         return AV(
-            video=Exchange(term=self.to_video(audio.hidden, *tables["video"])),
-            audio=Exchange(term=self.to_audio(video.hidden, *tables["audio"])),
+            video=Exchange(term=self.to_video(audio.hidden, to_video["video"], to_video["audio"])),
+            audio=Exchange(term=self.to_audio(video.hidden, to_audio["audio"], to_audio["video"])),
         )
 
 
@@ -71,19 +67,19 @@ class Heard(nn.Module):
     def __init__(self, reader: Branch, source: Branch) -> None:
         super().__init__()
         self.heads, self.pairs = reader.heads, reader.width // reader.heads // 2
-        self.norm_source, self.norm_k = nn.LayerNorm(source.width, eps=1e-6), nn.RMSNorm(reader.width, eps=1e-6)
-        self.k, self.v = nn.Linear(source.width, reader.width), nn.Linear(source.width, reader.width)
+        self.norm_source, self.norm_k = LayerNorm(source.width, eps=1e-6), nn.RMSNorm(reader.width, eps=1e-6)
+        self.k, self.v = Linear(source.width, reader.width), Linear(source.width, reader.width)
         nn.init.zeros_(self.v.weight)
         nn.init.zeros_(self.v.bias)
 
     def forward(self, source: Tensor, q_turn: Tensor, k_turn: Tensor) -> Term:
-        """The other stream [B, Tk, Sk, E] -> a function of the reader's queries [B, Tq, Sq, h, d]."""
+        """The other stream [B, Tk, Sk, E] -> a function of the reader's queries [B, Tq, Sq, h, d]; tables [T, S, pairs, 2] of both."""
         y = self.norm_source(source)
         k, v = self.norm_k(self.k(y)).unflatten(-1, (self.heads, -1)), self.v(y).unflatten(-1, (self.heads, -1))
-        k = rotate(k, k_turn[:, None, None])
+        k = rotate(k, k_turn[:, :, None])
 
         def term(q: Tensor) -> Tensor:
-            turned = rotate(q, q_turn[:, None, None])
+            turned = rotate(q, q_turn[:, :, None])
             return attend(turned.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2)).view_as(q)
 
         return term

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import attrs
+import torch
 from torch import Tensor, nn
 
 from harmony_parts.attention.protocol import LocalAttention, Windows
 from harmony_parts.attention.windows import windows
 from harmony_parts.av import AV
+from harmony_parts.blocks.layers import LayerNorm, Linear
 from harmony_parts.blocks.protocol import Branch, Tokens
-from harmony_parts.interaction.positions import OVI_CONSTANT, RopeMap, positions
+from harmony_parts.interaction.positions import RopeMap, constant_knob, map_knob, positions
 from harmony_parts.interaction.protocol import Exchange, Layout
 from harmony_parts.plugin import default_part, knob
 from harmony_parts.rope import angles
@@ -34,15 +36,8 @@ class GLDI:
         source="paper leaves it open",
         validator=attrs.validators.ge(0),
     )
-    rope_map: RopeMap = knob(
-        "ratio",
-        help="How one stream's latents are placed on the other's time line.",
-        source="paper, section 3.2",
-        validator=attrs.validators.in_(("ratio", "seconds", "constant")),
-    )
-    constant: float = knob(
-        OVI_CONSTANT, help="Video latents per audio latent, for the `constant` map.", source="Ovi", validator=attrs.validators.gt(0)
-    )
+    rope_map: RopeMap = map_knob("paper, section 3.2")
+    constant: float = constant_knob()
     width: int | None = knob(None, help="Width inside the interaction; none: each direction's own branch's.", unit="channels")
     attention: LocalAttention = knob(default_part("harmony_parts.attention.eager:Eager"), help="The local attention backend.")
     style: StyleSpec = knob(
@@ -76,15 +71,15 @@ class GlobalLocal(nn.Module):
 
     def tables(self, layout: Layout) -> AV[Direction]:
         """Windows and angles of both directions, named after the stream that reads."""
-        spec, clock = self.spec, layout.clocks
+        spec, clock, device = self.spec, layout.clocks, layout.device
         return AV(
-            video=self._direction(clock["video"], clock["audio"], spec.audio_window, spec.constant, self.to_video.pairs),
-            audio=self._direction(clock["audio"], clock["video"], spec.video_window, 1 / spec.constant, self.to_audio.pairs),
+            video=self._direction(clock["video"], clock["audio"], spec.audio_window, spec.constant, self.to_video.pairs, device),
+            audio=self._direction(clock["audio"], clock["video"], spec.video_window, 1 / spec.constant, self.to_audio.pairs, device),
         )
 
-    def _direction(self, queries: Tensor, keys: Tensor, reach: float, constant: float, pairs: int) -> Direction:
+    def _direction(self, queries: Tensor, keys: Tensor, reach: float, constant: float, pairs: int, device: torch.device) -> Direction:
         own, other = positions(queries, keys, self.spec.rope_map, constant)
-        return Direction(windows(queries, keys, reach), angles(own, pairs), angles(other, pairs))
+        return Direction(windows(queries, keys, reach).to(device), angles(own, pairs).to(device), angles(other, pairs).to(device))
 
     def forward(self, video: Tokens, audio: Tokens, tables: AV[Direction]) -> AV[Exchange]:
         """Residuals of both streams, from the states before either update. Style touches the reference only."""
@@ -105,10 +100,10 @@ class LocalCross(nn.Module):
             raise ValueError(f"an interaction of width {inner} can't be split into the reader's {self.heads} heads of an even width")
         head = inner // self.heads
         self.pairs = head // 2
-        self.norm_reader, self.norm_source = nn.LayerNorm(reader.width, eps=1e-6), nn.LayerNorm(source.width, eps=1e-6)
-        self.q, self.k, self.v = nn.Linear(reader.width, inner), nn.Linear(source.width, inner), nn.Linear(source.width, inner)
+        self.norm_reader, self.norm_source = LayerNorm(reader.width, eps=1e-6), LayerNorm(source.width, eps=1e-6)
+        self.q, self.k, self.v = Linear(reader.width, inner), Linear(source.width, inner), Linear(source.width, inner)
         self.norm_q, self.norm_k = nn.RMSNorm(head, eps=1e-6), nn.RMSNorm(head, eps=1e-6)
-        self.o = nn.Linear(inner, reader.width)
+        self.o = Linear(inner, reader.width)
         nn.init.zeros_(self.o.weight)
         nn.init.zeros_(self.o.bias)
 

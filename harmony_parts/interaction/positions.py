@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
+import attrs
 import torch
 from torch import Tensor
 
+from harmony_parts.plugin import knob
+from harmony_parts.rope import OVI_CONSTANT
+
 RopeMap = Literal["ratio", "seconds", "constant"]
-OVI_CONSTANT = 0.19676
-"""Video latents per audio latent as Ovi sets it (31 / 157 is 0.19745)."""
+
+
+def map_knob(source: str) -> Any:
+    """The setting that interactions with positions share."""
+    return knob(
+        "ratio",
+        help="How one stream's latents are placed on the other's time line.",
+        source=source,
+        validator=attrs.validators.in_(get_args(RopeMap)),
+    )
+
+
+def constant_knob() -> Any:
+    """What goes with the map `constant`."""
+    return knob(
+        OVI_CONSTANT, help="Video latents per audio latent, for the `constant` map.", source="Ovi", validator=attrs.validators.gt(0)
+    )
 
 
 def positions(queries: Tensor, keys: Tensor, rope_map: RopeMap, constant: float) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import attrs
+import torch
 from torch import Tensor
 
 from harmony_parts.av import AV
@@ -13,9 +14,12 @@ from harmony_parts.blocks.protocol import Branch, Term, Tokens
 
 @attrs.frozen(eq=False)
 class Layout:
-    """The shape of a batch in time: per stream, the `clocks` (start, end) in seconds [T, 2] (float64) of its latents."""
+    """The shape of a batch: per stream, the `clocks` (start, end) in seconds [T, 2] (float64, on the CPU) of its latents and the `grid` (rows,
+    columns) of the tokens of one; and the `device` where tables are wanted."""
 
     clocks: AV[Tensor]
+    grid: AV[tuple[int, int]]
+    device: torch.device
 
 
 @attrs.frozen(eq=False)

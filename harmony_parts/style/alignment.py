@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from harmony_parts.av import AV
 from harmony_parts.blocks.attention import Heads, attend
+from harmony_parts.blocks.layers import LayerNorm
 from harmony_parts.blocks.protocol import Branch
 
 
@@ -25,7 +26,7 @@ class Alignment(nn.Module):
     def __init__(self, branches: AV[Branch]) -> None:
         super().__init__()
         audio, video = branches["audio"], branches["video"]
-        self.norm_reference, self.norm_video = nn.LayerNorm(audio.width, eps=1e-6), nn.LayerNorm(video.width, eps=1e-6)
+        self.norm_reference, self.norm_video = LayerNorm(audio.width, eps=1e-6), LayerNorm(video.width, eps=1e-6)
         self.heads = Heads(audio.width, audio.heads, source=video.width)
         nn.init.zeros_(self.heads.o.weight)
         nn.init.zeros_(self.heads.o.bias)

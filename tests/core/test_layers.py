@@ -17,7 +17,7 @@ from harmony_parts.hookspecs import KINDS
 PACKAGE = Path(harmony_parts.__file__).parent
 FOLDERS = {kind.folder for kind in KINDS.values()}
 # Shared maths that lives beside the parts of one kind, but is no part: it imports only protocols and other maths.
-MATHS = {"rope", "attention.windows", "blocks.attention", "kernels"}
+MATHS = {"rope", "attention.windows", "blocks.attention", "blocks.layers", "kernels"}
 
 BASE = {"errors", "av"}
 FRONT = BASE | {"plugin", "hookspecs"}
@@ -35,7 +35,7 @@ MAY: dict[str, set[str]] = {
     "part": MEDIA | {"plugin", "protocol", "maths", "own"},
     "assembly": FRONT | MEDIA | ASSEMBLY | {"protocol"},
     "loop": FRONT | MEDIA | ASSEMBLY | {"protocol", "maths", "weights", "metrics.compare", "own"},
-    "pipeline": FRONT | MEDIA | ASSEMBLY | {"protocol", "maths", "weights", "loop", "pipeline"},
+    "pipeline": FRONT | MEDIA | ASSEMBLY | {"protocol", "maths", "weights", "loop", "pipeline", "own"},
     "top": {"anything"},
 }
 
@@ -49,6 +49,8 @@ def layer(module: str) -> str:
         return {"protocol": "protocol", "hooks": "hooks"}.get(rest, "part")
     if first in ("train", "sample"):
         return "loop"
+    if first == "convert":
+        return "pipeline"
     if first in ("cli", "testing", "benchmarks", "demo", "__main__", ""):
         return "top"
     for name, members in (("base", BASE), ("media", MEDIA), ("assembly", ASSEMBLY), ("pipeline", {"pipeline", "weights"})):

@@ -108,7 +108,7 @@ def test_rotation_keeps_norms_and_passes_the_rest_through() -> None:
 
 
 def test_grid_angles_split_the_pairs_as_wan_does() -> None:
-    a = grid_angles(2, 3, 5, 64).view(2, 3, 5, 64)
+    a = grid_angles(torch.arange(2, dtype=torch.float64), 3, 5, 64).view(2, 3, 5, 64)
     assert torch.equal(a[1, :, :, :22], a[1, :1, :1, :22].expand(3, 5, 22))  # 22 pairs turn with time alone
     assert torch.equal(a[:, 2, :, 22:43], a[:1, 2, :1, 22:43].expand(2, 5, 21))  # 21 with height
     assert torch.equal(a[:, :, 4, 43:], a[:1, :1, 4, 43:].expand(2, 3, 21))  # 21 with width

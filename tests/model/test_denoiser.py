@@ -10,7 +10,8 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import AudioCodec, VideoCodec
 from harmony_parts.av import AV, STREAMS, Condition, Format, Times
 from harmony_parts.blocks.cross import CrossAudio
-from harmony_parts.blocks.dual import DualBranch, DualBranchDenoiser
+from harmony_parts.blocks.denoiser import BranchDenoiser
+from harmony_parts.blocks.dual import DualBranch
 from harmony_parts.blocks.mmdit import MMDiT
 from harmony_parts.blocks.protocol import Port
 from harmony_parts.blocks.video import VideoTransformer
@@ -48,7 +49,7 @@ def awake(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
-def build(interaction: str = "gldi", audio: object = None, seed: int = 0, fresh: bool = False, **settings: object) -> DualBranchDenoiser:
+def build(interaction: str = "gldi", audio: object = None, seed: int = 0, fresh: bool = False, **settings: object) -> BranchDenoiser:
     spec = DualBranch(
         layers=2,
         video=VideoTransformer(width=24, heads=2, feed=32, patch=1),

@@ -1,0 +1,68 @@
+"""A denoiser of one stream: plain Wan2.2, and the audio branch in the first two stages of training (paper, section 4).
+
+Its weights have the names that they have in a dual-branch denoiser, so that a pair of them can be joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from harmony_parts.av import AV
+from harmony_parts.blocks.denoiser import BranchDenoiser, Recompute, build_denoiser, compile_knob, layers_knob, ports_knob, recompute_knob
+from harmony_parts.blocks.mmdit import MMDiT
+from harmony_parts.blocks.protocol import AudioBranchSpec, BranchSpec, Port, VideoBranchSpec
+from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.encoders.protocol import Encoder
+from harmony_parts.errors import AssemblyError
+from harmony_parts.plugin import knob
+
+
+@attrs.frozen
+class VideoOnly:
+    """Settings of a denoiser of video alone."""
+
+    layers: int = layers_knob()
+    video: VideoBranchSpec = knob(attrs.Factory(VideoTransformer), help="The video branch.")
+    ports: dict[str, Port] = ports_knob()
+    recompute: Recompute = recompute_knob()
+    compile: bool = compile_knob()
+
+    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> BranchDenoiser:
+        """The denoiser. Raises AssemblyError where the codecs aren't those of its stream alone."""
+        return _build(self, AV(video=self.video), codecs, encoders)
+
+
+@attrs.frozen
+class AudioOnly:
+    """Settings of a denoiser of sound alone."""
+
+    layers: int = layers_knob()
+    audio: AudioBranchSpec = knob(attrs.Factory(MMDiT), help="The audio branch.")
+    ports: dict[str, Port] = ports_knob()
+    recompute: Recompute = recompute_knob()
+    compile: bool = compile_knob()
+
+    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> BranchDenoiser:
+        """The denoiser. Raises AssemblyError where the codecs aren't those of its stream alone."""
+        return _build(self, AV(audio=self.audio), codecs, encoders)
+
+
+def _build(
+    spec: VideoOnly | AudioOnly, branch: AV[BranchSpec], codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
+) -> BranchDenoiser:
+    if set(codecs) != set(branch):
+        (wanted,) = branch
+        raise AssemblyError(f"$.codecs: it has a branch for {wanted} alone, and the codecs are for {' and '.join(codecs) or 'nothing'}")
+    return build_denoiser(
+        branch,
+        spec.layers,
+        None,
+        codecs=codecs,
+        encoders=encoders,
+        ports=spec.ports,
+        recompute=spec.recompute,
+        compile=spec.compile,
+    )

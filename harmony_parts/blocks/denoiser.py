@@ -1,0 +1,212 @@
+"""The denoiser that is made of branches: one or two of them, one layer of each per joint block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from functools import partial
+from typing import Any, Literal, cast, get_args
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
+from harmony_parts.blocks.joint import JointBlock
+from harmony_parts.blocks.ports import accepted, entering
+from harmony_parts.blocks.protocol import KNOWN, Branch, BranchSpec, Port, Tokens
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.encoders.protocol import Encoder
+from harmony_parts.errors import PartContractError
+from harmony_parts.interaction.protocol import InteractionSpec, Layout
+from harmony_parts.plugin import knob
+
+Recompute = Literal["nothing", "all", "all_but_attention"]
+
+
+def layers_knob() -> Any:
+    """The setting of every denoiser of branches."""
+    return knob(30, help="Joint blocks; each branch has as many layers.", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
+
+
+def ports_knob() -> Any:
+    """The same."""
+    return knob(
+        attrs.Factory(dict),
+        help="Where further conditions enter; caption, image, speech, sound and voice have their ports already.",
+        off={},
+    )
+
+
+def recompute_knob() -> Any:
+    """The same."""
+    return knob(
+        "nothing",
+        help="What of a layer the backward pass computes again instead of keeping it: less memory for more time. "
+        "`all_but_attention` keeps what attention gave, the dearest part.",
+        off="nothing",
+        validator=attrs.validators.in_(get_args(Recompute)),
+    )
+
+
+def compile_knob() -> Any:
+    """The same."""
+    return knob(False, help="Whether torch.compile makes one kernel of many in each joint block; the first call takes minutes.", off=False)
+
+
+def build_denoiser(
+    branches: AV[BranchSpec],
+    layers: int,
+    interaction: InteractionSpec | None,
+    *,
+    codecs: AV[VideoCodec | AudioCodec],
+    encoders: Mapping[str, Encoder],
+    ports: Mapping[str, Port],
+    one_way: bool = False,
+    recompute: Recompute = "nothing",
+    compile: bool = False,
+) -> BranchDenoiser:
+    """A denoiser of those branches, sized for its neighbours. Raises AssemblyError for a condition that can't enter."""
+    conditions = accepted(encoders, ports, codecs)
+    grids: AV[tuple[int, ...]] = codecs.map(lambda codec: getattr(codec, "grid", ()))
+    built: AV[Branch] = branches.map(
+        lambda spec, codec, grid, s: spec.build(channels=codec.channels, grid=grid, conditions=entering(conditions, s)),
+        codecs,
+        grids,
+        AV(*STREAMS),
+    )
+    blocks = [
+        JointBlock(built.map(lambda branch: branch.block()), None if interaction is None else interaction.build(branches=built))
+        for _ in range(layers)
+    ]
+    if compile:
+        for block in blocks:
+            block.compile()
+    accepts = {name: port for name, (port, _) in conditions.items()}
+    return BranchDenoiser(built, blocks, codecs, accepts, one_way=one_way, recompute=recompute)
+
+
+class BranchDenoiser(nn.Module):
+    """Velocities of both streams; see `Denoiser` for the contract."""
+
+    def __init__(
+        self,
+        branches: AV[Branch],
+        blocks: list[JointBlock],
+        codecs: AV[VideoCodec | AudioCodec],
+        accepts: Mapping[str, Port],
+        *,
+        one_way: bool,
+        recompute: Recompute,
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict({s: cast(nn.Module, branches[s]) for s in branches})
+        self.blocks = nn.ModuleList(blocks)
+        self.codecs, self.accepts, self.one_way, self.recompute = codecs, accepts, one_way, recompute
+        self.hints = frozenset({"isolate", *(_skip(n) for n in range(len(blocks)))})
+        """`isolate`: the streams don't hear each other. `skip-N`: the joint block N, from 0, is left out, as in Ovi's negative pass."""
+        self._tables: dict[tuple[Any, ...], Any] = {}
+
+    def forward(
+        self,
+        av: AV[Tensor],
+        times: AV[Times],
+        conditions: Conditions,
+        *,
+        hints: Collection[str] = (),
+        read: Collection[str] = STREAMS,
+        cache: MutableMapping[str, Any] | None = None,
+    ) -> AV[Tensor]:
+        """Noisy latents to velocities of the streams in `read`."""
+        self._check(av, conditions, hints)
+        noisy, asked = av, times
+        known = None if av.video is None else self._known(conditions)
+        if known is not None:
+            av, times = _paste(av, times, known)
+        hears: AV[Tensor] = times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
+        told = self._told(av, conditions, cache)
+        streams: AV[Tokens] = av.map(lambda x, t, told, s: self._branch(s).embed(x, t, told), times, told, AV(*STREAMS))
+        tables = self._tables_for(av)
+        blocks = [block for n, block in enumerate(self.blocks) if _skip(n) not in hints]
+        for block in blocks:
+            finish = tuple(read) if block is blocks[-1] else STREAMS
+            streams = self._layer(block)(streams, tables, hears, isolate="isolate" in hints, finish=finish)
+        velocities = streams.map(lambda tokens, x, s: self._branch(s).unembed(tokens, x.shape), av, AV(*STREAMS))
+        return velocities if known is None or velocities.video is None else _lead(velocities, noisy, asked, known)
+
+    def _branch(self, stream: str) -> Branch:
+        return cast(Branch, self.branches[stream])
+
+    def _layer(self, block: nn.Module) -> Callable[..., AV[Tokens]]:
+        """A joint block as it is, or so that the backward pass computes it again."""
+        if self.recompute == "nothing" or not torch.is_grad_enabled():
+            return block
+        if self.recompute == "all":
+            return partial(checkpoint, block, use_reentrant=False)
+        return partial(checkpoint, block, use_reentrant=False, context_fn=partial(create_selective_checkpoint_contexts, _keep_attention))
+
+    def _check(self, av: AV[Tensor], conditions: Conditions, hints: Collection[str]) -> None:
+        if strange := [stream for stream in av if stream not in self.branches]:
+            raise PartContractError(f"the denoiser has no {strange[0]} branch; it takes {' and '.join(self.branches)}")
+        missing, unknown = sorted(self.accepts.keys() - conditions.keys()), sorted(set(hints) - self.hints)
+        if missing:
+            raise PartContractError(
+                f"the denoiser wants the conditions {', '.join(missing)}; give their null forms where there is nothing to say"
+            )
+        if unknown:
+            raise PartContractError(f"the denoiser knows no hint {', '.join(unknown)}; it knows {', '.join(sorted(self.hints))}")
+
+    def _known(self, conditions: Conditions) -> Condition | None:
+        """The latents that stand at the beginning of the video."""
+        name = next((n for n, port in self.accepts.items() if port == KNOWN), None)
+        return None if name is None else conditions[name]
+
+    def _told(self, av: AV[Tensor], conditions: Conditions, cache: MutableMapping[str, Any] | None) -> AV[Any]:
+        """What each branch makes of its conditions, kept in `cache`."""
+        cache = {} if cache is None else cache
+        for stream in av:
+            if stream not in cache:
+                own = {n: conditions[n] for n, port in self.accepts.items() if port.stream == stream}
+                cache[stream] = self._branch(stream).told(own)
+        return AV(**{s: cache[s] for s in av})
+
+    def _tables_for(self, av: AV[Tensor]) -> Any:
+        """The interaction's tables, made once per shape and device, on the CPU."""
+        interaction = cast(JointBlock, self.blocks[0]).interaction
+        if len(tuple(av)) < 2 or interaction is None:
+            return None
+        key = (av["video"].shape[1:4], av["audio"].shape[1], av["video"].device)
+        if key not in self._tables:
+            with torch.inference_mode(False):  # they outlive this call, and a later one may train
+                clocks = av.map(lambda x, codec: codec.clock(x.shape[1]).cpu(), self.codecs)
+                grid = av.map(lambda x, s: self._branch(s).grid(x.shape), AV(*STREAMS))
+                self._tables[key] = interaction.tables(Layout(clocks, grid, av["video"].device))
+        return self._tables[key]
+
+
+def _paste(av: AV[Tensor], times: AV[Times], known: Condition) -> tuple[AV[Tensor], AV[Times]]:
+    """Put the known latents in place of the first ones, at time 0, in the samples whose mask says so."""
+    video, n = av["video"], known.tokens.shape[1]
+    where = torch.zeros(video.shape[:2], dtype=torch.bool, device=video.device)
+    where[:, :n] = known.mask
+    first = torch.where(known.mask[:, :, None, None, None], known.tokens.to(video.dtype), video[:, :n])
+    return av.replace(video=torch.cat((first, video[:, n:]), dim=1)), times.replace(video=times["video"].clean_where(where))
+
+
+def _lead(velocities: AV[Tensor], noisy: AV[Tensor], times: AV[Times], known: Condition) -> AV[Tensor]:
+    """Let the velocity of a known latent lead to it: v = (x_t - known) / t, since x_0 = x_t - t v. A clean stream has nowhere to go: 0."""
+    n = known.tokens.shape[1]
+    t = times["video"].per_latent()[:, :n, None, None, None]
+    towards = torch.where(t > 0, (noisy["video"][:, :n] - known.tokens) / torch.where(t > 0, t, 1), 0)
+    first = torch.where(known.mask[:, :, None, None, None], towards.to(velocities["video"].dtype), velocities["video"][:, :n])
+    return velocities.replace(video=torch.cat((first, velocities["video"][:, n:]), dim=1))
+
+
+def _skip(block: int) -> str:
+    return f"skip-{block}"
+
+
+def _keep_attention(context: Any, op: Any, *args: Any, **settings: Any) -> CheckpointPolicy:
+    """What a recomputed layer keeps: the results of attention, torch's own and the library's."""
+    attention = op.namespace == "harmony_parts" or "scaled_dot_product" in op.name()
+    return CheckpointPolicy.MUST_SAVE if attention else CheckpointPolicy.PREFER_RECOMPUTE

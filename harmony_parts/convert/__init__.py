@@ -1,0 +1,1 @@
+"""Weights of other projects to this library's and back."""
