@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -124,30 +125,33 @@ class Parts:
     denoiser: Denoiser
 
 
-def build(recipe: Recipe, seed: int = 0) -> Parts:
+def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Parts:
     """The parts of a recipe, with fresh weights: codecs, then encoders, then the denoiser, each sized for those before it.
 
     A part's weights are a function of the seed, of its place in the recipe and of what it is told of its neighbours, so that exchanging one
-    encoder leaves the others as they were. The global generator stays untouched. Raises AssemblyError where parts don't fit together.
+    encoder leaves the others as they were. The global generator stays untouched. The parts of `empty` ("codecs", "encoders", "denoiser") are
+    made on the meta device: they have shapes and no numbers, so that a model of any size can be looked at, or filled with saved weights.
+    Raises AssemblyError where parts don't fit together.
     """
-    codecs: AV[Any] = AV(
-        **{s: _built(f"$.codecs.{s}", seed, getattr(recipe.codecs, s).build, format=recipe.format) for s in ("video", "audio")}
-    )
-    encoders = {
-        name: _built(f"$.encoders.{name}", seed, spec.build, format=recipe.format, codecs=codecs) for name, spec in recipe.encoders.items()
-    }
+
+    def built(path: str, make: Callable[..., P], **neighbours: Any) -> P:
+        return _built(f"$.{path}", seed, make, path.partition(".")[0] in empty, **neighbours)
+
+    specs: AV[Any] = AV(recipe.codecs.video, recipe.codecs.audio)
+    codecs: AV[Any] = AV(**{s: built(f"codecs.{s}", specs[s].build, format=recipe.format) for s in specs})
+    encoders = {name: built(f"encoders.{name}", spec.build, format=recipe.format, codecs=codecs) for name, spec in recipe.encoders.items()}
     _check_conditions(recipe, encoders)
-    denoiser = _built("$.denoiser", seed, recipe.denoiser.build, codecs=codecs, encoders=encoders)
+    denoiser = built("denoiser", recipe.denoiser.build, codecs=codecs, encoders=encoders)
     _check_hints(recipe, denoiser)
     return Parts(recipe.format, codecs, encoders, denoiser)
 
 
-def _built(path: str, seed: int, make: Callable[..., P], **neighbours: Any) -> P:
+def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbours: Any) -> P:
     """One part, with the global generator seeded for it alone, and its complaints under its path."""
     import torch
 
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), torch.device("meta") if empty else nullcontext():
         torch.manual_seed(int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=7).digest()))
         try:
             return make(**neighbours)

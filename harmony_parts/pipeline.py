@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from harmony_parts.assemble import Parts, build, read_recipe
 from harmony_parts.av import AV, Condition, Prompt
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media import Clip
@@ -60,9 +59,13 @@ class Pipeline:
         """A pipeline with fresh weights, which are a function of the seed. Raises AssemblyError."""
         return cls(recipe, build(recipe, seed))
 
-    def to(self, device: str | torch.device) -> Pipeline:
-        """Move the weights."""
-        self.weights.to(device)
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Pipeline:
+        """Move the weights, those of codecs that have some too, and turn the model's own to another type (torch.bfloat16)."""
+        self.weights.to(device, dtype)
+        for stream in self.codecs:
+            move = getattr(self.codecs[stream], "to", None)
+            if move is not None and device is not None:
+                move(device)
         return self
 
     @property
@@ -78,6 +81,11 @@ class Pipeline:
     def conditions(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """What all encoders say about the prompts."""
         return conditions_of(cast(Iterable[nn.Module], self.parts.encoders.values()), prompts)
+
+    def shapes(self, frames: int) -> AV[tuple[int, ...]]:
+        """Shapes of the latents of a clip of that many frames: video (T_v, H, W, C), audio (T_a, C)."""
+        length = AV(frames, self.format.samples(frames))
+        return self.codecs.map(lambda codec, n: (codec.latents(n), *getattr(codec, "grid", ()), codec.channels), length)
 
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
         """Latents of clips of one length in the pipeline's format; a stream that none of them has is absent.
@@ -96,7 +104,7 @@ class Pipeline:
     def decode(self, latents: AV[Tensor], frames: int) -> list[Clip]:
         """Clips of exactly that many frames, and of the sound that goes with them; without a stream that is absent."""
         length = AV(frames, self.format.samples(frames))
-        made = latents.map(lambda x, codec, n: codec.decode(x.cpu())[:, :n], self.codecs, length)
+        made = latents.map(lambda x, codec, n: codec.decode(x)[:, :n].cpu(), self.codecs, length)
         pictures, sounds = made.video, made.audio
         return [
             Clip(
@@ -131,10 +139,7 @@ class Pipeline:
             raise ValueError(f"a clip has at least one frame, not {frames}")
         if not prompts or len(prompts) != len(seeds):
             raise ValueError(f"a clip takes a prompt and a seed; here are {len(prompts)} prompts and {len(seeds)} seeds")
-        video, audio = cast(VideoCodec, self.codecs["video"]), cast(AudioCodec, self.codecs["audio"])
-        shapes = AV(
-            video=(video.latents(frames), *video.grid, video.channels), audio=(audio.latents(self.format.samples(frames)), audio.channels)
-        )
+        shapes = self.shapes(frames)
         for stream in given:
             wanted = [len(prompts), *shapes[stream]]
             if list(given[stream].shape) != wanted:
@@ -184,6 +189,9 @@ class Pipeline:
         """
         if audio is not None and video is not None:
             raise ValueError("audio and video are both given, which leaves nothing to make; leave one out")
+        for stream, media in (("audio", audio), ("video", video)):
+            if media is not None and len(tuple(self.codecs)) < 2:
+                raise ValueError(f"{stream} is given, and this model makes {next(iter(self.codecs))} alone, from what it is told")
         if seconds is not None and not 0 < seconds < math.inf:
             raise ValueError(f"seconds must be above 0, not {seconds}")
         format = self.format

@@ -27,10 +27,14 @@ NAME = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
 
 @attrs.frozen
 class Codecs:
-    """What turns clips into latents and back."""
+    """What turns clips into latents and back. A model of one stream has one of them."""
 
-    video: VideoCodecSpec = knob(help="frames to latents and back")
-    audio: AudioCodecSpec = knob(help="sound to latents and back")
+    video: VideoCodecSpec | None = knob(None, help="frames to latents and back; none: a model of sound alone")
+    audio: AudioCodecSpec | None = knob(None, help="sound to latents and back; none: a model of video alone")
+
+    def __attrs_post_init__(self) -> None:
+        if self.video is None and self.audio is None:
+            raise ValueError("at least one codec is needed: video or audio")
 
 
 @attrs.frozen

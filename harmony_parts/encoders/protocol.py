@@ -22,4 +22,7 @@ class EncoderSpec(Protocol):
     """Settings of an encoder."""
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> Encoder:
-        """The encoder; those that speak in latents make them with the model's own codecs."""
+        """The encoder; those that speak in latents make them with the model's own codecs.
+
+        On the meta device (`with torch.device("meta")`) it has shapes and no numbers, and reads no file of weights.
+        """
