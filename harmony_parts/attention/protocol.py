@@ -6,32 +6,70 @@ Tq = T_v, Sq = H W, Tk = T_a, Sk = 1; audio reading video has Tq = T_a, Sq = 1, 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
-import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
 
 
 @attrs.frozen(eq=False)
 class Windows:
-    """Which key frames each query frame sees: [start, end) per query frame, int64 [Tq] each, neither ever decreasing. Empty windows are legal."""
+    """Which key frames each query frame sees, and which query frames see each key frame: ranges [first, end), made by `Windows.of`.
 
-    start: Tensor
-    end: Tensor
+    Sizes are numbers of Python's, known when windows are made, so that no backend asks a device for one.
+    """
 
-    def to(self, device: torch.device) -> Windows:
-        """The same on another device."""
-        return Windows(self.start.to(device), self.end.to(device))
+    of_query: Tensor  # int32 [Tq, 2]: the key frames that a query frame sees
+    of_key: Tensor  # int32 [Tk, 2]: the query frames that see a key frame
+    most_keys: int  # that one query frame sees
+    most_queries: int  # that see one key frame
+
+    @classmethod
+    def of(cls, start: Tensor, end: Tensor, keys: int) -> Windows:
+        """Windows [start, end) over `keys` key frames: integers [Tq] each, neither ever decreasing. Empty ones are legal.
+
+        Sizes are found on the CPU; the tables are where `start` is. ValueError where windows decrease, end before they start, or leave
+        0 .. `keys`.
+        """
+        import torch
+
+        own = torch.stack((start, end), 1).to("cpu", torch.int64)
+        if (own.diff(dim=0) < 0).any() or (own < 0).any() or (own > keys).any() or (own[:, 0] > own[:, 1]).any():
+            raise ValueError(f"windows must be ranges [start, end) within 0 .. {keys}, neither end of which ever decreases")
+        # key frame j is seen where start <= j < end. The first holds for a beginning of all queries, the second for an end of them.
+        at = torch.arange(keys)
+        first = torch.searchsorted(own[:, 1].contiguous(), at, right=True)
+        inverse = torch.stack((first, torch.searchsorted(own[:, 0].contiguous(), at, right=True).maximum(first)), 1)
+        most = [int((pair[:, 1] - pair[:, 0]).max()) if len(pair) else 0 for pair in (own, inverse)]
+        return cls(own.int(), inverse.int(), *most).to(start.device)
+
+    def to(self, device: torch.device | str) -> Windows:
+        """The tables on that device."""
+        return attrs.evolve(self, of_query=self.of_query.to(device), of_key=self.of_key.to(device))
+
+    @property
+    def start(self) -> Tensor:
+        """int32 [Tq]: the first key frame that a query frame sees."""
+        return self.of_query[:, 0]
+
+    @property
+    def end(self) -> Tensor:
+        """int32 [Tq]: the one after the last."""
+        return self.of_query[:, 1]
 
     def mask(self, keys: int) -> Tensor:
         """bool [Tq, keys]: True where a query frame sees a key frame."""
-        j = torch.arange(keys, device=self.start.device)
-        return (j >= self.start[:, None]) & (j < self.end[:, None])
+        import torch
+
+        j = torch.arange(keys, device=self.of_query.device)
+        return (j >= self.of_query[:, :1]) & (j < self.of_query[:, 1:])
 
 
 class LocalAttention(Protocol):
-    """Stateless: its own spec."""
+    """Stateless: its own spec. Nothing that it does asks a device for a number, so that it can be traced, and run on the meta device."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
         """softmax(rot(q) rot(k)^T / sqrt(d)) v within each window; an empty window gives 0.

@@ -16,7 +16,8 @@ class Reference:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
         """See `LocalAttention`. Scores of all tokens against all tokens, in the precision of q."""
-        q, k = rotate(q, table(q_angles)[:, None, None]), rotate(k, table(k_angles)[:, None, None])
+        wide = torch.promote_types(q.dtype, torch.float32)
+        q, k = (rotate(x, table(a.to(wide))[:, None, None]) for x, a in ((q, q_angles), (k, k_angles)))
         scores = torch.einsum("bishd,bjthd->bhisjt", q, k) / q.shape[-1] ** 0.5
         seen = windows.mask(k.shape[1])[:, None, :, None]  # [Tq, 1, Tk, 1]
         # an empty window has no largest score; 0 in its place leaves every weight 0

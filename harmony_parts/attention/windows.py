@@ -19,4 +19,4 @@ def windows(queries: Tensor, keys: Tensor, reach: float) -> Windows:
     # first key that ends after the window opens; first key that starts when it has closed
     start = torch.searchsorted(keys[:, 1].contiguous(), (queries[:, 0] - reach).contiguous(), right=True)
     end = torch.searchsorted(keys[:, 0].contiguous(), (queries[:, 1] + reach).contiguous(), right=False)
-    return Windows(start, torch.maximum(start, end))
+    return Windows.of(start, torch.maximum(start, end), len(keys))

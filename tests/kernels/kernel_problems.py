@@ -8,6 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from harmony_parts.attention.protocol import Windows
 from harmony_parts.kernels.local_cross_attention import naive, op
 
 DIRECTIONS = ("frames_read", "latents_read")
@@ -36,9 +37,10 @@ class Problem:
         return self.direction == "frames_read"
 
     def tables(self) -> op.Tables:
-        return op.Tables.of(
-            *self.windows.to(self.device).unbind(1), self.latents if self.q_is_frames else self.frames, frames=self.q_is_frames
-        )
+        made = Windows.of(*self.windows.unbind(1), self.latents if self.q_is_frames else self.frames).to(self.device)
+        if self.q_is_frames:
+            return op.Tables.of(made.of_query, made.of_key, made.most_keys)
+        return op.Tables.of(made.of_key, made.of_query, made.most_queries)
 
     def tensors(self) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
         """q, k, v; the gradient of o; angles of frames and latents."""

@@ -27,7 +27,7 @@ def test_interpreted() -> None:
 
 def test_without_a_gpu_it_says_what_to_use() -> None:
     q = torch.zeros(1, 2, 3, 1, 16)
-    seen = Windows(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64))
+    seen = Windows.of(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64), 2)
     with pytest.raises(ValueError, match=r'CUDA.*on cpu: use attention = "eager"'):
         Triton()(q, q[:, :, :1], q[:, :, :1], seen, torch.zeros(2, 8), torch.zeros(2, 8))
 
@@ -35,6 +35,6 @@ def test_without_a_gpu_it_says_what_to_use() -> None:
 def test_without_triton_it_says_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "harmony_parts.kernels.local_cross_attention.op", None)
     q = torch.zeros(1, 2, 3, 1, 16)
-    seen = Windows(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64))
+    seen = Windows.of(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64), 2)
     with pytest.raises(ValueError, match=r'use attention = "eager"'):
         Triton()(q, q[:, :, :1], q[:, :, :1], seen, torch.zeros(2, 8), torch.zeros(2, 8))

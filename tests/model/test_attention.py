@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch._dynamo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harmony_parts.attention import eager
 from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.protocol import Windows
 from harmony_parts.attention.reference import Reference
@@ -42,6 +44,21 @@ def test_windows_leave_nobody_out(n: int, rate: float, other: float, reach: floa
     assert seen[keys[:, 0] < seconds - 1e-9].all()
 
 
+@given(counts, counts, rates, rates, st.floats(0, 2))
+def test_windows_know_their_sizes_and_their_inverse(n: int, m: int, rate: float, other: float, reach: float) -> None:
+    made = windows(clock(n, rate), clock(m, other), reach)
+    mask = made.mask(m)
+    assert torch.equal(mask, Windows.of(made.of_key[:, 0], made.of_key[:, 1], n).mask(n).T)
+    assert (made.most_keys, made.most_queries) == (int(mask.sum(1).max()), int(mask.sum(0).max()))
+    assert made.to("meta").most_keys == made.most_keys
+
+
+@pytest.mark.parametrize(("start", "end"), [([0, 0], [3, 2]), ([1, 0], [2, 2]), ([0, 0], [2, 4]), ([-1, 0], [2, 2]), ([2, 2], [1, 3])])
+def test_windows_that_are_none_are_refused(start: list[int], end: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"0 \.\. 3"):
+        Windows.of(torch.tensor(start), torch.tensor(end), 3)
+
+
 def test_windows_refuse_a_negative_reach() -> None:
     with pytest.raises(ValueError, match=r"-0\.1"):
         windows(clock(2, 1), clock(2, 1), -0.1)
@@ -56,7 +73,7 @@ def problems(draw: st.DrawFn) -> tuple:
     start = torch.tensor(sorted(draw(st.lists(st.integers(0, tk), min_size=tq, max_size=tq))))
     end = torch.tensor(sorted(draw(st.lists(st.integers(0, tk), min_size=tq, max_size=tq)))).maximum(start)
     q, k, v = (torch.randn(b, t, s, h, d, generator=g, dtype=torch.float64) for t, s in ((tq, sq), (tk, sk), (tk, sk)))
-    return q, k, v, Windows(start, end), angles(torch.arange(tq), d // 2), angles(torch.arange(tk) * 0.7, d // 2)
+    return q, k, v, Windows.of(start, end, tk), angles(torch.arange(tq), d // 2), angles(torch.arange(tk) * 0.7, d // 2)
 
 
 @given(problems())
@@ -113,3 +130,73 @@ def test_grid_angles_split_the_pairs_as_wan_does() -> None:
     assert torch.equal(a[:, 2, :, 22:43], a[:1, 2, :1, 22:43].expand(2, 5, 21))  # 21 with height
     assert torch.equal(a[:, :, 4, 43:], a[:1, :1, 4, 43:].expand(2, 3, 21))  # 21 with width
     assert torch.equal(a[1, 0, 0, :22], angles(torch.tensor(1), 22))
+
+
+BACKENDS = [Reference(), Eager()]
+
+
+def example(tq: int, sq: int, tk: int, sk: int, dtype: torch.dtype = torch.float32) -> tuple:
+    """q, k, v that want gradients, windows with an empty one, and angles."""
+    g = torch.Generator().manual_seed(0)
+    start = (torch.arange(tq) * tk) // tq
+    seen = Windows.of(start, (start + 2).clamp(max=tk).where(torch.arange(tq) > 0, start), tk)
+    q, k, v = (torch.randn(2, t, s, 2, 8, generator=g, dtype=dtype, requires_grad=True) for t, s in ((tq, sq), (tk, sk), (tk, sk)))
+    return q, k, v, seen, angles(torch.arange(tq), 4), angles(torch.arange(tk) * 0.7, 4)
+
+
+SHAPES = [(3, 5, 7, 1), (7, 1, 3, 5), (3, 4, 2, 3), (3, 2, 4, 3)]
+
+
+def compiles(attention: Reference | Eager, shape: tuple[int, ...], backend: str) -> None:
+    torch._dynamo.reset()
+    *inputs, seen, q_angles, k_angles = example(*shape)
+    results = []
+    for f in (attention, torch.compile(lambda *a: attention(*a), fullgraph=True, backend=backend)):
+        out = f(*inputs, seen, q_angles, k_angles)
+        results.append([out, *torch.autograd.grad(out.square().sum(), inputs)])
+    for mine, theirs in zip(*results):
+        # float32 sums of at most 18 products, five deep, of numbers up to 10
+        torch.testing.assert_close(mine, theirs, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("attention", BACKENDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_traced_in_one_graph(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
+    compiles(attention, shape, "aot_eager")
+
+
+@pytest.mark.slow  # a C++ compiler runs for each
+@pytest.mark.parametrize("attention", BACKENDS)
+@pytest.mark.parametrize("shape", SHAPES[:2])
+def test_compiled_in_one_graph(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
+    compiles(attention, shape, "inductor")
+
+
+@pytest.mark.parametrize("attention", BACKENDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_runs_on_the_meta_device(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
+    *inputs, seen, q_angles, k_angles = example(*shape)
+    leaves = [x.detach().to("meta").requires_grad_() for x in inputs]
+    out = attention(*leaves, seen.to("meta"), q_angles.to("meta"), k_angles.to("meta"))
+    assert out.shape == inputs[0].shape
+    assert [g.shape for g in torch.autograd.grad(out.sum(), leaves)] == [x.shape for x in inputs]
+
+
+@pytest.mark.parametrize("attention", BACKENDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients_in_float64(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
+    *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda *x: attention(*x, seen, q_angles, k_angles), inputs, fast_mode=True, check_forward_ad=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_heads_at_once_are_heads_one_by_one(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU is given."""
+    *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
+    results = []
+    for by_head in (True, False):
+        monkeypatch.setattr(eager, "_by_head", lambda x, by_head=by_head: by_head)
+        out = Eager()(*inputs, seen, q_angles, k_angles)
+        results.append([out, *torch.autograd.grad(out.square().sum(), inputs)])
+    for mine, theirs in zip(*results):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)  # at most 18 products in float64

@@ -25,25 +25,11 @@ class Tables:
     window: int
 
     @classmethod
-    def of(cls, start: Tensor, end: Tensor, others: int, frames: bool) -> Tables:
-        """From windows that never decrease: [start, end) over `others` for each frame, or for each latent where not `frames`.
-
-        Waits for the device once. ValueError where windows decrease, leave the others' range, or put more than 64 latents on a frame.
-        """
-        at = torch.arange(others, device=start.device)
-        # latent j meets the frames with start <= j < end: both never decrease, so these are neighbours
-        first = torch.searchsorted(end.contiguous(), at, right=True)
-        inverse = torch.stack((first, torch.searchsorted(start.contiguous(), at, right=True).maximum(first)), 1)
-        own = torch.stack((start, end), 1)
-        of_frame, of_latent = (own, inverse) if frames else (inverse, own)
-        wrong = (own.diff(dim=0) < 0).any() | (own < 0).any() | (own > others).any() | (start > end).any()
-        widest = (of_frame[:, 1] - of_frame[:, 0]).max() if len(of_frame) else wrong
-        window, bad = (int(x) for x in torch.stack((widest.long(), wrong.long())).tolist())
-        if bad:
-            raise ValueError(f"windows must be ranges [start, end) within 0 .. {others}, neither end of which ever decreases; {REMEDY}")
-        if window > kernels.WIDEST:
-            raise ValueError(f"{window} rows meet one frame, and the Triton kernel holds {kernels.WIDEST}: narrow the windows, or {REMEDY}")
-        return cls(of_frame.int().contiguous(), of_latent.int().contiguous(), max(window, 1))
+    def of(cls, of_frame: Tensor, of_latent: Tensor, window: int, tokens: int = 1) -> Tables:
+        """From tables whose latents have `tokens` tokens each, every one of which is a latent to the kernels."""
+        if tokens > 1:
+            of_frame, of_latent, window = of_frame * tokens, of_latent.repeat_interleave(tokens, 0), window * tokens
+        return cls(of_frame, of_latent, max(1, window))
 
 
 def turns(angles: Tensor) -> Tensor:
@@ -51,7 +37,7 @@ def turns(angles: Tensor) -> Tensor:
     return table(angles.double()).float().contiguous()
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, angles: tuple[Tensor, Tensor]) -> None:
+def _check(q: Tensor, k: Tensor, v: Tensor, window: int, angles: tuple[Tensor, Tensor]) -> None:
     tensors = (q, k, v)
     if q.device.type != "cuda" and not kernels.INTERPRETING:
         raise ValueError(
@@ -64,6 +50,8 @@ def _check(q: Tensor, k: Tensor, v: Tensor, angles: tuple[Tensor, Tensor]) -> No
         )
     if not 2 <= q.shape[-1] <= kernels.LARGEST:
         raise ValueError(f"the Triton kernel takes heads of 2 to {kernels.LARGEST} channels, and these have {q.shape[-1]}; {REMEDY}")
+    if window > kernels.WIDEST:
+        raise ValueError(f"{window} rows meet one frame, and the Triton kernel holds {kernels.WIDEST}: narrow the windows, or {REMEDY}")
     if not all(1 <= a.shape[-1] <= q.shape[-1] // 2 for a in angles):
         raise ValueError(
             f"heads of {q.shape[-1]} channels turn in 1 to {q.shape[-1] // 2} pairs, and the angles have {angles[0].shape[-1]}"
@@ -77,7 +65,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, angles: tuple[Tensor, Tensor]) -> No
 
 def frames_read(q: Tensor, k: Tensor, v: Tensor, tables: Tables, frame_angles: Tensor, latent_angles: Tensor, half: bool = False) -> Tensor:
     """`naive.frames_read` by the kernels: q [B, F, S, h, d], k and v [B, T, h, d] -> [B, F, S, h, d]."""
-    _check(q, k, v, (frame_angles, latent_angles))
+    _check(q, k, v, tables.window, (frame_angles, latent_angles))
     rest = tables.of_frame, tables.of_latent, turns(frame_angles), turns(latent_angles), tables.window, half
     return _frames_read(q, k, v, *rest)
 
@@ -86,7 +74,7 @@ def latents_read(
     q: Tensor, k: Tensor, v: Tensor, tables: Tables, frame_angles: Tensor, latent_angles: Tensor, half: bool = False
 ) -> Tensor:
     """`naive.latents_read` by the kernels: q [B, T, h, d], k and v [B, F, S, h, d] -> [B, T, h, d]."""
-    _check(q, k, v, (frame_angles, latent_angles))
+    _check(q, k, v, tables.window, (frame_angles, latent_angles))
     rest = tables.of_frame, tables.of_latent, turns(frame_angles), turns(latent_angles), tables.window, half
     return _latents_read(q, k, v, *rest)[0]
 
