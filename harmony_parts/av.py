@@ -6,6 +6,7 @@ Time 0 is data and 1 is noise: x_t = (1 - t) x + t n, velocity v = n - x, so x =
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -21,7 +22,7 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 
-@attrs.frozen(eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class AV(Generic[S]):
     """One thing per stream: latents, times, clocks, codecs, weights.
 
@@ -52,7 +53,7 @@ class AV(Generic[S]):
 
     def replace(self, **streams: S | None) -> AV[S]:
         """The same with some streams exchanged; `None` takes one away."""
-        return attrs.evolve(self, **streams)
+        return dataclasses.replace(self, **streams)
 
 
 @attrs.frozen(eq=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
-import attrs
 import torch
 from torch import Tensor, nn
 
@@ -50,8 +50,8 @@ def _finish(tokens: Tokens, layer: BranchBlock, exchange: Exchange, hears: Tenso
         return torch.where(hears.view(-1, *(1,) * (update.ndim - 1)), update, torch.zeros_like(update))
 
     if exchange.hidden is not None:
-        tokens = attrs.evolve(tokens, hidden=tokens.hidden + heard(exchange.hidden))
+        tokens = replace(tokens, hidden=tokens.hidden + heard(exchange.hidden))
     if exchange.reference is not None and tokens.reference is not None:
-        tokens = attrs.evolve(tokens, reference=tokens.reference + heard(exchange.reference))
+        tokens = replace(tokens, reference=tokens.reference + heard(exchange.reference))
     term = exchange.term
     return layer.feed(layer.read(tokens, None if term is None else lambda q: heard(term(q))))

@@ -7,6 +7,7 @@ it. Group embeddings say which token is which; the target's RoPE positions start
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import attrs
 import torch
@@ -131,7 +132,7 @@ class MMDiTBlock(nn.Module):
         if term is None:
             return tokens
         q = self.attention.query(self.norm1(tokens.hidden))
-        return attrs.evolve(tokens, hidden=tokens.hidden + self.attention.out_again(term(q)))
+        return replace(tokens, hidden=tokens.hidden + self.attention.out_again(term(q)))
 
     def feed(self, tokens: Tokens) -> Tokens:
         """Feed-forward."""
@@ -153,7 +154,7 @@ def _split(tokens: Tokens, sequence: Tensor) -> Tokens:
     parts = list(sequence.split([group.shape[1] for group in _groups(tokens)], dim=1))
     reference = None if tokens.reference is None else parts.pop(0)
     hidden = parts.pop(0)[:, :, None]
-    return attrs.evolve(tokens, reference=reference, hidden=hidden, context=parts[0] if parts else None)
+    return replace(tokens, reference=reference, hidden=hidden, context=parts[0] if parts else None)
 
 
 def _mask(tokens: Tokens) -> Tensor | None:

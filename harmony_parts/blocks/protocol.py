@@ -6,6 +6,7 @@ Hidden states are `[B, T, S, D]`: T latents in time, S tokens per latent (patche
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -64,7 +65,7 @@ class DenoiserSpec(Protocol):
         """The denoiser, sized for its neighbours. Raises AssemblyError where a condition has no port."""
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Tokens:
     """A stream inside the denoiser.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ class TransformerBlock(nn.Module):
         q, (k, v) = self.self_attention.query(x), self.self_attention.keys(x)
         turn = tokens.rope.flatten(0, 1)[:, None]  # [T S, 1, d/2, 2]
         out = self.self_attention.out(attend(rotate(q, turn), rotate(k, turn), v))
-        return attrs.evolve(tokens, hidden=tokens.hidden + gate * out.view_as(tokens.hidden))
+        return replace(tokens, hidden=tokens.hidden + gate * out.view_as(tokens.hidden))
 
     def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
         """Text attention: o(attn(q, text) + term(q)), without a gate."""
@@ -45,10 +46,10 @@ class TransformerBlock(nn.Module):
         if tokens.context is not None:
             k, v = self.text_attention.keys(tokens.context)
             heard = heard + attend(q.flatten(1, 2), k, v, tokens.context_mask).view_as(q)
-        return attrs.evolve(tokens, hidden=tokens.hidden + self.text_attention.out(heard))
+        return replace(tokens, hidden=tokens.hidden + self.text_attention.out(heard))
 
     def feed(self, tokens: Tokens) -> Tokens:
         """Feed-forward."""
         shift, scale, gate = self._modulation(tokens, 1)
         x = self.norm2(tokens.hidden) * (1 + scale) + shift
-        return attrs.evolve(tokens, hidden=tokens.hidden + gate * self.ffn(x))
+        return replace(tokens, hidden=tokens.hidden + gate * self.ffn(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import attrs
@@ -22,7 +23,7 @@ class Layout:
     device: torch.device
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Exchange:
     """What one stream receives: residuals of its hidden states [B, T, S, D] and of its reference [B, R, D], or a term for its text attention."""
 
