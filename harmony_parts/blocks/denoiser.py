@@ -86,6 +86,15 @@ def build_denoiser(
     return BranchDenoiser(built, blocks, codecs, accepts, one_way=one_way, recompute=recompute)
 
 
+@attrs.define(eq=False)
+class Kept:
+    """A clean stream of one-way interaction: its latents, and what the other stream hears of it in each layer, once that is known."""
+
+    stream: str
+    latents: Tensor
+    layers: list[AV[Tokens]] = attrs.field(factory=list)
+
+
 class BranchDenoiser(nn.Module):
     """Velocities of both streams; see `Denoiser` for the contract."""
 
@@ -115,29 +124,51 @@ class BranchDenoiser(nn.Module):
         *,
         hints: Collection[str] = (),
         read: Collection[str] = STREAMS,
-        cache: MutableMapping[str, Any] | None = None,
+        cache: MutableMapping[Any, Any] | None = None,
     ) -> AV[Tensor]:
         """Noisy latents to velocities of the streams in `read`."""
         self._check(av, conditions, hints)
-        noisy, asked = av, times
+        noisy, asked, kept = av, times, self._kept(av, times, hints, read, cache)
         known = None if av.video is None else self._known(conditions)
         if known is not None:
             av, times = _paste(av, times, known)
         hears: AV[Tensor] = times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
+        tables = self._tables_for(av)
+        if kept is not None and kept.layers:
+            av = av.replace(**{kept.stream: None})
         told = self._told(av, conditions, cache)
         streams: AV[Tokens] = av.map(lambda x, t, told, s: self._branch(s).embed(x, t, told), times, told, AV(*STREAMS))
-        tables = self._tables_for(av)
+        heard: list[AV[Tokens]] = []
         blocks = [block for n, block in enumerate(self.blocks) if _skip(n) not in hints]
-        for block in blocks:
+        for n, block in enumerate(blocks):
             finish = tuple(read) if block is blocks[-1] else STREAMS
-            streams = self._layer(block)(streams, tables, hears, isolate="isolate" in hints, finish=finish)
+            still = kept.layers[n] if kept is not None and kept.layers else AV()
+            streams, attended = self._layer(block)(streams, tables, hears, isolate="isolate" in hints, finish=finish, still=still)
+            if kept is not None and not kept.layers:
+                heard.append(attended.only((kept.stream,)))
+        if heard and kept is not None:
+            kept.layers = heard
         velocities = streams.map(lambda tokens, x, s: self._branch(s).unembed(tokens, x.shape), av, AV(*STREAMS))
         return velocities if known is None or velocities.video is None else _lead(velocities, noisy, asked, known)
 
     def _branch(self, stream: str) -> Branch:
         return cast(Branch, self.branches[stream])
 
-    def _layer(self, block: nn.Module) -> Callable[..., AV[Tokens]]:
+    def _kept(
+        self, av: AV[Tensor], times: AV[Times], hints: Collection[str], read: Collection[str], cache: MutableMapping[Any, Any] | None
+    ) -> Kept | None:
+        """The place in `cache` of a clean stream that only the other one reads, where it can't hear: it is the same at every step."""
+        if cache is None or not self.one_way or torch.is_grad_enabled() or len(tuple(av)) < 2:
+            return None
+        clean = next((s for s in av if s not in read and not bool(times[s].values.any())), None)
+        if clean is None:
+            return None
+        place = (clean, frozenset(hints))
+        if place not in cache or cache[place].latents is not av[clean]:
+            cache[place] = Kept(clean, av[clean])
+        return cast(Kept, cache[place])
+
+    def _layer(self, block: nn.Module) -> Callable[..., tuple[AV[Tokens], AV[Tokens]]]:
         """A joint block as it is, or so that the backward pass computes it again."""
         if self.recompute == "nothing" or not torch.is_grad_enabled():
             return block
@@ -161,7 +192,7 @@ class BranchDenoiser(nn.Module):
         name = next((n for n, port in self.accepts.items() if port == KNOWN), None)
         return None if name is None else conditions[name]
 
-    def _told(self, av: AV[Tensor], conditions: Conditions, cache: MutableMapping[str, Any] | None) -> AV[Any]:
+    def _told(self, av: AV[Tensor], conditions: Conditions, cache: MutableMapping[Any, Any] | None) -> AV[Any]:
         """What each branch makes of its conditions, kept in `cache`."""
         cache = {} if cache is None else cache
         for stream in av:

@@ -23,22 +23,31 @@ class JointBlock(nn.Module):
         self.video, self.audio, self.interaction = layers.video, layers.audio, interaction
 
     def forward(
-        self, streams: AV[Tokens], tables: Any, hears: AV[Tensor], isolate: bool = False, finish: Collection[str] = STREAMS
-    ) -> AV[Tokens]:
-        """Tokens of the streams that are present to tokens after this layer.
+        self,
+        streams: AV[Tokens],
+        tables: Any,
+        hears: AV[Tensor],
+        isolate: bool = False,
+        finish: Collection[str] = STREAMS,
+        still: AV[Tokens] = AV(),
+    ) -> tuple[AV[Tokens], AV[Tokens]]:
+        """Tokens of the streams that are present to tokens after this layer, and to what the other stream hears: tokens after attention.
 
         `hears` bool [B] per stream: whether the sample's stream may be changed by the other (one-way interaction cuts the clean one off);
-        `isolate` leaves the interaction out; streams that aren't in `finish` stop after the interaction: nobody reads them.
+        `isolate` leaves the interaction out; streams that aren't in `finish` stop after their attention: nobody reads them. `still` are
+        streams that are heard alone, in the form that this layer gave of them before.
         """
         layers: AV[BranchBlock] = AV(self.video, self.audio)
-        streams = streams.map(lambda tokens, layer: layer.attend(tokens), layers)
+        attended = streams.map(lambda tokens, layer: layer.attend(tokens), layers)
+        heard = attended.replace(**{s: still[s] for s in still})
+        received = attended.only(finish)
         exchange: AV[Exchange] = AV()
-        if self.interaction is not None and len(tuple(streams)) == 2 and not isolate:
-            exchange = self.interaction(streams["video"], streams["audio"], tables)
-        received = streams.only(finish)
-        return received.map(
+        if self.interaction is not None and len(tuple(heard)) == 2 and not isolate:
+            exchange = self.interaction(heard["video"], heard["audio"], tables, to=tuple(received))
+        done = received.map(
             lambda tokens, layer, s: _finish(tokens, layer, getattr(exchange, s) or Exchange(), getattr(hears, s)), layers, AV(*STREAMS)
         )
+        return done, attended
 
 
 def _finish(tokens: Tokens, layer: BranchBlock, exchange: Exchange, hears: Tensor | None) -> Tokens:

@@ -54,7 +54,8 @@ class Denoiser(Protocol):
         """Velocities of the streams in `read`, of the shapes of `av`.
 
         Where a condition says what a latent is (`clean_tokens` in its place), its velocity is (x_t - known) / t, which leads exactly there:
-        neither loss nor sampler needs to know of it. `cache` is an empty mapping that a caller keeps while conditions stay the same objects.
+        neither loss nor sampler needs to know of it. `cache` is an empty mapping that a caller keeps while conditions stay the same objects;
+        what it holds of a stream of `av` holds for that tensor alone.
         """
 
 

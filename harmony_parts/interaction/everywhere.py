@@ -6,10 +6,12 @@ heard is added before the output projection: o(attn(q, text) + attn(rope(q), rop
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 from torch import Tensor, nn
 
-from harmony_parts.av import AV
+from harmony_parts.av import AV, STREAMS
 from harmony_parts.blocks.attention import attend
 from harmony_parts.blocks.layers import LayerNorm, Linear
 from harmony_parts.blocks.protocol import Branch, Term, Tokens
@@ -52,12 +54,12 @@ class GlobalCross(nn.Module):
 
         return AV(turns(self.to_video.pairs), turns(self.to_audio.pairs))
 
-    def forward(self, video: Tokens, audio: Tokens, tables: AV[AV[Tensor]]) -> AV[Exchange]:
+    def forward(self, video: Tokens, audio: Tokens, tables: AV[AV[Tensor]], to: Collection[str] = STREAMS) -> AV[Exchange]:
         """The terms of both streams, from the states before either update."""
-        to_video, to_audio = tables["video"], tables["audio"]
+        v, a = tables["video"], tables["audio"]
         return AV(
-            video=Exchange(term=self.to_video(audio.hidden, to_video["video"], to_video["audio"])),
-            audio=Exchange(term=self.to_audio(video.hidden, to_audio["audio"], to_audio["video"])),
+            video=Exchange(term=self.to_video(audio.hidden, v["video"], v["audio"]) if "video" in to else None),
+            audio=Exchange(term=self.to_audio(video.hidden, a["audio"], a["video"]) if "audio" in to else None),
         )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 import torch
 from torch import Tensor, nn
 
 from harmony_parts.attention.protocol import LocalAttention, Windows
 from harmony_parts.attention.windows import windows
-from harmony_parts.av import AV
+from harmony_parts.av import AV, STREAMS
 from harmony_parts.blocks.layers import LayerNorm, Linear
 from harmony_parts.blocks.protocol import Branch, Tokens
 from harmony_parts.interaction.positions import RopeMap, constant_knob, map_knob, positions
@@ -81,13 +83,12 @@ class GlobalLocal(nn.Module):
         own, other = positions(queries, keys, self.spec.rope_map, constant)
         return Direction(windows(queries, keys, reach).to(device), angles(own, pairs).to(device), angles(other, pairs).to(device))
 
-    def forward(self, video: Tokens, audio: Tokens, tables: AV[Direction]) -> AV[Exchange]:
+    def forward(self, video: Tokens, audio: Tokens, tables: AV[Direction], to: Collection[str] = STREAMS) -> AV[Exchange]:
         """Residuals of both streams, from the states before either update. Style touches the reference only."""
-        dz_r = None if audio.reference is None else self.style(audio.reference, video.hidden)
-        return AV(
-            video=Exchange(hidden=self.to_video(video.hidden, audio.hidden, tables["video"])),
-            audio=Exchange(hidden=self.to_audio(audio.hidden, video.hidden, tables["audio"]), reference=dz_r),
-        )
+        dz_v = self.to_video(video.hidden, audio.hidden, tables["video"]) if "video" in to else None
+        dz_a = self.to_audio(audio.hidden, video.hidden, tables["audio"]) if "audio" in to else None
+        dz_r = self.style(audio.reference, video.hidden) if "audio" in to and audio.reference is not None else None
+        return AV(video=Exchange(hidden=dz_v), audio=Exchange(hidden=dz_a, reference=dz_r))
 
 
 class LocalCross(nn.Module):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 from torch import nn
 
-from harmony_parts.av import AV
+from harmony_parts.av import AV, STREAMS
 from harmony_parts.blocks.protocol import Branch, Tokens
 from harmony_parts.interaction.protocol import Exchange, Layout
 
@@ -25,6 +27,6 @@ class Silence(nn.Module):
     def tables(self, layout: Layout) -> None:
         """None are needed."""
 
-    def forward(self, video: Tokens, audio: Tokens, tables: None) -> AV[Exchange]:
+    def forward(self, video: Tokens, audio: Tokens, tables: None, to: Collection[str] = STREAMS) -> AV[Exchange]:
         """Nothing for either stream."""
         return AV()

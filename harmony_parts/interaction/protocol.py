@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.av import AV
+from harmony_parts.av import AV, STREAMS
 from harmony_parts.blocks.protocol import Branch, Term, Tokens
 
 
@@ -38,8 +39,8 @@ class Interaction(Protocol):
     def tables(self, layout: Layout) -> Any:
         """What depends on the shape alone (windows, angles); computed once per shape and handed to every layer."""
 
-    def __call__(self, video: Tokens, audio: Tokens, tables: Any) -> AV[Exchange]:
-        """What each stream receives from the other."""
+    def __call__(self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS) -> AV[Exchange]:
+        """What each stream of `to` receives from the other; what nobody receives isn't computed."""
 
 
 class InteractionSpec(Protocol):

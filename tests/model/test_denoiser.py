@@ -171,6 +171,36 @@ def test_one_way_cuts_every_path_into_the_clean_stream(interaction: str, clean: 
     same(denoiser(av, at(0.6, 0.6), conditions), two_way(av, at(0.6, 0.6), conditions))
 
 
+@pytest.mark.parametrize("interaction", ["gldi", "global", "none"])
+@pytest.mark.parametrize("clean", STREAMS)
+def test_a_clean_stream_of_one_way_interaction_is_computed_once(interaction: str, clean: str) -> None:
+    """With a cache, and while its latents are the same object; what is predicted doesn't change by it, to the last bit."""
+    denoiser = build(interaction, driven_interaction="one_way")
+    av, conditions = inputs()
+    noisy = "audio" if clean == "video" else "video"
+    ran: list[str] = []
+    for block in denoiser.blocks:
+        for s in STREAMS:
+            attend = getattr(block, s).attend
+            getattr(block, s).attend = lambda tokens, s=s, attend=attend: (ran.append(s), attend(tokens))[1]
+    cache: dict = {}
+    with torch.no_grad():
+        for step, t in enumerate((0.9, 0.6, 0.3)):
+            now = av.replace(**{noisy: av[noisy] * t})
+            times = at(0.0, t) if clean == "video" else at(t, 0.0)
+            wanted = denoiser(now, times, conditions, read=(noisy,))
+            ran.clear()
+            got = denoiser(now, times, conditions, read=(noisy,), cache=cache)
+            assert ran.count(clean) == (0 if step else len(denoiser.blocks))
+            assert torch.equal(got[noisy], wanted[noisy])
+        other = av.replace(**{clean: av[clean] + 1})  # another clean stream isn't taken for the first
+        assert torch.equal(
+            denoiser(other, times, conditions, read=(noisy,), cache=cache)[noisy], denoiser(other, times, conditions, read=(noisy,))[noisy]
+        )
+        hinted = {"hints": {"isolate"}, "read": (noisy,)}
+        assert torch.equal(denoiser(av, times, conditions, cache=cache, **hinted)[noisy], denoiser(av, times, conditions, **hinted)[noisy])
+
+
 def test_a_known_first_latent_leads_to_itself() -> None:
     denoiser = build()
     av, conditions = inputs()
