@@ -95,14 +95,17 @@ def test_a_latent_knows_no_later_frame(codec):
     assert not torch.equal(a[:, 2:], b[:, 2:])
 
 
+def built(format: Format = toys.VIDEO, **settings):
+    """A codec, always of the same random weights."""
+    torch.manual_seed(0)
+    return toys.wan22(**settings).build(format=format)
+
+
 @torch.no_grad()
 def test_tiles_are_those_of_diffusers():
     """A picture of more than a tile: what diffusers makes of it with the same tiles; of at most a tile: what it makes without."""
     format = Format(fps=24, height=128, width=64, sample_rate=16000, seconds=1.0)
-    torch.manual_seed(0)
-    tiled = toys.wan22(tile=64).build(format=format)
-    torch.manual_seed(0)
-    plain = toys.wan22().build(format=format)
+    tiled, plain = built(format, tile=64), built(format)
     latents = torch.randn(1, 2, *plain.grid, 48, generator=torch.Generator().manual_seed(0))
     made, whole = tiled.decode(latents), plain.decode(latents)
     assert made.shape == whole.shape
@@ -110,21 +113,12 @@ def test_tiles_are_those_of_diffusers():
     plain._vae.enable_tiling(64, 64, 48, 48)
     assert torch.equal(made, plain.decode(latents))
     small = attrs.evolve(format, height=64)
-    torch.manual_seed(0)
-    assert torch.equal(toys.wan22(tile=64).build(format=small).decode(latents[:, :, :4]), _plain(small).decode(latents[:, :, :4]))
-
-
-def _plain(format: Format):
-    torch.manual_seed(0)
-    return toys.wan22().build(format=format)
+    assert torch.equal(built(small, tile=64).decode(latents[:, :, :4]), built(small).decode(latents[:, :, :4]))
 
 
 def test_bfloat16_is_near():
     """It computes in bfloat16, and answers in float32: within a few of its steps (2^-8) of the whole."""
-    torch.manual_seed(0)
-    fine = toys.wan22().build(format=toys.VIDEO)
-    torch.manual_seed(0)
-    coarse = toys.wan22(precision="bfloat16").build(format=toys.VIDEO)
+    fine, coarse = built(), built(precision="bfloat16")
     assert coarse.frozen.dtype == torch.bfloat16
     frames = frames_of(5)
     a, b = fine.encode(frames), coarse.encode(frames)
@@ -152,7 +146,7 @@ def test_what_does_not_fit_is_refused():
         toys.wan22(tile=100)
     with pytest.raises(ValueError, match="2 frames to a latent"):
         toys.wan22(config=toys.WAN22 | {"scale_factor_temporal": 2}).build(format=toys.VIDEO)
-    codec = toys.wan22().build(format=toys.VIDEO)
+    codec = built()
     for frames in (frames_of(5).float(), frames_of(5)[:, :, :16], frames_of(5)[0]):
         with pytest.raises(ValueError, match="frames are uint8"):
             codec.encode(frames)
