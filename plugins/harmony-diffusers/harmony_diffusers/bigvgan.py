@@ -26,9 +26,16 @@ class BigVGAN16k(MMAudioVocoder):
         resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11),
         resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
     ) -> None:
-        settings = (num_mels, upsample_initial_channel, upsample_rates, upsample_kernel_sizes, resblock_kernel_sizes, resblock_dilation_sizes)
+        settings = (
+            num_mels,
+            upsample_initial_channel,
+            upsample_rates,
+            upsample_kernel_sizes,
+            resblock_kernel_sizes,
+            resblock_dilation_sizes,
+        )
         super().__init__(*settings)
-        self.conv_post = TanhConv1d(self.conv_post.in_channels, 1, 7, padding=3)
+        self.conv_post = TanhConv1d(upsample_initial_channel // 2 ** len(upsample_rates), 1, 7, padding=3)
 
 
 class TanhConv1d(nn.Conv1d):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,12 @@ def revision_knob() -> Any:
 
 def config_knob(cls: str) -> Any:
     """Random weights of a form of one's own."""
-    return knob({}, help=f"arguments of {cls}: with them it is built with random weights, and nothing is loaded", off={}, converter=dict)
+    return knob(
+        {},
+        help=f"arguments of {cls}: with them it is built with random weights, always the same, and nothing is loaded",
+        off={},
+        converter=dict,
+    )
 
 
 def precision_knob(default: Precision) -> Any:
@@ -57,20 +62,23 @@ def on_meta() -> bool:
 def diffusers_model(
     cls: Any, full: Mapping[str, Any], config: Mapping[str, Any], precision: str, model: str, subfolder: str, revision: str
 ) -> Any:
-    """`cls` of diffusers: random of the form `config`; else on the meta device random of the form `full`; else with weights of `model`.
+    """`cls` of diffusers: with `config`, of that form with random weights; else on the meta device of the form `full`; else as `model` has it.
 
     Raises ValueError, saying which knob to change, where there are none, or they are of another class.
     """
+    from diffusers.utils import is_accelerate_available
+
     if config or on_meta():
-        return nn.Module.to(cls(**(config or full)), DTYPES[precision])  # that of diffusers warns of every change of dtype
+        return _made(lambda: cls(**(config or full)), precision)
     where = _where(model, subfolder, revision)
     with _explained(cls.__name__, model, subfolder):
         there = cls.load_config(_found(model), **where).get("_class_name")
         if there != cls.__name__:
             raise ValueError(f"it holds a {there}")
-        made, info = cls.from_pretrained(_found(model), torch_dtype=DTYPES[precision], output_loading_info=True, **where)
+        lean = {"low_cpu_mem_usage": is_accelerate_available()}  # else diffusers warns
+        made, info = cls.from_pretrained(_found(model), torch_dtype=DTYPES[precision], output_loading_info=True, **lean, **where)
         _complete(info)
-    return made
+    return nn.Module.to(made, DTYPES[precision])  # without accelerate, diffusers loads into float32
 
 
 def transformers_model(
@@ -78,10 +86,12 @@ def transformers_model(
 ) -> Any:
     """The same of a class of transformers, whose arguments are those of its configuration."""
     if config or on_meta():
-        return nn.Module.to(cls(cls.config_class(**(config or full))), DTYPES[precision])
+        return _made(lambda: cls(cls.config_class(**(config or full))), precision)
     where = _where(model, subfolder, revision)
     with _explained(cls.__name__, model, subfolder):
         there, wanted = cls.config_class.get_config_dict(_found(model), **where)[0].get("model_type"), cls.config_class.model_type
+        if there is None:
+            raise ValueError("it has no config.json that names a type of model")
         if there != wanted:
             raise ValueError(f"it holds a model of the type {there!r}, not {wanted!r}")
         made, info = cls.from_pretrained(_found(model), dtype=DTYPES[precision], output_loading_info=True, **where)
@@ -93,6 +103,15 @@ def transformers_tokenizer(cls: Any, model: str, subfolder: str, revision: str) 
     """The tokenizer of `model`. Raises ValueError as above."""
     with _explained("a tokenizer", model, subfolder, knob="tokenizer"):
         return cls.from_pretrained(_found(model), **_where(model, subfolder, revision))
+
+
+def _made(make: Callable[[], nn.Module], precision: str) -> nn.Module:
+    """Without files. Such weights aren't saved with a model that uses them, so they are the same whenever and wherever it is loaded."""
+    if on_meta():
+        return nn.Module.to(make(), DTYPES[precision])
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(0)
+        return nn.Module.to(make(), DTYPES[precision])  # diffusers' own `to` warns of every change of precision
 
 
 def _where(model: str, subfolder: str, revision: str) -> dict[str, str]:

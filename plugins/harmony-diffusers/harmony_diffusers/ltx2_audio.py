@@ -13,7 +13,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from harmony_diffusers.clock import intervals, latents_of, steps_of
-from harmony_diffusers.frozen import Frozen, Precision, config_knob, diffusers_model, model_knob, precision_knob, revision_knob, subfolder_knob
+from harmony_diffusers.frozen import (
+    Frozen,
+    Precision,
+    config_knob,
+    diffusers_model,
+    model_knob,
+    precision_knob,
+    revision_knob,
+    subfolder_knob,
+)
 from harmony_diffusers.mel import MelSpectrum
 from harmony_parts.av import Format
 from harmony_parts.plugin import knob

@@ -82,7 +82,9 @@ class MMAudioCodec:
         hop, window = config["hop_length"], config["n_fft"]
         rates = self._vocoder.config.upsample_rates
         if math.prod(rates) != hop:
-            raise ValueError(f"the vocoder makes {math.prod(rates)} samples of a mel frame ({rates}), but the autoencoder has one every {hop}")
+            raise ValueError(
+                f"the vocoder makes {math.prod(rates)} samples of a mel frame ({rates}), but the autoencoder has one every {hop}"
+            )
         self._step = 2 * hop  # samples to a latent
         self.channels: int = config["latent_channels"]
         self._mel = MelSpectrum(format.sample_rate, window, hop, config["mel_bins"], margin=(window - hop) // 2, power=1e-9)
@@ -128,7 +130,7 @@ class MMAudioCodec:
         return self._vocoder(self._vae.decode(z.transpose(1, 2))).sample[:, 0].float()
 
 
-def _models(spec: MMAudio) -> tuple[nn.Module, Any, dict[str, Any]]:
+def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:
     """The autoencoder between mel spectra (without diffusers' own front end), the vocoder, and the autoencoder's configuration."""
     from diffusers import MMAudioVAE, MMAudioVocoder
     from diffusers.models.autoencoders.autoencoder_mmaudio import MMAudioAutoencoder
@@ -145,7 +147,7 @@ def _models(spec: MMAudio) -> tuple[nn.Module, Any, dict[str, Any]]:
     if on_meta():  # MMAudioVAE computes its filters while it is built, which takes memory; they aren't used here
         config = form | {"channel_multipliers": (1, 2, 4), "layers_per_block": 2} | spec.config
         names = ("mel_bins", "latent_channels", "hidden_channels", "channel_multipliers", "layers_per_block")
-        vae: nn.Module = MMAudioAutoencoder(*(config[name] for name in names))
+        vae: Any = MMAudioAutoencoder(*(config[name] for name in names))
     else:
         whole = diffusers_model(
             MMAudioVAE, {}, {**form, **spec.config} if spec.config else {}, spec.precision, spec.model, spec.subfolder, spec.revision
@@ -153,8 +155,8 @@ def _models(spec: MMAudio) -> tuple[nn.Module, Any, dict[str, Any]]:
         vae, config = whole.vae, dict(whole.config)
         wrong = [name for name in ("mel_bins", "sample_rate") if not spec.config and config[name] != form[name]]
         if wrong:
-            raise ValueError(f"model {spec.model!r} has {wrong[0]} {config[wrong[0]]}, but the form {spec.form!r} {form[wrong[0]]}; change form")
-    vocoder = diffusers_model(
-        vocoder_cls, {}, spec.vocoder_config, spec.precision, spec.model, spec.vocoder_subfolder, spec.revision
-    )
+            raise ValueError(
+                f"model {spec.model!r} has {wrong[0]} {config[wrong[0]]}, but the form {spec.form!r} {form[wrong[0]]}; change form"
+            )
+    vocoder = diffusers_model(vocoder_cls, {}, spec.vocoder_config, spec.precision, spec.model, spec.vocoder_subfolder, spec.revision)
     return vae, vocoder, config

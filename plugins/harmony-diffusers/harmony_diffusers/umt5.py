@@ -26,8 +26,8 @@ from harmony_diffusers.frozen import (
     transformers_tokenizer,
 )
 from harmony_parts.av import AV, Condition, Format, Prompt
-from harmony_parts.plugin import knob
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.plugin import knob
 
 FIELDS = ("caption", "sound", "speech")
 BYTES = "bytes"
@@ -64,7 +64,8 @@ class UMT5:
     config: dict[str, Any] = config_knob("transformers.UMT5Config")
     precision: Precision = precision_knob("bfloat16")
     tokenizer: str = knob(
-        "", help=f'a folder with the tokenizer, its name on the Hub, or "{BYTES}" for UTF-8 bytes; empty: that of `model`, or bytes with a config'
+        "",
+        help=f'a folder with the tokenizer, its name on the Hub, or "{BYTES}" for UTF-8 bytes; empty: that of `model`, or bytes with a config',
     )
     tokenizer_subfolder: str = subfolder_knob("tokenizer", "tokenizer")
     conditions: dict[str, tuple[str, ...]] = knob(
@@ -89,7 +90,9 @@ class UMT5:
         for name, pieces in conditions.items():
             fields = set().union(*map(_fields, pieces))
             if not fields or not fields <= set(FIELDS):
-                raise ValueError(f"conditions.{name} must read {{{'}, {'.join(FIELDS)}}}, at least one, and nothing else, not {list(pieces)}")
+                raise ValueError(
+                    f"conditions.{name} must read {{{'}, {'.join(FIELDS)}}}, at least one, and nothing else, not {list(pieces)}"
+                )
 
     @negative.validator
     def _of_known_conditions(self, attribute: object, negative: Mapping[str, str]) -> None:
@@ -117,6 +120,7 @@ class UMT5Encoder(nn.Module):
         self.produces = dict.fromkeys(spec.conditions, self.width)
         self._tokenizer = _tokenizer(spec) if self.frozen.device.type != "meta" else None
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._told = False
 
     @property
     def _model(self) -> Any:
@@ -156,9 +160,10 @@ class UMT5Encoder(nn.Module):
         if self._tokenizer is None:  # on the meta device: shapes only
             return torch.empty(self.spec.length, self.width, device=self.frozen.device)
         ids = self._tokenizer(text, truncation=True, max_length=self.spec.length).input_ids
-        if len(ids) == self.spec.length and (all_of_it := len(self._tokenizer(text).input_ids)) > self.spec.length:
-            said = f"a text of {all_of_it} tokens ({text[:40]!r} ...) is cut after {self.spec.length}; umt5's setting `length` sets the limit"
-            warnings.warn(said, UserWarning, stacklevel=2)
+        if len(ids) == self.spec.length and not self._told and (whole := len(self._tokenizer(text).input_ids)) > self.spec.length:
+            self._told = True  # once: in training, many captions may be too long
+            said = f"a text of {whole} tokens ({text[:40]!r} ...) is cut after {self.spec.length}, and so is every longer one"
+            warnings.warn(f"{said}; umt5's setting `length` sets the limit", UserWarning, stacklevel=2)
         batch = torch.tensor([ids], device=self.frozen.device)
         return self._model(input_ids=batch, attention_mask=torch.ones_like(batch)).last_hidden_state[0].float()
 

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from harmony_diffusers.clock import intervals, latents_of, steps_of
-from harmony_diffusers.frozen import Frozen, Precision, config_knob, diffusers_model, model_knob, precision_knob, revision_knob, subfolder_knob
+from harmony_diffusers.frozen import (
+    Frozen,
+    Precision,
+    config_knob,
+    diffusers_model,
+    model_knob,
+    precision_knob,
+    revision_knob,
+    subfolder_knob,
+)
 from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
@@ -80,7 +89,9 @@ class WanVAECodec:
         self.frozen = Frozen(self._vae)
         config = self._vae.config
         if config.scale_factor_temporal != FRAMES:
-            raise ValueError(f"the autoencoder has {config.scale_factor_temporal} frames to a latent; this codec is for those with {FRAMES}")
+            raise ValueError(
+                f"the autoencoder has {config.scale_factor_temporal} frames to a latent; this codec is for those with {FRAMES}"
+            )
         stride = config.scale_factor_spatial
         for name in ("height", "width"):
             if getattr(format, name) % stride:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
+
 from harmony_diffusers.ltx2_audio import LTX2Audio
 from harmony_diffusers.mmaudio_vae import MMAudio
 from harmony_diffusers.umt5 import UMT5
 from harmony_diffusers.wan_vae import WanVAE
 from harmony_parts.av import Format
+
+few = hypothesis.settings(deadline=None, derandomize=True, max_examples=15)
+"""For properties that cost little to break: the same examples every time, and not many."""
 
 WAN: dict[str, Any] = {"base_dim": 3, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1, "temperal_downsample": [False, True, True]}
 WAN21 = WAN | {"z_dim": 16}
