@@ -140,7 +140,7 @@ def _complete(info: Mapping[str, Any]) -> None:
 def _explained(what: str, model: str, subfolder: str, knob: str = "model") -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         cause = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         place = f"{knob} {model!r}" + (f" (folder {subfolder!r} in it)" if subfolder else "")
         raise ValueError(

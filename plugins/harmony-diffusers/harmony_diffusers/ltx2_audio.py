@@ -28,7 +28,6 @@ from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
 HOPS = 4  # mel frames to a latent, apart from the first
-WINDOW = 1024  # samples of a mel frame's window at 16 kHz; the configuration of the weights doesn't say
 
 
 @attrs.frozen
@@ -49,7 +48,13 @@ class LTX2Audio:
     config: dict[str, Any] = config_knob("diffusers.AutoencoderKLLTX2Audio")
     vocoder_config: dict[str, Any] = config_knob("diffusers.pipelines.ltx2.LTX2Vocoder")
     precision: Precision = precision_knob("float32")
-    window: int = knob(WINDOW, help="window of a mel frame, at the autoencoder's rate", unit="samples", validator=attrs.validators.ge(16))
+    window: int = knob(
+        1024,
+        help="window of a mel frame, at the autoencoder's rate; the configuration of the weights doesn't say",
+        unit="samples",
+        source="SimpleTuner and FastVideo, which encode sound for LTX-2: Hann, magnitudes, Slaney's filters, ln of at least 1e-5",
+        validator=attrs.validators.ge(16),
+    )
 
     def __attrs_post_init__(self) -> None:
         if bool(self.config) != bool(self.vocoder_config):

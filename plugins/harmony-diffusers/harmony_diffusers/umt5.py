@@ -72,7 +72,7 @@ class UMT5:
         {"caption": ("{caption}",)},
         help="condition -> pieces of its text, with {caption}, {sound} and {speech} for fields of the prompt",
         source='Ovi, arXiv:2510.01284: both branches read ["{caption}", "<S>{speech}<E>", "<AUDCAP>{sound}<ENDAUDCAP>"]',
-        converter=lambda conditions: {name: tuple(pieces) for name, pieces in conditions.items()},
+        converter=lambda conditions: {name: (pieces,) if isinstance(pieces, str) else tuple(pieces) for name, pieces in conditions.items()},
     )
     negative: dict[str, str] = knob({}, help="condition -> text of its null form; empty where none is given", off={}, converter=dict)
     length: int = knob(
@@ -88,11 +88,13 @@ class UMT5:
         if not conditions:
             raise ValueError("conditions is empty: name at least one, with the pieces of its text")
         for name, pieces in conditions.items():
-            fields = set().union(*map(_fields, pieces))
+            try:
+                fields = set().union(*map(_fields, pieces))
+            except ValueError:  # a brace without its other one
+                fields = set()
             if not fields or not fields <= set(FIELDS):
-                raise ValueError(
-                    f"conditions.{name} must read {{{'}, {'.join(FIELDS)}}}, at least one, and nothing else, not {list(pieces)}"
-                )
+                must = f"must read {{{'}, {'.join(FIELDS)}}}, at least one, and nothing else in braces"
+                raise ValueError(f"conditions.{name} {must}, not {list(pieces)}")
 
     @negative.validator
     def _of_known_conditions(self, attribute: object, negative: Mapping[str, str]) -> None:
@@ -183,8 +185,7 @@ def cleaned(text: str) -> str:
 
 def text_of(pieces: Sequence[str], prompt: Prompt) -> str | None:
     """The pieces whose fields the prompt has, joined with blanks; `None` where it has none of them."""
-    fields = {field: cleaned(text) for field in FIELDS if (text := getattr(prompt, field))}
-    fields = {field: text for field, text in fields.items() if text}
+    fields = {field: text.strip() for field in FIELDS if cleaned(text := getattr(prompt, field) or "")}
     said = [piece for piece in pieces if _fields(piece) <= set(fields)]
     if not any(map(_fields, said)):
         return None

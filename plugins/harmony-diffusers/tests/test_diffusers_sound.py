@@ -69,6 +69,16 @@ def test_mmaudio_spectra_are_those_of_diffusers():
     assert torch.allclose(MelSpectrum(44100, 2048, 512, 128, margin=768, power=1e-9)(sound), direct, atol=1e-4)
 
 
+def test_ltx2_spectra_are_those_of_torchaudio():
+    """With the settings with which others encode sound for LTX-2."""
+    from torchaudio.transforms import MelSpectrogram
+
+    sound = torch.rand(2, 8000, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    direct = MelSpectrogram(16000, n_fft=1024, hop_length=160, n_mels=64, power=1.0, norm="slaney", mel_scale="slaney")(sound)
+    made = MelSpectrum(16000, 1024, 160, 64, margin=512, power=0.0)(sound)
+    assert torch.allclose(made, direct.clamp(min=1e-5).log(), atol=1e-5)
+
+
 # --- MMAudio --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +221,15 @@ def test_ltx2_is_that_of_diffusers(ltx2):
     made = ltx2.decode(latents)
     assert stereo.shape == (2, 2, 53 * 240)
     assert torch.equal(made, stereo.mean(1))
+
+
+def test_ltx2_clock_is_that_of_diffusers(ltx2):
+    """The seconds from which diffusers' LTX-2 makes the positions of sound latents (float32)."""
+    from diffusers.models.transformers.transformer_ltx2 import LTX2AudioVideoRotaryPosEmbed
+
+    positions = LTX2AudioVideoRotaryPosEmbed(dim=8, modality="audio", sampling_rate=16000, hop_length=160, scale_factors=(4,))
+    direct = positions.prepare_audio_coords(batch_size=1, num_frames=50, device=torch.device("cpu"))
+    assert torch.allclose(ltx2.clock(50).float(), direct[0, 0], atol=1e-6)
 
 
 @torch.no_grad()

@@ -77,6 +77,7 @@ def test_the_text_of_ovi():
     assert text_of(OVI, Prompt(caption="  ")) is None
     assert text_of(("Photo.", "{caption}"), Prompt(caption="{sound}")) == "Photo. {sound}"
     assert text_of(("Photo.", "{caption}"), Prompt(sound="barks")) is None
+    assert UMT5(conditions={"caption": "{caption}"}) == UMT5()
 
 
 @toys.few
@@ -141,7 +142,7 @@ def test_settings_that_make_no_sense_are_refused():
     """Each by its name."""
     with pytest.raises(ValueError, match="conditions is empty"):
         UMT5(conditions={})
-    for pieces in ([], ["a photo"], ["{caption}", "{style}"]):
+    for pieces in ([], ["a photo"], ["{caption}", "{style}"], ["{caption"], ["{}"], "{style}"):
         with pytest.raises(ValueError, match=r"conditions.caption must read \{caption\}, \{sound\}, \{speech\}"):
             UMT5(conditions={"caption": pieces})
     with pytest.raises(ValueError, match=r"negative\.sound: there is no such condition; there are: caption"):
