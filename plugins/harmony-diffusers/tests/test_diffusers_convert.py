@@ -9,7 +9,7 @@ import torch
 from diffusers import MMAudioVAE, MMAudioVocoder
 
 from harmony_diffusers.bigvgan import BigVGAN16k
-from harmony_diffusers.convert_mmaudio import convert
+from harmony_diffusers.convert_mmaudio import convert, main
 from harmony_diffusers.mmaudio_vae import MMAudio
 
 MEL = {name: value for name, value in toys.MEL.items() if name not in ("mel_bins", "sample_rate")}
@@ -69,3 +69,13 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"text\.pt: can't be read as a file of tensors"):
         convert(tmp_path / "text.pt", tmp_path / "vocoder.pt", tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_the_command_line(tmp_path, monkeypatch):
+    """Says what is wrong without a traceback."""
+    (tmp_path / "text.pt").write_text("not a pickle")
+    monkeypatch.setattr(
+        "sys.argv", ["convert", str(tmp_path / "text.pt"), str(tmp_path / "text.pt"), str(tmp_path / "model"), "--form", "44k"]
+    )
+    with pytest.raises(SystemExit, match=r"text\.pt: can't be read"):
+        main()
