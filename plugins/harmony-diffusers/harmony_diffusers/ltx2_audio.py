@@ -1,0 +1,142 @@
+"""Sound latents of LTX-2, through diffusers' AutoencoderKLLTX2Audio and LTX2Vocoder."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn.functional import pad
+
+from harmony_diffusers.clock import intervals, latents_of, steps_of
+from harmony_diffusers.frozen import (
+    Frozen,
+    Precision,
+    config_knob,
+    diffusers_model,
+    model_knob,
+    precision_knob,
+    revision_knob,
+    subfolder_knob,
+)
+from harmony_diffusers.mel import MelSpectrum
+from harmony_parts.av import Format
+from harmony_parts.plugin import knob
+
+HOPS = 4  # mel frames to a latent, apart from the first
+
+
+@attrs.frozen
+class LTX2Audio:
+    """The causal autoencoder of LTX-2 over stereo log-mel spectra with its vocoder: 25 latents a second, of 8 channels x 16 bands.
+
+    Mono sound [B, samples] of any rate <-> latents [B, T, 128]: resampled to 16 kHz, twice (left and right) the same mel spectrum with a
+    hop of 10 ms, mean of the distribution, (z - mean) / std; decoded by the vocoder to stereo at 24 kHz, of which the mean is resampled.
+    The first latent stands for 10 ms, every other for 40. A format of 24000 Hz loses nothing on the way out. Sound and latents are moved to
+    the weights' device, and the result is there. The default form of the two is 53 M and 56 M numbers.
+    Source: arXiv:2601.03233. The weights of Lightricks have a licence of their own (LTX-2 Community License): read it before use.
+    """
+
+    model: str = model_knob("Lightricks/LTX-2")
+    subfolder: str = subfolder_knob("audio_vae", "autoencoder")
+    vocoder_subfolder: str = subfolder_knob("vocoder", "vocoder")
+    revision: str = revision_knob()
+    config: dict[str, Any] = config_knob("diffusers.AutoencoderKLLTX2Audio")
+    vocoder_config: dict[str, Any] = config_knob("diffusers.pipelines.ltx2.LTX2Vocoder")
+    precision: Precision = precision_knob("float32")
+    window: int = knob(
+        1024,
+        help="window of a mel frame, at the autoencoder's rate; the configuration of the weights doesn't say",
+        unit="samples",
+        source="SimpleTuner and FastVideo, which encode sound for LTX-2: Hann, magnitudes, Slaney's filters, ln of at least 1e-5",
+        validator=attrs.validators.ge(16),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.config) != bool(self.vocoder_config):
+            raise ValueError("config and vocoder_config go together: give both, for random weights, or neither")
+
+    def build(self, *, format: Format) -> LTX2AudioCodec:
+        """The codec for sound of the format's rate. Raises ValueError where the weights can't be had, or don't fit each other."""
+        return LTX2AudioCodec(self, format)
+
+
+class LTX2AudioCodec:
+    """What `LTX2Audio` builds: an AudioCodec."""
+
+    def __init__(self, spec: LTX2Audio, format: Format) -> None:
+        from diffusers import AutoencoderKLLTX2Audio
+        from diffusers.pipelines.ltx2 import LTX2Vocoder
+
+        self.spec, self.format = spec, format
+        place = (spec.precision, spec.model)
+        self._vae = diffusers_model(AutoencoderKLLTX2Audio, {}, spec.config, *place, spec.subfolder, spec.revision)
+        self._vocoder = diffusers_model(LTX2Vocoder, {}, spec.vocoder_config, *place, spec.vocoder_subfolder, spec.revision)
+        self.frozen = Frozen(self._vae, self._vocoder)
+        config, out = self._vae.config, self._vocoder.config
+        self._rate, self._hop, self._out_rate = config.sample_rate, config.mel_hop_length, out.output_sampling_rate
+        if math.prod(out.upsample_factors) * self._rate != self._hop * self._out_rate:
+            raise ValueError(
+                f"the vocoder makes {math.prod(out.upsample_factors)} samples at {self._out_rate} Hz of a mel frame, but the autoencoder has "
+                f"one every {self._hop} samples at {self._rate} Hz"
+            )
+        self._sides = config.in_channels
+        self._bands = config.mel_bins // self._vae.mel_compression_ratio
+        self.channels: int = config.latent_channels * self._bands
+        if self._vae.latents_mean.numel() != self.channels:
+            raise ValueError(
+                f"the autoencoder has {self.channels} channels in a latent, but means of {self._vae.latents_mean.numel()} (base_channels)"
+            )
+        self._mel = MelSpectrum(self._rate, spec.window, self._hop, config.mel_bins, margin=spec.window // 2, power=0.0)
+        self._step = Fraction(self._hop * format.sample_rate, self._rate)  # samples of the format to a mel frame
+
+    def to(self, device: torch.device | str) -> LTX2AudioCodec:
+        """Move the weights."""
+        self.frozen.to(device)
+        return self
+
+    def latents(self, samples: int) -> int:
+        """How many latents `samples` samples take, the last one perhaps in part."""
+        return latents_of(math.ceil(samples / self._step), HOPS)
+
+    def samples(self, latents: int) -> int:
+        """How many whole samples `latents` latents hold."""
+        return math.floor(steps_of(latents, HOPS) * self._step)
+
+    def clock(self, latents: int) -> Tensor:
+        """float64 [latents, 2] (start, end) in seconds: the first latent sounds for one mel frame, every other for four."""
+        return intervals(latents, HOPS, Fraction(self._hop, self._rate))
+
+    @torch.no_grad()
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C]; the rest of the last latent is mute."""
+        if waveform.ndim != 2 or not waveform.is_floating_point():
+            raise ValueError(f"a waveform is floating point [B, samples], not {waveform.dtype} {list(waveform.shape)}")
+        frames = steps_of(self.latents(waveform.shape[1]), HOPS)
+        sound = _resampled(waveform.to(self.frozen.device).float(), self.format.sample_rate, self._rate)
+        length = max(frames * self._hop, self.spec.window // 2 + 1)  # what is mirrored must be there
+        mel = self._mel(pad(sound[:, :length], (0, max(0, length - sound.shape[1]))))[..., :frames]
+        both = mel.transpose(1, 2)[:, None].expand(-1, self._sides, -1, -1).to(self.frozen.dtype)  # [B, sides, frames, mel bands]
+        z = rearrange(self._vae.encode(both).latent_dist.mode(), "b c t m -> b t (c m)").float()
+        return (z - self._vae.latents_mean.float()) / self._vae.latents_std.float()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, T, C] -> float32 [B, samples(T)] in [-1, 1]."""
+        if latents.ndim != 3 or latents.shape[2] != self.channels or not latents.shape[1]:
+            raise ValueError(f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}")
+        z = latents.to(self.frozen.device).float() * self._vae.latents_std.float() + self._vae.latents_mean.float()
+        mel = self._vae.decode(rearrange(z, "b t (c m) -> b c t m", m=self._bands).to(self.frozen.dtype)).sample
+        sound = _resampled(self._vocoder(mel).float().mean(1), self._out_rate, self.format.sample_rate)
+        return sound[:, : self.samples(latents.shape[1])].clamp(-1, 1)
+
+
+def _resampled(waveform: Tensor, rate: int, wanted: int) -> Tensor:
+    """[B, samples] -> [B, ceil(samples * wanted / rate)]."""
+    from torchaudio.functional import resample
+
+    return resample(waveform, rate, wanted)
