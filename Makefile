@@ -23,9 +23,11 @@ demo: $(READY)  ## Train a small Harmony, generate with it, measure the sync: ou
 
 test: $(READY)  ## All tests but the long ones (at most 12 minutes on 2 cores).
 	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" plugins
 
 test-all: $(READY)  ## All tests, the long ones too (at most an hour).
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest plugins
 
 gpu: $(READY)  ## What waits for a CUDA device: parity with the CPU, time and memory of a step (out/gpu.jsonl).
 	HARMONY_GPU_REPORT=out/gpu.jsonl $(BIN)/python -m pytest -m gpu
