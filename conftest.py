@@ -1,4 +1,7 @@
-"""What all tests share, those of the plugins too. Real clips are read from the folder HARMONY_CLIPS (default ../shared/clips beside the repository) where it exists."""
+"""What all tests share, those of the plugins too.
+
+Real clips are read from the folder HARMONY_CLIPS (default ../shared/clips beside the repository) where it exists.
+"""
 
 from __future__ import annotations
 
