@@ -11,9 +11,20 @@ Each raises PartContractError, saying what the part must do.
 from __future__ import annotations
 
 from harmony_parts.testing.contracts_anchors import check_anchor
+from harmony_parts.testing.contracts_attention import check_attention
 from harmony_parts.testing.contracts_encoders import check_encoder
 from harmony_parts.testing.contracts_flow import check_density, check_path, check_shift, check_solver
 from harmony_parts.testing.contracts_guidance import check_guidance
 from harmony_parts.testing.contracts_tasks import check_task
 
-__all__ = ["check_anchor", "check_density", "check_encoder", "check_guidance", "check_path", "check_shift", "check_solver", "check_task"]
+__all__ = [
+    "check_anchor",
+    "check_attention",
+    "check_density",
+    "check_encoder",
+    "check_guidance",
+    "check_path",
+    "check_shift",
+    "check_solver",
+    "check_task",
+]

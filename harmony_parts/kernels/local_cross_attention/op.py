@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-import attrs
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -14,10 +14,10 @@ from harmony_parts.kernels.local_cross_attention import triton as kernels
 from harmony_parts.rope import table
 
 REMEDY = 'use attention = "eager"'
+REST = "Tensor of_frame, Tensor of_latent, Tensor turn_frame, Tensor turn_latent, int window, bool half"
 
 
-@attrs.frozen(eq=False)
-class Tables:
+class Tables(NamedTuple):
     """Which latents meet which frames: int32 [F, 2] and [T, 2] of (first, end), and the most latents that meet one frame."""
 
     of_frame: Tensor
@@ -37,7 +37,8 @@ def turns(angles: Tensor) -> Tensor:
     return table(angles.double()).float().contiguous()
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, window: int, angles: tuple[Tensor, Tensor]) -> None:
+def _checked(q: Tensor, k: Tensor, v: Tensor, tables: Tables, angles: tuple[Tensor, Tensor], half: bool) -> tuple[Any, ...]:
+    """What `REST` names, once it is known that the kernels can do it."""
     tensors = (q, k, v)
     if q.device.type != "cuda" and not kernels.INTERPRETING:
         raise ValueError(
@@ -50,8 +51,10 @@ def _check(q: Tensor, k: Tensor, v: Tensor, window: int, angles: tuple[Tensor, T
         )
     if not 2 <= q.shape[-1] <= kernels.LARGEST:
         raise ValueError(f"the Triton kernel takes heads of 2 to {kernels.LARGEST} channels, and these have {q.shape[-1]}; {REMEDY}")
-    if window > kernels.WIDEST:
-        raise ValueError(f"{window} rows meet one frame, and the Triton kernel holds {kernels.WIDEST}: narrow the windows, or {REMEDY}")
+    if tables.window > kernels.WIDEST:
+        raise ValueError(
+            f"{tables.window} rows meet one frame, and the Triton kernel holds {kernels.WIDEST}: narrow the windows, or {REMEDY}"
+        )
     if not all(1 <= a.shape[-1] <= q.shape[-1] // 2 for a in angles):
         raise ValueError(
             f"heads of {q.shape[-1]} channels turn in 1 to {q.shape[-1] // 2} pairs, and the angles have {angles[0].shape[-1]}"
@@ -61,78 +64,66 @@ def _check(q: Tensor, k: Tensor, v: Tensor, window: int, angles: tuple[Tensor, T
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors):
         # an operator without a formula would pass a tangent of zero on, without a word
         raise NotImplementedError(f"the Triton kernel of local attention has no forward-mode derivative (jvp); {REMEDY}")
+    return tables.of_frame, tables.of_latent, turns(angles[0]), turns(angles[1]), tables.window, half
 
 
 def frames_read(q: Tensor, k: Tensor, v: Tensor, tables: Tables, frame_angles: Tensor, latent_angles: Tensor, half: bool = False) -> Tensor:
     """`naive.frames_read` by the kernels: q [B, F, S, h, d], k and v [B, T, h, d] -> [B, F, S, h, d]."""
-    _check(q, k, v, tables.window, (frame_angles, latent_angles))
-    rest = tables.of_frame, tables.of_latent, turns(frame_angles), turns(latent_angles), tables.window, half
-    return _frames_read(q, k, v, *rest)
+    return _frames_read(q, k, v, *_checked(q, k, v, tables, (frame_angles, latent_angles), half))
 
 
 def latents_read(
     q: Tensor, k: Tensor, v: Tensor, tables: Tables, frame_angles: Tensor, latent_angles: Tensor, half: bool = False
 ) -> Tensor:
     """`naive.latents_read` by the kernels: q [B, T, h, d], k and v [B, F, S, h, d] -> [B, T, h, d]."""
-    _check(q, k, v, tables.window, (frame_angles, latent_angles))
-    rest = tables.of_frame, tables.of_latent, turns(frame_angles), turns(latent_angles), tables.window, half
-    return _latents_read(q, k, v, *rest)[0]
+    return _latents_read(q, k, v, *_checked(q, k, v, tables, (frame_angles, latent_angles), half))[0]
 
 
-@torch.library.custom_op("harmony_parts::frames_read", mutates_args=())
-def _frames_read(
-    q: Tensor, k: Tensor, v: Tensor, of_frame: Tensor, of_latent: Tensor, turn_frame: Tensor, turn_latent: Tensor, window: int, half: bool
-) -> Tensor:
-    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-    launch = kernels.Launch(q, k, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
-    return kernels.run_frames_read(launch, k, v)
+@torch.library.custom_op("harmony_parts::frames_read", mutates_args=(), schema=f"(Tensor q, Tensor k, Tensor v, {REST}) -> Tensor")
+def _frames_read(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:
+    q, k, v = _rows(q, k, v)
+    return kernels.run_frames_read(_launch(q, k, *rest), k, v)
 
 
-@torch.library.custom_op("harmony_parts::frames_read_backward", mutates_args=())
-def _frames_read_backward(
-    do: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    of_frame: Tensor,
-    of_latent: Tensor,
-    turn_frame: Tensor,
-    turn_latent: Tensor,
-    window: int,
-    half: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    do, q, k, v = do.contiguous(), q.contiguous(), k.contiguous(), v.contiguous()
-    launch = kernels.Launch(q, k, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
-    return kernels.run_frames_read_backward(launch, k, v, do)
+@torch.library.custom_op(
+    "harmony_parts::frames_read_backward",
+    mutates_args=(),
+    schema=f"(Tensor do, Tensor q, Tensor k, Tensor v, {REST}) -> (Tensor, Tensor, Tensor)",
+)
+def _frames_read_backward(do: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    do, q, k, v = _rows(do, q, k, v)
+    return kernels.run_frames_read_backward(_launch(q, k, *rest), k, v, do)
 
 
-@torch.library.custom_op("harmony_parts::latents_read", mutates_args=())
-def _latents_read(
-    q: Tensor, k: Tensor, v: Tensor, of_frame: Tensor, of_latent: Tensor, turn_frame: Tensor, turn_latent: Tensor, window: int, half: bool
-) -> tuple[Tensor, Tensor]:
-    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-    launch = kernels.Launch(k, q, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
-    return kernels.run_latents_read(launch, k, v)
+@torch.library.custom_op(
+    "harmony_parts::latents_read", mutates_args=(), schema=f"(Tensor q, Tensor k, Tensor v, {REST}) -> (Tensor, Tensor)"
+)
+def _latents_read(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    q, k, v = _rows(q, k, v)
+    return kernels.run_latents_read(_launch(k, q, *rest), k, v)
 
 
-@torch.library.custom_op("harmony_parts::latents_read_backward", mutates_args=())
+@torch.library.custom_op(
+    "harmony_parts::latents_read_backward",
+    mutates_args=(),
+    schema=f"(Tensor do, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, {REST}) -> (Tensor, Tensor, Tensor)",
+)
 def _latents_read_backward(
-    do: Tensor,
-    o: Tensor,
-    lse: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    of_frame: Tensor,
-    of_latent: Tensor,
-    turn_frame: Tensor,
-    turn_latent: Tensor,
-    window: int,
-    half: bool,
+    do: Tensor, o: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    do, q, k, v = do.contiguous(), q.contiguous(), k.contiguous(), v.contiguous()
-    launch = kernels.Launch(k, q, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
-    return kernels.run_latents_read_backward(launch, k, v, o, lse, do)
+    do, q, k, v = _rows(do, q, k, v)
+    return kernels.run_latents_read_backward(_launch(k, q, *rest), k, v, o, lse, do)
+
+
+def _rows(*tensors: Tensor) -> Iterator[Tensor]:
+    """As the kernels read them."""
+    return (x.contiguous() for x in tensors)
+
+
+def _launch(
+    frames: Tensor, latents: Tensor, of_frame: Tensor, of_latent: Tensor, turn_frame: Tensor, turn_latent: Tensor, window: int, half: bool
+) -> kernels.Launch:
+    return kernels.Launch(frames, latents, (of_frame, of_latent), (turn_frame, turn_latent), window, half)
 
 
 def _new(x: Tensor) -> Tensor:
@@ -183,28 +174,16 @@ _frames_read.register_autograd(_back_frames, setup_context=_keep_frames)
 _latents_read.register_autograd(_back_latents, setup_context=_keep_latents)
 
 
-# FLOPs of products of tiles that aren't padded: q k^T and p v forward; those of dv, dp, dq, dk and q k^T again backward.
-@register_flop_formula(torch.ops.harmony_parts.frames_read)
-def _(q: Any, k: Any, v: Any, a: Any, b: Any, c: Any, d: Any, window: int, half: bool, *args: Any, **kwargs: Any) -> int:
-    return 4 * _size(q) * window
+def _count(operator: Any, frames: int, products: int) -> None:
+    """FLOPs: so many products of the frames' tokens (argument number `frames`) with the latents of the widest window. No padding counts."""
+
+    def flops(*shapes: Any, **_: Any) -> int:
+        return 2 * products * torch.Size(shapes[frames]).numel() * int(shapes[-2])
+
+    register_flop_formula(operator)(flops)
 
 
-@register_flop_formula(torch.ops.harmony_parts.frames_read_backward)
-def _(do: Any, q: Any, k: Any, v: Any, a: Any, b: Any, c: Any, d: Any, window: int, half: bool, *args: Any, **kwargs: Any) -> int:
-    return 10 * _size(q) * window
-
-
-@register_flop_formula(torch.ops.harmony_parts.latents_read)
-def _(q: Any, k: Any, v: Any, a: Any, b: Any, c: Any, d: Any, window: int, half: bool, *args: Any, **kwargs: Any) -> int:
-    return 4 * _size(k) * window
-
-
-@register_flop_formula(torch.ops.harmony_parts.latents_read_backward)
-def _(
-    do: Any, o: Any, lse: Any, q: Any, k: Any, v: Any, a: Any, b: Any, c: Any, d: Any, window: int, half: bool, *args: Any, **kwargs: Any
-) -> int:
-    return 10 * _size(k) * window
-
-
-def _size(shape: Any) -> int:
-    return int(torch.Size(shape).numel())
+_count(torch.ops.harmony_parts.frames_read, 0, 2)  # q k^T, p v
+_count(torch.ops.harmony_parts.frames_read_backward, 1, 5)  # q k^T again, dv, dp, dq, dk
+_count(torch.ops.harmony_parts.latents_read, 1, 2)
+_count(torch.ops.harmony_parts.latents_read_backward, 4, 5)

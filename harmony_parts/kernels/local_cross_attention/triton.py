@@ -76,6 +76,27 @@ def _turned_rows(x, at, latent, live, turn_latent, turn_frame, D: tl.constexpr, 
 
 
 @triton.jit
+def _window(of_frame, f, b, h, T, H, W: tl.constexpr):
+    """The latents that meet frame f, which of the W are any, and their rows (in heads)."""
+    latent = tl.load(of_frame + 2 * f) + tl.arange(0, W)
+    return latent, latent < tl.load(of_frame + 2 * f + 1), (b * T + latent) * H + h
+
+
+@triton.jit
+def _tile(i, part, bf, h, H, S: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, TILE: tl.constexpr, TILES: tl.constexpr):
+    """Tile i of a program's tokens: which of them are any, and where their channels are [TILE, BD], and which of those are any."""
+    s = (part * TILES + i) * TILE + tl.arange(0, TILE)
+    d = tl.arange(0, BD)
+    return s < S, ((bf * S + s) * H + h)[:, None] * D + d[None], (s[:, None] < S) & (d[None] < D)
+
+
+@triton.jit
+def _load(x, where, here, DOT: tl.constexpr):
+    """A tile as a factor of products. By way of float32, because the interpreter can't do otherwise."""
+    return tl.load(x + where, mask=here, other=0.0).to(tl.float32).to(DOT)
+
+
+@triton.jit
 def _weights(scores, live):
     """Softmax over axis 1, in powers of 2; 0 where nothing is live."""
     scores = tl.where(live[None], scores, float("-inf"))
@@ -93,18 +114,12 @@ def frames_read_forward(
 ):  # fmt: skip
     """The whole window is one tile of keys, so each tile of queries is done at once."""
     h, part, bf, f, b = _place(H, F, SPLIT)
-    first = tl.load(of_frame + 2 * f)
-    latent = first + tl.arange(0, W)
-    live = latent < tl.load(of_frame + 2 * f + 1)
-    at = (b * T + latent) * H + h
+    latent, live, at = _window(of_frame, f, b, h, T, H, W)
     keys = _turned_rows(k, at, latent, live, turn_latent, turn_frame + f * PAIRS * 2, D, BD, PAIRS, HALF).to(DOT)
     values = _rows(v, at, live, D, BD).to(DOT)
-    d = tl.arange(0, BD)
     for i in range(TILES):
-        s = (part * TILES + i) * TILE + tl.arange(0, TILE)
-        here = (s[:, None] < S) & (d[None] < D)
-        where = ((bf * S + s) * H + h)[:, None] * D + d[None]
-        queries = tl.load(q + where, mask=here, other=0.0).to(tl.float32).to(DOT)
+        _, where, here = _tile(i, part, bf, h, H, S, D, BD, TILE, TILES)
+        queries = _load(q, where, here, DOT)
         p = _weights(tl.dot(queries, tl.trans(keys), input_precision="ieee") * scale, live)
         out = tl.dot(p.to(DOT), values, input_precision="ieee")
         tl.store(o + where, out.to(o.dtype.element_ty), mask=here)
@@ -118,21 +133,16 @@ def frames_read_backward(
 ):  # fmt: skip
     """One pass: p again, delta = rowsum(p dp); dq is stored, dk (still turned) and dv of this frame's window are summed on the chip."""
     h, part, bf, f, b = _place(H, F, SPLIT)
-    first = tl.load(of_frame + 2 * f)
-    latent = first + tl.arange(0, W)
-    live = latent < tl.load(of_frame + 2 * f + 1)
-    at = (b * T + latent) * H + h
+    latent, live, at = _window(of_frame, f, b, h, T, H, W)
     keys = _turned_rows(k, at, latent, live, turn_latent, turn_frame + f * PAIRS * 2, D, BD, PAIRS, HALF).to(DOT)
     values = _rows(v, at, live, D, BD).to(DOT)
     d = tl.arange(0, BD)
     dkeys = tl.zeros([W, BD], tl.float32)
     dvalues = tl.zeros([W, BD], tl.float32)
     for i in range(TILES):
-        s = (part * TILES + i) * TILE + tl.arange(0, TILE)
-        here = (s[:, None] < S) & (d[None] < D)
-        where = ((bf * S + s) * H + h)[:, None] * D + d[None]
-        queries = tl.load(q + where, mask=here, other=0.0).to(tl.float32).to(DOT)
-        douts = tl.load(do + where, mask=here, other=0.0).to(tl.float32).to(DOT)
+        _, where, here = _tile(i, part, bf, h, H, S, D, BD, TILE, TILES)
+        queries = _load(q, where, here, DOT)
+        douts = _load(do, where, here, DOT)
         p = _weights(tl.dot(queries, tl.trans(keys), input_precision="ieee") * scale, live)
         dp = tl.dot(douts, tl.trans(values), input_precision="ieee")
         ds = (p * (dp - tl.sum(p * dp, 1)[:, None]) * root).to(DOT)
@@ -153,22 +163,18 @@ def latents_read_forward(
 ):  # fmt: skip
     """A frame's keys and values against all latents that read it: largest score, sum and unscaled output, for `merge`."""
     h, part, bf, f, b = _place(H, F, SPLIT)
-    latent = tl.load(of_frame + 2 * f) + tl.arange(0, W)
-    live = latent < tl.load(of_frame + 2 * f + 1)
-    at = (b * T + latent) * H + h
+    latent, live, at = _window(of_frame, f, b, h, T, H, W)
     queries = _turned_rows(q, at, latent, live, turn_latent, turn_frame + f * PAIRS * 2, D, BD, PAIRS, HALF).to(DOT)
     d = tl.arange(0, BD)
     m = tl.full([W], float("-inf"), tl.float32)
     n = tl.zeros([W], tl.float32)
     acc = tl.zeros([W, BD], tl.float32)
     for i in range(TILES):
-        s = (part * TILES + i) * TILE + tl.arange(0, TILE)
-        here = (s[:, None] < S) & (d[None] < D)
-        where = ((bf * S + s) * H + h)[:, None] * D + d[None]
-        keys = tl.load(k + where, mask=here, other=0.0).to(tl.float32).to(DOT)
-        values = tl.load(v + where, mask=here, other=0.0).to(tl.float32).to(DOT)
+        some, where, here = _tile(i, part, bf, h, H, S, D, BD, TILE, TILES)
+        keys = _load(k, where, here, DOT)
+        values = _load(v, where, here, DOT)
         scores = tl.dot(queries, tl.trans(keys), input_precision="ieee") * scale
-        scores = tl.where((s < S)[None], scores, float("-inf"))
+        scores = tl.where(some[None], scores, float("-inf"))
         m_new = tl.maximum(m, tl.max(scores, 1))
         safe = tl.where(m_new == float("-inf"), 0.0, m_new)
         p = tl.exp2(scores - safe[:, None])
@@ -226,9 +232,7 @@ def latents_read_backward(
 ):  # fmt: skip
     """All that reads a frame is here, so its dk and dv are complete; dq (still turned) is this frame's share of it."""
     h, part, bf, f, b = _place(H, F, SPLIT)
-    latent = tl.load(of_frame + 2 * f) + tl.arange(0, W)
-    live = latent < tl.load(of_frame + 2 * f + 1)
-    at = (b * T + latent) * H + h
+    latent, live, at = _window(of_frame, f, b, h, T, H, W)
     queries = _turned_rows(q, at, latent, live, turn_latent, turn_frame + f * PAIRS * 2, D, BD, PAIRS, HALF).to(DOT)
     douts = _rows(do, at, live, D, BD)
     delta = tl.sum(douts * _rows(o, at, live, D, BD), 1)
@@ -237,14 +241,12 @@ def latents_read_backward(
     d = tl.arange(0, BD)
     dqueries = tl.zeros([W, BD], tl.float32)
     for i in range(TILES):
-        s = (part * TILES + i) * TILE + tl.arange(0, TILE)
-        here = (s[:, None] < S) & (d[None] < D)
-        where = ((bf * S + s) * H + h)[:, None] * D + d[None]
-        keys = tl.load(k + where, mask=here, other=0.0).to(tl.float32).to(DOT)
-        values = tl.load(v + where, mask=here, other=0.0).to(tl.float32).to(DOT)
+        some, where, here = _tile(i, part, bf, h, H, S, D, BD, TILE, TILES)
+        keys = _load(k, where, here, DOT)
+        values = _load(v, where, here, DOT)
         # tokens down, latents across: [TILE, W]
         p = tl.exp2(tl.dot(keys, tl.trans(queries), input_precision="ieee") * scale - sums[None])
-        p = tl.where(live[None] & (s < S)[:, None], p, 0.0)
+        p = tl.where(live[None] & some[:, None], p, 0.0)
         dp = tl.dot(values, tl.trans(douts), input_precision="ieee")
         ds = (p * (dp - delta[None]) * root).to(DOT)
         tl.store(dv + where, tl.dot(p.to(DOT), douts, input_precision="ieee").to(dv.dtype.element_ty), mask=here)

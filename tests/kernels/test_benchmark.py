@@ -1,0 +1,85 @@
+"""The benchmark of local attention runs, checks before it times, and says what isn't there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+import pytest
+import torch
+from click.testing import CliRunner
+
+from harmony_parts.benchmarks import local_attention
+from harmony_parts.benchmarks.alternatives import DIRECTIONS, Candidate, Problem, candidates
+from harmony_parts.benchmarks.local_attention import SMALL, TOY, gate, main
+from harmony_parts.benchmarks.measure import Times, step_memory
+
+CPU = torch.device("cpu")
+
+
+def test_a_quick_run(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "report.json"
+    done = CliRunner().invoke(main, ["--quick", "--device", "cpu", "--json", str(file)])
+    assert done.exit_code == 0, done.output
+    assert "triton isn't here" in done.output.replace("\n", " ")
+    report = json.loads(file.read_text())
+    assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert report["copy_bytes_per_second"] > 0
+    names = {"eager", "gather + SDPA (math)", "gather + SDPA (flash)", "SDPA with a mask", "global SDPA, as in Ovi"}
+    for direction in DIRECTIONS:
+        rows = [row for row in report["rows"] if row["direction"] == direction]
+        assert {row["name"] for row in rows} == names
+        for row in rows:
+            assert row["fault"] == ""
+            assert (row["error"] is None) is (row["name"] == "global SDPA, as in Ovi")
+            for passes in ("forward", "backward"):
+                assert row[passes]["runs"] == 3
+                assert 0 < row[passes]["least"] <= row[passes]["low"] <= row[passes]["median"] <= row[passes]["high"]
+        assert {each["name"] for each in report["memory"] if each["direction"] == direction} == names
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_who_is_wrong_is_not_timed(direction: str) -> None:
+    problem = Problem.of(TOY, direction, CPU)
+    right = next(iter(candidates(problem, compiled=False)))
+    wide = attrs.evolve(problem, windows=attrs.evolve(TOY, heard=13, looked=4).windows(direction))
+    other = attrs.evolve(next(iter(candidates(wide, compiled=False))), name="too wide")
+
+    def raises(*inputs: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no kernel\nat all")
+
+    passed, rows = gate(problem, [right, other, Candidate("broken", raises)])
+    assert passed == [right]
+    assert [row.fault for row in rows] == ["", "its result is wrong", "RuntimeError: no kernel"]
+    with pytest.raises(RuntimeError, match="no kernel"):
+        gate(problem, [Candidate("broken", raises, ours=True)])
+
+
+def test_a_wrong_result_of_ours_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(local_attention.BOUND, torch.float32, 0.0)
+    done = CliRunner().invoke(main, ["--quick", "--device", "cpu"])
+    assert done.exit_code == 1
+    assert "gives a wrong result" in done.output
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_windows_are_as_wide_as_they_are_said_to_be(direction: str) -> None:
+    made = SMALL.windows(direction)
+    assert made.most_keys == (SMALL.heard if direction == DIRECTIONS[0] else SMALL.looked)
+    assert made.mask(SMALL.latents if direction == DIRECTIONS[0] else SMALL.frames).any(0).all()
+
+
+def test_saved_memory_is_counted_once_and_without_what_is_there() -> None:
+    x, y = torch.ones(1000, requires_grad=True), torch.ones(1000, requires_grad=True)
+
+    def step() -> torch.Tensor:
+        product = x * y  # saves x and y
+        return product * product  # saves the product, twice
+
+    assert step_memory(step, [x, y], CPU) == 4 * 1000
+    assert step_memory(step, [x], CPU) == 2 * 4 * 1000
+
+
+def test_times_are_quartiles() -> None:
+    assert Times.of([5.0, 1.0, 2.0, 4.0, 3.0]) == Times(3.0, 2.0, 4.0, 1.0, 5)
