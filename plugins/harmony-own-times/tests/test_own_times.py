@@ -1,0 +1,45 @@
+"""The contract, what is drawn, and a training run by a recipe."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from harmony_own_times.own_times import OwnTimes
+
+from harmony_parts.assemble import read_recipe
+from harmony_parts.catalogue import Catalogue
+from harmony_parts.testing.contracts import check_task
+from harmony_parts.train.loop import train
+
+
+def draw(n: int, generator: torch.Generator) -> torch.Tensor:
+    """Even times."""
+    return torch.rand(n, generator=generator)
+
+
+@pytest.mark.parametrize("together", [0.0, 0.4, 1.0])
+def test_contract(together: float) -> None:
+    check_task(OwnTimes(together))
+
+
+@pytest.mark.parametrize("together", [0.0, 0.4, 1.0])
+def test_times_are_shared_as_often_as_asked(together: float) -> None:
+    """And otherwise have nothing to do with each other."""
+    n = 4000
+    times = OwnTimes(together).plan(n, draw, torch.Generator().manual_seed(0)).times
+    same = times.video == times.audio
+    spread = (together * (1 - together) / n) ** 0.5
+    assert abs(same.float().mean() - together) <= 4 * spread
+    if not same.all():
+        apart = torch.stack((times.video[~same], times.audio[~same]))
+        assert abs(torch.corrcoef(apart)[0, 1]) < 4 / apart.shape[1] ** 0.5
+
+
+def test_a_recipe_trains_with_it(tmp_path) -> None:
+    parts = Catalogue.discover(only=["own-times"])
+    small = ["task=own-times/own-times", "train.steps=2", "train.batch=2", "train.prepared=4", "denoiser.layers=1"]
+    recipe = read_recipe("demo", small, parts=parts)
+    assert recipe.task == OwnTimes()
+    with pytest.MonkeyPatch.context() as patch:  # what a process that was started with this plugin sees
+        patch.setattr("harmony_parts.assemble.catalogue", lambda: parts)
+        assert (train(recipe, out=tmp_path) / "model.safetensors").is_file()
