@@ -53,5 +53,7 @@ def harmony_guidance() -> Iterator[PartDeclaration]:
         summary="Another guidance, more or less of it as time goes by.",
         source="arXiv:2404.13040",
     )
-    yield part("data-space", "harmony_parts.guidance.data_space:DataSpace", summary="Another guidance, on clean estimates in place of velocities.")
+    yield part(
+        "data-space", "harmony_parts.guidance.data_space:DataSpace", summary="Another guidance, on clean estimates in place of velocities."
+    )
     yield part("sum", "harmony_parts.guidance.sum:Sum", summary="Adds up what several guidances add to the prediction.")

@@ -35,6 +35,10 @@ class StepTimes:
         """The streams that are being made."""
         return tuple(stream for stream in STREAMS if self[stream])
 
+    def highest(self) -> float:
+        """The time of the noisiest stream: that of the step, where one number is wanted."""
+        return max(self.video or 0.0, self.audio or 0.0)
+
     def present(self) -> Iterator[str]:
         """The streams that exist, given or made."""
         return (stream for stream in STREAMS if self[stream] is not None)

@@ -23,8 +23,9 @@ def _floats(values: Iterable[float]) -> tuple[float, ...]:
 class Schedule:
     """v + f(t) (g - v), g what `inner` makes of the conditional prediction v: f times as much guidance.
 
-    f is linear between `factors`, which stand at even times from 1 (noise) to 0 (data): (0, 2) rises while the clip takes form. Where f is
-    0 for all streams a step costs one pass, and the state of `inner` stands still; where it is 1, this is `inner` bit for bit.
+    f is linear between `factors`, which stand at even times from 1 (noise) to 0 (data): (0, 2) rises while the clip takes form. t is the
+    time of the noisiest stream. Where f is 0 a step costs one pass, and the state of `inner` stands still; where it is 1, this is `inner`
+    bit for bit.
     """
 
     inner: Guidance = knob(help="the guidance whose strength changes")
@@ -41,23 +42,20 @@ class Schedule:
         if not factors or not all(0 <= factor < math.inf for factor in factors):
             raise ValueError(f"factors must be finite numbers of at least 0, one or more of them, not {list(factors)}")
 
-    def _factor(self, time: float) -> float:
-        place = (1 - time) * (len(self.factors) - 1)
+    def _factor(self, times: StepTimes) -> float:
+        place = (1 - times.highest()) * (len(self.factors) - 1)
         before = min(int(place), max(0, len(self.factors) - 2))
         near, far = self.factors[before], self.factors[min(before + 1, len(self.factors) - 1)]
         return near + (place - before) * (far - near)
 
-    def _factors(self, times: StepTimes) -> dict[str, float]:
-        return {stream: self._factor(times[stream] or 0) for stream in times.generated()}
-
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """Those of `inner`, or the task's own alone."""
-        return self.inner.passes(times, state) if any(self._factors(times).values()) else [conditional(times)]
+        return self.inner.passes(times, state) if self._factor(times) else [conditional(times)]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         """From the conditional prediction towards what `inner` makes of it, and past it."""
-        own, factors = preds[CONDITIONAL].only(times.generated()), self._factors(times)
-        if not any(factors.values()):
+        own, factor = preds[CONDITIONAL].only(times.generated()), self._factor(times)
+        if not factor:
             return own, state
         guided, state = self.inner.combine(preds, times, state)
-        return own.replace(**{stream: torch.lerp(own[stream], guided[stream], factor) for stream, factor in factors.items()}), state
+        return own.map(lambda v, g: torch.lerp(v, g, factor), guided), state

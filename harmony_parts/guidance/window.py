@@ -17,9 +17,9 @@ SIGMAS = "arXiv:2404.07724, Stable Diffusion XL: noise levels 0.28 to 5.42, at t
 
 @attrs.frozen
 class Window:
-    """`inner` for streams whose time is in (low, high], the conditional prediction for the others (Kynkäänniemi et al., arXiv:2404.07724).
+    """`inner` while the time is in (low, high], the conditional prediction before and after (Kynkäänniemi et al., arXiv:2404.07724).
 
-    Outside the window a step costs one pass, and the state of `inner` stands still.
+    The time is that of the noisiest stream. Outside the window a step costs one pass, and the state of `inner` stands still.
     """
 
     inner: Guidance = knob(help="the guidance inside the window")
@@ -31,17 +31,13 @@ class Window:
         if not 0 <= self.low < high <= 1:
             raise ValueError(f"the window must have 0 <= low < high <= 1; here low is {self.low} and high is {high}")
 
-    def _inside(self, times: StepTimes) -> list[str]:
-        return [stream for stream in times.generated() if self.low < (times[stream] or 0) <= self.high]
+    def _inside(self, times: StepTimes) -> bool:
+        return self.low < times.highest() <= self.high
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """Those of `inner`, or the task's own alone."""
         return self.inner.passes(times, state) if self._inside(times) else [conditional(times)]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """What `inner` makes of the streams inside."""
-        own, inside = preds[CONDITIONAL].only(times.generated()), self._inside(times)
-        if not inside:
-            return own, state
-        guided, state = self.inner.combine(preds, times, state)
-        return own.replace(**{stream: guided[stream] for stream in inside}), state
+        """What `inner` makes of them, or the conditional prediction."""
+        return self.inner.combine(preds, times, state) if self._inside(times) else (preds[CONDITIONAL].only(times.generated()), state)

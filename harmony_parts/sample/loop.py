@@ -99,7 +99,6 @@ class _Flow:
         self.after.append(after)
         return velocity
 
-
     def _too_large(self, x: AV[Tensor], passes: int, where: str) -> str:
         shapes = ", ".join(f"{stream} {list(x[stream].shape)}" for stream in x)
         apart = "take its passes one at a time (together=0), " if self.passes.together and passes > 1 else ""

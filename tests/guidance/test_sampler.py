@@ -37,6 +37,7 @@ def make(denoiser: Any, noise: AV[Tensor], conditions: Any = None, **more: Any) 
         "solver": Euler(),
         "shift": ConstantShift(3.0),
         "path": StraightPath(),
+        "together": 0,
     }
     return sample(denoiser, noise, conditions or {}, **settings | {"steps": 4} | more)
 
