@@ -24,13 +24,13 @@ from torch import Tensor
 from harmony_parts.av import AV
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.cfg import CFG
-from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, StepTimes, conditional
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
 from harmony_parts.sample.passes import combined
-from harmony_parts.testing.walks import FORMS, OTHER, Change, Walk, asked, key, results, steps, walks
+from harmony_parts.testing.contracts_guidance import switched_off
+from harmony_parts.testing.walks import FORMS, OTHER, Change, Walk, asked, key, results, some_walks, steps, walks
 
 Check = Callable[[Any, Walk], bool]
 PROPERTIES: dict[str, Property] = {}
@@ -46,7 +46,7 @@ class Property:
     check: Check
     applies: Callable[[Any], bool]
 
-    def __call__(self, guidance: Guidance, examples: int = 20) -> None:
+    def __call__(self, guidance: Guidance, examples: int = 15) -> None:
         """Look for a walk on which it doesn't hold, in `examples` of them. Raises PartContractError, naming guidance, property and walk."""
 
         @settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -87,6 +87,14 @@ def exemptions(guidance: Any) -> dict[str, str]:
     return own
 
 
+def check_exemptions(guidance: Any) -> None:
+    """Every property that a guidance declares not to have fails somewhere. Raises PartContractError for one that seems to hold."""
+    _check_names(f"{type(guidance).__name__}.exempt", guidance.exempt)
+    for name in guidance.exempt:
+        if all(PROPERTIES[name].check(guidance, walk) for walk in some_walks()):
+            raise PartContractError(f"{guidance!r} must {PROPERTIES[name].must} or not: it is exempt from {name!r}, which seems to hold")
+
+
 def _check_names(where: str, names: Mapping[str, str]) -> None:
     for name in set(names) - set(PROPERTIES):
         near = get_close_matches(name, PROPERTIES, 1)
@@ -100,18 +108,6 @@ def _inside(guidance: Any) -> Iterator[Any]:
     for field in attrs.fields(type(guidance)):
         value = getattr(guidance, field.name)
         yield from (each for each in (value if isinstance(value, tuple) else (value,)) if callable(getattr(each, "combine", None)))
-
-
-def switched_off(guidance: Any) -> Any:
-    """A guidance with its settings at their off values, and the guidances inside it doing nothing; `None` where it has no such settings."""
-    fields = attrs.fields(type(guidance))
-    off = {field.name: field.metadata["off"] for field in fields if field.metadata.get("off") is not None}
-    if not off:
-        return None
-    for field in fields:
-        if field.name not in off and field.init and callable(getattr(getattr(guidance, field.name), "combine", None)):
-            off[field.name] = NoGuidance()
-    return attrs.evolve(guidance, **off)
 
 
 def _scales(guidance: Any) -> list[str]:
@@ -296,8 +292,9 @@ def _anchor(guidance: Guidance, walk: Walk) -> bool:
     state: Any = None
     for number, times in enumerate(walk.times):
         passes = asked(guidance, times, state)
-        if any(each != conditional(times) and not _gives_what_is_given(each, times) for each in passes):
-            return True  # another term has a say
+        others = [each for each in passes if each != conditional(times)]
+        if not others or not all(_gives_what_is_given(each, times) for each in others):
+            return True  # no anchor, or another term that has a say
         own = walk.predictions(number, passes)
         preds = {name: own[CONDITIONAL].only(tuple(v)) if name != LATENTS else v for name, v in own.items()}
         result, state = guidance.combine(preds, times, state)

@@ -23,7 +23,8 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.testing.properties import PROPERTIES, Property, cases, exemptions
+from harmony_parts.testing.properties import PROPERTIES, Property, cases, check_exemptions, exemptions
+from harmony_parts.testing.walks import some_walks
 
 BUILT_IN = (
     NoGuidance(),
@@ -51,11 +52,17 @@ def test_property(guidance: Guidance, holds: Property) -> None:
 
 
 @pytest.mark.parametrize("guidance", [g for g in BUILT_IN if getattr(g, "exempt", None)], ids=repr)
-def test_what_is_declared_not_to_hold_does_not(guidance: Any) -> None:
-    """Otherwise the declaration would hide nothing but the test."""
-    for name in guidance.exempt:
-        with pytest.raises(PartContractError, match=name):
-            PROPERTIES[name](guidance)
+def test_what_is_declared_not_to_hold_does_not(guidance: Guidance) -> None:
+    check_exemptions(guidance)
+
+
+def test_exempt_from_what_holds() -> None:
+    @attrs.frozen
+    class Lazy(CFG):
+        exempt: ClassVar[dict[str, str]] = {"affine": "never tried"}
+
+    with pytest.raises(PartContractError, match="exempt from 'affine', which seems to hold"):
+        check_exemptions(Lazy())
 
 
 @attrs.frozen
@@ -115,9 +122,14 @@ class Broken:
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_each_property_finds_what_it_is_there_for(name: str) -> None:
-    PROPERTIES[name](Broken("nothing"))
-    with pytest.raises(PartContractError, match=f"the property '{name}'"):
-        PROPERTIES[name](Broken(name))
+    check, walked = PROPERTIES[name].check, list(some_walks())
+    assert all(check(Broken("nothing"), walk) for walk in walked)
+    assert not all(check(Broken(name), walk) for walk in walked)
+
+
+def test_what_is_found_is_told() -> None:
+    with pytest.raises(PartContractError, match=r"Broken.* must guide each sample by itself \(the property 'batch'\); it doesn't on Walk"):
+        PROPERTIES["batch"](Broken("batch"))
 
 
 def test_known_failures_are_strict() -> None:

@@ -31,7 +31,7 @@ def test_it_holds(guidance, holds):
 
 @pytest.mark.guidance_properties(Clipped(), known_failures={"homogeneous": "clips", "tokens": "but this holds"})
 def test_it_fails(guidance, holds):
-    holds(guidance)
+    holds(guidance, examples=4)
 '''
 
 
