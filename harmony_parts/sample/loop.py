@@ -54,7 +54,7 @@ def sample(
         flow.begin(step)
         moved, memory = solver.step(x, t, t_next, flow, memory)
         x = moved.replace(**{stream: given[stream] for stream in given})
-        check(x.only(tuple(noise)), noise, f"the solver {solver!r} at step {step + 1} of {steps}")
+        check(x.only(tuple(noise)), noise, lambda: f"the solver {solver!r} at step {step + 1} of {steps}")  # noqa: B023
         if progress is not None:
             progress(step + 1, steps, x)
     return x
@@ -95,7 +95,7 @@ class _Flow:
             if not _out_of_memory(error):
                 raise
             raise RunError(self._too_large(x, len(runs), where)) from error
-        check(velocity, x.only(times.generated()), f"the guidance {self.guidance!r} at {where}")
+        check(velocity, x.only(times.generated()), lambda: f"the guidance {self.guidance!r} at {where}")
         self.after.append(after)
         return velocity
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -47,12 +48,13 @@ class Passes:
         predictions: dict[str, AV[Tensor]] = {}
         estimate: AV[Tensor] | None = None
         current: Made = []
+        own = conditional(times) if any(anchor.from_estimate for run in runs for _, anchor in run.asked.replace) else None
         for _, level in groupby(runs, key=lambda run: run.level):
             before = estimate  # anchors of this level don't see what is made on it
             for group in self._groups(list(level), x):
                 inputs = [self._input(run, x, before, current, where) for run in group]
                 for run, velocity in zip(group, self._denoise(group, inputs, where), strict=True):
-                    if run.asked == conditional(times):
+                    if run.asked == own:
                         estimate = self._estimate(x, velocity, times)
                     predictions.update(dict.fromkeys(run.names, velocity))
         return predictions
@@ -82,11 +84,14 @@ class Passes:
         conditions, cache = self._tell(tuple(run.asked.drop for run in group))
         read = tuple(s for s in STREAMS if any(s in run.read for run in group))
         velocity = self.denoiser(av, at, conditions, hints=group[0].asked.hints, read=read, cache=cache).only(read)
-        names = ", ".join(repr(run.names[0]) for run in group)
-        check_shapes(velocity, av.only(read), f"the denoiser {type(self.denoiser).__name__} at {where}, pass {names}")
+
+        def who(*runs: Run) -> str:
+            return f"the denoiser {type(self.denoiser).__name__} at {where}, pass {', '.join(repr(run.names[0]) for run in runs)}"
+
+        check_shapes(velocity, av.only(read), lambda: who(*group))
         parts = [velocity.map(lambda v: v.chunk(len(group))[k]).only(run.read) for k, run in enumerate(group)]  # noqa: B023
         for run, part in zip(group, parts, strict=True):
-            check_finite(part, f"the denoiser {type(self.denoiser).__name__} at {where}, pass {run.names[0]!r}")
+            check_finite(part, lambda: who(run))  # noqa: B023
         return parts
 
     def _tell(self, drops: tuple[frozenset[str], ...]) -> tuple[dict[str, Condition], dict[str, Any]]:
@@ -117,7 +122,7 @@ class Passes:
             if known == anchor:
                 return latents
         latents = anchor.latents(Scene(self.codecs, x, self.conditions, estimate, self._memory(anchor)))
-        check(AV(**{anchor.stream: latents}), x.only((anchor.stream,)), f"{anchor!r} at {where}")
+        check(AV(**{anchor.stream: latents}), x.only((anchor.stream,)), lambda: f"{anchor!r} at {where}")
         made.append((anchor, latents))
         return latents
 
@@ -143,24 +148,29 @@ def widened(velocity: AV[Tensor], x: AV[Tensor]) -> AV[Tensor]:
     return velocity.map(lambda v, latents: v.to(torch.promote_types(latents.dtype, torch.float32)), x)
 
 
-def check(got: AV[Tensor], like: AV[Tensor], who: str) -> None:
+Who = Callable[[], str]
+"""Whom to blame; said in errors only, for it takes longer than the check."""
+
+
+def check(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
     """Raises PartContractError where `got` hasn't the streams and shapes of `like`, RunError where it holds NaN or infinity."""
     check_shapes(got, like, who)
     check_finite(got, who)
 
 
-def check_shapes(got: AV[Tensor], like: AV[Tensor], who: str) -> None:
+def check_shapes(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
     """Raises PartContractError where `got` hasn't the streams and shapes of `like`."""
     want, have = ({s: list(av[s].shape) for s in av} for av in (like, got))
     if have != want:
-        raise PartContractError(f"{who} returned {have}; it should be {want}")
+        raise PartContractError(f"{who()} returned {have}; it should be {want}")
 
 
-def check_finite(got: AV[Tensor], who: str) -> None:
+def check_finite(got: AV[Tensor], who: Who) -> None:
     """Raises RunError where `got` holds NaN or infinity."""
     for stream in got:
-        if not torch.isfinite(got[stream]).all():
-            raise RunError(f"{who} returned NaN or infinity for {stream}: check its inputs, take a higher precision or a lower scale")
+        # A sum is a fifth of the work of looking at each number, and isn't finite where one of them isn't. It may also overflow: look then.
+        if not math.isfinite(float(got[stream].sum())) and not torch.isfinite(got[stream]).all():
+            raise RunError(f"{who()} returned NaN or infinity for {stream}: check its inputs, take a higher precision or a lower scale")
 
 
 def _cat(*tensors: Tensor) -> Tensor:

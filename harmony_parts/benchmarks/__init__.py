@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m harmony_parts.benchmarks.NAME`."""
