@@ -1,0 +1,84 @@
+"""The figures of docs/explanation/guidance.md are those of the benchmark's report, and of the solvers as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from guidance_toys import gaussian, latents
+
+from harmony_parts.av import AV
+from harmony_parts.benchmarks.guidance import GUIDANCES, overhead, passes, sizes, table
+from harmony_parts.flow.adams_bashforth import AdamsBashforth
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.heun import Heun
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.straight import StraightPath
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.sample.loop import sample
+from harmony_parts.sample.passes import TOGETHER
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "explanation" / "guidance.md").read_text(encoding="utf-8")
+REPORT: dict[str, Any] = json.loads((DOCS / "results" / "guidance.json").read_text(encoding="utf-8"))
+
+
+def solver_errors() -> dict[str, tuple[int, float]]:
+    """Velocities and error of 40 steps at shift 5 of each solver, plain, against x = m + C^(1/2) n."""
+    model, noise = gaussian(), latents(64)
+    values, vectors = torch.linalg.eigh(model.covariance)
+    both = torch.cat([noise[s].flatten(1) for s in noise], dim=1)
+    want = model.mean + both @ (vectors * values.sqrt() @ vectors.T)
+    found = {}
+    for name, solver, velocities in (("euler", Euler(), 40), ("heun", Heun(), 79), ("adams-bashforth", AdamsBashforth(), 40)):
+        made = sample(
+            model,
+            noise,
+            {},
+            codecs=AV(),
+            guidance=NoGuidance(),
+            solver=solver,
+            shift=ConstantShift(5.0),
+            path=StraightPath(),
+            steps=40,
+        )
+        error = torch.cat([made[s].flatten(1) for s in made], dim=1) - want
+        found[name] = velocities, float(error.square().mean().sqrt())
+    return found
+
+
+def solver_rows(errors: dict[str, tuple[int, float]]) -> str:
+    """As the page has them."""
+    return "\n".join(f"| `{name}` | {velocities} | {error:.4f} |" for name, (velocities, error) in errors.items())
+
+
+def test_costs_are_those_that_were_measured() -> None:
+    assert table(REPORT) in PAGE
+    assert sizes(REPORT) in PAGE
+    assert overhead(REPORT) in PAGE
+    assert REPORT["machine"] in PAGE
+
+
+def test_the_rule_is_what_was_measured() -> None:
+    """Together is faster wherever both passes hold no more latents than the rule allows, on the machine of the report."""
+    assert REPORT["together"]["default"] == TOGETHER
+    assert all(row["together"] < row["apart"] for row in REPORT["together"]["sizes"] if row["latents"] <= TOGETHER)
+
+
+def test_the_sampler_adds_little() -> None:
+    """At most 2 % of bare calls, as measured; a test on a busy machine couldn't tell."""
+    assert REPORT["overhead"]["sampler"] <= 0.02 * REPORT["overhead"]["bare"]
+
+
+def test_passes_are_still_so_many() -> None:
+    class Knows:
+        accepts, hints = ("caption", "sound"), frozenset({"isolate", "skip-1"})
+
+    for name, row in REPORT["guidances"].items():
+        assert passes(GUIDANCES[name], Knows()) == row["passes"], name
+
+
+def test_errors_of_the_solvers() -> None:
+    assert solver_rows(solver_errors()) in PAGE
