@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV
+from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, Predictions, StepTimes
 from harmony_parts.plugin import knob
 
@@ -22,7 +23,7 @@ class DataSpace:
     `DataSpace(Rescale(CFG(), share=0.7))` is LTX-2's. Not for a guidance that makes clean estimates itself.
     """
 
-    inner: Guidance = knob(help="the guidance of clean estimates")
+    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance of clean estimates")
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """Those of `inner`."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV
+from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, Predictions, StepTimes
 from harmony_parts.plugin import knob
 
@@ -22,7 +23,7 @@ class Rescale:
     velocities, as Lin et al. do it; around it, `data-space` makes it LTX-2's, which rescales clean estimates.
     """
 
-    inner: Guidance = knob(help="the guidance whose size is brought back")
+    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose size is brought back")
     share: float = knob(
         0.7,
         help="how much of the way to the standard deviation of the conditional prediction",

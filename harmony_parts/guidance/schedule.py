@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV
+from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, Predictions, StepTimes, conditional
 from harmony_parts.plugin import knob
 
@@ -28,7 +29,7 @@ class Schedule:
     bit for bit.
     """
 
-    inner: Guidance = knob(help="the guidance whose strength changes")
+    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose strength changes")
     factors: tuple[float, ...] = knob(
         (0.0, 2.0),
         help="how many times as strong, at even times from noise to data",

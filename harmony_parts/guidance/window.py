@@ -9,6 +9,7 @@ import attrs
 from torch import Tensor
 
 from harmony_parts.av import AV
+from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, Predictions, StepTimes, conditional
 from harmony_parts.plugin import knob
 
@@ -22,7 +23,7 @@ class Window:
     The time is that of the noisiest stream. Outside the window a step costs one pass, and the state of `inner` stands still.
     """
 
-    inner: Guidance = knob(help="the guidance inside the window")
+    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance inside the window")
     low: float = knob(0.22, help="time, 0 data to 1 noise, at and below which nothing is guided", off=0.0, source=SIGMAS, converter=float)
     high: float = knob(0.84, help="time above which nothing is guided", off=1.0, source=SIGMAS, converter=float)
 
