@@ -109,8 +109,9 @@ class _Flow:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # On the CPU, PyTorch's allocator raises a bare RuntimeError.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error) or "not enough memory" in str(error)
+    # Some of PyTorch's allocators, the CPU's among them, raise a bare RuntimeError.
+    said = ("out of memory", "allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def _check_streams(noise: AV[Tensor], given: AV[Tensor]) -> None:

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from click.testing import CliRunner
 from guidance_toys import gaussian, latents
 
 from harmony_parts.av import AV
-from harmony_parts.benchmarks.guidance import GUIDANCES, overhead, passes, sizes, table
+from harmony_parts.benchmarks.guidance import GUIDANCES, main, overhead, passes, sizes, table
 from harmony_parts.flow.adams_bashforth import AdamsBashforth
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.heun import Heun
@@ -82,3 +84,16 @@ def test_passes_are_still_so_many() -> None:
 
 def test_errors_of_the_solvers() -> None:
     assert solver_rows(solver_errors()) in PAGE
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs(tmp_path: Path) -> None:
+    """And writes a report with all that the page is made of."""
+    done = CliRunner().invoke(main, ["--rounds", "1", "--out", str(tmp_path / "report.json")])
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert set(report) == set(REPORT)
+    assert table(report) in done.output
+    for name, row in REPORT["guidances"].items():
+        assert report["guidances"][name]["passes"] == row["passes"]
+        assert report["guidances"][name]["flops"] == row["flops"]

@@ -37,8 +37,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(site: Path, *command: str) -> str:
     """A Python beside the installed packages."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]), "OMP_NUM_THREADS": "1"}
-    environment.pop("HARMONY_PARTS_PLUGINS", None)
+    path = os.pathsep.join([str(site), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HARMONY_PARTS_PLUGINS": "apg,cfg-zero"}
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240, cwd=site, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
