@@ -21,6 +21,7 @@ from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.sample.loop import sample
 from harmony_parts.sample.passes import TOGETHER
+from harmony_parts.testing.properties import PROPERTIES
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "explanation" / "guidance.md").read_text(encoding="utf-8")
@@ -80,6 +81,10 @@ def test_passes_are_still_so_many() -> None:
 
     for name, row in REPORT["guidances"].items():
         assert passes(GUIDANCES[name], Knows()) == row["passes"], name
+
+
+def test_every_property_is_listed() -> None:
+    assert "\n".join(f"| `{each.name}` | {each.must} |" for each in PROPERTIES.values()) in PAGE
 
 
 def test_errors_of_the_solvers() -> None:
