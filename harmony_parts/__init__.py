@@ -37,6 +37,8 @@ _NAMES = {
     "MMDiT": "blocks.mmdit",
     "CrossAudio": "blocks.cross",
     "DualBranch": "blocks.dual",
+    "VideoOnly": "blocks.alone",
+    "AudioOnly": "blocks.alone",
     "GLDI": "interaction.gldi",
     "GlobalInteraction": "interaction.everywhere:Global",
     "NoInteraction": "interaction.none",
@@ -47,6 +49,8 @@ _NAMES = {
     "LogitNormal": "flow.logit_normal",
     "UniformDensity": "flow.uniform:Uniform",
     "Euler": "flow.euler",
+    "Heun": "flow.heun",
+    "AdamsBashforth": "flow.adams_bashforth",
     "Joint": "tasks.joint",
     "AudioDriven": "tasks.audio_driven",
     "VideoDriven": "tasks.video_driven",
@@ -58,6 +62,12 @@ _NAMES = {
     "CFG": "guidance.cfg",
     "SyncCFG": "guidance.sync_cfg",
     "SumGuidance": "guidance.sum:Sum",
+    "Modality": "guidance.modality",
+    "SkipLayer": "guidance.skip_layer",
+    "Rescale": "guidance.rescale",
+    "Window": "guidance.window",
+    "Schedule": "guidance.schedule",
+    "DataSpace": "guidance.data_space",
     "Soundstage": "data.soundstage",
     "ClipFolder": "data.clips",
     "Events": "metrics.events",
@@ -77,6 +87,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test holds 
     from harmony_parts.av import Format as Format
     from harmony_parts.av import Prompt as Prompt
     from harmony_parts.av import Times as Times
+    from harmony_parts.blocks.alone import AudioOnly as AudioOnly
+    from harmony_parts.blocks.alone import VideoOnly as VideoOnly
     from harmony_parts.blocks.cross import CrossAudio as CrossAudio
     from harmony_parts.blocks.dual import DualBranch as DualBranch
     from harmony_parts.blocks.mmdit import MMDiT as MMDiT
@@ -89,15 +101,23 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; a test holds 
     from harmony_parts.encoders.image import ReferenceImage as ReferenceImage
     from harmony_parts.encoders.transcript import Transcript as Transcript
     from harmony_parts.encoders.voice import ReferenceAudio as ReferenceAudio
+    from harmony_parts.flow.adams_bashforth import AdamsBashforth as AdamsBashforth
     from harmony_parts.flow.euler import Euler as Euler
+    from harmony_parts.flow.heun import Heun as Heun
     from harmony_parts.flow.logit_normal import LogitNormal as LogitNormal
     from harmony_parts.flow.shift import ConstantShift as ConstantShift
     from harmony_parts.flow.straight import StraightPath as StraightPath
     from harmony_parts.flow.uniform import Uniform as UniformDensity
     from harmony_parts.guidance.cfg import CFG as CFG
+    from harmony_parts.guidance.data_space import DataSpace as DataSpace
+    from harmony_parts.guidance.modality import Modality as Modality
     from harmony_parts.guidance.none import NoGuidance as NoGuidance
+    from harmony_parts.guidance.rescale import Rescale as Rescale
+    from harmony_parts.guidance.schedule import Schedule as Schedule
+    from harmony_parts.guidance.skip_layer import SkipLayer as SkipLayer
     from harmony_parts.guidance.sum import Sum as SumGuidance
     from harmony_parts.guidance.sync_cfg import SyncCFG as SyncCFG
+    from harmony_parts.guidance.window import Window as Window
     from harmony_parts.interaction.everywhere import Global as GlobalInteraction
     from harmony_parts.interaction.gldi import GLDI as GLDI
     from harmony_parts.interaction.none import NoInteraction as NoInteraction

@@ -185,12 +185,13 @@ def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
 
 
 def _check_hints(recipe: Recipe, denoiser: Denoiser) -> None:
-    """A hint that the denoiser doesn't know is told before anything is trained, for what guidance asks at the first step of each task."""
+    """A hint that the denoiser doesn't know is told before anything is trained, for what guidance asks of each task at some times."""
     from harmony_parts.guidance.protocol import StepTimes
 
     asked = {
         hint
-        for times in (StepTimes(1.0, 1.0), StepTimes(1.0, 0.0), StepTimes(0.0, 1.0))
+        for t in (1.0, 0.75, 0.5, 0.25, 0.01)  # a guidance may rest in some
+        for times in (StepTimes(t, t), StepTimes(t, 0.0), StepTimes(0.0, t))
         for wanted in recipe.sample.guidance.passes(times, None)
         for hint in wanted.hints
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import MutableMapping
+from typing import Any, Protocol
 
 import attrs
 from torch import Tensor
@@ -13,12 +14,16 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 
 @attrs.frozen(eq=False)
 class Scene:
-    """What an anchor may look at: the codecs, the current latents, the conditions, and the clean estimate where the pass asked for one."""
+    """What an anchor may look at: the codecs, the current latents, the conditions, and the clean estimate where the pass asked for one.
+
+    `memory` is the anchor's own for the whole run, over which codecs, conditions and shapes stay the same: what doesn't change is made once.
+    """
 
     codecs: AV[VideoCodec | AudioCodec]
     latents: AV[Tensor]
     conditions: Conditions
     estimate: AV[Tensor] | None = None
+    memory: MutableMapping[str, Any] = attrs.field(factory=dict)
 
 
 class Anchor(Protocol):

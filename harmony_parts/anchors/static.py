@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.anchors.protocol import Scene
+from harmony_parts.av import Condition
 from harmony_parts.codecs.protocol import VideoCodec
 from harmony_parts.errors import PartContractError
 from harmony_parts.plugin import knob
@@ -28,30 +29,30 @@ class StaticVideo:
 
     def latents(self, scene: Scene) -> Tensor:
         """[B, T, H, W, C]."""
-        here, codec = scene.latents["video"], scene.codecs["video"]
+        codec, known = scene.codecs["video"], scene.conditions.get(self.image)
         assert isinstance(codec, VideoCodec)
-        picture = self._picture(scene, codec)
+        if known is None or not known.mask.any():
+            return self._still(scene, codec, self._estimate(scene))
+        if "reference" not in scene.memory:  # the same at every step
+            scene.memory["reference"] = self._still(scene, codec, self._reference(known))
+        still: Tensor = scene.memory["reference"]
+        has = known.mask.any(dim=1)
+        return still if has.all() else torch.where(has[:, None, None, None, None], still, self._still(scene, codec, self._estimate(scene)))
+
+    def _still(self, scene: Scene, codec: VideoCodec, latents: Tensor) -> Tensor:
+        """The latents of the first picture of `latents`, repeated."""
+        here = scene.latents["video"]
+        # Of the latents that one frame takes: in a causal codec all that the first frame depends on, and far cheaper than the clip.
+        picture = codec.decode(latents[:, : codec.latents(1)])[:, :1]
         return codec.encode(picture.expand(-1, codec.frames(here.shape[1]), -1, -1, -1)).to(here)
 
-    def _picture(self, scene: Scene, codec: VideoCodec) -> Tensor:
-        """uint8 [B, 1, height, width, 3]."""
-
-        def shown(latents: Tensor) -> Tensor:
-            # Of the latents that one frame takes: in a causal codec all that the first frame depends on, and far cheaper than the clip.
-            return codec.decode(latents[:, : codec.latents(1)])[:, :1]
-
-        known = scene.conditions.get(self.image)
-        if known is None or not known.mask.any():
-            return shown(self._estimate(scene))
+    def _reference(self, known: Condition) -> Tensor:
         if known.tokens.ndim != 5:
             raise PartContractError(
                 f"StaticVideo reads latents [B, T, H, W, C] from the condition {self.image!r}, which holds {list(known.tokens.shape)}: "
                 f"set StaticVideo(image=...) to the name of the condition with the reference image's latents"
             )
-        has = known.mask.any(dim=1)
-        if has.all():
-            return shown(known.tokens)
-        return torch.where(has[:, None, None, None, None], shown(known.tokens), shown(self._estimate(scene)))
+        return known.tokens
 
     def _estimate(self, scene: Scene) -> Tensor:
         if scene.estimate is None or scene.estimate.video is None:

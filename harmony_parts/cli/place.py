@@ -87,7 +87,9 @@ def snippet(declared: Declared, parts: Catalogue) -> str:
     cls = parts.load_declared(declared)
     fits = [place for place in places(parts) if place.kind == declared.kind]
     # Of several (SyncCFG has two anchors), the one that has this part by default.
-    place = next((p for p in fits if type(p.default) is cls), fits[0] if fits else Place((declared.kind,), declared.kind))
+    place = fits[0] if fits else Place((declared.kind,), declared.kind)
+    if place.default is not attrs.NOTHING:
+        place = next((p for p in fits if type(p.default) is cls), place)
     missing = [name(field) for field in settings(cls) if default(field) is attrs.NOTHING]
     table: Any = {"use": declared.qualified}
     if not missing:

@@ -45,3 +45,9 @@ def harmony_density() -> Iterator[PartDeclaration]:
 def harmony_solver() -> Iterator[PartDeclaration]:
     """The solvers that ship."""
     yield part("euler", "harmony_parts.flow.euler:Euler", summary="One velocity a step, first order.")
+    yield part("heun", "harmony_parts.flow.heun:Heun", summary="Two velocities a step, second order.", source="arXiv:2206.00364")
+    yield part(
+        "adams-bashforth",
+        "harmony_parts.flow.adams_bashforth:AdamsBashforth",
+        summary="One velocity a step and the one before it: second order at the price of first.",
+    )

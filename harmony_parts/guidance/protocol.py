@@ -17,6 +17,8 @@ from harmony_parts.av import AV, STREAMS
 
 CONDITIONAL = "joint"
 """The name of the task's own pass: all conditions, no anchor. Anchors made from the current estimate read this pass."""
+LATENTS = "latents"
+"""What the predictions are of, x_t, stands among them under this name, for guidance of clean estimates: x = x_t - t v."""
 
 
 @attrs.frozen
@@ -32,6 +34,10 @@ class StepTimes:
     def generated(self) -> tuple[str, ...]:
         """The streams that are being made."""
         return tuple(stream for stream in STREAMS if self[stream])
+
+    def highest(self) -> float:
+        """The time of the noisiest stream: that of the step, where one number is wanted."""
+        return max(self.video or 0.0, self.audio or 0.0)
 
     def present(self) -> Iterator[str]:
         """The streams that exist, given or made."""
@@ -76,17 +82,24 @@ def conditional(times: StepTimes, read: Sequence[str] | None = None) -> Pass:
 
 
 Predictions = Mapping[str, AV[Tensor]]
-"""Pass name -> velocities of the streams that it was asked to read (or more: another guidance may have asked for them)."""
+"""Pass name -> velocities of the streams that it was asked to read (or more: another guidance may have asked for them), and `LATENTS` -> x_t.
+
+All in the precision of the latents and at least float32, whatever the model's: what `combine` returns is rounded to the latents' once.
+"""
 
 
 class Guidance(Protocol):
     """Frozen, compared by value, its own spec.
 
-    At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit.
+    At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit. What of the properties that
+    `harmony_parts.testing.properties` lists can't hold for a guidance, it declares: `exempt`, a mapping of their names to the reason why.
     """
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """The passes of this step; their names are unique. `state` is what `combine` returned at the last step, `None` at the first."""
+        """The passes of this step, among them the task's own, `conditional(times)`; their names are unique.
+
+        `state` is what `combine` returned at the last step, `None` at the first.
+        """
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         """The guided velocities of `times.generated()`, and the state for the next step. Pure: same arguments, same result."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, Predictions, StepTimes, conditional
+from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, Predictions, StepTimes, conditional
 from harmony_parts.plugin import knob
 
 
@@ -49,8 +49,9 @@ class Sum:
         own = preds[CONDITIONAL].only(times.generated())
         states = state or (None,) * len(self.terms)
         results, after = [], []
+        seen = {name: preds[name] for name in preds if name == LATENTS}
         for term, asked, before in zip(self.terms, self._asked(times, state), states, strict=True):
-            result, new = term.combine({each.name: preds[name] for name, each in asked}, times, before)
+            result, new = term.combine(seen | {each.name: preds[name] for name, each in asked}, times, before)
             results.append(result)
             after.append(new)
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-import torch
 from torch import Tensor
 
 from harmony_parts.anchors.protocol import Anchor
 from harmony_parts.av import AV
 from harmony_parts.guidance.protocol import CONDITIONAL, Pass, Predictions, StepTimes, conditional
+from harmony_parts.guidance.scales import active, lead_away, scale
 from harmony_parts.plugin import default_part, knob
 
 # For each stream that is made: the anchor (a field, and the name of the pass), and the stream whose place it takes.
@@ -38,8 +38,8 @@ class SyncCFG:
     agree with, and the scale does nothing.
     """
 
-    video: float = knob(3.0, help="scale of the video's velocity", off=1.0, source="arXiv:2511.21579, s_v = 3", converter=float)
-    audio: float = knob(2.0, help="scale of the audio's velocity", off=1.0, source="arXiv:2511.21579, s_a = 2", converter=float)
+    video: float = scale(3.0, help="scale of the video's velocity", source="arXiv:2511.21579, s_v = 3")
+    audio: float = scale(2.0, help="scale of the audio's velocity", source="arXiv:2511.21579, s_a = 2")
     mute: Anchor = knob(
         default_part("harmony_parts.anchors.mute:MuteAudio"),
         help="the sound that says nothing about the video",
@@ -56,7 +56,7 @@ class SyncCFG:
 
     def _active(self, times: StepTimes) -> list[str]:
         present = tuple(times.present())
-        return [stream for stream in times.generated() if getattr(self, stream) != 1 and NEGATIVE[stream][1] in present]
+        return [stream for stream in active(self, times) if NEGATIVE[stream][1] in present]
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """The task's own pass, and one with the mute sound or the static video for each active stream."""
@@ -70,6 +70,4 @@ class SyncCFG:
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         """From each negative through the task's own prediction."""
-        guided = preds[CONDITIONAL].only(times.generated())
-        active = self._active(times)
-        return guided.replace(**{s: torch.lerp(preds[NEGATIVE[s][0]][s], guided[s], getattr(self, s)) for s in active}), state
+        return lead_away(self, {stream: NEGATIVE[stream][0] for stream in self._active(times)}, preds, times), state

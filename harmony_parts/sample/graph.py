@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import attrs
 
 from harmony_parts.errors import PartContractError
-from harmony_parts.guidance.protocol import Guidance, Pass, StepTimes
+from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes
 
 
 @attrs.frozen
 class Run:
-    """One run of the denoiser, which answers all passes of `names`. `read` is what any of them wants to read."""
+    """One run of the denoiser, which answers all passes of `names`. `read` is what any of them wants to read.
+
+    `level` 0 needs no other run, level n one of level n - 1: those of one level can go through the denoiser together.
+    """
 
     names: tuple[str, ...]
     asked: Pass
     read: tuple[str, ...]
+    level: int = 0
 
 
 def noisy(asked: Pass) -> tuple[str, ...]:
@@ -44,10 +49,13 @@ def ask(guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[s
         here, present = f"asked for the pass {asked.name!r}", set(asked.times.present())
         if names.count(asked.name) > 1:
             raise wrong(f"{here} twice; the names of its passes must differ")
+        if asked.name == LATENTS:
+            raise wrong(f"{here}; that name is taken by what the predictions are of")
         if unknown := set(asked.needs) - set(names):
             raise wrong(f"{here}, which needs {', '.join(sorted(unknown))}; its passes are {', '.join(names)}")
         if unknown := set(asked.hints) - set(hints):
-            raise wrong(f"{here} with the hint {', '.join(sorted(unknown))}; the denoiser knows {', '.join(sorted(hints)) or 'none'}")
+            near = "".join(f" (did it mean {like!r}?)" for hint in sorted(unknown) for like in get_close_matches(hint, hints, 1, 0.8))
+            raise wrong(f"{here} with the hint {', '.join(sorted(unknown))}; the denoiser knows {', '.join(sorted(hints)) or 'none'}{near}")
         if absent := present - set(times.present()):
             raise wrong(f"{here} with the stream {', '.join(sorted(absent))}, which is absent")
         for stream, anchor in asked.replace:
@@ -61,7 +69,7 @@ def ask(guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[s
 
 
 def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
-    """Each distinct pass once, what it needs before it. Raises PartContractError where passes need each other in a circle."""
+    """Each distinct pass once, level by level, what it needs before it. Raises PartContractError where passes need each other in a circle."""
     groups: list[list[Pass]] = []
     for asked in passes:
         # By comparing, not hashing: there are a handful, and a third party's anchor may hold what can't be hashed.
@@ -78,11 +86,15 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
     except CycleError as error:
         circle = " -> ".join(groups[index][0].name for index in error.args[1])
         raise PartContractError(f"the guidance {guidance!r} asked for passes that need each other: {circle}") from error
+    levels: dict[int, int] = {}
+    for index in sequence:
+        levels[index] = max((levels[need] + 1 for need in needs[index]), default=0)
     return [
         Run(
             names=tuple(asked.name for asked in groups[index]),
             asked=groups[index][0],
             read=tuple(stream for stream in noisy(groups[index][0]) if any(stream in asked.read for asked in groups[index])),
+            level=levels[index],
         )
-        for index in sequence
+        for index in sorted(sequence, key=levels.__getitem__)
     ]

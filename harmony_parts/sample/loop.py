@@ -12,15 +12,15 @@ from torch import Tensor
 from harmony_parts.av import AV, Conditions
 from harmony_parts.blocks.protocol import Denoiser
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.errors import PartContractError
+from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.sample.graph import ask, order
-from harmony_parts.sample.passes import Passes, check
+from harmony_parts.sample.passes import TOGETHER, Passes, check, combined
 from harmony_parts.sample.schedule import timetable
 
 Progress = Callable[[int, int, AV[Tensor]], None]
-"""`progress(done, steps, latents)`, after each step."""
+"""`progress(done, steps, latents)`, after each step. What it raises ends the run and comes out of `sample` as it is: to cancel, raise."""
 
 
 @torch.no_grad()
@@ -36,22 +36,25 @@ def sample(
     shift: Shift,
     path: Path,
     steps: int,
+    together: int = TOGETHER,
     progress: Progress | None = None,
 ) -> AV[Tensor]:
     """Clean latents of both streams: those of `noise` are made in `steps` steps, those of `given` are clean and stay as they are.
 
-    `noise` and `given` [B, T, ...]; their streams differ. The solver works in the precision of `noise`. Raises ValueError where the
-    arguments don't fit together, PartContractError where a part breaks its contract, RunError where a prediction is NaN or infinite.
+    `noise` and `given` [B, T, ...]; their streams differ. The solver works in the precision of `noise`. Passes that don't wait for each
+    other go into one call of the denoiser while that holds at most `together` latents (T H W of video and T of audio, over samples and
+    passes); 0: each by itself. Raises ValueError where the arguments don't fit together, PartContractError where a part breaks its contract,
+    RunError where a prediction is NaN or infinite, or memory isn't enough.
     """
     _check_streams(noise, given)
     table = timetable(steps, shift)
-    flow = _Flow(Passes(denoiser, conditions, codecs, path), given, guidance, solver, steps)
+    flow = _Flow(Passes(denoiser, conditions, codecs, path, together), given, guidance, solver, steps)
     x, memory = given.replace(**{stream: noise[stream] for stream in noise}), None
     for step, (t, t_next) in enumerate(pairwise(table)):
         flow.begin(step)
         moved, memory = solver.step(x, t, t_next, flow, memory)
         x = moved.replace(**{stream: given[stream] for stream in given})
-        check(x.only(tuple(noise)), noise, f"the solver {solver!r} at step {step + 1} of {steps}")
+        check(x.only(tuple(noise)), noise, lambda: f"the solver {solver!r} at step {step + 1} of {steps}")  # noqa: B023
         if progress is not None:
             progress(step + 1, steps, x)
     return x
@@ -84,11 +87,31 @@ class _Flow:
         times = StepTimes(**{stream: 0.0 if stream in tuple(self.given) else t for stream in x})
         where = f"step {self.step + 1} of {self.steps} (time {t:.4g})"
         asked = ask(self.guidance, times, self.state, hints=self.hints, droppable=self.passes.droppable)
-        predictions = self.passes.predict(order(asked, self.guidance), x, times, where)
-        velocity, after = self.guidance.combine(predictions, times, self.state)
-        check(velocity, x.only(times.generated()), f"the guidance {self.guidance!r} at {where}")
+        runs = order(asked, self.guidance)
+        try:
+            predictions = self.passes.predict(runs, x, times, where)
+            velocity, after = combined(self.guidance, predictions, times, self.state, x)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise RunError(self._too_large(x, len(runs), where)) from error
+        check(velocity, x.only(times.generated()), lambda: f"the guidance {self.guidance!r} at {where}")
         self.after.append(after)
         return velocity
+
+    def _too_large(self, x: AV[Tensor], passes: int, where: str) -> str:
+        shapes = ", ".join(f"{stream} {list(x[stream].shape)}" for stream in x)
+        apart = "take its passes one at a time (together=0), " if self.passes.together and passes > 1 else ""
+        return (
+            f"out of memory at {where}, for latents {shapes}: {apart}make fewer clips at once, fewer seconds, or smaller pictures (the "
+            f"recipe's format). Fewer steps, or a guidance of fewer passes, take less time, but as much memory"
+        )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # Some of PyTorch's allocators, the CPU's among them, raise a bare RuntimeError.
+    said = ("out of memory", "allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def _check_streams(noise: AV[Tensor], given: AV[Tensor]) -> None:

@@ -5,7 +5,7 @@
     def test_contract():
         check_guidance(MyGuidance())
 
-Each raises PartContractError, saying what the part must do.
+Each raises PartContractError, saying what the part must do. `harmony_parts.testing.properties` looks further at guidance, with hypothesis.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, Predictions, StepTimes, conditional
+from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, Predictions, StepTimes, conditional
 from harmony_parts.sample.graph import ask, order
 from harmony_parts.testing.contracts_require import check_value, generator, require
 
@@ -29,9 +29,10 @@ CONDITIONS = ("caption", "sound", "speech", "image", "voice")
 
 def predictions(passes: list[Pass], random: torch.Generator, same: bool = False) -> dict[str, AV[Tensor]]:
     """Random velocities, float32, of 4 samples for each pass as the sampler would give them; `same`: all passes predict the same."""
+    latents = SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))
     common = SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))
     runs = order(passes, None)  # type: ignore[arg-type]
-    answers = {}
+    answers = {LATENTS: latents.only(tuple(passes[0].times.present()))}
     for run in runs:
         velocity = (common if same else SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))).only(run.read)
         answers.update(dict.fromkeys(run.names, velocity))
@@ -40,9 +41,9 @@ def predictions(passes: list[Pass], random: torch.Generator, same: bool = False)
 
 def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
     """In every kind of task, over three steps: passes that can be run; velocities of the streams that are made; pure, and per sample; at the
-    first step the conditional prediction, to rounding, where all passes agree. With all its knobs at their off values, and guidances inside
-    it that do nothing, it asks for the conditional pass alone and returns that prediction bit for bit. `hints`: what it needs the denoiser
-    to know.
+    first step the conditional prediction, to rounding, where all passes agree (unless it is `exempt` from "fixed-point"). With all its knobs
+    at their off values, and guidances inside it that do nothing, it asks for the conditional pass alone and returns that prediction bit for
+    bit. `hints`: what it needs the denoiser to know. `harmony_parts.testing.properties` looks further.
     """
     check_value(guidance)
     for task, (video, audio) in TIMES.items():
@@ -55,6 +56,9 @@ def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
             own = [each for each in passes if each == conditional(times)]
             anchored = [each for each in passes if any(anchor.from_estimate for _, anchor in each.replace)]
             sources = {each.name for each in own}
+            require(
+                CONDITIONAL in sources, guidance, f"ask for the task's own pass, conditional(times), by its name {CONDITIONAL!r} ({task})"
+            )
             fed = all(sources & set(each.needs) for each in anchored)
             require(fed, guidance, f"let passes with an anchor from the estimate need the task's own pass ({task})")
             _check_combine(guidance, passes, times, state, random, task)
@@ -78,22 +82,27 @@ def _check_combine(guidance: Guidance, passes: list[Pass], times: StepTimes, sta
         some, _ = guidance.combine({name: velocity.map(lambda v: v[rows]) for name, velocity in preds.items()}, times, state)
         require(_near(some, result.map(lambda v: v[rows])), guidance, f"guide each sample by itself ({task})")
     agreed = predictions(passes, random, same=True)
-    if state is None:
+    if state is None and "fixed-point" not in getattr(guidance, "exempt", {}):
         same = _near(guidance.combine(agreed, times, state)[0], _any(agreed, made))
         require(same, guidance, f"change nothing where all passes agree ({task})")
 
 
-def _check_off(guidance: Guidance) -> None:
-    cls: Any = type(guidance)
-    if not attrs.has(cls):
-        return
-    off = {field.name: field.metadata["off"] for field in attrs.fields(cls) if field.metadata.get("off") is not None}
+def switched_off(guidance: Any) -> Any:
+    """A guidance with its settings at their off values, and the guidances inside it doing nothing; `None` where it has no such settings."""
+    fields = attrs.fields(type(guidance)) if attrs.has(type(guidance)) else ()
+    off = {field.name: field.metadata["off"] for field in fields if field.metadata.get("off") is not None}
     if not off:
-        return
-    for field in attrs.fields(cls):  # off, a guidance around another one is that one, so that one is switched off too
+        return None
+    for field in fields:  # off, a guidance around another one is that one, so that one is switched off too
         if field.name not in off and field.init and callable(getattr(getattr(guidance, field.name), "combine", None)):
             off[field.name] = NoGuidance()
-    quiet = attrs.evolve(guidance, **off)  # type: ignore[misc]
+    return attrs.evolve(guidance, **off)
+
+
+def _check_off(guidance: Guidance) -> None:
+    quiet = switched_off(guidance)
+    if quiet is None:
+        return
     for video, audio in TIMES.values():
         random, state = generator(), None
         for step in range(3):
@@ -109,7 +118,7 @@ def _check_off(guidance: Guidance) -> None:
 
 
 def _any(preds: Predictions, streams: tuple[str, ...]) -> AV[Tensor]:
-    return AV(**{s: next(velocity[s] for velocity in preds.values() if s in tuple(velocity)) for s in streams})
+    return AV(**{s: next(v[s] for name, v in preds.items() if name != LATENTS and s in tuple(v)) for s in streams})
 
 
 def _equal(a: AV[Tensor], b: AV[Tensor]) -> bool:

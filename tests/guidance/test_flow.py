@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from harmony_parts.av import AV
 from harmony_parts.errors import PartContractError
+from harmony_parts.flow.adams_bashforth import AdamsBashforth
 from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.heun import Heun
 from harmony_parts.flow.logit_normal import LogitNormal
+from harmony_parts.flow.protocol import Solver
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.flow.uniform import Uniform
@@ -32,7 +35,8 @@ def test_contracts() -> None:
         check_shift(ConstantShift(shift))
     for density in (Uniform(), LogitNormal(), LogitNormal(mean=-0.5, std=0.7)):
         check_density(density)
-    check_solver(Euler())
+    for solver in (Euler(), Heun(), AdamsBashforth()):
+        check_solver(solver)
 
 
 @given(UNIT, st.integers(0, 99))
@@ -120,6 +124,33 @@ def test_euler_is_exact_on_straight_fields(steps: int, start: float, velocity: f
         x, _ = Euler().step(x, t, t_next, lambda at, _: AV(video=torch.full_like(at["video"], velocity)))
     assert abs(float(x["video"]) - end) < 1e-14 * (steps + 2) * 8
     assert torch.equal(x["audio"], torch.zeros(1))
+
+
+@given(st.integers(1, 30), SCALES, st.floats(-3, 3), st.floats(-3, 3))
+def test_adams_bashforth_is_exact_on_lines(steps: int, shift: float, a: float, b: float) -> None:
+    """dx/dt = a + b t is followed without error from the second step on, whatever the steps' lengths; the first is Euler's."""
+    x, memory = AV(torch.zeros(1, dtype=torch.float64)), None
+    table = timetable(steps, ConstantShift(shift))
+    for t, t_next in pairwise(table):
+        x, memory = AdamsBashforth().step(x, t, t_next, lambda _, t: AV(torch.tensor([a + b * t], dtype=torch.float64)), memory)
+    first = b * (1 - table[1]) ** 2 / 2  # what Euler leaves: the integral of b (1 - t) from table[1] to 1
+    assert abs(float(x["video"]) - (-a - b / 2 - first)) < 1e-11
+
+
+@pytest.mark.parametrize(("solver", "velocities"), [(Euler(), 8), (Heun(), 15), (AdamsBashforth(), 8)], ids=repr)
+def test_velocities_of_eight_steps(solver: Solver, velocities: int) -> None:
+    """The last step of Heun has one: there is none at time 0."""
+    asked: list[float] = []
+
+    def velocity(x: AV[torch.Tensor], t: float) -> AV[torch.Tensor]:
+        asked.append(t)
+        return x
+
+    x, memory = AV(torch.ones(1)), None
+    for t, t_next in pairwise(timetable(8, ConstantShift())):
+        x, memory = solver.step(x, t, t_next, velocity, memory)
+    assert len(asked) == velocities
+    assert min(asked) > 0
 
 
 def test_checks_catch_faults() -> None:

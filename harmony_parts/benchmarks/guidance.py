@@ -1,0 +1,208 @@
+"""What a step of each guidance costs, what the sampler adds to bare calls of the denoiser, and up to which size passes go together.
+
+On the demo's model with fresh weights (cost doesn't depend on what they are), by the CPU time of one thread, so that what else the machine
+does counts little. Rounds take turns, and the least of each counts.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from harmony_parts.assemble import read_recipe
+from harmony_parts.av import AV, Prompt, Times
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.modality import Modality
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.protocol import Guidance, StepTimes
+from harmony_parts.guidance.rescale import Rescale
+from harmony_parts.guidance.schedule import Schedule
+from harmony_parts.guidance.skip_layer import SkipLayer
+from harmony_parts.guidance.sum import Sum
+from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.guidance.window import Window
+from harmony_parts.pipeline import Pipeline
+from harmony_parts.sample.graph import ask, order
+from harmony_parts.sample.loop import sample
+from harmony_parts.sample.passes import TOGETHER
+from harmony_parts.sample.schedule import timetable
+
+GUIDANCES: dict[str, Guidance] = {
+    "none": NoGuidance(),
+    "cfg": CFG(),
+    "sync-cfg": SyncCFG(),
+    "cfg + sync-cfg": Sum((CFG(), SyncCFG())),
+    "modality": Modality(),
+    "skip-layer": SkipLayer(layer=1),
+    "cfg-rescale(cfg)": Rescale(CFG()),
+    "schedule(cfg)": Schedule(CFG()),
+    "window(cfg + sync-cfg)": Window(Sum((CFG(), SyncCFG()))),
+}
+TASKS = {"joint": ("video", "audio"), "audio-driven": ("video",), "video-driven": ("audio",)}
+PROMPT = Prompt(caption="a red ball bounces on the ground", sound="a ball bounces")
+STEPS = 8
+
+
+class Bench:
+    """The model, its conditions and latents for `clips` clips of `frames` frames."""
+
+    def __init__(self, pipeline: Pipeline, clips: int, frames: int, denoiser: Any = None) -> None:
+        video, audio = pipeline.codecs["video"], pipeline.codecs["audio"]
+        random = torch.Generator().manual_seed(0)
+        self.noise = AV(
+            torch.randn(clips, video.latents(frames), *video.grid, video.channels, generator=random),  # type: ignore[union-attr]
+            torch.randn(clips, audio.latents(pipeline.format.samples(frames)), audio.channels, generator=random),
+        )
+        self.denoiser = denoiser or pipeline.parts.denoiser
+        self.pipeline, self.conditions = pipeline, pipeline.conditions([PROMPT] * clips)
+        self.latents = sum(self.noise[s][..., 0].numel() for s in self.noise)
+
+    def sample(self, guidance: Guidance, together: int = 0, made: tuple[str, ...] = TASKS["joint"]) -> AV[torch.Tensor]:
+        """`STEPS` steps."""
+        p = self.pipeline
+        return sample(
+            self.denoiser,
+            self.noise.only(made),
+            self.conditions,
+            codecs=p.codecs,
+            given=self.noise.only([s for s in self.noise if s not in made]),
+            guidance=guidance,
+            solver=Euler(),
+            shift=ConstantShift(5.0),
+            path=p.recipe.flow.path,
+            steps=STEPS,
+            together=together,
+        )
+
+    @torch.no_grad()
+    def bare(self) -> AV[torch.Tensor]:
+        """The same without guidance, by nothing but calls of the denoiser and Euler's sum."""
+        x, cache = self.noise, dict[str, Any]()
+        for t, t_next in pairwise(timetable(STEPS, ConstantShift(5.0))):
+            times = x.map(lambda latents: Times.uniform(torch.full((len(latents),), t), latents.shape[1]))  # noqa: B023
+            x = self.denoiser(x, times, self.conditions, cache=cache).map(lambda v, at: at + (t_next - t) * v, x)  # noqa: B023
+        return x
+
+
+class Silent:
+    """A denoiser that does nothing: what is left is the sampler."""
+
+    def __init__(self, like: Any) -> None:
+        self.accepts, self.hints = like.accepts, like.hints
+
+    def __call__(self, av: AV[torch.Tensor], *_: Any, **__: Any) -> AV[torch.Tensor]:
+        """The latents."""
+        return av
+
+
+def least(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """CPU seconds of each job, the least of so many rounds, in which all take turns."""
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            began = time.process_time()
+            job()
+            best[name] = min(best.get(name, float("inf")), time.process_time() - began)
+    return best
+
+
+def passes(guidance: Guidance, denoiser: Any) -> dict[str, float]:
+    """Runs of the denoiser in a step of each task, on average over the steps."""
+    table, droppable = timetable(STEPS, ConstantShift(5.0))[:-1], set(denoiser.accepts)
+    counted = {}
+    for task, made in TASKS.items():
+        at = [StepTimes(*(t if s in made else 0.0 for s in ("video", "audio"))) for t in table]
+        counted[task] = sum(len(order(ask(guidance, t, None, hints=denoiser.hints, droppable=droppable), guidance)) for t in at) / STEPS
+    return counted
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """The report."""
+    torch.set_num_threads(1)
+    pipeline = Pipeline.assemble(read_recipe("demo"))
+    bench, denoiser = Bench(pipeline, 1, pipeline.format.frames), pipeline.parts.denoiser
+    known = {name: g for name, g in GUIDANCES.items() if _hints(g) <= denoiser.hints}
+    seconds = least({name: lambda g=g: bench.sample(g) for name, g in known.items()}, rounds)  # type: ignore[misc]
+    flops = {}
+    for name, guidance in known.items():
+        with FlopCounterMode(display=False) as counter:
+            bench.sample(guidance)
+        flops[name] = counter.get_total_flops()
+    silent = Bench(pipeline, 1, pipeline.format.frames, Silent(denoiser))
+    # Apart, as the difference of two times of the model would drown in their noise.
+    over = least({"bare": bench.bare, "silent": lambda: silent.sample(NoGuidance()), "silent_bare": silent.bare}, 8 * rounds)
+    sizes = []
+    for clips, frames in ((1, 6), (1, 12), (1, 24), (2, 24), (4, 24), (8, 24)):
+        here = Bench(pipeline, clips, frames)
+        took = least({"apart": lambda: here.sample(CFG()), "together": lambda: here.sample(CFG(), 10**9)}, rounds)  # noqa: B023
+        sizes.append({"latents": 2 * here.latents, **{way: took[way] / STEPS for way in took}})
+    return {
+        "machine": f"{platform.processor() or platform.machine()}, one thread; torch {torch.__version__}",
+        "model": "demo",
+        "latents": bench.latents,
+        "steps": STEPS,
+        "rounds": rounds,
+        "guidances": {
+            name: {"passes": passes(g, denoiser), "seconds": seconds[name] / STEPS, "flops": flops[name] / STEPS}
+            for name, g in known.items()
+        },
+        "unknown_to_the_model": [name for name in GUIDANCES if name not in known],
+        "overhead": {"sampler": (over["silent"] - over["silent_bare"]) / STEPS, "bare": over["bare"] / STEPS},
+        "together": {"default": TOGETHER, "sizes": sizes},
+    }
+
+
+def _hints(guidance: Guidance) -> set[str]:
+    return {hint for each in guidance.passes(StepTimes(0.5, 0.5), None) for hint in each.hints}
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The costs, as Markdown."""
+    plain = report["guidances"]["none"]
+    lines = ["| guidance | passes: joint | audio-driven | video-driven | time, joint | arithmetic, joint |", "|---|---|---|---|---|---|"]
+    for name, row in report["guidances"].items():
+        counted = " | ".join(f"{row['passes'][task]:.3g}" for task in TASKS)
+        lines.append(f"| {name} | {counted} | {row['seconds'] / plain['seconds']:.2f} | {row['flops'] / plain['flops']:.2f} |")
+    return "\n".join(lines)
+
+
+def sizes(report: Mapping[str, Any]) -> str:
+    """Apart and together, as Markdown."""
+    lines = ["| latents of both passes | apart, ms a step | together, ms a step | ratio |", "|---|---|---|---|"]
+    for row in report["together"]["sizes"]:
+        apart, together = row["apart"], row["together"]
+        lines.append(f"| {row['latents']} | {apart * 1e3:.1f} | {together * 1e3:.1f} | {together / apart:.2f} |")
+    return "\n".join(lines)
+
+
+def overhead(report: Mapping[str, Any]) -> str:
+    """What the sampler adds, in words."""
+    added, bare = report["overhead"]["sampler"], report["overhead"]["bare"]
+    return f"The sampler adds {added * 1e6:.0f} µs to a bare call of {bare * 1e3:.1f} ms: {100 * added / bare:.1f} %."
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds, of which the least time counts.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report there, as JSON.")
+def main(rounds: int, out: Path | None) -> None:
+    """Measure what guidance and the sampler cost on this machine."""
+    report = measure(rounds)
+    click.echo(f"{table(report)}\n\n{sizes(report)}\n\n{overhead(report)}")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The contract, every property, and what the paper says of APG."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from harmony_apg.apg import APG
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS
+from harmony_parts.testing.contracts import check_guidance
+from harmony_parts.testing.properties import cases, check_exemptions, near
+from harmony_parts.testing.walks import Walk, results, steps, walks
+
+EACH = (APG(), APG(bound=0.5), APG(2, 1, parallel=0.3, momentum=0), APG(momentum=0.4, bound=0))
+
+
+@pytest.mark.parametrize("guidance", EACH, ids=repr)
+def test_contract(guidance):
+    check_guidance(guidance)
+
+
+@pytest.mark.parametrize(("guidance", "holds"), cases(*EACH))
+def test_property(guidance, holds):
+    holds(guidance)
+
+
+def test_what_is_declared_not_to_hold_does_not():
+    check_exemptions(APG(bound=0.5))
+
+
+@given(walks(), st.floats(0, 10), st.floats(0, 10))
+def test_without_its_own_settings_it_is_cfg(walk: Walk, video: float, audio: float):
+    made = results(APG(video, audio, parallel=1, bound=0, momentum=0), walk), results(CFG(video, audio), walk)
+    assert all(map(near, *made))
+
+
+@given(walks(), st.floats(0.1, 5))
+def test_what_is_added_is_across_and_bounded(walk: Walk, bound: float):
+    """In clean estimates: (x' - x) . x = 0 and |x' - x| <= (s - 1) bound, for each sample."""
+    for step in steps(APG(3, 3, bound=bound), walk):
+        for stream in step.result:
+            t, v = step.times[stream], step.preds[CONDITIONAL][stream].flatten(1)
+            x = step.preds[LATENTS][stream].flatten(1) - t * v
+            added = -t * (step.result[stream].flatten(1) - v)
+            assert ((added * x).sum(1).abs() <= 1e-12 * (1 + added.norm(dim=1) * x.norm(dim=1))).all()
+            assert (added.norm(dim=1) <= 2 * bound * (1 + 1e-12)).all()
+
+
+@settings(deadline=None)  # importing diffusers takes seconds
+@given(walks())
+def test_it_is_diffusers_arithmetic(walk: Walk):
+    """Given the clean estimates of both passes, and its momentum over the steps."""
+    theirs = pytest.importorskip("diffusers.guiders.adaptive_projected_guidance")
+    mine = APG(3.5, 2.5, parallel=0.2, bound=1.5, momentum=-0.6)
+    buffers = {stream: theirs.MomentumBuffer(mine.momentum) for stream in ("video", "audio")}
+    for step in steps(mine, walk):
+        for stream in step.result:
+            t, x = step.times[stream], step.preds[LATENTS][stream]
+            own, null = (x - t * step.preds[name][stream] for name in (CONDITIONAL, "dropped"))
+            scale = getattr(mine, stream) - 1
+            want = theirs.normalized_guidance(own, null, scale, buffers[stream], mine.parallel, mine.bound, use_original_formulation=True)
+            assert torch.allclose(x - t * step.result[stream], want, atol=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [{"bound": -1}, {"momentum": 1}, {"video": -1}, {"audio": float("inf")}], ids=str)
+def test_bad_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        APG(**wrong)

@@ -1,0 +1,91 @@
+"""The tutorial of the first plugin: its files are written, its commands run, in the order of the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harmony_parts.assemble import read_recipe, shipped_recipes
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "tutorials" / "first-plugin.md"
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+INSTALL = ["install", "--no-index", "--no-build-isolation", "--no-deps", "--disable-pip-version-check", "--quiet"]
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    """(language, file, text) of every block."""
+    return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+
+
+def test_the_plugin_is_short() -> None:
+    code = [text for language, file, text in blocks() if language == "python" and file.startswith("harmony-heed/harmony_heed/")]
+    assert len(code) == 2
+    assert sum(len(text.splitlines()) for text in code) <= 15
+
+
+def test_every_block_is_a_file_or_a_command() -> None:
+    for language, file, text in blocks():
+        assert bool(file) != (language == "console")
+        assert file or all(line.startswith("$ ") for line in text.splitlines())
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The folder in which the page was followed, and what each command said."""
+    folder = tmp_path_factory.mktemp("first-plugin")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    environment["HARMONY_PARTS_PLUGINS"] = "heed"  # whatever else is installed
+    said = {}
+    for language, file, text in blocks():
+        if language != "console":
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(text, encoding="utf-8")
+            continue
+        for line in text.splitlines():
+            words = shlex.split(line.removeprefix("$ "))
+            match words:
+                case ["pip", "install", package]:  # nothing is downloaded, and nothing is left behind
+                    command = [sys.executable, "-m", "pip", *INSTALL, "--target", str(folder / "site"), package]
+                case ["harmony", *rest]:
+                    command = [sys.executable, "-m", "harmony_parts", *rest]
+                case ["python", *rest]:
+                    command = [sys.executable, *rest]
+                case _:
+                    raise AssertionError(f"the page has a command that the test can't run: {line}")
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment)
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+            said[line.removeprefix("$ ")] = done.stdout
+    return folder, said
+
+
+def test_it_is_found_and_used(ran: tuple[Path, dict[str, str]]) -> None:
+    folder, said = ran
+    by_start = {command.split(" ")[0] + " " + command.split(" ")[1]: text for command, text in said.items()}
+    assert "heed" in by_start["harmony parts"]
+    assert "unheard" in by_start["harmony explain"]
+    assert by_start["python use.py"].startswith("Heed(scale=4.0)")
+    assert "passed" in by_start["python -m"]
+    assert all((folder / file).stat().st_size for file in ("heed.mp4", "loud.mp4", "early.mp4"))
+
+
+def test_the_piece_of_a_recipe_reads(ran: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put into the demo's recipe, with the package at hand."""
+    from harmony_parts.catalogue import Catalogue
+
+    folder, _ = ran
+    monkeypatch.syspath_prepend(folder / "site")
+    import harmony_heed
+
+    known = Catalogue.discover(only=())
+    known.add("heed", harmony_heed)
+    recipe = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
+    recipe["sample"] |= tomllib.loads((folder / "heed.toml").read_text(encoding="utf-8"))["sample"]
+    assert repr(read_recipe(recipe, parts=known).sample.guidance) == "Heed(scale=4.0)"

@@ -1,0 +1,104 @@
+"""The figures of docs/explanation/guidance.md are those of the benchmark's report, and of the solvers as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from guidance_toys import gaussian, latents
+
+from harmony_parts.av import AV
+from harmony_parts.benchmarks.guidance import GUIDANCES, main, overhead, passes, sizes, table
+from harmony_parts.flow.adams_bashforth import AdamsBashforth
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.heun import Heun
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.straight import StraightPath
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.sample.loop import sample
+from harmony_parts.sample.passes import TOGETHER
+from harmony_parts.testing.properties import PROPERTIES
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "explanation" / "guidance.md").read_text(encoding="utf-8")
+REPORT: dict[str, Any] = json.loads((DOCS / "results" / "guidance.json").read_text(encoding="utf-8"))
+
+
+def solver_errors() -> dict[str, tuple[int, float]]:
+    """Velocities and error of 40 steps at shift 5 of each solver, plain, against x = m + C^(1/2) n."""
+    model, noise = gaussian(), latents(64)
+    values, vectors = torch.linalg.eigh(model.covariance)
+    both = torch.cat([noise[s].flatten(1) for s in noise], dim=1)
+    want = model.mean + both @ (vectors * values.sqrt() @ vectors.T)
+    found = {}
+    for name, solver, velocities in (("euler", Euler(), 40), ("heun", Heun(), 79), ("adams-bashforth", AdamsBashforth(), 40)):
+        made = sample(
+            model,
+            noise,
+            {},
+            codecs=AV(),
+            guidance=NoGuidance(),
+            solver=solver,
+            shift=ConstantShift(5.0),
+            path=StraightPath(),
+            steps=40,
+        )
+        error = torch.cat([made[s].flatten(1) for s in made], dim=1) - want
+        found[name] = velocities, float(error.square().mean().sqrt())
+    return found
+
+
+def solver_rows(errors: dict[str, tuple[int, float]]) -> str:
+    """As the page has them."""
+    return "\n".join(f"| `{name}` | {velocities} | {error:.4f} |" for name, (velocities, error) in errors.items())
+
+
+def test_costs_are_those_that_were_measured() -> None:
+    assert table(REPORT) in PAGE
+    assert sizes(REPORT) in PAGE
+    assert overhead(REPORT) in PAGE
+    assert REPORT["machine"] in PAGE
+
+
+def test_the_rule_is_what_was_measured() -> None:
+    """Together is faster wherever both passes hold no more latents than the rule allows, on the machine of the report."""
+    assert REPORT["together"]["default"] == TOGETHER
+    assert all(row["together"] < row["apart"] for row in REPORT["together"]["sizes"] if row["latents"] <= TOGETHER)
+
+
+def test_the_sampler_adds_little() -> None:
+    """At most 2 % of bare calls, as measured; a test on a busy machine couldn't tell."""
+    assert REPORT["overhead"]["sampler"] <= 0.02 * REPORT["overhead"]["bare"]
+
+
+def test_passes_are_still_so_many() -> None:
+    class Knows:
+        accepts, hints = ("caption", "sound"), frozenset({"isolate", "skip-1"})
+
+    for name, row in REPORT["guidances"].items():
+        assert passes(GUIDANCES[name], Knows()) == row["passes"], name
+
+
+def test_every_property_is_listed() -> None:
+    assert "\n".join(f"| `{each.name}` | {each.must} |" for each in PROPERTIES.values()) in PAGE
+
+
+def test_errors_of_the_solvers() -> None:
+    assert solver_rows(solver_errors()) in PAGE
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs(tmp_path: Path) -> None:
+    """And writes a report with all that the page is made of."""
+    done = CliRunner().invoke(main, ["--rounds", "1", "--out", str(tmp_path / "report.json")])
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert set(report) == set(REPORT)
+    assert table(report) in done.output
+    for name, row in REPORT["guidances"].items():
+        assert report["guidances"][name]["passes"] == row["passes"]
+        assert report["guidances"][name]["flops"] == row["flops"]

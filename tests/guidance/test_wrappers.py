@@ -1,0 +1,136 @@
+"""What the guidances around others do, beside the properties that all have."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harmony_parts.av import AV
+from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.data_space import DataSpace
+from harmony_parts.guidance.modality import Modality
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, StepTimes, conditional
+from harmony_parts.guidance.rescale import Rescale
+from harmony_parts.guidance.schedule import Schedule
+from harmony_parts.guidance.skip_layer import SkipLayer
+from harmony_parts.guidance.sum import Sum
+from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.guidance.window import Window
+from harmony_parts.testing.contracts import check_guidance
+from harmony_parts.testing.properties import near, same
+from harmony_parts.testing.walks import Walk, results, steps, walks
+
+UNIT = st.floats(0, 1)
+
+
+def sizes(v: torch.Tensor) -> torch.Tensor:
+    """The standard deviation of each sample."""
+    return v.flatten(1).std(dim=1, correction=0)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "hints"),
+    [
+        (Modality(), ("isolate",)),
+        (SkipLayer(layer=3), ("skip-3",)),
+        (Rescale(CFG()), ()),
+        (Window(SyncCFG()), ()),
+        (Schedule(CFG()), ()),
+        (DataSpace(Rescale(Sum((CFG(), Modality())))), ("isolate",)),
+    ],
+    ids=repr,
+)
+def test_contract(guidance, hints):
+    check_guidance(guidance, hints)
+
+
+@given(walks(), UNIT)
+def test_rescaled_to_the_size_of_the_prediction(walk: Walk, share: float):
+    """std(g') = (1 - share) std(g) + share std(v); with all of it, that of the conditional prediction."""
+    pairs = zip(steps(Rescale(CFG(6, 5), share), walk), results(CFG(6, 5), walk), strict=True)
+    for step, plain in pairs:
+        for stream in plain:
+            want = (1 - share) * sizes(plain[stream]) + share * sizes(step.preds[CONDITIONAL][stream])
+            assert torch.allclose(sizes(step.result[stream]), want, rtol=1e-9, atol=1e-12)
+
+
+def test_rescaling_a_constant_leaves_it():
+    """Zero variance of either prediction: finite, and no more than there was."""
+    times = StepTimes(0.5, None)
+    flat, full = torch.full((2, 1, 1, 1, 4), 3.0), torch.arange(8.0).reshape(2, 1, 1, 1, 4)
+    for own, null in ((flat, flat), (flat, flat + 1), (full, flat), (flat, full), (full * 0, full)):
+        made, _ = Rescale(CFG(2, 2)).combine({CONDITIONAL: AV(own), "dropped": AV(null)}, times, None)
+        assert made["video"].isfinite().all()
+    kept, _ = Rescale(CFG(2, 2), 1.0).combine({CONDITIONAL: AV(flat), "dropped": AV(flat + 1)}, times, None)
+    assert torch.equal(kept["video"], flat - 1)
+
+
+@given(walks())
+def test_rescaled_clean_estimates_are_ltx2_s(walk: Walk):
+    """pred = cond + (c - 1)(cond - text) + (m - 1)(cond - mod); pred *= r std(cond) / std(pred) + 1 - r, all of x_0."""
+    guidance = DataSpace(Rescale(Sum((CFG(3, 7), Modality(3, 2.5))), 0.7))
+    for step in steps(guidance, walk):
+        for stream in step.result:
+            x, t = step.preds[LATENTS][stream], step.times[stream]
+            clean = {name: x - t * v[stream] for name, v in step.preds.items() if name != LATENTS and stream in tuple(v)}
+            cond = clean[CONDITIONAL]
+            pred = cond + (getattr(CFG(3, 7), stream) - 1) * (cond - clean["0.dropped"])
+            if "1.apart" in clean:
+                pred = pred + (getattr(Modality(3, 2.5), stream) - 1) * (cond - clean["1.apart"])
+            factor = 0.7 * sizes(cond) / sizes(pred) + 0.3
+            want = pred * factor.view(-1, *(1,) * (pred.ndim - 1))
+            assert torch.allclose(x - t * step.result[stream], want, atol=1e-10)
+
+
+@given(walks(), UNIT)
+def test_a_window_is_closed_below_and_open_above(walk: Walk, edge: float):
+    low, high = edge / 2, (1 + edge) / 2
+    window = Window(CFG(), low, high)
+    for step in steps(window, walk):
+        inside = low < step.times.highest() <= high
+        assert (step.passes == [conditional(step.times)]) != inside
+
+
+@pytest.mark.parametrize(
+    ("factors", "time", "factor"),
+    [((1.0,), 0.3, 1), ((0.0, 2.0), 1.0, 0), ((0.0, 2.0), 0.25, 1.5), ((0, 1, 0), 0.5, 1), ((0, 1, 0), 0.75, 0.5), ((3, 1, 2), 1e-9, 2)],
+)
+def test_a_schedule_multiplies_the_difference(factors, time, factor):
+    walk = Walk((StepTimes(time, time),))
+    step = next(steps(Schedule(CFG(), factors), walk))
+    plain = results(CFG(), walk)[0]
+    own = step.preds[CONDITIONAL]
+    assert near(step.result, own.map(lambda v, g: v + factor * (g - v), plain)) or abs(time) < 1e-6
+    assert torch.allclose(step.result["audio"], own["audio"] + factor * (plain["audio"] - own["audio"]), atol=1e-6)
+    assert len(step.passes) == (2 if factor else 1)
+
+
+@given(walks())
+def test_off_is_the_one_inside(walk: Walk):
+    for inner in (CFG(), SyncCFG(), Sum((CFG(), SyncCFG()))):
+        want = results(inner, walk)
+        for off in (Rescale(inner, 0), Window(inner, 0, 1), Schedule(inner, (1,))):
+            assert all(map(same, results(off, walk), want))
+
+
+@given(walks())
+def test_clean_estimates_of_differences_are_velocities_of_differences(walk: Walk):
+    for inner in (CFG(), SyncCFG(), Sum((CFG(), Modality())), SkipLayer()):
+        assert all(map(near, results(DataSpace(inner), walk), results(inner, walk)))
+    assert all(map(same, results(DataSpace(NoGuidance()), walk), results(NoGuidance(), walk)))
+
+
+def test_one_stream_alone_has_no_other_to_hear():
+    for times in (StepTimes(0.5, None), StepTimes(None, 0.5)):
+        assert Modality().passes(times, None) == [conditional(times)]
+    driven = Modality().passes(StepTimes(0.5, 0.0), None)[1]
+    assert (driven.hints, driven.read) == (frozenset({"isolate"}), ("video",))
+
+
+def test_a_skipped_layer_goes_without_text_unless_it_is_told():
+    assert SkipLayer().passes(StepTimes(1, 1), None)[1].drop == {"caption", "sound", "speech"}
+    alone = SkipLayer(layer=2, drop=()).passes(StepTimes(1, 1), None)[1]
+    assert (alone.drop, alone.hints) == (frozenset(), frozenset({"skip-2"}))
