@@ -97,7 +97,7 @@ def generate(
         raise click.UsageError(f"the sound is given, so what is made is a video: --out must end in .mp4 or .mkv, not {out.suffix}")
     _apart(out, {name: asked[name] for name in ("image", "voice", "audio", "video")})
     from harmony_parts.assemble import apply_overrides
-    from harmony_parts.media import check_copy
+    from harmony_parts.mux import check_copy
     from harmony_parts.pipeline import load
 
     if out.suffix.lower() not in SOUND_ONLY:

@@ -21,7 +21,7 @@ MATHS = {"rope", "attention.windows", "blocks.attention", "kernels"}
 
 BASE = {"errors", "av"}
 FRONT = BASE | {"plugin", "hookspecs"}
-MEDIA = BASE | {"media", "ffmpeg", "sound", "picture"}
+MEDIA = BASE | {"media", "ffmpeg", "demux", "mux", "sound", "picture"}
 ASSEMBLY = {"contract", "catalogue", "faults", "structure", "overrides", "recipe", "assemble"}
 # Layer -> the layers, modules and folders that it may import. "own" is the module's own folder.
 MAY: dict[str, set[str]] = {
