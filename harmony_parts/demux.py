@@ -90,10 +90,14 @@ def read_sound(
 ) -> Tensor:
     """float32 [channels, samples] from `origin + start` in the file's clock on, at the file's own rate; `seconds` of it, or less."""
     first = round((origin + start) * audio.sample_rate)
+    most = limits.bytes // (4 * audio.channels) if seconds is None else max(1, round(seconds * audio.sample_rate))
+    # What a timestamp claims to lie far behind the end is put there: ffmpeg fills a gap at once, and a damaged timestamp is worth gigabytes.
+    end = float((first + most) / audio.sample_rate + 1)
+    near = f"asetpts='if(gt(PTS*TB,{end:.6f}),{end:.6f}/TB,PTS)'"
     # Filled and trimmed, never stretched: at the beginning to the sample, later where timestamps and samples differ by more than 20 ms.
-    filters = f"aresample=async=1:min_comp=0.00001:min_hard_comp=0.02:first_pts={first}"
+    filters = f"{near},aresample=async=1:min_comp=0.00001:min_hard_comp=0.02:first_pts={first}"
     if seconds is not None:
-        filters += f",atrim=end_sample={max(1, round(seconds * audio.sample_rate))}"
+        filters += f",atrim=end_sample={most}"
     args = [*ffmpeg.source(path, seek=_seek(start)), "-map", "0:a:0", "-af", filters]
     out, _ = ffmpeg.run([*args, "-ar", str(audio.sample_rate), "-ac", str(audio.channels), "-f", "f32le", "-"], path, limits)
     count = len(out) // (4 * audio.channels)
