@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from harmony_parts.catalogue import nearest
-from harmony_parts.cli.command import Command
-from harmony_parts.cli.format import duration, progress
+from harmony_parts.cli.batch import SUFFIXES, Request, read_batch
+from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.format import complain, duration, progress, quantity
 from harmony_parts.cli.options import SEED, device_option, finite
-from harmony_parts.errors import RunError
+from harmony_parts.errors import HarmonyError, RunError
 
 if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 SOUND_ONLY = (".wav", ".flac")
-SUFFIXES = (".mp4", ".mkv", *SOUND_ONLY)
+LONGEST = 100  # times the length that a model was trained on; what it needs in memory grows with the square of it
 
 
-def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Path:
-    """Known before the work begins: that the file can be written. Its folder is made when it is."""
-    if value.suffix.lower() not in SUFFIXES:
-        raise click.BadParameter(f"{str(value)!r} must end in one of {', '.join(SUFFIXES)}", ctx, parameter)
-    there = next(folder for folder in value.absolute().parents if folder.exists())
+def _writable(out: Path, batch: bool) -> None:
+    """Known before the work begins: that the file, or the batch's folder, can be written. Raises BadParameter. Folders are made later."""
+    if not batch and out.suffix.lower() not in SUFFIXES:
+        raise click.BadParameter(f"{str(out)!r} must end in one of {', '.join(SUFFIXES)}", param_hint="--out")
+    if out.exists() and out.is_dir() != batch:
+        raise click.BadParameter(f"{str(out)!r} is a {'file; --batch writes a folder' if batch else 'folder'}", param_hint="--out")
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir() or folder != out and folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         cause = "can't be written to" if there.is_dir() else "is no folder"
-        raise click.BadParameter(f"{str(value)!r} can't be written: {str(there)!r} {cause}", ctx, parameter)
-    return value
+        raise click.BadParameter(f"{str(out)!r} can't be written: {str(there)!r} {cause}", param_hint="--out")
 
 
 def _apart(out: Path, given: dict[str, Path | None]) -> None:
@@ -43,13 +47,14 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
 
 @click.command(
     cls=Command,
-    short_help="Make a clip with a trained model.",
+    short_help="Make clips with a trained model.",
     examples=[
         'harmony generate runs/demo --prompt "a red ball bounces" --out ball.mp4      picture and sound together',
         "harmony generate runs/clips --audio voice.wav --out talk.mp4                 the video for a sound",
         "harmony generate runs/clips --video silent.mp4 --out dubbed.mp4              the sound for a video",
         "harmony generate runs/demo --guidance sync-cfg --set video=3 --set audio=2 --out strong.mp4",
-        "harmony generate runs/demo --guidance none --steps 10 --seed 7 --out quick.mp4",
+        "harmony generate runs/demo --guidance none --steps 10 --seed 7 --out quick.mp4 --preview",
+        "harmony generate runs/demo --batch prompts.csv --out clips                   many, those that are made already left out",
     ],
 )
 @click.argument("model")
@@ -73,8 +78,14 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Sampling steps.  [default: the recipe's]")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Another seed makes another clip.")
+@click.option(
+    "--batch",
+    type=FILE,
+    help="A .csv or .jsonl file, a request a line: its columns are the options above (but --set), and `name`. Other options hold for all lines.",
+)
+@click.option("--preview", is_flag=True, help="Also draw each clip's frames above its sound: a .png beside it.")
 @device_option
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), callback=_writable, required=True, help=f"{', '.join(SUFFIXES)}.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=f"{', '.join(SUFFIXES)}; with --batch a folder.")
 def generate(
     model: str,
     guidance: str | None,
@@ -82,6 +93,8 @@ def generate(
     extras: tuple[str, ...],
     steps: int | None,
     seed: int,
+    batch: Path | None,
+    preview: bool,
     device: str,
     out: Path,
     **asked: Any,
@@ -89,32 +102,145 @@ def generate(
     """Make a clip with MODEL, a run or model folder: picture and sound together, or one of them for the other, which is given.
 
     What is given stays as it is: a video's stream is copied, a sound is copied or kept without loss. Everything that isn't asked for is left
-    to the model. The same seed, request and model make the same clip.
+    to the model. The same seed, request and model make the same clip. What it was made from is noted in the file, and beside it (.json).
     """
-    if asked["audio"] and asked["video"]:
-        raise click.UsageError("--audio and --video are both given, which leaves nothing to make; leave one out")
-    if asked["audio"] and out.suffix.lower() in SOUND_ONLY:
-        raise click.UsageError(f"the sound is given, so what is made is a video: --out must end in .mp4 or .mkv, not {out.suffix}")
-    _apart(out, {name: asked[name] for name in ("image", "voice", "audio", "video")})
+    _writable(out, batch is not None)
+    if batch is not None and batch.suffix.lower() not in (".csv", ".jsonl"):
+        raise click.BadParameter(f"{str(batch)!r} must end in .csv or .jsonl", param_hint="--batch")
     from harmony_parts.assemble import apply_overrides
-    from harmony_parts.mux import check_copy
-    from harmony_parts.pipeline import load
 
-    if out.suffix.lower() not in SOUND_ONLY:
-        check_copy(out, copy_video_from=asked["video"], copy_sound_from=asked["audio"])
-    asked["extra"] = apply_overrides({}, extras)
-    pipeline = load(_found(model), device)
-    chosen = choose(guidance, overrides, pipeline.recipe.sample.guidance)
-    began = time.perf_counter()
-    with progress("sampling") as step:
-        made = pipeline.generate(**asked, guidance=chosen, steps=steps, seed=seed, progress=lambda done, total, _: step(done, total))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix.lower() in SOUND_ONLY:
-        made.clip.save(out)  # of the clip, the sound alone
+    if extras:
+        asked["extra"] = apply_overrides({}, extras)
+    general = {"seed": seed, "steps": steps, **asked}
+    folder, requests = (out, read_batch(batch, seed)) if batch else (out.parent, [Request("", out.name, {})])
+    jobs = [attrs.evolve(request, asked={**general, **request.asked}) for request in requests]
+    for job in jobs:
+        _sensible(job, folder, preview)
+    work = Work(folder, _found(model), device, guidance, overrides, preview)
+    if batch is None:
+        work.make(jobs[0])
     else:
-        made.save(out)
-    click.echo(f"{out}: {describe(out)}")
-    click.echo(f"took {duration(time.perf_counter() - began)} on {device}, seed {seed}")
+        _all(work, jobs)
+
+
+def _sensible(job: Request, folder: Path, preview: bool) -> None:
+    """What can be known before the model is loaded. Raises UsageError, and MediaError for a stream that the file can't hold."""
+    asked, out, where = job.asked, folder / job.name, f"{job.where}: " if job.where else ""
+    sound_only = out.suffix.lower() in SOUND_ONLY
+    if asked["audio"] and asked["video"]:
+        raise click.UsageError(f"{where}--audio and --video are both given, which leaves nothing to make; leave one out")
+    if asked["audio"] and sound_only:
+        raise click.UsageError(f"{where}the sound is given, so what is made is a video: --out must end in .mp4 or .mkv, not {out.suffix}")
+    if preview and sound_only:
+        raise click.UsageError(f"{where}--preview draws picture and sound: --out must end in .mp4 or .mkv, not {out.suffix}")
+    _apart(out, {name: asked[name] for name in ("image", "voice", "audio", "video")})
+    if not sound_only and (asked["video"] or asked["audio"]):
+        from harmony_parts.mux import check_copy
+
+        check_copy(out, copy_video_from=asked["video"], copy_sound_from=asked["audio"])
+
+
+class Work:
+    """A loaded model, and how its clips are made and noted."""
+
+    def __init__(self, folder: Path, model: Path, device: str, guidance: str | None, overrides: tuple[str, ...], preview: bool) -> None:
+        from harmony_parts.cli.note import digest
+        from harmony_parts.pipeline import load
+        from harmony_parts.weights import WEIGHTS, find_model
+
+        self.folder, self.device, self.preview = folder, device, preview
+        self.pipeline = load(model, device)
+        self.weights = digest(find_model(model) / WEIGHTS)
+        self.guidance = choose(guidance, overrides, self.pipeline.recipe.sample.guidance)
+
+    def note(self, job: Request) -> dict[str, Any]:
+        """What the job's clip is made from."""
+        from harmony_parts.cli.note import note
+        from harmony_parts.structure import unstructure
+
+        asked = {name: value for name, value in job.asked.items() if name not in ("seed", "steps")}
+        steps = job.asked["steps"] or self.pipeline.recipe.sample.steps
+        guidance = unstructure(self.guidance, kind="guidance")
+        return note(self.pipeline.recipe, self.weights, asked, seed=job.asked["seed"], steps=steps, guidance=guidance)
+
+    def make(self, job: Request) -> None:
+        """Make a clip, its note, and its picture where that is wanted."""
+        from harmony_parts.cli import note
+
+        self._affordable(job)
+        out, noted, began = self.folder / job.name, self.note(job), time.perf_counter()
+        with progress("sampling") as step:
+            made = self.pipeline.generate(**job.asked, guidance=self.guidance, progress=lambda done, total, _: step(done, total))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix.lower() in SOUND_ONLY:
+            made.clip.save(out)  # of the clip, the sound alone
+        else:
+            made.clip.save(
+                out,
+                copy_video_from=made.given_video,
+                copy_sound_from=made.given_sound,
+                lossless_sound=made.lossless_sound,
+                metadata=note.embedded(noted),
+            )
+        note.write(out, noted)
+        click.echo(f"{out}: {describe(out)}")
+        if self.preview:
+            click.echo(f"{_draw(out, noted)}: its frames and its sound")
+        click.echo(f"took {duration(time.perf_counter() - began)} on {self.device}, seed {job.asked['seed']}")
+
+    def _affordable(self, job: Request) -> None:
+        """No memory is taken for a length that makes no sense. Raises UsageError."""
+        given = next((job.asked[name] for name in ("audio", "video") if job.asked[name]), None)
+        seconds = job.asked["seconds"] or (_length(given) if given else 0)
+        most = LONGEST * self.pipeline.format.seconds
+        if seconds > most:
+            what = f"{seconds:g} s are asked for" if job.asked["seconds"] else f"{given} lasts {seconds:g} s"
+            raise click.UsageError(
+                f"{what}, and this model was trained on {self.pipeline.format.seconds:g} s: more than {LONGEST} times that ({most:g} s) "
+                "can't become anything; ask for fewer --seconds"
+            )
+
+
+def _all(work: Work, jobs: Sequence[Request]) -> None:
+    """A batch: clips that were made from the same request are left alone, and one that fails doesn't stop the others."""
+    from harmony_parts.cli.note import made
+
+    left = [job for job in jobs if not made(work.folder / job.name, work.note(job))]
+    if len(left) < len(jobs):
+        click.echo(f"{len(jobs) - len(left)} of {quantity(len(jobs), 'clip')} are there already, in {work.folder}")
+    began, failed = time.perf_counter(), 0
+    for done, job in enumerate(left):
+        if done:
+            remaining = (time.perf_counter() - began) / done * (len(left) - done)
+            click.echo(f"{done} of {len(left)} done, about {duration(remaining)} left")
+        try:
+            work.make(job)
+        except KeyboardInterrupt:
+            complain(f"stopped after {done - failed} of {quantity(len(left), 'clip')}; the same command goes on from there")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except (HarmonyError, ValueError, click.UsageError) as error:
+            failed += 1
+            complain(f"{job.where}: {error}")
+    if failed:
+        raise RunError(f"{failed} of {quantity(len(left), 'clip')} couldn't be made; the same command tries them again")
+    click.echo(f"{quantity(len(jobs), 'clip')} in {work.folder}")
+
+
+def _draw(clip: Path, noted: Mapping[str, Any]) -> Path:
+    """The clip's frames above its sound, as a PNG beside it."""
+    from harmony_parts.av import AV
+    from harmony_parts.demo.sheet import Row, contact_sheet
+    from harmony_parts.media import Clip
+
+    title = ", ".join(str(noted[name]) for name in ("prompt", "sound", "speech") if noted.get(name))
+    return contact_sheet([Row(title, Clip.read(clip), AV((), ()))], clip.with_suffix(".png"), heading=f"{clip.name}, seed {noted['seed']}")
+
+
+def _length(file: Path) -> float:
+    """Seconds, by the file's header."""
+    from harmony_parts.ffmpeg import probe
+
+    return float(probe(file).seconds or 0)
 
 
 def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guidance:

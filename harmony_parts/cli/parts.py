@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import textwrap
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,7 +13,7 @@ import click
 from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
 from harmony_parts.cli.command import Command, Group
 from harmony_parts.cli.format import complain, console, quantity, styled, value
-from harmony_parts.errors import BrokenPart, HarmonyError, PartNameClash, UnknownPart
+from harmony_parts.errors import BrokenPart, PartNameClash, UnknownPart
 from harmony_parts.hookspecs import KINDS
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ def list_parts(kind: str | None, as_json: bool) -> None:
     out.print(styled(("\nharmony parts show KIND/NAME", "bold"), " explains one."))
     for failure in known.failures:
         out.print(styled(("\nfailed: ", "bold red"), str(failure)), soft_wrap=True)
+    for slow in known.slow:
+        out.print(styled(("\nslow: ", "yellow"), str(slow)), soft_wrap=True)
 
 
 @parts.command(
@@ -104,27 +105,31 @@ def show(name: str) -> None:
     out.print(textwrap.indent(snippet(declared, known).rstrip(), "  "), soft_wrap=True)
 
 
-@parts.command(cls=Command, short_help="Import every part, and tell what is broken.", examples=["harmony parts check"])
-def check() -> None:
-    """Import every part and compare it with the protocol of its kind. Ends with an error where a part or a plugin is broken."""
+@parts.command(
+    cls=Command,
+    short_help="Import and try every part, and tell what is broken.",
+    examples=["harmony parts check", "harmony parts check harmony-apg        one plugin, by its name or its package's"],
+)
+@click.argument("plugin", required=False)
+def check(plugin: str | None) -> None:
+    """Import every part, or those of PLUGIN, compare each with the protocol of its kind, and hold those that need nothing else (guidance,
+    tasks, anchors, solvers, paths, shifts, densities) to its contract. Ends with an error (1) where a part or a plugin is broken."""
+    from harmony_parts.cli.check import broken, chosen, contract
+
     known = catalogue()
-    broken = list(broken_parts(known))
-    for fault in broken:
+    declared = chosen(known, plugin)
+    faults = list(broken(known, plugin))
+    told = [contract(known, each) for each in declared]
+    faults += filter(None, told)
+    for fault in faults:
         complain(fault)
-    if broken:
-        raise BrokenPart(f"{quantity(len(broken), 'fault')} in the installed parts")
-    click.echo(f"{quantity(len(known.list()), 'part')}: all can be used")
-
-
-def broken_parts(known: Catalogue) -> Iterator[str]:
-    """What is wrong with plugins and parts, one line or block for each fault."""
-    for failure in known.failures:
-        yield f"plugin {failure}"
-    for declared in known.list():
-        try:
-            known.load_declared(declared)
-        except HarmonyError as error:
-            yield str(error).removesuffix(known.blame())
+    for slow in known.slow:
+        complain(f"slow: {slow}")
+    if faults:
+        raise BrokenPart(f"{quantity(len(faults), 'fault')} in {plugin or 'the installed parts'}")
+    click.echo(
+        f"{quantity(len(declared), 'part')}: all can be used; {len(told) - told.count(None)} of them keep the contract of their kind"
+    )
 
 
 def find(known: Catalogue, name: str) -> Declared:

@@ -1,8 +1,8 @@
 """Prepared clips on disk, so that a run that goes on needn't encode them again. An entry is found by everything that went into it.
 
-Its key covers the recipe's format, codecs, encoders, data and seed; the content of each example that was chosen (`Dataset.fingerprint`); the
-weights of frozen encoders and codecs; the source code of this library and of the packages that the parts come from; the version of every installed package; device and
-number of threads. Whatever of that changes, the entry isn't found, and another takes its place: none is ever stale.
+Its key covers the recipe's format, codecs, encoders, data and seed; the content of each example that was chosen (`Dataset.fingerprint`);
+the weights of frozen encoders and codecs; the source code of this library and of the packages that the parts come from; the version of every
+installed package; device and number of threads. Whatever of that changes, the entry isn't found, and another takes its place: none is stale.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train import cache, checkpoint
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.interrupt import politely
+from harmony_parts.train.lock import alone
 from harmony_parts.train.log import Log
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
-from harmony_parts.train.lock import alone
 from harmony_parts.train.order import Order
 from harmony_parts.train.prepare import Batch, OnTheFly, Prepared, Source, choose, is_frozen, prepare
 from harmony_parts.train.run import find_run, open_run
