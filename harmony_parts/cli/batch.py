@@ -21,7 +21,7 @@ FILES = ("image", "voice", "audio", "video")
 NUMBERS = {"seconds": float, "steps": int, "seed": int}
 COLUMNS = ("name", *TEXTS, *FILES, *NUMBERS, "extra")
 SUFFIXES = (".mp4", ".mkv", ".wav", ".flac")
-LONGEST_NAME = 120  # characters of a file name without its suffix; file systems allow 255 bytes
+LONGEST_NAME = 200  # bytes of a file name without its suffix; file systems allow 255 of all
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}  # on Windows
 
 
@@ -146,8 +146,8 @@ def _name(given: str | None, line: int, asked: Mapping[str, Any], seed: int) -> 
     if unsafe or stem.startswith((".", "-")) or stem != stem.strip() or not stem or stem.split(".")[0].casefold() in RESERVED:
         what = f"it has {', '.join(map(repr, unsafe))}" if unsafe else "it is empty, reserved, or begins or ends badly"
         return "", f"the name {given!r} is no safe name of a file: {what}"
-    if len(stem) > LONGEST_NAME:
-        return "", f"the name {given[:20]!r}... is longer than {LONGEST_NAME} characters"
+    if len(stem.encode()) > LONGEST_NAME:
+        return "", f"the name {given[:20]!r}... is longer than {LONGEST_NAME} bytes"
     return stem + suffix, ""
 
 
