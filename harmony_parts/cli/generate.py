@@ -14,6 +14,7 @@ import click
 from harmony_parts.catalogue import nearest
 from harmony_parts.cli.batch import SUFFIXES, Request, read_batch
 from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.completion import guidances, models
 from harmony_parts.cli.format import complain, duration, progress, quantity
 from harmony_parts.cli.options import SEED, device_option, finite
 from harmony_parts.errors import HarmonyError, RunError
@@ -57,7 +58,7 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
         "harmony generate runs/demo --batch prompts.csv --out clips                   many, those that are made already left out",
     ],
 )
-@click.argument("model")
+@click.argument("model", shell_complete=models)
 @click.option("--prompt", help="What is seen.")
 @click.option("--sound", help="What is heard.")
 @click.option("--speech", help="What is said.")
@@ -71,7 +72,9 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
     callback=finite,
     help="Length.  [default: that of what is given, else the model's]",
 )
-@click.option("--guidance", metavar="NAME", help="A guidance part (`harmony parts list guidance`).  [default: the recipe's]")
+@click.option(
+    "--guidance", metavar="NAME", shell_complete=guidances, help="A guidance part (`harmony parts list guidance`).  [default: the recipe's]"
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the guidance; may be repeated.")
 @click.option(
     "--extra", "extras", multiple=True, metavar="KEY=VALUE", help="A field of the prompt that a plugin's encoder reads; may be repeated."

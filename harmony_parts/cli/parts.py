@@ -12,6 +12,8 @@ import click
 
 from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
 from harmony_parts.cli.command import Command, Group
+from harmony_parts.cli.completion import kinds
+from harmony_parts.cli.completion import parts as part_names
 from harmony_parts.cli.format import complain, console, quantity, styled, value
 from harmony_parts.errors import BrokenPart, PartNameClash, UnknownPart
 from harmony_parts.hookspecs import KINDS
@@ -40,7 +42,7 @@ def parts() -> None:
     short_help="List the parts, by kind.",
     examples=["harmony parts list", "harmony parts list video-codec", "harmony parts list --json"],
 )
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=kinds)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an object with `parts` and `failures`.")
 def list_parts(kind: str | None, as_json: bool) -> None:
     """List the parts of every kind, or of KIND, and the plugins that failed to load, with the cause.
@@ -80,7 +82,7 @@ def list_parts(kind: str | None, as_json: bool) -> None:
         "harmony parts show guidance/apg/window    the part `window` of the plugin `apg`",
     ],
 )
-@click.argument("name", metavar="KIND/NAME")
+@click.argument("name", metavar="KIND/NAME", shell_complete=part_names)
 def show(name: str) -> None:
     """Explain one part: what it does, where the method comes from, every setting with its default, unit and off value, and the TOML to paste
     into a recipe."""

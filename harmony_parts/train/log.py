@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harmony_parts.pace import Pace
+
 LOG = "log.jsonl"
 QUIET = 5.0  # seconds between plain lines
 
@@ -46,13 +48,18 @@ class Log:
             print(text, file=sys.stderr, flush=True)
 
     def track(self, numbers: Iterable[int], total: int) -> Iterator[int]:
-        """The numbers, with a bar for what happens before the first step."""
-        if not (self.progress and self.console.is_terminal):
+        """The numbers, with a bar for what happens before the first step, or a plain line now and then."""
+        if not self.progress:
             yield from numbers
-            return
-        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as bar:
-            yield from bar.track(numbers, total=total, description="preparing clips")
+        elif not self.console.is_terminal:
+            pace = Pace("preparing clips", self.say)
+            for done, number in enumerate(numbers):
+                yield number
+                pace.tell(done + 1, total)
+        else:
+            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=self.console, transient=True) as bar:
+                yield from bar.track(numbers, total=total, description="preparing clips")
 
     def advance(self, step: int, loss: float) -> None:
         """Move the bar."""

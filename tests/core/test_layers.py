@@ -19,7 +19,7 @@ FOLDERS = {kind.folder for kind in KINDS.values()}
 # Shared maths that lives beside the parts of one kind, but is no part: it imports only protocols and other maths.
 MATHS = {"rope", "attention.windows", "blocks.attention", "kernels"}
 
-BASE = {"errors", "av"}
+BASE = {"errors", "av", "pace"}
 FRONT = BASE | {"plugin", "hookspecs"}
 MEDIA = BASE | {"media", "ffmpeg", "demux", "mux", "sound", "picture"}
 ASSEMBLY = {"contract", "catalogue", "faults", "structure", "overrides", "recipe", "assemble"}

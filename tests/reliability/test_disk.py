@@ -87,7 +87,7 @@ WRITING = """
 """
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "flac"])
+@pytest.mark.parametrize("suffix", ["mp4", pytest.param("flac", marks=pytest.mark.slow)])
 def test_a_killed_writer_leaves_whole_files_only(suffix: str, tmp_path: Path) -> None:
     """SIGKILL while files are written one after the other: all that have a name are whole, and no ffmpeg stays behind."""
     process = python(WRITING, tmp_path, suffix)
@@ -112,6 +112,7 @@ READING = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_reader_leaves_no_ffmpeg(tmp_path: Path) -> None:
     command = [ffmpeg.executable(), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=320x240:d=5", str(tmp_path / "x.mp4")]
     subprocess.run(command, check=True, capture_output=True, timeout=60)

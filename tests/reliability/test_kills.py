@@ -71,18 +71,3 @@ def test_three_kills(straight: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_twenty_kills(straight: dict[str, Any], tmp_path: Path) -> None:
     check(20, straight, tmp_path, seed=20)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_kill_at_every_access_to_a_file(straight: dict[str, Any], tmp_path: Path) -> None:
-    """Every third one: neighbours are the same moment."""
-    jobs = []
-    for event in range(1, straight["events"] + 1, 3):
-        out = tmp_path / str(event)
-        jobs += [{"out": out, "event": event}, {"out": out}]
-    told = train(*jobs)
-    for killed, job, done in zip(told[::2], jobs[1::2], told[1::2], strict=True):
-        assert killed["killed"]
-        assert not done["killed"]
-        assert result(job["out"]) == straight["result"], f"killed at access {job['out'].name}"
