@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harmony_parts.errors import RunError
 from harmony_parts.pace import Pace
 
 LOG = "log.jsonl"
@@ -36,9 +38,11 @@ class Log:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+        with contextlib.suppress(OSError):  # every line was flushed, or is told to be lost
+            self._file.close()
         if self._board is not None:
-            self._board.close()
-        self._file.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
 
     def say(self, text: str) -> None:
         """A line on stderr, also without `progress`: it is something that the user has to know."""
@@ -74,9 +78,19 @@ class Log:
         self._bar.update(self._task, completed=step, loss=loss)
 
     def write(self, record: dict[str, Any]) -> None:
-        """A line of log.jsonl, and the same for TensorBoard. Nested numbers get names with a slash: losses/joint.video."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        """A line of log.jsonl, and the same for TensorBoard. Nested numbers get names with a slash: losses/joint.video. Raises RunError."""
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+            self._draw(record)
+        except OSError as error:
+            raise RunError(f"{self.folder}: its log can't be written: {error}") from error
+        if self.progress and not self.console.is_terminal and (time.monotonic() - self._said >= QUIET or record["step"] >= self.steps):
+            self._said = time.monotonic()
+            self.say(self._line(record))
+
+    def _draw(self, record: dict[str, Any]) -> None:
+        """For TensorBoard."""
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter  # it takes a second to import
 
@@ -84,9 +98,6 @@ class Log:
         for name, value in _flat(record):
             if name != "step":
                 self._board.add_scalar(name, value, record["step"])
-        if self.progress and not self.console.is_terminal and (time.monotonic() - self._said >= QUIET or record["step"] >= self.steps):
-            self._said = time.monotonic()
-            self.say(self._line(record))
 
     def _line(self, record: dict[str, Any]) -> str:
         left = (self.steps - record["step"]) * record["seconds_per_step"]

@@ -5,6 +5,7 @@ The disk is full because the process may write no larger files (RLIMIT_FSIZE), a
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -74,6 +75,21 @@ def test_a_full_disk(tmp_path: Path) -> None:
     weights = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("run", "straight")]
     assert weights[0] == weights[1]
     assert not list(tmp_path.glob("run/**/.*.part*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_log_that_can_not_be_written(tmp_path: Path) -> None:
+    """The disk is full between two checkpoints: the run ends, says why, and goes on from the last one."""
+    out = tmp_path / "run"
+    first = train(tiny.recipe(steps=2), out=out, progress=False, device="cpu")
+    (out / "log.jsonl").rename(tmp_path / "kept")
+    (out / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"run: its log can't be written: .*No space left"):
+        train(tiny.recipe(steps=4), out=out, resume=True, progress=False, device="cpu")
+    (out / "log.jsonl").unlink()
+    (tmp_path / "kept").rename(out / "log.jsonl")
+    assert train(tiny.recipe(steps=4), out=out, resume=True, progress=False, device="cpu") == first
+    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
 
 
 WRITING = """
