@@ -20,7 +20,8 @@ TEXTS = ("prompt", "sound", "speech")
 FILES = ("image", "voice", "audio", "video")
 NUMBERS = {"seconds": float, "steps": int, "seed": int}
 COLUMNS = ("name", *TEXTS, *FILES, *NUMBERS, "extra")
-SUFFIXES = (".mp4", ".mkv", ".wav", ".flac")
+SOUND_ONLY = (".wav", ".flac")
+SUFFIXES = (".mp4", ".mkv", *SOUND_ONLY)
 LONGEST_NAME = 200  # bytes of a file name without its suffix; file systems allow 255 of all
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}  # on Windows
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +10,17 @@ import attrs
 import click
 
 from harmony_parts.catalogue import nearest
-from harmony_parts.cli.batch import SUFFIXES, Request, read_batch
-from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.batch import SOUND_ONLY, SUFFIXES, Request, read_batch
+from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import guidances, models
-from harmony_parts.cli.format import complain, duration, progress, quantity
+from harmony_parts.cli.making import Work, make_all
 from harmony_parts.cli.options import SEED, device_option, finite
-from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-SOUND_ONLY = (".wav", ".flac")
-LONGEST = 100  # times the length that a model was trained on; what it needs in memory grows with the square of it
 
 
 def _writable(out: Path, batch: bool) -> None:
@@ -119,11 +115,15 @@ def generate(
     jobs = [attrs.evolve(request, asked={**general, **request.asked}) for request in requests]
     for job in jobs:
         _sensible(job, folder, preview)
-    work = Work(folder, _found(model), device, guidance, overrides, preview)
+    path = _found(model)
+    from harmony_parts.pipeline import load
+
+    pipeline = load(path, device)
+    work = Work(folder, pipeline, path, choose(guidance, overrides, pipeline.recipe.sample.guidance), preview)
     if batch is None:
         work.make(jobs[0])
     else:
-        _all(work, jobs)
+        make_all(work, jobs)
 
 
 def _sensible(job: Request, folder: Path, preview: bool) -> None:
@@ -143,109 +143,6 @@ def _sensible(job: Request, folder: Path, preview: bool) -> None:
         check_copy(out, copy_video_from=asked["video"], copy_sound_from=asked["audio"])
 
 
-class Work:
-    """A loaded model, and how its clips are made and noted."""
-
-    def __init__(self, folder: Path, model: Path, device: str, guidance: str | None, overrides: tuple[str, ...], preview: bool) -> None:
-        from harmony_parts.cli.note import digest
-        from harmony_parts.pipeline import load
-        from harmony_parts.weights import WEIGHTS, find_model
-
-        self.folder, self.device, self.preview = folder, device, preview
-        self.pipeline = load(model, device)
-        self.weights = digest(find_model(model) / WEIGHTS)
-        self.guidance = choose(guidance, overrides, self.pipeline.recipe.sample.guidance)
-
-    def note(self, job: Request) -> dict[str, Any]:
-        """What the job's clip is made from."""
-        from harmony_parts.cli.note import note
-        from harmony_parts.structure import unstructure
-
-        asked = {name: value for name, value in job.asked.items() if name not in ("seed", "steps")}
-        steps = job.asked["steps"] or self.pipeline.recipe.sample.steps
-        guidance = unstructure(self.guidance, kind="guidance")
-        return note(self.pipeline.recipe, self.weights, asked, seed=job.asked["seed"], steps=steps, guidance=guidance)
-
-    def make(self, job: Request) -> None:
-        """Make a clip, its note, and its picture where that is wanted."""
-        from harmony_parts.cli import note
-
-        self._affordable(job)
-        out, noted, began = self.folder / job.name, self.note(job), time.perf_counter()
-        with progress("sampling") as step:
-            made = self.pipeline.generate(**job.asked, guidance=self.guidance, progress=lambda done, total, _: step(done, total))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix.lower() in SOUND_ONLY:
-            made.clip.save(out)  # of the clip, the sound alone
-        else:
-            made.clip.save(
-                out,
-                copy_video_from=made.given_video,
-                copy_sound_from=made.given_sound,
-                lossless_sound=made.lossless_sound,
-                metadata=note.embedded(noted),
-            )
-        note.write(out, noted)
-        click.echo(f"{out}: {describe(out)}")
-        if self.preview:
-            click.echo(f"{_draw(out, noted)}: its frames and its sound")
-        click.echo(f"took {duration(time.perf_counter() - began)} on {self.device}, seed {job.asked['seed']}")
-
-    def _affordable(self, job: Request) -> None:
-        """No memory is taken for a length that makes no sense. Raises UsageError."""
-        given = next((job.asked[name] for name in ("audio", "video") if job.asked[name]), None)
-        seconds = job.asked["seconds"] or (_length(given) if given else 0)
-        most = LONGEST * self.pipeline.format.seconds
-        if seconds > most:
-            what = f"{seconds:g} s are asked for" if job.asked["seconds"] else f"{given} lasts {seconds:g} s"
-            raise click.UsageError(
-                f"{what}, and this model was trained on {self.pipeline.format.seconds:g} s: more than {LONGEST} times that ({most:g} s) "
-                "can't become anything; ask for fewer --seconds"
-            )
-
-
-def _all(work: Work, jobs: Sequence[Request]) -> None:
-    """A batch: clips that were made from the same request are left alone, and one that fails doesn't stop the others."""
-    from harmony_parts.cli.note import made
-
-    left = [job for job in jobs if not made(work.folder / job.name, work.note(job))]
-    if len(left) < len(jobs):
-        click.echo(f"{len(jobs) - len(left)} of {quantity(len(jobs), 'clip')} are there already, in {work.folder}")
-    began, failed = time.perf_counter(), 0
-    for done, job in enumerate(left):
-        if done:
-            remaining = (time.perf_counter() - began) / done * (len(left) - done)
-            click.echo(f"{done} of {len(left)} done, about {duration(remaining)} left")
-        try:
-            work.make(job)
-        except KeyboardInterrupt:
-            complain(f"stopped after {done - failed} of {quantity(len(left), 'clip')}; the same command goes on from there")
-            raise click.exceptions.Exit(INTERRUPTED) from None
-        except (HarmonyError, ValueError, click.UsageError) as error:
-            failed += 1
-            complain(f"{job.where}: {error}")
-    if failed:
-        raise RunError(f"{failed} of {quantity(len(left), 'clip')} couldn't be made; the same command tries them again")
-    click.echo(f"{quantity(len(jobs), 'clip')} in {work.folder}")
-
-
-def _draw(clip: Path, noted: Mapping[str, Any]) -> Path:
-    """The clip's frames above its sound, as a PNG beside it."""
-    from harmony_parts.av import AV
-    from harmony_parts.demo.sheet import Row, contact_sheet
-    from harmony_parts.media import Clip
-
-    title = ", ".join(str(noted[name]) for name in ("prompt", "sound", "speech") if noted.get(name))
-    return contact_sheet([Row(title, Clip.read(clip), AV((), ()))], clip.with_suffix(".png"), heading=f"{clip.name}, seed {noted['seed']}")
-
-
-def _length(file: Path) -> float:
-    """Seconds, by the file's header."""
-    from harmony_parts.ffmpeg import probe
-
-    return float(probe(file).seconds or 0)
-
-
 def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guidance:
     """The guidance of that name, else `own`, with some settings changed. Raises AssemblyError."""
     if name is None and not overrides:
@@ -258,18 +155,6 @@ def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guida
     table = {"use": name} if name else unstructure(own, kind="guidance")
     changed: Guidance = structure(apply_overrides(table, overrides, Guidance), Guidance, where=where)  # type: ignore[type-abstract]
     return changed
-
-
-def describe(file: Path) -> str:
-    """What is in a file that was written: length, picture, sound."""
-    from harmony_parts.ffmpeg import probe
-
-    held = probe(file)
-    video, audio = held.video, held.audio
-    pieces = [f"{float(held.seconds):.2f} s"] if held.seconds else []
-    pieces += [f"{video.codec} {video.width} x {video.height} at {float(video.fps):.4g} fps"] if video else []
-    pieces += [f"{audio.codec} at {audio.sample_rate} Hz"] if audio else []
-    return ", ".join(pieces)
 
 
 def _found(model: str) -> Path:

@@ -71,8 +71,9 @@ def _train(run: Run, out: Path, data_root: Path | None, resume: bool, progress: 
             log.say(f"{out}: no whole checkpoint, so the run starts anew")
         _steps(run, out, log)
     kind = f"their moving average (decay {recipe.train.ema:g})" if recipe.train.ema else "those of the last step"
+    clips = len(run.source) - (0 if recipe.train.prepared else len(run.bad))  # those that are prepared could all be read
     bad = f" ({len(run.bad)} more couldn't be read)" if run.bad else ""
-    note = f"{run.step} steps of {recipe.train.batch} clips, out of {len(run.source) - len(run.bad)}{bad}; the weights are {kind}"
+    note = f"{run.step} steps of {recipe.train.batch} clips, out of {clips}{bad}; the weights are {kind}"
     return save_model(out / "model", recipe, run.result(), note=note)
 
 

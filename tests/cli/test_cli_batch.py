@@ -178,7 +178,13 @@ def test_a_preview_is_a_picture_beside_the_clip(harmony, trained, tmp_path):
 
     result = harmony("generate", trained, "--preview", *QUICK, "--out", tmp_path / "x.mp4")
     assert result.exit_code == 0, result.output
-    assert Image.open(tmp_path / "x.png").size[0] == 1200
+    assert Image.open(tmp_path / "x.mp4.png").size[0] == 1200
+    made = (tmp_path / "x.mp4").stat().st_mtime_ns
+    (tmp_path / "x.mp4.png").unlink()
+    batch = jsonl(tmp_path / "b.jsonl", {"name": "x"})
+    assert run(harmony, trained, batch, tmp_path, "--preview").exit_code == 0
+    assert (tmp_path / "x.mp4.png").is_file(), "of a clip that is there, too"
+    assert (tmp_path / "x.mp4").stat().st_mtime_ns == made
     result = harmony("generate", trained, "--preview", *QUICK, "--out", tmp_path / "x.wav")
     assert result.exit_code == 2
 
