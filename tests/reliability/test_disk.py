@@ -109,11 +109,14 @@ def test_a_killed_writer_leaves_whole_files_only(suffix: str, tmp_path: Path) ->
     process = python(WRITING, tmp_path, suffix)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    time.sleep(0.7)
+    until = time.monotonic() + 60
+    while not (tmp_path / f"1.{suffix}").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.05)
     process.kill()
     process.communicate()
     files = sorted(tmp_path.glob(f"[0-9]*.{suffix}"))
-    assert files
+    assert len(files) >= 2
     for file in files:
         assert Clip.read(file).seconds == 2.5
     wait_for_no_process_with(str(tmp_path))
