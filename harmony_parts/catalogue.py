@@ -130,7 +130,7 @@ class Catalogue:
 
     @property
     def slow(self) -> tuple[PluginFailure, ...]:
-        """The plugins that work, and that every command waits for."""
+        """The plugins that every command waits for."""
         return tuple(self._slow)
 
     def list(self, kind: str | None = None) -> tuple[Declared, ...]:

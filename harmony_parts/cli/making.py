@@ -50,6 +50,7 @@ class Work:
         with progress("sampling") as step:
             made = self.pipeline.generate(**job.asked, guidance=self.guidance, progress=lambda done, total, _: step(done, total))
         out.parent.mkdir(parents=True, exist_ok=True)
+        note.beside(out).unlink(missing_ok=True)  # it is that of another clip, until this one has its own
         if out.suffix.lower() in SOUND_ONLY:
             made.clip.save(out)  # of the clip, the sound alone
         else:

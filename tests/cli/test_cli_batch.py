@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import unicodedata
 from pathlib import Path
@@ -60,6 +62,17 @@ def test_what_is_missing_damaged_or_asked_for_otherwise_is_made_anew(harmony, tr
     assert "already" not in result.stdout
     assert (out / "ball.mp4").read_bytes() == first, "the same seed makes the same file"
     assert json.loads((out / "0003-etc-passwd-rm-rf-0.mp4.json").read_text())["seconds"] == 0.25
+
+
+def test_a_clip_never_has_the_note_of_another(harmony, trained, tmp_path, monkeypatch):
+    """Killed between the new clip and its note: there is none, and the old request isn't taken for done."""
+    batch = jsonl(tmp_path / "b.jsonl", {"name": "x", "prompt": "a ball"})
+    assert run(harmony, trained, batch, tmp_path).exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("harmony_parts.cli.note.write", lambda *args: os.kill(os.getpid(), signal.SIGINT))
+        assert run(harmony, trained, jsonl(tmp_path / "c.jsonl", {"name": "x", "seed": 8}), tmp_path).exit_code == 130
+    assert not (tmp_path / "x.mp4.json").exists()
+    assert "already" not in run(harmony, trained, batch, tmp_path).stdout
 
 
 def test_a_clip_that_fails_stops_no_other(harmony, trained, tmp_path):
