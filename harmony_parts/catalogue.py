@@ -2,6 +2,9 @@
 
 A part is always addressable as `plugin/name` (built-in ones as `harmony/name`), and by its bare name while no other plugin uses that name.
 A plugin that fails costs nobody else anything: the failure is remembered, and named in every error that it may have caused.
+
+Hooks and protocols have a version, HOOKS. A plugin may say which one it is written for, `harmony_parts_hooks = 1` in the module that its entry
+point names; of another version it is refused by name, and not by what goes wrong later.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ import importlib
 import importlib.metadata
 import os
 import re
+import sys
+import threading
+import time
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -26,6 +32,8 @@ from harmony_parts.plugin import PROJECT, PartDeclaration
 BUILT_IN = "harmony"
 DISTRIBUTION = "harmony-parts"
 LIMIT = "HARMONY_PARTS_PLUGINS"
+HOOKS = 1
+SLOW, STUCK = 1.0, 5.0  # seconds: a plugin that takes longer to declare its parts is named afterwards; while it still does so
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TARGET = re.compile(r"[\w.]+:[\w.]+")
 
@@ -92,6 +100,7 @@ class Catalogue:
     def __init__(self) -> None:
         self._declared: list[Declared] = []
         self._failures: list[PluginFailure] = []
+        self._slow: list[PluginFailure] = []
         self._loaded: dict[Declared, type] = {}
 
     @classmethod
@@ -118,6 +127,11 @@ class Catalogue:
     def failures(self) -> tuple[PluginFailure, ...]:
         """What went wrong in discovery, in the order in which it happened."""
         return tuple(self._failures)
+
+    @property
+    def slow(self) -> tuple[PluginFailure, ...]:
+        """The plugins that every command waits for."""
+        return tuple(self._slow)
 
     def list(self, kind: str | None = None) -> tuple[Declared, ...]:
         """All declarations, or those of one kind: by kind, then plugin (the built-in one first), each plugin in its own order."""
@@ -200,6 +214,13 @@ class Catalogue:
         if not _NAME.fullmatch(name):
             failed(f"{name!r} can't be a plugin's name: lower-case letters, digits, '-', '_' and '.' only")
             return
+        version_of_hooks = getattr(plugin, "harmony_parts_hooks", HOOKS)
+        if version_of_hooks != HOOKS:
+            newer = isinstance(version_of_hooks, int) and version_of_hooks > HOOKS
+            remedy = f"update {DISTRIBUTION}" if newer else "update the plugin"
+            here = f"{DISTRIBUTION} {installed_version()}".strip()
+            failed(f"it is written for version {version_of_hooks!r} of the hooks, and {here} has version {HOOKS}; {remedy}")
+            return
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(hookspecs)
         try:
@@ -252,12 +273,21 @@ class Catalogue:
             cause = f"the name {BUILT_IN!r} is that of the built-in parts; call the entry point otherwise"
             self._fail(point.name, distribution, version, cause)
             return
+        began, whose = time.monotonic(), f"{point.name}{_origin(distribution, version)}"
+        waiting = threading.Timer(STUCK, _say, [f"waiting for the plugin {whose} to be imported; {LIMIT}=none leaves plugins out"])
+        waiting.daemon = True
+        waiting.start()
         try:
             plugin = point.load()
+            self.add(point.name, plugin, distribution=distribution, version=version)
         except (Exception, SystemExit) as error:
             self._fail(point.name, distribution, version, f"can't be imported: {_cause(error)}", error)
-            return
-        self.add(point.name, plugin, distribution=distribution, version=version)
+        finally:
+            waiting.cancel()
+        took = time.monotonic() - began
+        if took > SLOW:
+            cause = f"takes {took:.1f} s to declare its parts, in every command; what it needs should be imported by the parts alone"
+            self._slow.append(PluginFailure(point.name, cause, distribution, version))
 
     def _fail(self, plugin: str, distribution: str, version: str, cause: str, error: BaseException | None = None) -> None:
         self._failures.append(PluginFailure(plugin, cause, distribution, version, error))
@@ -274,6 +304,10 @@ class Catalogue:
         return found
 
 
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def _malformed(declaration: object) -> str:
     """What is wrong with what a hook yielded: "" where nothing is."""
     if not isinstance(declaration, PartDeclaration):
@@ -284,6 +318,8 @@ def _malformed(declaration: object) -> str:
         return f'the target {declaration.target!r} for {declaration.name!r}; write "package.module:Class"'
     if not isinstance(declaration.summary, str) or not declaration.summary.strip():
         return f"no summary for {declaration.name!r}; say in one sentence what it is"
+    if not isinstance(declaration.source, str):
+        return f"the source {declaration.source!r} for {declaration.name!r}, which is no text"
     return ""
 
 

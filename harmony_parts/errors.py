@@ -39,3 +39,7 @@ class MediaError(HarmonyError):
 
 class RunError(HarmonyError):
     """A training run or a saved model that can't be started, resumed or loaded: names the folder and the cause."""
+
+
+class RequestError(HarmonyError):
+    """A file of requests that can't be used: names it, and each line with its fault."""

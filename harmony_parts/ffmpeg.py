@@ -25,6 +25,8 @@ PROBE_SECONDS = 60.0  # to decode one frame
 MAX_PIXELS = 1 << 27  # of one frame (16384 x 8192); ffmpeg refuses larger ones before it takes memory
 # Demuxers that accept plain text, or draw a picture of their own: no recording is behind them.
 NO_MEDIA = {"tty", "bin", "xbin", "idf", "adf", "lavfi", "concat", "ffmetadata"}
+# What ffmpeg writes before a line, with `-loglevel level+...`: "[h264 @ 0x55d5] [error] ".
+TAG = re.compile(r"^((?:\[[^\]]* @ 0x[0-9a-f]+\] )*)\[(panic|fatal|error|warning|info|verbose|debug|trace)\] ", re.MULTILINE)
 RATES = (*map(Fraction, (8, 10, 12, 15, 24, 25, 30, 48, 50, 60, 100, 120)), *(Fraction(r * 1000, 1001) for r in (24, 30, 48, 60, 120)))
 
 
@@ -104,7 +106,7 @@ def run(
     Raises MediaError, naming `path`, when it fails, takes longer than `limits.seconds`, or gives more than `limits.bytes`. However this
     function is left, the process has ended.
     """
-    command = [executable(), "-hide_banner", "-nostats", "-loglevel", log, "-y", *args]
+    command = [executable(), "-hide_banner", "-nostats", "-loglevel", f"level+{log}", "-y", *args]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -145,7 +147,7 @@ def run(
         raise MediaError(f"{path}: ffmpeg took longer than {limits.seconds:g} s and was stopped; raise Limits.seconds for a long file")
     if code != 0:
         raise MediaError(f"{path}: {_cause(text) or f'ffmpeg failed with exit code {code}'}")
-    return out, text
+    return out, TAG.sub(r"\1", text)
 
 
 def _listen(pipe: IO[bytes], into: bytearray) -> None:
@@ -154,15 +156,24 @@ def _listen(pipe: IO[bytes], into: bytearray) -> None:
 
 
 def _cause(log: str) -> str:
-    """The first line of an error log that is about the file, without ffmpeg's "[h264 @ 0x55d5]"."""
-    lines = [re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+", "", line).strip() for line in log.splitlines()]
-    return next((line for line in lines if line and not line.startswith("Last message repeated")), "")
+    """The first error of a log, which is about the file, without ffmpeg's "[h264 @ 0x55d5] [error]"."""
+    tags = TAG.finditer(log)
+    errors = (log[tag.end() :].partition("\n")[0].strip() for tag in tags if tag[2] in ("panic", "fatal", "error"))
+    return next((error for error in errors if error), "")
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file; of a name that no file can have, too."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than names may be, or with a NUL (Python 3.11 says so, 3.12 doesn't)
+        return False
 
 
 def probe(path: Path) -> Probe:
     """What a file holds. Raises MediaError where it is missing, no media, or holds neither video nor sound."""
-    if not path.is_file():
-        raise MediaError(f"{path}: {'is a folder, not a media file' if path.is_dir() else 'no such file'}")
+    if not is_file(path):
+        raise MediaError(f"{path}: {_no_file(path)}")
     limits = Limits(bytes=1 << 20, seconds=PROBE_SECONDS)
     nothing = f"{path}: can't be read as media: it holds neither video nor sound"
     # -t 0 of copied packets: opens the file, says what is in it, and stops.
@@ -184,6 +195,15 @@ def probe(path: Path) -> Probe:
     video = _probe_video(path, streams["Video"], limits) if "Video" in streams else None
     audio = _probe_audio(path, streams["Audio"], limits) if "Audio" in streams else None
     return Probe(path, video, audio, seconds)
+
+
+def _no_file(path: Path) -> str:
+    try:
+        return (
+            "is a folder, not a media file" if path.is_dir() else "is no file that can be read twice" if path.exists() else "no such file"
+        )
+    except (OSError, ValueError) as error:
+        return f"no such file ({error.strerror if isinstance(error, OSError) else error})"
 
 
 def _probe_video(path: Path, line: str, limits: Limits) -> VideoStream:

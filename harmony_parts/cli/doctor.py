@@ -141,11 +141,13 @@ def soundfile() -> Iterator[Finding]:
 def plugins() -> Iterator[Finding]:
     """The installed plugins, and every part."""
     from harmony_parts.catalogue import BUILT_IN, catalogue
-    from harmony_parts.cli.parts import broken_parts
+    from harmony_parts.cli.check import broken
 
     known = catalogue()
-    for fault in broken_parts(known):
+    for fault in broken(known):
         yield Finding("parts", "broken", fault, "mend, update or uninstall the plugin, or leave it out with HARMONY_PARTS_PLUGINS")
+    for slow in known.slow:
+        yield Finding("parts", "note", str(slow))
     others = dict.fromkeys(f"{d.plugin} ({d.distribution} {d.version})" for d in known.list() if d.plugin != BUILT_IN)
     yield Finding("parts", "ok", f"{quantity(len(known.list()), 'part')}; plugins: {', '.join(others) or 'none'}")
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harmony_parts.pace import Pace
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -76,9 +78,9 @@ def value(plain: Any) -> str:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the remaining time, on stderr: `with progress("sampling") as step: step(done, total)`. Only on a terminal."""
+    """A bar with the remaining time, on stderr: `with progress("sampling") as step: step(done, total)`. Plain lines where it is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield Pace(what, complain).tell
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

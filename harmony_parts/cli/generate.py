@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from harmony_parts.catalogue import nearest
+from harmony_parts.cli.batch import SOUND_ONLY, SUFFIXES, Request, read_batch
 from harmony_parts.cli.command import Command
-from harmony_parts.cli.format import duration, progress
+from harmony_parts.cli.completion import guidances, models
+from harmony_parts.cli.making import Work, make_all
 from harmony_parts.cli.options import SEED, device_option, finite
 from harmony_parts.errors import RunError
 
@@ -19,19 +21,18 @@ if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-SOUND_ONLY = (".wav", ".flac")
-SUFFIXES = (".mp4", ".mkv", *SOUND_ONLY)
 
 
-def _writable(ctx: click.Context, parameter: click.Parameter, value: Path) -> Path:
-    """Known before the work begins: that the file can be written. Its folder is made when it is."""
-    if value.suffix.lower() not in SUFFIXES:
-        raise click.BadParameter(f"{str(value)!r} must end in one of {', '.join(SUFFIXES)}", ctx, parameter)
-    there = next(folder for folder in value.absolute().parents if folder.exists())
+def _writable(out: Path, batch: bool) -> None:
+    """Known before the work begins: that the file, or the batch's folder, can be written. Raises BadParameter. Folders are made later."""
+    if not batch and out.suffix.lower() not in SUFFIXES:
+        raise click.BadParameter(f"{str(out)!r} must end in one of {', '.join(SUFFIXES)}", param_hint="--out")
+    if out.exists() and out.is_dir() != batch:
+        raise click.BadParameter(f"{str(out)!r} is a {'file; --batch writes a folder' if batch else 'folder'}", param_hint="--out")
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir() or folder != out and folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         cause = "can't be written to" if there.is_dir() else "is no folder"
-        raise click.BadParameter(f"{str(value)!r} can't be written: {str(there)!r} {cause}", ctx, parameter)
-    return value
+        raise click.BadParameter(f"{str(out)!r} can't be written: {str(there)!r} {cause}", param_hint="--out")
 
 
 def _apart(out: Path, given: dict[str, Path | None]) -> None:
@@ -43,16 +44,17 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
 
 @click.command(
     cls=Command,
-    short_help="Make a clip with a trained model.",
+    short_help="Make clips with a trained model.",
     examples=[
         'harmony generate runs/demo --prompt "a red ball bounces" --out ball.mp4      picture and sound together',
         "harmony generate runs/clips --audio voice.wav --out talk.mp4                 the video for a sound",
         "harmony generate runs/clips --video silent.mp4 --out dubbed.mp4              the sound for a video",
         "harmony generate runs/demo --guidance sync-cfg --set video=3 --set audio=2 --out strong.mp4",
-        "harmony generate runs/demo --guidance none --steps 10 --seed 7 --out quick.mp4",
+        "harmony generate runs/demo --guidance none --steps 10 --seed 7 --out quick.mp4 --preview",
+        "harmony generate runs/demo --batch prompts.csv --out clips                   many, those that are made already left out",
     ],
 )
-@click.argument("model")
+@click.argument("model", shell_complete=models)
 @click.option("--prompt", help="What is seen.")
 @click.option("--sound", help="What is heard.")
 @click.option("--speech", help="What is said.")
@@ -66,15 +68,23 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
     callback=finite,
     help="Length.  [default: that of what is given, else the model's]",
 )
-@click.option("--guidance", metavar="NAME", help="A guidance part (`harmony parts list guidance`).  [default: the recipe's]")
+@click.option(
+    "--guidance", metavar="NAME", shell_complete=guidances, help="A guidance part (`harmony parts list guidance`).  [default: the recipe's]"
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the guidance; may be repeated.")
 @click.option(
     "--extra", "extras", multiple=True, metavar="KEY=VALUE", help="A field of the prompt that a plugin's encoder reads; may be repeated."
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Sampling steps.  [default: the recipe's]")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Another seed makes another clip.")
+@click.option(
+    "--batch",
+    type=FILE,
+    help="A .csv or .jsonl file, a request a line: its columns are the options above (but --set), and `name`. Other options hold for all lines.",
+)
+@click.option("--preview", is_flag=True, help="Also draw each clip's frames above its sound: a .png beside it.")
 @device_option
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), callback=_writable, required=True, help=f"{', '.join(SUFFIXES)}.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=f"{', '.join(SUFFIXES)}; with --batch a folder.")
 def generate(
     model: str,
     guidance: str | None,
@@ -82,6 +92,8 @@ def generate(
     extras: tuple[str, ...],
     steps: int | None,
     seed: int,
+    batch: Path | None,
+    preview: bool,
     device: str,
     out: Path,
     **asked: Any,
@@ -89,32 +101,46 @@ def generate(
     """Make a clip with MODEL, a run or model folder: picture and sound together, or one of them for the other, which is given.
 
     What is given stays as it is: a video's stream is copied, a sound is copied or kept without loss. Everything that isn't asked for is left
-    to the model. The same seed, request and model make the same clip.
+    to the model. The same seed, request and model make the same clip. What it was made from is noted in the file, and beside it (.json).
     """
-    if asked["audio"] and asked["video"]:
-        raise click.UsageError("--audio and --video are both given, which leaves nothing to make; leave one out")
-    if asked["audio"] and out.suffix.lower() in SOUND_ONLY:
-        raise click.UsageError(f"the sound is given, so what is made is a video: --out must end in .mp4 or .mkv, not {out.suffix}")
-    _apart(out, {name: asked[name] for name in ("image", "voice", "audio", "video")})
+    _writable(out, batch is not None)
+    if batch is not None and batch.suffix.lower() not in (".csv", ".jsonl"):
+        raise click.BadParameter(f"{str(batch)!r} must end in .csv or .jsonl", param_hint="--batch")
     from harmony_parts.assemble import apply_overrides
-    from harmony_parts.media import check_copy
+
+    if extras:
+        asked["extra"] = apply_overrides({}, extras)
+    general = {"seed": seed, "steps": steps, **asked}
+    folder, requests = (out, read_batch(batch, seed)) if batch else (out.parent, [Request("", out.name, {})])
+    jobs = [attrs.evolve(request, asked={**general, **request.asked}) for request in requests]
+    for job in jobs:
+        _sensible(job, folder, preview)
+    path = _found(model)
     from harmony_parts.pipeline import load
 
-    if out.suffix.lower() not in SOUND_ONLY:
-        check_copy(out, copy_video_from=asked["video"], copy_sound_from=asked["audio"])
-    asked["extra"] = apply_overrides({}, extras)
-    pipeline = load(_found(model), device)
-    chosen = choose(guidance, overrides, pipeline.recipe.sample.guidance)
-    began = time.perf_counter()
-    with progress("sampling") as step:
-        made = pipeline.generate(**asked, guidance=chosen, steps=steps, seed=seed, progress=lambda done, total, _: step(done, total))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix.lower() in SOUND_ONLY:
-        made.clip.save(out)  # of the clip, the sound alone
+    pipeline = load(path, device)
+    work = Work(folder, pipeline, path, choose(guidance, overrides, pipeline.recipe.sample.guidance), preview)
+    if batch is None:
+        work.make(jobs[0])
     else:
-        made.save(out)
-    click.echo(f"{out}: {describe(out)}")
-    click.echo(f"took {duration(time.perf_counter() - began)} on {device}, seed {seed}")
+        make_all(work, jobs)
+
+
+def _sensible(job: Request, folder: Path, preview: bool) -> None:
+    """What can be known before the model is loaded. Raises UsageError, and MediaError for a stream that the file can't hold."""
+    asked, out, where = job.asked, folder / job.name, f"{job.where}: " if job.where else ""
+    sound_only = out.suffix.lower() in SOUND_ONLY
+    if asked["audio"] and asked["video"]:
+        raise click.UsageError(f"{where}--audio and --video are both given, which leaves nothing to make; leave one out")
+    if asked["audio"] and sound_only:
+        raise click.UsageError(f"{where}the sound is given, so what is made is a video: --out must end in .mp4 or .mkv, not {out.suffix}")
+    if preview and sound_only:
+        raise click.UsageError(f"{where}--preview draws picture and sound: --out must end in .mp4 or .mkv, not {out.suffix}")
+    _apart(out, {name: asked[name] for name in ("image", "voice", "audio", "video")})
+    if not sound_only and (asked["video"] or asked["audio"]):
+        from harmony_parts.mux import check_copy
+
+        check_copy(out, copy_video_from=asked["video"], copy_sound_from=asked["audio"])
 
 
 def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guidance:
@@ -129,18 +155,6 @@ def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guida
     table = {"use": name} if name else unstructure(own, kind="guidance")
     changed: Guidance = structure(apply_overrides(table, overrides, Guidance), Guidance, where=where)  # type: ignore[type-abstract]
     return changed
-
-
-def describe(file: Path) -> str:
-    """What is in a file that was written: length, picture, sound."""
-    from harmony_parts.ffmpeg import probe
-
-    held = probe(file)
-    video, audio = held.video, held.audio
-    pieces = [f"{float(held.seconds):.2f} s"] if held.seconds else []
-    pieces += [f"{video.codec} {video.width} x {video.height} at {float(video.fps):.4g} fps"] if video else []
-    pieces += [f"{audio.codec} at {audio.sample_rate} Hz"] if audio else []
-    return ", ".join(pieces)
 
 
 def _found(model: str) -> Path:

@@ -17,6 +17,7 @@ from harmony_parts.cli.command import Group
         "explain": "harmony_parts.cli.explain:explain",
         "parts": "harmony_parts.cli.parts:parts",
         "doctor": "harmony_parts.cli.doctor:doctor",
+        "completion": "harmony_parts.cli.completion:completion",
     },
     examples=[
         "harmony demo                                              train a small model and see what it does",
@@ -30,6 +31,8 @@ def cli() -> None:
     """Generate video and sound together, with parts that can be exchanged.
 
     A model is written down in a recipe (a TOML file, or the name of one that ships), trained into a run folder, and generates clips from there.
+
+    Exit codes: 0, all is done; 1, something is wrong, and told; 2, the command line is wrong; 130, stopped by Ctrl-C.
     """
 
 

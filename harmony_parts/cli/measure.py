@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from harmony_parts.cli.command import Command
-from harmony_parts.cli.format import console, quantity
+from harmony_parts.cli.completion import metrics
+from harmony_parts.cli.format import console, progress, quantity
 
 FEWEST = 5  # files for an error: drawing fewer anew says next to nothing about other files
 
@@ -24,7 +25,7 @@ FEWEST = 5  # files for an error: drawing fewer anew says next to nothing about 
     ],
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE...")
-@click.option("--metric", default="events", show_default=True, help="A metric part (`harmony parts list metric`).")
+@click.option("--metric", default="events", shell_complete=metrics, show_default=True, help="A metric part (`harmony parts list metric`).")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the metric; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an object with `files`, and `together` where there are several.")
 def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -42,11 +43,13 @@ def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as
 
     chosen: Metric = structure(apply_overrides({"use": metric}, overrides, Metric), Metric, where=f"the metric {metric}")  # type: ignore[type-abstract]
     seen: list[Any] = []
-    for file in files:
-        found = chosen.analyse(Clip.read(file))
-        if len(tuple(found)) < 2:
-            raise MediaError(f"{file}: has no {'picture' if found.video is None else 'sound'}; sync takes both")
-        seen.append(found)
+    with progress("measuring") as step:
+        for number, file in enumerate(files, 1):
+            found = chosen.analyse(Clip.read(file))
+            if len(tuple(found)) < 2:
+                raise MediaError(f"{file}: has no {'picture' if found.video is None else 'sound'}; sync takes both")
+            seen.append(found)
+            step(number, len(files))
     alone = [chosen.score(found["video"], found["audio"]) for found in seen]
     together = compare(_Analysed(chosen), seen)["numbers"] if len(files) > 1 else None
     if as_json:

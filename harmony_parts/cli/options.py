@@ -19,8 +19,10 @@ def finite(ctx: click.Context, parameter: click.Parameter, value: float | None) 
 set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")
 
 
-def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str:
+def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A device that torch has here: the one asked for, else the GPU where there is one."""
+    if ctx.resilient_parsing:  # the shell asks what could come next, and waits
+        return value
     import torch
 
     if value is None:

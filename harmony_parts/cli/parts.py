@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import textwrap
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,8 +12,10 @@ import click
 
 from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
 from harmony_parts.cli.command import Command, Group
+from harmony_parts.cli.completion import kinds
+from harmony_parts.cli.completion import parts as part_names
 from harmony_parts.cli.format import complain, console, quantity, styled, value
-from harmony_parts.errors import BrokenPart, HarmonyError, PartNameClash, UnknownPart
+from harmony_parts.errors import BrokenPart, PartNameClash, UnknownPart
 from harmony_parts.hookspecs import KINDS
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def parts() -> None:
     short_help="List the parts, by kind.",
     examples=["harmony parts list", "harmony parts list video-codec", "harmony parts list --json"],
 )
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=kinds)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an object with `parts` and `failures`.")
 def list_parts(kind: str | None, as_json: bool) -> None:
     """List the parts of every kind, or of KIND, and the plugins that failed to load, with the cause.
@@ -67,6 +68,8 @@ def list_parts(kind: str | None, as_json: bool) -> None:
     out.print(styled(("\nharmony parts show KIND/NAME", "bold"), " explains one."))
     for failure in known.failures:
         out.print(styled(("\nfailed: ", "bold red"), str(failure)), soft_wrap=True)
+    for slow in known.slow:
+        out.print(styled(("\nslow: ", "yellow"), str(slow)), soft_wrap=True)
 
 
 @parts.command(
@@ -79,7 +82,7 @@ def list_parts(kind: str | None, as_json: bool) -> None:
         "harmony parts show guidance/apg/window    the part `window` of the plugin `apg`",
     ],
 )
-@click.argument("name", metavar="KIND/NAME")
+@click.argument("name", metavar="KIND/NAME", shell_complete=part_names)
 def show(name: str) -> None:
     """Explain one part: what it does, where the method comes from, every setting with its default, unit and off value, and the TOML to paste
     into a recipe."""
@@ -104,27 +107,31 @@ def show(name: str) -> None:
     out.print(textwrap.indent(snippet(declared, known).rstrip(), "  "), soft_wrap=True)
 
 
-@parts.command(cls=Command, short_help="Import every part, and tell what is broken.", examples=["harmony parts check"])
-def check() -> None:
-    """Import every part and compare it with the protocol of its kind. Ends with an error where a part or a plugin is broken."""
+@parts.command(
+    cls=Command,
+    short_help="Import and try every part, and tell what is broken.",
+    examples=["harmony parts check", "harmony parts check harmony-apg        one plugin, by its name or its package's"],
+)
+@click.argument("plugin", required=False)
+def check(plugin: str | None) -> None:
+    """Import every part, or those of PLUGIN, compare each with the protocol of its kind, and hold those that need nothing else (guidance,
+    tasks, anchors, solvers, paths, shifts, densities) to its contract. Ends with an error (1) where a part or a plugin is broken."""
+    from harmony_parts.cli.check import broken, chosen, contract
+
     known = catalogue()
-    broken = list(broken_parts(known))
-    for fault in broken:
+    declared = chosen(known, plugin)
+    faults = list(broken(known, plugin))
+    told = [contract(known, each) for each in declared]
+    faults += filter(None, told)
+    for fault in faults:
         complain(fault)
-    if broken:
-        raise BrokenPart(f"{quantity(len(broken), 'fault')} in the installed parts")
-    click.echo(f"{quantity(len(known.list()), 'part')}: all can be used")
-
-
-def broken_parts(known: Catalogue) -> Iterator[str]:
-    """What is wrong with plugins and parts, one line or block for each fault."""
-    for failure in known.failures:
-        yield f"plugin {failure}"
-    for declared in known.list():
-        try:
-            known.load_declared(declared)
-        except HarmonyError as error:
-            yield str(error).removesuffix(known.blame())
+    for slow in known.slow:
+        complain(f"slow: {slow}")
+    if faults:
+        raise BrokenPart(f"{quantity(len(faults), 'fault')} in {plugin or 'the installed parts'}")
+    click.echo(
+        f"{quantity(len(declared), 'part')}: all can be used; {len(told) - told.count(None)} of them keep the contract of their kind"
+    )
 
 
 def find(known: Catalogue, name: str) -> Declared:

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.completion import recipes
 from harmony_parts.cli.format import complain, duration
 from harmony_parts.cli.options import device_option, set_option
 
@@ -24,7 +25,7 @@ from harmony_parts.cli.options import device_option, set_option
         "harmony train demo --resume                        go on with a run that was stopped",
     ],
 )
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=recipes)
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of clips, for recipes that read one.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder.  [default: runs/NAME, NAME being the recipe's]")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the run folder.")

@@ -34,7 +34,11 @@ class Dataset(Protocol):
     """Examples by number; every random choice (which cut, which voice) comes from `generator`.
 
     A data set may have `names`, those of its examples in their order, where it knows them without reading: then a run that is resumed with
-    other data of the same number is found out.
+    other data of the same number is found out. It may have `unreadable`, number -> cause of the examples that it knows to be bad: they are
+    told before training, and left out. And it may have a function `fingerprint(index) -> str` of all that an example is made of but its
+    settings, such as the content of a file: only then are prepared examples kept on disk.
+
+    An example that can't be read raises MediaError: training names it once and takes the next one.
     """
 
     def __len__(self) -> int:

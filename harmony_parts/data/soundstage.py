@@ -75,3 +75,7 @@ class SoundstageSet:
             prompt=Prompt(caption=scene.caption, sound=scene.sound_caption, image=picture[0], voice=torch.from_numpy(voice)),
             events=tuple(Event(time, what) for time, what in scene.events),
         )
+
+    def fingerprint(self, index: int) -> str:
+        """An example is a function of settings and number alone."""
+        return str(index)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from safetensors import SafetensorError
 from torch import Tensor
 
 from harmony_parts.errors import RunError
@@ -33,12 +34,20 @@ class Checkpoint:
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write folder/step-..., and remove all but the last KEPT. It gets its name when all of it is on the disk. Raises RunError."""
-    target = folder / f"step-{checkpoint.step:07d}"
+    target = write(folder / f"step-{checkpoint.step:07d}", checkpoint)
+    until = steps(folder)
+    for old in until[: until.index(target) + 1][:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def write(target: Path, checkpoint: Checkpoint) -> Path:
+    """Write `target`, which appears whole or not at all, and takes the place of one that is there. Raises RunError."""
+    folder = target.parent
+    part = folder / f".{target.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".step-*"):  # of a run that was killed while it wrote
-            shutil.rmtree(left, ignore_errors=True)
-        part = folder / f".{target.name}.part"
+        _clear(folder)  # what a run left that was killed while it wrote
         part.mkdir()
         for group, tensors in checkpoint.tensors.items():
             save_tensors(part / f"{group}.safetensors", tensors)
@@ -51,12 +60,16 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
             os.replace(target, part.with_name(f"{part.name}.old"))
         os.replace(part, target)
         flush(folder)
-        until = steps(folder)
-        for old in (*until[: until.index(target) + 1][:-KEPT], *folder.glob(".step-*")):
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise RunError(f"{target}: the checkpoint can't be written: {error}") from error
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)  # a full disk has room again
+        raise RunError(f"{target}: can't be written: {error}") from error
+    _clear(folder)
     return target
+
+
+def _clear(folder: Path) -> None:
+    for left in folder.glob(".*.part*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def steps(folder: Path) -> list[Path]:

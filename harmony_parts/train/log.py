@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -11,6 +12,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from harmony_parts.errors import RunError
+from harmony_parts.pace import Pace
 
 LOG = "log.jsonl"
 QUIET = 5.0  # seconds between plain lines
@@ -34,9 +38,11 @@ class Log:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+        with contextlib.suppress(OSError):  # every line was flushed, or is told to be lost
+            self._file.close()
         if self._board is not None:
-            self._board.close()
-        self._file.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
 
     def say(self, text: str) -> None:
         """A line on stderr, also without `progress`: it is something that the user has to know."""
@@ -46,13 +52,18 @@ class Log:
             print(text, file=sys.stderr, flush=True)
 
     def track(self, numbers: Iterable[int], total: int) -> Iterator[int]:
-        """The numbers, with a bar for what happens before the first step."""
-        if not (self.progress and self.console.is_terminal):
+        """The numbers, with a bar for what happens before the first step, or a plain line now and then."""
+        if not self.progress:
             yield from numbers
-            return
-        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as bar:
-            yield from bar.track(numbers, total=total, description="preparing clips")
+        elif not self.console.is_terminal:
+            pace = Pace("preparing clips", self.say)
+            for done, number in enumerate(numbers):
+                yield number
+                pace.tell(done + 1, total)
+        else:
+            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=self.console, transient=True) as bar:
+                yield from bar.track(numbers, total=total, description="preparing clips")
 
     def advance(self, step: int, loss: float) -> None:
         """Move the bar."""
@@ -67,9 +78,19 @@ class Log:
         self._bar.update(self._task, completed=step, loss=loss)
 
     def write(self, record: dict[str, Any]) -> None:
-        """A line of log.jsonl, and the same for TensorBoard. Nested numbers get names with a slash: losses/joint.video."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        """A line of log.jsonl, and the same for TensorBoard. Nested numbers get names with a slash: losses/joint.video. Raises RunError."""
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+            self._draw(record)
+        except OSError as error:
+            raise RunError(f"{self.folder}: its log can't be written: {error}") from error
+        if self.progress and not self.console.is_terminal and (time.monotonic() - self._said >= QUIET or record["step"] >= self.steps):
+            self._said = time.monotonic()
+            self.say(self._line(record))
+
+    def _draw(self, record: dict[str, Any]) -> None:
+        """For TensorBoard."""
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter  # it takes a second to import
 
@@ -77,9 +98,6 @@ class Log:
         for name, value in _flat(record):
             if name != "step":
                 self._board.add_scalar(name, value, record["step"])
-        if self.progress and not self.console.is_terminal and (time.monotonic() - self._said >= QUIET or record["step"] >= self.steps):
-            self._said = time.monotonic()
-            self.say(self._line(record))
 
     def _line(self, record: dict[str, Any]) -> str:
         left = (self.steps - record["step"]) * record["seconds_per_step"]

@@ -18,14 +18,17 @@ from harmony_parts.assemble import build
 from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.recipe import Recipe
 from harmony_parts.tasks.protocol import Plan
-from harmony_parts.train import checkpoint
+from harmony_parts.train import cache, checkpoint
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.interrupt import politely
+from harmony_parts.train.lock import alone
 from harmony_parts.train.log import Log
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
 from harmony_parts.train.order import Order
-from harmony_parts.train.prepare import Batch, OnTheFly, Prepared, Source, is_frozen, prepare
+from harmony_parts.train.prepare import Batch, OnTheFly, Prepared, Source, choose, is_frozen, prepare
 from harmony_parts.train.run import find_run, open_run
+from harmony_parts.train.skip import Readable
+from harmony_parts.train.window import Window
 from harmony_parts.weights import save_model, weights
 
 
@@ -37,29 +40,40 @@ def train(
     `data_root` is the folder that the data set reads, where it reads one. `device`: "cuda" where there is one, else "cpu". With `resume`
     the run in `out` goes on from its last whole checkpoint; on the CPU, with as many threads, it ends at the same bits as a run that was never
     interrupted. Ctrl-C saves a checkpoint and raises KeyboardInterrupt, which says how to go on.
-    So does a clip that can't be read in the middle of it, as RunError. Raises AssemblyError for a recipe that can't be built, MediaError for
-    a folder of clips that can't be read, RunError for a run, other data on resuming, a clip or a loss that can't be gone on with.
+    A clip that can't be read is named once and left out; where none can be read any more, the run is saved, too. Raises AssemblyError for a
+    recipe that can't be built, MediaError for a folder of clips that can't be read, RunError for a folder that holds a run or in which another
+    process trains, for other data on resuming, a full disk, and clips or a loss that can't be gone on with.
     """
     out = Path(out)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):  # third-party modules may draw from the global generator: dropout
         torch.manual_seed(_seed(recipe, "modules"))
-        there = find_run(out, recipe, resume)
+        find_run(out, recipe, resume)  # raises before anything is built or written
         run = Run(recipe, place)
-        saved = checkpoint.load_last(out / "checkpoints", _warn) if there else None
-        if saved is not None and saved.step > recipe.train.steps:
-            raise RunError(f"{out}: is at step {saved.step} already, beyond train.steps = {recipe.train.steps}; ask for more steps")
-        open_run(out, recipe)
-        with Log(out, step=saved.step if saved else 0, steps=recipe.train.steps, progress=progress) as log:
-            run.open_data(data_root, log)
-            if saved is not None:
-                run.load(saved)
-            elif there:
-                log.say(f"{out}: no whole checkpoint, so the run starts anew")
-            _steps(run, out, log)
+        with alone(out):
+            return _train(run, out, data_root, resume, progress)
+
+
+def _train(run: Run, out: Path, data_root: Path | None, resume: bool, progress: bool) -> Path:
+    """A run that was begun or resumed, to its end."""
+    recipe = run.recipe
+    there = find_run(out, recipe, resume)
+    saved = checkpoint.load_last(out / "checkpoints", _warn) if there else None
+    if saved is not None and saved.step > recipe.train.steps:
+        raise RunError(f"{out}: is at step {saved.step} already, beyond train.steps = {recipe.train.steps}; ask for more steps")
+    open_run(out, recipe)
+    with Log(out, step=saved.step if saved else 0, steps=recipe.train.steps, progress=progress) as log:
+        run.open_data(data_root, log)
+        if saved is not None:
+            run.load(saved)
+        elif there:
+            log.say(f"{out}: no whole checkpoint, so the run starts anew")
+        _steps(run, out, log)
     kind = f"their moving average (decay {recipe.train.ema:g})" if recipe.train.ema else "those of the last step"
-    note = f"{run.step} steps of {recipe.train.batch} clips, out of {len(run.source)}; the weights are {kind}"
+    clips = len(run.source) - (0 if recipe.train.prepared else len(run.bad))  # those that are prepared could all be read
+    bad = f" ({len(run.bad)} more couldn't be read)" if run.bad else ""
+    note = f"{run.step} steps of {recipe.train.batch} clips, out of {clips}{bad}; the weights are {kind}"
     return save_model(out / "model", recipe, run.result(), note=note)
 
 
@@ -125,28 +139,46 @@ class Run:
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
         self.generator = torch.Generator().manual_seed(_seed(recipe, "training"))
         self.window = Window()
+        self.bad: dict[int, str] = {}  # clips that couldn't be read, and why
         self.source: Source
         self.order: Order
         self.data: dict[str, Any]
 
     def open_data(self, root: Path | None, log: Log) -> None:
-        """Make or open what batches come from. Prepared clips are a function of the seed: a resumed run makes the same ones."""
-        recipe, format, codecs = self.recipe, self.parts.format, self.parts.codecs
+        """Make or open what batches come from. Prepared clips are a function of the seed: a resumed run makes, or finds, the same ones."""
+        recipe, format = self.recipe, self.parts.format
         dataset = recipe.data.build(format=format, root=root)
         if not len(dataset):
             raise RunError("the data set is empty: there is nothing to train on")
+        readable = Readable(dataset, log.say)
+        self.bad = readable.bad
         if recipe.train.prepared:
-            generator = torch.Generator().manual_seed(_seed(recipe, "data"))
-            self.source = prepare(
-                dataset, recipe.train.prepared, format, codecs, self.encoders, generator=generator, device=self.device, track=log.track
-            )
+            self.source = self._prepared(readable, log)
         else:
-            self.source = OnTheFly(dataset, format, codecs, self.encoders, self.device)
+            self.source = OnTheFly(readable, format, self.parts.codecs, self.encoders, self.device)
         self.order = Order(len(self.source))
         # Names that are known without reading, or those of the clips that were prepared.
         names = self.source.names if isinstance(self.source, Prepared) else getattr(dataset, "names", None)
         digest = None if names is None else hashlib.sha256("\0".join(names).encode("utf-8", errors="replace")).hexdigest()
         self.data = {"examples": len(dataset), "names": digest}
+
+    def _prepared(self, readable: Readable, log: Log) -> Prepared:
+        """The prepared clips, from the run folder where they are there already."""
+        recipe, codecs, encoders = self.recipe, self.parts.codecs, self.encoders
+        generator = torch.Generator().manual_seed(_seed(recipe, "data"))
+        chosen = choose(len(readable), recipe.train.prepared, generator)
+        still = [encoder for encoder in encoders.values() if is_frozen(encoder)]
+        trained = [encoder for encoder in encoders.values() if not is_frozen(encoder)]
+        # Weights that are trained have no part in what is prepared; the code of their classes may.
+        parts = [*(codecs[s] for s in codecs), *still]
+        name = None if readable.bad else cache.key(recipe, readable.dataset, chosen, parts, self.device)
+        folder = log.folder / cache.FOLDER
+        if name is not None and (found := cache.load(folder, name, trained, self.device, log.say)):
+            return found
+        made = prepare(readable, chosen, self.parts.format, codecs, encoders, generator=generator, device=self.device, track=log.track)
+        if name is not None and not readable.bad:  # what took the place of a bad clip isn't in the name
+            cache.save(folder, name, made)
+        return made
 
     def advance(self) -> float:
         """One step; returns its loss. Raises RunError where loss or gradient isn't finite, before the weights are touched, and NoBatch."""
@@ -265,47 +297,6 @@ class Run:
         except (KeyError, RuntimeError, ValueError) as error:
             raise RunError(f"the checkpoint of step {saved.step} doesn't fit this model; have its parts changed since? {error}") from error
         self.step = saved.step
-
-
-class Window:
-    """Means over the steps since the last line of the log; a task's loss is that of its entries with a weight, but without the weight."""
-
-    def __init__(self) -> None:
-        self.steps, self.loss, self.norm, self.rate, self.seconds = 0, 0.0, 0.0, 0.0, 0.0
-        self.sums: dict[str, list[float]] = {}  # "task.stream": [sum of errors, their number]
-
-    def add(self, loss: float, norm: float, rate: float, plan: Plan, entries: dict[str, list[float]]) -> None:
-        """Take in one step."""
-        self.steps, self.loss, self.norm, self.rate = self.steps + 1, self.loss + loss, self.norm + norm, rate
-        tasks = plan.task.tolist()
-        for stream, errors in entries.items():
-            for task, weight, error in zip(tasks, plan.weights[stream].tolist(), errors, strict=True):
-                if weight:
-                    sums = self.sums.setdefault(f"{plan.names[task]}.{stream}", [0.0, 0])
-                    sums[0], sums[1] = sums[0] + error, sums[1] + 1
-
-    def record(self, step: int) -> dict[str, Any]:
-        """A line of the log."""
-        n = max(1, self.steps)
-        return {
-            "step": step,
-            "loss": self.loss / n,
-            "losses": {name: total / count for name, (total, count) in sorted(self.sums.items())},
-            "grad_norm": self.norm / n,
-            "learning_rate": self.rate,
-            "seconds_per_step": self.seconds / n,
-        }
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint in the middle of a window; JSON keeps every bit of a float."""
-        return vars(self)
-
-    @classmethod
-    def load(cls, state: dict[str, Any]) -> Window:
-        """What `state` gave."""
-        window = cls()
-        vars(window).update(state)
-        return window
 
 
 def _warn(text: str) -> None:

@@ -114,9 +114,15 @@ class Prepared:
         return Batch(latents, kept | told, tuple(self.names[i] for i in numbers))
 
 
+def choose(size: int, count: int, generator: torch.Generator) -> list[int]:
+    """`count` of `size` examples, at random, each as often as any other to within one; what repeats is a new random cut."""
+    rounds = [torch.randperm(size, generator=generator) for _ in range(-(-count // size))]
+    return torch.cat(rounds)[:count].tolist()
+
+
 def prepare(
     dataset: Dataset,
-    count: int,
+    chosen: Sequence[int],
     format: Format,
     codecs: AV[VideoCodec | AudioCodec],
     encoders: Mapping[str, nn.Module],
@@ -125,9 +131,8 @@ def prepare(
     device: torch.device,
     track: Track = lambda numbers, total: numbers,
 ) -> Prepared:
-    """Encode `count` examples, chosen at random, each as often as any other to within one; what repeats is a new random cut."""
-    rounds = [torch.randperm(len(dataset), generator=generator) for _ in range(-(-count // len(dataset)))]
-    chosen = torch.cat(rounds)[:count].tolist()
+    """Encode the examples of these numbers."""
+    count = len(chosen)
     still = [encoder for encoder in encoders.values() if is_frozen(encoder)]
     latents: list[AV[Tensor]] = []
     kept: list[dict[str, Condition]] = []

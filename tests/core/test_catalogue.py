@@ -11,7 +11,7 @@ import pytest
 from core_toys import Everything, Plugin
 
 from harmony_parts import hookspecs
-from harmony_parts.catalogue import Catalogue, catalogue, kind_name
+from harmony_parts.catalogue import HOOKS, Catalogue, catalogue, kind_name
 from harmony_parts.errors import BrokenPart, PartContractError, PartNameClash, UnknownPart
 from harmony_parts.hookspecs import KINDS
 from harmony_parts.plugin import PartDeclaration, hookimpl, part
@@ -159,6 +159,10 @@ BROKEN = {
     "slash": ("@hookimpl\ndef harmony_guidance():\n    yield part('a/b', 'y:Z', summary='S.')\n", "the name 'a/b'"),
     "target": ("@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y.Z', summary='S.')\n", "the target 'y.Z'"),
     "summary": ("@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y:Z', summary=' ')\n", "no summary for 'x'"),
+    "types": ("@hookimpl\ndef harmony_guidance():\n    yield part(7, b'y:Z', summary=None)\n", "the name 7"),
+    "source": ("@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y:Z', summary='S.', source=2024)\n", "the source 2024"),
+    "newer hooks": ("harmony_parts_hooks = 2\n" + FINE, "written for version 2 of the hooks"),
+    "no version": ("harmony_parts_hooks = 'new'\n" + FINE, "version 'new' of the hooks"),
     "misspelt": ("@hookimpl\ndef harmony_guidence():\n    yield part('x', 'y:Z', summary='S.')\n", "did you mean 'harmony_guidance'"),
     "arguments": ("@hookimpl\ndef harmony_guidance(x):\n    yield part('x', 'y:Z', summary='S.')\n", "can not be found in the hookspec"),
     "no decorator": ("def harmony_guidance():\n    yield part('x', 'y:Z', summary='S.')\n", "lacks the decorator @hookimpl"),
@@ -178,6 +182,28 @@ def test_a_broken_plugin_is_remembered_and_harms_no_other(install, source, cause
     with pytest.raises(UnknownPart) as caught:
         parts.find("guidance", "bad/x")
     assert str(failure) in str(caught.value)
+
+
+def test_a_plugin_may_say_which_hooks_it_is_written_for(install):
+    """The version that there is."""
+    install("exact", f"harmony_parts_hooks = {HOOKS}\n" + FINE)
+    parts = Catalogue.discover()
+    assert parts.failures == ()
+    assert parts.find("guidance", "calm").plugin == "exact"
+
+
+def test_a_slow_plugin_works_and_is_named(install, monkeypatch, capsys):
+    """Afterwards, and, where it takes long, while everybody waits."""
+    monkeypatch.setattr("harmony_parts.catalogue.SLOW", 0.2)
+    monkeypatch.setattr("harmony_parts.catalogue.STUCK", 0.1)
+    install("lazy", "import time\ntime.sleep(0.3)\n" + FINE, distribution="harmony-lazy", version="2.0")
+    install("quick", FINE.replace("calm", "brisk"))
+    parts = Catalogue.discover()
+    assert parts.find("guidance", "calm").plugin == "lazy"
+    assert parts.failures == ()
+    (slow,) = parts.slow
+    assert str(slow).startswith("lazy (harmony-lazy 2.0): takes 0.")
+    assert "waiting for the plugin lazy (harmony-lazy 2.0)" in capsys.readouterr().err
 
 
 def test_an_entry_point_may_miss_its_object_or_take_our_name(install):

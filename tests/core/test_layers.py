@@ -19,9 +19,9 @@ FOLDERS = {kind.folder for kind in KINDS.values()}
 # Shared maths that lives beside the parts of one kind, but is no part: it imports only protocols and other maths.
 MATHS = {"rope", "attention.windows", "blocks.attention", "blocks.layers", "kernels"}
 
-BASE = {"errors", "av"}
+BASE = {"errors", "av", "pace"}
 FRONT = BASE | {"plugin", "hookspecs"}
-MEDIA = BASE | {"media", "ffmpeg", "sound", "picture"}
+MEDIA = BASE | {"media", "ffmpeg", "demux", "mux", "sound", "picture"}
 ASSEMBLY = {"contract", "catalogue", "faults", "structure", "overrides", "recipe", "assemble"}
 # Layer -> the layers, modules and folders that it may import. "own" is the module's own folder.
 MAY: dict[str, set[str]] = {

@@ -284,12 +284,20 @@ def test_files_without_sound_or_picture_are_named(tmp_path) -> None:
     Clip(None, whole.fps, whole.waveform, 8000).save(tmp_path / "b_dark.wav")
     (tmp_path / "c_broken.mkv").write_bytes(b"no media at all")
     whole.save(tmp_path / "d_whole.mkv")
-    with pytest.raises(MediaError, match=r"3 in all") as error:
-        ClipFolder(extensions=("mkv", "wav")).build(format=FORMAT, root=tmp_path)
+    spec, says = (
+        ClipFolder(extensions=("mkv", "wav")),
+        ["a_mute.mkv: has no sound", "b_dark.wav: has no picture", "c_broken.mkv: can't be read"],
+    )
+    data = spec.build(format=FORMAT, root=tmp_path)
+    assert list(data.unreadable) == [0, 1, 2]
+    assert all(said in cause for said, cause in zip(says, data.unreadable.values(), strict=True))
+    assert draw(data, 3, 0).name == "d_whole.mkv"
+    (tmp_path / "d_whole.mkv").unlink()
+    with pytest.raises(MediaError, match=r"none of its files can be used \(3 in all\)") as error:
+        spec.build(format=FORMAT, root=tmp_path)
     first, *faults = str(error.value).splitlines()
     assert first.startswith(str(tmp_path))
-    for line, says in zip(faults, ["a_mute.mkv: has no sound", "b_dark.wav: has no picture", "c_broken.mkv: can't be read"], strict=True):
-        assert says in line
+    assert all(said in fault for said, fault in zip(says, faults, strict=True))
 
 
 def test_a_file_that_loses_its_sound_later_is_named(tmp_path) -> None:

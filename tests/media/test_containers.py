@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -200,6 +201,18 @@ def test_a_gap_in_the_sound_is_silence(tmp_path: Path, truth: Clip, archive: Pat
     assert abs(shift(clip.waveform[0, 19000:], truth.waveform[0, 19000:], 16000)) < 0.001
     assert clip.waveform[0, 10000:16000].abs().max() == 0
     assert clip.waveform.shape == (1, 32000)
+
+
+def test_a_timestamp_far_away_costs_no_memory(tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+    """The sound jumps by 10,000 s: silence up to what is asked for, and no buffer for the whole gap (1.9 GB)."""
+    jump = "asetpts='if(gt(N,10),PTS+10000/TB,PTS)'"
+    run_ffmpeg("-f", "lavfi", "-i", "sine=f=440:r=48000:d=1", "-af", jump, "-c:a", "pcm_s16le", tmp_path / "x.mkv")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    read = Clip.read(tmp_path / "x.mkv", seconds=5)
+    assert read.waveform.shape == (1, 240000)
+    assert read.waveform[0, :10000].abs().max() > 0.1
+    assert not read.waveform[0, 20000:].any()
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= before + 400 * 1024  # kB
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.png"])

@@ -14,7 +14,8 @@ from torchaudio.functional import resample
 
 from harmony_parts import ffmpeg
 from harmony_parts.errors import MediaError
-from harmony_parts.media import Clip, check_copy
+from harmony_parts.media import Clip
+from harmony_parts.mux import check_copy
 
 
 def packets(run_ffmpeg: Callable[..., bytes], path: Path, stream: str) -> list[bytes]:

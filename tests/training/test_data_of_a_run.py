@@ -1,4 +1,4 @@
-"""Runs on a folder of clips that isn't what it was: other clips on resuming, and a clip that goes bad in the middle."""
+"""Runs on a folder of clips that isn't what it was: other clips on resuming, and clips that are bad, or go bad in the middle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import MediaError, RunError
 from harmony_parts.recipe import Recipe
 from harmony_parts.train.loop import Run, train
+from harmony_parts.train.skip import Readable
 from harmony_parts.weights import load_tensors
 
 
@@ -55,33 +56,97 @@ def test_other_clips_are_refused_on_resuming(prepared: int, folder: Path, tmp_pa
     go(recipe(steps=2, prepared=prepared), out, moved, resume=True)
 
 
-def break_after(step: int, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spoil a file, once, when that many steps are done."""
+def break_after(step: int, clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spoil files when that many steps are done."""
     advance = Run.advance
 
     def watched(run: Run) -> float:
         if run.step == step:
-            clip.write_bytes(b"no media any more")
+            for clip in clips:
+                clip.write_bytes(b"no media any more")
         return advance(run)
 
     monkeypatch.setattr(Run, "advance", watched)
 
 
+def test_a_clip_that_goes_bad_is_left_out(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """It is named once and counted, and a run that was stopped and resumed after that ends at the bits of one that wasn't."""
+    results = []
+    for name in ("straight", "stopped"):
+        root, out = Path(shutil.copytree(folder, tmp_path / f"{name}-clips")), tmp_path / name
+        with monkeypatch.context() as patch:
+            break_after(1, [root / "1.mkv"], patch)
+            if name == "stopped":
+                go(recipe(steps=3, batch=4), out, root)
+                assert capfd.readouterr().err.count("1.mkv") == 1
+            results.append(go(recipe(steps=5, batch=4), out, root, resume=name == "stopped"))
+        said = capfd.readouterr().err
+        assert said.count("1.mkv") == 1, said
+        assert "clips, out of 3 (1 more couldn't be read)" in (out / "model" / "README.md").read_text()
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+@pytest.mark.parametrize("prepared", [0, 6])
+def test_clips_that_are_bad_from_the_start(prepared: int, folder: Path, tmp_path: Path, capfd) -> None:
+    """They are told before the first step, and never tried."""
+    root = Path(shutil.copytree(folder, tmp_path / "clips"))
+    (root / "2.mkv").write_bytes(b"no media at all")
+    go(recipe(steps=2, batch=4, prepared=prepared), tmp_path / "run", root)
+    said = capfd.readouterr().err
+    assert "1 of 4 clips can't be used, and are left out:" in said
+    assert said.count("2.mkv") == 1
+
+
 @pytest.mark.parametrize("step", [0, 2])
-def test_a_clip_that_goes_bad_costs_no_step(step: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The steps before it are saved, and the run, once the clip is mended, ends at the bits of one that had no trouble."""
+def test_a_disk_that_fails_costs_no_step(step: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no clip can be read any more, the steps are saved, and the run, when the clips are back, ends at the bits of one without trouble."""
     root, out = Path(shutil.copytree(folder, tmp_path / "clips")), tmp_path / "run"
-    settings = recipe(steps=5, batch=4)  # every clip in every step
+    settings = recipe(steps=5, batch=4)
     with monkeypatch.context() as patch:
-        break_after(step, root / "1.mkv", patch)
-        with pytest.raises(RunError, match=r"1\.mkv: .*(\n|.)*--resume and --out") as error:
+        break_after(step, sorted(root.iterdir()), patch)
+        with pytest.raises(RunError, match=r"none of the 4 clips can be read; the last one: .*\.mkv: .*(\n|.)*--resume and --out"):
             go(settings, out, root)
-    assert isinstance(error.value.__cause__, MediaError)
     saved = [path.name for path in (out / "checkpoints").iterdir()] if step else []
     assert saved == ([f"step-{step:07d}"] if step else [])
-    shutil.copy(folder / "1.mkv", root / "1.mkv")
+    shutil.copytree(folder, root, dirs_exist_ok=True)
     mended, straight = go(settings, out, root, resume=True), go(settings, tmp_path / "straight", folder)
     assert all(torch.equal(mended[name], straight[name]) for name in straight)
+
+
+class Failing:
+    """A data set of 100 examples, of which those in `bad` can't be read; it draws before it notices."""
+
+    def __init__(self, *bad: int) -> None:
+        self.bad, self.tried = set(bad), []
+
+    def __len__(self) -> int:
+        return 100
+
+    def example(self, index: int, generator: torch.Generator) -> tuple[int, float]:
+        self.tried.append(index)
+        drawn = float(torch.rand((), generator=generator))
+        if index in self.bad:
+            raise MediaError(f"{index}.mp4: is bad")
+        return index, drawn
+
+
+def test_the_next_clip_takes_the_place_and_the_same_chance() -> None:
+    told: list[str] = []
+    data, chance = Failing(5, 6, 99), torch.Generator().manual_seed(1)
+    readable = Readable(data, told.append)  # type: ignore[arg-type]
+    first = float(torch.rand((), generator=torch.Generator().manual_seed(1)))
+    assert readable.example(5, chance) == (7, first)
+    assert [readable.example(n, chance)[0] for n in (6, 7, 99, 5)] == [7, 7, 0, 7]  # type: ignore[index]
+    assert [data.tried.count(n) for n in (5, 6, 99)] == [1, 1, 1]
+    assert len(told) == 3
+    assert "6.mp4: is bad; this clip is left out from here on (2 of 100 so far)" in told[1]
+
+
+def test_many_bad_clips_in_a_row_are_a_disk() -> None:
+    data = Failing(*range(100))
+    with pytest.raises(MediaError, match=r"7\.mp4: is bad\n8 clips in a row can't be read: is the disk still there"):
+        Readable(data, lambda text: None).example(0, torch.Generator())  # type: ignore[arg-type]
+    assert len(data.tried) == 8
 
 
 def test_an_error_that_no_user_can_mend_keeps_its_type(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from harmony_parts.train import checkpoint
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.log import Log
 from harmony_parts.train.order import Order
-from harmony_parts.train.prepare import OnTheFly, _joined, encode, prepare
+from harmony_parts.train.prepare import OnTheFly, _joined, choose, encode, prepare
 
 CPU = torch.device("cpu")
 
@@ -49,7 +49,7 @@ def test_prepared_clips_are_what_would_be_made_on_the_fly() -> None:
     recipe = tiny.recipe()
     parts, data = build(recipe, 0), recipe.data.build(format=recipe.format, root=None)
     generator = torch.Generator().manual_seed(3)
-    source = prepare(data, 18, recipe.format, parts.codecs, parts.encoders, generator=generator, device=CPU)  # type: ignore[arg-type]
+    source = prepare(data, choose(len(data), 18, generator), recipe.format, parts.codecs, parts.encoders, generator=generator, device=CPU)  # type: ignore[arg-type]
     fly = OnTheFly(data, recipe.format, parts.codecs, parts.encoders, CPU)  # type: ignore[arg-type]
     assert len(source) == len(set(source.names)) == 18
     index = torch.tensor([17, 0, 5])
@@ -68,7 +68,8 @@ def test_prepared_clips_are_what_would_be_made_on_the_fly() -> None:
 def test_a_data_set_smaller_than_what_is_prepared_is_used_evenly() -> None:
     recipe = tiny.recipe()
     parts, data = build(recipe, 0), type(recipe.data)(size=3).build(format=recipe.format, root=None)  # type: ignore[call-arg]
-    names = prepare(data, 8, recipe.format, parts.codecs, {}, generator=torch.Generator(), device=CPU).names
+    chosen = choose(3, 8, torch.Generator())
+    names = prepare(data, chosen, recipe.format, parts.codecs, {}, generator=torch.Generator(), device=CPU).names
     assert sorted(names.count(name) for name in set(names)) == [2, 3, 3]
 
 
@@ -137,3 +138,14 @@ def test_the_log_forgets_what_a_resumed_run_does_again(tmp_path: Path) -> None:
     with Log(tmp_path, step=2, steps=9, progress=False):
         pass
     assert (tmp_path / "log.jsonl").read_text(encoding="utf-8") == "".join(line + "\n" for line in lines[:2])
+
+
+def test_preparing_is_told_in_lines_where_there_is_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harmony_parts.pace.FIRST", 0.0)
+    for progress in (True, False):
+        with Log(tmp_path, step=0, steps=9, progress=progress) as log:
+            assert list(log.track(range(3), 3)) == [0, 1, 2]
+        said = capsys.readouterr().err.splitlines()
+        assert [line.partition(", about")[0] for line in said] == (["preparing clips: 1 of 3"] if progress else [])

@@ -19,6 +19,7 @@ from torch import Tensor
 from harmony_parts.assemble import build, read_recipe
 from harmony_parts.errors import RunError
 from harmony_parts.recipe import Recipe
+from harmony_parts.train.log import Log
 from harmony_parts.train.loop import Run, train
 from harmony_parts.weights import find_model, load_tensors, load_weights, save_model, weights
 
@@ -149,29 +150,16 @@ def test_a_finished_run_can_be_made_longer(straight: tuple[Path, dict[str, Tenso
     assert same(go(tiny.recipe(steps=7, log_every=3), tmp_path / "run", resume=True), straight[1])
 
 
-def test_a_loss_that_is_not_finite_names_step_task_and_clip() -> None:
+def test_a_loss_that_is_not_finite_names_step_task_and_clip(tmp_path: Path) -> None:
     run = Run(tiny.recipe(prepared=8, batch=8), CPU)
-    with Quiet() as quiet:
-        run.open_data(None, quiet)  # type: ignore[arg-type]
+    with Log(tmp_path, step=0, steps=6, progress=False) as log:
+        run.open_data(None, log)
     run.advance()
     state = {name: value.clone() for name, value in run.weights.state_dict().items()}
     run.source.latents["audio"][5] = torch.nan  # type: ignore[attr-defined]
     with pytest.raises(RunError, match=rf"step 2: the loss is nan: task joint, (audio|video), clip {run.source.names[5]}, time 0\.\d+"):  # type: ignore[attr-defined]
         run.advance()
     assert same(dict(run.weights.state_dict()), state)
-
-
-class Quiet:
-    """A log for a run without a folder."""
-
-    def __enter__(self) -> Quiet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def track(self, numbers: Any, total: int) -> Any:
-        return numbers
 
 
 def test_the_rate_rises_and_then_stays(tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""Making clips with a loaded model, one or many, and noting what each was made from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harmony_parts.cli.batch import SOUND_ONLY, TEXTS, Request
+from harmony_parts.cli.command import INTERRUPTED
+from harmony_parts.cli.format import complain, duration, progress, quantity
+from harmony_parts.errors import HarmonyError, RunError
+
+if TYPE_CHECKING:
+    from harmony_parts.guidance.protocol import Guidance
+    from harmony_parts.pipeline import Pipeline
+
+LONGEST = 100  # times the length that a model was trained on; what it needs in memory grows with the square of it
+
+
+class Work:
+    """A loaded model, and how its clips are made and noted."""
+
+    def __init__(self, folder: Path, pipeline: Pipeline, model: Path, guidance: Guidance, preview: bool) -> None:
+        from harmony_parts.cli.note import digest
+        from harmony_parts.weights import WEIGHTS, find_model
+
+        self.folder, self.pipeline, self.guidance, self.preview = folder, pipeline, guidance, preview
+        self.weights = digest(find_model(model) / WEIGHTS)
+
+    def note(self, job: Request) -> dict[str, Any]:
+        """What the job's clip is made from."""
+        from harmony_parts.cli.note import note
+        from harmony_parts.structure import unstructure
+
+        asked = {name: value for name, value in job.asked.items() if name not in ("seed", "steps")}
+        steps = job.asked["steps"] or self.pipeline.recipe.sample.steps
+        guidance = unstructure(self.guidance, kind="guidance")
+        return note(self.pipeline.recipe, self.weights, asked, seed=job.asked["seed"], steps=steps, guidance=guidance)
+
+    def make(self, job: Request) -> None:
+        """Make a clip, its note, and its picture where that is wanted."""
+        from harmony_parts.cli import note
+
+        self._affordable(job)
+        out, noted, began = self.folder / job.name, self.note(job), time.perf_counter()
+        with progress("sampling") as step:
+            made = self.pipeline.generate(**job.asked, guidance=self.guidance, progress=lambda done, total, _: step(done, total))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        note.beside(out).unlink(missing_ok=True)  # it is that of another clip, until this one has its own
+        if out.suffix.lower() in SOUND_ONLY:
+            made.clip.save(out)  # of the clip, the sound alone
+        else:
+            made.clip.save(
+                out,
+                copy_video_from=made.given_video,
+                copy_sound_from=made.given_sound,
+                lossless_sound=made.lossless_sound,
+                metadata=note.embedded(noted),
+            )
+        note.write(out, noted)
+        click.echo(f"{out}: {describe(out)}")
+        self.draw(job)
+        click.echo(f"took {duration(time.perf_counter() - began)} on {self.pipeline.device}, seed {job.asked['seed']}")
+
+    def draw(self, job: Request) -> None:
+        """The clip's frames above its sound, as a PNG beside it: x.mp4 -> x.mp4.png. Nothing where that isn't wanted, or is there."""
+        from harmony_parts.av import AV
+        from harmony_parts.demo.sheet import Row, contact_sheet
+        from harmony_parts.media import Clip
+
+        clip = self.folder / job.name
+        sheet = clip.with_name(f"{clip.name}.png")
+        if not self.preview or (sheet.is_file() and sheet.stat().st_mtime_ns >= clip.stat().st_mtime_ns):
+            return
+        title = ", ".join(job.asked[name] for name in TEXTS if job.asked[name])
+        contact_sheet([Row(title, Clip.read(clip), AV((), ()))], sheet, heading=f"{clip.name}, seed {job.asked['seed']}")
+        click.echo(f"{sheet}: its frames and its sound")
+
+    def _affordable(self, job: Request) -> None:
+        """No memory is taken for a length that makes no sense. Raises UsageError."""
+        given = next((job.asked[name] for name in ("audio", "video") if job.asked[name]), None)
+        seconds = job.asked["seconds"] or (_length(given) if given else 0)
+        most = LONGEST * self.pipeline.format.seconds
+        if seconds > most:
+            what = f"{seconds:g} s are asked for" if job.asked["seconds"] else f"{given} lasts {seconds:g} s"
+            raise click.UsageError(
+                f"{what}, and this model was trained on {self.pipeline.format.seconds:g} s: more than {LONGEST} times that ({most:g} s) "
+                "can't become anything; ask for fewer --seconds"
+            )
+
+
+def make_all(work: Work, jobs: Sequence[Request]) -> None:
+    """A batch: clips that were made from the same request are left alone, and one that fails doesn't stop the others."""
+    from harmony_parts.cli.note import made
+
+    there = [job for job in jobs if made(work.folder / job.name, work.note(job))]
+    left = [job for job in jobs if job not in there]
+    if there:
+        click.echo(f"{len(there)} of {quantity(len(jobs), 'clip')} are there already, in {work.folder}")
+    for job in there:
+        work.draw(job)
+    began, failed = time.perf_counter(), 0
+    for done, job in enumerate(left):
+        if done:
+            remaining = (time.perf_counter() - began) / done * (len(left) - done)
+            click.echo(f"{done} of {len(left)} done, about {duration(remaining)} left")
+        try:
+            work.make(job)
+        except KeyboardInterrupt:
+            complain(f"stopped after {done - failed} of {quantity(len(left), 'clip')}; the same command goes on from there")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except (HarmonyError, ValueError, click.UsageError) as error:
+            failed += 1
+            complain(f"{job.where}: {error}")
+    if failed:
+        raise RunError(f"{failed} of {quantity(len(left), 'clip')} couldn't be made; the same command tries them again")
+    click.echo(f"{quantity(len(jobs), 'clip')} in {work.folder}")
+
+
+def _length(file: Path) -> float:
+    """Seconds, by the file's header."""
+    from harmony_parts.ffmpeg import probe
+
+    return float(probe(file).seconds or 0)
+
+
+def describe(file: Path) -> str:
+    """What is in a file that was written: length, picture, sound."""
+    from harmony_parts.ffmpeg import probe
+
+    held = probe(file)
+    video, audio = held.video, held.audio
+    pieces = [f"{float(held.seconds):.2f} s"] if held.seconds else []
+    pieces += [f"{video.codec} {video.width} x {video.height} at {float(video.fps):.4g} fps"] if video else []
+    pieces += [f"{audio.codec} at {audio.sample_rate} Hz"] if audio else []
+    return ", ".join(pieces)

@@ -1,0 +1,26 @@
+"""Plain lines about work that takes longer than a moment, for where there is no terminal to draw a bar on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+FIRST, EVERY = 2.0, 5.0  # seconds: work that is done by then needs no line; between two lines
+
+
+class Pace:
+    """`tell(done, total)` says now and then how far it is and how long it will take, as far as one can tell from its pace."""
+
+    def __init__(self, what: str, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self.what, self.say, self.now = what, say, now
+        self.began = self.now()
+        self.next = self.began + FIRST
+
+    def tell(self, done: int, total: int) -> None:
+        """`done` of `total` pieces are done."""
+        now = self.now()
+        if now < self.next or not 0 < done < total:
+            return
+        self.next = now + EVERY
+        left = (now - self.began) / done * (total - done)
+        self.say(f"{self.what}: {done} of {total}, about {left:.0f} s left")

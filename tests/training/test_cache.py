@@ -1,0 +1,169 @@
+"""Prepared clips on disk: the same bits as made anew, found again only where nothing that they are made of has changed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import attrs
+import pytest
+import tiny_training as tiny
+import torch
+
+from harmony_parts.assemble import build
+from harmony_parts.av import Prompt
+from harmony_parts.data.clips import ClipFolder
+from harmony_parts.data.soundstage import Soundstage
+from harmony_parts.recipe import Recipe
+from harmony_parts.train import cache, loop
+from harmony_parts.train.cache import key
+from harmony_parts.train.log import Log
+from harmony_parts.train.loop import Run
+from harmony_parts.train.prepare import Prepared, choose, is_frozen, prepare
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three clips in the model's format."""
+    root = tmp_path_factory.mktemp("clips")
+    world = Soundstage().build(format=tiny.recipe().format)
+    for i in range(3):
+        world.example(i).clip.save(root / f"{i}.mkv")
+    return root
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many examples were encoded, each time that any were."""
+    counts: list[int] = []
+
+    def watched(dataset, chosen, *args, **given):
+        counts.append(len(chosen))
+        return prepare(dataset, chosen, *args, **given)
+
+    monkeypatch.setattr(loop, "prepare", watched)
+    return counts
+
+
+def source(recipe: Recipe, out: Path, root: Path | None = None) -> Prepared:
+    run = Run(recipe, CPU)
+    out.mkdir(exist_ok=True)
+    with Log(out, step=0, steps=1, progress=False) as log:
+        run.open_data(root, log)
+    assert isinstance(run.source, Prepared)
+    return run.source
+
+
+def test_what_comes_back_is_what_was_kept_bit_for_bit(tmp_path: Path, prepared: list[int]) -> None:
+    """Latents, what frozen encoders said, prompts with their tensors, and names: and so every batch."""
+    made, kept = (source(tiny.recipe(), tmp_path) for _ in range(2))
+    assert prepared == [8]
+    assert kept.names == made.names
+    index = torch.tensor([7, 0, 3])
+    one, other = (p.batch(index, torch.Generator()) for p in (made, kept))
+    for stream in one.latents:
+        assert torch.equal(one.latents[stream], other.latents[stream])
+    assert one.conditions.keys() == other.conditions.keys() >= {"caption", "image"}
+    for name, condition in one.conditions.items():
+        for own, its in ((condition, other.conditions[name]), (condition.dropped(), other.conditions[name].dropped())):
+            assert torch.equal(own.mask, its.mask), name
+            if is_frozen(Run(tiny.recipe(), CPU).encoders[name]):
+                assert torch.equal(own.tokens, its.tokens), name
+    for own, its in zip(made.prompts, kept.prompts, strict=True):
+        assert own.caption == its.caption
+        assert torch.equal(own.image, its.image)
+        assert torch.equal(own.voice, its.voice)
+
+
+def test_a_changed_file_is_never_served_from_disk(folder: Path, tmp_path: Path, prepared: list[int]) -> None:
+    """Of the same name, length and time: content counts. Another place of the same files doesn't."""
+    root = Path(shutil.copytree(folder, tmp_path / "clips"))
+    recipe = attrs.evolve(tiny.recipe(prepared=4), data=ClipFolder())
+    first = source(recipe, tmp_path / "run", root)
+    moved = Path(shutil.copytree(root, tmp_path / "moved"))
+    source(recipe, tmp_path / "run", moved)
+    assert prepared == [4]
+    for name in ("0.mkv", "1.mkv", "2.mkv"):
+        stamp = (root / name).stat()
+        (root / name).write_bytes((folder / "0.mkv").read_bytes())
+        import os
+
+        os.utime(root / name, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    other = source(recipe, tmp_path / "run", root)
+    assert prepared == [4, 4]
+    assert not torch.equal(first.latents["video"], other.latents["video"])
+    assert len(list((tmp_path / "run" / "prepared").iterdir())) == 1, "one entry a run"
+
+
+def name_of(recipe: Recipe, seed: int | None = None) -> str | None:
+    parts, data = build(recipe, recipe.train.seed if seed is None else seed), recipe.data.build(format=recipe.format, root=None)
+    chosen = choose(len(data), recipe.train.prepared, torch.Generator().manual_seed(0))
+    frozen = [encoder for encoder in parts.encoders.values() if is_frozen(encoder)]
+    return key(recipe, data, chosen, [*(parts.codecs[s] for s in parts.codecs), *frozen], CPU)
+
+
+def test_the_name_covers_all_that_goes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tiny.recipe()
+    codecs = attrs.evolve(base.codecs, video=attrs.evolve(base.codecs.video, keep=9))
+    others = {
+        "codec": attrs.evolve(base, codecs=codecs),
+        "format": attrs.evolve(base, format=attrs.evolve(base.format, fps=4)),
+        "data": attrs.evolve(base, data=Soundstage(size=64, seed=1)),
+        "encoder": attrs.evolve(base, encoders={**base.encoders, "voice": attrs.evolve(base.encoders["voice"], seconds_max=0.5)}),
+        "seed": tiny.but(base, seed=1),
+        "count": tiny.but(base, prepared=9),
+    }
+    names = {what: name_of(recipe) for what, recipe in others.items()}
+    assert name_of(base) == name_of(tiny.recipe()) is not None
+    assert name_of(base) == name_of(tiny.but(base, steps=99, learning_rate=0.5, batch=1)), "training isn't part of it"
+    monkeypatch.setattr(cache, "_code", lambda classes: "other code")
+    names["code"] = name_of(base)
+    monkeypatch.undo()
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    names["threads"] = name_of(base)
+    assert len({name_of(tiny.recipe()), *names.values()}) == 1 + len(names) - 1  # the first is now that of "threads"
+    monkeypatch.undo()
+    assert name_of(base) not in names.values()
+
+
+def test_code_is_that_of_the_packages_of_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache_part.py").write_text("class Part: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import cache_part  # type: ignore[import-not-found]
+
+    before = cache._code([cache_part.Part])
+    (tmp_path / "cache_part.py").write_text("class Part: x = 1\n")
+    assert before not in (None, cache._code([cache_part.Part]), cache._code([]))
+    typed_in = type("Typed", (), {"__module__": "__main__"})
+    monkeypatch.delattr("__main__.__file__", raising=False)
+    assert cache._code([typed_in]) is None, "nobody knows the code of what was typed in"
+
+
+def test_what_cannot_be_told_apart_is_not_kept(tmp_path: Path, prepared: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set without a fingerprint; prompts that JSON would change."""
+    from harmony_parts.data.soundstage import SoundstageSet
+
+    with monkeypatch.context() as patch:
+        patch.delattr(SoundstageSet, "fingerprint")
+        for _ in range(2):
+            source(tiny.recipe(), tmp_path)
+    assert prepared == [8, 8]
+    made = source(tiny.recipe(), tmp_path / "other")
+    cache.save(tmp_path / "kept", "x", attrs.evolve(made, prompts=tuple(Prompt(extra={"times": (1, 2)}) for _ in made.prompts)))
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_damaged_entry_is_told_and_made_anew(tmp_path: Path, prepared: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    first = source(tiny.recipe(), tmp_path)
+    (file,) = (tmp_path / "prepared").glob("*/latents.safetensors")
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    again = source(tiny.recipe(), tmp_path)
+    assert f"{file}: is damaged" in capsys.readouterr().err
+    assert prepared == [8, 8]
+    assert torch.equal(first.latents["audio"], again.latents["audio"])
+    source(tiny.recipe(), tmp_path)
+    assert prepared == [8, 8], "what was made anew is kept again"
