@@ -251,7 +251,9 @@ def test_a_setting_without_a_default_is_marked(harmony, plugins):
     output = harmony("parts", "show", "guidance/cli-outer").output
     assert "inner (must be given)" in output
     known = ", ".join([d.name for d in BUILT_IN if d.kind == "guidance"])
-    assert f"takes a part of the kind guidance: {known}, cli-half, cli-outer" in " ".join(output.split())
+    takes = " ".join(output.split()).partition("takes a part of the kind guidance: ")[2]
+    assert takes.startswith(known)
+    assert "cli-half, cli-outer" in takes  # and those of whatever else is installed
     assert "# inner = ...  (must be given)" in output
 
 
