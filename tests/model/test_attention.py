@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
 import torch._dynamo
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from harmony_parts.attention import eager
 from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.protocol import Windows
 from harmony_parts.attention.reference import Reference
 from harmony_parts.attention.windows import windows
+from harmony_parts.errors import PartContractError
 from harmony_parts.rope import angles, grid_angles, rotate, table
+from harmony_parts.testing.contracts import check_attention
 
 
 def clock(n: int, rate: float, first: float | None = None) -> torch.Tensor:
@@ -133,6 +137,35 @@ def test_grid_angles_split_the_pairs_as_wan_does() -> None:
 
 
 BACKENDS = [Reference(), Eager()]
+
+
+@pytest.mark.parametrize("attention", BACKENDS)
+def test_the_contract(attention: Reference | Eager) -> None:
+    check_attention(attention)
+
+
+@attrs.frozen
+class Wrong:
+    """`Reference` with something wrong."""
+
+    what: str
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
+        if self.what == "as the reference":
+            q_angles = q_angles + 0.01
+        if self.what == "shape and type":
+            q, k, v = q.double(), k.double(), v.double()
+        if self.what == "forward-mode":  # a tangent that is lost without a word
+            k = k.detach() + (k - k.detach() if k.requires_grad else 0)
+        if self.what == "one graph":
+            assert int(windows.of_query.max()) <= k.shape[1]
+        return Reference()(q, k, v, windows, q_angles, k_angles)
+
+
+@pytest.mark.parametrize("what", ["as the reference", "shape and type", "one graph", "forward-mode"])
+def test_the_contract_finds_what_is_wrong(what: str) -> None:
+    with pytest.raises(PartContractError, match=what):
+        check_attention(Wrong(what))
 
 
 def example(tq: int, sq: int, tk: int, sk: int, dtype: torch.dtype = torch.float32) -> tuple:
