@@ -95,6 +95,33 @@ def test_eager_is_the_reference(problem: tuple) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+@given(st.integers(1, 6), st.integers(1, 20), rates, rates, st.floats(0, 0.5), st.booleans(), st.booleans())
+def test_eager_with_windows_from_clocks(n: int, m: int, rate: float, other: float, reach: float, causal: bool, video_reads: bool) -> None:
+    """A causal codec's first latent is one frame long, and all others are four."""
+    clocks = clock(n, rate, 0.25 / rate if causal else None), clock(m, other)
+    sizes = (n, 3, m, 1) if video_reads else (m, 1, n, 3)
+    seen = windows(*(clocks if video_reads else clocks[::-1]), reach)
+    q, k, v, _, *angle = example(*sizes, dtype=torch.float64)
+    torch.testing.assert_close(Eager()(q, k, v, seen, *angle), Reference()(q, k, v, seen, *angle), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(3, 40, 16, 1), (16, 1, 3, 40)])
+def test_eager_is_as_exact_as_its_precision_allows(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """At most twice the error of the dense definition at that precision, and an ulp of the largest number."""
+    *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
+    inputs = [x.detach().to(dtype) for x in inputs]  # so that all three see the same numbers
+    results = []
+    for attention, used in ((Reference(), torch.float64), (Reference(), dtype), (Eager(), dtype)):
+        leaves = [x.to(used, copy=True).requires_grad_() for x in inputs]
+        out = attention(*leaves, seen, q_angles, k_angles)
+        results.append([out, *torch.autograd.grad(out, leaves, inputs[0].to(used))])
+    for exact, plain, mine in zip(*results):
+        assert mine.dtype == dtype
+        ulp = torch.finfo(dtype).eps * float(exact.abs().max())
+        assert (mine.double() - exact).abs().max() <= 2 * (plain.double() - exact).abs().max() + ulp
+
+
 @given(problems(), st.sampled_from([Reference(), Eager()]))
 def test_nothing_outside_a_window_is_heard(problem: tuple, attention: Reference | Eager) -> None:
     q, k, v, seen, *angle = problem

@@ -80,7 +80,7 @@ def problems(draw: st.DrawFn) -> Problem:
     frames, latents = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     queries, keys = (frames, latents) if direction == "frames_read" else (latents, frames)
     start, end = (sorted(draw(st.lists(st.integers(0, keys), min_size=queries, max_size=queries))) for _ in range(2))
-    head = draw(st.integers(2, 40))
+    head = draw(st.integers(2, 128))
     return Problem(
         direction,
         frames,
