@@ -50,7 +50,7 @@ class Row:
 
 def solve(problem: Problem, candidate: Candidate, dtype: torch.dtype | None = None) -> list[Tensor]:
     """Output and gradients of q, k, v: those of the queries and keys before they are turned."""
-    leaves = [x.detach().to(dtype or x.dtype).requires_grad_() for x in (problem.q, problem.k, problem.v)]
+    leaves = [x.detach().to(dtype or x.dtype).requires_grad_(candidate.backward) for x in (problem.q, problem.k, problem.v)]
     q, k, v = leaves
     with torch.set_grad_enabled(candidate.backward):
         out = candidate.run(*problem.turned(q, k), v) if candidate.turned else candidate.run(q, k, v)
@@ -70,7 +70,7 @@ def gate(problem: Problem, tried: list[Candidate]) -> tuple[list[Candidate], lis
         except Exception as error:  # whatever torch says of a kernel that it doesn't have
             if candidate.ours:
                 raise
-            rows.append(attrs.evolve(row, fault=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"[:200]))
+            rows.append(attrs.evolve(row, fault=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"[:90]))
             continue
         pairs = zip(found, exact) if candidate.same else ()
         errors = [float((mine.double() - true).norm() / true.norm()) for mine, true in pairs]
@@ -89,18 +89,13 @@ def _eager(problem: Problem) -> Attention:
 def timed(problem: Problem, passed: list[Candidate], rows: list[Row], runs: int) -> list[Row]:
     """The rows with times. Candidates take turns, over and over: whatever else the machine does meets them alike."""
     clock = Clock(problem.q.device)
-    inputs = {
-        turned: [
-            x.detach().requires_grad_() for x in (*(problem.turned(problem.q, problem.k) if turned else (problem.q, problem.k)), problem.v)
-        ]
-        for turned in (False, True)
-    }
+    inputs = {False: (problem.q, problem.k, problem.v), True: (*problem.turned(problem.q, problem.k), problem.v)}
     seconds: dict[str, dict[str, list[float]]] = {candidate.name: {"forward": [], "backward": []} for candidate in passed}
     for run in range(runs + 2):  # two to warm up
         for candidate in passed:
-            leaves, mine = inputs[candidate.turned], {}
-            with torch.set_grad_enabled(candidate.backward):
-                out, mine["forward"] = clock(partial(candidate.run, *leaves))
+            leaves = [x.detach().requires_grad_(candidate.backward) for x in inputs[candidate.turned]]
+            mine = {}
+            out, mine["forward"] = clock(partial(candidate.run, *leaves))
             if candidate.backward:
                 mine["backward"] = clock(partial(torch.autograd.grad, out, leaves, problem.do))[1]
             del out

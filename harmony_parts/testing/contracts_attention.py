@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -106,6 +107,8 @@ def _check_tangents(
 
 
 def _check_graph(attention: LocalAttention, device: torch.device) -> None:
+    if type(attention).__module__ not in sys.modules:  # torch.compile imports the module of what it traces, and typed-in code has none
+        return
     for name, inputs, seen, q_angles, k_angles in list(problems())[:2]:
         q, k, v = (x.to(device, torch.float32) for x in inputs)
         rest = seen.to(device), q_angles.to(device), k_angles.to(device)

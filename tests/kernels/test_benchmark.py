@@ -83,3 +83,25 @@ def test_saved_memory_is_counted_once_and_without_what_is_there() -> None:
 
 def test_times_are_quartiles() -> None:
     assert Times.of([5.0, 1.0, 2.0, 4.0, 3.0]) == Times(3.0, 2.0, 4.0, 1.0, 5)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_says_what_was_measured() -> None:
+    """Every row of the kept results is in the documentation, as it is there."""
+    page = (ROOT / "docs/explanation/local-attention.md").read_text(encoding="utf-8")
+    report = json.loads((ROOT / "docs/results/local-attention-cpu.json").read_text(encoding="utf-8"))
+    for direction in DIRECTIONS:
+        rows = {row["name"]: row for row in report["rows"] if row["direction"] == direction}
+        saved = {each["name"]: each["bytes"] for each in report["memory"] if each["direction"] == direction}
+        for name, row in rows.items():
+            assert row["fault"] == ""
+            cells = [name + ("*" if row["turned"] else "")]
+            for passes in ("forward", "backward"):
+                median, low, high = (row[passes][each] * 1e3 for each in ("median", "low", "high"))
+                faster = rows["SDPA with a mask"][passes]["median"] / row[passes]["median"]
+                of_copy = row[f"{passes}_bytes"] / row[passes]["median"] / report["copy_bytes_per_second"]
+                cells += [f"{median:.1f} ({low:.1f} to {high:.1f})", f"{faster:.1f}", f"{of_copy:.0%}"]
+            line = f"| {' | '.join(cells)} | {saved[name] / 1e6:.1f} |"
+            assert line in page, line

@@ -16,10 +16,11 @@ from harmony_parts.attention.triton import Triton
 pytest.importorskip("triton", reason="Triton isn't installed here")
 
 
-def test_interpreted() -> None:
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_interpreted(which: str) -> None:
     """Triton decides when a kernel is defined whether to interpret it, so the variable must be there before the first import."""
     folder = Path(__file__).parent / "interpreted"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", which, str(folder)]
     done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " skipped" not in done.stdout, done.stdout

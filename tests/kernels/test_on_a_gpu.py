@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from click.testing import CliRunner
 
 pytest.importorskip("triton", reason="Triton isn't installed here")
 from kernel_problems import DIRECTIONS, RAGGED, Problem, check, pairs_of
+
+from harmony_parts.attention.eager import Eager
+from harmony_parts.attention.protocol import LocalAttention
+from harmony_parts.attention.triton import Triton
+from harmony_parts.benchmarks.local_attention import main
+from harmony_parts.testing.contracts import check_attention
 
 pytestmark = [
     pytest.mark.gpu,
@@ -34,3 +43,15 @@ def test_two_runs_are_the_same_bits(direction: str, dtype: torch.dtype) -> None:
     problem = Problem(direction, 31, 220, 157, windows, heads=4, head=128, pairs=64, dtype=dtype, device="cuda")
     for first, second in zip(problem.kernel(), problem.kernel(), strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("attention", [Eager(), Triton()])
+def test_the_contract(attention: LocalAttention) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+    check_attention(attention, device="cuda")
+
+
+@pytest.mark.timeout(600)
+def test_the_benchmark_runs(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["--device", "cuda", "--quick", "--json", str(tmp_path / "report.json")])
+    assert done.exit_code == 0, done.output

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
 import torch._dynamo
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from harmony_parts.attention import eager
 from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.protocol import Windows
 from harmony_parts.attention.reference import Reference
 from harmony_parts.attention.windows import windows
+from harmony_parts.errors import PartContractError
 from harmony_parts.rope import angles, grid_angles, rotate, table
+from harmony_parts.testing.contracts import check_attention
 
 
 def clock(n: int, rate: float, first: float | None = None) -> torch.Tensor:
@@ -91,6 +95,33 @@ def test_eager_is_the_reference(problem: tuple) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+@given(st.integers(1, 6), st.integers(1, 20), rates, rates, st.floats(0, 0.5), st.booleans(), st.booleans())
+def test_eager_with_windows_from_clocks(n: int, m: int, rate: float, other: float, reach: float, causal: bool, video_reads: bool) -> None:
+    """A causal codec's first latent is one frame long, and all others are four."""
+    clocks = clock(n, rate, 0.25 / rate if causal else None), clock(m, other)
+    sizes = (n, 3, m, 1) if video_reads else (m, 1, n, 3)
+    seen = windows(*(clocks if video_reads else clocks[::-1]), reach)
+    q, k, v, _, *angle = example(*sizes, dtype=torch.float64)
+    torch.testing.assert_close(Eager()(q, k, v, seen, *angle), Reference()(q, k, v, seen, *angle), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(3, 40, 16, 1), (16, 1, 3, 40)])
+def test_eager_is_as_exact_as_its_precision_allows(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """At most twice the error of the dense definition at that precision, and an ulp of the largest number."""
+    *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
+    inputs = [x.detach().to(dtype) for x in inputs]  # so that all three see the same numbers
+    results = []
+    for attention, used in ((Reference(), torch.float64), (Reference(), dtype), (Eager(), dtype)):
+        leaves = [x.to(used, copy=True).requires_grad_() for x in inputs]
+        out = attention(*leaves, seen, q_angles, k_angles)
+        results.append([out, *torch.autograd.grad(out, leaves, inputs[0].to(used))])
+    for exact, plain, mine in zip(*results):
+        assert mine.dtype == dtype
+        ulp = torch.finfo(dtype).eps * float(exact.abs().max())
+        assert (mine.double() - exact).abs().max() <= 2 * (plain.double() - exact).abs().max() + ulp
+
+
 @given(problems(), st.sampled_from([Reference(), Eager()]))
 def test_nothing_outside_a_window_is_heard(problem: tuple, attention: Reference | Eager) -> None:
     q, k, v, seen, *angle = problem
@@ -133,6 +164,35 @@ def test_grid_angles_split_the_pairs_as_wan_does() -> None:
 
 
 BACKENDS = [Reference(), Eager()]
+
+
+@pytest.mark.parametrize("attention", BACKENDS)
+def test_the_contract(attention: Reference | Eager) -> None:
+    check_attention(attention)
+
+
+@attrs.frozen
+class Wrong:
+    """`Reference` with something wrong."""
+
+    what: str
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
+        if self.what == "as the reference":
+            q_angles = q_angles + 0.01
+        if self.what == "shape and type":
+            q, k, v = q.double(), k.double(), v.double()
+        if self.what == "forward-mode":  # a tangent that is lost without a word
+            k = k.detach() + (k - k.detach() if k.requires_grad else 0)
+        if self.what == "one graph":
+            assert int(windows.of_query.max()) <= k.shape[1]
+        return Reference()(q, k, v, windows, q_angles, k_angles)
+
+
+@pytest.mark.parametrize("what", ["as the reference", "shape and type", "one graph", "forward-mode"])
+def test_the_contract_finds_what_is_wrong(what: str) -> None:
+    with pytest.raises(PartContractError, match=what):
+        check_attention(Wrong(what))
 
 
 def example(tq: int, sq: int, tk: int, sk: int, dtype: torch.dtype = torch.float32) -> tuple:

@@ -7,6 +7,7 @@ for a GPU. A call costs milliseconds per program, so problems have few frames an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,14 +18,18 @@ from hypothesis import strategies as st
 from kernel_problems import DIRECTIONS, RAGGED, Problem, check, pairs_of
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from torch.utils.flop_counter import FlopCounterMode
 
 from harmony_parts.attention.protocol import Windows
 from harmony_parts.attention.reference import Reference
 from harmony_parts.attention.triton import Triton
+from harmony_parts.attention.windows import windows
 from harmony_parts.kernels.local_cross_attention import op
 from harmony_parts.kernels.local_cross_attention import triton as kernels
 from harmony_parts.rope import angles
+from harmony_parts.testing.contracts import check_attention
 
 assert kernels.INTERPRETING
 
@@ -75,7 +80,7 @@ def problems(draw: st.DrawFn) -> Problem:
     frames, latents = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     queries, keys = (frames, latents) if direction == "frames_read" else (latents, frames)
     start, end = (sorted(draw(st.lists(st.integers(0, keys), min_size=queries, max_size=queries))) for _ in range(2))
-    head = draw(st.integers(2, 40))
+    head = draw(st.integers(2, 128))
     return Problem(
         direction,
         frames,
@@ -94,6 +99,28 @@ def problems(draw: st.DrawFn) -> Problem:
 @given(problems())
 @settings(max_examples=25)
 def test_any_problem(problem: Problem) -> None:
+    check(problem)
+
+
+@st.composite
+def clips(draw: st.DrawFn) -> Problem:
+    """Windows from the clocks of a video and a sound codec, at any rates; causal ones' first latent holds one frame, and all others four."""
+    frames, latents = draw(st.integers(1, 3)), draw(st.integers(1, 16))
+    seconds = draw(st.floats(0.1, 3.0))
+    lengths = torch.ones(frames, dtype=torch.float64)
+    if draw(st.booleans()):
+        lengths[0] = 0.25
+    edges = torch.cat((lengths.new_zeros(1), lengths.cumsum(0))) * (seconds / float(lengths.sum()))
+    ticks = torch.linspace(0, draw(st.floats(0.5, 1.5)) * seconds, latents + 1, dtype=torch.float64)
+    video, sound = (torch.stack((x[:-1], x[1:]), 1) for x in (edges, ticks))
+    direction = draw(st.sampled_from(DIRECTIONS))
+    made = windows(*((video, sound) if direction == "frames_read" else (sound, video)), draw(st.floats(0, 0.3)) * seconds)
+    return Problem(direction, frames, draw(st.integers(1, 40)), latents, made.of_query, pairs=draw(st.integers(1, 8)))
+
+
+@given(clips())
+@settings(max_examples=10)
+def test_windows_from_clocks(problem: Problem) -> None:
     check(problem)
 
 
@@ -158,12 +185,64 @@ def test_the_operators_keep_torchs_rules(direction: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_compiles_in_one_graph(direction: str) -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiles_in_one_graph(direction: str, backend: str) -> None:
     problem = Problem(direction, 3, 21, 7, RAGGED[direction])
     f, tables = getattr(op, direction), problem.tables()
-    compiled = torch.compile(lambda q, k, v, *rest: f(q, k, v, tables, *rest) * 2, fullgraph=True, backend="aot_eager")
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda q, k, v, *rest: f(q, k, v, tables, *rest) * 2, fullgraph=True, backend=backend)
     for mine, theirs in zip(problem.solve(compiled, torch.float32), problem.kernel(), strict=True):
         assert torch.equal(mine, 2 * theirs)
+
+
+class Reads(torch.nn.Module):
+    """An operator between two products, as in a model."""
+
+    def __init__(self, direction: str, tables: op.Tables) -> None:
+        super().__init__()
+        self.read, self.tables = getattr(op, direction), tables
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *turns: Tensor) -> Tensor:
+        return self.read(q * 2, k * 2, v * 2, self.tables, *turns).sin()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_it_can_be_exported(direction: str) -> None:
+    problem = Problem(direction, 3, 21, 7, RAGGED[direction])
+    inputs, _, *turns = problem.tensors()
+    module = Reads(direction, problem.tables())
+    exported = torch.export.export(module, (*inputs, *turns))
+    assert any(node.target is getattr(torch.ops.harmony_parts, direction).default for node in exported.graph.nodes)
+    assert torch.equal(exported.module()(*inputs, *turns), module(*inputs, *turns))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("saved", [True, False])
+def test_checkpointing_can_keep_its_output(direction: str, saved: bool) -> None:
+    """Selective activation checkpointing by operator: what is named is kept, all else is made again."""
+    problem = Problem(direction, 3, 21, 7, RAGGED[direction])
+    inputs, do, *turns = problem.tensors()
+    module = Reads(direction, problem.tables())
+    operator = getattr(torch.ops.harmony_parts, direction).default
+    runs = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            runs.append(f)
+            return f(*args, **(kwargs or {}))
+
+    context = partial(create_selective_checkpoint_contexts, [operator] if saved else [])
+    leaves = [x.requires_grad_() for x in inputs]
+    with Watch():
+        out = checkpoint(module, *leaves, *turns, use_reentrant=False, context_fn=context)
+        mine = torch.autograd.grad(out, leaves, do)
+    assert runs.count(operator) == (1 if saved else 2)
+    for found, expected in zip(mine, torch.autograd.grad(module(*leaves, *turns), leaves, do)):
+        assert torch.equal(found, expected)
+
+
+def test_the_part_keeps_the_contract() -> None:
+    check_attention(Triton())
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
