@@ -30,7 +30,9 @@ test-all: $(READY)  ## All tests, the long ones too (at most an hour).
 	$(BIN)/python -m pytest plugins
 
 gpu: $(READY)  ## What waits for a CUDA device: parity with the CPU, time and memory of a step (out/gpu.jsonl).
+	mkdir -p out
 	HARMONY_GPU_REPORT=out/gpu.jsonl $(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m harmony_parts.benchmarks.local_attention --device cuda --json out/local-attention-cuda.json
 
 check: $(READY)  ## Style, types and the direction of imports.
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ from harmony_parts.train.prepare import conditions_of
 from harmony_parts.weights import find_model, load_weights, save_model, weights
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
+LONGEST = 100  # so many times is a mistake: the memory that it takes grows with the square of the length
 
 
 @attrs.frozen(eq=False)
@@ -228,6 +229,11 @@ class Pipeline:
         if there is not None and frames > there:
             raise ValueError(
                 f"{seconds:g} s are asked for, and the given video lasts {float(there / format.fps):.2f} s; leave `seconds` out for all of it"
+            )
+        if frames > LONGEST * format.frames:
+            raise ValueError(
+                f"{float(frames / format.fps):g} s are asked for, and this model was trained on {format.seconds:g} s: more than {LONGEST} "
+                "times that can't become anything; ask for fewer `seconds`"
             )
         if frames > LONGER * format.frames:
             warnings.warn(

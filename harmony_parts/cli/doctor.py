@@ -64,8 +64,6 @@ def torch() -> Iterator[Finding]:
         import torchaudio.functional  # noqa: F401 - that it loads is what is asked
 
         yield Finding("torchaudio", "ok", other)
-    triton = _version("triton")
-    yield Finding("triton", "ok" if triton else "note", triton or "isn't installed; nothing needs it yet")
 
 
 def gpu() -> Iterator[Finding]:
@@ -93,6 +91,15 @@ def gpu() -> Iterator[Finding]:
     else:
         hint = f"this torch wants CUDA {built}; update the driver if it is older, and look at CUDA_VISIBLE_DEVICES"
         yield Finding("cuda", "note", f"a driver for CUDA {driver}, but no device that torch can use; the CPU is used", hint)
+
+
+def attention() -> Iterator[Finding]:
+    """Which backends of local attention can run, and by what rule one is used."""
+    from harmony_parts.attention.rule import RULE, backends
+
+    for name, reason in backends().items():
+        yield Finding("attention", "note" if reason else "ok", f"{name}: {reason}" if reason else name)
+    yield Finding("attention", "ok", RULE)
 
 
 def driver_version() -> str | None:
@@ -177,7 +184,7 @@ def roundtrip() -> Iterator[Finding]:
     yield Finding("mp4", "ok" if right else "broken", text, "" if right else "picture and sound of written files don't fit; report it")
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (python, torch, gpu, ffmpeg, soundfile, plugins, roundtrip)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (python, torch, gpu, attention, ffmpeg, soundfile, plugins, roundtrip)
 
 
 @click.command(

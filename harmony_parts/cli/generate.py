@@ -14,7 +14,7 @@ from harmony_parts.cli.batch import SOUND_ONLY, SUFFIXES, Request, read_batch
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import guidances, models
 from harmony_parts.cli.making import Work, make_all
-from harmony_parts.cli.options import SEED, device_option, finite
+from harmony_parts.cli.options import SEED, device_option, dtype_option, finite
 from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
 )
 @click.option("--preview", is_flag=True, help="Also draw each clip's frames above its sound: a .png beside it.")
 @device_option
+@dtype_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=f"{', '.join(SUFFIXES)}; with --batch a folder.")
 def generate(
     model: str,
@@ -95,6 +96,7 @@ def generate(
     batch: Path | None,
     preview: bool,
     device: str,
+    dtype: str | None,
     out: Path,
     **asked: Any,
 ) -> None:
@@ -119,6 +121,10 @@ def generate(
     from harmony_parts.pipeline import load
 
     pipeline = load(path, device)
+    if dtype is not None:
+        import torch
+
+        pipeline.to(dtype=getattr(torch, dtype))
     work = Work(folder, pipeline, path, choose(guidance, overrides, pipeline.recipe.sample.guidance), preview)
     if batch is None:
         work.make(jobs[0])

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.pipeline import Pipeline
 
-LONGEST = 100  # times the length that a model was trained on; what it needs in memory grows with the square of it
-
 
 class Work:
     """A loaded model, and how its clips are made and noted."""
@@ -82,6 +80,8 @@ class Work:
 
     def _affordable(self, job: Request) -> None:
         """No memory is taken for a length that makes no sense. Raises UsageError."""
+        from harmony_parts.pipeline import LONGEST
+
         given = next((job.asked[name] for name in ("audio", "video") if job.asked[name]), None)
         seconds = job.asked["seconds"] or (_length(given) if given else 0)
         most = LONGEST * self.pipeline.format.seconds

@@ -35,4 +35,9 @@ def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     return value
 
 
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="The type of the model's weights, for less memory; what is made stays float32.  [default: as they were saved]",
+)
 device_option = click.option("--device", callback=_device, help='"cuda", "cuda:1", "cpu"; by default the GPU where there is one.')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         "harmony parts list guidance           those of one kind",
         "harmony parts show guidance/sync-cfg  what one does, and its settings",
         "harmony parts check                   whether all of them can be used",
+        "harmony parts new guidance mine       begin a plugin with a part of that kind",
     ],
 )
 def parts() -> None:
@@ -221,3 +223,28 @@ def _record(declared: Declared) -> dict[str, str]:
 
 def _failure(failure: Any) -> dict[str, str]:
     return {name: getattr(failure, name) for name in ("plugin", "cause", "distribution", "version")}
+
+
+@parts.command(
+    "new",
+    cls=Command,
+    short_help="Begin a plugin.",
+    examples=[
+        "harmony parts new guidance mine                   ./harmony-mine, a package with the guidance `mine`",
+        "harmony parts new attention fast --in plugins     plugins/harmony-fast",
+    ],
+)
+@click.argument("kind", shell_complete=kinds)
+@click.argument("name")
+@click.option(
+    "--in", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to write it.  [default: this folder]"
+)
+def new(kind: str, name: str, folder: Path) -> None:
+    """Write a package with one part NAME of KIND, which does what the built-in one of its kind does, and whose tests pass: to change from there."""
+    from harmony_parts.testing.scaffold import write_plugin
+
+    try:
+        written = write_plugin(kind, name, folder)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(f"{written}: pip install -e {written}, then pytest {written}")

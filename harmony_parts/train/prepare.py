@@ -57,7 +57,7 @@ def encode(examples: Sequence[Example], format: Format, codecs: AV[VideoCodec | 
             samples.append(clip.mono())
     given: AV[list[Tensor]] = AV(frames or None, samples or None)
     with torch.no_grad():
-        return given.map(lambda stream, codec: codec.encode(torch.stack(stream).to(device)), codecs)
+        return given.map(lambda stream, codec: codec.encode(torch.stack(stream).to(device)).to(device), codecs)
 
 
 def is_frozen(encoder: nn.Module) -> bool:
