@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from harmony_parts.assemble import Parts
     from harmony_parts.attention.protocol import Windows
-    from harmony_parts.av import AV
     from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
     from harmony_parts.cost.account import Account
     from harmony_parts.cost.parameters import Weights
@@ -273,7 +272,9 @@ def arithmetic(counted: Account) -> list[str]:
     for task, runs in counted.tasks.items():
         each = " + ".join(f"{name} {operations(n)}" for name, n in runs.items())
         steps = quantity(counted.sampling_steps, "step")
-        lines.append(f"{task}: {each} = {operations(counted.per_step(task))} a step, {operations(counted.per_clip(task))} a clip of {steps}")
+        lines.append(
+            f"{task}: {each} = {operations(counted.per_step(task))} a step, {operations(counted.per_clip(task))} a clip of {steps}"
+        )
     each = ", ".join(f"{operations(there.flops)} recomputing {name.replace('_', ' ')}" for name, there in counted.backward.items())
     return [*lines, f"training, there and back, each clip: {each}"]
 
@@ -287,8 +288,14 @@ def memory(counted: Account, gpus: int) -> list[str]:
         f"a training step with one clip on each GPU, in {counted.dtype}: weights, gradients, AdamW, activations",
     ]
     for name, there in counted.backward.items():
-        every = [f"{size(counted.training_bytes(name, n))} on {'one GPU' if n == 1 else f'each of {n} (FSDP)'}" for n in dict.fromkeys((1, gpus))]
-        kept = f"keeps {size(there.kept)}" + (f" ({size(there.block)} a joint block)" if there.block else "") + f", holds {size(there.peak)} at most"
+        every = [
+            f"{size(counted.training_bytes(name, n))} on {'one GPU' if n == 1 else f'each of {n} (FSDP)'}" for n in dict.fromkeys((1, gpus))
+        ]
+        kept = (
+            f"keeps {size(there.kept)}"
+            + (f" ({size(there.block)} a joint block)" if there.block else "")
+            + f", holds {size(there.peak)} at most"
+        )
         lines.append(f"  recompute {name.replace('_', ' ')}: {kept}; {', '.join(every)}")
     return [*lines, "not counted: kernels' workspaces, gaps between tensors, the CUDA context, what codecs and encoders compute"]
 

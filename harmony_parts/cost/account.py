@@ -124,9 +124,10 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
 
 def prepared(parts: Parts) -> Inputs:
     """Inputs of the denoiser, which is on the meta device, after a first pass of them: tables that are made once are no part of later ones."""
-    given, denoiser = inputs(parts), parts.denoiser
+    given, denoiser = inputs(parts), cast(Any, parts.denoiser)
+    first = {f"skip-{n}" for n in range(1, len(denoiser.blocks))} if isinstance(denoiser, BranchDenoiser) else ()
     with torch.no_grad(), fused_attention():
-        denoiser(given.av, given.times, given.conditions, hints={hint for hint in denoiser.hints if hint.startswith("skip-") and hint != "skip-0"})
+        denoiser(given.av, given.times, given.conditions, hints=first)
     return given
 
 
@@ -172,7 +173,7 @@ def activations(denoiser: Any, given: Inputs) -> int:
     """Most bytes at once of a pass without gradients."""
 
     def count() -> Counter[str]:
-        with torch.no_grad(), fused_attention(), Live(_known(denoiser, given)) as live:
+        with torch.no_grad(), fused_attention(), Live(there(denoiser, given)) as live:
             denoiser(given.av, given.times, given.conditions)
         return Counter(peak=live.peak)
 
@@ -194,10 +195,10 @@ def backward(denoiser: Any, given: Inputs, recompute: str) -> Backward:
         return torch.stack([velocity[stream].square().mean() for stream in velocity]).sum()
 
     def count() -> Counter[str]:
-        with counted(denoiser) as operations, Live(_known(denoiser, given)) as live:
-            there = loss()
+        with counted(denoiser) as operations, Live(there(denoiser, given)) as live:
+            total = loss()
             kept = live.now
-            there.backward()
+            total.backward()
         return Counter(flops=operations.total(), kept=kept, peak=live.peak)
 
     try:
@@ -234,7 +235,7 @@ def _by_depth(denoiser: Any, count: Callable[[], Counter[str]]) -> tuple[Counter
     return Counter({name: deep[name] + (len(blocks) - 3) * (deep[name] - shallow[name]) for name in deep}), (shallow, deep)
 
 
-def _known(denoiser: nn.Module, given: Inputs) -> Iterable[Tensor]:
+def there(denoiser: nn.Module, given: Inputs) -> Iterable[Tensor]:
     """What is there before a pass."""
     yield from denoiser.parameters()
     yield from denoiser.buffers()

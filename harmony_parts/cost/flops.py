@@ -77,7 +77,10 @@ def _label(denoiser: BranchDenoiser, by_step: ByStep, stack: ExitStack) -> None:
                 stack.callback(delattr, layer, method)
         interaction: Any = block.interaction
         if isinstance(interaction, nn.Module):
-            for module, name in ((interaction, "interaction"), *((child, f"interaction: {HEARS.get(n, n)}") for n, child in interaction.named_children())):
+            for module, name in (
+                (interaction, "interaction"),
+                *((child, f"interaction: {HEARS.get(n, n)}") for n, child in interaction.named_children()),
+            ):
                 module.forward = by_step.within(name, module.forward)
                 stack.callback(delattr, module, "forward")
             handle = interaction.register_forward_hook(lambda _module, _args, exchange: _labelled(exchange, by_step))

@@ -19,7 +19,13 @@ def fused_attention() -> Iterator[None]:
     usual = F.scaled_dot_product_attention
 
     def attention(
-        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, **settings: Any
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **settings: Any,
     ) -> Tensor:
         if not query.is_meta or settings.get("enable_gqa"):
             return usual(query, key, value, attn_mask, dropout_p, is_causal, **settings)

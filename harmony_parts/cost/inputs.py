@@ -33,7 +33,10 @@ class Inputs:
         def times(x: Tensor) -> Times:
             return Times.uniform(torch.full((len(x),), 0.5, device=device), x.shape[1])
 
-        conditions = {name: Condition(drawn(c.tokens), torch.ones(c.mask.shape, dtype=torch.bool, device=device)) for name, c in self.conditions.items()}
+        conditions = {
+            name: Condition(drawn(c.tokens), torch.ones(c.mask.shape, dtype=torch.bool, device=device))
+            for name, c in self.conditions.items()
+        }
         return Inputs(self.av.map(drawn), self.av.map(times), conditions)
 
 

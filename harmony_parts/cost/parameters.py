@@ -57,7 +57,9 @@ def parameters(parts: Parts) -> dict[str, Weights]:
         found[f"encoder {name}, not trained"] = Weights.of(frozen(encoder), trained=False)
     for stream in parts.codecs:
         codec: Any = parts.codecs[stream]
-        found[f"{stream} codec, not trained"] = Weights.of([*frozen(codec), *(codec.parameters() if isinstance(codec, nn.Module) else ())], False)
+        found[f"{stream} codec, not trained"] = Weights.of(
+            [*frozen(codec), *(codec.parameters() if isinstance(codec, nn.Module) else ())], False
+        )
     return {name: weights for name, weights in found.items() if weights.numbers}
 
 
