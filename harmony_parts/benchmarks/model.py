@@ -59,7 +59,7 @@ class Model:
     def forward(self, layers: int) -> Result:
         """A pass, counted: weights, inputs and activations."""
         model = self.at(layers)
-        steps = account._forward(model, self.given, tuple(self.given.av), frozenset())
+        steps = account.forward(model, self.given, tuple(self.given.av), frozenset())
         return Result("forward", layers, steps.total(), _bytes(model, self.given) + account.activations(model, self.given))
 
     def training(self, layers: int) -> Result:

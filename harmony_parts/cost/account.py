@@ -32,7 +32,8 @@ GATHERED = 3  # joint blocks that FSDP holds whole: the one at work, the next on
 
 @attrs.frozen
 class Backward:
-    """A training step of one clip: `flops` of the way there and back, bytes `kept` between them (of it `block` in each joint block), and the
+    """A training step of one clip: `flops` of the way there and back, bytes `kept` between them (of it `block` in each joint block; 0 where there are fewer
+    than three), and the
     most at once (`peak`), gradients apart."""
 
     flops: int
@@ -101,7 +102,7 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
     """The account of a recipe's parts, which are moved to the meta device. Raises whatever a part raises that can't run there."""
     denoiser: Any = cast(nn.Module, parts.denoiser).to("meta", dtype)
     given = prepared(parts)
-    read = cache(partial(_forward, denoiser, given))
+    read = cache(partial(forward, denoiser, given))
     everything = read(tuple(given.av), frozenset())
     tasks = {
         name: {" = ".join(run.names): sum(read(run.read, run.asked.hints).values()) for run in runs}
@@ -157,7 +158,7 @@ def velocities(solver: Solver) -> int:
 # --- counting -------------------------------------------------------------------------------------------------------------------------
 
 
-def _forward(denoiser: Any, given: Inputs, read: tuple[str, ...], hints: frozenset[str]) -> Counter[str]:
+def forward(denoiser: Any, given: Inputs, read: tuple[str, ...], hints: frozenset[str]) -> Counter[str]:
     """Operations of a pass, by step."""
 
     def count() -> Counter[str]:
@@ -206,7 +207,8 @@ def backward(denoiser: Any, given: Inputs, recompute: str) -> Backward:
             denoiser.recompute = recompute
         found, (shallow, deep) = _by_depth(denoiser, count)
     finally:
-        denoiser.recompute = usual
+        if usual is not None:
+            denoiser.recompute = usual
         for handle in handles:
             handle.remove()
     return Backward(found["flops"], found["kept"], deep["kept"] - shallow["kept"], found["peak"])

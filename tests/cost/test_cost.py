@@ -97,7 +97,7 @@ def test_operations_are_those_on_paper() -> None:
     """4 N M C of attention and 2 N C C' of a linear map, at full size; `reference` computes the scores of all pairs."""
     model = full_size(MMDiT(), GLDI(attention=Reference()), caption=4096, voice=20)
     inputs_ = given(caption=(512, 4096), voice=(94, 20))
-    found = account._forward(model, inputs_, ("video", "audio"), frozenset())
+    found = account.forward(model, inputs_, ("video", "audio"), frozenset())
     c, n, a, r = WIDTH, N, T_A, 94
     linear = 2 * c * c
     wanted = {
@@ -131,7 +131,7 @@ def test_three_blocks_tell_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def counts() -> tuple[Any, ...]:
         there = account.backward(model, clip, "all_but_attention")
-        return attrs.evolve(there, block=0), account.activations(model, clip), account._forward(model, clip, ("video",), frozenset())
+        return attrs.evolve(there, block=0), account.activations(model, clip), account.forward(model, clip, ("video",), frozenset())
 
     short = counts()
     monkeypatch.setattr(account, "_by_depth", lambda denoiser, count: (count(), (Counter(), Counter())))
