@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
-import attrs
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -17,6 +16,7 @@ from harmony_parts.av import AV, STREAMS
 from harmony_parts.blocks.denoiser import BranchDenoiser
 from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.parameters import HEARS
+from harmony_parts.interaction.protocol import Exchange
 
 REST = "embeddings, heads, conditions"
 STEPS = {"attend": "self-attention", "read": "text attention", "feed": "feed-forward"}  # of a BranchBlock
@@ -87,11 +87,12 @@ def _label(denoiser: BranchDenoiser, by_step: ByStep, stack: ExitStack) -> None:
             stack.callback(handle.remove)
 
 
-def _labelled(exchange: AV[Any], by_step: ByStep) -> AV[Any]:
+def _labelled(exchange: AV[Exchange], by_step: ByStep) -> AV[Exchange]:
     """Terms are computed later, inside the text attention, and are the interaction's all the same."""
 
-    def one(received: Any, stream: str) -> Any:
-        name = f"interaction: {HEARS[f'to_{stream}']}"
-        return received if received.term is None else attrs.evolve(received, term=by_step.within(name, received.term))
+    def one(received: Exchange, stream: str) -> Exchange:
+        if received.term is None:
+            return received
+        return Exchange(received.hidden, received.reference, by_step.within(f"interaction: {HEARS[f'to_{stream}']}", received.term))
 
     return exchange.map(one, AV(*STREAMS))
