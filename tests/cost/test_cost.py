@@ -130,7 +130,7 @@ def test_three_blocks_tell_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
     model, clip = demo(layers=4)
 
     def counts() -> tuple[Any, ...]:
-        there = account.backward(model, clip, "all_but_attention")
+        there = account.backward(model, clip, "nothing")
         return attrs.evolve(there, block=0), account.activations(model, clip), account.forward(model, clip, ("video",), frozenset())
 
     short = counts()
