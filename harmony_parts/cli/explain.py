@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -16,54 +18,95 @@ if TYPE_CHECKING:
 
     from harmony_parts.assemble import Parts
     from harmony_parts.attention.protocol import Windows
-    from harmony_parts.av import AV
     from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+    from harmony_parts.cost.account import Account
+    from harmony_parts.cost.parameters import Weights
     from harmony_parts.recipe import Recipe
 
-GROUPS = {"interaction": "interaction", "video": "video branch", "audio": "audio branch"}
-"""Name of a module inside the denoiser -> what its parameters are counted under; the outermost of these names counts."""
 HEARD = {"video": "hears", "audio": "sees"}  # what a latent of that stream does with the other one
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @click.command(
     cls=Command,
-    short_help="Show what a recipe makes.",
+    short_help="Show what a recipe makes, and what it costs.",
     examples=[
         "harmony explain demo",
         "harmony explain demo --set denoiser.layers=6 --set denoiser.interaction.audio_window=0.3",
+        "harmony explain harmony-5b --dtype bfloat16 --gpus 16      11 G parameters, counted without making one",
         "harmony explain my.toml --toml > expanded.toml      every setting, defaults too",
     ],
 )
 @click.argument("recipe")
 @set_option
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the weights, for memory.")
+@click.option(
+    "--gpus", type=click.IntRange(1), default=8, show_default=True, help="GPUs that share a training step by FSDP, for memory beside one's."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print latents, parameters, arithmetic and memory as JSON.")
 @click.option(
     "--full", "--toml", "as_toml", is_flag=True, help="Print the expanded recipe as TOML: every setting, qualified names, versions."
 )
-def explain(recipe: str, overrides: tuple[str, ...], as_toml: bool) -> None:
+def explain(recipe: str, overrides: tuple[str, ...], dtype: str, gpus: int, as_json: bool, as_toml: bool) -> None:
     """Show what RECIPE (a TOML file, or the name of one that ships) makes: its parts and their settings, latents per clip, windows,
-    parameters, and the passes of a sampling step. The model is assembled, with fresh weights, to tell."""
-    from harmony_parts.assemble import build, read_recipe, write_recipe
+    parameters, the passes of a sampling step, and what they cost in arithmetic and memory. Parts are assembled without numbers in their
+    weights, and counted as they compute shapes: it takes seconds, whatever the size."""
+    from harmony_parts.assemble import read_recipe, write_recipe
 
     read = read_recipe(recipe, overrides)
     if as_toml:
         click.echo(write_recipe(read), nl=False)
         return
-    console().print(tree(read, build(read, read.train.seed)))
+    parts = assembled(read)
+    counted = cost(read, parts, dtype)
+    if as_json:
+        click.echo(json.dumps(report(read, parts, counted, gpus), indent=2))
+    else:
+        console().print(tree(read, parts, counted, gpus))
 
 
-def tree(recipe: Recipe, parts: Parts) -> Tree:
+def assembled(recipe: Recipe) -> Parts:
+    """The parts without numbers in their weights; with numbers where a part can't be made otherwise."""
+    from harmony_parts.assemble import build
+
+    if getattr(recipe.denoiser, "compile", False):  # it is counted as it is written
+        recipe = attrs.evolve(recipe, denoiser=attrs.evolve(cast("Any", recipe.denoiser), compile=False))
+    try:
+        return build(recipe, recipe.train.seed, empty=("codecs", "encoders", "denoiser"))
+    except (RuntimeError, NotImplementedError):  # what torch raises where a number is asked for that isn't there
+        return build(recipe, recipe.train.seed)
+
+
+def cost(recipe: Recipe, parts: Parts, dtype: str) -> Account | str:
+    """The account of the parts, or why there is none."""
+    import torch
+
+    from harmony_parts.cost.account import account
+
+    try:
+        return account(recipe, parts, getattr(torch, dtype))
+    except Exception as error:  # whatever a part, perhaps a third party's, says to tensors without numbers
+        why = " ".join(str(error).split()) or "no reason given"
+        return f"can't be counted: a part doesn't run on the meta device ({type(error).__name__}: {why[:200]})"
+
+
+def tree(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> Tree:
     """All of it."""
     from rich.tree import Tree
 
+    from harmony_parts.cost.parameters import parameters as weights_of
     from harmony_parts.structure import unstructure
 
     root = Tree(styled((recipe.name, "bold"), f": {recipe.summary}"), guide_style="dim")
+    weights = weights_of(parts) if isinstance(counted, str) else counted.parameters
     facts = {
         "latents of a clip": latents(parts),
         "windows": windows(parts),
-        "parameters": parameters(parts),
+        "parameters": parameters(weights),
         "a training step": training(recipe),
         "a sampling step": passes(recipe, parts),
+        "arithmetic": [counted] if isinstance(counted, str) else arithmetic(counted),
+        "memory": [counted] if isinstance(counted, str) else memory(counted, gpus),
     }
     settings = root.add(styled(("parts", "bold cyan")))
     for name, inner in unstructure(recipe).items():
@@ -74,6 +117,45 @@ def tree(recipe: Recipe, parts: Parts) -> Tree:
         for line in lines:
             branch.add(styled(line))
     return root
+
+
+def report(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> dict[str, Any]:
+    """The figures, for programs. Bytes, operations, numbers; no account where a part can't be counted, but `uncounted`, the reason."""
+    from harmony_parts.cost.inputs import lengths
+    from harmony_parts.cost.parameters import parameters as weights_of
+
+    counts = lengths(parts)
+    found: dict[str, Any] = {
+        "recipe": recipe.name,
+        "latents": {s: [counts[s], *getattr(parts.codecs[s], "grid", ()), parts.codecs[s].channels] for s in counts},
+        "parameters": {name: attrs.asdict(weights) for name, weights in weights_of(parts).items()},
+    }
+    if isinstance(counted, str):
+        return found | {"uncounted": counted}
+    return found | {
+        "dtype": counted.dtype,
+        "flops": {
+            "pass": {"total": sum(counted.steps.values()), "steps": dict(counted.steps)},
+            "tasks": {
+                task: {"passes": dict(runs), "step": counted.per_step(task), "clip": counted.per_clip(task)}
+                for task, runs in counted.tasks.items()
+            },
+            "training": {name: there.flops for name, there in counted.backward.items()},
+        },
+        "memory": {
+            "inference": {
+                "weights": counted.weights_bytes,
+                "codecs_and_frozen_encoders": counted.frozen_bytes,
+                "activations": counted.activations,
+                "all": counted.inference_bytes(),
+            },
+            "training": {
+                name: {"kept": there.kept, "kept_per_block": there.block, "activations": there.peak}
+                | {f"gpus_{n}": counted.training_bytes(name, n) for n in dict.fromkeys((1, gpus))}
+                for name, there in counted.backward.items()
+            },
+        },
+    }
 
 
 def _settings(node: Tree, name: str, table: Any) -> None:
@@ -100,21 +182,30 @@ def _is_tables(inner: Any) -> bool:
 
 def latents(parts: Parts) -> list[str]:
     """How many latents a clip of the format's length takes, of which size, and which time each covers."""
-    form = parts.format
-    video, audio = cast("VideoCodec", parts.codecs["video"]), cast("AudioCodec", parts.codecs["audio"])
+    from harmony_parts.cost.inputs import lengths
+
+    form, counts = parts.format, lengths(parts)
     frames = form.frames
     samples = form.samples(frames)
-    t_v, t_a = video.latents(frames), audio.latents(samples)
-    h, w = video.grid
-    pixels, numbers = frames * form.height * form.width * 3, t_v * h * w * video.channels
-    return [
+    lines = [
         f"clip   {frames / float(form.fps):g} s: {quantity(frames, 'frame')} of {form.width} x {form.height} at {float(form.fps):g} fps, "
-        f"{quantity(samples, 'sample')} at {form.sample_rate} Hz",
-        f"video  T_v = {t_v}, grid {h} x {w} (height x width), {quantity(video.channels, 'channel')}: "
-        f"{pixels / numbers:.1f}x fewer numbers than the pixels; {clock(video.clock(t_v))}",
-        f"audio  T_a = {t_a}, {quantity(audio.channels, 'channel')}: "
-        f"{samples / (t_a * audio.channels):.1f}x fewer numbers than the samples; {clock(audio.clock(t_a))}",
+        f"{quantity(samples, 'sample')} at {form.sample_rate} Hz"
     ]
+    if counts.video is not None:
+        video, t_v = cast("VideoCodec", parts.codecs["video"]), counts.video
+        h, w = video.grid
+        pixels, numbers = frames * form.height * form.width * 3, t_v * h * w * video.channels
+        lines.append(
+            f"video  T_v = {t_v}, grid {h} x {w} (height x width), {quantity(video.channels, 'channel')}: "
+            f"{pixels / numbers:.1f}x fewer numbers than the pixels; {clock(video.clock(t_v))}"
+        )
+    if counts.audio is not None:
+        audio, t_a = cast("AudioCodec", parts.codecs["audio"]), counts.audio
+        lines.append(
+            f"audio  T_a = {t_a}, {quantity(audio.channels, 'channel')}: "
+            f"{samples / (t_a * audio.channels):.1f}x fewer numbers than the samples; {clock(audio.clock(t_a))}"
+        )
+    return lines
 
 
 def clock(intervals: Any) -> str:
@@ -129,15 +220,17 @@ def windows(parts: Parts) -> list[str]:
     from torch import nn
 
     from harmony_parts.av import AV
+    from harmony_parts.cost.inputs import lengths
     from harmony_parts.interaction.protocol import Layout
 
-    form, denoiser = parts.format, parts.denoiser
-    counts = {"video": parts.codecs["video"].latents(form.frames), "audio": parts.codecs["audio"].latents(form.samples(form.frames))}
+    counts, denoiser = lengths(parts), parts.denoiser
+    if len(tuple(counts)) < 2:
+        return ["none: there is one stream"]
     modules = denoiser.modules() if isinstance(denoiser, nn.Module) else ()
     interaction: Any = next((module for module in modules if hasattr(module, "tables")), None)
     if interaction is None:
         return ["none: this denoiser has no interaction with tables of its own"]
-    clocks = parts.codecs.map(lambda codec, s: codec.clock(counts[s]), _names())
+    clocks = parts.codecs.map(lambda codec, n: codec.clock(n), counts)
     tables = interaction.tables(Layout(clocks, AV((1, 1), (1, 1)), torch.device("cpu")))  # windows don't depend on the grid
     lines = []
     for stream, other in (("video", "audio"), ("audio", "video")):
@@ -152,12 +245,6 @@ def windows(parts: Parts) -> list[str]:
     return lines or [f"none: {type(interaction).__name__} doesn't limit which latents hear each other in time"]
 
 
-def _names() -> AV[str]:
-    from harmony_parts.av import AV
-
-    return AV("video", "audio")
-
-
 def _windows(tables: Any) -> Windows | None:
     """The windows of one direction: the tables themselves, or a field of them."""
     from harmony_parts.attention.protocol import Windows
@@ -166,25 +253,67 @@ def _windows(tables: Any) -> Windows | None:
     return next((field for field in fields if isinstance(field, Windows)), None)
 
 
-def parameters(parts: Parts) -> list[str]:
-    """Numbers that are learnt, by what they belong to."""
-    from torch import nn
-
-    counts = {f"encoder {name}": _count(encoder) for name, encoder in parts.encoders.items()}
-    counts |= dict.fromkeys(GROUPS.values(), 0)
-    for name, parameter in parts.denoiser.named_parameters() if isinstance(parts.denoiser, nn.Module) else ():
-        group = next((GROUPS[step] for step in name.split(".") if step in GROUPS), "other parts of the denoiser")
-        counts[group] = counts.get(group, 0) + parameter.numel()
-    counts |= {f"{stream} codec (not trained)": n for stream in parts.codecs if (n := _count(parts.codecs[stream]))}
-    total = sum(n for name, n in counts.items() if "codec" not in name)
-    wide = max(map(len, counts))
-    return [f"{name:<{wide}}  {short(n):>7}" for name, n in counts.items()] + [f"{'together':<{wide}}  {short(total):>7}  ({total:,})"]
+def parameters(groups: Mapping[str, Weights]) -> list[str]:
+    """Numbers in the weights, by what they belong to."""
+    if not groups:
+        return ["none that can be seen: the parts are no torch modules"]
+    trained = [weights for weights in groups.values() if weights.trained]
+    total, tensors = sum(w.numbers for w in trained), sum(w.tensors for w in trained)
+    wide = max(map(len, groups))
+    lines = [f"{name:<{wide}}  {short(w.numbers):>7}  in {quantity(w.tensors, 'tensor')}" for name, w in groups.items()]
+    return [*lines, f"{'trained together':<{wide}}  {short(total):>7}  ({total:,} in {quantity(tensors, 'tensor')})"]
 
 
-def _count(module: Any) -> int:
-    from torch import nn
+def arithmetic(counted: Account) -> list[str]:
+    """Operations of a pass, by step, and of what is made of passes."""
+    total, wide = sum(counted.steps.values()), max(map(len, counted.steps))
+    lines = [f"a pass of one clip, read in full: {operations(total)}"]
+    lines += [f"  {name:<{wide}}  {operations(n):>10}  {n / total:>6.1%}" for name, n in counted.steps.items()]
+    for task, runs in counted.tasks.items():
+        each = " + ".join(f"{name} {operations(n)}" for name, n in runs.items())
+        steps = quantity(counted.sampling_steps, "step")
+        lines.append(
+            f"{task}: {each} = {operations(counted.per_step(task))} a step, {operations(counted.per_clip(task))} a clip of {steps}"
+        )
+    each = ", ".join(f"{operations(there.flops)} recomputing {name.replace('_', ' ')}" for name, there in counted.backward.items())
+    return [*lines, f"training, there and back, each clip: {each}"]
 
-    return sum(parameter.numel() for parameter in module.parameters()) if isinstance(module, nn.Module) else 0
+
+def memory(counted: Account, gpus: int) -> list[str]:
+    """Bytes of inference and of a training step."""
+    lines = [
+        f"a clip, in {counted.dtype}: {size(counted.weights_bytes)} weights"
+        + (f" + {size(counted.frozen_bytes)} codecs and frozen encoders" if counted.frozen_bytes else "")
+        + f" + {size(counted.activations)} activations = {size(counted.inference_bytes())}",
+        f"a training step with one clip on each GPU, in {counted.dtype}: weights, gradients, AdamW, activations",
+    ]
+    for name, there in counted.backward.items():
+        every = [
+            f"{size(counted.training_bytes(name, n))} on {'one GPU' if n == 1 else f'each of {n} (FSDP)'}" for n in dict.fromkeys((1, gpus))
+        ]
+        kept = (
+            f"keeps {size(there.kept)}"
+            + (f" ({size(there.block)} a joint block)" if there.block else "")
+            + f", holds {size(there.peak)} at most"
+        )
+        lines.append(f"  recompute {name.replace('_', ' ')}: {kept}; {', '.join(every)}")
+    return [*lines, "not counted: kernels' workspaces, gaps between tensors, the CUDA context, what codecs and encoders compute"]
+
+
+def operations(n: int) -> str:
+    """0.62 PFLOP, 192 MFLOP."""
+    for unit, size in (("PFLOP", 10**15), ("TFLOP", 10**12), ("GFLOP", 10**9), ("MFLOP", 10**6)):
+        if n >= 0.1 * size:
+            return f"{n / size:.3g} {unit}" if n < 1000 * size else f"{n / size:,.0f} {unit}"
+    return f"{n} FLOP"
+
+
+def size(n: int) -> str:
+    """12.3 MiB, 40.4 GiB."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
+        if n >= 0.1 * scale:
+            return f"{n / scale:,.0f} {unit}" if n >= 100 * scale else f"{n / scale:.3g} {unit}"
+    return f"{n / 2**10:.3g} KiB"
 
 
 def training(recipe: Recipe) -> list[str]:
@@ -201,14 +330,10 @@ def training(recipe: Recipe) -> list[str]:
 
 def passes(recipe: Recipe, parts: Parts) -> list[str]:
     """Runs of the denoiser for one velocity, in each task."""
-    from harmony_parts.blocks.protocol import KNOWN
-    from harmony_parts.guidance.protocol import StepTimes
-    from harmony_parts.sample.graph import ask, order
+    from harmony_parts.cost.account import runs_of
 
-    guidance, named = recipe.sample.guidance, {name for name, port in parts.denoiser.accepts.items() if port != KNOWN}
     lines = [f"{quantity(recipe.sample.steps, 'step')} by {type(recipe.sample.solver).__name__}; for each velocity:"]
-    for task, times in (("joint", StepTimes(1.0, 1.0)), ("audio-driven", StepTimes(1.0, 0.0)), ("video-driven", StepTimes(0.0, 1.0))):
-        runs = order(ask(guidance, times, None, hints=parts.denoiser.hints, droppable=named), guidance)
+    for task, runs in runs_of(recipe, parts).items():
         told = ", ".join(f"{' = '.join(run.names)} ({' and '.join(run.read)})" for run in runs)
         lines.append(f"{task:<12}  {len(runs)} pass{'' if len(runs) == 1 else 'es'}: {told}")
     return lines

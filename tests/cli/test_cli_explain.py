@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
+import tomli_w
 import torch
 
 from harmony_parts.assemble import build, read_recipe
-from harmony_parts.cli.explain import parameters
+from harmony_parts.blocks.denoiser import BranchDenoiser
+from harmony_parts.catalogue import Catalogue
+from harmony_parts.cli.explain import cost, parameters, report, tree, windows
+from harmony_parts.cost.parameters import parameters as weights_of
+from harmony_parts.errors import AssemblyError
 from harmony_parts.weights import weights
 
 
@@ -23,6 +32,10 @@ def test_it_names_parts_settings_and_figures(harmony, recipe):
         "interaction",
         "T_v = 6",
         "T_a = 15",
+        "a pass of one clip, read in full: ",
+        "video self-attention",
+        "each of 8 (FSDP)",
+        "not counted: ",
     ):
         assert piece in output
     assert "joint         3 passes: joint (video and audio), mute (video), static (audio)" in output
@@ -30,7 +43,7 @@ def test_it_names_parts_settings_and_figures(harmony, recipe):
     assert "video-driven  2 passes: joint (audio), static (audio)" in output
 
 
-def test_windows_follow_from_the_clocks(harmony, recipe):
+def test_windows_follow_from_the_clocks(recipe):
     """Latents of 1/12 s that reach 0.1 s further hear what overlaps that span of latents of 1/30 s: brute force over both clocks."""
     parts = build(read_recipe(recipe))
     clocks = parts.codecs["video"].clock(6), parts.codecs["audio"].clock(15)
@@ -38,32 +51,90 @@ def test_windows_follow_from_the_clocks(harmony, recipe):
     def seen(queries: torch.Tensor, keys: torch.Tensor) -> list[int]:
         return [sum(bool(k[0] < q[1] + 0.1 and k[1] > q[0] - 0.1) for k in keys) for q in queries]
 
-    output = harmony("explain", recipe).output
+    output = "\n".join(windows(parts))
     for stream, verb, sizes, keys in (("video", "hears", seen(*clocks), 15), ("audio", "sees", seen(*clocks[::-1]), 6)):
         assert f"each of {len(sizes)} {stream} latents {verb} {min(sizes)} to {max(sizes)} of {keys}" in output
 
 
 def test_a_global_interaction_has_no_windows(harmony, recipe):
     for use in ("global", "none"):
-        result = harmony("explain", recipe, "--set", f"denoiser.interaction.use={use}")
-        assert result.exit_code == 0, result.output
-        assert "W = " not in result.output
-        assert "none: " in result.output
+        (line,) = windows(build(read_recipe(recipe, [f"denoiser.interaction.use={use}"])))
+        assert line.startswith("none: ")
+    result = harmony("explain", recipe, "--set", "denoiser.interaction.use=global")
+    assert result.exit_code == 0, result.output
+    assert "interaction: audio sees video" in result.output.partition("arithmetic")[2]
 
 
 def test_parameters_are_all_counted_once(recipe):
     parts = build(read_recipe(recipe))
-    total = sum(p.numel() for p in weights(parts).parameters())
-    lines = parameters(parts)
-    assert f"({total:,})" in lines[-1]
+    module = weights(parts)
+    total, tensors = sum(p.numel() for p in module.parameters()), len(list(module.parameters()))
+    lines = parameters(weights_of(parts))
+    assert f"({total:,} in {tensors} tensors)" in lines[-1]
     groups = {re.split(r"\s{2,}", line)[0] for line in lines}
-    assert groups == {"encoder caption", "encoder voice", "interaction", "video branch", "audio branch", "together"}
+    interaction = {f"interaction: {part}" for part in ("video hears audio", "audio sees video", "style")}
+    assert groups == {"encoder caption", "video branch", "audio branch", "trained together"} | interaction
 
 
-@pytest.mark.parametrize(("guidance", "count"), [("none", 1), ("cfg", 2), ("sync-cfg", 3)])
+@pytest.mark.parametrize(("guidance", "count"), [("cfg", 2), ("sync-cfg", 3)])
 def test_passes_of_other_guidance(harmony, recipe, guidance, count):
-    output = harmony("explain", recipe, "--set", f"sample.guidance.use={guidance}").output
-    assert f"joint         {count} pass" in output
+    found = json.loads(harmony("explain", recipe, "--json", "--set", f"sample.guidance.use={guidance}").stdout)["flops"]["tasks"]["joint"]
+    assert len(found["passes"]) == count
+    assert found["step"] == sum(found["passes"].values())
+    assert found["clip"] == 2 * found["step"]  # the recipe's steps
+
+
+def test_json_holds_what_is_counted(harmony, recipe):
+    found = json.loads(harmony("explain", recipe, "--json", "--gpus", 4, "--dtype", "bfloat16").stdout)
+    assert found["latents"] == {"video": [6, 2, 2, 24], "audio": [15, 8]}
+    assert found["flops"]["pass"]["total"] == sum(found["flops"]["pass"]["steps"].values())
+    assert found["flops"]["tasks"]["joint"]["passes"]["joint"] == found["flops"]["pass"]["total"]
+    numbers = sum(w["numbers"] for w in found["parameters"].values())
+    assert found["memory"]["inference"]["weights"] == 2 * numbers
+    for name, memory in found["memory"]["training"].items():
+        assert memory["gpus_1"] == 16 * numbers + memory["activations"], name
+        assert memory["gpus_4"] < memory["gpus_1"]
+        assert 0 < memory["kept"] <= memory["activations"]
+
+
+@pytest.mark.parametrize("stream", ["video", "audio"])
+def test_a_model_of_one_stream(harmony, recipe, tmp_path, stream):
+    table: dict[str, Any] = tomllib.loads(Path(recipe).read_text())
+    other = "audio" if stream == "video" else "video"
+    del table["codecs"][other], table["encoders"]["caption" if stream == "audio" else "voice"]
+    table["denoiser"] = {"use": f"{stream}-only", "layers": 1, stream: table["denoiser"][stream]}
+    table |= {"task": "joint", "data": table["data"]}
+    (tmp_path / "alone.toml").write_text(tomli_w.dumps(table))
+    result = harmony("explain", tmp_path / "alone.toml")
+    assert result.exit_code == 0, result.output
+    assert "none: there is one stream" in result.output
+    assert f"{stream}         1 pass: joint ({stream})" in result.output
+    assert f"{stream} self-attention" in result.output
+    assert other + " branch" not in result.output
+
+
+def test_a_denoiser_that_needs_numbers_is_told_apart(recipe):
+    """A third party's denoiser, which asks a tensor for a number: all is said but arithmetic and memory."""
+    read = read_recipe(recipe)
+
+    class Asks(BranchDenoiser):
+        def forward(self, av, *args, **settings):
+            return super().forward(av, *args, **settings) if float(av["video"].sum()) else av
+
+    parts = build(read, empty=("denoiser",))
+    parts.denoiser.__class__ = Asks
+    counted = cost(read, parts, "float32")
+    assert isinstance(counted, str)
+    assert "meta" in counted
+    assert report(read, parts, counted, 8)["uncounted"] == counted
+    assert str(tree(read, parts, counted, 8).children[-1].children[0].label) == counted
+
+
+def test_the_recipe_of_the_papers_size_says_what_it_lacks():
+    """Without the plugin that has its codecs."""
+    with pytest.raises(AssemblyError, match=re.escape("diffusers/wan-vae")) as raised:
+        read_recipe("harmony-5b", parts=Catalogue.discover(only=()))
+    assert "pip install ./plugins/harmony-diffusers" in str(raised.value)
 
 
 def test_the_expanded_recipe_is_the_same_recipe(harmony, recipe, tmp_path):
@@ -74,6 +145,8 @@ def test_the_expanded_recipe_is_the_same_recipe(harmony, recipe, tmp_path):
 
 
 def test_the_shipped_recipe(harmony):
-    result = harmony("explain", "demo")
+    """One layer of it."""
+    result = harmony("explain", "demo", "--set", "denoiser.layers=1")
     assert result.exit_code == 0, result.output
     assert "harmony/sampled" in result.output
+    assert "can't be counted" not in result.output

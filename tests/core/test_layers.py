@@ -51,7 +51,7 @@ def layer(module: str) -> str:
         return "loop"
     if first == "convert":
         return "pipeline"
-    if first in ("cli", "testing", "benchmarks", "demo", "__main__", ""):
+    if first in ("cli", "testing", "benchmarks", "cost", "demo", "__main__", ""):
         return "top"
     for name, members in (("base", BASE), ("media", MEDIA), ("assembly", ASSEMBLY), ("pipeline", {"pipeline", "weights"})):
         if module in members:

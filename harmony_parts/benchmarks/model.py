@@ -1,0 +1,213 @@
+"""Time and memory of the denoiser at real width and token count: `python -m harmony_parts.benchmarks.model`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+import torch
+from torch import Tensor, nn
+
+from harmony_parts.assemble import build, read_recipe
+from harmony_parts.benchmarks.measure import Clock, Times, machine
+from harmony_parts.blocks.denoiser import BranchDenoiser
+from harmony_parts.cli.explain import operations, size
+from harmony_parts.cost import account
+from harmony_parts.cost.flops import counted
+from harmony_parts.cost.inputs import Inputs
+from harmony_parts.cost.memory import Live
+from harmony_parts.errors import HarmonyError
+
+WARM_UP = 2
+SPARE = 0.92  # of the free memory: the rest is for workspaces and gaps
+DEFAULTS = {"cuda": ("harmony-5b", "bfloat16"), "meta": ("harmony-5b", "bfloat16"), "cpu": ("demo", "float32")}
+
+
+@attrs.frozen
+class Result:
+    """`what` was measured of a model of that many `layers`: counted operations and bytes, and where there is a clock, time and bytes."""
+
+    what: str
+    layers: int
+    flops: int
+    predicted_bytes: int
+    peak_bytes: int | None = None
+    seconds: Times | None = None
+    of_matmul: float | None = None  # operations per second over those of a large matrix product
+
+
+class Model:
+    """A denoiser without numbers, which can be given some at any depth."""
+
+    def __init__(self, recipe: str, overrides: tuple[str, ...], dtype: torch.dtype) -> None:
+        self.recipe = read_recipe(recipe, overrides)
+        parts = build(self.recipe, empty=("codecs", "encoders", "denoiser"))
+        if not isinstance(parts.denoiser, BranchDenoiser):
+            raise HarmonyError(f"{recipe}: its denoiser isn't made of joint blocks, so its depth can't be chosen; only those are measured")
+        self.denoiser = parts.denoiser.to(dtype)
+        self.blocks, self.given = self.denoiser.blocks, account.prepared(parts)
+
+    def at(self, layers: int) -> BranchDenoiser:
+        """Its first blocks, as many as `layers`."""
+        self.denoiser.blocks = self.blocks[:layers]
+        return self.denoiser
+
+    def forward(self, layers: int) -> Result:
+        """A pass, counted: weights, inputs and activations."""
+        model = self.at(layers)
+        steps = account.forward(model, self.given, tuple(self.given.av), frozenset())
+        return Result("forward", layers, steps.total(), _bytes(model, self.given) + account.activations(model, self.given))
+
+    def training(self, layers: int) -> Result:
+        """A training step, counted: weights, AdamW's two moments of their type, inputs, and the peak of activations and gradients together."""
+        model = self.at(layers)
+        with counted(model) as steps, Live(account.there(model, self.given)) as live:
+            loss(model, self.given).backward()
+        model.zero_grad()
+        moments = 2 * sum(x.numel() * x.element_size() for x in model.parameters())
+        return Result("training step", layers, steps.total(), _bytes(model, self.given) + moments + live.peak)
+
+    def deepest(self, count: Callable[[int], Result], free: int | None) -> Result:
+        """The counted result at the greatest depth that fits into `free` bytes. With depth, memory grows linearly or ever faster."""
+        whole = count(len(self.blocks))
+        if free is None or whole.predicted_bytes <= free or whole.layers < 3:
+            return whole
+        shallow = count(2)
+        each = (whole.predicted_bytes - shallow.predicted_bytes) / (whole.layers - 2)
+        return count(max(1, int(2 + (free - shallow.predicted_bytes) // each)))
+
+
+def loss(denoiser: nn.Module, given: Inputs) -> Tensor:
+    """The mean square of all velocities."""
+    velocity = denoiser(given.av, given.times, given.conditions)
+    return torch.stack([velocity[stream].float().square().mean() for stream in velocity]).sum()
+
+
+def _bytes(model: nn.Module, given: Inputs) -> int:
+    """Weights and inputs."""
+    return sum(x.untyped_storage().nbytes() for x in account.there(model, given))
+
+
+def measured(model: Model, predicted: Result, device: torch.device, runs: int, peak: float) -> Result:
+    """The result with times and bytes, from random weights and inputs made on the device."""
+    generator = torch.Generator().manual_seed(0)
+    denoiser = model.at(predicted.layers).to_empty(device=device)
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter.normal_(std=0.02)
+    given = model.given.random(device, generator)
+    train = predicted.what != "forward"
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-6, fused=True) if train else None
+
+    def step() -> None:
+        if optimizer is None:
+            with torch.no_grad():
+                denoiser(given.av, given.times, given.conditions)
+            return
+        loss(denoiser, given).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    clock = Clock(device)
+    for _ in range(WARM_UP):
+        step()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = [clock(step)[1] for _ in range(runs)]
+    if device.type == "cuda":
+        held = torch.cuda.max_memory_allocated(device) - clock.flush.nbytes
+    else:  # no allocator tells: the tensors that live, in one more run
+        moments = [x for state in optimizer.state.values() for x in state.values()] if optimizer else []
+        with Live([*account.there(denoiser, given), *moments]) as live:
+            step()
+        held = _bytes(denoiser, given) + sum(x.nbytes for x in moments) + live.peak
+    denoiser.to("meta")
+    times = Times.of(seconds)
+    return attrs.evolve(predicted, peak_bytes=held, seconds=times, of_matmul=predicted.flops / times.median / peak)
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, runs: int = 10) -> float:
+    """Operations per second of a large square matrix product: the best of some."""
+    n = 8192 if device.type == "cuda" else 1024
+    a: Tensor = torch.randn(n, n, device=device).to(dtype)
+    clock = Clock(device)
+    return 2 * n**3 / min([clock(lambda: a @ a)[1] for _ in range(runs + WARM_UP)][WARM_UP:])
+
+
+def told(result: Result) -> str:
+    """A line about a result."""
+    line = f"{result.what}, {result.layers} layers: {operations(result.flops)}, {size(result.predicted_bytes)} predicted"
+    if result.seconds is None or result.peak_bytes is None or result.of_matmul is None:
+        return line
+    s = result.seconds
+    rate = operations(round(result.flops / s.median))
+    return (
+        f"{line}, {size(result.peak_bytes)} measured ({result.peak_bytes / result.predicted_bytes:.2f}x); {s.median:.3g} s (median of {s.runs}, "
+        f"quartiles {s.low:.3g} to {s.high:.3g}): {rate} a second, {result.of_matmul:.0%} of a large matrix product's"
+    )
+
+
+@click.command(
+    epilog="""Examples:
+
+\b
+  python -m harmony_parts.benchmarks.model
+  python -m harmony_parts.benchmarks.model --device meta --recipe harmony-5b
+  python -m harmony_parts.benchmarks.model --device cuda --json out/model.json"""
+)
+@click.option(
+    "--device", type=click.Choice(["cuda", "cpu", "meta"]), help="Where to run; meta counts alone. By default the GPU where there is one."
+)
+@click.option("--recipe", help="Whose denoiser. By default harmony-5b, which needs the plugin harmony-diffusers, and demo on a CPU.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")
+@click.option(
+    "--layers", type=click.IntRange(1), help="Joint blocks, at most those of the recipe. By default all that fit, by the counted memory."
+)
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the weights. By default bfloat16, and float32 on a CPU.")
+@click.option("--steps", type=click.IntRange(2), default=10, show_default=True, help="Timed runs of each, after two to warm up.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to this file.")
+def main(
+    device: str | None, recipe: str | None, overrides: tuple[str, ...], layers: int | None, dtype: str | None, steps: int, file: Path | None
+) -> None:
+    """Measure a pass and a training step of a recipe's denoiser, one clip at its full token count, with random weights made on the device:
+    time, operations per second, and the peak of the memory against the one that was counted beforehand."""
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name, usual = recipe or DEFAULTS[where.type][0], dtype or DEFAULTS[where.type][1]
+    try:
+        model = Model(name, overrides, getattr(torch, usual))
+    except HarmonyError as error:
+        raise click.ClickException(str(error)) from error
+    if layers is not None:
+        model.blocks = model.blocks[:layers]
+    peak = None if where.type == "meta" else matmul_peak(where, getattr(torch, usual))
+    results = []
+    for count in (model.forward, model.training):
+        free = round(SPARE * torch.cuda.mem_get_info(where)[0]) if where.type == "cuda" else None
+        result = model.deepest(count, free)
+        results.append(result if peak is None else measured(model, result, where, steps, peak))
+        if where.type == "cuda":
+            torch.cuda.empty_cache()
+        click.echo(told(results[-1]))
+    found: dict[str, Any] = {
+        **machine(where),
+        "recipe": name,
+        "settings": list(overrides),
+        "dtype": usual,
+        "recompute": model.denoiser.recompute,
+        "inputs": {s: list(model.given.av[s].shape) for s in model.given.av}
+        | {n: list(c.tokens.shape) for n, c in model.given.conditions.items()},
+        "matmul_flops_per_second": peak,
+        "results": [attrs.asdict(result) for result in results],
+    }
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        click.echo(f"written to {file}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What a denoiser is called with for one clip: shapes alone, or random numbers of those shapes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import cast
+
+import attrs
+import torch
+from torch import Tensor
+
+from harmony_parts.assemble import Parts
+from harmony_parts.av import AV, Condition, Prompt, Times
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+
+LONG = "x" * 4096  # longer than any encoder reads: each cuts it at its own limit
+
+
+@attrs.frozen(eq=False)
+class Inputs:
+    """Arguments of a denoiser."""
+
+    av: AV[Tensor]
+    times: AV[Times]
+    conditions: dict[str, Condition]
+
+    def random(self, device: torch.device | str, generator: torch.Generator) -> Inputs:
+        """Normal numbers of these shapes on `device`; masks are all True, times 0.5, and conditions have no null form."""
+
+        def drawn(x: Tensor) -> Tensor:
+            return torch.randn(x.shape, generator=generator).to(device)
+
+        def times(x: Tensor) -> Times:
+            return Times.uniform(torch.full((len(x),), 0.5, device=device), x.shape[1])
+
+        conditions = {
+            name: Condition(drawn(c.tokens), torch.ones(c.mask.shape, dtype=torch.bool, device=device))
+            for name, c in self.conditions.items()
+        }
+        return Inputs(self.av.map(drawn), self.av.map(times), conditions)
+
+
+def lengths(parts: Parts) -> AV[int]:
+    """Latents in time of a clip of the format's length, per stream."""
+    form, codecs = parts.format, parts.codecs
+    return AV(
+        None if codecs.video is None else cast(VideoCodec, codecs.video).latents(form.frames),
+        None if codecs.audio is None else cast(AudioCodec, codecs.audio).latents(form.samples(form.frames)),
+    )
+
+
+@torch.no_grad()
+def inputs(parts: Parts) -> Inputs:
+    """Inputs of one clip of the format's length on the meta device: the longest texts that the encoders read, an image, a voice as long as the clip.
+
+    The encoders are asked what they make of that prompt, so they must run on the device that their weights are on, meta too.
+    """
+    form = parts.format
+    image = torch.zeros(form.height, form.width, 3, dtype=torch.uint8)
+    prompt = Prompt(LONG, LONG, LONG, image, torch.zeros(form.samples(form.frames)))
+    conditions: dict[str, Condition] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that texts are cut
+        for encoder in parts.encoders.values():
+            conditions |= encoder([prompt])
+    grids: AV[tuple[int, ...]] = parts.codecs.map(lambda codec: getattr(codec, "grid", ()))
+    av: AV[Tensor] = lengths(parts).map(lambda t, grid, codec: torch.zeros(1, t, *grid, codec.channels, device="meta"), grids, parts.codecs)
+    times = av.map(lambda x: Times.uniform(torch.ones(1, device="meta"), x.shape[1]))
+    return Inputs(av, times, {name: Condition(c.tokens.to("meta"), c.mask.to("meta")) for name, c in conditions.items()})

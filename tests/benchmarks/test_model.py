@@ -1,0 +1,53 @@
+"""The benchmark of the denoiser, small and on the CPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from click.testing import CliRunner
+
+from harmony_parts.benchmarks.model import Model, Result, main
+
+SMALL = ("--recipe", "demo", "--layers", "1")
+
+
+def test_it_measures_and_writes(tmp_path: Path) -> None:
+    """Predicted bytes are those that live in a real run, but for what a CPU's kernels do otherwise."""
+    done = CliRunner().invoke(main, [*SMALL, "--device", "cpu", "--steps", "2", "--json", str(tmp_path / "out" / "model.json")])
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert {"torch", "python"} <= set(found["versions"])
+    assert found["inputs"]["video"] == [1, 24, 2, 2, 40]
+    assert [result["what"] for result in found["results"]] == ["forward", "training step"]
+    for result in found["results"]:
+        assert result["layers"] == 1
+        assert result["seconds"]["median"] > 0
+        assert 0 < result["of_matmul"] < 1
+        assert 0.9 < result["peak_bytes"] / result["predicted_bytes"] < 1.1, result
+        assert f"{result['what']}, 1 layers: " in done.output
+
+
+def test_on_the_meta_device_it_counts() -> None:
+    done = CliRunner().invoke(main, [*SMALL, "--device", "meta"])
+    assert done.exit_code == 0, done.output
+    assert "measured" not in done.output
+    assert "forward, 1 layers: " in done.output
+
+
+def test_depth_is_what_fits() -> None:
+    """One block more wouldn't, where each takes 10 bytes beside 100."""
+    model = Model("demo", ("denoiser.layers=5",), torch.float32)
+
+    def count(layers: int) -> Result:
+        return Result("forward", layers, 0, 100 + 10 * layers)
+
+    for free, layers in ((129, 2), (130, 3), (149, 4), (150, 5), (1000, 5), (0, 1), (None, 5)):
+        assert model.deepest(count, free).layers == layers
+
+
+def test_a_recipe_that_is_not_there() -> None:
+    done = CliRunner().invoke(main, ["--recipe", "nowhere", "--device", "meta"])
+    assert done.exit_code == 1
+    assert "nowhere" in done.output
