@@ -54,7 +54,7 @@ def write_tensors(path: Path, described: Mapping[str, Tensor], get: Callable[[st
             tensor, wanted = get(name), described[name]
             if (tensor.shape, tensor.dtype) != (wanted.shape, wanted.dtype):
                 raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}, and not {wanted.dtype} {list(wanted.shape)}")
-            file.write(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+            file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     flush(path)
 
 

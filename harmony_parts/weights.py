@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,8 @@ def load_weights(parts: Parts, folder: Path, *, device: str | torch.device = "cp
     """
     files = weight_files(find_model(folder))
     module = weights(parts)
-    wanted, saved = module.state_dict(), {}
+    wanted = module.state_dict()
+    saved: dict[str, Tensor] = {}
     for file in files:
         saved |= described(file)
     misshaped = [
@@ -159,7 +161,8 @@ def write_weights(folder: Path, described: Mapping[str, Tensor], get: Callable[[
     groups = list(_shards(described, shard))
     files = [WEIGHTS] if len(groups) == 1 else [f"model-{n:05}-of-{len(groups):05}.safetensors" for n in range(1, len(groups) + 1)]
     for file, names in zip(files, groups):
-        replace(folder / file, lambda path, names=names: write_tensors(path, {name: described[name] for name in names}, get))
+        group = {name: described[name] for name in names}
+        replace(folder / file, partial(write_tensors, described=group, get=get))
     if len(groups) > 1:
         index = {
             "metadata": {"total_size": sum(map(size, described.values()))},
