@@ -73,7 +73,7 @@ def located(name: str | Path) -> Path:
     try:
         return Path(hub.snapshot_download(match["name"], revision=match["revision"], allow_patterns=list(WANTED)))
     except (OSError, ValueError) as error:  # what it raises for a name that isn't there, and where it can't be reached
-        cause = next(iter(str(error).splitlines()), "") or type(error).__name__
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunError(f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had: {cause}") from error
 
 
