@@ -15,7 +15,7 @@ from torch import Tensor
 from harmony_parts.errors import RunError
 from harmony_parts.tensorfile import described, indexed, opened, size
 
-RELEASE = 2**28  # bytes that are read before files are opened anew: pages of a mapped file count as memory until it is closed
+RELEASE = 2**27  # bytes that are read before files are opened anew: pages of a mapped file count as memory until it is closed
 WHERE = (("app", "model"), ("module",), ("model",), ("state_dict",))
 """Where the weights are in what torch.save wrote: Ovi's training writes the first two."""
 NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
