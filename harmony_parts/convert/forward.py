@@ -22,8 +22,8 @@ from harmony_parts.convert import report as fate
 from harmony_parts.convert.fresh import Fresh
 from harmony_parts.convert.layouts import Rule
 from harmony_parts.convert.plan import Init, Layout, Plan, Source, plan
-from harmony_parts.convert.report import Entry, Report
-from harmony_parts.errors import AssemblyError, RunError
+from harmony_parts.convert.report import FATES, Entry, Report
+from harmony_parts.errors import RunError
 from harmony_parts.recipe import Recipe
 from harmony_parts.tensorfile import size
 from harmony_parts.weights import CARD, RECIPE, SHARD, card, write_weights
@@ -197,8 +197,9 @@ def _table(recipe: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     file = shipped[str(recipe)] if str(recipe) in shipped and not Path(recipe).is_file() else Path(recipe)
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AssemblyError(f"it can't be read: {error}", str(recipe)) from error
+    except (OSError, ValueError):
+        read_recipe(str(recipe))  # says what is wrong with it, and which name was meant
+        raise
 
 
 def _notes(planned: Plan, made: Report, seed: int) -> list[str]:
@@ -206,8 +207,9 @@ def _notes(planned: Plan, made: Report, seed: int) -> list[str]:
     lines = []
     for source in planned.sources:
         files = [f"  - `{name}`, SHA-256 `{digest}`" for name, digest in source.checkpoint.digests().items()]
-        lines += [f"- Converted from {source.checkpoint.path.name}. Licence of the weights: {source.licence}; see theirs", *files]
-    counts = {what: len(made.fates(what)) for what in ("mapped", "initialised", "unused")}
+        lines += [f"- Converted from `{source.checkpoint.path.name}`. {source.licence}", *files]
+    lines.append("- Codecs and text encoders that the recipe names have licences of their own")
+    counts = {what: len(made.fates(what)) for what in FATES}
     lines.append(
         f"- Tensors: {counts['mapped']} taken, {counts['initialised']} fresh (seed {seed}), {counts['unused']} of the source without a place here"
     )

@@ -24,7 +24,7 @@ STITCHED = {
     "global": "the interaction global starts fresh, at zero",
     "mmdit": "the audio branch becomes an mmdit, and the interaction gldi starts fresh, at zero",
 }
-LICENCES = {"wan": "Wan2.2: Apache-2.0 (Wan-AI)", "ovi": "Ovi: Apache-2.0 (Character AI)"}
+LICENCES = {"wan": "Wan-AI publishes Wan2.2's weights under Apache-2.0", "ovi": "Character AI publishes Ovi's weights under Apache-2.0"}
 
 
 @attrs.frozen(eq=False)

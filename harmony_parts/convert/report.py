@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 from torch import Tensor
 
 Fate = Literal["mapped", "initialised", "unused"]
+FATES: tuple[Fate, ...] = get_args(Fate)
 
 
 @attrs.frozen
@@ -52,7 +53,7 @@ class Report:
             key = (entry.fate, _group(entry))
             tensors, numbers = groups.get(key, (0, 0))
             groups[key] = (tensors + 1, numbers + entry.numbers)
-        for fate in ("mapped", "initialised", "unused"):
+        for fate in FATES:
             for (of, group), (tensors, numbers) in groups.items():
                 if of == fate:
                     yield fate, group, tensors, numbers
@@ -60,7 +61,7 @@ class Report:
     def json(self) -> str:
         """All of it."""
         rows: list[dict[str, Any]] = [attrs.asdict(entry, filter=lambda _, value: value is not None) for entry in self.entries]
-        counts = {fate: len(self.fates(fate)) for fate in ("mapped", "initialised", "unused")}
+        counts = {fate: len(self.fates(fate)) for fate in FATES}
         return json.dumps({"counts": counts, "not_finite": self.not_finite, "tensors": rows}, indent=1)
 
 
