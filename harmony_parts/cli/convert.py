@@ -40,7 +40,7 @@ OPTIONS = (
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that both directions to us have."""
+    """The options that `ovi` and `wan` share."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command

@@ -7,7 +7,7 @@ import tempfile
 import tomllib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,7 +24,6 @@ from harmony_parts.convert.layouts import Rule
 from harmony_parts.convert.plan import Init, Layout, Plan, Source, plan
 from harmony_parts.convert.report import FATES, Entry, Report
 from harmony_parts.errors import RunError
-from harmony_parts.recipe import Recipe
 from harmony_parts.tensorfile import size
 from harmony_parts.weights import CARD, RECIPE, SHARD, card, write_weights
 
@@ -68,7 +67,7 @@ def convert(
     )
     read = read_recipe(planned.table, overrides)
     fresh = Fresh(read, seed)
-    work = _matched(planned, fresh, read, partial, dtype)
+    work = _matched(planned, fresh, partial, dtype)
     numbers = _Numbers(work, fresh, progress)
     with _whole(out, sum(map(size, work.described.values()))) as folder:
         write_weights(folder, work.described, numbers, shard)
@@ -93,7 +92,7 @@ class Work:
     entries: tuple[Entry, ...]
 
 
-def _matched(planned: Plan, fresh: Fresh, recipe: Recipe, partial: Sequence[str], dtype: torch.dtype | None) -> Work:
+def _matched(planned: Plan, fresh: Fresh, partial: Sequence[str], dtype: torch.dtype | None) -> Work:
     """Raises RunError for tensors that are missing, too many or of another shape, unless somebody expects it."""
     taken: dict[str, tuple[Source, str, Rule]] = {}
     unused, faults, described = [], [], {}
@@ -141,7 +140,7 @@ def _matched(planned: Plan, fresh: Fresh, recipe: Recipe, partial: Sequence[str]
 def _of_further_conditions(fresh: Fresh) -> list[str]:
     """Patterns of what a branch has for conditions that no checkpoint knows, in recipes that have more than Wan and Ovi."""
     further = [name for name in fresh.parts.denoiser.accepts if name not in ("caption", "sound")]
-    return [f"denoiser.branches.*.listener.{place}.{name}*" for name in further for place in ("projections", "groups")]
+    return ["denoiser.branches.*.listener.groups.*", *(f"denoiser.branches.*.listener.projections.{name}.*" for name in further)]
 
 
 def _any(name: str, patterns: Sequence[str]) -> bool:
@@ -174,7 +173,7 @@ class _Numbers:
 
 
 @contextmanager
-def _whole(out: Path, needed: int) -> Any:
+def _whole(out: Path, needed: int) -> Iterator[Path]:
     """A folder that becomes `out` when all has been written into it. Raises RunError where there is no room, or it can't be written."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -116,6 +116,15 @@ def test_a_folder_that_is_there_is_kept(files: toys.Files, tmp_path: Path) -> No
         wan(files, files.wan, tmp_path / "file" / "out")
 
 
+def test_a_plugin_that_is_not_there_is_named(files: toys.Files, tmp_path: Path) -> None:
+    """The recipes that ship take their codecs from one."""
+    script = "import sys; from harmony_parts.convert import convert; convert('ovi', sys.argv[1], sys.argv[2], configs=sys.argv[3:])"
+    words = [sys.executable, "-c", script, str(files.ovi), str(tmp_path / "out"), *map(str, files.configs)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env={**os.environ, "HARMONY_PARTS_PLUGINS": "none"})
+    assert "there is no video-codec called 'diffusers/wan-vae'" in done.stderr
+    assert "the recipe was written with harmony-diffusers, which isn't installed" in done.stderr
+
+
 LIMITED = """
 import resource, sys
 import convert_toys as toys

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import convert_toys as toys
+import pytest
 import torch
 
 from harmony_parts.tensorfile import write_tensors
@@ -23,18 +24,19 @@ print(before, peak())
 LOAD = """
 from harmony_parts.pipeline import load
 before = peak()
-pipeline = load(sys.argv[1])
-print(before, peak(), sum(tensor.nbytes for tensor in pipeline.weights.state_dict().values()))
+state = load(sys.argv[1]).weights.state_dict()
+assert all(tensor.max().isfinite() for tensor in state.values())  # every number is looked at
+print(before, peak(), sum(tensor.nbytes for tensor in state.values()))
 """
 PEAK = """
-import resource, sys
+import re, sys
 sys.path.insert(0, {tests!r})
 import convert_toys as toys
 import torch
 import harmony_parts.pipeline
 torch.set_num_threads(1)
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # of this program alone; getrusage also counts what the parent had when it forked
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 """
 
 
@@ -54,6 +56,7 @@ def checkpoint(folder: Path, **sizes: int) -> int:
     return (folder / "big.safetensors").stat().st_size
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 def test_memory_stays_within_bounds(tmp_path: Path) -> None:
     """Within a shard and as much again (4 GiB each by default; here 200 MiB), for 1.4 GiB."""
     total = checkpoint(tmp_path, **SIZES)
@@ -65,4 +68,4 @@ def test_memory_stays_within_bounds(tmp_path: Path) -> None:
     before, after, held = run(LOAD, tmp_path / "out")
     print(f"loading {held / MB:.0f} MiB: {(after - before) / MB:.0f} MiB beyond an idle process")
     assert held > 1300 * MB
-    assert after - before < held + 200 * MB
+    assert held < after - before < held + 200 * MB

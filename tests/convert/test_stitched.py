@@ -136,6 +136,19 @@ def test_an_mmdit_takes_what_it_can(files: toys.Files, tmp_path: Path) -> None:
     assert pipeline.latents([Prompt("a ball", voice=voice)], seeds=[0], steps=1)["audio"].isfinite().all()
 
 
+def test_a_condition_that_no_checkpoint_knows_starts_fresh(files: toys.Files, tmp_path: Path) -> None:
+    """A transcript beside the caption of the sound: its encoder, its way in, and what tells the two apart."""
+    recipe = toys.RECIPE | {"encoders": toys.RECIPE["encoders"] | {"speech": {"use": "transcript", "width": 8, "blocks": 1}}}
+    report = convert("wan", files.wan, tmp_path / "pair", audio=files.ovi, init="gldi", configs=files.configs, recipe=recipe)
+    fresh = {
+        entry.ours for entry in report.fates("initialised") if "interaction" not in entry.ours and not entry.ours.startswith("encoders.")
+    }
+    listener = "denoiser.branches.audio.listener"
+    projections = {f"{listener}.projections.speech.{n}.{part}" for n in (0, 2) for part in ("weight", "bias")}
+    assert fresh == projections | {f"{listener}.groups.{name}" for name in ("sound", "speech")}
+    assert any(entry.ours.startswith("encoders.speech.") for entry in report.fates("initialised"))
+
+
 def test_ovi_gives_both_parents(files: toys.Files, tmp_path: Path) -> None:
     report = convert("ovi", files.ovi, tmp_path / "pair", init="gldi", configs=files.configs, recipe=toys.RECIPE)
     made = toys.saved(tmp_path / "pair")
