@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import convert_toys as toys
@@ -17,6 +18,7 @@ from harmony_parts.assemble import read_recipe, shipped_recipes
 from harmony_parts.catalogue import catalogue
 from harmony_parts.cli.main import cli
 from harmony_parts.convert import convert
+from harmony_parts.convert.fresh import Fresh
 from harmony_parts.media import Clip
 from harmony_parts.pipeline import load
 
@@ -36,10 +38,20 @@ def conversions(page: str) -> list[list[str]]:
 
 
 @pytest.fixture
-def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages download, tiny; and skip without the plugin that the recipes take their codecs from."""
+def _plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plugin that the recipes take their codecs from, whatever else the process may see; or a skip that says so."""
+    monkeypatch.setenv("HARMONY_PARTS_PLUGINS", "diffusers")
+    catalogue.cache_clear()
     if not any(declared.plugin == "diffusers" for declared in catalogue().list()):
+        catalogue.cache_clear()
         pytest.skip("harmony-diffusers isn't installed: the recipes `ovi` and `wan-5b` can't be read")
+    yield
+    catalogue.cache_clear()
+
+
+@pytest.fixture
+def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _plugin: None) -> Path:
+    """A folder with what the pages download, tiny."""
     monkeypatch.chdir(tmp_path)
     for name, number in FULL.items():
         monkeypatch.setattr(toys, name, number)
@@ -97,12 +109,9 @@ def test_a_stitched_pair_is_trained(files: toys.Files, tmp_path: Path, monkeypat
     assert 0 < change.abs().max() < 0.01  # two steps of AdamW at no more than 1e-3
 
 
+@pytest.mark.usefixtures("_plugin")
 def test_full_size_is_that_of_the_originals() -> None:
     """On the meta device: Ovi's count of tensors and numbers, and Wan's of numbers."""
-    if not any(declared.plugin == "diffusers" for declared in catalogue().list()):
-        pytest.skip("harmony-diffusers isn't installed: the recipes `ovi` and `wan-5b` can't be read")
-    from harmony_parts.convert.fresh import Fresh
-
     for name, tensors, numbers in (("ovi", 2073, 11_660_753_108), ("wan-5b", 825, 4_999_787_712)):
         assert name in shipped_recipes()
         wanted = Fresh(read_recipe(name), 0).wanted
