@@ -23,7 +23,7 @@ from harmony_parts.recipe import Recipe
 from harmony_parts.sample.loop import sample
 from harmony_parts.sound import fit, resample
 from harmony_parts.train.prepare import conditions_of
-from harmony_parts.weights import find_model, load_weights, save_model, weights
+from harmony_parts.weights import find_model, load_weights, located, save_model, weights
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
 LONGEST = 100  # so many times is a mistake: the memory that it takes grows with the square of the length
@@ -301,9 +301,17 @@ def _path(media: Media | None) -> Path | None:
     return None if media is None or isinstance(media, Clip | Generated) else Path(media)
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> Pipeline:
-    """The pipeline of a run or model folder. Raises RunError where the folder isn't one, AssemblyError where its recipe can't be built."""
-    model = find_model(Path(folder))
-    pipeline = Pipeline.assemble(read_recipe(model / "recipe.toml"))
-    load_weights(pipeline.parts, model)
-    return pipeline.to(device)
+def load(folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Pipeline:
+    """The pipeline of a run or model folder, or of a model's repository on the Hugging Face Hub: "owner/name" or "owner/name@revision".
+
+    Weights are read file by file and held once, in their own type or in `dtype` (torch.bfloat16). Raises RunError where there is no such
+    model, AssemblyError where its recipe can't be built.
+    """
+    model = find_model(located(folder))
+    recipe = read_recipe(model / "recipe.toml")
+    parts = build(recipe, empty=("denoiser",))
+    load_weights(parts, model, device=device, dtype=dtype)
+    if any(tensor.is_meta for tensor in (*weights(parts).parameters(), *weights(parts).buffers())):
+        parts = build(recipe)  # a denoiser that keeps numbers which aren't saved makes them anew
+        load_weights(parts, model)
+    return Pipeline(recipe, parts).to(device, dtype)

@@ -1,26 +1,38 @@
-"""Saved models: a folder with `recipe.toml`, `model.safetensors` and a card, `README.md`."""
+"""Saved models: a folder with `recipe.toml`, the weights, and a card, `README.md`.
+
+The weights are `model.safetensors`, or, beyond 4 GiB, shards of at most that with an index, in the form that the Hugging Face Hub uses.
+"""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import importlib
+import json
+import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
 from torch import Tensor, nn
 
 from harmony_parts.errors import RunError
+from harmony_parts.tensorfile import described, indexed, replace, size, tensors, write_tensors
+from harmony_parts.tensorfile import flush as flush
+from harmony_parts.tensorfile import load_tensors as load_tensors
+from harmony_parts.tensorfile import save_tensors as save_tensors
 
 if TYPE_CHECKING:
     from harmony_parts.assemble import Parts
     from harmony_parts.recipe import Recipe
 
 RECIPE, WEIGHTS, CARD = "recipe.toml", "model.safetensors", "README.md"
+INDEX, SHARDS = f"{WEIGHTS}.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+SHARD = 4 * 2**30  # bytes
 SHOWN = 8  # names in an error, of each sort
+HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>.+))?")
+WANTED = ("*.toml", "*.safetensors", "*.json", "*.md")  # of a repository on the Hub: nothing that could be code
 
 
 def weights(parts: Parts) -> nn.ModuleDict:
@@ -34,7 +46,7 @@ def find_model(folder: Path) -> Path:
     """The model folder that `folder` is, or that the run in it made. Raises RunError where there is none."""
     folder = Path(folder)
     for place in (folder, folder / "model"):
-        if (place / RECIPE).is_file() and (place / WEIGHTS).is_file():
+        if (place / RECIPE).is_file() and any((place / name).is_file() for name in (WEIGHTS, INDEX)):
             return place
     if not folder.is_dir():
         cause = "no such folder"
@@ -45,42 +57,84 @@ def find_model(folder: Path) -> Path:
     raise RunError(f"{folder}: {cause}")
 
 
-def save_model(folder: Path, recipe: Recipe, state: Mapping[str, Tensor], *, note: str = "") -> Path:
-    """Write recipe, weights and a card into `folder`; each file appears whole or not at all.
+def located(name: str | Path) -> Path:
+    """The folder of that name, else a model's repository on the Hugging Face Hub, "owner/name" or "owner/name@revision", in its cache.
+
+    Nothing but recipes, weights, JSON and cards is fetched. Raises RunError where there is no such folder and the Hub hasn't it, can't be
+    reached, or huggingface_hub isn't installed.
+    """
+    match = HUB.fullmatch(str(name))
+    if Path(name).exists() or match is None:
+        return Path(name)
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise RunError(f"{name}: no such folder; for models on the Hugging Face Hub: pip install huggingface_hub") from error
+    try:
+        return Path(hub.snapshot_download(match["name"], revision=match["revision"], allow_patterns=list(WANTED)))
+    except (OSError, ValueError) as error:  # what it raises for a name that isn't there, and where it can't be reached
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RunError(f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had: {cause}") from error
+
+
+def save_model(folder: Path, recipe: Recipe, state: Mapping[str, Tensor], *, note: str = "", shard: int = SHARD) -> Path:
+    """Write recipe, weights and a card into `folder`; each file appears whole or not at all. `shard`: the most bytes in a file of weights.
 
     `note` says in the card how the weights came about. Raises RunError where the folder can't be written.
     """
     from harmony_parts.assemble import write_recipe
 
     folder, text = Path(folder), write_recipe(recipe)
+    about = card(recipe, text, state, [f"- Training: {note}"] if note else [])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace(folder / WEIGHTS, lambda path: save_tensors(path, state))
-        replace(folder / CARD, lambda path: path.write_text(_card(recipe, text, state, note), encoding="utf-8"))
+        write_weights(folder, state, state.__getitem__, shard)
+        replace(folder / CARD, lambda path: path.write_text(about, encoding="utf-8"))
         replace(folder / RECIPE, lambda path: path.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{folder}: the model can't be written: {error}") from error
     return folder
 
 
-def load_weights(parts: Parts, folder: Path) -> None:
-    """Copy the weights in a model or run folder into `parts`. Raises RunError, naming each tensor, where they are of another model."""
-    path = find_model(folder) / WEIGHTS
+def load_weights(parts: Parts, folder: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> None:
+    """Put the weights in a model or run folder into `parts`, file by file.
+
+    Modules that have numbers get copies; empty ones (see `build`) get the tensors themselves, on `device`, in their own type or in `dtype`,
+    so that the model is held in memory once. Raises RunError, naming each tensor, where they are of another model.
+    """
+    files = weight_files(find_model(folder))
     module = weights(parts)
-    saved, wanted = load_tensors(path), module.state_dict()
+    wanted = module.state_dict()
+    saved: dict[str, Tensor] = {}
+    for file in files:
+        saved |= described(file)
     misshaped = [
         f"{name} (there {list(saved[name].shape)}, here {list(wanted[name].shape)})"
         for name in wanted
         if name in saved and saved[name].shape != wanted[name].shape
     ]
+    mistyped = [
+        f"{name} (there {saved[name].dtype}, here {wanted[name].dtype})"
+        for name in wanted
+        if name in saved and saved[name].is_floating_point() != wanted[name].is_floating_point()
+    ]
     faults = [
         *_named("missing", wanted.keys() - saved.keys()),
         *_named("not in this model", saved.keys() - wanted.keys()),
         *_named("of another shape", misshaped),
+        *_named("of another type", mistyped),
     ]
     if faults:
-        raise RunError(f"{path}: these are weights of another model; assemble it by the {RECIPE} beside them\n" + "\n".join(faults))
-    module.load_state_dict(saved)
+        raise RunError(f"{files[0]}: these are weights of another model; assemble it by the {RECIPE} beside them\n" + "\n".join(faults))
+    for file in files:
+        state = dict(tensors(file))
+        empty = {name: _moved(state.pop(name), device, dtype) for name in [*state] if wanted[name].is_meta}
+        module.load_state_dict(empty, strict=False, assign=True)
+        module.load_state_dict(state, strict=False)
+
+
+def _moved(tensor: Tensor, device: str | torch.device, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
 
 def _named(what: str, names: Iterable[str]) -> list[str]:
@@ -89,61 +143,65 @@ def _named(what: str, names: Iterable[str]) -> list[str]:
     return [f"  {what}: {', '.join(listed[:SHOWN])}{more}"] if listed else []
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, on the disk when this returns. Tensors that share memory (tied weights) are written apart."""
-    apart: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        place = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone() if place in seen else tensor
-        seen.add(place)
-    path.touch()
-    mode = path.stat().st_mode  # safetensors makes files that only their owner may read, whatever the umask
-    save_file(apart, path)
-    path.chmod(mode)
-    flush(path)
+# --- their files ------------------------------------------------------------------------------------------------------------------------
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises RunError where it can't be read."""
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path}: can't be read: {error}") from error
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights in a model folder. Raises RunError where one that the index names is missing."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    return indexed(folder / INDEX)
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`, which is at no time half written."""
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        part = Path(folder, path.name)
-        write(part)
-        os.replace(part, path)
+def write_weights(folder: Path, described: Mapping[str, Tensor], get: Callable[[str], Tensor], shard: int = SHARD) -> None:
+    """Write tensors, one in memory at a time, into files of at most `shard` bytes each; older files of weights make room.
+
+    `described` are tensors of the right shapes and types, which may be empty; `get` gives the numbers, in the order of the files.
+    """
+    groups = list(_shards(described, shard))
+    files = [WEIGHTS] if len(groups) == 1 else [f"model-{n:05}-of-{len(groups):05}.safetensors" for n in range(1, len(groups) + 1)]
+    for file, names in zip(files, groups):
+        group = {name: described[name] for name in names}
+        replace(folder / file, partial(write_tensors, described=group, get=get))
+    if len(groups) > 1:
+        index = {
+            "metadata": {"total_size": sum(map(size, described.values()))},
+            "weight_map": {name: file for file, names in zip(files, groups) for name in names},
+        }
+        replace(folder / INDEX, lambda path: path.write_text(json.dumps(index, indent=1), encoding="utf-8"))
+        files.append(INDEX)
+    for old in folder.iterdir():
+        if old.name not in files and (old.name in (WEIGHTS, INDEX) or SHARDS.fullmatch(old.name)):
+            old.unlink()
 
 
-def flush(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _shards(described: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
+    """Names in order, filled into groups of at most `limit` bytes; a tensor that is larger has one of its own."""
+    names: list[str] = []
+    room = limit
+    for name, tensor in described.items():
+        if names and size(tensor) > room:
+            yield names
+            names, room = [], limit
+        names.append(name)
+        room -= size(tensor)
+    yield names
 
 
-def _card(recipe: Recipe, text: str, state: Mapping[str, Tensor], note: str) -> str:
+def card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: Iterable[str]) -> str:
     """The model card. Parameters are counted as they are saved, those of the encoders with those of the denoiser."""
     data = tomllib.loads(text).get("data", {})
     settings = ", ".join(f"{name} = {value!r}" for name, value in data.items() if name != "use")
     form = recipe.format
-    size = f"{float(form.fps):g} frames a second of {form.height} x {form.width} pixels (height x width), sound at {form.sample_rate} Hz"
+    shape = f"{float(form.fps):g} frames a second of {form.height} x {form.width} pixels (height x width), sound at {form.sample_rate} Hz"
     lines = [
         f"# {recipe.name}",
         "",
         *([recipe.summary, ""] if recipe.summary else []),
         f"- Parameters: {sum(tensor.numel() for tensor in state.values()):,}",
-        f"- Makes: {form.seconds:g} s, {size}",
+        f"- Makes: {form.seconds:g} s, {shape}",
         f"- Data of its recipe: {data.get('use', 'none named')}" + (f" ({settings})" if settings else ""),
-        *([f"- Training: {note}"] if note else []),
+        *notes,
         f"- Everything else: {RECIPE} in this folder",
     ]
     return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from harmony_parts.cli.command import Group
         "measure": "harmony_parts.cli.measure:measure",
         "explain": "harmony_parts.cli.explain:explain",
         "parts": "harmony_parts.cli.parts:parts",
+        "convert": "harmony_parts.cli.convert:convert",
         "doctor": "harmony_parts.cli.doctor:doctor",
         "completion": "harmony_parts.cli.completion:completion",
     },

@@ -7,7 +7,7 @@ dicts; a convolution over patches of a latent is a linear map of them, and a lea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import attrs
@@ -127,3 +127,15 @@ WAN_DIFFUSERS = tuple(_diffusers())
 """The same as diffusers names it."""
 
 LAYOUTS = {"ovi": OVI, "wan": WAN, "wan-diffusers": WAN_DIFFUSERS}
+
+
+def of_stream(rules: Iterable[Rule], stream: str) -> tuple[Rule, ...]:
+    """The rules about the branch of one stream, without the interaction."""
+    return tuple(rule for rule in rules if rule.ours.startswith((f"branches.{stream}.", f"blocks.{{n}}.{stream}.")))
+
+
+def as_mmdit(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """What an `mmdit` can take from a `cross`: its latents come in by one linear map, and it has no text attention of its own."""
+    for rule in rules:
+        if not re.search(r"\.(latent_embedding|text_attention|norm3)\.", rule.ours):
+            yield attrs.evolve(rule, ours=rule.ours.replace(".self_attention.", ".attention."))

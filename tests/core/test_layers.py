@@ -23,6 +23,7 @@ BASE = {"errors", "av", "pace"}
 FRONT = BASE | {"plugin", "hookspecs"}
 MEDIA = BASE | {"media", "ffmpeg", "demux", "mux", "sound", "picture"}
 ASSEMBLY = {"contract", "catalogue", "faults", "structure", "overrides", "recipe", "assemble"}
+SAVED = {"tensorfile", "weights"}
 # Layer -> the layers, modules and folders that it may import. "own" is the module's own folder.
 MAY: dict[str, set[str]] = {
     "base": BASE,
@@ -34,8 +35,8 @@ MAY: dict[str, set[str]] = {
     "maths": MEDIA | {"protocol", "maths"},
     "part": MEDIA | {"plugin", "protocol", "maths", "own"},
     "assembly": FRONT | MEDIA | ASSEMBLY | {"protocol"},
-    "loop": FRONT | MEDIA | ASSEMBLY | {"protocol", "maths", "weights", "metrics.compare", "own"},
-    "pipeline": FRONT | MEDIA | ASSEMBLY | {"protocol", "maths", "weights", "loop", "pipeline", "own"},
+    "loop": FRONT | MEDIA | ASSEMBLY | SAVED | {"protocol", "maths", "metrics.compare", "own"},
+    "pipeline": FRONT | MEDIA | ASSEMBLY | SAVED | {"protocol", "maths", "loop", "pipeline", "own"},
     "top": {"anything"},
 }
 
@@ -53,7 +54,7 @@ def layer(module: str) -> str:
         return "pipeline"
     if first in ("cli", "testing", "benchmarks", "cost", "demo", "__main__", ""):
         return "top"
-    for name, members in (("base", BASE), ("media", MEDIA), ("assembly", ASSEMBLY), ("pipeline", {"pipeline", "weights"})):
+    for name, members in (("base", BASE), ("media", MEDIA), ("assembly", ASSEMBLY), ("pipeline", {"pipeline"} | SAVED)):
         if module in members:
             return name
     return module  # plugin, hookspecs; anything new is unknown to MAY, and fails

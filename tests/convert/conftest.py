@@ -1,0 +1,22 @@
+"""Tiny checkpoints and their configurations, on disk."""
+
+from __future__ import annotations
+
+import json
+
+import convert_toys as toys
+import pytest
+from safetensors.torch import save_file
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> toys.Files:
+    """All of them."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    ovi, wan = toys.numbers(toys.ovi_shapes(), 1), toys.numbers(toys.wan_shapes(), 2)
+    save_file(ovi, folder / "model.safetensors")
+    for name, config in (("video.json", toys.WAN_CONFIG), ("audio.json", toys.AUDIO_CONFIG)):
+        (folder / name).write_text(json.dumps(config))
+    return toys.Files(
+        folder / "model.safetensors", toys.sharded(folder / "Wan", wan), ovi, wan, folder / "video.json", folder / "audio.json"
+    )

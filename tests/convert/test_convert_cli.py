@@ -1,0 +1,69 @@
+"""`harmony convert` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import convert_toys as toys
+import pytest
+import tomli_w
+from click.testing import CliRunner, Result
+
+from harmony_parts.cli.main import cli
+
+
+def harmony(*args: object) -> Result:
+    """Its exit code and output."""
+    return CliRunner(env={"COLUMNS": "100"}).invoke(cli, ["convert", *(str(arg) for arg in args)], prog_name="harmony")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """The toys' recipe, as a file."""
+    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(toys.RECIPE))
+    return tmp_path / "tiny.toml"
+
+
+def test_a_table_says_what_became_of_the_tensors(files: toys.Files, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pair"
+    configs = [word for config in files.configs for word in ("--config", config)]
+    done = harmony(
+        "wan", files.wan, "--audio", files.ovi, "--init", "mmdit", *configs, "--recipe", recipe, "--set", "train.steps=7",
+        "--dtype", "bfloat16", "--report", tmp_path / "report.json", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    rows = [line.split() for line in done.output.splitlines()]
+    assert ["mapped", "denoiser.blocks.*.video", "54", "24", "k"] in rows
+    assert ["initialised", "denoiser.blocks.*.interaction"] in [row[:2] for row in rows]
+    assert ["unused", "audio_model.blocks.*.cross_attn"] in [row[:2] for row in rows]
+    assert "the pair has to be trained" in done.output
+    assert len(done.output.splitlines()) < 30
+    assert json.loads((tmp_path / "report.json").read_text())["counts"]["mapped"] > 100
+    assert "steps = 7" in (out / "recipe.toml").read_text()
+    again = harmony("wan", files.wan, "--out", out)
+    assert again.exit_code == 1
+    assert "is there already" in again.output
+
+
+def test_there_and_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None:
+    configs = [word for config in files.configs for word in ("--config", config)]
+    done = harmony("ovi", files.ovi, *configs, "--recipe", recipe, "--out", tmp_path / "ovi")
+    assert done.exit_code == 0, done.output
+    assert f"try: harmony generate {tmp_path / 'ovi'}" in done.output
+    done = harmony("back", "ovi", tmp_path / "ovi", "--out", tmp_path / "a.safetensors")
+    assert done.output == f"{tmp_path / 'a.safetensors'}: {len(files.ovi_tensors)} tensors in the layout ovi\n"
+
+
+def test_mistakes_are_told_in_a_few_words(files: toys.Files, tmp_path: Path) -> None:
+    for words, cause in (
+        (("wan", files.wan, "--init", "gldi", "--out", tmp_path / "x"), "give both or none"),
+        (("wan", tmp_path / "none", "--out", tmp_path / "x"), "does not exist"),
+        (("ovi", files.ovi, "--out", tmp_path / "x", "--report", tmp_path / "no" / "r.json"), "there is no folder"),
+        (("ovi", files.ovi, "--out", tmp_path / "x", "--recipe", "ovj"), "did you mean 'ovi'"),
+        (("back", "wan", tmp_path, "--out", tmp_path / "x"), "neither a model"),
+    ):
+        done = harmony(*words)
+        assert done.exit_code != 0
+        assert cause in done.output, done.output
+        assert "Traceback" not in done.output
