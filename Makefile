@@ -33,6 +33,7 @@ gpu: $(READY)  ## What waits for a CUDA device: parity with the CPU, time and me
 	mkdir -p out
 	HARMONY_GPU_REPORT=out/gpu.jsonl $(BIN)/python -m pytest -m gpu
 	$(BIN)/python -m harmony_parts.benchmarks.local_attention --device cuda --json out/local-attention-cuda.json
+	$(BIN)/python -m harmony_parts.benchmarks.model --device cuda --json out/model-cuda.json
 
 check: $(READY)  ## Style, types and the direction of imports.
 	$(BIN)/ruff check .

@@ -134,6 +134,7 @@ class BranchDenoiser(nn.Module):
             av, times = _paste(av, times, known)
         hears: AV[Tensor] = times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
         tables = self._tables_for(av)
+        keep: tuple[str, ...] = () if kept is None or kept.layers else (kept.stream,)
         if kept is not None and kept.layers:
             av = av.replace(**{kept.stream: None})
         told = self._told(av, conditions, cache)
@@ -143,10 +144,9 @@ class BranchDenoiser(nn.Module):
         for n, block in enumerate(blocks):
             finish = tuple(read) if block is blocks[-1] else STREAMS
             still = kept.layers[n] if kept is not None and kept.layers else AV()
-            streams, attended = self._layer(block)(streams, tables, hears, isolate="isolate" in hints, finish=finish, still=still)
-            if kept is not None and not kept.layers:
-                heard.append(attended.only((kept.stream,)))
-        if heard and kept is not None:
+            streams, own = self._layer(block)(streams, tables, hears, "isolate" in hints, finish, still, keep)
+            heard.append(own)
+        if kept is not None and not kept.layers:
             kept.layers = heard
         velocities = streams.map(lambda tokens, x, s: self._branch(s).unembed(tokens, x.shape), av, AV(*STREAMS))
         return velocities if known is None or velocities.video is None else _lead(velocities, noisy, asked, known)

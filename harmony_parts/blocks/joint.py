@@ -30,12 +30,13 @@ class JointBlock(nn.Module):
         isolate: bool = False,
         finish: Collection[str] = STREAMS,
         still: AV[Tokens] = AV(),
+        keep: Collection[str] = (),
     ) -> tuple[AV[Tokens], AV[Tokens]]:
-        """Tokens of the streams that are present to tokens after this layer, and to what the other stream hears: tokens after attention.
+        """Tokens of the streams that are present to tokens after this layer, and, of those in `keep`, to what the other stream hears.
 
         `hears` bool [B] per stream: whether the sample's stream may be changed by the other (one-way interaction cuts the clean one off);
         `isolate` leaves the interaction out; streams that aren't in `finish` stop after their attention: nobody reads them. `still` are
-        streams that are heard alone, in the form that this layer gave of them before.
+        streams that are heard alone, as this layer kept them before: their tokens after its attention.
         """
         layers: AV[BranchBlock] = AV(self.video, self.audio)
         attended = streams.map(lambda tokens, layer: layer.attend(tokens), layers)
@@ -47,7 +48,7 @@ class JointBlock(nn.Module):
         done = received.map(
             lambda tokens, layer, s: _finish(tokens, layer, getattr(exchange, s) or Exchange(), getattr(hears, s)), layers, AV(*STREAMS)
         )
-        return done, attended
+        return done, attended.only(keep)
 
 
 def _finish(tokens: Tokens, layer: BranchBlock, exchange: Exchange, hears: Tensor | None) -> Tokens:

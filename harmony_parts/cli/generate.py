@@ -14,7 +14,7 @@ from harmony_parts.cli.batch import SOUND_ONLY, SUFFIXES, Request, read_batch
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import guidances, models
 from harmony_parts.cli.making import Work, make_all
-from harmony_parts.cli.options import SEED, device_option, dtype_option, finite
+from harmony_parts.cli.options import SEED, device_option, dtype_option, finite, typed
 from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
@@ -120,11 +120,7 @@ def generate(
     path = _found(model)
     from harmony_parts.pipeline import load
 
-    pipeline = load(path, device)
-    if dtype is not None:
-        import torch
-
-        pipeline.to(dtype=getattr(torch, dtype))
+    pipeline = load(path, device, typed(dtype))
     work = Work(folder, pipeline, path, choose(guidance, overrides, pipeline.recipe.sample.guidance), preview)
     if batch is None:
         work.make(jobs[0])
@@ -164,8 +160,10 @@ def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guida
 
 
 def _found(model: str) -> Path:
-    """The folder, or an error that names the nearest one."""
-    path = Path(model)
+    """The folder, of a name on the Hugging Face Hub the one that it is fetched into, or an error that names the nearest one."""
+    from harmony_parts.weights import located
+
+    path = located(model)
     if path.exists():
         return path
     runs = sorted(str(folder) for folder in Path("runs").glob("*/"))

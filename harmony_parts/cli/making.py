@@ -24,10 +24,10 @@ class Work:
 
     def __init__(self, folder: Path, pipeline: Pipeline, model: Path, guidance: Guidance, preview: bool) -> None:
         from harmony_parts.cli.note import digest
-        from harmony_parts.weights import WEIGHTS, find_model
+        from harmony_parts.weights import find_model, weight_files
 
         self.folder, self.pipeline, self.guidance, self.preview = folder, pipeline, guidance, preview
-        self.weights = digest(find_model(model) / WEIGHTS)
+        self.weights = "-".join(digest(file) for file in weight_files(find_model(model)))
 
     def note(self, job: Request) -> dict[str, Any]:
         """What the job's clip is made from."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    import torch
 
 SEED = click.IntRange(0, 2**63 - 1)  # what a seed is stored in
 
@@ -40,4 +44,13 @@ dtype_option = click.option(
     type=click.Choice(["float32", "bfloat16", "float16"]),
     help="The type of the model's weights, for less memory; what is made stays float32.  [default: as they were saved]",
 )
+
+
+def typed(name: str | None) -> torch.dtype | None:
+    """torch's type of that name."""
+    import torch
+
+    return None if name is None else getattr(torch, name)
+
+
 device_option = click.option("--device", callback=_device, help='"cuda", "cuda:1", "cpu"; by default the GPU where there is one.')

@@ -29,14 +29,22 @@ from harmony_parts.train.prepare import Batch, OnTheFly, Prepared, Source, choos
 from harmony_parts.train.run import find_run, open_run
 from harmony_parts.train.skip import Readable
 from harmony_parts.train.window import Window
-from harmony_parts.weights import save_model, weights
+from harmony_parts.weights import load_weights, located, save_model, weights
 
 
 def train(
-    recipe: Recipe, *, out: Path, data_root: Path | None = None, resume: bool = False, progress: bool = True, device: str | None = None
+    recipe: Recipe,
+    *,
+    out: Path,
+    data_root: Path | None = None,
+    start: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    device: str | None = None,
 ) -> Path:
     """Train a recipe's model in the folder `out`; returns the folder of the finished model, `out`/model.
 
+    `start`, a model or run folder or a name on the Hugging Face Hub, gives the weights to begin with, in float32; without it they are fresh.
     `data_root` is the folder that the data set reads, where it reads one. `device`: "cuda" where there is one, else "cpu". With `resume`
     the run in `out` goes on from its last whole checkpoint; on the CPU, with as many threads, it ends at the same bits as a run that was never
     interrupted. Ctrl-C saves a checkpoint and raises KeyboardInterrupt, which says how to go on.
@@ -44,13 +52,15 @@ def train(
     recipe that can't be built, MediaError for a folder of clips that can't be read, RunError for a folder that holds a run or in which another
     process trains, for other data on resuming, a full disk, and clips or a loss that can't be gone on with.
     """
+    if start is not None and resume:
+        raise RunError("a run that is resumed has its own weights: leave `start` out")
     out = Path(out)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):  # third-party modules may draw from the global generator: dropout
         torch.manual_seed(_seed(recipe, "modules"))
         find_run(out, recipe, resume)  # raises before anything is built or written
-        run = Run(recipe, place)
+        run = Run(recipe, place, start)
         with alone(out):
             return _train(run, out, data_root, resume, progress)
 
@@ -123,9 +133,11 @@ class NoBatch(Exception):
 class Run:
     """What a run is made of, and all that changes in it: weights, their average, the optimizer, the generator, the order of the clips."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, start: str | Path | None = None) -> None:
         self.recipe, self.device, self.step = recipe, device, 0
-        self.parts = build(recipe, recipe.train.seed)
+        self.parts = build(recipe, recipe.train.seed, empty=() if start is None else ("denoiser",))
+        if start is not None:
+            load_weights(self.parts, located(start), device=device, dtype=torch.float32)
         self.weights = weights(self.parts).to(device).train()
         self.encoders: dict[str, Any] = dict(self.parts.encoders)
         for encoder in self.encoders.values():

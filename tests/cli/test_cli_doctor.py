@@ -15,18 +15,26 @@ def test_a_sound_installation(harmony, monkeypatch):
     result = harmony("doctor")
     assert result.exit_code == 0, result.output
     assert "all well" in result.output
-    for what in ("python", "torch ", "torchaudio", "triton", "cuda", "ffmpeg", "soundfile", "parts", "mp4"):
+    for what in ("python", "torch ", "torchaudio", "cuda", "attention", "ffmpeg", "soundfile", "parts", "mp4"):
         assert f" {what}" in result.output
 
 
 def test_companions_of_another_version_are_found(monkeypatch):
-    versions = {"torchaudio": "2.10.0", "triton": ""}
+    versions = {"torchaudio": "2.10.0"}
     monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, ""))
     (finding,) = findings(doctor.torch, "broken")
     assert finding.what == "torchaudio"
     assert "2.10.0 doesn't belong to torch" in finding.text
     assert finding.remedy.startswith("pip install torchaudio==")
-    assert findings(doctor.torch, "note")[0].what == "triton"
+
+
+def test_backends_that_cannot_run_are_found(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (finding,) = findings(doctor.attention, "note")
+    assert finding.text == "triton: there is no CUDA device"
+    assert any("names none" in finding.text for finding in findings(doctor.attention, "ok"))
 
 
 def test_a_missing_companion_is_found(monkeypatch):

@@ -100,7 +100,7 @@ def test_a_stitched_pair_is_trained(files: toys.Files, tmp_path: Path, monkeypat
         Clip(frames, 12, 0.1 * torch.randn(1, 5334, generator=generator), 8000).save(f"clips/{n}.mp4")
     (text,) = blocks("start-from-wan.md", "py")
     exec(compile(text, "start-from-wan.md", "exec"), {})
-    before, after = toys.saved(Path("models/start")), load("models/trained").weights.state_dict()
+    before, after = toys.saved(Path("models/start")), load("runs/start").weights.state_dict()
     assert before.keys() == after.keys()
     assert not torch.equal(
         before["denoiser.blocks.0.interaction.to_video.o.weight"], after["denoiser.blocks.0.interaction.to_video.o.weight"]

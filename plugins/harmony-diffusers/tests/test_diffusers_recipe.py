@@ -127,14 +127,21 @@ def test_a_fault_is_told_with_its_place(parts):
         build(read_recipe(table, parts=parts))
 
 
-def test_the_recipe_of_the_documentation_builds(parts):
-    """Full size, on the meta device: the parts, their widths and counts."""
-    piece = tomllib.loads((Path(__file__).parents[1] / "ovi.toml").read_text(encoding="utf-8"))
-    table = recipe("mmaudio-vae") | piece
-    read = read_recipe(table, parts=parts)
-    with torch.device("meta"):
-        video, audio = (getattr(read.codecs, stream).build(format=read.format) for stream in ("video", "audio"))
-        text = read.encoders["text"].build(format=read.format, codecs=None)
+@pytest.mark.parametrize("name", ["ovi", "harmony-5b"])
+def test_recipes_of_full_size_build_without_weights(parts, name):
+    """On the meta device: the parts, their widths and counts."""
+    read = read_recipe(name, parts=parts)
+    made = build(read, empty=("codecs", "encoders", "denoiser"))
+    video, audio = made.codecs["video"], made.codecs["audio"]
     assert (video.grid, video.channels, audio.channels) == ((44, 80), 48, 20)
     assert (video.latents(read.format.frames), audio.latents(read.format.samples(read.format.frames))) == (31, 157)
-    assert text.produces == {"caption": 4096, "sound": 4096}
+    assert made.encoders["text"].produces == {"caption": 4096, "sound": 4096}
+
+
+def test_harmony_at_full_size_is_explained():
+    """Every number is counted, none of the weights is made."""
+    done = CliRunner().invoke(cli, ["explain", "harmony-5b", "--dtype", "bfloat16", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["latents"] == {"video": [31, 44, 80, 48], "audio": [157, 20]}
+    assert sum(weights["numbers"] for weights in found["parameters"].values() if weights["trained"]) == 12_280_506_068
