@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,9 +13,11 @@ from pathlib import Path
 import diffusers_toys as toys
 import pytest
 import torch
+from click.testing import CliRunner
 
 from harmony_parts.assemble import build, read_recipe, shipped_recipes, write_recipe
 from harmony_parts.catalogue import Catalogue
+from harmony_parts.cli.main import cli
 from harmony_parts.errors import AssemblyError
 from harmony_parts.media import Clip
 from harmony_parts.pipeline import Pipeline, load
@@ -24,6 +27,7 @@ LICENCES = {"wan-vae": "Apache-2.0", "mmaudio-vae": "CC-BY-NC 4.0", "ltx2-audio"
 LIST = """
 import sys
 from harmony_parts.catalogue import Catalogue
+from harmony_parts.cli.main import cli
 from harmony_parts.cli.main import cli
 parts = Catalogue.discover(only=["diffusers"])
 assert not parts.failures, parts.failures
