@@ -163,11 +163,12 @@ def _found(model: str) -> Path:
     """The folder, of a name on the Hugging Face Hub the one that it is fetched into, or an error that names the nearest one."""
     from harmony_parts.weights import located
 
-    path = located(model)
-    if path.exists():
-        return path
     runs = sorted(str(folder) for folder in Path("runs").glob("*/"))
     near = nearest(model, runs) or nearest(str(Path("runs", model)), runs)
+    if Path(model).exists() or not near:  # a misspelt folder isn't asked for on the Hub
+        path = located(model)
+        if path.exists():
+            return path
     from harmony_parts.assemble import shipped_recipes
 
     hint = "" if near or model not in shipped_recipes() else f"; {model!r} is a recipe: `harmony train {model}` makes a model of it"
