@@ -10,6 +10,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ import click
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from harmony_parts.assemble import read_recipe
+from harmony_parts.assemble import build, read_recipe
 from harmony_parts.av import AV, Prompt, Times
+from harmony_parts.cost.account import forward, prepared
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.guidance.cfg import CFG
@@ -127,15 +129,30 @@ def passes(guidance: Guidance, denoiser: Any) -> dict[str, float]:
     return counted
 
 
-def measure(rounds: int) -> dict[str, Any]:
+def at_size(name: str) -> dict[str, float]:
+    """Operations of a joint step of each guidance, of that recipe's model on the meta device."""
+    recipe = read_recipe(name)
+    parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
+    denoiser: Any = parts.denoiser
+    denoiser.to("meta", torch.bfloat16)
+    cost, droppable = cache(partial(forward, denoiser, prepared(parts))), set(denoiser.accepts)
+    found = {}
+    for label, guidance in GUIDANCES.items():
+        found[label] = 0.0
+        for t in timetable(STEPS, ConstantShift(5.0))[:-1]:
+            runs = order(ask(guidance, StepTimes(t, t), None, hints=denoiser.hints, droppable=droppable), guidance)
+            found[label] += sum(sum(cost(run.read, run.asked.hints).values()) for run in runs) / STEPS
+    return found
+
+
+def measure(rounds: int, large: str) -> dict[str, Any]:
     """The report."""
     torch.set_num_threads(1)
     pipeline = Pipeline.assemble(read_recipe("demo"))
     bench, denoiser = Bench(pipeline, 1, pipeline.format.frames), pipeline.parts.denoiser
-    known = {name: g for name, g in GUIDANCES.items() if _hints(g) <= denoiser.hints}
-    seconds = least({name: lambda g=g: bench.sample(g) for name, g in known.items()}, rounds)  # type: ignore[misc]
+    seconds = least({name: lambda g=g: bench.sample(g) for name, g in GUIDANCES.items()}, rounds)  # type: ignore[misc]
     flops = {}
-    for name, guidance in known.items():
+    for name, guidance in GUIDANCES.items():
         with FlopCounterMode(display=False) as counter:
             bench.sample(guidance)
         flops[name] = counter.get_total_flops()
@@ -155,25 +172,26 @@ def measure(rounds: int) -> dict[str, Any]:
         "rounds": rounds,
         "guidances": {
             name: {"passes": passes(g, denoiser), "seconds": seconds[name] / STEPS, "flops": flops[name] / STEPS}
-            for name, g in known.items()
+            for name, g in GUIDANCES.items()
         },
-        "unknown_to_the_model": [name for name in GUIDANCES if name not in known],
+        "at_size": {"recipe": large, "flops": at_size(large)} if large else {},
         "overhead": {"sampler": (over["silent"] - over["silent_bare"]) / STEPS, "bare": over["bare"] / STEPS},
         "together": {"default": TOGETHER, "sizes": sizes},
     }
 
 
-def _hints(guidance: Guidance) -> set[str]:
-    return {hint for each in guidance.passes(StepTimes(0.5, 0.5), None) for hint in each.hints}
-
-
 def table(report: Mapping[str, Any]) -> str:
     """The costs, as Markdown."""
-    plain = report["guidances"]["none"]
-    lines = ["| guidance | passes: joint | audio-driven | video-driven | time, joint | arithmetic, joint |", "|---|---|---|---|---|---|"]
+    plain, large = report["guidances"]["none"], report["at_size"].get("flops", {})
+    lines = [
+        "| guidance | passes: joint | audio-driven | video-driven | time, joint | arithmetic, joint | at real size, PFLOP |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, row in report["guidances"].items():
         counted = " | ".join(f"{row['passes'][task]:.3g}" for task in TASKS)
-        lines.append(f"| {name} | {counted} | {row['seconds'] / plain['seconds']:.2f} | {row['flops'] / plain['flops']:.2f} |")
+        share = f"{row['seconds'] / plain['seconds']:.2f} | {row['flops'] / plain['flops']:.2f}"
+        at = f"{large[name] / 1e15:.2f} ({large[name] / large['none']:.2f})" if large else "-"
+        lines.append(f"| {name} | {counted} | {share} | {at} |")
     return "\n".join(lines)
 
 
@@ -194,10 +212,11 @@ def overhead(report: Mapping[str, Any]) -> str:
 
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds, of which the least time counts.")
+@click.option("--large", default="harmony-5b", show_default=True, help="Recipe whose arithmetic is counted besides; empty for none.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report there, as JSON.")
-def main(rounds: int, out: Path | None) -> None:
+def main(rounds: int, large: str, out: Path | None) -> None:
     """Measure what guidance and the sampler cost on this machine."""
-    report = measure(rounds)
+    report = measure(rounds, large)
     click.echo(f"{table(report)}\n\n{sizes(report)}\n\n{overhead(report)}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

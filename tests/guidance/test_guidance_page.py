@@ -94,7 +94,7 @@ def test_errors_of_the_solvers() -> None:
 @pytest.mark.slow
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     """And writes a report with all that the page is made of."""
-    done = CliRunner().invoke(main, ["--rounds", "1", "--out", str(tmp_path / "report.json")])
+    done = CliRunner().invoke(main, ["--rounds", "1", "--large", "", "--out", str(tmp_path / "report.json")])
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert set(report) == set(REPORT)
