@@ -5,8 +5,10 @@ They are committed; tests/core/test_docs.py says when they are out of date. Thir
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import re
 import statistics
 import sys
 import tomllib
@@ -17,15 +19,17 @@ from typing import Any
 import attrs
 import click
 
+import harmony_parts as hp
 from harmony_parts import hookspecs
 from harmony_parts.assemble import read_recipe, shipped_recipes
-from harmony_parts.catalogue import Catalogue, Declared
+from harmony_parts.catalogue import HOOKS, Catalogue, Declared
 from harmony_parts.cli.format import value
 from harmony_parts.cli.main import cli
 from harmony_parts.cli.place import default, kinds_in, name, settings
 from harmony_parts.demo.table import COLUMNS
 from harmony_parts.errors import UnknownPart
 from harmony_parts.hookspecs import KINDS, Kind
+from harmony_parts.testing import contracts
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -107,6 +111,60 @@ def shown(given: Any, known: Catalogue) -> str:
     if isinstance(given, dict):
         return f"{{ {', '.join(f'{key} = {shown(inner, known)}' for key, inner in given.items())} }}" if given else "{}"
     return value(given)
+
+
+# --- what others build on -------------------------------------------------------------------------------------------------------------
+
+
+def surface() -> str:
+    """Hooks, protocols and public names with their signatures: a change of this file is a change for those who build on the library."""
+    lines = [f"hooks version {HOOKS}", "", "hooks"]
+    lines += [f"  {kind.hook} -> {kind.protocol}" for kind in KINDS.values()]
+    lines += ["", "protocols"]
+    for target in sorted({kind.protocol for kind in KINDS.values()} | BESIDES):
+        module, _, cls = target.partition(":")
+        lines.append(f"  {target}")
+        lines += [f"    {member}" for member in members(getattr(importlib.import_module(module), cls))]
+    lines += ["", "import harmony_parts as hp"]
+    lines += [f"  {public}{signature(getattr(hp, public))}" for public in sorted(hp._NAMES)]
+    lines += ["", "harmony_parts.testing.contracts"]
+    lines += [f"  {check}{signature(getattr(contracts, check))}" for check in contracts.__all__]
+    return "\n".join(lines) + "\n"
+
+
+BESIDES = {  # what the parts of a kind build, take and give
+    "harmony_parts.codecs.protocol:VideoCodec",
+    "harmony_parts.codecs.protocol:AudioCodec",
+    "harmony_parts.encoders.protocol:Encoder",
+    "harmony_parts.blocks.protocol:Branch",
+    "harmony_parts.blocks.protocol:BranchBlock",
+    "harmony_parts.blocks.protocol:Denoiser",
+    "harmony_parts.blocks.protocol:Tokens",
+    "harmony_parts.interaction.protocol:Interaction",
+    "harmony_parts.interaction.protocol:Exchange",
+    "harmony_parts.interaction.protocol:Layout",
+    "harmony_parts.guidance.protocol:Pass",
+    "harmony_parts.guidance.protocol:StepTimes",
+    "harmony_parts.tasks.protocol:Plan",
+    "harmony_parts.anchors.protocol:Scene",
+}
+
+
+def members(cls: type) -> Iterator[str]:
+    """Fields and methods of its own, in order."""
+    for field, annotation in vars(cls).get("__annotations__", {}).items():
+        yield f"{field}: {annotation}"
+    for method, function in vars(cls).items():
+        if callable(function) and (not method.startswith("_") or method == "__call__") and inspect.isfunction(function):
+            yield f"{method}{signature(function)}"
+
+
+def signature(function: Any) -> str:
+    """As written; nothing for what has none."""
+    try:
+        return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(function)))
+    except (ValueError, TypeError):
+        return ""
 
 
 # --- recipes, command line, results ---------------------------------------------------------------------------------------------------
@@ -322,6 +380,7 @@ def pages() -> dict[str, str]:
     return {
         "parts.md": parts_page(known),
         "recipes.md": recipes_page(),
+        "surface.txt": surface(),
         "cli.md": cli_page(),
         "results.md": results_page(HERE / "results"),
         "sizes.txt": sizes(known),

@@ -11,8 +11,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from harmony_parts.assemble import read_recipe, shipped_recipes
+from harmony_parts.av import Prompt
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorials" / "first-plugin.md"
@@ -89,3 +93,30 @@ def test_the_piece_of_a_recipe_reads(ran: tuple[Path, dict[str, str]], monkeypat
     recipe = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
     recipe["sample"] |= tomllib.loads((folder / "heed.toml").read_text(encoding="utf-8"))["sample"]
     assert repr(read_recipe(recipe, parts=known).sample.guidance) == "Heed(scale=4.0)"
+
+
+@pytest.mark.parametrize("layout", ["demo", "ovi"])
+def test_it_runs_unchanged_on_other_models(ran: tuple[Path, dict[str, str]], layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's, and one of Ovi's layout: its prediction is what the equation makes of theirs. LTX-2 is in the plugin's own tests."""
+    monkeypatch.syspath_prepend(ran[0] / "site")
+    from harmony_heed import Heed
+
+    recipe = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
+    if layout == "ovi":
+        del recipe["encoders"]["voice"], recipe["train"]["drop"]["voice"]
+        recipe["denoiser"] |= {
+            "audio": {"use": "cross", "width": 64, "heads": 4, "feed": 128, "pace": 0.4},
+            "interaction": {"use": "global", "rope_map": "constant", "constant": 0.4},
+        }
+    pipeline = Pipeline.assemble(read_recipe(recipe))
+    with torch.no_grad():
+        for parameter in pipeline.weights.parameters():  # heads and interactions begin at zero
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    asked = [Prompt("a red ball", "a knock")]
+    made = {
+        scale: pipeline.latents(asked, seeds=[0], steps=1, shift=ConstantShift(3.0), guidance=Heed(scale=scale)) for scale in (0.0, 1.0, 4.0)
+    }
+    for stream in made[0.0]:  # one step is linear in the scale
+        wanted = made[0.0][stream] + 4 * (made[1.0][stream] - made[0.0][stream])
+        torch.testing.assert_close(made[4.0][stream], wanted, rtol=1e-4, atol=1e-4)
+        assert not torch.equal(made[4.0][stream], made[1.0][stream])

@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -25,13 +27,20 @@ def pip(*args: object) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the wheel is installed."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+    return installed(ROOT, ("harmony_parts", "pyproject.toml", "README.md"), folder)
+
+
+def installed(package: Path, pieces: Iterable[str], folder: Path) -> Path:
+    """The wheel of a package, built from a copy of those pieces of it and unpacked into `folder`/site."""
+    source = folder / package.name
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
-    shutil.copytree(ROOT / "harmony_parts", source / "harmony_parts", ignore=leave)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, source)
-    (wheel,) = folder.glob("*.whl")
+    for name in pieces:
+        if (package / name).is_dir():
+            shutil.copytree(package / name, source / name, ignore=leave)
+        else:
+            shutil.copy(package / name, source)
+    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder / "wheels" / package.name, source)
+    (wheel,) = (folder / "wheels" / package.name).glob("*.whl")
     pip("install", "--no-deps", "--no-index", "--target", folder / "site", wheel)
     return folder / "site"
 
@@ -57,3 +66,24 @@ def test_the_wheel_alone(site: Path, tmp_path: Path) -> None:
     assert "trained in" in harmony("train", "demo", *(word for change in few for word in ("--set", change)))
     assert "ball.mp4: 2.00 s" in harmony("generate", "runs/demo", "--prompt", "a ball", "--steps", "2", "--out", "ball.mp4")
     assert (site / "bin" / "harmony").is_file()
+
+
+@pytest.mark.slow
+def test_the_wheels_of_the_plugins_keep_their_contracts(site: Path, tmp_path: Path) -> None:
+    """Of every package in plugins/, beside that of the library: all parts can be used, and pass the checks of their kinds."""
+    plugins = sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))
+    names = []
+    for plugin in plugins:
+        declared = tomllib.loads((plugin / "pyproject.toml").read_text(encoding="utf-8"))
+        (name,) = declared["project"]["entry-points"]["harmony_parts"]
+        names.append(name)
+        installed(plugin, (*declared["tool"]["setuptools"]["packages"], "pyproject.toml", "README.md"), tmp_path)
+    path = os.pathsep.join((str(site), str(tmp_path / "site")))
+    environment = {**os.environ, "PYTHONPATH": path, "HARMONY_PARTS_PLUGINS": ",".join(names), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "harmony_parts", "parts", "check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all can be used" in done.stdout
+    listed = subprocess.run([*command[:-1], "list"], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment).stdout
+    assert names
+    assert all(name in listed for name in names)
