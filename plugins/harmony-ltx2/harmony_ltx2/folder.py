@@ -9,15 +9,8 @@ import argparse
 from pathlib import Path
 
 from harmony_ltx2.recipe import ltx2_recipe
-from harmony_parts.assemble import build
 from harmony_parts.errors import HarmonyError
-from harmony_parts.pipeline import Pipeline
-from harmony_parts.recipe import Recipe
-
-
-def write_folder(recipe: Recipe, folder: str | Path) -> Path:
-    """Write the folder; nothing is loaded. Raises AssemblyError where the recipe's parts don't fit, RunError where it can't be written."""
-    return Pipeline(recipe, build(recipe, empty=("codecs", "encoders", "denoiser"))).save(folder)
+from harmony_parts.weights import save_model
 
 
 def main() -> None:
@@ -27,7 +20,10 @@ def main() -> None:
     add_recipe_options(parser)
     given = parser.parse_args()
     try:
-        print(f"{write_folder(ltx2_recipe(given.model, given.overrides), given.folder)}: harmony generate {given.folder} --prompt ...")
+        save_model(
+            given.folder, ltx2_recipe(given.model, given.overrides), {}, note="none here; all weights are loaded from where the recipe says"
+        )
+        print(f"harmony generate {given.folder} --prompt '...' --out clip.mp4")
     except HarmonyError as error:
         raise SystemExit(f"{error}") from None
 

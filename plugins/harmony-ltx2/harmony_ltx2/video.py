@@ -67,3 +67,9 @@ class LTX2VideoCodec(CausalVideoCodec):
             slicing=spec.slicing,
             tile=spec.tile,
         )
+        tiled = spec.tile and max(format.height, format.width) > spec.tile
+        part = spec.tile * 3 // 4 // vae.spatial_compression_ratio if tiled else max(self.grid)
+        if any((n - 1) % part == 0 for n in self.grid):  # the decoder mirrors a latent at every edge
+            raise ValueError(
+                f"{format.width} x {format.height} makes pieces of a single latent (tile {spec.tile}): choose another size or tile"
+            )

@@ -107,9 +107,7 @@ def text(**settings: Any) -> LTX2Text:
 
 def parts(config: dict[str, Any] = TRANSFORMER, **settings: Any) -> SimpleNamespace:
     """Codecs, a stand-in for the encoders that names what they make, and the denoiser."""
-    codecs: AV[Any] = AV(
-        LTX2Video(config=VIDEO).build(format=FORMAT), LTX2Audio(config=AUDIO, vocoder_config=VOCODER).build(format=FORMAT)
-    )
+    codecs: AV[Any] = AV(LTX2Video(config=VIDEO).build(format=FORMAT), LTX2Audio(config=AUDIO, vocoder_config=VOCODER).build(format=FORMAT))
     widths = {"caption": TEXT, "sound": TEXT} if config.get("use_prompt_embeddings", True) else {"caption": 24, "sound": 16}
     told = {"text": SimpleNamespace(produces=widths), "image": SimpleNamespace(produces={"image": C})}
     denoiser = LTX2(**{"config": config, "precision": "float32"} | settings).build(codecs=codecs, encoders=told)
@@ -170,5 +168,3 @@ def direct(model: Any, av: AV[torch.Tensor], said: dict[str, Condition], t_v: fl
 def same(a: AV[torch.Tensor], b: AV[torch.Tensor], tolerance: float = 0.0) -> bool:
     """Of the same streams and numbers."""
     return tuple(a) == tuple(b) and all(torch.allclose(a[s], b[s], rtol=0, atol=tolerance) for s in a)
-
-

@@ -85,9 +85,7 @@ def test_sync_cfg_asks_diffusers_for_the_passes_of_its_recipe(ltx, task):
     given, said, guidance = clean.only(GIVEN[task]), toys.conditions(ltx.widths), SyncCFG(video=3, audio=2)
     watched = Watched(ltx.denoiser)
     settings = {"guidance": guidance, "solver": Euler(), "shift": ConstantShift(1), "path": StraightPath(), "steps": 2}
-    made = sample(
-        watched, noise.only([s for s in noise if s not in tuple(given)]), said, codecs=ltx.codecs, given=given, **settings
-    )
+    made = sample(watched, noise.only([s for s in noise if s not in tuple(given)]), said, codecs=ltx.codecs, given=given, **settings)
     seen = set()
     for av, times, conditions, answer in watched.calls:
         for row in range(len(av["video"])):  # a sampler may put passes together

@@ -42,12 +42,6 @@ def test_one_text_for_both_streams():
     assert torch.equal(other["sound"].tokens, encoder([Prompt("Seen: a dog.")])["sound"].tokens)
 
 
-def test_without_learned_tokens_the_padding_is_masked():
-    """On the left of the text, as the mask of the connectors says; ByT5 ends a text with a token of its own."""
-    mask = build(connectors_config=UNREGISTERED)([Prompt("a dog")])["caption"].mask
-    assert mask[0].tolist() == [False] * 42 + [True] * 6
-
-
 def test_long_texts_are_cut_and_said_so():
     """Once."""
     encoder = build()

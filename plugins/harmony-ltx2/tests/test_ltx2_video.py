@@ -95,9 +95,9 @@ def test_a_latent_knows_no_later_frame(codec):
 @torch.no_grad()
 def test_tiles_are_those_of_diffusers():
     """Of pictures larger than a tile."""
-    format = attrs.evolve(toys.FORMAT, height=256, width=128)
+    format = attrs.evolve(toys.FORMAT, height=256, width=160)
     tiled, plain = (LTX2Video(config=toys.VIDEO, tile=tile).build(format=format) for tile in (128, 0))
-    latents = torch.randn(1, 2, 8, 4, toys.C, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(1, 2, 8, 5, toys.C, generator=torch.Generator().manual_seed(0))
     made = tiled.decode(latents)
     assert not torch.equal(made, plain.decode(latents))
     plain.frozen.models[0].enable_tiling(128, 128, tile_sample_stride_height=96, tile_sample_stride_width=96)
@@ -109,6 +109,9 @@ def test_what_does_not_fit_is_refused(folder):
     """Sizes between latents, tiles between latents, and decoders that make up noise."""
     with pytest.raises(ValueError, match="width 80 is not a multiple of 32"):
         LTX2Video(config=toys.VIDEO).build(format=attrs.evolve(toys.FORMAT, width=80))
+    for size, tile in (({"width": 128, "height": 256}, 128), ({"width": 32}, 0)):
+        with pytest.raises(ValueError, match=r"pieces of a single latent .*: choose another size or tile"):
+            LTX2Video(config=toys.VIDEO, tile=tile).build(format=attrs.evolve(toys.FORMAT, **size))
     with pytest.raises(ValueError, match="multiple of 128"):
         LTX2Video(tile=64)
     with pytest.raises(ValueError, match="decoder adds noise"):
