@@ -159,7 +159,7 @@ class Frozen:
     """
 
     def __init__(self, *models: nn.Module) -> None:
-        self.models = tuple(model.eval().requires_grad_(False) for model in models)
+        self.models: tuple[Any, ...] = tuple(model.eval().requires_grad_(False) for model in models)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """All weights, for those who count them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -74,8 +75,10 @@ class LTX2Denoiser(FrozenModule):
 
         super().__init__()
         self.codecs = codecs
-        model = diffusers_model(LTX2VideoTransformer3DModel, {}, spec.config, spec.precision, spec.model, spec.subfolder, spec.revision)
+        full = _form(LTX2VideoTransformer3DModel, spec)
+        model = diffusers_model(LTX2VideoTransformer3DModel, full, spec.config, spec.precision, spec.model, spec.subfolder, spec.revision)
         self.frozen = Frozen(model)
+        self._scale: int = model.config.timestep_scale_multiplier
         self.home = nn.Parameter(torch.zeros(()), requires_grad=False)  # a pipeline asks its parameters where latents are to be made
         self.accepts = _accepts(model.config, codecs, encoders)
         blocks = range(model.config.num_layers) if model.config.perturbed_attn else ()
@@ -102,7 +105,6 @@ class LTX2Denoiser(FrozenModule):
     ) -> AV[Tensor]:
         """Noisy latents to velocities of the streams in `read`, in the latents' type; both are computed whatever is read."""
         self._check(av, conditions, hints)
-        (model,) = self.frozen.models
         known = self._known(av["video"], conditions)
         noisy, at = av, times
         if known is not None:
@@ -113,7 +115,7 @@ class LTX2Denoiser(FrozenModule):
         places = self._places(av)
         sigma = times.map(lambda t: t.values.amax(1) * self._scale)
         timestep = at.map(self._timestep, av)
-        video, audio = model(
+        video, audio = self._model(
             hidden_states=av["video"].flatten(1, 3).to(self.frozen.dtype),
             audio_hidden_states=av["audio"].to(self.frozen.dtype),
             encoder_hidden_states=text,
@@ -135,9 +137,8 @@ class LTX2Denoiser(FrozenModule):
         return (made if known is None else _lead(made, noisy, times, *known)).only(read)
 
     @property
-    def _scale(self) -> int:
-        scale: int = self.frozen.models[0].config.timestep_scale_multiplier
-        return scale
+    def _model(self) -> Any:
+        return self.frozen.models[0]
 
     def _timestep(self, times: Times, latents: Tensor) -> Tensor:
         """[B] where a sample's latents have one time, else [B, tokens]."""
@@ -150,7 +151,7 @@ class LTX2Denoiser(FrozenModule):
         """Where tokens begin and end: video [B, 3, T h w, 2] in seconds and pixels, audio [B, 1, T, 2] in seconds."""
         (b, t, h, w), device = av["video"].shape[:4], av["video"].device
         clocks = av.map(lambda x, codec: codec.clock(x.shape[1]).to(device, torch.float32), self.codecs)
-        video = self.frozen.models[0].rope.prepare_video_coords(b, t, h, w, device)
+        video = self._model.rope.prepare_video_coords(b, t, h, w, device)
         video[:, 0] = clocks["video"].repeat_interleave(h * w, dim=0)
         return AV(video, clocks["audio"].expand(b, 1, -1, -1))
 
@@ -182,6 +183,13 @@ class LTX2Denoiser(FrozenModule):
             raise PartContractError(f"LTX-2 knows no hint {', '.join(unknown)}; it knows {', '.join(sorted(self.hints))}")
 
 
+def _form(cls: Any, spec: LTX2) -> dict[str, Any]:
+    """For the meta device: what a folder's configuration says, without a look at its weights; else diffusers' default, which is LTX-2.0's form."""
+    there = Path(spec.model).expanduser() / spec.subfolder
+    config = cls.load_config(there) if (there / "config.json").is_file() else {}
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
 def _wide(where: Tensor) -> Tensor:
     return where[:, :, None, None, None]
 
@@ -202,20 +210,20 @@ def _accepts(config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping
     produced = {name: width for encoder in encoders.values() for name, width in encoder.produces.items()}
     wanted = {CONDITIONS[s]: widths[s] for s in STREAMS} | {"image": channels["video"]}
     faults = [
-        f"$.codecs.{s}: LTX-2 takes latents of {channels[s]} channels; this codec has {codecs[s].channels}"
+        f"$.denoiser: LTX-2 takes {s} latents of {channels[s]} channels; the codec's have {codecs[s].channels}"
         if s in tuple(codecs)
-        else f"$.codecs.{s}: LTX-2 takes both streams, and this one is absent"
+        else f"$.denoiser: LTX-2 takes both streams, and there is no codec for the {s}"
         for s in STREAMS
         if s not in tuple(codecs) or codecs[s].channels != channels[s]
     ]
     faults += [
-        f"$.encoders: nothing produces {CONDITIONS[s]!r}, the text of the {s}; ltx2-text does"
+        f"$.denoiser: no encoder produces {CONDITIONS[s]!r}, the text of the {s}; ltx2-text does"
         for s in STREAMS
         if CONDITIONS[s] not in produced
     ]
-    faults += [f"$.encoders: LTX-2 can't be told {name!r}; it takes {', '.join(PORTS)}" for name in produced if name not in PORTS]
+    faults += [f"$.denoiser: LTX-2 can't be told {name!r}; it takes {', '.join(PORTS)}" for name in produced if name not in PORTS]
     faults += [
-        f"$.encoders: {name!r} is {produced[name]} numbers wide, and LTX-2 takes {wanted[name]}"
+        f"$.denoiser: the condition {name!r} is {produced[name]} numbers wide, and LTX-2 takes {wanted[name]}"
         for name in produced
         if name in wanted and produced[name] != wanted[name]
     ]

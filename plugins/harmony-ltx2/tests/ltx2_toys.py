@@ -105,9 +105,9 @@ def text(**settings: Any) -> LTX2Text:
     return LTX2Text(**{"config": GEMMA, "connectors_config": CONNECTORS, "precision": "float32", "length": 48} | settings)
 
 
-def parts(config: dict[str, Any] = TRANSFORMER, **settings: Any) -> SimpleNamespace:
+def parts(config: dict[str, Any] = TRANSFORMER, format: Format = FORMAT, **settings: Any) -> SimpleNamespace:
     """Codecs, a stand-in for the encoders that names what they make, and the denoiser."""
-    codecs: AV[Any] = AV(LTX2Video(config=VIDEO).build(format=FORMAT), LTX2Audio(config=AUDIO, vocoder_config=VOCODER).build(format=FORMAT))
+    codecs: AV[Any] = AV(LTX2Video(config=VIDEO).build(format=format), LTX2Audio(config=AUDIO, vocoder_config=VOCODER).build(format=format))
     widths = {"caption": TEXT, "sound": TEXT} if config.get("use_prompt_embeddings", True) else {"caption": 24, "sound": 16}
     told = {"text": SimpleNamespace(produces=widths), "image": SimpleNamespace(produces={"image": C})}
     denoiser = LTX2(**{"config": config, "precision": "float32"} | settings).build(codecs=codecs, encoders=told)
@@ -137,6 +137,11 @@ def conditions(widths: dict[str, int], seed: int = 0, batch: int = 1, length: in
 def picture(latents: torch.Tensor, mask: torch.Tensor) -> Condition:
     """The condition of a known first latent."""
     return Condition(latents, mask, Condition(torch.zeros_like(latents), torch.zeros_like(mask)))
+
+
+def row(av: AV[torch.Tensor], number: int) -> AV[torch.Tensor]:
+    """One sample of a batch."""
+    return av.map(lambda x: x[number : number + 1])
 
 
 def uniform(av: AV[torch.Tensor], **times: float) -> AV[Times]:

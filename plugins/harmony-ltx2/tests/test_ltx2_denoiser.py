@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import attrs
 import ltx2_toys as toys
 import pytest
 import torch
@@ -91,13 +92,15 @@ def test_sync_cfg_asks_diffusers_for_the_passes_of_its_recipe(ltx, task):
         for row in range(len(av["video"])):  # a sampler may put passes together
             t_v, t_a = (float(times[s].per_latent()[row, 0]) for s in ("video", "audio"))
             alone = {name: condition.rows(torch.tensor([row])) for name, condition in conditions.items()}
-            direct = toys.direct(ltx.model, av.map(lambda x: x[row : row + 1]), alone, t_v, t_a, use_cross_timestep=ltx.other)
-            assert toys.same(answer.map(lambda v: v[row : row + 1]), direct.only(tuple(answer)), ROUNDING)
+            direct = toys.direct(ltx.model, toys.row(av, row), alone, t_v, t_a, use_cross_timestep=ltx.other)
+            assert toys.same(toys.row(answer, row), direct.only(tuple(answer)), ROUNDING)
             seen.add((round(t_v, 6), round(t_a, 6)))
     wanted, asked = by_hand(ltx, noise, given, said, guidance, steps=2)
     assert seen == asked
     assert asked >= {"joint": {(1, 1), (1, 0), (0, 1)}, "audio-driven": {(1, 0)}, "video-driven": {(0, 1)}}[task]
-    assert toys.same(made, wanted, 20 * ROUNDING)
+    # rounding, three times as large after guidance, can turn a byte of the still picture over
+    assert toys.same(made, wanted, 1e-3)
+    assert not toys.same(made, by_hand(ltx, noise, given, said, SyncCFG(video=2.9, audio=1.9), steps=2)[0], 1e-3)
 
 
 def test_a_pass_is_diffusers_bit_for_bit(ltx):
@@ -121,8 +124,8 @@ def test_samples_have_their_own_times(ltx):
     both = ltx.denoiser(av, times, said)
     for row, (t_v, t_a) in enumerate(((0.7, 0.0), (0.0, 0.4))):
         alone = {name: condition.rows(torch.tensor([row])) for name, condition in said.items()}
-        direct = toys.direct(ltx.model, av.map(lambda x: x[row : row + 1]), alone, t_v, t_a, use_cross_timestep=ltx.other)
-        assert toys.same(both.map(lambda v: v[row : row + 1]), direct, ROUNDING)
+        direct = toys.direct(ltx.model, toys.row(av, row), alone, t_v, t_a, use_cross_timestep=ltx.other)
+        assert toys.same(toys.row(both, row), direct, ROUNDING)
 
 
 def test_a_known_picture_is_told_as_in_diffusers(ltx):
@@ -144,8 +147,8 @@ def test_a_known_picture_is_told_as_in_diffusers(ltx):
     half = {n: c.rows(torch.tensor([0, 0])) for n, c in said.items()}
     half["image"] = toys.picture(known.expand(2, -1, -1, -1, -1), torch.tensor([[True], [False]]))
     rows = ltx.denoiser(two, toys.uniform(two, video=0.6, audio=0.6), half)
-    assert toys.same(rows.map(lambda v: v[:1]), made, ROUNDING)
-    assert toys.same(rows.map(lambda v: v[1:]), ltx.denoiser(av, times, said), ROUNDING)
+    assert toys.same(toys.row(rows, 0), made, ROUNDING)
+    assert toys.same(toys.row(rows, 1), ltx.denoiser(av, times, said), ROUNDING)
     still = ltx.denoiser(av, toys.uniform(av, video=0.0, audio=0.6), shown)
     assert (still["video"][:, :1] == 0).all()
 
@@ -159,13 +162,17 @@ def test_a_clip_begins_with_its_picture(first):
     assert torch.allclose(made["video"][:, :1], known, atol=20 * ROUNDING)
 
 
-def test_tokens_stand_where_the_clocks_say(first):
+@pytest.mark.parametrize("fps", ["24", "12.5", "30000/1001"])
+def test_tokens_stand_where_the_clocks_say(fps):
     """The coordinates that diffusers' pipelines compute from counts and frame rate are those of the codecs' clocks."""
-    av = toys.noise(batch=2)
-    places = first.denoiser._places(av)
-    assert torch.equal(places["video"], first.model.rope.prepare_video_coords(2, 3, 2, 3, torch.device("cpu"), fps=24.0))
-    assert torch.equal(places["audio"], first.model.audio_rope.prepare_audio_coords(2, 19, torch.device("cpu")))
-    assert places["video"][0, 0, ::6, 1].tolist() == pytest.approx([1 / 24, 9 / 24, 17 / 24])
+    made = toys.parts(format=attrs.evolve(toys.FORMAT, fps=fps))
+    places, rate = made.denoiser._places(toys.noise(batch=2)), float(made.codecs["video"].format.fps)
+    wanted = AV(
+        made.model.rope.prepare_video_coords(2, 3, 2, 3, torch.device("cpu"), fps=rate),
+        made.model.audio_rope.prepare_audio_coords(2, 19, torch.device("cpu")),
+    )
+    assert toys.same(places, wanted, 0 if fps == "24" else 1e-7)
+    assert places["video"][0, 0, ::6, 1].tolist() == pytest.approx([1 / rate, 9 / rate, 17 / rate])
     assert places["audio"][0, 0, :3].flatten().tolist() == pytest.approx([0, 0.01, 0.01, 0.05, 0.05, 0.09])
 
 
@@ -257,11 +264,11 @@ def test_what_does_not_fit_is_told(first):
     with pytest.raises(AssemblyError) as caught:
         LTX2(config=toys.TRANSFORMER).build(codecs=AV(narrow, None), encoders=told)
     for said in (
-        "$.codecs.video: LTX-2 takes latents of 8 channels; this codec has 5",
-        "$.codecs.audio: LTX-2 takes both streams, and this one is absent",
-        "$.encoders: nothing produces 'sound', the text of the audio; ltx2-text does",
-        "$.encoders: LTX-2 can't be told 'speech'; it takes caption, sound, image",
-        "$.encoders: 'caption' is 7 numbers wide, and LTX-2 takes 16",
+        "$.denoiser: LTX-2 takes video latents of 8 channels; the codec's have 5",
+        "$.denoiser: LTX-2 takes both streams, and there is no codec for the audio",
+        "$.denoiser: no encoder produces 'sound', the text of the audio; ltx2-text does",
+        "$.denoiser: LTX-2 can't be told 'speech'; it takes caption, sound, image",
+        "$.denoiser: the condition 'caption' is 7 numbers wide, and LTX-2 takes 16",
     ):
         assert said in str(caught.value)
     with pytest.raises(AssemblyError, match="one token for each latent"):

@@ -13,6 +13,7 @@ from harmony_parts.av import Prompt
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.sum import Sum
 from harmony_parts.sample.loop import sample
 from harmony_parts.testing.contracts import check_shift
 
@@ -83,6 +84,32 @@ def test_text_guidance_is_that_of_diffusers(both, scales):
     assert torch.allclose(made["video"], video.permute(0, 2, 3, 4, 1), atol=5e-5)
     assert torch.allclose(made["audio"], audio.transpose(1, 2).flatten(2), atol=5e-5)
     assert not toys.same(made, noise, 0.5)
+
+
+def test_its_own_guidance_is_put_together_from_parts(both):
+    """Text, modality and spatio-temporal guidance, rescaled: what LTX2Pipeline does unless it is told otherwise, but for the block's number."""
+    for name in ("modality", "skip_layer", "rescale", "data_space"):
+        pytest.importorskip(f"harmony_parts.guidance.{name}")
+    from harmony_parts.guidance.data_space import DataSpace
+    from harmony_parts.guidance.modality import Modality
+    from harmony_parts.guidance.rescale import Rescale
+    from harmony_parts.guidance.skip_layer import SkipLayer
+
+    parts, pipeline = both
+    noise = toys.noise(3)
+    scales = {"guidance_scale": 3.0, "stg_scale": 1.0, "modality_scale": 3.0, "guidance_rescale": 0.7}
+    video, audio = theirs(
+        pipeline,
+        noise,
+        "latent",
+        **scales,
+        **{f"audio_{name}": 7.0 if name == "guidance_scale" else scale for name, scale in scales.items()},
+        spatio_temporal_guidance_blocks=[1],
+    )
+    terms = (CFG(video=3, audio=7), Modality(video=3, audio=3), SkipLayer(layer=1, video=2, audio=2, drop=()))
+    made = ours(parts, noise, DataSpace(Rescale(Sum(terms), share=0.7)))
+    assert torch.allclose(made["video"], video.permute(0, 2, 3, 4, 1), atol=1e-4)
+    assert torch.allclose(made["audio"], audio.transpose(1, 2).flatten(2), atol=1e-4)
 
 
 def test_the_clip_is_that_of_diffusers(both):

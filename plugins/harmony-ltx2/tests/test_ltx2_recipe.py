@@ -14,8 +14,8 @@ import torch
 
 from harmony_ltx2 import compare, folder
 from harmony_ltx2.recipe import PLACES, RECIPE, ltx2_recipe
-from harmony_parts.av import Prompt
 from harmony_parts.assemble import build, read_recipe, write_recipe
+from harmony_parts.av import Prompt
 from harmony_parts.catalogue import catalogue
 from harmony_parts.errors import AssemblyError, UnknownPart
 from harmony_parts.guidance.none import NoGuidance
@@ -100,6 +100,15 @@ def test_the_recipe_assembles_at_full_size():
     assert recipe.sample.shift.steps == recipe.sample.steps
     assert parts.denoiser.accepts.keys() == {"caption", "sound", "image"}
     assert read_recipe(tomllib.loads(write_recipe(recipe))) == recipe
+
+
+def test_a_folders_form_is_known_without_its_weights(model, pipeline):
+    """A denoiser on the meta device beside real neighbours, as it is when saved weights are to be put into it."""
+    recipe = pipeline.recipe
+    with torch.device("meta"):
+        empty = recipe.denoiser.build(codecs=pipeline.codecs, encoders=pipeline.parts.encoders)
+    shapes = [weight.shape for weight in pipeline.parts.denoiser.frozen.parameters()]
+    assert [(weight.shape, weight.device.type) for weight in empty.frozen.parameters()] == [(shape, "meta") for shape in shapes]
 
 
 def test_one_model_for_all_parts(model):

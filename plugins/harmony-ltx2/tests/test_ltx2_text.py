@@ -70,7 +70,7 @@ def test_kept_texts_are_not_read_again():
 
 def test_what_does_not_fit_is_refused():
     """Two models of different forms, lengths that the learned tokens don't fill, half a configuration, pieces that read nothing."""
-    with pytest.raises(ValueError, match="has 3 states .* of 16 numbers, but the connectors take 4 of 16"):
+    with pytest.raises(ValueError, match=r"has 3 states .* of 16 numbers, but the connectors take 4 of 16"):
         build(connectors_config=toys.CONNECTORS | {"text_proj_in_factor": 4})
     with pytest.raises(ValueError, match="length 40 is not a multiple of 16"):
         build(length=40)
