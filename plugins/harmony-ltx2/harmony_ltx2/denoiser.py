@@ -18,6 +18,7 @@ from harmony_diffusers.frozen import (
     config_knob,
     diffusers_model,
     model_knob,
+    on_meta,
     precision_knob,
     revision_knob,
     subfolder_knob,
@@ -186,7 +187,7 @@ class LTX2Denoiser(FrozenModule):
 def _form(cls: Any, spec: LTX2) -> dict[str, Any]:
     """For the meta device: what a folder's configuration says, without a look at its weights; else diffusers' default, which is LTX-2.0's form."""
     there = Path(spec.model).expanduser() / spec.subfolder
-    config = cls.load_config(there) if (there / "config.json").is_file() else {}
+    config = cls.load_config(there) if on_meta() and (there / "config.json").is_file() else {}
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
