@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from attrs.validators import in_
-from torch import nn
+from torch import Tensor, nn
 
 from harmony_parts.plugin import knob
 
@@ -159,7 +159,7 @@ class Frozen:
     """
 
     def __init__(self, *models: nn.Module) -> None:
-        self.models = tuple(model.eval().requires_grad_(False) for model in models)
+        self.models: tuple[Any, ...] = tuple(model.eval().requires_grad_(False) for model in models)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """All weights, for those who count them."""
@@ -182,3 +182,14 @@ class Frozen:
             raise ValueError(f'{names} has no weights to move: it was built inside `torch.device("meta")`; build it again outside')
         for model in self.models:
             model.to(device)
+
+
+class FrozenModule(nn.Module):
+    """A torch module whose weights are frozen ones: no part of its `parameters()` and `state_dict()`, they keep their precision, but move with it."""
+
+    frozen: Frozen
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.frozen.to(fn(torch.empty(0, device=self.frozen.device)).device)
+        return self

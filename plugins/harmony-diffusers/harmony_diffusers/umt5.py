@@ -7,15 +7,16 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from harmony_diffusers.frozen import (
     Frozen,
+    FrozenModule,
     Precision,
     config_knob,
     model_knob,
@@ -88,13 +89,7 @@ class UMT5:
         if not conditions:
             raise ValueError("conditions is empty: name at least one, with the pieces of its text")
         for name, pieces in conditions.items():
-            try:
-                fields = set().union(*map(_fields, pieces))
-            except ValueError:  # a brace without its other one
-                fields = set()
-            if not fields or not fields <= set(FIELDS):
-                must = f"must read {{{'}, {'.join(FIELDS)}}}, at least one, and nothing else in braces"
-                raise ValueError(f"conditions.{name} {must}, not {list(pieces)}")
+            check_pieces(f"conditions.{name}", pieces)
 
     @negative.validator
     def _of_known_conditions(self, attribute: object, negative: Mapping[str, str]) -> None:
@@ -106,8 +101,8 @@ class UMT5:
         return UMT5Encoder(self)
 
 
-class UMT5Encoder(nn.Module):
-    """See `UMT5`. Its weights are no part of `parameters()` and `state_dict()`, and keep their precision, but move with it."""
+class UMT5Encoder(FrozenModule):
+    """See `UMT5`."""
 
     produces: Mapping[str, int]
 
@@ -128,9 +123,8 @@ class UMT5Encoder(nn.Module):
     def _model(self) -> Any:
         return self.frozen.models[0]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> UMT5Encoder:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
-        self.frozen.to(fn(torch.empty(0, device=self.frozen.device)).device)
         self._kept.clear()
         return self
 
@@ -178,15 +172,26 @@ def _tokenizer(spec: UMT5) -> Any:
     return transformers_tokenizer(AutoTokenizer, spec.tokenizer or spec.model, spec.tokenizer_subfolder, spec.revision)
 
 
+def check_pieces(name: str, pieces: Sequence[str]) -> None:
+    """Raises ValueError for pieces of a text that read no field of a prompt, or anything else."""
+    try:
+        fields = set().union(*map(_fields, pieces))
+    except ValueError:  # a brace without its other one
+        fields = set()
+    if not fields or not fields <= set(FIELDS):
+        must = f"must read {{{'}, {'.join(FIELDS)}}}, at least one, and nothing else in braces"
+        raise ValueError(f"{name} {must}, not {list(pieces)}")
+
+
 def cleaned(text: str) -> str:
     """Without HTML entities, which data sets have once or twice over, and with single blanks."""
     return " ".join(html.unescape(html.unescape(text)).split())
 
 
-def text_of(pieces: Sequence[str], prompt: Prompt) -> str | None:
-    """The pieces whose fields the prompt has, joined with blanks; `None` where it has none of them."""
+def text_of(pieces: Sequence[str], prompt: Prompt, clean: Callable[[str], str] = cleaned) -> str | None:
+    """The pieces whose fields the prompt has, joined with blanks and cleaned; `None` where it has none of them."""
     fields = {field: text.strip() for field in FIELDS if cleaned(text := getattr(prompt, field) or "")}
     said = [piece for piece in pieces if _fields(piece) <= set(fields)]
     if not any(map(_fields, said)):
         return None
-    return cleaned(" ".join(piece.format(**fields) for piece in said))
+    return clean(" ".join(piece.format(**fields) for piece in said))

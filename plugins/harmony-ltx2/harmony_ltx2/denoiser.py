@@ -1,0 +1,235 @@
+"""LTX-2's transformer as a denoiser, through diffusers' LTX2VideoTransformer3DModel."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from harmony_diffusers.frozen import (
+    Frozen,
+    FrozenModule,
+    Precision,
+    config_knob,
+    diffusers_model,
+    model_knob,
+    on_meta,
+    precision_knob,
+    revision_knob,
+    subfolder_knob,
+)
+from harmony_ltx2.text import CONDITIONS
+from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
+from harmony_parts.blocks.protocol import KNOWN, Port
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.encoders.protocol import Encoder
+from harmony_parts.errors import AssemblyError, PartContractError
+from harmony_parts.plugin import knob
+
+PORTS = {**{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS}, "image": KNOWN}
+"""What it can be told: a text for each stream, and, where there is an encoder for it, the picture that the video begins with."""
+
+CrossTimestep = Literal["auto", "other", "own"]
+
+
+@attrs.frozen
+class LTX2:
+    """The frozen transformer of LTX-2: latents of both streams, each at times of its own, to velocities of both.
+
+    Its time is ours: 0 is data, 1 noise, velocity n - x; it is told 1000 times the time, of each latent where they differ, and 1000 times
+    the stream's highest one as sigma, so that a given stream is at time 0 and sigma 0. Latents stand where the codecs' clocks have them.
+    Hints: `isolate`, no exchange between the streams (`isolate_modalities`); where the configuration has `perturbed_attn`, `skip-N`: the
+    self-attention of block N passes its values on (spatio-temporal guidance), the rest of the block stays. 18.9 G numbers, 38 GB in bfloat16.
+    Source: arXiv:2601.03233. The weights of Lightricks have a licence of their own (LTX-2 Community License): read it before use.
+    """
+
+    model: str = model_knob("Lightricks/LTX-2")
+    subfolder: str = subfolder_knob("transformer", "transformer")
+    revision: str = revision_knob()
+    config: dict[str, Any] = config_knob("diffusers.LTX2VideoTransformer3DModel")
+    precision: Precision = precision_knob("bfloat16")
+    cross_timestep: CrossTimestep = knob(
+        "auto",
+        help="whose time scales what a stream hears: `other` (LTX-2.3 and later) or `own` (LTX-2.0); `auto`: as the weights' form tells",
+        source="use_cross_timestep of diffusers; it matters where the streams' times differ",
+        validator=attrs.validators.in_(("auto", "other", "own")),
+    )
+
+    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> LTX2Denoiser:
+        """The denoiser. Raises ValueError where the weights can't be had, AssemblyError where codecs or encoders are others than it takes."""
+        return LTX2Denoiser(self, codecs, encoders)
+
+
+class LTX2Denoiser(FrozenModule):
+    """See `LTX2`. It has no weights of its own, so there is nothing in its `state_dict()`."""
+
+    accepts: Mapping[str, Port]
+    hints: frozenset[str]
+
+    def __init__(self, spec: LTX2, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> None:
+        from diffusers import LTX2VideoTransformer3DModel
+
+        super().__init__()
+        self.codecs = codecs
+        full = _form(LTX2VideoTransformer3DModel, spec)
+        model = diffusers_model(LTX2VideoTransformer3DModel, full, spec.config, spec.precision, spec.model, spec.subfolder, spec.revision)
+        self.frozen = Frozen(model)
+        self._scale: int = model.config.timestep_scale_multiplier
+        self.home = nn.Parameter(torch.zeros(()), requires_grad=False)  # a pipeline asks its parameters where latents are to be made
+        self.accepts = _accepts(model.config, codecs, encoders)
+        blocks = range(model.config.num_layers) if model.config.perturbed_attn else ()
+        self._skips = {f"skip-{n}": n for n in blocks}
+        self.hints = frozenset({"isolate", *self._skips})
+        later = model.config.cross_attn_mod or model.config.audio_cross_attn_mod
+        self._other = later if spec.cross_timestep == "auto" else spec.cross_timestep == "other"
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        """`home` isn't saved."""
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """Nor loaded."""
+
+    def forward(
+        self,
+        av: AV[Tensor],
+        times: AV[Times],
+        conditions: Conditions,
+        *,
+        hints: Collection[str] = (),
+        read: Collection[str] = STREAMS,
+        cache: MutableMapping[str, Any] | None = None,
+    ) -> AV[Tensor]:
+        """Noisy latents to velocities of the streams in `read`, in the latents' type; both are computed whatever is read."""
+        self._check(av, conditions, hints)
+        known = self._known(av["video"], conditions)
+        noisy, at = av, times
+        if known is not None:
+            where, clean = known
+            av = av.replace(video=torch.where(_wide(where), clean, av["video"]))
+            at = times.replace(video=times["video"].clean_where(where))
+        (text, text_mask), (sound, sound_mask) = (self._told(CONDITIONS[s], conditions, cache) for s in STREAMS)
+        places = self._places(av)
+        sigma = times.map(lambda t: t.values.amax(1) * self._scale)
+        timestep = at.map(self._timestep, av)
+        video, audio = self._model(
+            hidden_states=av["video"].flatten(1, 3).to(self.frozen.dtype),
+            audio_hidden_states=av["audio"].to(self.frozen.dtype),
+            encoder_hidden_states=text,
+            audio_encoder_hidden_states=sound,
+            timestep=timestep["video"],
+            audio_timestep=timestep["audio"],
+            sigma=sigma["video"],
+            audio_sigma=sigma["audio"],
+            encoder_attention_mask=text_mask,
+            audio_encoder_attention_mask=sound_mask,
+            video_coords=places["video"],
+            audio_coords=places["audio"],
+            isolate_modalities="isolate" in hints,
+            spatio_temporal_guidance_blocks=sorted(self._skips[hint] for hint in hints if hint in self._skips),
+            use_cross_timestep=self._other,
+            return_dict=False,
+        )
+        made = AV(video.unflatten(1, av["video"].shape[1:4]), audio).map(lambda v, x: v.to(x.dtype), av)
+        return (made if known is None else _lead(made, noisy, times, *known)).only(read)
+
+    @property
+    def _model(self) -> Any:
+        return self.frozen.models[0]
+
+    def _timestep(self, times: Times, latents: Tensor) -> Tensor:
+        """[B] where a sample's latents have one time, else [B, tokens]."""
+        if times.values.shape[1] == 1:
+            return times.values[:, 0] * self._scale
+        tokens = latents[0, 0, ..., 0].numel()
+        return times.per_latent().repeat_interleave(tokens, dim=1) * self._scale
+
+    def _places(self, av: AV[Tensor]) -> AV[Tensor]:
+        """Where tokens begin and end: video [B, 3, T h w, 2] in seconds and pixels, audio [B, 1, T, 2] in seconds."""
+        (b, t, h, w), device = av["video"].shape[:4], av["video"].device
+        clocks = av.map(lambda x, codec: codec.clock(x.shape[1]).to(device, torch.float32), self.codecs)
+        video = self._model.rope.prepare_video_coords(b, t, h, w, device)
+        video[:, 0] = clocks["video"].repeat_interleave(h * w, dim=0)
+        return AV(video, clocks["audio"].expand(b, 1, -1, -1))
+
+    def _told(self, name: str, conditions: Conditions, cache: MutableMapping[str, Any] | None) -> tuple[Tensor, Tensor | None]:
+        """Tokens and mask; no mask where all tokens count, since attention without one is faster."""
+        cache = {} if cache is None else cache
+        if name not in cache:
+            mask = conditions[name].mask
+            cache[name] = conditions[name].tokens.to(self.frozen.dtype), None if mask.is_meta or mask.all() else mask
+        told: tuple[Tensor, Tensor | None] = cache[name]
+        return told
+
+    def _known(self, video: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor] | None:
+        """Which latents [B, T] are known, and what they are, [B, T, h, w, C]; `None` where none is."""
+        known: Condition | None = conditions["image"] if "image" in self.accepts else None
+        if known is None or not (known.mask.is_meta or known.mask.any()):
+            return None
+        rest = video.shape[1] - known.mask.shape[1]
+        return pad(known.mask, (0, rest)), pad(known.tokens.to(video.dtype), (0, 0, 0, 0, 0, 0, 0, rest))
+
+    def _check(self, av: AV[Tensor], conditions: Conditions, hints: Collection[str]) -> None:
+        if absent := [stream for stream in STREAMS if stream not in tuple(av)]:
+            raise PartContractError(
+                f"the {absent[0]} is absent, and LTX-2 takes both streams; give it (at time 0), or let it be made and leave it"
+            )
+        if missing := sorted(self.accepts.keys() - conditions.keys()):
+            raise PartContractError(f"LTX-2 wants the conditions {', '.join(missing)}; give their null forms where there is nothing to say")
+        if unknown := sorted(set(hints) - self.hints):
+            raise PartContractError(f"LTX-2 knows no hint {', '.join(unknown)}; it knows {', '.join(sorted(self.hints))}")
+
+
+def _form(cls: Any, spec: LTX2) -> dict[str, Any]:
+    """For the meta device: what a folder's configuration says, without a look at its weights; else diffusers' default, which is LTX-2.0's form."""
+    there = Path(spec.model).expanduser() / spec.subfolder
+    config = cls.load_config(there) if on_meta() and (there / "config.json").is_file() else {}
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def _wide(where: Tensor) -> Tensor:
+    return where[:, :, None, None, None]
+
+
+def _lead(velocities: AV[Tensor], noisy: AV[Tensor], times: AV[Times], where: Tensor, clean: Tensor) -> AV[Tensor]:
+    """The velocity of a known latent leads to it: v = (x_t - known) / t, since x = x_t - t v. Of a clean stream, 0."""
+    t = _wide(times["video"].per_latent()).to(clean.dtype)
+    towards = torch.where(t > 0, (noisy["video"] - clean) / t.where(t > 0, 1), 0)
+    return velocities.replace(video=torch.where(_wide(where), towards, velocities["video"]))
+
+
+def _accepts(config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> dict[str, Port]:
+    """The port of each condition. Raises AssemblyError, with all that doesn't fit."""
+    channels = AV(config.in_channels, config.audio_in_channels)
+    widths = AV(config.cross_attention_dim, config.audio_cross_attention_dim)
+    if config.use_prompt_embeddings:  # LTX-2.0 projects the text itself
+        widths = AV(config.caption_channels, config.caption_channels)
+    produced = {name: width for encoder in encoders.values() for name, width in encoder.produces.items()}
+    wanted = {CONDITIONS[s]: widths[s] for s in STREAMS} | {"image": channels["video"]}
+    faults = [
+        f"$.denoiser: LTX-2 takes {s} latents of {channels[s]} channels; the codec's have {codecs[s].channels}"
+        if s in tuple(codecs)
+        else f"$.denoiser: LTX-2 takes both streams, and there is no codec for the {s}"
+        for s in STREAMS
+        if s not in tuple(codecs) or codecs[s].channels != channels[s]
+    ]
+    faults += [
+        f"$.denoiser: no encoder produces {CONDITIONS[s]!r}, the text of the {s}; ltx2-text does"
+        for s in STREAMS
+        if CONDITIONS[s] not in produced
+    ]
+    faults += [f"$.denoiser: LTX-2 can't be told {name!r}; it takes {', '.join(PORTS)}" for name in produced if name not in PORTS]
+    faults += [
+        f"$.denoiser: the condition {name!r} is {produced[name]} numbers wide, and LTX-2 takes {wanted[name]}"
+        for name in produced
+        if name in wanted and produced[name] != wanted[name]
+    ]
+    if {config.patch_size, config.patch_size_t, config.audio_patch_size, config.audio_patch_size_t} != {1}:
+        faults.append("$.denoiser: this part takes LTX-2's form of one token for each latent, and the configuration has patches")
+    if faults:
+        raise AssemblyError(faults)
+    return {name: PORTS[name] for name in produced}

@@ -1,0 +1,167 @@
+"""Whole runs against diffusers' LTX2Pipeline, with its own tokenizer, text model, connectors, scheduler, autoencoders and vocoder."""
+
+from __future__ import annotations
+
+import ltx2_toys as toys
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, LTX2Pipeline
+
+from harmony_ltx2.denoiser import LTX2
+from harmony_ltx2.shift import LTX2Shift
+from harmony_parts.av import Prompt
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.straight import StraightPath
+from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.sum import Sum
+from harmony_parts.sample.loop import sample
+from harmony_parts.testing.contracts import check_shift
+
+SCHEDULER = {"use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1}
+SCHEDULER |= {"base_image_seq_len": 1024, "max_image_seq_len": 4096}
+PROMPT, NEGATIVE = "a dog barks\ntwice", "worst quality"
+STEPS = 4
+
+
+@pytest.fixture(scope="module", params=["2.0", "2.3"])
+def both(request):
+    """Our parts, and diffusers' pipeline over the same models."""
+    form, connectors = {"2.0": (toys.TRANSFORMER, toys.CONNECTORS), "2.3": (toys.LATER, toys.LATER_CONNECTORS)}[request.param]
+    parts = toys.parts(form)
+    text = toys.text(connectors_config=connectors, negative=NEGATIVE).build(format=toys.FORMAT, codecs=parts.codecs)
+    parts.text = text
+    parts.denoiser = LTX2(config=form, precision="float32").build(codecs=parts.codecs, encoders={"text": text})
+    pipeline = LTX2Pipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(**SCHEDULER),
+        vae=parts.codecs["video"].frozen.models[0],
+        audio_vae=parts.codecs["audio"].frozen.models[0],
+        text_encoder=text.frozen.models[0],
+        tokenizer=text._tokenizer,
+        connectors=text.frozen.models[1],
+        transformer=parts.denoiser.frozen.models[0],
+        vocoder=parts.codecs["audio"].frozen.models[1],
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return parts, pipeline
+
+
+def theirs(pipeline, noise, output_type, **scales):
+    """What LTX2Pipeline makes of the noise with text guidance alone."""
+    off = {"stg_scale": 0.0, "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0}
+    off |= {"guidance_rescale": 0.0, "audio_guidance_rescale": 0.0}
+    return pipeline(
+        PROMPT,
+        NEGATIVE,
+        height=64,
+        width=96,
+        num_frames=17,
+        frame_rate=24.0,
+        num_inference_steps=STEPS,
+        max_sequence_length=48,
+        latents=noise["video"].permute(0, 4, 1, 2, 3),
+        audio_latents=noise["audio"].unflatten(2, (2, 4)).transpose(1, 2),
+        output_type=output_type,
+        return_dict=False,
+        **off | scales,
+    )
+
+
+def ours(parts, noise, guidance):
+    """The same by the sampler."""
+    said = parts.text([Prompt(caption=PROMPT)])
+    shift = LTX2Shift(tokens=3 * 2 * 3, steps=STEPS)
+    settings = {"solver": Euler(), "shift": shift, "path": StraightPath(), "steps": STEPS}
+    return sample(parts.denoiser, noise, said, codecs=parts.codecs, guidance=guidance, **settings)
+
+
+@pytest.mark.parametrize("scales", [(3.0, 7.0), (1.0, 4.0), (1.0, 1.0)])
+def test_text_guidance_is_that_of_diffusers(both, scales):
+    """Latents after a run of four steps; diffusers guides clean estimates and this library velocities, which is the same but for rounding."""
+    parts, pipeline = both
+    noise = toys.noise()
+    video, audio = theirs(pipeline, noise, "latent", guidance_scale=scales[0], audio_guidance_scale=scales[1])
+    made = ours(parts, noise, CFG(video=scales[0], audio=scales[1]))
+    assert torch.allclose(made["video"], video.permute(0, 2, 3, 4, 1), atol=5e-5)
+    assert torch.allclose(made["audio"], audio.transpose(1, 2).flatten(2), atol=5e-5)
+    assert not toys.same(made, noise, 0.5)
+
+
+def test_its_own_guidance_is_put_together_from_parts(both):
+    """Text, modality and spatio-temporal guidance, rescaled: what LTX2Pipeline does unless it is told otherwise, but for the block's number."""
+    for name in ("modality", "skip_layer", "rescale", "data_space"):
+        pytest.importorskip(f"harmony_parts.guidance.{name}")
+    from harmony_parts.guidance.data_space import DataSpace
+    from harmony_parts.guidance.modality import Modality
+    from harmony_parts.guidance.rescale import Rescale
+    from harmony_parts.guidance.skip_layer import SkipLayer
+
+    parts, pipeline = both
+    noise = toys.noise(3)
+    scales = {"guidance_scale": 3.0, "stg_scale": 1.0, "modality_scale": 3.0, "guidance_rescale": 0.7}
+    video, audio = theirs(
+        pipeline,
+        noise,
+        "latent",
+        **scales,
+        **{f"audio_{name}": 7.0 if name == "guidance_scale" else scale for name, scale in scales.items()},
+        spatio_temporal_guidance_blocks=[1],
+    )
+    terms = (CFG(video=3, audio=7), Modality(video=3, audio=3), SkipLayer(layer=1, video=2, audio=2, drop=()))
+    made = ours(parts, noise, DataSpace(Rescale(Sum(terms), share=0.7)))
+    assert torch.allclose(made["video"], video.permute(0, 2, 3, 4, 1), atol=1e-4)
+    assert torch.allclose(made["audio"], audio.transpose(1, 2).flatten(2), atol=1e-4)
+
+
+def test_the_clip_is_that_of_diffusers(both):
+    """Pictures to the rounding of a byte; of the sound, which is stereo there, the mean, as long as the picture."""
+    parts, pipeline = both
+    noise = toys.noise(2)
+    video, audio = theirs(pipeline, noise, "np", guidance_scale=3.0, audio_guidance_scale=7.0)
+    made = ours(parts, noise, CFG(video=3, audio=7))
+    frames, sound = parts.codecs["video"].decode(made["video"]), parts.codecs["audio"].decode(made["audio"])
+    assert (frames / 255 - torch.from_numpy(video)).abs().max() < 0.51 / 255
+    wanted = audio.mean(1)[:, : sound.shape[1]].clamp(-1, 1)
+    assert sound.shape[1] >= 17 / 24 * 24000
+    assert torch.allclose(sound, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("tokens", "steps"), [(1024, 8), (4096, 30), (6144, 40), (18, 4), (6144, 1)])
+def test_times_are_those_of_its_scheduler(tokens, steps):
+    """Those that LTX2Pipeline sets it to."""
+    from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
+
+    mu = calculate_shift(tokens, 1024, 4096, 0.95, 2.05)
+    scheduler = FlowMatchEulerDiscreteScheduler(**SCHEDULER | ({} if steps > 1 else {"shift_terminal": None}))  # which divides by 0 there
+    scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), mu=mu)
+    times = LTX2Shift(tokens=tokens, steps=steps)(torch.linspace(1, 0, steps + 1, dtype=torch.float64))
+    assert torch.allclose(times, scheduler.sigmas.double(), atol=2e-6)
+    if steps > 1:
+        assert float(times[-2]) == pytest.approx(0.1, abs=1e-9)
+
+
+def test_the_shift_keeps_the_contract():
+    """That of every shift; without a terminal it is the plain one."""
+    for shift in (LTX2Shift(), LTX2Shift(tokens=6144, steps=8), LTX2Shift(terminal=0.0), LTX2Shift(steps=1)):
+        check_shift(shift)
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    plain = 7.767901 * t / (1 + 6.767901 * t)  # e^2.05
+    assert torch.allclose(LTX2Shift(terminal=0)(t), plain, atol=1e-6)
+    for settings in ({"tokens": 0}, {"steps": 0}, {"terminal": 1.0}, {"terminal": -0.1}):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            LTX2Shift(**settings)
+
+
+def test_texts_are_those_of_diffusers(both):
+    """Both streams' tokens, for texts short and long, with and without blanks at their ends; the null form is that of the negative text."""
+    parts, pipeline = both
+    texts = ["a dog barks twice", "  rain\n on a roof ", "é" * 20, "x"]
+    said = parts.text([Prompt(caption=text) for text in texts])
+    embeds, mask, _, _ = pipeline.encode_prompt([*texts, NEGATIVE], do_classifier_free_guidance=False, max_sequence_length=48)
+    with torch.no_grad():
+        video, audio, whole = pipeline.connectors(embeds, mask, padding_side="left")
+    assert whole.bool().all()
+    for name, direct in (("caption", video), ("sound", audio)):
+        assert said[name].tokens.shape == (4, 48, parts.text.produces[name])
+        assert torch.allclose(said[name].tokens, direct[:4], atol=1e-5)
+        assert torch.allclose(said[name].null.tokens, direct[4:].expand(4, -1, -1), atol=1e-5)
+        assert said[name].mask.all()

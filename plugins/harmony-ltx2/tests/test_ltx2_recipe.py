@@ -1,0 +1,223 @@
+"""The plugin as users meet it: listed without its libraries, a recipe whose weights are all in one folder, clips, and the comparison."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import ltx2_toys as toys
+import pytest
+import torch
+
+from harmony_ltx2 import compare, folder
+from harmony_ltx2.recipe import PLACES, RECIPE, ltx2_recipe
+from harmony_parts.assemble import build, read_recipe, write_recipe
+from harmony_parts.av import Prompt
+from harmony_parts.catalogue import catalogue
+from harmony_parts.errors import AssemblyError, UnknownPart
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.media import Clip
+from harmony_parts.pipeline import Pipeline, load
+
+THIRD_PARTY = Path(__file__).parents[3] / "tests" / "core" / "third_party" / "harmony-half"
+SMALL = ["format.height=64", "format.width=96", "format.seconds=0.7", "encoders.text.length=96"]
+SMALL += [f"{place}.precision=float32" for place in ("encoders.text", "denoiser")]
+QUICK = ["sample.steps=2", "sample.shift.steps=2"]
+LIST = """
+import sys
+from harmony_parts.catalogue import Catalogue
+parts = Catalogue.discover(only=["ltx2"])
+assert not parts.failures, parts.failures
+mine = [declared for declared in parts.list() if declared.plugin == "ltx2"]
+print(*(f"{d.kind} {d.qualified} {d.distribution}" for d in mine), sep="\\n")
+assert "torch" not in sys.modules
+for declared in mine:
+    parts.load_declared(declared)
+heavy = {"torchaudio", "diffusers", "transformers"} & set(sys.modules)
+assert not heavy, f"loading loads {heavy}"
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A folder with all of a tiny LTX-2 in it, as LTX2Pipeline saves it."""
+    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+    from transformers import ByT5Tokenizer, Gemma3Config, Gemma3ForConditionalGeneration
+
+    place = tmp_path_factory.mktemp("ltx2")
+    torch.manual_seed(0)
+    LTX2VideoTransformer3DModel(**toys.TRANSFORMER).save_pretrained(place / "transformer")
+    AutoencoderKLLTX2Video(**toys.VIDEO).save_pretrained(place / "vae")
+    AutoencoderKLLTX2Audio(**toys.AUDIO).save_pretrained(place / "audio_vae")
+    LTX2Vocoder(**toys.VOCODER).save_pretrained(place / "vocoder")
+    LTX2TextConnectors(**toys.CONNECTORS).save_pretrained(place / "connectors")
+    Gemma3ForConditionalGeneration(Gemma3Config(**toys.GEMMA)).save_pretrained(place / "text_encoder")
+    ByT5Tokenizer().save_pretrained(place / "tokenizer")
+    return place
+
+
+@pytest.fixture(scope="module")
+def pipeline(model) -> Pipeline:
+    """The recipe that ships, with those weights, for small clips."""
+    return Pipeline.assemble(ltx2_recipe(str(model), [*SMALL, *QUICK]))
+
+
+def same(a: Clip, b: Clip) -> bool:
+    """Of the same frames and sound."""
+    return torch.equal(a.frames, b.frames) and torch.equal(a.waveform, b.waveform)
+
+
+def test_parts_are_listed_and_loaded_without_their_libraries():
+    """In a fresh process; diffusers and transformers wait for `build`."""
+    done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    wanted = {"video_codec": "ltx2-video", "encoder": "ltx2-text", "denoiser": "ltx2", "shift": "ltx2"}
+    assert sorted(done.stdout.splitlines()) == sorted(f"{kind} ltx2/{name} harmony-ltx2" for kind, name in wanted.items())
+
+
+@pytest.mark.parametrize(("kind", "name"), [("video_codec", "ltx2-video"), ("encoder", "ltx2-text"), ("denoiser", "ltx2")])
+def test_parts_say_whose_weights_they_load(kind, name):
+    """In their docstring and in the README: the licence."""
+    licence = "LTX-2 Community License"
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert licence in " ".join(catalogue().load(kind, f"ltx2/{name}").__doc__.split())
+    assert re.search(rf"`{name}`.*{re.escape(licence)}", readme)
+
+
+def test_the_recipe_assembles_at_full_size():
+    """Without a file: every part, on the meta device; written and read again it is the same."""
+    recipe = ltx2_recipe()
+    parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
+    assert sum(weight.numel() for weight in parts.denoiser.frozen.parameters()) == 18_876_174_592
+    t_v = parts.codecs["video"].latents(recipe.format.frames)
+    h, w = parts.codecs["video"].grid
+    assert (recipe.format.frames, t_v * h * w) == (121, recipe.sample.shift.tokens)
+    assert recipe.sample.shift.steps == recipe.sample.steps
+    assert parts.denoiser.accepts.keys() == {"caption", "sound", "image"}
+    assert read_recipe(tomllib.loads(write_recipe(recipe))) == recipe
+
+
+def test_a_folders_form_is_known_without_its_weights(model, pipeline):
+    """A denoiser on the meta device beside real neighbours, as it is when saved weights are to be put into it."""
+    recipe = pipeline.recipe
+    with torch.device("meta"):
+        empty = recipe.denoiser.build(codecs=pipeline.codecs, encoders=pipeline.parts.encoders)
+    shapes = [weight.shape for weight in pipeline.parts.denoiser.frozen.parameters()]
+    assert [(weight.shape, weight.device.type) for weight in empty.frozen.parameters()] == [(shape, "meta") for shape in shapes]
+
+
+def test_one_model_for_all_parts(model):
+    """A folder, or a name on the Hub; what can't be had is told with its place in the recipe."""
+    table = tomllib.loads(write_recipe(ltx2_recipe("someone/else")))
+    for place in PLACES:
+        inner = table
+        for key in place.split("."):
+            inner = inner[key]
+        assert inner["model"] == "someone/else"
+    with pytest.raises(AssemblyError, match=r"\$.codecs.video: model './nothing' .* there is no folder './nothing'"):
+        build(ltx2_recipe("./nothing"))
+    assert ltx2_recipe() == read_recipe(RECIPE)
+
+
+def test_clips_are_made_and_written(pipeline, tmp_path):
+    """Joint, for a given sound, for a given video, from a picture; the file can be read again."""
+    made = pipeline.generate("a ball falls", seed=3)
+    assert made.clip.frames.shape == (17, 64, 96, 3)
+    assert made.clip.waveform.shape == (1, round(17 / 24 * 24000))
+    assert same(made.clip, pipeline.generate("a ball falls", seed=3).clip)
+    back = Clip.read(made.save(tmp_path / "clip.mp4"))
+    assert back.frames.shape == made.clip.frames.shape
+    assert back.waveform is not None
+    dubbed = pipeline.generate("a ball falls", video=made, seed=4)
+    assert torch.equal(dubbed.clip.frames, made.clip.frames)
+    assert not torch.equal(dubbed.clip.waveform, made.clip.waveform)
+    driven = pipeline.generate("a ball falls", audio=made, seed=4)
+    assert not torch.equal(driven.clip.frames, made.clip.frames)
+    shown = pipeline.generate("a ball falls", image=torch.full((64, 96, 3), 200, dtype=torch.uint8), seed=3)
+    assert not torch.equal(shown.clip.frames, made.clip.frames)
+
+
+def test_a_third_partys_guidance_runs_unchanged(pipeline, monkeypatch):
+    """The one of nineteen lines that the library's own tests install: half the way of SyncCFG is between none and all of it."""
+    monkeypatch.syspath_prepend(THIRD_PARTY)
+    from harmony_half.half import Half
+
+    def latents(guidance):
+        said = [Prompt(caption="a ball falls")]
+        return pipeline.latents(said, seeds=[0], guidance=guidance, steps=1)
+
+    none, all_, half = (latents(guidance) for guidance in (NoGuidance(), SyncCFG(), Half(SyncCFG())))
+    middle = none.map(lambda a, b: (a + b) / 2, all_)
+    assert toys.same(half, middle, 1e-5)
+    assert not toys.same(half, none, 1e-3)
+
+
+def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypatch):
+    """Written without loading anything, and loaded with the weights of its recipe; `harmony generate` takes it."""
+    from click.testing import CliRunner
+
+    from harmony_parts.cli.main import cli
+
+    place = tmp_path / "model"
+    settings = [argument for setting in [*SMALL, *QUICK] for argument in ("--set", setting)]
+    monkeypatch.setattr("sys.argv", ["folder", str(place), "--model", str(model), *settings])
+    folder.main()
+    assert (place / "model.safetensors").stat().st_size < 1000
+    loaded = load(place)
+    assert same(loaded.generate("a ball falls").clip, pipeline.generate("a ball falls").clip)
+    out = tmp_path / "clip.mp4"
+    done = CliRunner().invoke(cli, ["generate", str(place), "--prompt", "a ball falls", "--device", "cpu", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert Clip.read(out).frames.shape == (17, 64, 96, 3)
+    monkeypatch.setattr("sys.argv", ["folder", str(place), "--set", "nonsense"])
+    with pytest.raises(SystemExit, match="no override"):
+        folder.main()
+
+
+def test_guidances_are_shown_side_by_side(model, tmp_path, monkeypatch, capsys):
+    """A clip for each prompt and guidance, and a page that shows them; with and without text."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("# two\na ball falls\n\nrain & <thunder>\n", encoding="utf-8")
+    out = tmp_path / "out"
+    settings = [argument for setting in [*SMALL, "sample.shift.steps=1"] for argument in ("--set", setting)]
+    monkeypatch.setattr(
+        "sys.argv",
+        ["compare", str(prompts), "--out", str(out), "--model", str(model), "--steps", "1", "--device", "cpu", "--with-text", *settings],
+    )
+    compare.main()
+    names = list(compare.guidances(with_text=True))
+    assert names[:2] == ["none", "cfg"]
+    assert names[-1] == "cfg + sync-cfg"
+    page = (out / "index.html").read_text(encoding="utf-8")
+    files = re.findall(r'src="([^"]+)"', page)
+    assert files == [f"{row:03d}-{name.replace(' + ', '-')}.mp4" for row in (1, 2) for name in names]
+    clips = [Clip.read(out / file) for file in files]
+    assert {tuple(clip.frames.shape) for clip in clips} == {(17, 64, 96, 3)}
+    assert not any(torch.equal(clips[0].frames, clip.frames) for clip in clips[1:])
+    assert "rain &amp; &lt;thunder&gt;" in page
+    assert "SyncCFG(video=3.0, audio=2.0" in page
+    assert str(out / files[0]) in capsys.readouterr().out
+    prompts.write_text("# none\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="there is no prompt in it"):
+        compare.main()
+
+
+def test_what_this_version_lacks_is_left_out_and_said_so(monkeypatch, capsys):
+    """A guidance that isn't in the catalogue."""
+    parts = catalogue()
+
+    class Without:
+        def load(self, kind, name):
+            if name == "harmony/cfg":
+                raise UnknownPart(name)
+            return parts.load(kind, name)
+
+    everything = compare.guidances()
+    monkeypatch.setattr(compare, "catalogue", Without)
+    assert compare.guidances().keys() == everything.keys() - {"cfg"}
+    assert "cfg is left out" in capsys.readouterr().err
