@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from harmony_parts.assemble import Parts, build, read_recipe
 from harmony_parts.av import AV, Condition, Prompt
+from harmony_parts.errors import RunError
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media import Clip
@@ -22,8 +23,9 @@ from harmony_parts.picture import cover, frames_for, regrid
 from harmony_parts.recipe import Recipe
 from harmony_parts.sample.loop import sample
 from harmony_parts.sound import fit, resample
+from harmony_parts.tensorfile import described
 from harmony_parts.train.prepare import conditions_of
-from harmony_parts.weights import find_model, load_weights, located, save_model, weights
+from harmony_parts.weights import find_model, load_weights, located, save_model, weight_files, weights
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
 LONGEST = 100  # so many times is a mistake: the memory that it takes grows with the square of the length
@@ -304,14 +306,30 @@ def _path(media: Media | None) -> Path | None:
 def load(folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Pipeline:
     """The pipeline of a run or model folder, or of a model's repository on the Hugging Face Hub: "owner/name" or "owner/name@revision".
 
-    Weights are read file by file and held once, in their own type or in `dtype` (torch.bfloat16). Raises RunError where there is no such
-    model, AssemblyError where its recipe can't be built.
+    A recipe, "name.toml", is a model too where its parts bring all of their weights from elsewhere. Weights are read file by file and held
+    once, in their own type or in `dtype` (torch.bfloat16). Raises RunError where there is no such model, AssemblyError where its recipe
+    can't be built.
     """
+    if Path(folder).suffix == ".toml":
+        return _untrained(Path(folder)).to(device, dtype)
     model = find_model(located(folder))
     recipe = read_recipe(model / "recipe.toml")
-    parts = build(recipe, empty=("denoiser",))
+    saved = any(name.startswith("denoiser.") for file in weight_files(model) for name in described(file))
+    parts = build(recipe, empty=("denoiser",) if saved else ())
     load_weights(parts, model, device=device, dtype=dtype)
     if any(tensor.is_meta for tensor in (*weights(parts).parameters(), *weights(parts).buffers())):
         parts = build(recipe)  # a denoiser that keeps numbers which aren't saved makes them anew
         load_weights(parts, model)
     return Pipeline(recipe, parts).to(device, dtype)
+
+
+def _untrained(file: Path) -> Pipeline:
+    """The pipeline of a recipe that has nothing to learn. Raises RunError where it has."""
+    recipe = read_recipe(file)
+    own = weights(build(recipe, empty=("codecs", "encoders", "denoiser"))).state_dict()
+    if own:
+        raise RunError(
+            f"{file}: the recipe has {len(own)} tensors of its own to be trained, such as {next(iter(own))}; make a model of it with "
+            f"`harmony train {file}`"
+        )
+    return Pipeline.assemble(recipe)

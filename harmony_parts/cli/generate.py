@@ -100,8 +100,9 @@ def generate(
     out: Path,
     **asked: Any,
 ) -> None:
-    """Make a clip with MODEL, a run or model folder: picture and sound together, or one of them for the other, which is given.
+    """Make a clip with MODEL: picture and sound together, or one of them for the other, which is given.
 
+    MODEL is a run or model folder, a model's name on the Hugging Face Hub, or a recipe whose parts bring all of their weights from elsewhere.
     What is given stays as it is: a video's stream is copied, a sound is copied or kept without loss. Everything that isn't asked for is left
     to the model. The same seed, request and model make the same clip. What it was made from is noted in the file, and beside it (.json).
     """

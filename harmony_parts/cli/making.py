@@ -27,7 +27,8 @@ class Work:
         from harmony_parts.weights import find_model, weight_files
 
         self.folder, self.pipeline, self.guidance, self.preview = folder, pipeline, guidance, preview
-        self.weights = "-".join(digest(file) for file in weight_files(find_model(model)))
+        files = [] if model.suffix == ".toml" else weight_files(find_model(model))
+        self.weights = "-".join(map(digest, files))
 
     def note(self, job: Request) -> dict[str, Any]:
         """What the job's clip is made from."""

@@ -99,7 +99,7 @@ def test_the_piece_of_a_recipe_reads(ran: tuple[Path, dict[str, str]], monkeypat
 def test_it_runs_unchanged_on_other_models(ran: tuple[Path, dict[str, str]], layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo's, and one of Ovi's layout: its prediction is what the equation makes of theirs. LTX-2 is in the plugin's own tests."""
     monkeypatch.syspath_prepend(ran[0] / "site")
-    from harmony_heed import Heed
+    from harmony_heed.heed import Heed
 
     recipe = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
     if layout == "ovi":
@@ -114,7 +114,8 @@ def test_it_runs_unchanged_on_other_models(ran: tuple[Path, dict[str, str]], lay
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
     asked = [Prompt("a red ball", "a knock")]
     made = {
-        scale: pipeline.latents(asked, seeds=[0], steps=1, shift=ConstantShift(3.0), guidance=Heed(scale=scale)) for scale in (0.0, 1.0, 4.0)
+        scale: pipeline.latents(asked, seeds=[0], steps=1, shift=ConstantShift(3.0), guidance=Heed(scale=scale))
+        for scale in (0.0, 1.0, 4.0)
     }
     for stream in made[0.0]:  # one step is linear in the scale
         wanted = made[0.0][stream] + 4 * (made[1.0][stream] - made[0.0][stream])

@@ -8,7 +8,7 @@ import attrs
 import pytest
 import torch
 
-from harmony_parts.assemble import read_recipe
+from harmony_parts.assemble import read_recipe, shipped_recipes
 from harmony_parts.av import AV, Prompt
 from harmony_parts.errors import RunError
 from harmony_parts.guidance.none import NoGuidance
@@ -161,3 +161,11 @@ def test_a_stream_alone_is_decoded_alone(pipeline: Pipeline, clip: Clip) -> None
     latents = pipeline.encode([clip])
     assert pipeline.decode(latents.only(("video",)), 9)[0].waveform is None
     assert pipeline.decode(latents.only(("audio",)), 9)[0].frames is None
+
+
+def test_a_recipe_with_something_to_learn_is_no_model(tmp_path) -> None:
+    """Before any number of it is made."""
+    file = tmp_path / "demo.toml"
+    file.write_text(shipped_recipes()["demo"].read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(RunError, match=r"tensors of its own to be trained.*harmony train"):
+        load(file)

@@ -221,3 +221,13 @@ def test_what_this_version_lacks_is_left_out_and_said_so(monkeypatch, capsys):
     monkeypatch.setattr(compare, "catalogue", Without)
     assert compare.guidances().keys() == everything.keys() - {"cfg"}
     assert "cfg is left out" in capsys.readouterr().err
+
+
+def test_the_recipe_alone_is_a_model(model, tmp_path):
+    """There is nothing of its own to save; the same seed makes the same clip as the pipeline that was assembled."""
+    recipe = ltx2_recipe(str(model), [*SMALL, *QUICK])
+    file = tmp_path / "tiny.toml"
+    file.write_text(write_recipe(recipe), encoding="utf-8")
+    made = load(file).latents([Prompt("rain")], seeds=[1])
+    again = Pipeline.assemble(recipe).latents([Prompt("rain")], seeds=[1])
+    assert all(torch.equal(made[s], again[s]) for s in made)
