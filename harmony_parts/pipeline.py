@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from harmony_parts.assemble import Parts, build, read_recipe
 from harmony_parts.av import AV, Condition, Prompt
-from harmony_parts.errors import RunError
+from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media import Clip
@@ -326,8 +326,11 @@ def load(folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dt
 def _untrained(file: Path) -> Pipeline:
     """The pipeline of a recipe that has nothing to learn. Raises RunError where it has."""
     recipe = read_recipe(file)
-    own = weights(build(recipe, empty=("codecs", "encoders", "denoiser"))).state_dict()
-    if own:
+    try:
+        parts = build(recipe, empty=("codecs", "encoders", "denoiser"))  # a large model needn't be made to be refused
+    except AssemblyError:  # without its files, a part may be of another form, which the recipe doesn't fit
+        parts = build(recipe)
+    if own := weights(parts).state_dict():
         raise RunError(
             f"{file}: the recipe has {len(own)} tensors of its own to be trained, such as {next(iter(own))}; make a model of it with "
             f"`harmony train {file}`"
