@@ -45,15 +45,20 @@ class AV(Generic[S]):
 
     def map(self, function: Callable[..., R | None], *others: AV[Any]) -> AV[R]:
         """`function(self[s], *(other[s] ...))` for each stream that is present here and in all others."""
-        return AV(**{s: function(self[s], *(other[s] for other in others)) for s in self if all(s in tuple(other) for other in others)})
+
+        def at(stream: str) -> R | None:
+            values = [getattr(av, stream) for av in (self, *others)]
+            return None if any(value is None for value in values) else function(*values)
+
+        return AV(at("video"), at("audio"))
 
     def only(self, streams: Collection[str]) -> AV[S]:
         """The same without the streams that aren't named."""
-        return AV(**{s: self[s] for s in self if s in streams})
+        return AV(self.video if "video" in streams else None, self.audio if "audio" in streams else None)
 
     def replace(self, **streams: S | None) -> AV[S]:
         """The same with some streams exchanged; `None` takes one away."""
-        return dataclasses.replace(self, **streams)
+        return AV(**{"video": self.video, "audio": self.audio} | streams)
 
 
 @attrs.frozen(eq=False)

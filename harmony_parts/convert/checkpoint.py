@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -98,7 +98,7 @@ def _pickled(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a file by torch.save, in memory that is mapped from it. torch's weights-only reader makes tensors and nothing else."""
     try:
         held: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise RunError(f"{path}: isn't plain tensors, and nothing else is read, since it could run code: {_first(error)}") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         cure = "; it has the form from before PyTorch 1.6: torch.save it anew" if "mmap" in str(error) else ""

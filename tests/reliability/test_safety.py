@@ -63,7 +63,11 @@ def test_nothing_here_reads_pickles() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+                if names == ["pickle", "UnpicklingError"]:  # to tell that something was refused
+                    continue
                 assert not {"pickle", "dill", "joblib", "shelve", "marshal"} & set(names), file
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
                 called = ast.unparse(node.func)
-                assert called not in ("torch.load", "eval", "exec", "np.load", "numpy.load", "os.system"), f"{file}: {called}"
+                if called == "torch.load":  # of other projects' checkpoints, without their code
+                    assert "weights_only=True" in ast.unparse(node), file
+                assert called not in ("eval", "exec", "np.load", "numpy.load", "os.system"), f"{file}: {called}"
