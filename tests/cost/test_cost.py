@@ -11,7 +11,6 @@ import attrs
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from harmony_parts.assemble import Parts, build, read_recipe
 from harmony_parts.attention.reference import Reference
@@ -29,44 +28,20 @@ from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import parameters
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
+from harmony_parts.testing.neighbours import Latents, Says
 
 T_V, GRID, T_A, WIDTH, FEED, LAYERS = 31, (44, 80), 157, 3072, 14336, 30  # the paper's size: 5 s at 704 x 1280
 N = T_V * GRID[0] * GRID[1] // 4  # video tokens
 
 
-@attrs.frozen
-class Latents:
-    """As much of a codec as a denoiser asks for: latents of even length."""
-
-    channels: int
-    grid: tuple[int, ...]
-    count: int
-
-    def clock(self, latents: int) -> Tensor:
-        """[latents, 2] seconds, five in all."""
-        edges = torch.arange(latents + 1, dtype=torch.float64) * 5 / latents
-        return torch.stack((edges[:-1], edges[1:]), dim=1)
-
-    def latents(self, n: int) -> int:
-        """However long the clip."""
-        return self.count
-
-
-@attrs.frozen
-class Says:
-    """As much of an encoder as a denoiser asks for."""
-
-    produces: dict[str, int]
-
-
-CODECS: AV[Any] = AV(Latents(48, GRID, T_V), Latents(20, (), T_A))
+CODECS: AV[Any] = AV(Latents(48, GRID, T_V / 5), Latents(20, (), T_A / 5))
 
 
 def full_size(audio: Any, interaction: Any, **produces: int) -> BranchDenoiser:
     """A denoiser of the paper's size, without numbers."""
     with torch.device("meta"):
         spec = DualBranch(LAYERS, VideoTransformer(), audio, interaction)
-        return spec.build(codecs=CODECS, encoders={"text": Says(produces)}).bfloat16()
+        return spec.build(codecs=CODECS, encoders={"text": Says(**produces)}).bfloat16()
 
 
 def given(**conditions: tuple[int, ...]) -> Inputs:

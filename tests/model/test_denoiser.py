@@ -21,6 +21,7 @@ from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.none import NoInteraction
+from harmony_parts.testing.neighbours import Says
 
 FORMAT = Format(fps="8", height=16, width=16, sample_rate=8000, seconds=1)
 CODECS: AV[VideoCodec | AudioCodec] = AV(
@@ -30,13 +31,6 @@ CODECS: AV[VideoCodec | AudioCodec] = AV(
 WIDTHS = {"caption": 6, "speech": 5, "sound": 6, "image": 12, "voice": 8}
 INTERACTIONS = {"gldi": GLDI(), "global": Global(), "none": NoInteraction()}
 B, TV, TA, L = 3, 8, 20, 4
-
-
-class Says:
-    """What an encoder declares, for a denoiser to be sized by."""
-
-    def __init__(self, **produces: int) -> None:
-        self.produces = produces
 
 
 def awake(module: torch.nn.Module) -> torch.nn.Module:

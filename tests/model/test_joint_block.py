@@ -24,32 +24,12 @@ from harmony_parts.blocks.video import VideoTransformer
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.none import NoInteraction
+from harmony_parts.testing.neighbours import Latents, Says
 
 INTERACTIONS = {"gldi": GLDI(), "global": Global(), "none": NoInteraction()}
 AUDIO = {"mmdit": MMDiT(width=12, heads=2, feed=8), "cross": CrossAudio(width=12, heads=2, feed=8)}
 PAIRS = list(itertools.product(INTERACTIONS, AUDIO))
 B, TV, TA, L = 2, 3, 7, 3
-
-
-@attrs.frozen
-class Latents:
-    """As much of a codec as a denoiser asks for."""
-
-    channels: int
-    grid: tuple[int, ...]
-    rate: float
-
-    def clock(self, latents: int) -> Tensor:
-        """[latents, 2] seconds."""
-        edges = torch.arange(latents + 1, dtype=torch.float64) / self.rate
-        return torch.stack((edges[:-1], edges[1:]), dim=1)
-
-
-@attrs.frozen
-class Says:
-    """As much of an encoder as a denoiser asks for."""
-
-    produces: dict[str, int]
 
 
 CODECS = AV(Latents(2, (4, 2), 6.0), Latents(3, (), 14.0))
@@ -75,7 +55,7 @@ def build(interaction: str, audio: str, precision: str = "float32", **settings: 
         **settings,
     )
     torch.manual_seed(0)
-    return awake(spec.build(codecs=CODECS, encoders={"all": Says(widths)})).double()
+    return awake(spec.build(codecs=CODECS, encoders={"all": Says(**widths)})).double()
 
 
 def inputs(denoiser: BranchDenoiser, seed: int = 0) -> tuple[AV[Tensor], AV[Times], dict[str, Condition]]:

@@ -10,7 +10,6 @@ import json
 import os
 from pathlib import Path
 
-import attrs
 import pytest
 import torch
 from safetensors import safe_open
@@ -23,6 +22,7 @@ from harmony_parts.blocks.dual import DualBranch
 from harmony_parts.blocks.video import VideoTransformer
 from harmony_parts.convert.layouts import OVI
 from harmony_parts.interaction.everywhere import Global
+from harmony_parts.testing.neighbours import Latents, Says
 
 BOUND = 1e-5  # the two sum float32 products in different orders, over widths of some hundreds and six attentions
 CASES = {  # name of a case -> times of video and sound, whether the first frame is clean, hints
@@ -32,27 +32,6 @@ CASES = {  # name of a case -> times of video and sound, whether the first frame
     "tv600_ta0": (0.6, 0.0, False, ()),
     "tv0_ta600": (0.0, 0.6, False, ()),
 }
-
-
-@attrs.frozen
-class Latents:
-    """As much of a codec as a denoiser asks for: latents of even length."""
-
-    channels: int
-    grid: tuple[int, ...]
-    rate: float
-
-    def clock(self, latents: int) -> Tensor:
-        """[latents, 2] seconds."""
-        edges = torch.arange(latents + 1, dtype=torch.float64) / self.rate
-        return torch.stack((edges[:-1], edges[1:]), dim=1)
-
-
-@attrs.frozen
-class Says:
-    """As much of an encoder as a denoiser asks for."""
-
-    produces: dict[str, int]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +58,7 @@ def denoiser(fixture: tuple[dict[str, Tensor], dict[str, dict]]) -> BranchDenois
         interaction=Global(rope_map="constant", constant=audio["temporal_rope_scaling_factor"]),
     )
     codecs = AV(Latents(video["in_dim"], tuple(tensors["video"].shape[-2:]), 6.0), Latents(audio["in_dim"], (), 31.25))
-    model = spec.build(codecs=codecs, encoders={"text": Says({"caption": video["text_dim"], "sound": audio["text_dim"]})})
+    model = spec.build(codecs=codecs, encoders={"text": Says(caption=video["text_dim"], sound=audio["text_dim"])})
     theirs = {name.removeprefix("weights."): tensor for name, tensor in tensors.items() if name.startswith("weights.")}
     ours = {}
     for name, tensor in theirs.items():
