@@ -134,22 +134,30 @@ class BranchDenoiser(nn.Module):
             av, times = _paste(av, times, known)
         hears: AV[Tensor] = times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
         tables = self._tables_for(av)
-        keep: tuple[str, ...] = () if kept is None or kept.layers else (kept.stream,)
         if kept is not None and kept.layers:
             av = av.replace(**{kept.stream: None})
         told = self._told(av, conditions, cache)
         streams: AV[Tokens] = av.map(lambda x, t, told, s: self._branch(s).embed(x, t, told), times, told, AV(*STREAMS))
-        heard: list[AV[Tokens]] = []
-        blocks = [block for n, block in enumerate(self.blocks) if _skip(n) not in hints]
-        for n, block in enumerate(blocks):
-            finish = tuple(read) if block is blocks[-1] else STREAMS
-            still = kept.layers[n] if kept is not None and kept.layers else AV()
-            streams, own = self._layer(block)(streams, tables, hears, "isolate" in hints, finish, still, keep)
-            heard.append(own)
-        if kept is not None and not kept.layers:
-            kept.layers = heard
+        streams = self._through(streams, tables, hears, hints, read, kept)
         velocities = streams.map(lambda tokens, x, s: self._branch(s).unembed(tokens, x.shape), av, AV(*STREAMS))
         return velocities if known is None or velocities.video is None else _lead(velocities, noisy, asked, known)
+
+    def _through(
+        self, streams: AV[Tokens], tables: Any, hears: AV[Tensor], hints: Collection[str], read: Collection[str], kept: Kept | None
+    ) -> AV[Tokens]:
+        """Tokens through all layers. What they hear of a clean stream that isn't among them is in `kept`; of one that is, it is put there."""
+        before = [] if kept is None else kept.layers
+        keep = () if kept is None or before else (kept.stream,)
+        blocks = [block for n, block in enumerate(self.blocks) if _skip(n) not in hints]
+        heard: list[AV[Tokens]] = []
+        for n, block in enumerate(blocks):
+            finish = tuple(read) if block is blocks[-1] else STREAMS
+            still = before[n] if before else AV()
+            streams, own = self._layer(block)(streams, tables, hears, "isolate" in hints, finish, still, keep)
+            heard.append(own)
+        if kept is not None and not before:
+            kept.layers = heard
+        return streams
 
     def _branch(self, stream: str) -> Branch:
         return cast(Branch, self.branches[stream])
