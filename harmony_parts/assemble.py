@@ -79,6 +79,8 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     file: Traversable = Path(source)
     if not file.is_file():
         shipped = shipped_recipes()
+        if (inside := next((p for p in (Path(name, "recipe.toml"), Path(name, "model", "recipe.toml")) if p.is_file()), None)) is not None:
+            raise AssemblyError(f"it is the folder of a model or a run; its recipe is {str(inside)!r}", name)
         if isinstance(source, Path) or name not in shipped:
             known = f"{nearest(name, shipped)}; recipes that ship: {', '.join(shipped) or 'none'}"
             raise AssemblyError(f"there is no file {name!r}, and no shipped recipe of that name{known}", name)
