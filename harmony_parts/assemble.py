@@ -135,6 +135,14 @@ def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Part
     made on the meta device: they have shapes and no numbers, so that a model of any size can be looked at, or filled with saved weights.
     Raises AssemblyError where parts don't fit together.
     """
+    try:
+        return _assembled(recipe, seed, empty)
+    except AssemblyError as error:
+        raise AssemblyError(error.faults, recipe.name) from error
+
+
+def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
+    """See `build`."""
 
     def built(path: str, make: Callable[..., P], **neighbours: Any) -> P:
         return _built(f"$.{path}", seed, make, path.partition(".")[0] in empty, **neighbours)

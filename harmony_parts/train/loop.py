@@ -322,7 +322,8 @@ def _check_task(recipe: Recipe, streams: Sequence[str]) -> None:
         if learnt and not set(learnt) & set(streams):
             raise AssemblyError(
                 f"$.task: {name} teaches the {' and '.join(learnt)} stream alone, and this model has {' and '.join(streams)} alone: "
-                "there is nothing to learn in it; `joint` trains the streams that there are"
+                "there is nothing to learn in it; `joint` trains the streams that there are",
+                recipe.name,
             )
 
 
