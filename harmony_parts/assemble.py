@@ -79,6 +79,8 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     file: Traversable = Path(source)
     if not file.is_file():
         shipped = shipped_recipes()
+        if (inside := next((p for p in (Path(name, "recipe.toml"), Path(name, "model", "recipe.toml")) if p.is_file()), None)) is not None:
+            raise AssemblyError(f"it is the folder of a model or a run; its recipe is {str(inside)!r}", name)
         if isinstance(source, Path) or name not in shipped:
             known = f"{nearest(name, shipped)}; recipes that ship: {', '.join(shipped) or 'none'}"
             raise AssemblyError(f"there is no file {name!r}, and no shipped recipe of that name{known}", name)
@@ -133,6 +135,14 @@ def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Part
     made on the meta device: they have shapes and no numbers, so that a model of any size can be looked at, or filled with saved weights.
     Raises AssemblyError where parts don't fit together.
     """
+    try:
+        return _assembled(recipe, seed, empty)
+    except AssemblyError as error:
+        raise AssemblyError(error.faults, recipe.name) from error
+
+
+def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
+    """See `build`."""
 
     def built(path: str, make: Callable[..., P], **neighbours: Any) -> P:
         return _built(f"$.{path}", seed, make, path.partition(".")[0] in empty, **neighbours)

@@ -17,7 +17,7 @@ from harmony_parts.assemble import Parts, build, read_recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.flow.protocol import Shift, Solver
-from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.media import Clip
 from harmony_parts.picture import cover, frames_for, regrid
 from harmony_parts.recipe import Recipe
@@ -28,6 +28,7 @@ from harmony_parts.train.prepare import conditions_of
 from harmony_parts.weights import find_model, load_weights, located, save_model, weight_files, weights
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
+TIMES = (1.0, 0.75, 0.5, 0.25)  # at which a guidance is asked what it does; it may rest in some
 LONGEST = 100  # so many times is a mistake: the memory that it takes grows with the square of the length
 
 
@@ -153,15 +154,19 @@ class Pipeline:
         # both streams are drawn whatever is given, so that a seed means the same picture in every task
         noise = shapes.map(lambda shape: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device))
         settings = self.recipe.sample
+        streams = tuple(self.codecs)
         if guidance is not None and (isinstance(guidance, type) or not hasattr(guidance, "combine")):
             raise ValueError(f"guidance is a part, such as SyncCFG(video=3, audio=2), not {guidance!r}")
+        chosen = settings.guidance if guidance is None else guidance
+        if len(streams) < 2 and _needs_both(chosen, streams[0]):
+            warnings.warn(f"{type(chosen).__name__} is about two streams, and with {streams[0]} alone it does nothing", stacklevel=2)
         return sample(
             self.parts.denoiser,
             noise.only([s for s in noise if s not in tuple(given)]),
             self.conditions(prompts),
             codecs=self.codecs,
             given=given,
-            guidance=settings.guidance if guidance is None else guidance,
+            guidance=chosen,
             solver=settings.solver if solver is None else solver,
             shift=settings.shift if shift is None else shift,
             path=self.recipe.flow.path,
@@ -255,7 +260,8 @@ class Pipeline:
 
         filled = {field.name: getattr(asked, field.name) for field in attrs.fields(Prompt)}
         filled = {name: value for name, value in filled.items() if isinstance(value, Tensor) or value}
-        return [name for name, value in filled.items() if silent(Prompt(**{name: value}))]
+        unheard = [name for name, value in filled.items() if silent(Prompt(**{name: value}))]
+        return ["prompt" if name == "caption" else name for name in unheard]  # as `generate` calls it
 
     def _encode_sound(self, clip: Clip, frames: int) -> Tensor:
         wave = self._wave(clip)
@@ -275,6 +281,14 @@ class Pipeline:
     def _wave(self, clip: Clip) -> Tensor:
         """[samples] at the format's rate."""
         return resample(clip.mono(), clip.sample_rate, self.format.sample_rate)
+
+
+def _needs_both(guidance: Guidance, stream: str) -> bool:
+    """Whether it guides two streams, and one alone at no time."""
+    alone = (StepTimes(**{stream: t}) for t in TIMES)
+    return all(len(guidance.passes(times, None)) < 2 for times in alone) and any(
+        len(guidance.passes(StepTimes(t, t), None)) > 1 for t in TIMES
+    )
 
 
 def _read(media: Media, stream: str, **form: Any) -> Clip:

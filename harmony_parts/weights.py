@@ -48,7 +48,9 @@ def find_model(folder: Path) -> Path:
     for place in (folder, folder / "model"):
         if (place / RECIPE).is_file() and any((place / name).is_file() for name in (WEIGHTS, INDEX)):
             return place
-    if not folder.is_dir():
+    if folder.is_file():
+        cause = "is a file; name the model's folder, which it is in"
+    elif not folder.is_dir():
         cause = "no such folder"
     elif (folder / "checkpoints").is_dir():
         cause = f"a run that isn't finished (no {WEIGHTS} in its folder `model`); resume it first"

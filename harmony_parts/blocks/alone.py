@@ -55,7 +55,7 @@ def _build(
 ) -> BranchDenoiser:
     if set(codecs) != set(branch):
         (wanted,) = branch
-        raise AssemblyError(f"$.codecs: it has a branch for {wanted} alone, and the codecs are for {' and '.join(codecs) or 'nothing'}")
+        raise AssemblyError(f"it has a branch for {wanted} alone, and the codecs are for {' and '.join(codecs) or 'nothing'}")
     return build_denoiser(
         branch,
         spec.layers,

@@ -43,7 +43,7 @@ class DualBranch:
         """The denoiser, with channels from the codecs and widths from the encoders. Raises AssemblyError for a condition without a port."""
         if absent := [stream for stream in STREAMS if stream not in tuple(codecs)]:
             raise AssemblyError(
-                f"$.codecs.{absent[0]}: it has two branches, so it needs codecs of both streams; add one, or use `{_alone(absent[0])}`"
+                f"it has two branches, so it needs codecs of both streams; add $.codecs.{absent[0]}, or use `{_alone(absent[0])}`"
             )
         return build_denoiser(
             AV(self.video, self.audio),

@@ -33,7 +33,7 @@ DTYPES = ("float32", "bfloat16", "float16")
     examples=[
         "harmony explain demo",
         "harmony explain demo --set denoiser.layers=6 --set denoiser.interaction.audio_window=0.3",
-        "harmony explain harmony-5b --dtype bfloat16 --gpus 16      11 G parameters, counted without making one",
+        "harmony explain harmony-5b --dtype bfloat16 --gpus 16      12 G parameters, counted without making one",
         "harmony explain my.toml --toml > expanded.toml      every setting, defaults too",
     ],
 )

@@ -44,7 +44,7 @@ class Work:
         """Make a clip, its note, and its picture where that is wanted."""
         from harmony_parts.cli import note
 
-        self._affordable(job)
+        self._possible(job)
         out, noted, began = self.folder / job.name, self.note(job), time.perf_counter()
         with progress("sampling") as step:
             made = self.pipeline.generate(**job.asked, guidance=self.guidance, progress=lambda done, total, _: step(done, total))
@@ -79,10 +79,12 @@ class Work:
         contact_sheet([Row(title, Clip.read(clip), AV((), ()))], sheet, heading=f"{clip.name}, seed {job.asked['seed']}")
         click.echo(f"{sheet}: its frames and its sound")
 
-    def _affordable(self, job: Request) -> None:
-        """No memory is taken for a length that makes no sense. Raises UsageError."""
+    def _possible(self, job: Request) -> None:
+        """Nothing is made that can't be written, and no memory taken for a length that makes no sense. Raises UsageError."""
         from harmony_parts.pipeline import LONGEST
 
+        if Path(job.name).suffix.lower() in SOUND_ONLY and "audio" not in tuple(self.pipeline.codecs):
+            raise click.UsageError(f"this model makes video alone: --out must end in .mp4 or .mkv, not {Path(job.name).suffix}")
         given = next((job.asked[name] for name in ("audio", "video") if job.asked[name]), None)
         seconds = job.asked["seconds"] or (_length(given) if given else 0)
         most = LONGEST * self.pipeline.format.seconds

@@ -29,7 +29,8 @@ def convert_back(layout: Target, model: str | Path, out: str | Path, *, partial:
     if out.exists():
         raise RunError(f"{out}: is there already; name a file that isn't, or remove it")
     saved = Checkpoint(folder / (WEIGHTS if (folder / WEIGHTS).is_file() else INDEX))
-    patch = int(tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))["denoiser"]["video"]["patch"])
+    denoiser = tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))["denoiser"]
+    patch = int(denoiser.get("video", {}).get("patch", 1))  # without a video branch it isn't of the layout, which is told below
     names: dict[str, tuple[str, Rule]] = {}
     strange: list[str] = []
     for ours in saved.described:

@@ -101,8 +101,15 @@ def _pickled(path: Path) -> Mapping[str, Tensor]:
     except UnpicklingError as error:
         raise RunError(f"{path}: isn't plain tensors, and nothing else is read, since it could run code: {_first(error)}") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
-        cure = "; it has the form from before PyTorch 1.6: torch.save it anew" if "mmap" in str(error) else ""
-        raise RunError(f"{path}: can't be read: {_first(error)}{cure}") from error
+        if "mmap" in str(error):  # it isn't a zip; what PyTorch wrote before 1.6 is a pickle, which begins so
+            with path.open("rb") as file:
+                old = file.read(1) == b"\x80"
+            cause = (
+                "it has the form from before PyTorch 1.6: torch.save it anew" if old else "it is neither .safetensors nor from torch.save"
+            )
+        else:
+            cause = _first(error)
+        raise RunError(f"{path}: can't be read: {cause}") from error
     for keys in WHERE:
         found = held
         for key in keys:

@@ -70,7 +70,10 @@ def plan(
         raise RunError("an Ovi checkpoint has its own audio tower; leave `audio` out, or convert a Wan checkpoint with it")
     first = Checkpoint(checkpoint)
     if layout == "wan" and init is None:
-        return _wan(first, base, _configs(configs, first))
+        alone = _configs(configs, first)
+        if alone["audio"]:
+            raise RunError("a configuration is that of a tower of sound (its patches have one axis), and Wan's model has none")
+        return _wan(first, base, alone)
     second = first if audio is None else Checkpoint(audio)
     said = _configs(configs, first, second)
     if init is None:

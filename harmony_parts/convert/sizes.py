@@ -83,7 +83,8 @@ def _tower(
     if "heads" not in read:
         if width % HEAD:
             raise RunError(
-                f"tensors don't tell how many heads there are, and a width of {width} isn't made of heads of {HEAD}: give the configuration"
+                f"tensors don't tell how many heads there are, and a width of {width} isn't made of heads of {HEAD}: "
+                "give the configuration by --config (in Python: configs)"
             )
         read["heads"] = width // HEAD
     return Tower(**read)
@@ -92,11 +93,20 @@ def _tower(
 def _shape(theirs: Mapping[str, Tensor], names: Mapping[str, str], ours: str, axes: int) -> tuple[int, ...]:
     """Their shape of a tensor that sizes are read from."""
     if ours not in names:
-        raise RunError(f"there is no tensor for {ours}; the checkpoint has {', '.join(list(theirs)[:4])}, ...: is it of this model?")
+        raise RunError(f"there is no tensor for {ours}; the checkpoint has {', '.join(list(theirs)[:4])}, ...: {_whose(theirs)}")
     shape = tuple(theirs[names[ours]].shape)
     if len(shape) != axes:
         raise RunError(f"{names[ours]} is {list(shape)}; {axes} axes are expected")
     return shape
+
+
+def _whose(theirs: Mapping[str, Tensor]) -> str:
+    """What a checkpoint may be, by its names, that isn't what was expected."""
+    if any(name.startswith(("video_model.", "audio_model.")) for name in theirs):
+        return "these are the names of Ovi's towers (`harmony convert ovi`; for a pair with Wan, --audio)"
+    if any(name.startswith("blocks.0.") for name in theirs):
+        return "these are names of Wan's (`harmony convert wan`)"
+    return "is it of this model?"
 
 
 def _said(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,42 +31,44 @@ class Row:
 
 def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
     """Write a PNG: per row its title, up to 24 evenly spaced frames with a red line where an event is seen, and the waveform with a green one
-    where one is heard."""
+    where one is heard; of a clip of one stream, that alone."""
     tops, height = [], 30
     for row in rows:
         tops.append(height)
-        height += LABEL + _frame_height(row.clip) + WAVE + GAP
+        height += LABEL + _frame_height(row.clip) + (0 if row.clip.waveform is None else WAVE) + GAP
     sheet = Image.new("RGB", (WIDTH, height + 4), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     draw.text((6, 7), heading, INK, font)
-    right = draw.textlength("| seen   | heard ", font)
-    draw.text((WIDTH - right, 7), "| seen", SEEN, font)
-    draw.text((WIDTH - right + draw.textlength("| seen   ", font), 7), "| heard", HEARD, font)
+    if any(len(row.events[stream]) for row in rows for stream in row.events):
+        right = draw.textlength("| seen   | heard ", font)
+        draw.text((WIDTH - right, 7), "| seen", SEEN, font)
+        draw.text((WIDTH - right + draw.textlength("| seen   ", font), 7), "| heard", HEARD, font)
     for row, top in zip(rows, tops, strict=True):
         draw.text((6, top + 1), row.title, INK, font)
-        _frames(sheet, row, top + LABEL)
-        _wave(draw, row, top + LABEL + _frame_height(row.clip))
+        if row.clip.frames is not None:
+            _frames(sheet, row, row.clip.frames, top + LABEL)
+        if row.clip.waveform is not None:
+            _wave(draw, row, top + LABEL + _frame_height(row.clip))
     sheet.save(path)
     return path
 
 
-def _columns(clip: Clip) -> list[int]:
+def _columns(frames: Tensor) -> list[int]:
     """The frames that are shown."""
-    assert clip.frames is not None
-    return np.unique(np.linspace(0, len(clip.frames) - 1, min(MOST_FRAMES, len(clip.frames))).round().astype(int)).tolist()
+    return np.unique(np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)).tolist()
 
 
 def _frame_height(clip: Clip) -> int:
-    assert clip.frames is not None
-    return round(WIDTH / len(_columns(clip)) * clip.frames.shape[1] / clip.frames.shape[2])
+    """In pixels of the sheet; 0 without a picture."""
+    frames = clip.frames
+    return 0 if frames is None else round(WIDTH / len(_columns(frames)) * frames.shape[1] / frames.shape[2])
 
 
-def _frames(sheet: Image.Image, row: Row, top: int) -> None:
-    columns, clip = _columns(row.clip), row.clip
-    edges, height = np.linspace(0, WIDTH, len(columns) + 1).round().astype(int), _frame_height(row.clip)
-    assert clip.frames is not None
+def _frames(sheet: Image.Image, row: Row, frames: Tensor, top: int) -> None:
+    columns, clip = _columns(frames), row.clip
+    edges, height = np.linspace(0, WIDTH, len(columns) + 1).round().astype(int), _frame_height(clip)
     for number, (left, right) in zip(columns, pairwise(edges)):
-        picture = Image.fromarray(_array(clip.frames[number])).resize((int(right - left), height), Image.Resampling.NEAREST)
+        picture = Image.fromarray(_array(frames[number])).resize((int(right - left), height), Image.Resampling.NEAREST)
         sheet.paste(picture, (int(left), top))
     for time in row.events.video if row.events.video is not None else ():
         x = time / clip.seconds * WIDTH

@@ -24,7 +24,7 @@ class ReferenceImage:
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceImageEncoder:
         """The encoder, which keeps the model's own video codec."""
         if not isinstance(codecs.video, VideoCodec):
-            raise AssemblyError("$.encoders: a reference image needs a video codec; add $.codecs.video, or take this encoder out")
+            raise AssemblyError("a reference image needs a video codec; add $.codecs.video, or take this encoder out")
         return ReferenceImageEncoder(format, codecs.video)
 
 

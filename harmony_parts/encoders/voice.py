@@ -34,7 +34,7 @@ class ReferenceAudio:
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceAudioEncoder:
         """The encoder, which keeps the model's own audio codec."""
         if not isinstance(codecs.audio, AudioCodec):
-            raise AssemblyError("$.encoders: a reference voice needs an audio codec; add $.codecs.audio, or take this encoder out")
+            raise AssemblyError("a reference voice needs an audio codec; add $.codecs.audio, or take this encoder out")
         return ReferenceAudioEncoder(max(1, round(self.seconds_max * format.sample_rate)), codecs.audio)
 
 

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.assemble import build
-from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.errors import AssemblyError, HarmonyError, RunError
 from harmony_parts.recipe import Recipe
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train import cache, checkpoint
@@ -30,6 +30,8 @@ from harmony_parts.train.run import find_run, open_run
 from harmony_parts.train.skip import Readable
 from harmony_parts.train.window import Window
 from harmony_parts.weights import load_weights, located, save_model, weights
+
+PROBE = 64  # clips that a task is asked about before the first step
 
 
 def train(
@@ -136,6 +138,7 @@ class Run:
     def __init__(self, recipe: Recipe, device: torch.device, start: str | Path | None = None) -> None:
         self.recipe, self.device, self.step = recipe, device, 0
         self.parts = build(recipe, recipe.train.seed, empty=() if start is None else ("denoiser",))
+        _check_task(recipe, tuple(self.parts.codecs))
         if start is not None:
             load_weights(self.parts, located(start), device=device, dtype=torch.float32)
         self.weights = weights(self.parts).to(device).train()
@@ -309,6 +312,19 @@ class Run:
         except (KeyError, RuntimeError, ValueError) as error:
             raise RunError(f"the checkpoint of step {saved.step} doesn't fit this model; have its parts changed since? {error}") from error
         self.step = saved.step
+
+
+def _check_task(recipe: Recipe, streams: Sequence[str]) -> None:
+    """Raise AssemblyError for a task whose losses are all of a stream that the model hasn't: its clips would be for nothing."""
+    plan = recipe.task.plan(PROBE, lambda n, g: torch.rand(n, generator=g), torch.Generator().manual_seed(0))
+    for number, name in enumerate(plan.names):
+        learnt = [s for s in plan.weights if bool(plan.weights[s][plan.task == number].any())]
+        if learnt and not set(learnt) & set(streams):
+            raise AssemblyError(
+                f"$.task: {name} teaches the {' and '.join(learnt)} stream alone, and this model has {' and '.join(streams)} alone: "
+                "there is nothing to learn in it; `joint` trains the streams that there are",
+                recipe.name,
+            )
 
 
 def _warn(text: str) -> None:

@@ -138,7 +138,7 @@ def test_sizes_are_checked_against_the_configuration(files: toys.Files, tmp_path
         run(qk_norm=False)
     with pytest.raises(RunError, match="a width of 32 isn't made of heads of 128: give the configuration"):
         run(num_heads=None)
-    with pytest.raises(RunError, match="is it of this model"):
+    with pytest.raises(RunError, match="these are names of Wan's"):
         convert("ovi", files.wan, tmp_path / "out", recipe=toys.RECIPE)
     with pytest.raises(RunError, match=r"no tensor for branches\.video\.patch_embedding\.weight"):
         convert("wan", files.ovi, tmp_path / "out", recipe=toys.WAN_RECIPE)

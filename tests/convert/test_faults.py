@@ -180,3 +180,19 @@ def test_an_interrupted_conversion_leaves_no_half_model(files: toys.Files, tmp_p
         nothing_is_left(tmp_path)
     wan(files, files.wan, tmp_path / "out")
     load(tmp_path / "out")
+
+
+def test_what_is_no_checkpoint_or_another_ones(files: toys.Files, tmp_path: Path) -> None:
+    """Told with the command that it is for."""
+    (tmp_path / "notes.txt").write_text("no weights")
+    torch.save(files.wan_tensors, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(RunError, match=r"notes\.txt: can't be read: it is neither \.safetensors nor from torch\.save$"):
+        wan(files, tmp_path / "notes.txt", tmp_path / "out")
+    with pytest.raises(RunError, match=r"old\.pt: can't be read: it has the form from before PyTorch 1\.6: torch\.save it anew$"):
+        wan(files, tmp_path / "old.pt", tmp_path / "out")
+    with pytest.raises(RunError, match=r"names of Ovi's towers \(`harmony convert ovi`"):
+        wan(files, files.ovi, tmp_path / "out")
+    with pytest.raises(RunError, match=r"names of Wan's \(`harmony convert wan`"):
+        convert("ovi", files.wan, tmp_path / "out", configs=files.configs, recipe=toys.RECIPE)
+    with pytest.raises(RunError, match="that of a tower of sound"):
+        convert("wan", files.wan, tmp_path / "out", configs=files.configs, recipe=toys.WAN_RECIPE)

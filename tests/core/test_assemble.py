@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 import tomllib
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -324,3 +326,12 @@ def test_recipes_that_ship_can_be_read_and_written(name):
 def test_a_part_of_the_installed_catalogue_is_found_without_naming_one():
     """The default catalogue is that of the process."""
     assert read_recipe(TINY) == structure(TINY, Recipe, parts=catalogue())
+
+
+def test_a_folder_given_as_a_recipe_names_the_recipe_in_it(tmp_path: Path) -> None:
+    model = tmp_path / "run" / "model"
+    model.mkdir(parents=True)
+    (model / "recipe.toml").write_text("")
+    for folder in (tmp_path / "run", model):
+        with pytest.raises(AssemblyError, match=re.escape(f"its recipe is {str(model / 'recipe.toml')!r}")):
+            read_recipe(str(folder))

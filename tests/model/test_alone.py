@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import importlib.resources
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 
 from harmony_parts.assemble import build, read_recipe
 from harmony_parts.av import AV, STREAMS, Prompt, Times
-from harmony_parts.errors import AssemblyError, PartContractError
+from harmony_parts.cli.main import cli
+from harmony_parts.convert import convert_back
+from harmony_parts.errors import AssemblyError, PartContractError, RunError
+from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.pipeline import Pipeline, load
 from harmony_parts.train.loop import train
 
@@ -46,9 +53,11 @@ def test_what_it_cannot_do_is_said() -> None:
     pipeline = Pipeline.assemble(read_recipe(table("video")))
     with pytest.raises(ValueError, match="this model makes video alone"):
         pipeline.generate("a ball", audio="x.wav")
-    with pytest.raises(AssemblyError, match="a branch for audio alone, and the codecs are for video"):
+    with pytest.raises(
+        AssemblyError, match=r"^demo can't be assembled:\n  \$\.denoiser: it has a branch for audio alone, and the codecs are for video"
+    ):
         build(read_recipe(table("video") | {"denoiser": "audio-only"}))
-    with pytest.raises(AssemblyError, match=r"needs codecs of both streams; add one, or use `video-only`"):
+    with pytest.raises(AssemblyError, match=r"\$\.denoiser: .*needs codecs of both streams; add \$\.codecs\.audio, or use `video-only`"):
         build(read_recipe(table("video") | {"denoiser": "dual-branch"}))
     lost = table("audio")
     lost["encoders"]["caption"] = {"use": "bytes", "field": "caption"}
@@ -82,3 +91,47 @@ def test_an_empty_denoiser_has_shapes_and_no_numbers() -> None:
     assert all(p.is_meta for p in empty.denoiser.parameters())
     assert not any(p.is_meta for encoder in empty.encoders.values() for p in encoder.parameters())
     assert {n: p.shape for n, p in empty.denoiser.named_parameters()} == {n: p.shape for n, p in full.denoiser.named_parameters()}
+
+
+def test_a_task_of_the_other_stream_is_refused(tmp_path: Path) -> None:
+    """Alone or as a share of a mixture: its clips would teach nothing."""
+    for task in ("video-driven", "sampled", "weighted-sum"):
+        with pytest.raises(AssemblyError, match="video-driven teaches the audio stream alone, and this model has video alone"):
+            train(read_recipe(table("video") | {"task": task}), out=tmp_path / "run")
+    assert not (tmp_path / "run" / "recipe.toml").exists()
+
+
+def test_a_guidance_of_two_streams_is_said_to_do_nothing() -> None:
+    pipeline = Pipeline.assemble(read_recipe(table("video")))
+    with pytest.warns(UserWarning, match="SyncCFG is about two streams, and with video alone it does nothing"):
+        idle = pipeline.generate(seed=1, guidance=SyncCFG()).clip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = pipeline.generate(seed=1).clip
+        pipeline.generate(seed=1, guidance=CFG(drop=["caption"]))
+        pipeline.generate(seed=1, guidance=SyncCFG(video=1, audio=1))  # is off, as it is said to be
+    assert torch.equal(idle.frames, plain.frames)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_the_command_line_makes_and_draws_one_stream(stream: str, tmp_path: Path) -> None:
+    """With a preview of what there is; what can't be written is told before anything is sampled."""
+    model = Pipeline.assemble(read_recipe(table(stream))).save(tmp_path / "model")
+    made = CliRunner().invoke(cli, ["generate", str(model), "--preview", "--device", "cpu", "--out", str(tmp_path / "a.mkv")])
+    assert made.exit_code == 0, made.output
+    with Image.open(tmp_path / "a.mkv.png") as sheet:
+        # the heading and margins take 62 rows, frames 1200 / 24, a waveform 44
+        assert sheet.size == (1200, 62 + (50 if stream == "video" else 44))
+    sound = CliRunner().invoke(cli, ["generate", str(model), "--device", "cpu", "--out", str(tmp_path / "a.wav")])
+    if stream == "video":
+        assert sound.exit_code == 2
+        assert "this model makes video alone: --out must end in .mp4 or .mkv, not .wav" in sound.output
+    else:
+        assert sound.exit_code == 0, sound.output
+    assert (tmp_path / "a.wav").exists() == (stream == "audio")
+
+
+def test_wan_is_not_made_of_sound_alone(tmp_path: Path) -> None:
+    model = Pipeline.assemble(read_recipe(table("audio"))).save(tmp_path / "model")
+    with pytest.raises(RunError, match=r"isn't of the layout wan: it has .* tensors that it has no place for"):
+        convert_back("wan", model, tmp_path / "wan.safetensors")

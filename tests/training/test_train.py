@@ -221,6 +221,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"model\.safetensors: can't be read"):
         load_weights(parts, tmp_path / "model")
     (tmp_path / "empty").mkdir()
-    for folder, cause in ((tmp_path / "empty", "neither a model"), (tmp_path / "absent", "no such folder")):
+    (tmp_path / "file").write_text("")
+    for folder, cause in (("empty", "neither a model"), ("absent", "no such folder"), ("file", "is a file; name the model's folder")):
         with pytest.raises(RunError, match=cause):
-            find_model(folder)
+            find_model(tmp_path / folder)
