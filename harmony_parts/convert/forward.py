@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.assemble import read_recipe, shipped_recipes, write_recipe
+from harmony_parts.catalogue import nearest
 from harmony_parts.convert import report as fate
 from harmony_parts.convert.fresh import Fresh
 from harmony_parts.convert.layouts import Rule
@@ -94,6 +95,10 @@ class Work:
 
 def _matched(planned: Plan, fresh: Fresh, partial: Sequence[str], dtype: torch.dtype | None) -> Work:
     """Raises RunError for tensors that are missing, too many or of another shape, unless somebody expects it."""
+    names = [*fresh.wanted, *(theirs for source in planned.sources for theirs in source.checkpoint.described)]
+    for pattern in partial:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise RunError(f"--partial {pattern!r} names no tensor of the model or the checkpoint{nearest(pattern, names)}")
     taken: dict[str, tuple[Source, str, Rule]] = {}
     unused, faults, described = [], [], {}
     for source in planned.sources:

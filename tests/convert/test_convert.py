@@ -116,6 +116,8 @@ def test_a_mismatch_is_refused_unless_it_is_named(files: toys.Files, tmp_path: P
         assert part in str(raised.value)
     with pytest.raises(RunError, match="in 1 tensors"):
         run("*.norm3.*", "extra*")
+    with pytest.raises(RunError, match=r"'extra.wieght' names no tensor .*did you mean 'extra.weight'"):
+        run("extra.wieght")
     assert not (tmp_path / "out").exists()
     assert sorted(run("*.norm3.*", "extra*", "*.head.out.weight")) == [
         "denoiser.blocks.1.video.norm3.weight",
