@@ -6,6 +6,7 @@ Real clips are read from the folder HARMONY_CLIPS (default ../shared/clips besid
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,8 @@ import torch
 # Timing depends on the machine, and a failure must be the same on the next run.
 hypothesis.settings.register_profile("harmony", deadline=None, derandomize=True, max_examples=40)
 hypothesis.settings.load_profile("harmony")
+# In the background of a shell Ctrl-C is ignored, there and in all that is started from there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # small tensors, and other processes beside: two threads would wait for each other
 
 
