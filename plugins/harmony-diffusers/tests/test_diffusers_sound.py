@@ -17,6 +17,7 @@ from harmony_diffusers.mel import MelSpectrum
 from harmony_diffusers.mmaudio_vae import MMAudio
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec
+from harmony_parts.testing.contracts import check_audio_codec
 
 # --- spectra --------------------------------------------------------------------------------------------------------------------------
 
@@ -315,3 +316,8 @@ def test_sound_codecs_keep_the_contract(spec, format):
     assert near.dtype == torch.float32
     assert 0 < (near - latents).abs().max() < 0.1 * latents.abs().max()
     assert coarse.decode(near).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("spec", "format"), [(toys.mmaudio("16k"), toys.SOUND), (toys.ltx2(), toys.STEREO)], ids=["mmaudio", "ltx2"])
+def test_the_contract(spec, format):
+    check_audio_codec(spec, format, seconds=0.5)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harmony_diffusers.wan_vae import WanVAE
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import VideoCodec
+from harmony_parts.testing.contracts import check_video_codec
 
 
 def frames_of(count: int, format: Format = toys.VIDEO, batch: int = 1) -> torch.Tensor:
@@ -22,7 +23,7 @@ def frames_of(count: int, format: Format = toys.VIDEO, batch: int = 1) -> torch.
 
 @pytest.fixture(scope="module", params=[toys.WAN21, toys.WAN22], ids=["wan2.1", "wan2.2"])
 def codec(request):
-    return WanVAE(config=request.param).build(format=toys.VIDEO)
+    return check_video_codec(WanVAE(config=request.param), toys.VIDEO)
 
 
 def test_it_is_a_video_codec(codec):

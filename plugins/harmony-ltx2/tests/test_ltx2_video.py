@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harmony_ltx2.video import LTX2Video
 from harmony_parts.codecs.protocol import VideoCodec
+from harmony_parts.testing.contracts import check_video_codec
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def codec(folder):
-    return LTX2Video(model=str(folder)).build(format=toys.FORMAT)
+    return check_video_codec(LTX2Video(model=str(folder)), toys.FORMAT)
 
 
 def frames_of(count, batch=1):
