@@ -22,7 +22,7 @@ from harmony_parts.sample.graph import Run
 TOGETHER = 1024
 """How many latents go through the denoiser together at most, unless a caller says otherwise; see `sample`.
 
-Measured on the demo's model and one CPU core by `python -m harmony_parts.benchmarks.guidance`: together is faster up to there, slower beyond.
+Measured on the demo's model and one CPU core by `python -m harmony_parts.benchmarks.guidance`: together is faster up to there, and at twice that slower.
 """
 
 Made = list[tuple[Anchor, Tensor]]  # anchors are compared, not hashed

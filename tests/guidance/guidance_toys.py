@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import torch
 from torch import Tensor
@@ -10,6 +12,12 @@ from harmony_parts.anchors.protocol import Scene
 from harmony_parts.av import AV, Condition, Format
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.straight import StraightPath
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.sample.loop import sample
 from harmony_parts.testing.analytic import GaussianDenoiser
 
 VIDEO, AUDIO = (2, 1, 1, 2), (3, 1)  # [T, H, W, C], [T, C]
@@ -79,3 +87,22 @@ class Same:
     def latents(self, scene: Scene) -> Tensor:
         """Of the stream's shape."""
         return scene.latents[self.stream]
+
+
+SYNC = SyncCFG(3, 2, mute=Constant("audio"), static=Estimate("video"))
+
+
+def make(denoiser: Any, noise: AV[Tensor], conditions: Any = None, **more: Any) -> AV[Tensor]:
+    settings: dict[str, Any] = {
+        "codecs": AV(),
+        "guidance": NoGuidance(),
+        "solver": Euler(),
+        "shift": ConstantShift(3.0),
+        "path": StraightPath(),
+        "together": 0,
+    }
+    return sample(denoiser, noise, conditions or {}, **settings | {"steps": 4} | more)
+
+
+def flat(av: AV[Tensor]) -> Tensor:
+    return torch.cat([av[s].flatten(1) for s in av], dim=1)

@@ -9,18 +9,16 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from guidance_toys import AUDIO, SIZE, VIDEO, Constant, Estimate, Same, caption, codecs, gaussian, latents
+from guidance_toys import AUDIO, SIZE, SYNC, VIDEO, Constant, Same, caption, codecs, flat, gaussian, latents, make
 from torch import Tensor
 
 from harmony_parts.av import AV, Condition, Times
 from harmony_parts.blocks.protocol import Port
-from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.adams_bashforth import AdamsBashforth
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.heun import Heun
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.flow.shift import ConstantShift
-from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
@@ -29,27 +27,9 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.sample.loop import sample
 from harmony_parts.testing.analytic import GaussianDenoiser, Recorded
 
 V = math.prod(VIDEO)
-SYNC = SyncCFG(3, 2, mute=Constant("audio"), static=Estimate("video"))
-
-
-def make(denoiser: Any, noise: AV[Tensor], conditions: Any = None, **more: Any) -> AV[Tensor]:
-    settings: dict[str, Any] = {
-        "codecs": AV(),
-        "guidance": NoGuidance(),
-        "solver": Euler(),
-        "shift": ConstantShift(3.0),
-        "path": StraightPath(),
-        "together": 0,
-    }
-    return sample(denoiser, noise, conditions or {}, **settings | {"steps": 4} | more)
-
-
-def flat(av: AV[Tensor]) -> Tensor:
-    return torch.cat([av[s].flatten(1) for s in av], dim=1)
 
 
 def root(matrix: Tensor) -> Tensor:
@@ -303,48 +283,6 @@ def test_a_batch_of_passes_has_one_cache() -> None:
     assert len({id(call.cache) for call in model.calls}) == len({id(call.conditions["caption"]) for call in model.calls}) == 1
 
 
-def test_faults_of_one_pass_of_several_are_named() -> None:
-    def broken(call: int, velocity: AV[Tensor]) -> AV[Tensor]:
-        if call == 2:
-            velocity["video"][-1] = math.nan  # of the last sample, so of the second of the two passes
-        return velocity
-
-    with pytest.raises(RunError, match=r"at step 2 of 4 .*, pass 'dropped' returned NaN or infinity for video"):
-        make(Recorded(gaussian(), after=broken), latents(), caption(), guidance=CFG(), together=10**6)
-
-
-@pytest.mark.parametrize(
-    "raised", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: 9 GB")]
-)
-def test_out_of_memory_says_what_to_change(raised: Exception) -> None:
-    def full(call: int, velocity: AV[Tensor]) -> AV[Tensor]:
-        if call == 3:
-            raise raised
-        return velocity
-
-    with pytest.raises(RunError, match=r"out of memory at step 3 of 4 .*video \[4, 2, 1, 1, 2\].*together=0.*fewer seconds"):
-        make(Recorded(gaussian(), after=full), latents(), caption(), guidance=CFG(), together=100)
-    with pytest.raises(RuntimeError, match="another fault"):
-        make(Recorded(gaussian(), after=lambda *_: (_ for _ in ()).throw(RuntimeError("another fault"))), latents())
-
-
-def test_cancelling() -> None:
-    """What the progress callback raises comes out as it is, and the next run isn't touched by it."""
-
-    class Stop(Exception):
-        pass
-
-    def stop(done: int, steps: int, x: AV[Tensor]) -> None:
-        if done == 2:
-            raise Stop
-
-    model = Recorded(gaussian())
-    with pytest.raises(Stop):
-        make(model, latents(), guidance=SYNC, progress=stop)
-    assert len(model.calls) == 6
-    assert torch.equal(*(flat(make(m, latents(), guidance=SYNC)) for m in (model, gaussian())))
-
-
 def test_a_reference_image_is_repeated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A static video made of it is encoded once a run, and one made of the estimate once a step."""
     video, audio = codecs()["video"], codecs()["audio"]
@@ -413,82 +351,6 @@ def test_with_the_real_anchors() -> None:
         frames = [both["video"].decode(call.av["video"]).int() for call in model.calls]
         static = [each for each in frames if (each - each[:, :1]).abs().max() <= 1]
         assert (len(mute), len(static)) == ("video" in made, "audio" in made)
-
-
-@attrs.frozen
-class Asks:
-    """A guidance that asks for what it was told, and returns the first prediction, or `result`."""
-
-    asked: tuple[Pass, ...]
-    result: Any = attrs.field(default=None, repr=False)
-
-    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
-        return [attrs.evolve(each, times=times) for each in self.asked]
-
-    def combine(self, preds: Any, times: StepTimes, state: Any) -> Any:
-        return preds[self.asked[0].name].only(times.generated()) if self.result is None else self.result, state
-
-
-NOW = StepTimes(1.0, 1.0)
-OWN = conditional(NOW)
-
-
-@pytest.mark.parametrize(
-    ("asked", "about"),
-    [
-        ([], "asked for no passes"),
-        ([OWN, OWN], "'joint' twice"),
-        ([OWN, Pass("a", NOW, needs=("b",))], "'a', which needs b; its passes are joint, a"),
-        ([Pass("a", NOW, drop=("caption",), needs=("b",)), Pass("b", NOW, needs=("a",))], "need each other: "),
-        ([OWN, Pass("a", NOW, hints=("blur",))], "hint blur; the denoiser knows skip"),
-        ([OWN, Pass("a", NOW, replace={"audio": Constant("video")})], "which is for video, in place of audio"),
-        ([OWN, Pass("a", NOW, replace={"audio": Constant("audio")}, read=("audio",))], "reads audio; what can be read of it is video"),
-        ([Pass("a", NOW, replace={"video": Estimate("video")}), OWN], "must come after the task's own one"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_passes_that_cannot_be_run_are_named(asked: list[Pass], about: str) -> None:
-    with pytest.raises(PartContractError, match=r"Asks|Estimate") as caught:
-        make(gaussian(hints=("skip",)), latents(), caption(), guidance=Asks(tuple(asked)))
-    assert about in str(caught.value)
-
-
-def test_results_that_are_wrong_are_named() -> None:
-    noise = latents()
-    for result in (noise.only(("video",)), noise.map(lambda x: x[:1])):
-        with pytest.raises(PartContractError, match=r"the guidance Asks.* at step 1 of 4"):
-            make(gaussian(), noise, guidance=Asks((OWN,), result))
-    with pytest.raises(RunError, match=r"the guidance Asks.* at step 1 of 4 .*NaN or infinity for video"):
-        make(gaussian(), noise, guidance=Asks((OWN,), noise.map(lambda x: x / 0)))
-    model = Recorded(gaussian(), after=lambda call, velocity: velocity.map(lambda v: v * math.nan) if call == 5 else velocity)
-    with pytest.raises(RunError, match=r"the denoiser Recorded at step 3 of 4 .*, pass 'joint' returned NaN or infinity for video"):
-        make(model, noise, caption(), guidance=CFG())
-    with pytest.raises(PartContractError, match=r"the denoiser Recorded at step 1 of 4"):
-        make(Recorded(gaussian(), after=lambda _, velocity: velocity.only(("audio",))), noise)
-
-
-def test_solvers_that_ask_at_time_zero_are_named() -> None:
-    @attrs.frozen
-    class Heun(Euler):
-        def step(self, x, t, t_next, velocity, memory=None):
-            there, _ = Euler.step(self, x, t, t_next, velocity)
-            velocity(there, t_next)
-            return there, None
-
-    with pytest.raises(PartContractError, match=r"Heun.* asked for the velocity at time 0.0 in step 4 of 4"):
-        make(gaussian(), latents(), solver=Heun())
-
-
-def test_arguments_that_do_not_fit() -> None:
-    noise = latents()
-    with pytest.raises(ValueError, match="nothing to make"):
-        make(gaussian(), AV(), given=noise)
-    with pytest.raises(ValueError, match="audio is both"):
-        make(gaussian(), noise, given=noise.only(("audio",)))
-    with pytest.raises(ValueError, match="as many samples"):
-        make(gaussian(), noise.only(("video",)), given=latents(3).only(("audio",)))
-    with pytest.raises(ValueError, match="steps"):
-        make(gaussian(), noise, steps=0)
 
 
 class Pictured:
