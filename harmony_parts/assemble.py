@@ -126,6 +126,12 @@ class Parts:
     encoders: dict[str, Encoder]
     denoiser: Denoiser
 
+    def each(self) -> Iterator[VideoCodec | AudioCodec | Encoder | Denoiser]:
+        """All of them, one by one."""
+        yield from (self.codecs[stream] for stream in self.codecs)
+        yield from self.encoders.values()
+        yield self.denoiser
+
 
 def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Parts:
     """The parts of a recipe, with fresh weights: codecs, then encoders, then the denoiser, each sized for those before it.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,13 +16,15 @@ from torch import Tensor, nn
 
 from harmony_parts.assemble import Parts, build, read_recipe
 from harmony_parts.av import AV, Condition, Prompt
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.media import Clip
+from harmony_parts.offload import Offload, modules, move, visit
 from harmony_parts.picture import cover, frames_for, regrid
 from harmony_parts.recipe import Recipe
-from harmony_parts.sample.loop import sample
+from harmony_parts.sample.loop import Progress, sample
 from harmony_parts.sound import fit, resample
 from harmony_parts.tensorfile import described
 from harmony_parts.train.prepare import conditions_of
@@ -57,25 +60,39 @@ class Pipeline:
     def __init__(self, recipe: Recipe, parts: Parts) -> None:
         self.recipe, self.parts, self.format, self.codecs = recipe, parts, parts.format, parts.codecs
         self.weights = weights(parts).eval()
+        self.offload: Offload = "none"
+        self.device = next((weight.device for weight in self.weights.parameters()), torch.device("cpu"))
+        """Where clips are made."""
+        self._read: set[str] = set()  # fields of prompts that are known to be read
 
     @classmethod
     def assemble(cls, recipe: Recipe, seed: int = 0) -> Pipeline:
         """A pipeline with fresh weights, which are a function of the seed. Raises AssemblyError."""
         return cls(recipe, build(recipe, seed))
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Pipeline:
-        """Move the weights, those of codecs that have some too, and turn the model's own to another type (torch.bfloat16)."""
-        self.weights.to(device, dtype)
-        for stream in self.codecs:
-            move = getattr(self.codecs[stream], "to", None)
-            if move is not None and device is not None:
-                move(device)
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None, *, offload: Offload = "none") -> Pipeline:
+        """Make clips on another device, and turn the model's own weights to another type (torch.bfloat16).
+
+        The weights of codecs and of frozen models go along, in their own types. `offload`: they stay in the host's memory, and come to the
+        device while they work, as whole "parts" or as "layers". Less memory, more time: `harmony explain` counts the memory.
+        """
+        if dtype is not None:
+            self.weights.to(dtype)
+        if device is not None:
+            self.device, self.offload = torch.device(device), offload
+            self.codecs = (
+                self.parts.codecs if offload == "none" else self.parts.codecs.map(lambda codec: _visiting(codec, self.device, offload))
+            )
+            for part in self.parts.each():
+                move(part, self.device if offload == "none" else "cpu")
         return self
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.weights.parameters()).device
+    def _visit(self, *parts: Any) -> AbstractContextManager[Any]:
+        """While it is entered, the weights of these parts are where clips are made."""
+        stack = ExitStack()
+        for part in parts:
+            stack.enter_context(visit(part, self.device, self.offload))
+        return stack
 
     def save(self, folder: str | Path) -> Path:
         """Write recipe and weights, for `load`."""
@@ -84,7 +101,11 @@ class Pipeline:
 
     def conditions(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """What all encoders say about the prompts."""
-        return conditions_of(cast(Iterable[nn.Module], self.parts.encoders.values()), prompts)
+        told: dict[str, Condition] = {}
+        for encoder in cast(Iterable[nn.Module], self.parts.encoders.values()):
+            with self._visit(encoder):
+                told |= conditions_of([encoder], prompts)
+        return told
 
     def shapes(self, frames: int) -> AV[tuple[int, ...]]:
         """Shapes of the latents of a clip of that many frames: video (T_v, H, W, C), audio (T_a, C)."""
@@ -105,8 +126,11 @@ class Pipeline:
             audio=self.codecs["audio"].encode(torch.stack(sound)).to(self.device) if sound else None,
         )
 
-    def decode(self, latents: AV[Tensor], frames: int) -> list[Clip]:
-        """Clips of exactly that many frames, and of the sound that goes with them; without a stream that is absent."""
+    def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
+        """Clips of exactly that many frames (by default all that there are), and of the sound that goes with them; without a stream that is
+        absent."""
+        if frames is None:
+            frames = self._held(latents)
         length = AV(frames, self.format.samples(frames))
         made = latents.map(lambda x, codec, n: codec.decode(x)[:, :n].cpu(), self.codecs, length)
         pictures, sounds = made.video, made.audio
@@ -120,6 +144,13 @@ class Pipeline:
             for i in range(len(made[next(iter(made))]))
         ]
 
+    def _held(self, latents: AV[Tensor]) -> int:
+        """How many frames latents hold; those of sound alone, how many it lasts."""
+        if latents.video is not None:
+            return cast(VideoCodec, self.codecs["video"]).frames(latents.video.shape[1])
+        samples = cast(AudioCodec, self.codecs["audio"]).samples(latents["audio"].shape[1])
+        return max(1, int(samples / self.format.sample_rate * self.format.fps))
+
     @torch.no_grad()
     def latents(
         self,
@@ -132,7 +163,7 @@ class Pipeline:
         solver: Solver | None = None,
         shift: Shift | None = None,
         steps: int | None = None,
-        progress: Callable[[int, int, AV[Tensor]], None] | None = None,
+        progress: Progress | None = None,
     ) -> AV[Tensor]:
         """Latents of a batch, one clip per prompt and seed; `given` streams [B, T, ...] are kept. A clip depends on its own seed alone.
 
@@ -160,19 +191,21 @@ class Pipeline:
         chosen = settings.guidance if guidance is None else guidance
         if len(streams) < 2 and _needs_both(chosen, streams[0]):
             warnings.warn(f"{type(chosen).__name__} is about two streams, and with {streams[0]} alone it does nothing", stacklevel=2)
-        return sample(
-            self.parts.denoiser,
-            noise.only([s for s in noise if s not in tuple(given)]),
-            self.conditions(prompts),
-            codecs=self.codecs,
-            given=given,
-            guidance=chosen,
-            solver=settings.solver if solver is None else solver,
-            shift=settings.shift if shift is None else shift,
-            path=self.recipe.flow.path,
-            steps=settings.steps if steps is None else steps,
-            progress=progress,
-        )
+        told = self.conditions(prompts)
+        with self._visit(self.parts.denoiser):
+            return sample(
+                self.parts.denoiser,
+                noise.only([s for s in noise if s not in tuple(given)]),
+                told,
+                codecs=self.codecs,
+                given=given,
+                guidance=chosen,
+                solver=settings.solver if solver is None else solver,
+                shift=settings.shift if shift is None else shift,
+                path=self.recipe.flow.path,
+                steps=settings.steps if steps is None else steps,
+                progress=progress,
+            )
 
     def generate(
         self,
@@ -252,15 +285,15 @@ class Pipeline:
 
     def _unheard(self, asked: Prompt) -> list[str]:
         """The fields of a prompt that no encoder reads: with such a one alone, everything that is said is as for an empty prompt."""
-        empty = self.conditions([Prompt()])
-
-        def silent(alone: Prompt) -> bool:
-            said = self.conditions([alone])
-            return all(torch.equal(said[n].mask, empty[n].mask) and torch.equal(said[n].tokens, empty[n].tokens) for n in empty)
-
         filled = {field.name: getattr(asked, field.name) for field in attrs.fields(Prompt)}
-        filled = {name: value for name, value in filled.items() if isinstance(value, Tensor) or value}
-        unheard = [name for name, value in filled.items() if silent(Prompt(**{name: value}))]
+        asked_of = [name for name, value in filled.items() if name not in self._read and (isinstance(value, Tensor) or value)]
+        if not asked_of:
+            return []
+        said = self.conditions([Prompt(), *(Prompt(**{name: filled[name]}) for name in asked_of)])
+        for row, name in enumerate(asked_of, start=1):
+            if any(not torch.equal(x[row], x[0]) for c in said.values() for x in (c.mask, c.tokens)):
+                self._read.add(name)
+        unheard = [name for name in asked_of if name not in self._read]
         return ["prompt" if name == "caption" else name for name in unheard]  # as `generate` calls it
 
     def _encode_sound(self, clip: Clip, frames: int) -> Tensor:
@@ -281,6 +314,30 @@ class Pipeline:
     def _wave(self, clip: Clip) -> Tensor:
         """[samples] at the format's rate."""
         return resample(clip.mono(), clip.sample_rate, self.format.sample_rate)
+
+
+class _Visiting:
+    """A codec whose weights come to the device while it works."""
+
+    def __init__(self, codec: Any, device: torch.device, offload: Offload) -> None:
+        self._codec, self._device, self._offload = codec, device, offload
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+    def encode(self, given: Tensor) -> Tensor:
+        """As the codec's."""
+        with visit(self._codec, self._device, self._offload):
+            return cast(Tensor, self._codec.encode(given))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """As the codec's."""
+        with visit(self._codec, self._device, self._offload):
+            return cast(Tensor, self._codec.decode(latents))
+
+
+def _visiting(codec: Any, device: torch.device, offload: Offload) -> Any:
+    return _Visiting(codec, device, offload) if modules(codec) else codec
 
 
 def _needs_both(guidance: Guidance, stream: str) -> bool:
@@ -317,24 +374,26 @@ def _path(media: Media | None) -> Path | None:
     return None if media is None or isinstance(media, Clip | Generated) else Path(media)
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Pipeline:
+def load(
+    folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, *, offload: Offload = "none"
+) -> Pipeline:
     """The pipeline of a run or model folder, or of a model's repository on the Hugging Face Hub: "owner/name" or "owner/name@revision".
 
     A recipe, "name.toml", is a model too where its parts bring all of their weights from elsewhere. Weights are read file by file and held
-    once, in their own type or in `dtype` (torch.bfloat16). Raises RunError where there is no such model, AssemblyError where its recipe
-    can't be built.
+    once, in their own type or in `dtype` (torch.bfloat16); `offload` as for `Pipeline.to`. Raises RunError where there is no such model,
+    AssemblyError where its recipe can't be built.
     """
     if Path(folder).suffix == ".toml":
-        return _untrained(Path(folder)).to(device, dtype)
+        return _untrained(Path(folder)).to(device, dtype, offload=offload)
     model = find_model(located(folder))
     recipe = read_recipe(model / "recipe.toml")
     saved = any(name.startswith("denoiser.") for file in weight_files(model) for name in described(file))
     parts = build(recipe, empty=("denoiser",) if saved else ())
-    load_weights(parts, model, device=device, dtype=dtype)
+    load_weights(parts, model, device=device if offload == "none" else "cpu", dtype=dtype)
     if any(tensor.is_meta for tensor in (*weights(parts).parameters(), *weights(parts).buffers())):
         parts = build(recipe)  # a denoiser that keeps numbers which aren't saved makes them anew
         load_weights(parts, model)
-    return Pipeline(recipe, parts).to(device, dtype)
+    return Pipeline(recipe, parts).to(device, dtype, offload=offload)
 
 
 def _untrained(file: Path) -> Pipeline:

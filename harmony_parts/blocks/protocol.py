@@ -36,7 +36,10 @@ KNOWN = Port("video", "clean_tokens")
 
 
 class Denoiser(Protocol):
-    """A torch module: noisy latents of both streams to velocities of both."""
+    """A torch module: noisy latents of both streams to velocities of both.
+
+    It may have `held`: modules that it uses without listing their weights as its own, which are neither trained nor saved with it.
+    """
 
     accepts: Mapping[str, Port]
     hints: frozenset[str]  # the hints that it understands

@@ -145,9 +145,10 @@ def report(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> d
         "memory": {
             "inference": {
                 "weights": counted.weights_bytes,
-                "codecs_and_frozen_encoders": counted.frozen_bytes,
+                "not_trained": counted.frozen_bytes,
                 "activations": counted.activations,
                 "all": counted.inference_bytes(),
+                "offloaded": dict(counted.offloaded),
             },
             "training": {
                 name: {"kept": there.kept, "kept_per_block": there.block, "activations": there.peak}
@@ -261,7 +262,8 @@ def parameters(groups: Mapping[str, Weights]) -> list[str]:
     total, tensors = sum(w.numbers for w in trained), sum(w.tensors for w in trained)
     wide = max(map(len, groups))
     lines = [f"{name:<{wide}}  {short(w.numbers):>7}  in {quantity(w.tensors, 'tensor')}" for name, w in groups.items()]
-    return [*lines, f"{'trained together':<{wide}}  {short(total):>7}  ({total:,} in {quantity(tensors, 'tensor')})"]
+    together = f"{'trained together':<{wide}}  {short(total):>7}  ({total:,} in {quantity(tensors, 'tensor')})"
+    return [*lines, together if trained else "none of them is trained"]
 
 
 def arithmetic(counted: Account) -> list[str]:
@@ -276,17 +278,20 @@ def arithmetic(counted: Account) -> list[str]:
             f"{task}: {each} = {operations(counted.per_step(task))} a step, {operations(counted.per_clip(task))} a clip of {steps}"
         )
     each = ", ".join(f"{operations(there.flops)} recomputing {name.replace('_', ' ')}" for name, there in counted.backward.items())
-    return [*lines, f"training, there and back, each clip: {each}"]
+    return [*lines, *([f"training, there and back, each clip: {each}"] if each else [])]
 
 
 def memory(counted: Account, gpus: int) -> list[str]:
     """Bytes of inference and of a training step."""
     lines = [
-        f"a clip, in {counted.dtype}: {size(counted.weights_bytes)} weights"
-        + (f" + {size(counted.frozen_bytes)} codecs and frozen encoders" if counted.frozen_bytes else "")
-        + f" + {size(counted.activations)} activations = {size(counted.inference_bytes())}",
-        f"a training step with one clip on each GPU, in {counted.dtype}: weights, gradients, AdamW, activations",
+        f"a clip, in {counted.dtype}: "
+        + (f"{size(counted.weights_bytes)} weights that are trained + " if counted.weights_bytes else "")
+        + (f"{size(counted.frozen_bytes)} weights that aren't + " if counted.frozen_bytes else "")
+        + f"{size(counted.activations)} activations = {size(counted.inference_bytes())}",
+        "  on the GPU at most with " + ", ".join(f"--offload {how}: {size(n)}" for how, n in counted.offloaded.items()),
     ]
+    if counted.backward:
+        lines.append(f"a training step with one clip on each GPU, in {counted.dtype}: weights, gradients, AdamW, activations")
     for name, there in counted.backward.items():
         every = [
             f"{size(counted.training_bytes(name, n))} on {'one GPU' if n == 1 else f'each of {n} (FSDP)'}" for n in dict.fromkeys((1, gpus))

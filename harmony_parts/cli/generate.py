@@ -14,11 +14,12 @@ from harmony_parts.cli.batch import SOUND_ONLY, SUFFIXES, Request, read_batch
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import guidances, models
 from harmony_parts.cli.making import Work, make_all
-from harmony_parts.cli.options import SEED, device_option, dtype_option, finite, typed
+from harmony_parts.cli.options import SEED, device_option, dtype_option, finite, offload_option, offloading, typed
 from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
+    from harmony_parts.offload import Offload
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -51,6 +52,7 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
         "harmony generate runs/clips --video silent.mp4 --out dubbed.mp4              the sound for a video",
         "harmony generate runs/demo --guidance sync-cfg --set video=3 --set audio=2 --out strong.mp4",
         "harmony generate runs/demo --guidance none --steps 10 --seed 7 --out quick.mp4 --preview",
+        "harmony generate big --prompt rain --offload layers --dtype bfloat16 --preview-every 10 --out rain.mp4      on a small GPU",
         "harmony generate runs/demo --batch prompts.csv --out clips                   many, those that are made already left out",
     ],
 )
@@ -83,8 +85,15 @@ def _apart(out: Path, given: dict[str, Path | None]) -> None:
     help="A .csv or .jsonl file, a request a line: its columns are the options above (but --set), and `name`. Other options hold for all lines.",
 )
 @click.option("--preview", is_flag=True, help="Also draw each clip's frames above its sound: a .png beside it.")
+@click.option(
+    "--preview-every",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Draw it after every so many steps too, as the clip is becoming; each time takes as long as decoding the clip.",
+)
 @device_option
 @dtype_option
+@offload_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=f"{', '.join(SUFFIXES)}; with --batch a folder.")
 def generate(
     model: str,
@@ -95,8 +104,10 @@ def generate(
     seed: int,
     batch: Path | None,
     preview: bool,
+    preview_every: int | None,
     device: str,
     dtype: str | None,
+    offload: Offload,
     out: Path,
     **asked: Any,
 ) -> None:
@@ -107,6 +118,7 @@ def generate(
     to the model. The same seed, request and model make the same clip. What it was made from is noted in the file, and beside it (.json).
     """
     _writable(out, batch is not None)
+    preview = preview or preview_every is not None
     if batch is not None and batch.suffix.lower() not in (".csv", ".jsonl"):
         raise click.BadParameter(f"{str(batch)!r} must end in .csv or .jsonl", param_hint="--batch")
     from harmony_parts.assemble import apply_overrides
@@ -121,8 +133,8 @@ def generate(
     path = _found(model)
     from harmony_parts.pipeline import load
 
-    pipeline = load(path, device, typed(dtype))
-    work = Work(folder, pipeline, path, choose(guidance, overrides, pipeline.recipe.sample.guidance), preview)
+    pipeline = load(path, device, typed(dtype), offload=offloading(offload, device))
+    work = Work(folder, pipeline, path, choose(guidance, overrides, pipeline.recipe.sample.guidance), preview, preview_every)
     if batch is None:
         work.make(jobs[0])
     else:

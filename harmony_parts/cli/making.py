@@ -16,17 +16,21 @@ from harmony_parts.errors import HarmonyError, RunError
 
 if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
+    from harmony_parts.media import Clip
     from harmony_parts.pipeline import Pipeline
+    from harmony_parts.sample.loop import Step
 
 
 class Work:
     """A loaded model, and how its clips are made and noted."""
 
-    def __init__(self, folder: Path, pipeline: Pipeline, model: Path, guidance: Guidance, preview: bool) -> None:
+    def __init__(
+        self, folder: Path, pipeline: Pipeline, model: Path, guidance: Guidance, preview: bool, preview_every: int | None = None
+    ) -> None:
         from harmony_parts.cli.note import digest
         from harmony_parts.weights import find_model, weight_files
 
-        self.folder, self.pipeline, self.guidance, self.preview = folder, pipeline, guidance, preview
+        self.folder, self.pipeline, self.guidance, self.preview, self.every = folder, pipeline, guidance, preview, preview_every
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
         self.weights = "-".join(map(digest, files))
 
@@ -46,8 +50,14 @@ class Work:
 
         self._possible(job)
         out, noted, began = self.folder / job.name, self.note(job), time.perf_counter()
-        with progress("sampling") as step:
-            made = self.pipeline.generate(**job.asked, guidance=self.guidance, progress=lambda done, total, _: step(done, total))
+        with progress("sampling") as bar:
+
+            def tell(step: Step) -> None:
+                bar(step.done, step.steps)
+                if self.every and step.done % self.every == 0 and step.done < step.steps:
+                    self.sheet(job, self.pipeline.decode(step.estimate)[0], f", after step {step.done} of {step.steps}")
+
+            made = self.pipeline.generate(**job.asked, guidance=self.guidance, progress=tell)
         out.parent.mkdir(parents=True, exist_ok=True)
         note.beside(out).unlink(missing_ok=True)  # it is that of another clip, until this one has its own
         if out.suffix.lower() in SOUND_ONLY:
@@ -66,18 +76,27 @@ class Work:
         click.echo(f"took {duration(time.perf_counter() - began)} on {self.pipeline.device}, seed {job.asked['seed']}")
 
     def draw(self, job: Request) -> None:
-        """The clip's frames above its sound, as a PNG beside it: x.mp4 -> x.mp4.png. Nothing where that isn't wanted, or is there."""
-        from harmony_parts.av import AV
-        from harmony_parts.demo.sheet import Row, contact_sheet
+        """The clip's frames above its sound, as a PNG beside it. Nothing where that isn't wanted, or is there."""
         from harmony_parts.media import Clip
 
-        clip = self.folder / job.name
-        sheet = clip.with_name(f"{clip.name}.png")
-        if not self.preview or (sheet.is_file() and sheet.stat().st_mtime_ns >= clip.stat().st_mtime_ns):
+        clip, drawn = self.folder / job.name, self.beside(job)
+        if not self.preview or (drawn.is_file() and drawn.stat().st_mtime_ns >= clip.stat().st_mtime_ns):
             return
+        click.echo(f"{self.sheet(job, Clip.read(clip))}: its frames and its sound")
+
+    def beside(self, job: Request) -> Path:
+        """Where the picture of a clip is: x.mp4 -> x.mp4.png."""
+        return self.folder / f"{job.name}.png"
+
+    def sheet(self, job: Request, clip: Clip, when: str = "") -> Path:
+        """Draw it."""
+        from harmony_parts.av import AV
+        from harmony_parts.demo.sheet import Row, contact_sheet
+
         title = ", ".join(job.asked[name] for name in TEXTS if job.asked[name])
-        contact_sheet([Row(title, Clip.read(clip), AV((), ()))], sheet, heading=f"{clip.name}, seed {job.asked['seed']}")
-        click.echo(f"{sheet}: its frames and its sound")
+        heading = f"{Path(job.name).name}, seed {job.asked['seed']}{when}"
+        self.beside(job).parent.mkdir(parents=True, exist_ok=True)
+        return contact_sheet([Row(title, clip, AV((), ()))], self.beside(job), heading)
 
     def _possible(self, job: Request) -> None:
         """Nothing is made that can't be written, and no memory taken for a length that makes no sense. Raises UsageError."""

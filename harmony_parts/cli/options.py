@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harmony_parts.cli.format import complain
+
 if TYPE_CHECKING:
     import torch
+
+    from harmony_parts.offload import Offload
 
 SEED = click.IntRange(0, 2**63 - 1)  # what a seed is stored in
 
@@ -53,4 +57,20 @@ def typed(name: str | None) -> torch.dtype | None:
     return None if name is None else getattr(torch, name)
 
 
+offload_option = click.option(
+    "--offload",
+    type=click.Choice(["none", "parts", "layers"]),
+    default="none",
+    show_default=True,
+    help="Keep weights in the host's memory, and on the GPU only what is at work: whole parts, or single layers. Slower; `harmony explain` "
+    "says what memory each takes.",
+)
 device_option = click.option("--device", callback=_device, help='"cuda", "cuda:1", "cpu"; by default the GPU where there is one.')
+
+
+def offloading(offload: Offload, device: str) -> Offload:
+    """As asked, but on the CPU, in whose memory the weights are anyway."""
+    if offload != "none" and device == "cpu":
+        complain(f"--offload {offload} is left out: on the CPU there is nowhere to bring weights to")
+        return "none"
+    return offload

@@ -1,7 +1,8 @@
 """A codec turns frames or sound into latents and back, and tells when each latent sounds or shows.
 
-`encode` and `decode` work on the device of what they are given, and give their result there. A codec with weights has `to(device)`, works
-where they are, and gives its result there, in float32; its weights are no part of a model's, and come from where its settings say.
+`encode` and `decode` work on the device of what they are given, and give their result there. A codec with weights has `held`, the torch
+modules that they are in, so that others can move them; it works where they are, and gives its result there, in float32. Its weights are no
+part of a model's, and come from where its settings say.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import Weights, parameters
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
+from harmony_parts.offload import Offload, modules, resident
 from harmony_parts.recipe import Recipe
 from harmony_parts.sample.graph import Run, ask, order
 
@@ -55,7 +56,8 @@ class Account:
     velocities: int  # in a step of the solver
     sampling_steps: int
     activations: int  # most bytes at once of such a pass, besides weights and inputs
-    backward: Mapping[str, Backward]  # by what is recomputed
+    offloaded: Mapping[Offload, int]  # most bytes of weights and of such a pass, by how weights come to the device
+    backward: Mapping[str, Backward]  # by what is recomputed; empty where nothing is trained
 
     def per_step(self, task: str) -> int:
         """Operations of a sampling step."""
@@ -108,6 +110,7 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
         name: {" = ".join(run.names): sum(read(run.read, run.asked.hints).values()) for run in runs}
         for name, runs in runs_of(recipe, parts).items()
     }
+    active = activations(denoiser, given)
     blocks = list(denoiser.blocks) if isinstance(denoiser, BranchDenoiser) else [denoiser]
     return Account(
         dtype=str(dtype).removeprefix("torch."),
@@ -118,7 +121,8 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
         tasks=tasks,
         velocities=velocities(recipe.sample.solver),
         sampling_steps=recipe.sample.steps,
-        activations=activations(denoiser, given),
+        activations=active,
+        offloaded={how: at_most(parts, active, how) for how in ("parts", "layers")},
         backward={name: backward(denoiser, given, name) for name in recomputes(denoiser)},
     )
 
@@ -181,8 +185,17 @@ def activations(denoiser: Any, given: Inputs) -> int:
     return by_depth(denoiser, count)["peak"]
 
 
+def at_most(parts: Parts, active: int, offload: Offload) -> int:
+    """Bytes where weights come to the device for their work: an encoder's, then the denoiser's with a pass, and a codec's for an anchor."""
+    encoders = max((resident(encoder, offload) for encoder in parts.encoders.values()), default=0)
+    codecs = max(resident(parts.codecs[stream], offload) for stream in parts.codecs)
+    return max(encoders, resident(parts.denoiser, offload) + active + codecs)
+
+
 def recomputes(denoiser: Any) -> tuple[str, ...]:
-    """What a denoiser can be told to recompute; one that can't is counted as it is."""
+    """What a denoiser can be told to recompute; one that can't is counted as it is, and one that has nothing to train not at all."""
+    if not any(parameter.requires_grad for parameter in denoiser.parameters()):
+        return ()
     return get_args(Recompute) if isinstance(denoiser, BranchDenoiser) else ("nothing",)
 
 
@@ -239,8 +252,8 @@ def _by_depth(denoiser: Any, count: Callable[[], Counter[str]]) -> tuple[Counter
 
 def there(denoiser: nn.Module, given: Inputs) -> Iterable[Tensor]:
     """What is there before a pass."""
-    yield from denoiser.parameters()
-    yield from denoiser.buffers()
+    for module in modules(denoiser):
+        yield from (*module.parameters(), *module.buffers())
     for stream in given.av:
         yield from (given.av[stream], given.times[stream].values, given.times[stream].index)
     for condition in given.conditions.values():

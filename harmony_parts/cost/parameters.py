@@ -40,10 +40,8 @@ def group(name: str) -> str:
 
 
 def frozen(part: Any) -> list[Tensor]:
-    """Weights of a codec or an encoder that no training run changes: those of models that it holds without listing them as its own."""
-    own = {id(p) for p in part.parameters()} if isinstance(part, nn.Module) else set()
-    held = (inner for inner in vars(part).values() if callable(getattr(inner, "parameters", None))) if hasattr(part, "__dict__") else ()
-    return [p for inner in held for p in inner.parameters() if id(p) not in own]
+    """Weights of a part that no training run changes: those of modules that it holds without listing them as its own."""
+    return [parameter for module in getattr(part, "held", ()) for parameter in module.parameters()]
 
 
 def parameters(parts: Parts) -> dict[str, Weights]:
@@ -52,6 +50,7 @@ def parameters(parts: Parts) -> dict[str, Weights]:
     for name, parameter in parts.denoiser.named_parameters() if isinstance(parts.denoiser, nn.Module) else ():
         groups.setdefault(group(name), []).append(parameter)
     found = {name: Weights.of(groups[name]) for name in sorted(groups, key=_place)}
+    found["denoiser, not trained"] = Weights.of(frozen(parts.denoiser), trained=False)
     for name, encoder in parts.encoders.items():
         found[f"encoder {name}"] = Weights.of(encoder.parameters() if isinstance(encoder, nn.Module) else ())
         found[f"encoder {name}, not trained"] = Weights.of(frozen(encoder), trained=False)

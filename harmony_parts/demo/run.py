@@ -138,7 +138,7 @@ def _make(
     pipeline: Pipeline, examples: Sequence[Example], given: AV[Tensor], guidance: Guidance, seed: int, bar: Callable[[int, int], None]
 ) -> list[Clip]:
     prompts, seeds = [e.prompt for e in examples], [seed * HELD_OUT + number for number in range(len(examples))]
-    latents = pipeline.latents(prompts, seeds=seeds, given=given, guidance=guidance, progress=lambda done, steps, _: bar(done, steps))
+    latents = pipeline.latents(prompts, seeds=seeds, given=given, guidance=guidance, progress=lambda step: bar(step.done, step.steps))
     clips = pipeline.decode(latents, pipeline.format.frames)
     # what was given is kept as it is, not as the codec has it
     if given.video is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.media import Clip
+from harmony_parts.tensorfile import replace
 
 WIDTH, WAVE, LABEL, GAP = 1200, 44, 18, 10  # pixels
 PAPER, INK, FAINT, SOUND = (255, 255, 255), (32, 36, 44), (150, 156, 166), (46, 110, 180)
@@ -49,7 +50,7 @@ def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
             _frames(sheet, row, row.clip.frames, top + LABEL)
         if row.clip.waveform is not None:
             _wave(draw, row, top + LABEL + _frame_height(row.clip))
-    sheet.save(path)
+    replace(path, sheet.save)
     return path
 
 

@@ -10,7 +10,10 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 
 
 class Encoder(Protocol):
-    """A torch module. `produces`: condition name -> width of its tokens (channels, where they are latents)."""
+    """A torch module. `produces`: condition name -> width of its tokens (channels, where they are latents).
+
+    It may have `held`: modules that it uses without listing their weights as its own, which are neither trained nor saved with it.
+    """
 
     produces: Mapping[str, int]
 

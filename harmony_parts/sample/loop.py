@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -19,8 +20,23 @@ from harmony_parts.sample.graph import ask, order
 from harmony_parts.sample.passes import TOGETHER, Passes, check, combined
 from harmony_parts.sample.schedule import timetable
 
-Progress = Callable[[int, int, AV[Tensor]], None]
-"""`progress(done, steps, latents)`, after each step. What it raises ends the run and comes out of `sample` as it is: to cancel, raise."""
+
+@attrs.frozen(eq=False)
+class Step:
+    """A step that was taken, `done` of `steps`.
+
+    `latents`: where it led; they still hold noise. `estimate`: what they are about to become, x - t v of the step's first guided velocity,
+    clean and the better the later; after the last step, the latents themselves. Both [B, T, ...], the given streams as they are.
+    """
+
+    done: int
+    steps: int
+    latents: AV[Tensor]
+    estimate: AV[Tensor]
+
+
+Progress = Callable[[Step], None]
+"""Called after each step. What it raises ends the run and comes out of `sample` as it is: to cancel, raise."""
 
 
 @torch.no_grad()
@@ -56,7 +72,7 @@ def sample(
         x = moved.replace(**{stream: given[stream] for stream in given})
         check(x.only(tuple(noise)), noise, lambda: f"the solver {solver!r} at step {step + 1} of {steps}")  # noqa: B023
         if progress is not None:
-            progress(step + 1, steps, x)
+            progress(Step(step + 1, steps, x, flow.estimate() if t_next else x))
     return x
 
 
@@ -69,6 +85,7 @@ class _Flow:
         self.step = 0
         self.state: Any = None
         self.after: list[Any] = []
+        self.first: tuple[AV[Tensor], AV[Tensor], float]
 
     def begin(self, step: int) -> None:
         """A new step: the guidance's state advances."""
@@ -76,6 +93,11 @@ class _Flow:
         if self.after:
             self.state = self.after[0]
         self.after = []
+
+    def estimate(self) -> AV[Tensor]:
+        """The clean latents that the step's first velocity leads to."""
+        x, velocity, t = self.first
+        return x.replace(**{stream: self.passes.path.data(x[stream], velocity[stream], t) for stream in velocity})
 
     def __call__(self, x: AV[Tensor], t: float) -> AV[Tensor]:
         if not 0 < t <= 1:
@@ -96,6 +118,8 @@ class _Flow:
                 raise
             raise RunError(self._too_large(x, len(runs), where)) from error
         check(velocity, x.only(times.generated()), lambda: f"the guidance {self.guidance!r} at {where}")
+        if not self.after:
+            self.first = x, velocity, t
         self.after.append(after)
         return velocity
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from harmony_parts.assemble import write_recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.errors import RunError
+from harmony_parts.offload import modules
 from harmony_parts.recipe import Recipe
 from harmony_parts.train import checkpoint
 from harmony_parts.train.prepare import Prepared
@@ -116,13 +117,11 @@ def _conditions(tensors: Mapping[str, Tensor]) -> dict[str, Condition]:
 
 
 def _weights(part: Any) -> str:
-    """A digest of a part's weights and buffers; "" where it has none."""
-    if not isinstance(part, nn.Module):
-        return ""
+    """A digest of a part's weights and buffers, those of the modules that it holds among them."""
     digest = hashlib.sha256()
-    for name, tensor in part.state_dict().items():
+    for name, tensor in (entry for module in modules(part) for entry in module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()
 
 

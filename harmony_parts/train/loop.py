@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from harmony_parts.assemble import build
 from harmony_parts.errors import AssemblyError, HarmonyError, RunError
+from harmony_parts.offload import move, visit
 from harmony_parts.recipe import Recipe
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train import cache, checkpoint
@@ -141,11 +143,13 @@ class Run:
         _check_task(recipe, tuple(self.parts.codecs))
         if start is not None:
             load_weights(self.parts, located(start), device=device, dtype=torch.float32)
-        self.weights = weights(self.parts).to(device).train()
+        self.weights = weights(self.parts).train()
         self.encoders: dict[str, Any] = dict(self.parts.encoders)
-        for encoder in self.encoders.values():
-            if is_frozen(encoder):
-                encoder.eval()
+        codecs = self.parts.codecs
+        self.still = (*(codecs[s] for s in codecs), *(encoder.eval() for encoder in self.encoders.values() if is_frozen(encoder)))
+        """What stays as it is: it is on the device only as long as clips are encoded there."""
+        for part in (self.parts.denoiser, *(encoder for encoder in self.encoders.values() if not is_frozen(encoder))):
+            move(part, device)
         self.trained = {name: p for name, p in self.weights.named_parameters() if p.requires_grad}
         settings = recipe.train
         self.optimizer = torch.optim.AdamW(
@@ -170,6 +174,8 @@ class Run:
         if recipe.train.prepared:
             self.source = self._prepared(readable, log)
         else:
+            for part in self.still:
+                move(part, self.device)
             self.source = OnTheFly(readable, format, self.parts.codecs, self.encoders, self.device)
         self.order = Order(len(self.source))
         # Names that are known without reading, or those of the clips that were prepared.
@@ -182,15 +188,16 @@ class Run:
         recipe, codecs, encoders = self.recipe, self.parts.codecs, self.encoders
         generator = torch.Generator().manual_seed(_seed(recipe, "data"))
         chosen = choose(len(readable), recipe.train.prepared, generator)
-        still = [encoder for encoder in encoders.values() if is_frozen(encoder)]
         trained = [encoder for encoder in encoders.values() if not is_frozen(encoder)]
         # Weights that are trained have no part in what is prepared; the code of their classes may.
-        parts = [*(codecs[s] for s in codecs), *still]
-        name = None if readable.bad else cache.key(recipe, readable.dataset, chosen, parts, self.device)
+        name = None if readable.bad else cache.key(recipe, readable.dataset, chosen, self.still, self.device)
         folder = log.folder / cache.FOLDER
         if name is not None and (found := cache.load(folder, name, trained, self.device, log.say)):
             return found
-        made = prepare(readable, chosen, self.parts.format, codecs, encoders, generator=generator, device=self.device, track=log.track)
+        with ExitStack() as stack:
+            for part in self.still:
+                stack.enter_context(visit(part, self.device, "none" if self.device.type == "cpu" else "parts"))
+            made = prepare(readable, chosen, self.parts.format, codecs, encoders, generator=generator, device=self.device, track=log.track)
         if name is not None and not readable.bad:  # what took the place of a bad clip isn't in the name
             cache.save(folder, name, made)
         return made

@@ -10,6 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -200,6 +201,35 @@ def test_a_preview_is_a_picture_beside_the_clip(harmony, trained, tmp_path):
     assert (tmp_path / "x.mp4").stat().st_mtime_ns == made
     result = harmony("generate", trained, "--preview", *QUICK, "--out", tmp_path / "x.wav")
     assert result.exit_code == 2
+
+
+def test_a_clip_can_be_watched_while_it_is_made(harmony, trained, tmp_path, monkeypatch):
+    """The picture beside it is drawn anew after every so many steps, at last from the clip itself, which is the same as unwatched."""
+    from harmony_parts.demo import sheet
+
+    drawn, draw = [], sheet.contact_sheet
+
+    def seen(rows, path, heading=""):
+        drawn.append((heading, rows[0].clip.frames))
+        return draw(rows, path, heading)
+
+    monkeypatch.setattr(sheet, "contact_sheet", seen)
+    asked = ("generate", trained, "--prompt", "a ball", "--seconds", "0.5", "--seed", "3", "--steps", "5", "--guidance", "none")
+    result = harmony(*asked, "--preview-every", "2", "--out", tmp_path / "new" / "x.mp4")
+    assert result.exit_code == 0, result.output
+    headings = ["x.mp4, seed 3, after step 2 of 5", "x.mp4, seed 3, after step 4 of 5", "x.mp4, seed 3"]
+    assert [heading for heading, _ in drawn] == headings
+    assert (tmp_path / "new" / "x.mp4.png").is_file()
+    early, late, end = (frames.float() for _, frames in drawn)
+    assert (late - end).abs().mean() < (early - end).abs().mean(), "it comes nearer to what it becomes"
+    assert harmony(*asked, "--out", tmp_path / "y.mp4").exit_code == 0
+    assert torch.equal(Clip.read(tmp_path / "y.mp4").frames, Clip.read(tmp_path / "new" / "x.mp4").frames)
+
+
+def test_offload_is_for_gpus(harmony, trained, tmp_path):
+    result = harmony("generate", trained, *QUICK, "--device", "cpu", "--offload", "layers", "--out", tmp_path / "x.mp4")
+    assert result.exit_code == 0, result.output
+    assert "--offload layers is left out: on the CPU there is nowhere to bring weights to" in result.stderr
 
 
 def test_absurd_lengths_are_refused_before_anything_is_made(harmony, trained, tmp_path, monkeypatch):

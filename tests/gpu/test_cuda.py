@@ -7,12 +7,14 @@ import os
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from harmony_parts.assemble import build, read_recipe
 from harmony_parts.av import AV, Prompt
+from harmony_parts.offload import Offload, resident
 from harmony_parts.pipeline import Pipeline
 from harmony_parts.train.log import Log
 from harmony_parts.train.loop import Run, train
@@ -32,6 +34,15 @@ CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 def full_precision() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+def report(**figures: Any) -> None:
+    """A line for HARMONY_GPU_REPORT, with device and versions."""
+    if path := os.environ.get("HARMONY_GPU_REPORT"):
+        versions = {package: version(package) for package in ("torch", "triton", "harmony-parts")}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"device": torch.cuda.get_device_name(), "versions": versions, **figures}) + "\n")
 
 
 def losses(folder: Path) -> list[float]:
@@ -70,6 +81,33 @@ def test_a_seed_means_the_same_clip(given: tuple[str, ...]) -> None:
         torch.testing.assert_close(*(latents[stream] for latents in made), **CLOSE)
 
 
+WIDE = ("denoiser.layers=12", "denoiser.video.width=1024", "denoiser.video.heads=16", "denoiser.video.feed=4096")
+
+
+@pytest.mark.parametrize("offload", ["parts", "layers"])
+def test_offloaded_clips_are_the_same(offload: Offload) -> None:
+    """Bit for bit, over layers that are large enough for copies to run beside what is computed; the peak falls by what stays on the host."""
+    pipeline = Pipeline.assemble(read_recipe("demo", ("sample.steps=8", *WIDE)))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in pipeline.weights.parameters():
+        parameter.data += 0.01 * torch.randn(parameter.shape, generator=generator)
+    denoiser = pipeline.parts.denoiser
+    made, peaks, seconds = [], [], []
+    for how in (get_args(Offload)[0], offload):
+        pipeline.to("cpu").to("cuda", offload=how)
+        pipeline.latents([Prompt()], seeds=[0])
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        begun = time.perf_counter()
+        made.append([pipeline.latents([Prompt(caption="a ball")], seeds=[seed]).map(torch.Tensor.cpu) for seed in range(3)])
+        seconds.append((time.perf_counter() - begun) / 3)
+        peaks.append(torch.cuda.max_memory_allocated())
+    for straight, offloaded in zip(*made, strict=True):
+        assert all(torch.equal(straight[stream], offloaded[stream]) for stream in straight)
+    assert peaks[1] < peaks[0] - 0.9 * (resident(denoiser, "parts") - resident(denoiser, offload)) + 2**24
+    report(recipe="demo, wide", offload=offload, seconds_per_clip=seconds, peak_memory_bytes=peaks)
+
+
 @pytest.mark.parametrize("name", ["demo", "clips"])
 def test_time_and_memory_of_a_step(name: str, tmp_path: Path) -> None:
     """Median seconds of 20 steps after 5, and the peak of the memory; to HARMONY_GPU_REPORT, where that is set. Clips are Soundstage's."""
@@ -85,15 +123,9 @@ def test_time_and_memory_of_a_step(name: str, tmp_path: Path) -> None:
         assert run.advance() > 0
         torch.cuda.synchronize()
         taken.append(time.perf_counter() - begun)
-    report = {
-        "device": torch.cuda.get_device_name(),
-        "versions": {package: version(package) for package in ("torch", "triton", "harmony-parts")},
-        "recipe": name,
-        "parameters": sum(p.numel() for p in build(run.recipe).denoiser.parameters()),
-        "seconds_per_step": sorted(taken[5:])[10],
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(),
-    }
-    if path := os.environ.get("HARMONY_GPU_REPORT"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report) + "\n")
+    report(
+        recipe=name,
+        parameters=sum(p.numel() for p in build(run.recipe).denoiser.parameters()),
+        seconds_per_step=sorted(taken[5:])[10],
+        peak_memory_bytes=torch.cuda.max_memory_allocated(),
+    )

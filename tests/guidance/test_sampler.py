@@ -27,6 +27,8 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
+from harmony_parts.sample.loop import Step
+from harmony_parts.sample.schedule import timetable
 from harmony_parts.testing.analytic import GaussianDenoiser, Recorded
 
 V = math.prod(VIDEO)
@@ -315,10 +317,26 @@ def test_fixed_anchors_are_made_once() -> None:
 
 
 def test_progress_sees_every_step() -> None:
-    seen = []
-    result = make(gaussian(), latents(), steps=3, progress=lambda done, steps, x: seen.append((done, steps, x)))
-    assert [(done, steps) for done, steps, _ in seen] == [(1, 3), (2, 3), (3, 3)]
-    assert seen[-1][2] is result
+    seen: list[Step] = []
+    result = make(gaussian(), latents(), steps=3, progress=seen.append)
+    assert [(step.done, step.steps) for step in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert seen[-1].latents is result
+    assert seen[-1].estimate is result
+
+
+@pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth()])
+def test_a_step_tells_what_it_leads_to(solver: Solver) -> None:
+    """E[x | x_t] at the step's beginning, m + (1 - t) C ((1 - t)^2 C + t^2)^-1 (x_t - (1 - t) m) for data N(m, C); given streams as they are."""
+    model, noise, seen = gaussian(), latents(), list[Step]()
+    shift = ConstantShift(shift=3.0)
+    make(model, noise, steps=4, solver=solver, shift=shift, progress=seen.append)
+    for x, t, step in zip([noise, *(step.latents for step in seen)], timetable(4, shift), seen[:-1], strict=False):
+        c, m, eye = model.covariance, model.mean, torch.eye(SIZE, dtype=torch.float64)
+        gain = (1 - t) * c @ torch.linalg.inv((1 - t) ** 2 * c + t**2 * eye)
+        assert torch.allclose(flat(step.estimate), m + (flat(x) - (1 - t) * m) @ gain.T, atol=1e-10)
+    given = noise.only(("audio",))
+    make(model, noise.only(("video",)), given=given, steps=2, solver=solver, progress=seen.append)
+    assert seen[-2].estimate.audio is given.audio
 
 
 def test_the_precision_is_that_of_the_noise() -> None:

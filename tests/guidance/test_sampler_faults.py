@@ -16,6 +16,7 @@ from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.euler import Euler
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import Pass, StepTimes, conditional
+from harmony_parts.sample.loop import Step
 from harmony_parts.testing.analytic import Recorded
 
 
@@ -50,8 +51,8 @@ def test_cancelling() -> None:
     class Stop(Exception):
         pass
 
-    def stop(done: int, steps: int, x: AV[Tensor]) -> None:
-        if done == 2:
+    def stop(step: Step) -> None:
+        if step.done == 2:
             raise Stop
 
     model = Recorded(gaussian())

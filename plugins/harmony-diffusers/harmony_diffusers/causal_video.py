@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmony_diffusers.clock import intervals, latents_of, steps_of
 from harmony_diffusers.frozen import Frozen
@@ -49,10 +49,10 @@ class CausalVideoCodec:
             part = tile * 3 // 4
             vae.enable_tiling(tile, tile, tile_sample_stride_height=part, tile_sample_stride_width=part)
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move the weights."""
-        self.frozen.to(device)
-        return self
+    @property
+    def held(self) -> tuple[nn.Module, ...]:
+        """The modules that hold the weights."""
+        return self.frozen.models
 
     def latents(self, frames: int) -> int:
         """How many latents `frames` frames take: 1 + ceil((frames - 1) / step)."""

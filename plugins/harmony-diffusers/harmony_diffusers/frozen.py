@@ -12,6 +12,7 @@ import torch
 from attrs.validators import in_
 from torch import Tensor, nn
 
+from harmony_parts.offload import move
 from harmony_parts.plugin import knob
 
 Precision = Literal["float32", "bfloat16"]
@@ -175,21 +176,19 @@ class Frozen:
         """What they are held in."""
         return next(self.parameters()).dtype
 
-    def to(self, device: torch.device | str) -> None:
-        """Move the weights. Raises ValueError where there are none to move: they were made on the meta device."""
-        if self.device.type == "meta" and torch.device(device).type != "meta":
-            names = " and ".join(type(model).__name__ for model in self.models)
-            raise ValueError(f'{names} has no weights to move: it was built inside `torch.device("meta")`; build it again outside')
-        for model in self.models:
-            model.to(device)
-
 
 class FrozenModule(nn.Module):
     """A torch module whose weights are frozen ones: no part of its `parameters()` and `state_dict()`, they keep their precision, but move with it."""
 
     frozen: Frozen
 
+    @property
+    def held(self) -> tuple[nn.Module, ...]:
+        """The modules that hold the weights."""
+        return self.frozen.models
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
-        self.frozen.to(fn(torch.empty(0, device=self.frozen.device)).device)
+        for model in self.frozen.models:
+            move(model, fn(torch.empty(0, device=self.frozen.device)).device)
         return self

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from harmony_diffusers.clock import intervals, latents_of, steps_of
@@ -94,10 +94,10 @@ class LTX2AudioCodec:
         self._mel = MelSpectrum(self._rate, spec.window, self._hop, config.mel_bins, margin=spec.window // 2, power=0.0)
         self._step = Fraction(self._hop * format.sample_rate, self._rate)  # samples of the format to a mel frame
 
-    def to(self, device: torch.device | str) -> LTX2AudioCodec:
-        """Move the weights."""
-        self.frozen.to(device)
-        return self
+    @property
+    def held(self) -> tuple[nn.Module, ...]:
+        """The modules that hold the weights."""
+        return self.frozen.models
 
     def latents(self, samples: int) -> int:
         """How many latents `samples` samples take, the last one perhaps in part."""

@@ -90,10 +90,10 @@ class MMAudioCodec:
         self._mel = MelSpectrum(format.sample_rate, window, hop, config["mel_bins"], margin=(window - hop) // 2, power=1e-9)
         self._unit = math.log(10) if spec.form == "16k" else 1.0
 
-    def to(self, device: torch.device | str) -> MMAudioCodec:
-        """Move the weights."""
-        self.frozen.to(device)
-        return self
+    @property
+    def held(self) -> tuple[nn.Module, ...]:
+        """The modules that hold the weights."""
+        return self.frozen.models
 
     def latents(self, samples: int) -> int:
         """How many latents `samples` samples take, the last one perhaps in part."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from harmony_diffusers.frozen import (
@@ -80,19 +80,12 @@ class LTX2Denoiser(FrozenModule):
         model = diffusers_model(LTX2VideoTransformer3DModel, full, spec.config, spec.precision, spec.model, spec.subfolder, spec.revision)
         self.frozen = Frozen(model)
         self._scale: int = model.config.timestep_scale_multiplier
-        self.home = nn.Parameter(torch.zeros(()), requires_grad=False)  # a pipeline asks its parameters where latents are to be made
         self.accepts = _accepts(model.config, codecs, encoders)
         blocks = range(model.config.num_layers) if model.config.perturbed_attn else ()
         self._skips = {f"skip-{n}": n for n in blocks}
         self.hints = frozenset({"isolate", *self._skips})
         later = model.config.cross_attn_mod or model.config.audio_cross_attn_mod
         self._other = later if spec.cross_timestep == "auto" else spec.cross_timestep == "other"
-
-    def _save_to_state_dict(self, *args: Any) -> None:
-        """`home` isn't saved."""
-
-    def _load_from_state_dict(self, *args: Any) -> None:
-        """Nor loaded."""
 
     def forward(
         self,

@@ -1,0 +1,62 @@
+"""LTX-2 on a small GPU: its models' weights come while they work, and it is counted what that takes."""
+
+from __future__ import annotations
+
+import attrs
+import ltx2_toys as toys
+import pytest
+import torch
+
+from harmony_diffusers.ltx2_audio import LTX2Audio
+from harmony_ltx2.denoiser import LTX2
+from harmony_ltx2.recipe import ltx2_recipe
+from harmony_ltx2.video import LTX2Video
+from harmony_parts.assemble import build
+from harmony_parts.cost.account import account
+from harmony_parts.offload import layers_of, resident
+from harmony_parts.pipeline import Pipeline
+from harmony_parts.recipe import Codecs, Recipe
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    """The recipe that ships, of tiny random models."""
+    read = ltx2_recipe(overrides=["sample.steps=2", "sample.shift.steps=2"])
+    return attrs.evolve(
+        read,
+        format=toys.FORMAT,
+        codecs=Codecs(LTX2Video(config=toys.VIDEO), LTX2Audio(config=toys.AUDIO, vocoder_config=toys.VOCODER)),
+        encoders=read.encoders | {"text": toys.text()},
+        denoiser=LTX2(config=toys.TRANSFORMER, precision="float32"),
+    )
+
+
+def test_offloaded_clips_are_the_same(recipe):
+    """Bit for bit, whole parts and layer by layer; and every weight is where it was."""
+    pipeline = Pipeline.assemble(recipe)
+    models = [model for part in pipeline.parts.each() for model in getattr(part, "held", ())]
+    before = [x.data_ptr() for model in models for x in model.parameters()]
+    want = pipeline.generate("rain", seed=1).clip
+    for offload in ("parts", "layers"):
+        clip = pipeline.to("cpu", offload=offload).generate("rain", seed=1).clip
+        assert torch.equal(clip.frames, want.frames)
+        assert torch.equal(clip.waveform, want.waveform)
+        assert [x.data_ptr() for model in models for x in model.parameters()] == before
+
+
+def test_its_models_have_layers(recipe):
+    """The transformer's blocks; those of Gemma, its eyes among them, and of the connectors where they are several."""
+    parts = build(recipe)
+    assert {type(layer).__name__ for layer in layers_of(parts.denoiser)} == {"LTX2VideoTransformerBlock"}
+    assert "Gemma3DecoderLayer" in {type(layer).__name__ for layer in layers_of(parts.encoders["text"])}
+
+
+def test_it_is_counted(recipe):
+    """All of its weights, none of them trained, and what is on the device at most where they come by parts."""
+    parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
+    held = sum(x.nbytes for part in parts.each() for model in getattr(part, "held", ()) for x in model.parameters())
+    counted = account(recipe, parts)
+    assert (counted.weights_bytes, counted.frozen_bytes, counted.backward) == (0, held, {})
+    assert counted.inference_bytes() == held + counted.activations
+    whole = resident(parts.denoiser, "parts") + counted.activations
+    assert counted.offloaded["parts"] == whole + max(resident(parts.codecs[s], "parts") for s in parts.codecs)
