@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 import torch
 from torch import Tensor
@@ -17,12 +19,19 @@ from harmony_parts.plugin import knob
 class StaticVideo:
     """The video codec's latents of one repeated picture (z_v_null of SyncCFG, arXiv:2511.21579).
 
-    The picture is, for each sample, its reference image; without one, the first frame of the current clean estimate (the paper is silent
-    here). It is the picture that is repeated, never a latent: the first latent of a causal codec holds one frame, the others several.
+    The picture is, for each sample, its reference image; without one, the first or the mean frame of the current clean estimate (the paper
+    is silent here). It is the picture that is repeated: decoded and encoded again, since a latent that holds several frames, or the first of
+    a causal codec, means nothing in another place. Where every latent holds one frame, it is the latents' that is repeated.
     Raises PartContractError where the condition of the name `image` isn't made of this stream's latents.
     """
 
     image: str = knob("image", help="the name of the condition that holds the reference image as latents")
+    frame: Literal["first", "mean"] = knob(
+        "first",
+        help="which frame of the estimate: the first, which costs least, or the mean of all, for which the whole clip is decoded at each step",
+        source="arXiv:2511.21579 leaves it open",
+        validator=attrs.validators.in_(("first", "mean")),
+    )
 
     stream = "video"
     from_estimate = True
@@ -32,18 +41,26 @@ class StaticVideo:
         codec, known = scene.codecs["video"], scene.conditions.get(self.image)
         assert isinstance(codec, VideoCodec)
         if known is None or not known.mask.any():
-            return self._still(scene, codec, self._estimate(scene))
+            return self._still(scene, codec, self._estimate(scene), self.frame)
         if "reference" not in scene.memory:  # the same at every step
-            scene.memory["reference"] = self._still(scene, codec, self._reference(known))
+            scene.memory["reference"] = self._still(scene, codec, self._reference(known), "first")
         still: Tensor = scene.memory["reference"]
         has = known.mask.any(dim=1)
-        return still if has.all() else torch.where(has[:, None, None, None, None], still, self._still(scene, codec, self._estimate(scene)))
+        if has.all():
+            return still
+        return torch.where(has[:, None, None, None, None], still, self._still(scene, codec, self._estimate(scene), self.frame))
 
-    def _still(self, scene: Scene, codec: VideoCodec, latents: Tensor) -> Tensor:
-        """The latents of the first picture of `latents`, repeated."""
+    def _still(self, scene: Scene, codec: VideoCodec, latents: Tensor, frame: str) -> Tensor:
+        """The latents of one picture of `latents`, repeated."""
         here = scene.latents["video"]
-        # Of the latents that one frame takes: in a causal codec all that the first frame depends on, and far cheaper than the clip.
-        picture = codec.decode(latents[:, : codec.latents(1)])[:, :1]
+        if frame == "first":
+            # the latents that one frame takes: in a causal codec all that the first frame depends on, and far cheaper than the clip
+            latents = latents[:, : codec.latents(1)]
+        if codec.frames(2) == 2:  # a latent is a frame
+            still = latents[:, :1] if frame == "first" else latents.mean(1, keepdim=True)
+            return still.to(here).expand(-1, here.shape[1], -1, -1, -1)
+        frames = codec.decode(latents)
+        picture = frames[:, :1] if frame == "first" else frames.float().mean(1, keepdim=True).round().to(frames.dtype)
         return codec.encode(picture.expand(-1, codec.frames(here.shape[1]), -1, -1, -1)).to(here)
 
     def _reference(self, known: Condition) -> Tensor:

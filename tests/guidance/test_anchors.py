@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from guidance_toys import codecs
@@ -9,7 +11,8 @@ from guidance_toys import codecs
 from harmony_parts.anchors.mute import MuteAudio
 from harmony_parts.anchors.protocol import Scene
 from harmony_parts.anchors.static import StaticVideo
-from harmony_parts.av import AV, Condition
+from harmony_parts.av import AV, Condition, Format
+from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.errors import PartContractError
 from harmony_parts.testing.contracts import check_anchor
 
@@ -70,6 +73,37 @@ def test_static_video_stands_still(having: list[bool]) -> None:
     # The codec keeps fixed coefficients, so a decoded picture is coded again without loss but for rounding.
     want = torch.where(torch.tensor(having)[:, None, None, None, None], known, shown)
     assert (frames[:, :1] - want).abs().max() <= 2
+
+
+def test_static_video_can_be_the_mean_frame() -> None:
+    """Of all frames of the estimate, to the codec's own loss; a reference image stays what it is."""
+    codec, now = CODECS["video"], scene()
+    assert now.estimate is not None
+    mean = codec.decode(now.estimate["video"]).float().mean(1, keepdim=True)
+    frames = codec.decode(StaticVideo(frame="mean").latents(now)).float()
+    assert (frames - frames[:, :1]).abs().max() <= 1  # rounding to 8 bits
+    kept = codec.decode(codec.encode(mean.round().to(torch.uint8))).float()
+    assert (frames - kept[:, :1]).abs().max() <= 2
+    assert (frames[:, :1] - codec.decode(StaticVideo().latents(now))[:, :1]).abs().max() > 10
+    images = scene(reference([True] * 4))
+    assert torch.equal(StaticVideo(frame="mean").latents(images), StaticVideo().latents(images))
+    check_anchor(StaticVideo(frame="mean"), CODECS)
+
+
+@pytest.mark.parametrize("frame", ["first", "mean"])
+def test_a_latent_that_is_a_frame_is_repeated_as_it_is(frame: Literal["first", "mean"]) -> None:
+    """Nothing is decoded; it is what decoding and encoding again gives, to 8 bits and the codec's loss."""
+    form = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=0.5)
+    codec = DCTVideo(frames_per_latent=1, keep=0, whiten=0.0).build(format=form)
+    first = pictures(2)
+    moving = torch.cat([first.roll(k, dims=3) for k in range(4)], dim=1)
+    latents = codec.encode(moving)
+    now = Scene(CODECS.replace(video=codec), AV(torch.zeros_like(latents), torch.zeros(2, T_A, 4)), {}, AV(latents))
+    still = StaticVideo(frame=frame).latents(now)
+    want = latents[:, :1] if frame == "first" else latents.mean(1, keepdim=True)
+    assert torch.equal(still, want.expand_as(latents))
+    picture = moving[:, :1] if frame == "first" else moving.float().mean(1, keepdim=True)
+    assert (codec.decode(still).float() - picture).abs().max() <= 1
 
 
 def test_samples_do_not_mix() -> None:

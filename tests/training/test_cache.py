@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -126,6 +127,20 @@ def test_the_name_covers_all_that_goes_in(monkeypatch: pytest.MonkeyPatch) -> No
     assert len({name_of(tiny.recipe()), *names.values()}) == 1 + len(names) - 1  # the first is now that of "threads"
     monkeypatch.undo()
     assert name_of(base) not in names.values()
+
+
+def test_the_name_covers_the_weights_of_what_a_part_holds() -> None:
+    """Those of a codec's autoencoder, say, which may change in a folder of the same name; one number of no dimensions among them."""
+    recipe = tiny.recipe()
+    data = recipe.data.build(format=recipe.format, root=None)
+    model = torch.nn.BatchNorm1d(2)
+    held = SimpleNamespace(held=(model,))
+    names = [key(recipe, data, [0], parts, CPU) for parts in ([], [held])]
+    for tensor in (model.weight, model.num_batches_tracked):
+        tensor.data += 1
+        names.append(key(recipe, data, [0], [held], CPU))
+    assert None not in names
+    assert len(set(names)) == len(names)
 
 
 def test_code_is_that_of_the_packages_of_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
