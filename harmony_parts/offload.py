@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 Offload = Literal["none", "parts", "layers"]
-"""`none`: all weights are on the device. `parts`: those of the encoders, the denoiser or a codec, while it works. `layers`: of these, one
-layer at a time and the next one on its way."""
+"""`none`: all weights are on the device. `parts`: those of an encoder, the denoiser or a codec, while it works. `layers`: of encoders and
+denoiser one layer at a time, and the next one on its way."""
 
 ALIGNED = 256  # bytes; where tensors begin, as CUDA's allocator has it
 

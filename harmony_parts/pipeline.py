@@ -80,9 +80,7 @@ class Pipeline:
             self.weights.to(dtype)
         if device is not None:
             self.device, self.offload = torch.device(device), offload
-            self.codecs = (
-                self.parts.codecs if offload == "none" else self.parts.codecs.map(lambda codec: _visiting(codec, self.device, offload))
-            )
+            self.codecs = self.parts.codecs if offload == "none" else self.parts.codecs.map(lambda codec: _visiting(codec, self.device))
             for part in self.parts.each():
                 move(part, self.device if offload == "none" else "cpu")
         return self
@@ -317,27 +315,27 @@ class Pipeline:
 
 
 class _Visiting:
-    """A codec whose weights come to the device while it works."""
+    """A codec whose weights come to the device while it works: all at once, for it calls its layers again and again for one clip."""
 
-    def __init__(self, codec: Any, device: torch.device, offload: Offload) -> None:
-        self._codec, self._device, self._offload = codec, device, offload
+    def __init__(self, codec: Any, device: torch.device) -> None:
+        self._codec, self._device = codec, device
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._codec, name)
 
     def encode(self, given: Tensor) -> Tensor:
         """As the codec's."""
-        with visit(self._codec, self._device, self._offload):
+        with visit(self._codec, self._device, "parts"):
             return cast(Tensor, self._codec.encode(given))
 
     def decode(self, latents: Tensor) -> Tensor:
         """As the codec's."""
-        with visit(self._codec, self._device, self._offload):
+        with visit(self._codec, self._device, "parts"):
             return cast(Tensor, self._codec.decode(latents))
 
 
-def _visiting(codec: Any, device: torch.device, offload: Offload) -> Any:
-    return _Visiting(codec, device, offload) if modules(codec) else codec
+def _visiting(codec: Any, device: torch.device) -> Any:
+    return _Visiting(codec, device) if modules(codec) else codec
 
 
 def _needs_both(guidance: Guidance, stream: str) -> bool:

@@ -188,7 +188,7 @@ def activations(denoiser: Any, given: Inputs) -> int:
 def at_most(parts: Parts, active: int, offload: Offload) -> int:
     """Bytes where weights come to the device for their work: an encoder's, then the denoiser's with a pass, and a codec's for an anchor."""
     encoders = max((resident(encoder, offload) for encoder in parts.encoders.values()), default=0)
-    codecs = max(resident(parts.codecs[stream], offload) for stream in parts.codecs)
+    codecs = max(resident(parts.codecs[stream], "parts") for stream in parts.codecs)
     return max(encoders, resident(parts.denoiser, offload) + active + codecs)
 
 

@@ -162,6 +162,31 @@ def test_any_module_can_be_taken_apart() -> None:
         assert torch.equal(module(x), want)
 
 
+class Gains(nn.Module):
+    """Layers that add their own number, called in whatever order."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(layers))
+        for n, layer in enumerate(self.layers):
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, float(n))
+
+    def forward(self, order: list[int]) -> list[float]:
+        """What each call adds."""
+        return [float(self.layers[n](torch.zeros(1))) for n in order]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 5).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n - 1), max_size=12))))
+def test_layers_may_be_called_in_any_order(case: tuple[int, list[int]]) -> None:
+    """Left out, again, backwards: each has its own weights."""
+    layers, order = case
+    module = Gains(layers)
+    with torch.no_grad(), visit(module, "cpu", "layers"):
+        assert module(order) == order
+
+
 def test_what_a_part_holds() -> None:
     holder, module = nn.Linear(2, 2), nn.Linear(3, 3)
     holder.__dict__["held"] = (module,)
