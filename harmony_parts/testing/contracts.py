@@ -16,6 +16,7 @@ from harmony_parts.testing.contracts_codecs import check_audio_codec, check_vide
 from harmony_parts.testing.contracts_encoders import check_encoder
 from harmony_parts.testing.contracts_flow import check_density, check_path, check_shift, check_solver
 from harmony_parts.testing.contracts_guidance import check_guidance
+from harmony_parts.testing.contracts_metrics import check_metric
 from harmony_parts.testing.contracts_tasks import check_task
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "check_density",
     "check_encoder",
     "check_guidance",
+    "check_metric",
     "check_path",
     "check_shift",
     "check_solver",
