@@ -13,6 +13,7 @@ from __future__ import annotations
 from harmony_parts.testing.contracts_anchors import check_anchor
 from harmony_parts.testing.contracts_attention import check_attention
 from harmony_parts.testing.contracts_codecs import check_audio_codec, check_video_codec
+from harmony_parts.testing.contracts_data import check_data
 from harmony_parts.testing.contracts_encoders import check_encoder
 from harmony_parts.testing.contracts_flow import check_density, check_path, check_shift, check_solver
 from harmony_parts.testing.contracts_guidance import check_guidance
@@ -23,6 +24,7 @@ __all__ = [
     "check_anchor",
     "check_attention",
     "check_audio_codec",
+    "check_data",
     "check_density",
     "check_encoder",
     "check_guidance",
