@@ -76,4 +76,5 @@ class LocalAttention(Protocol):
 
         `q` [B, Tq, Sq, h, d], `k` and `v` [B, Tk, Sk, h, d] -> [B, Tq, Sq, h, d]. `q_angles` [Tq, d/2] and `k_angles` [Tk, d/2] (float32)
         turn the interleaved pairs (2i, 2i+1) of q and k: one temporal position per frame (paper, section 3: RoPE-aligned attention).
+        Raises ValueError where it can't run, on a device that isn't its own.
         """

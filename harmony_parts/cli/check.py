@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
 
 from harmony_parts.catalogue import Catalogue, Declared, nearest
-from harmony_parts.errors import HarmonyError, UnknownPart
+from harmony_parts.cli.unaided import Reached, unaided
+from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, UnknownPart
+from harmony_parts.hookspecs import KINDS
 
 
 def plugins(known: Catalogue) -> dict[str, str]:
@@ -40,40 +45,113 @@ def broken(known: Catalogue, plugin: str | None = None) -> Iterator[str]:
             yield str(error).removesuffix(known.blame())
 
 
-def contract(known: Catalogue, declared: Declared) -> str | None:
-    """What breaks the contract of its kind, "" where it is kept; `None` where it can't be tried.
+@attrs.frozen
+class Tried:
+    """A part held to the contract of its kind: the `fault` found, or the `hindrance` why it couldn't be tried; neither where it keeps it."""
 
-    Tried are the parts that are their own spec, with their default settings. What is built may need weights, files or hours: its author's own
-    tests call `harmony_parts.testing.contracts`.
+    declared: Declared
+    fault: str = ""
+    hindrance: str = ""
+
+
+class Hindered(Exception):
+    """A part can't be tried here."""
+
+
+def contract(known: Catalogue, declared: Declared) -> Tried:
+    """Hold a part to the contract of its kind, where it can be made of its default settings and nothing else.
+
+    What is built is built between small neighbours, and may neither read a file nor ask the network: the first try ends it (`unaided`), so
+    nothing is ever downloaded. Also hindered are parts that refuse those neighbours (AssemblyError, MediaError, ValueError), local attention
+    that refuses this machine (ValueError), and branches and denoisers, which are as large as real models by default. Their authors' own tests
+    call `harmony_parts.testing.contracts`.
     """
-    check = _checks().get(declared.kind)
     try:
         cls = known.load_declared(declared)
     except HarmonyError:
-        return None  # told by `broken`
-    if check is None or any(field.default is attrs.NOTHING for field in attrs.fields(cls) if field.init):
-        return None
+        return Tried(declared, hindrance="can't be loaded")  # why is told by `broken`
+    check = _checks().get(declared.kind)
+    if check is None:
+        return Tried(declared, hindrance="is as large as a real model by default")
+    if lacking := [field.alias for field in attrs.fields(cls) if field.init and field.default is attrs.NOTHING]:
+        return Tried(declared, hindrance=f"needs {', '.join(map(str, lacking))}")
     try:
-        check(cls())
+        with warnings.catch_warnings(action="ignore"), unaided() if KINDS[declared.kind].builds else nullcontext():
+            check(cls())
+    except (Hindered, Reached) as error:
+        return Tried(declared, hindrance=str(error))
     except HarmonyError as error:
-        return f"{declared}: {error}"
+        return Tried(declared, fault=f"{declared}: {error}")
     except Exception as error:
-        return f"{declared}: {type(error).__name__}: {error}"
-    return ""
+        return Tried(declared, fault=f"{declared}: {type(error).__name__}: {error}")
+    return Tried(declared)
 
 
-def _checks() -> dict[str, Callable[[Any], None]]:
+def _checks() -> dict[str, Callable[[Any], object]]:
+    from harmony_parts.av import AV, Format
+    from harmony_parts.codecs.dct import DCTVideo
+    from harmony_parts.codecs.logmel import LogMel
     from harmony_parts.testing import contracts
+    from harmony_parts.testing.contracts_layers import make_branches
+
+    form = Format(fps=12, height=64, width=64, sample_rate=16000, seconds=1.0)
+
+    def codecs() -> Any:
+        return AV(DCTVideo().build(format=form), LogMel().build(format=form))
+
+    def branches() -> Any:
+        return make_branches(None)
 
     return {
+        "video_codec": _built(lambda spec: contracts.check_video_codec(spec, form), format=lambda: form),
+        "audio_codec": _built(lambda spec: contracts.check_audio_codec(spec, form), format=lambda: form),
+        "encoder": _built(lambda spec: contracts.check_encoder(spec, form, codecs()), format=lambda: form, codecs=codecs),
+        "interaction": _built(contracts.check_interaction, branches=branches),
+        "attention": _attention,
+        "style": _built(contracts.check_style, branches=branches),
         "path": contracts.check_path,
         "shift": contracts.check_shift,
         "density": contracts.check_density,
         "solver": contracts.check_solver,
         "task": contracts.check_task,
+        "anchor": lambda anchor: contracts.check_anchor(anchor, codecs()),
         "guidance": lambda guidance: contracts.check_guidance(guidance, hints=_hints(guidance)),
-        "anchor": _anchor,
+        "data": _built(lambda spec: contracts.check_data(spec, form), format=lambda: form),
+        "metric": contracts.check_metric,
     }
+
+
+def _built(check: Callable[[Any], object], **neighbours: Callable[[], Any]) -> Callable[[Any], object]:
+    """The check of what can be built with these neighbours."""
+
+    def checked(spec: Any) -> None:
+        try:
+            spec.build(**{name: make() for name, make in neighbours.items()})
+        except (AssemblyError, MediaError, ValueError) as error:
+            raise Hindered(_line(error)) from error
+        check(spec)
+
+    return checked
+
+
+def _attention(attention: Any) -> None:
+    """On the CPU, or where it refuses that, on a GPU."""
+    import torch
+
+    from harmony_parts.testing.contracts import check_attention
+
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        try:
+            return check_attention(attention, device=device)
+        except ValueError as error:
+            refused = error
+    raise Hindered(_line(refused))
+
+
+def _line(error: Exception) -> str:
+    """The cause, without the heading of an AssemblyError, and not too much of it."""
+    cause = error.faults[0] if isinstance(error, AssemblyError) else str(error) or type(error).__name__
+    return textwrap.shorten(cause, 120, placeholder=" ...")
 
 
 def _hints(guidance: Any) -> tuple[str, ...]:
@@ -82,14 +160,3 @@ def _hints(guidance: Any) -> tuple[str, ...]:
     from harmony_parts.testing.contracts_guidance import TIMES
 
     return tuple({hint for times in TIMES.values() for asked in guidance.passes(StepTimes(*times), None) for hint in asked.hints})
-
-
-def _anchor(anchor: Any) -> None:
-    from harmony_parts.av import AV, Format
-    from harmony_parts.codecs.dct import DCTVideo
-    from harmony_parts.codecs.logmel import LogMel
-    from harmony_parts.testing.contracts import check_anchor
-
-    form = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=0.5)
-    codecs: Any = AV(DCTVideo().build(format=form), LogMel().build(format=form))
-    check_anchor(anchor, codecs)

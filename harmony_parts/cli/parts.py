@@ -116,24 +116,26 @@ def show(name: str) -> None:
 )
 @click.argument("plugin", required=False)
 def check(plugin: str | None) -> None:
-    """Import every part, or those of PLUGIN, compare each with the protocol of its kind, and hold those that need nothing else (guidance,
-    tasks, anchors, solvers, paths, shifts, densities) to its contract. Ends with an error (1) where a part or a plugin is broken."""
+    """Import every part, or those of PLUGIN, compare each with the protocol of its kind, and hold those that need nothing but their default
+    settings to the contract of their kind: no weights, no files, no GPU that isn't there, and nothing from the network. Names those that
+    can't be tried so. Ends with an error (1) where a part or a plugin is broken."""
     from harmony_parts.cli.check import broken, chosen, contract
 
     known = catalogue()
     declared = chosen(known, plugin)
     faults = list(broken(known, plugin))
-    told = [contract(known, each) for each in declared]
-    faults += filter(None, told)
+    tried = [contract(known, each) for each in declared]
+    faults += [each.fault for each in tried if each.fault]
     for fault in faults:
         complain(fault)
     for slow in known.slow:
         complain(f"slow: {slow}")
     if faults:
         raise BrokenPart(f"{quantity(len(faults), 'fault')} in {plugin or 'the installed parts'}")
-    click.echo(
-        f"{quantity(len(declared), 'part')}: all can be used; {len(told) - told.count(None)} of them keep the contract of their kind"
-    )
+    hindered = [each for each in tried if each.hindrance]
+    click.echo(f"{quantity(len(declared), 'part')}: all can be used; {len(tried) - len(hindered)} of them keep the contract of their kind")
+    for each in hindered:
+        click.echo(f"  not tried: {KINDS[each.declared.kind]}/{each.declared.qualified}: {each.hindrance}")
 
 
 def find(known: Catalogue, name: str) -> Declared:

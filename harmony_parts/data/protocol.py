@@ -22,7 +22,8 @@ class Event:
 
 @attrs.frozen(eq=False)
 class Example:
-    """One clip in the data set's format, its prompt, and its events (`None` where nobody knows them; an empty tuple where nothing happens)."""
+    """One clip in the data set's format, its prompt, and its events in order (`None` where nobody knows them; an empty tuple where nothing
+    happens)."""
 
     name: str
     clip: Clip
@@ -45,11 +46,14 @@ class Dataset(Protocol):
         """How many examples there are."""
 
     def example(self, index: int, generator: torch.Generator) -> Example:
-        """The example of that number, in the format that the data set was built for. Same index and generator state, same example."""
+        """The example of that number, in the format that the data set was built for. Same index and generator state, same example.
+
+        All clips of a data set have the same streams. The tensors are the caller's own, to write into. Raises IndexError after the last one.
+        """
 
 
 class DataSpec(Protocol):
     """Settings of a data set."""
 
     def build(self, *, format: Format, root: Path | None = None) -> Dataset:
-        """The data set; `root` is the folder that the user named (`--data`), for those that read one."""
+        """The data set; `root` is the folder that the user named (`--data`), for those that read one: AssemblyError where it is lacking."""

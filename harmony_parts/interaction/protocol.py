@@ -34,13 +34,22 @@ class Exchange:
 
 
 class Interaction(Protocol):
-    """A torch module, one per layer. Both directions read the states from before either update."""
+    """A torch module, one per layer, with weights of its own. Both directions read the states from before either update.
+
+    It changes nothing that it is given, draws no random numbers, and hears each sample by itself, and no token of a reference that its mask
+    leaves out. What it computes with is a parameter, a buffer, or in its tables; and no number is asked of a tensor, so that it runs on the
+    meta device, where costs are counted.
+    """
 
     def tables(self, layout: Layout) -> Any:
         """What depends on the shape alone (windows, angles); computed once per shape and handed to every layer."""
 
     def __call__(self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS) -> AV[Exchange]:
-        """What each stream of `to` receives from the other; what nobody receives isn't computed."""
+        """What each stream of `to` receives from the other; what nobody receives isn't computed.
+
+        A stream receives the same whether the other one does or not, of a type no wider than its own, and a residual of its reference only
+        where it has one.
+        """
 
 
 class InteractionSpec(Protocol):

@@ -53,13 +53,15 @@ class Correlation:
     def envelope(self, sound: np.ndarray, rate: int) -> np.ndarray:
         """[N] root mean square over a window of 20 ms, or its growth, smoothed."""
         level = np.sqrt(smooth_energy(sound, rate, 0.02, STEP))
+        if not len(level):
+            return level
         if self.sound == "rise":
             # Central differences, so that growth isn't dated half a step late.
             padded = np.pad(level, 1, mode="edge")
             level = np.maximum(padded[2:] - padded[:-2], 0) / 2
         half = max(1, round(self.smooth / STEP))
         window = 1 - np.abs(np.arange(-half, half + 1)) / (half + 1)
-        return np.convolve(np.pad(level, half, mode="edge"), window / window.sum(), mode="valid") if len(level) else level
+        return np.convolve(np.pad(level, half, mode="edge"), window / window.sum(), mode="valid")
 
     def score(self, video: np.ndarray, audio: np.ndarray, truth: Sequence[Event] | None = None) -> dict[str, float]:
         """`correlation` at its peak within the reach, `lag_ms` of the peak, and `correlation_at_0`; empty where a stream doesn't change."""

@@ -64,7 +64,8 @@ class Events:
         # What rises between the events is flicker; a flash stands well out of it.
         between = np.delete(pair, [k + near for k in peaks for near in (-1, 0, 1) if 0 <= k + near < len(pair)])
         flicker = FLICKER * float(np.sqrt(np.mean(between**2))) if len(between) else 0.0
-        before = [light[max(0, k - int(self.apart * fps)) : max(k, 1)].max() for k in peaks]
+        back = max(1, int(self.apart * fps))
+        before = [light[max(0, k - back) : max(k, 1)].max() for k in peaks]
         kept = [k for k, old in zip(peaks, before) if pair[k] > flicker and light[k : k + 2].max() - old > NEW * pair[k]]
         # Where frame k hardly takes part in the rise, the event is in frame k + 1.
         starts = [k + int(rise[k] < 0.1 * pair[k]) for k in kept]

@@ -38,6 +38,8 @@ BEGINS: dict[str, tuple[str, str]] = {
 CHECKS = {
     "encoder": "check_encoder({cls}(), parts.format, parts.codecs)",
     "anchor": "check_anchor({cls}(), parts.codecs)",
+    **{kind: f"check_{kind}({{cls}}(), parts.format)" for kind in ("video_codec", "audio_codec", "data")},
+    **{kind: f"check_{kind}({{cls}}())" for kind in ("interaction", "attention", "style", "metric")},
     **{kind: f"check_{kind}({{cls}}())" for kind in ("path", "shift", "density", "solver", "task", "guidance")},
 }
 

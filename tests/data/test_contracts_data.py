@@ -1,0 +1,164 @@
+"""The contract of data sets: what ships keeps it, and each of its points can be broken."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+from harmony_parts.av import Format, Prompt
+from harmony_parts.data.clips import ClipFolder
+from harmony_parts.data.protocol import Event, Example
+from harmony_parts.data.soundstage import SCENES, Soundstage
+from harmony_parts.errors import AssemblyError, MediaError, PartContractError
+from harmony_parts.media import Clip
+from harmony_parts.testing.contracts import check_data
+
+FORMAT = Format(fps=10, height=16, width=24, sample_rate=8000, seconds=1.0)
+COUNT = itertools.count()
+ODD = Format(fps="24000/1001", height=17, width=8, sample_rate=11025, seconds=0.7)
+
+
+@pytest.mark.parametrize("format", [FORMAT, ODD], ids=["even", "odd"])
+@pytest.mark.parametrize("spec", [Soundstage(), *(Soundstage(scenes=(name,), size=1, seed=3) for name in SCENES)], ids=repr)
+def test_soundstage_keeps_it(spec: Soundstage, format: Format) -> None:
+    assert len(check_data(spec, format)) == spec.size
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips, one of them short, and one that is none."""
+    root = tmp_path_factory.mktemp("clips")
+    for name, frames in (("long", 25), ("short", 4)):
+        picture = torch.randint(256, (frames, 16, 24, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        Clip(picture, Fraction(10), torch.linspace(-0.5, 0.5, 800 * frames)[None], 8000).save(root / f"{name}.mkv")
+    (root / "none.mkv").write_text("no media")
+    return root
+
+
+@pytest.mark.parametrize("spec", [ClipFolder(), ClipFolder(memory_mb=0.0)], ids=["kept", "read again"])
+def test_a_folder_of_clips_keeps_it(spec: ClipFolder, folder: Path) -> None:
+    assert len(check_data(spec, FORMAT, root=folder).unreadable) == 1
+
+
+def test_a_folder_that_is_lacking_is_asked_for() -> None:
+    with pytest.raises(AssemblyError, match="--data DIR"):
+        check_data(ClipFolder(), FORMAT)
+
+
+@attrs.frozen
+class Broken:
+    """A data set with something exchanged: `change(example, index, generator)` has the last word, `about` are further attributes."""
+
+    change: Callable[..., Any] = lambda example, index, generator: example
+    about: dict[str, Any] = attrs.field(factory=dict, hash=False)
+    size: int = 5
+    ends: bool = True
+
+    def build(self, *, format: Format, root: Path | None = None) -> BrokenSet:
+        """See the class."""
+        return BrokenSet(self, Soundstage(size=max(self.size, 1)).build(format=format))
+
+
+class BrokenSet:
+    """What `Broken` builds."""
+
+    def __init__(self, spec: Broken, inner: Any) -> None:
+        self.spec, self.inner = spec, inner
+        vars(self).update(spec.about)
+
+    def __len__(self) -> int:
+        return self.spec.size
+
+    def example(self, index: int, generator: torch.Generator) -> Example:
+        example = self.inner.example(index if self.spec.ends else index % self.spec.size, generator)
+        return self.spec.change(example, index, generator)
+
+
+def of_clip(change: Callable[[Clip], Clip]) -> Broken:
+    return Broken(lambda example, index, generator: attrs.evolve(example, clip=change(example.clip)))
+
+
+def of_prompt(**fields: Any) -> Broken:
+    return Broken(lambda example, index, generator: attrs.evolve(example, prompt=attrs.evolve(example.prompt, **fields)))
+
+
+def of_events(*events: Any) -> Broken:
+    return Broken(lambda example, index, generator: attrs.evolve(example, events=events))
+
+
+def shared() -> Broken:
+    """All examples sound with one tensor."""
+    voice = torch.ones(9)
+    return Broken(lambda example, index, generator: attrs.evolve(example, prompt=Prompt(voice=voice)))
+
+
+def _globally(example: Example, index: int, generator: torch.Generator) -> Example:
+    return attrs.evolve(example, events=(Event(float(torch.rand(())) * 1e-9, "by chance"),))
+
+
+def _unreadable(example: Example, index: int, generator: torch.Generator) -> Example:
+    raise MediaError("it can't be read")
+
+
+def _mute(example: Example, index: int, generator: torch.Generator) -> Example:
+    return attrs.evolve(example, clip=attrs.evolve(example.clip, waveform=None)) if index else example
+
+
+NOTHING = torch.zeros(0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "must"),
+    [
+        (Broken(size=0), "have at least one example"),
+        (Broken(ends=False), "raise IndexError for example 5"),
+        (Broken(about={"names": ["one"]}), "have a name, a str, for each of its 5 examples"),
+        (Broken(about={"names": [f"other {k}" for k in range(5)]}), "call example 0 by its name in `names`"),
+        (Broken(about={"unreadable": {7: "bad"}}), "the numbers of examples, each with a cause"),
+        (Broken(about={"unreadable": dict.fromkeys(range(5), "bad")}), "raise MediaError when it is built"),
+        (Broken(about={"fingerprint": lambda index: str(next(COUNT))}), "have a fingerprint"),
+        (Broken(_unreadable), "be able to give one of its examples 0, 1, 3, 4; all raise MediaError"),
+        (Broken(_globally), "from torch's global one"),
+        (
+            Broken(lambda example, index, generator: attrs.evolve(example, name=f"call {next(COUNT)}")),
+            "give the same example for the same number",
+        ),
+        (shared(), "give tensors of its own each time"),
+        (Broken(lambda example, index, generator: attrs.evolve(example, name=index)), "give an Example with a name"),
+        (Broken(_mute), "the same streams in all its clips"),
+        (
+            of_clip(lambda clip: attrs.evolve(clip, frames=clip.frames[1:])),
+            r"give frames \[10, 16, 24, 3\] at 10 a second \(example 0: \[9",
+        ),
+        (of_clip(lambda clip: attrs.evolve(clip, fps=12)), "at 10 a second"),
+        (of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform[:, 1:])), "give 8000 samples of sound at 8000 Hz"),
+        (of_clip(lambda clip: attrs.evolve(clip, sample_rate=16000)), "give 8000 samples of sound at 8000 Hz"),
+        (of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform / 0)), "give finite sound"),
+        (of_prompt(caption=["a word"]), "have str or `None` for the texts"),
+        (of_prompt(image=torch.zeros(16, 24, 3)), r"have an image of uint8 \[16, 24, 3\]"),
+        (of_prompt(image=torch.zeros(8, 12, 3, dtype=torch.uint8)), r"have an image of uint8 \[16, 24, 3\]"),
+        (of_prompt(voice=torch.zeros(1, 9)), r"have a voice of finite float32 \[samples\]"),
+        (of_prompt(voice=NOTHING), r"have a voice of finite float32 \[samples\]"),
+        (of_events(0.5), "have a tuple of Events"),
+        (of_events(Event(0.5, "")), "have a tuple of Events"),
+        (of_events(Event(0.5, "two"), Event(0.2, "one")), "in order, and within the 1 s of its clip"),
+        (of_events(Event(1.2, "late")), "in order, and within the 1 s of its clip"),
+    ],
+)
+def test_a_broken_one_is_found(spec: Broken, must: str) -> None:
+    with pytest.raises(PartContractError, match=must):
+        check_data(spec, FORMAT)
+
+
+def test_what_is_not_broken_passes() -> None:
+    """The same wrapper without a fault, silent films, and a set of which some can't be read."""
+    check_data(Broken(), FORMAT)
+    check_data(of_clip(lambda clip: attrs.evolve(clip, waveform=None)), FORMAT)
+    check_data(Broken(lambda example, index, generator: example if index == 3 else _unreadable(example, index, generator)), FORMAT)
