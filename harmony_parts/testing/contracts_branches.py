@@ -134,8 +134,9 @@ def _check(built: Built) -> Branch:
 
 def _check_form(spec: BranchSpec, branch: Any) -> None:
     require(isinstance(branch, nn.Module), spec, "build a torch module")
-    whole = isinstance(branch.width, int) and isinstance(branch.heads, int) and branch.heads > 0 and branch.width % branch.heads == 0
-    require(whole, spec, f"have a width that its heads divide; {branch.width} isn't a multiple of {branch.heads}")
+    width, heads = getattr(branch, "width", None), getattr(branch, "heads", None)
+    whole = isinstance(width, int) and isinstance(heads, int) and heads > 0 and width % heads == 0
+    require(whole, spec, f"have a width that its heads divide, not {width!r} and {heads!r}")
     one, two = seeded(branch.block), seeded(branch.block)
     for block in (one, two):
         steps = isinstance(block, nn.Module) and all(callable(getattr(block, step, None)) for step in STEPS)

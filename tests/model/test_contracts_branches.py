@@ -221,6 +221,7 @@ VIDEO_FAULTS: list[tuple[Change, str]] = [
     (said(lambda c: attrs.evolve(c, mask=torch.ones_like(c.mask))), "not hear tokens of 'mood' where its mask is False; "),
     (masked(lambda c: c.tokens * (1 + c.tokens.shape[1])), "not hear tokens of .* however many there are"),
     (masked(empty, "words"), "finite velocities of the video where no token of 'words' counts"),
+    (masked(lambda c: c.tokens.view(-1).view(c.tokens.shape), "words"), "answer for the null form of 'words'; it raised"),
     (masked(lambda c: 0 * c.tokens, "mood"), "hear the condition 'mood'"),
     (times(lambda t: Times.uniform(t.values[:, 0], t.index.shape[1])), "the time of each latent of the video as values"),
     (times(lambda t: Times(0 * t.values, t.index)), "hear the time of the video"),
