@@ -38,11 +38,13 @@ KNOWN = Port("video", "clean_tokens")
 class Denoiser(Protocol):
     """A torch module: noisy latents of both streams to velocities of both.
 
-    It may have `held`: modules that it uses without listing their weights as its own, which are neither trained nor saved with it.
+    Samples of a batch don't meet, and nothing is drawn: the same question has the same answer. `check_denoiser` of
+    `harmony_parts.testing.contracts` holds a denoiser to all that is said here. It may have `held`: modules that it uses without listing their
+    weights as its own, which are neither trained nor saved with it.
     """
 
-    accepts: Mapping[str, Port]
-    hints: frozenset[str]  # the hints that it understands
+    accepts: Mapping[str, Port]  # the conditions that its encoders produce
+    hints: frozenset[str]  # the hints that it understands; "isolate" lets nothing of one stream through to the other
 
     def __call__(
         self,
@@ -54,11 +56,13 @@ class Denoiser(Protocol):
         read: Collection[str] = STREAMS,
         cache: MutableMapping[str, Any] | None = None,
     ) -> AV[Tensor]:
-        """Velocities of the streams in `read`, of the shapes of `av`.
+        """Velocities of the streams in `read`, of the shapes of `av` and in the type of its latents or of the weights; nothing is changed in place.
 
-        Where a condition says what a latent is (`clean_tokens` in its place), its velocity is (x_t - known) / t, which leads exactly there:
-        neither loss nor sampler needs to know of it. `cache` is an empty mapping that a caller keeps while conditions stay the same objects;
-        what it holds of a stream of `av` holds for that tensor alone.
+        Where a condition says what a latent is (`clean_tokens` in its place), its velocity is (x_t - known) / t, which leads exactly there
+        (0 at time 0): neither loss nor sampler needs to know of it. `cache` is an empty mapping that a caller keeps while conditions stay
+        the same objects; what it holds of a stream of `av` holds for that tensor alone. Tokens where a condition's mask is False aren't heard,
+        however many there are. Raises PartContractError for a condition that is missing, a hint that is unknown, and a stream that must be
+        there and is absent, naming it.
         """
 
 
@@ -66,7 +70,11 @@ class DenoiserSpec(Protocol):
     """Settings of a denoiser."""
 
     def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> Denoiser:
-        """The denoiser, sized for its neighbours. Raises AssemblyError where a condition has no port."""
+        """The denoiser, sized for its neighbours. Raises AssemblyError, naming it, where a condition has no port.
+
+        On the meta device (`with torch.device("meta")`) it has shapes and no numbers, and answers there. A saved one's weights are loaded into
+        such an empty one, so what isn't saved is a buffer, or is made when it is needed.
+        """
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,26 +100,30 @@ Term = Callable[[Tensor], Tensor]
 
 
 class BranchBlock(Protocol):
-    """One layer of one branch: a torch module in three steps. An interaction happens after `attend`."""
+    """One layer of one branch: a torch module in three steps, which return new tokens. An interaction happens after `attend`."""
 
     def attend(self, tokens: Tokens) -> Tokens:
         """Self-attention."""
 
     def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
-        """Text attention; `term` is added to its result before the output projection."""
+        """Text attention; `term` is added to its result before the output projection. A term of zeros adds nothing, even where there is no text."""
 
     def feed(self, tokens: Tokens) -> Tokens:
         """Feed-forward."""
 
 
 class Branch(Protocol):
-    """A torch module: the ends of one stream's transformer, and the maker of its layers."""
+    """A torch module: the ends of one stream's transformer, and the maker of its layers.
+
+    Samples don't meet, nothing is drawn, and nothing that is given is changed in place. `check_video_branch` and `check_audio_branch` of
+    `harmony_parts.testing.contracts` hold a branch to all that is said here.
+    """
 
     width: int
-    heads: int
+    heads: int  # they divide the width
 
     def block(self) -> BranchBlock:
-        """A new layer, to be owned by a JointBlock."""
+        """A new layer with weights of its own, to be owned by a JointBlock."""
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns of the tokens of one latent, whose product is S, for latents of `shape` [B, T, ...]; (1, 1) for sound."""
@@ -130,7 +142,11 @@ class BranchSpec(Protocol):
     """Settings of a branch; video and audio branches are of two kinds with this one contract."""
 
     def build(self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]) -> Branch:
-        """A branch for latents of that many channels on that grid ((h, w) of a video latent, () of sound), told conditions of those ways and widths."""
+        """A branch for latents of that many channels on that grid ((h, w) of a video latent, () of sound), told conditions of those ways and widths.
+
+        There may be none. A video branch needn't hear `clean_tokens`: the denoiser puts them among the latents. Raises AssemblyError for a
+        condition for which it has no place.
+        """
 
 
 class VideoBranchSpec(BranchSpec, Protocol):

@@ -38,14 +38,15 @@ class TransformerBlock(nn.Module):
         return replace(tokens, hidden=tokens.hidden + gate * out.view_as(tokens.hidden))
 
     def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
-        """Text attention: o(attn(q, text) + term(q)), without a gate."""
+        """Text attention: o(attn(q, text) + term(q)), without a gate. Where there is no text, there is no bias of o either: a term of 0 adds 0."""
         if tokens.context is None and term is None:
             return tokens
         q = self.text_attention.query(self.norm3(tokens.hidden))
         heard = torch.zeros_like(q) if term is None else term(q)
-        if tokens.context is not None:
-            k, v = self.text_attention.keys(tokens.context)
-            heard = heard + attend(q.flatten(1, 2), k, v, tokens.context_mask).view_as(q)
+        if tokens.context is None:
+            return replace(tokens, hidden=tokens.hidden + self.text_attention.out_again(heard))
+        k, v = self.text_attention.keys(tokens.context)
+        heard = heard + attend(q.flatten(1, 2), k, v, tokens.context_mask).view_as(q)
         return replace(tokens, hidden=tokens.hidden + self.text_attention.out(heard))
 
     def feed(self, tokens: Tokens) -> Tokens:

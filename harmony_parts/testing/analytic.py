@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS, Conditions, Times
 from harmony_parts.blocks.protocol import Denoiser, Port
+from harmony_parts.errors import PartContractError
 
 
 class GaussianDenoiser(torch.nn.Module):
@@ -23,8 +24,8 @@ class GaussianDenoiser(torch.nn.Module):
     and each latent may have its own time.
 
     `mean` [D], `covariance` [D, D] positive definite, D = elements of `video` [T, H, W, C] plus `audio` [T, C], in that order. The
-    condition "caption" [B, L, D] adds its masked sum to the mean. For small D: it solves a system of D unknowns per sample,
-    in float64.
+    condition "caption" [B, L, D] adds its masked sum to the mean, and may be left out, unlike a model's. For small D: it solves a system of
+    D unknowns per sample, in float64.
     """
 
     accepts: Mapping[str, Port] = MappingProxyType({"caption": Port("video", "add")})
@@ -51,7 +52,10 @@ class GaussianDenoiser(torch.nn.Module):
         read: Collection[str] = STREAMS,
         cache: MutableMapping[str, Any] | None = None,
     ) -> AV[Tensor]:
-        """Velocities of the streams in `read`."""
+        """Velocities of the streams in `read`. Raises PartContractError for a hint that it wasn't made with."""
+        if unknown := sorted(set(hints) - self.hints):
+            knows = ", ".join(sorted(self.hints)) or "none"
+            raise PartContractError(f"the analytic denoiser knows no hint {', '.join(unknown)}; it knows {knows}")
         place = torch.cat([self.places[s] for s in av])
         x = torch.cat([av[s].flatten(1) for s in av], dim=1).double()  # [B, D]
         per_latent = times.map(lambda time, shape: time.per_latent().repeat_interleave(prod(shape[1:]), dim=1), self.shapes)

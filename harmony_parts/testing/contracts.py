@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from harmony_parts.testing.contracts_anchors import check_anchor
 from harmony_parts.testing.contracts_attention import check_attention
+from harmony_parts.testing.contracts_branches import check_audio_branch, check_video_branch
 from harmony_parts.testing.contracts_codecs import check_audio_codec, check_video_codec
 from harmony_parts.testing.contracts_data import check_data
+from harmony_parts.testing.contracts_denoisers import check_denoiser
 from harmony_parts.testing.contracts_encoders import check_encoder
 from harmony_parts.testing.contracts_flow import check_density, check_path, check_shift, check_solver
 from harmony_parts.testing.contracts_guidance import check_guidance
@@ -24,8 +26,10 @@ from harmony_parts.testing.contracts_tasks import check_task
 __all__ = [
     "check_anchor",
     "check_attention",
+    "check_audio_branch",
     "check_audio_codec",
     "check_data",
+    "check_denoiser",
     "check_density",
     "check_encoder",
     "check_guidance",
@@ -36,5 +40,6 @@ __all__ = [
     "check_solver",
     "check_style",
     "check_task",
+    "check_video_branch",
     "check_video_codec",
 ]

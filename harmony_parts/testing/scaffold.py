@@ -40,6 +40,10 @@ CHECKS = {
     "anchor": "check_anchor({cls}(), parts.codecs)",
     **{kind: f"check_{kind}({{cls}}(), parts.format)" for kind in ("video_codec", "audio_codec", "data")},
     **{kind: f"check_{kind}({{cls}}())" for kind in ("interaction", "attention", "style", "metric")},
+    **{f"{stream}_branch": f'check_{stream}_branch({{cls}}(read_recipe("demo").denoiser.{stream}))' for stream in ("video", "audio")},
+    # in the last layer nobody hears the reference sound, so weights of a style there wouldn't learn
+    "denoiser": """recipe = read_recipe("demo", ["denoiser.interaction.style=none"])
+    check_denoiser({cls}(recipe.denoiser), codecs=parts.codecs, encoders=parts.encoders)""",
     **{kind: f"check_{kind}({{cls}}())" for kind in ("path", "shift", "density", "solver", "task", "guidance")},
 }
 
@@ -206,7 +210,7 @@ def _files(key: str, name: str, module: str) -> dict[str, str]:
     check = CHECKS.get(key, "").format(**words)
     needs_parts = "parts." in check
     prepare = 'parts = build(read_recipe("demo"))\n    ' if needs_parts else ""
-    imported = [f"from harmony_parts.testing.contracts import {check.partition('(')[0]}\n"] if check else []
+    imported = [f"from harmony_parts.testing.contracts import check_{key}\n"] if check else []
     imported += ["from harmony_parts.testing.properties import cases\n"] if key == "guidance" else []
     test = TEST.format(checks="".join(imported), **words)
     test += CHECK.format(prepare=prepare, check=check) if check else ""
