@@ -11,6 +11,7 @@ from pathlib import Path
 import ltx2_toys as toys
 import pytest
 import torch
+from ltx2_toys import QUICK, SMALL
 
 from harmony_ltx2 import compare, folder
 from harmony_ltx2.recipe import PLACES, RECIPE, ltx2_recipe
@@ -24,9 +25,6 @@ from harmony_parts.media import Clip
 from harmony_parts.pipeline import Pipeline, load
 
 THIRD_PARTY = Path(__file__).parents[3] / "tests" / "core" / "third_party" / "harmony-half"
-SMALL = ["format.height=64", "format.width=96", "format.seconds=0.7", "encoders.text.length=96"]
-SMALL += [f"{place}.precision=float32" for place in ("encoders.text", "denoiser")]
-QUICK = ["sample.steps=2", "sample.shift.steps=2"]
 LIST = """
 import sys
 from harmony_parts.catalogue import Catalogue
@@ -40,25 +38,6 @@ for declared in mine:
 heavy = {"torchaudio", "diffusers", "transformers"} & set(sys.modules)
 assert not heavy, f"loading loads {heavy}"
 """
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A folder with all of a tiny LTX-2 in it, as LTX2Pipeline saves it."""
-    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
-    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
-    from transformers import ByT5Tokenizer, Gemma3Config, Gemma3ForConditionalGeneration
-
-    place = tmp_path_factory.mktemp("ltx2")
-    torch.manual_seed(0)
-    LTX2VideoTransformer3DModel(**toys.TRANSFORMER).save_pretrained(place / "transformer")
-    AutoencoderKLLTX2Video(**toys.VIDEO).save_pretrained(place / "vae")
-    AutoencoderKLLTX2Audio(**toys.AUDIO).save_pretrained(place / "audio_vae")
-    LTX2Vocoder(**toys.VOCODER).save_pretrained(place / "vocoder")
-    LTX2TextConnectors(**toys.CONNECTORS).save_pretrained(place / "connectors")
-    Gemma3ForConditionalGeneration(Gemma3Config(**toys.GEMMA)).save_pretrained(place / "text_encoder")
-    ByT5Tokenizer().save_pretrained(place / "tokenizer")
-    return place
 
 
 @pytest.fixture(scope="module")
