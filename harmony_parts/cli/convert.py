@@ -131,8 +131,8 @@ def _run(layout: Any, checkpoint: Path, *, out: Path, dtype: str | None, to: Pat
     apart = all(part.endswith(".interaction") for part in report.fresh)
     until = "the streams don't hear each other" if apart else "what the model makes means nothing"
     complain(f"fresh, and to be trained: {', '.join(report.fresh)}; until then {until}")
-    recipe, run = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
-    click.echo(f"next: harmony train {recipe} --start {folder} --data CLIPS --out {run}, with a folder of clips for CLIPS")
+    recipe, made = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
+    click.echo(f"next: harmony train {recipe} --start {folder} --data CLIPS --out {made}, with a folder of clips for CLIPS")
 
 
 def table(report: Report) -> Any:
