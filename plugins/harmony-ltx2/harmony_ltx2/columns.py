@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harmony_parts import SumGuidance
 from harmony_parts.assemble import apply_overrides
 from harmony_parts.guidance.protocol import Guidance, StepTimes
-from harmony_parts.guidance.sum import Sum
 from harmony_parts.structure import structure
 
+MIDDLE = StepTimes(0.5, 0.5)
 NAME = re.compile("[A-Za-z0-9_-]+")
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "none": {"use": "harmony/none"},
@@ -19,12 +20,10 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "sync-cfg": {"use": "harmony/sync-cfg", "video": 3.0, "audio": 2.0},
 }
 """Name -> part and scales: cfg and modality as LTX2Pipeline has them, sync-cfg as in arXiv:2511.21579."""
-TEXT = ("none", "cfg")
-"""Those to which cfg isn't added."""
 
 
 def guidances(changes: Sequence[str] = (), with_text: bool = False) -> dict[str, Guidance]:
-    """The guidances that are compared, by name, none and cfg first; `with_text` adds cfg to the others, which read no text.
+    """The guidances that are compared, by name; `with_text` adds cfg to those whose passes leave no text out.
 
     `changes`: "sync-cfg.audio=4" sets one of theirs, "mine.use=apg" adds one. Raises AssemblyError for what makes no guidance,
     ValueError for a name that can't be in that of a file.
@@ -35,9 +34,14 @@ def guidances(changes: Sequence[str] = (), with_text: bool = False) -> dict[str,
     made: dict[str, Guidance] = {name: structure(table, Guidance, where=f"the guidance {name}") for name, table in tables.items()}  # type: ignore[type-abstract]
     if not with_text:
         return made
-    return {name: made[name] for name in TEXT} | {f"cfg + {n}": Sum((made["cfg"], made[n])) for n in made if n not in TEXT}
+    plus = {f"cfg + {name}": SumGuidance((made["cfg"], guidance)) for name, guidance in made.items() if _without_text(guidance)}
+    return {name: guidance for name, guidance in made.items() if not _without_text(guidance)} | plus
 
 
 def passes(guidance: Guidance) -> int:
     """The passes that a step takes, in the middle of a run."""
-    return len(guidance.passes(StepTimes(0.5, 0.5), None))
+    return len(guidance.passes(MIDDLE, None))
+
+
+def _without_text(guidance: Guidance) -> bool:
+    return passes(guidance) > 1 and not any(one.drop for one in guidance.passes(MIDDLE, None))

@@ -45,7 +45,7 @@ def compare(
     what was wrong is on the page. Raises ValueError, before anything is made, where the folder holds clips of another comparison.
     """
     rows = [
-        Row(f"{number:03d}-{name.replace(' + ', '-')}.mp4", prompt, name, _note(recipe, prompt, guidance, seed))
+        Row(f"{number:03d}-{name.replace(' ', '')}.mp4", prompt, name, _note(recipe, prompt, guidance, seed))
         for number, prompt in enumerate(prompts, start=1)
         for name, guidance in columns.items()
     ]
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("prompts", type=Path, help="a text file with a prompt on each line")
     parser.add_argument("--out", type=Path, required=True, help="the folder for clips, page and numbers")
     add_recipe_options(parser)
-    parser.add_argument("--with-text", action="store_true", help="add cfg to modality and sync-cfg, which read no text by themselves")
+    parser.add_argument("--with-text", action="store_true", help="add cfg to those that read no text: modality and sync-cfg")
     parser.add_argument(
         "--guidance",
         action="append",

@@ -30,7 +30,7 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2.2rem 0 .4rem } p { ma
 dl { display: grid; grid-template-columns: max-content auto; gap: .1rem 1rem } dd { margin: 0; overflow-wrap: anywhere }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top }
-th { font-weight: 600 } th:first-child { text-align: left; font-weight: 400; min-width: 11rem } td.clip { text-align: left; min-width: 15rem }
+th { font-weight: 600 } th:first-child { text-align: left; font-weight: 400; min-width: 11rem } td.clip { text-align: left; min-width: 12rem }
 video { width: 100%; max-width: 32rem; background: #000; border-radius: 6px } small { font-weight: 400; overflow-wrap: anywhere }
 """
 SCRIPT = """

@@ -45,7 +45,7 @@ def test_guidances_are_shown_side_by_side(run, model, tmp_path, capsys):
     assert names == ["none", "cfg", "cfg + modality", "cfg + sync-cfg"]
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     files = re.findall(r'src="([^"]+)"', page)
-    assert files == [f"{row:03d}-{name.replace(' + ', '-')}.mp4" for row in (1, 2) for name in names]
+    assert files == [f"{row:03d}-{name.replace(' ', '')}.mp4" for row in (1, 2) for name in names]
     clips = [Clip.read(tmp_path / "out" / file) for file in files]
     assert {tuple(clip.frames.shape) for clip in clips} == {(17, 64, 96, 3)}
     assert not any(torch.equal(clips[0].frames, clip.frames) for clip in clips[1:])
@@ -181,6 +181,13 @@ def test_mistakes_are_told_before_anything_is_loaded(run, tmp_path, monkeypatch,
             run(*words)
         assert cause in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_text_is_added_where_there_is_none():
+    """Not to a guidance that goes by text itself."""
+    assert list(guidances()) == ["none", "cfg", "modality", "sync-cfg"]
+    added = guidances(["mine.use=cfg-rescale", "skip.use=skip-layer", "skip.drop=[]"], with_text=True)
+    assert list(added) == ["none", "cfg", "mine", "cfg + modality", "cfg + sync-cfg", "cfg + skip"]
 
 
 def test_the_length_of_a_clip_is_an_option(model):
