@@ -205,6 +205,7 @@ class Pipeline:
                 progress=progress,
             )
 
+    @torch.no_grad()
     def generate(
         self,
         prompt: str | None = None,

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.blocks.joint import JointBlock
+from harmony_parts.blocks.known import lead, paste
 from harmony_parts.blocks.ports import accepted, entering
 from harmony_parts.blocks.protocol import KNOWN, Branch, BranchSpec, Port, Tokens
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
@@ -131,7 +132,8 @@ class BranchDenoiser(nn.Module):
         noisy, asked, kept = av, times, self._kept(av, times, hints, read, cache)
         known = None if av.video is None else self._known(conditions)
         if known is not None:
-            av, times = _paste(av, times, known)
+            latents, at = paste(av["video"], times["video"], known)
+            av, times = av.replace(video=latents), times.replace(video=at)
         hears: AV[Tensor] = times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
         tables = self._tables_for(av)
         if kept is not None and kept.layers:
@@ -140,7 +142,9 @@ class BranchDenoiser(nn.Module):
         streams: AV[Tokens] = av.map(lambda x, t, told, s: self._branch(s).embed(x, t, told), times, told, AV(*STREAMS))
         streams = self._through(streams, tables, hears, hints, read, kept)
         velocities = streams.map(lambda tokens, x, s: self._branch(s).unembed(tokens, x.shape), av, AV(*STREAMS))
-        return velocities if known is None or velocities.video is None else _lead(velocities, noisy, asked, known)
+        if known is None or velocities.video is None:
+            return velocities
+        return velocities.replace(video=lead(velocities["video"], noisy["video"], asked["video"], known))
 
     def _through(
         self, streams: AV[Tokens], tables: Any, hears: AV[Tensor], hints: Collection[str], read: Collection[str], kept: Kept | None
@@ -221,24 +225,6 @@ class BranchDenoiser(nn.Module):
                 grid = av.map(lambda x, s: self._branch(s).grid(x.shape), AV(*STREAMS))
                 self._tables[key] = interaction.tables(Layout(clocks, grid, av["video"].device))
         return self._tables[key]
-
-
-def _paste(av: AV[Tensor], times: AV[Times], known: Condition) -> tuple[AV[Tensor], AV[Times]]:
-    """Put the known latents in place of the first ones, at time 0, in the samples whose mask says so."""
-    video, n = av["video"], known.tokens.shape[1]
-    where = torch.zeros(video.shape[:2], dtype=torch.bool, device=video.device)
-    where[:, :n] = known.mask
-    first = torch.where(known.mask[:, :, None, None, None], known.tokens.to(video.dtype), video[:, :n])
-    return av.replace(video=torch.cat((first, video[:, n:]), dim=1)), times.replace(video=times["video"].clean_where(where))
-
-
-def _lead(velocities: AV[Tensor], noisy: AV[Tensor], times: AV[Times], known: Condition) -> AV[Tensor]:
-    """Let the velocity of a known latent lead to it: v = (x_t - known) / t, since x_0 = x_t - t v. A clean stream has nowhere to go: 0."""
-    n = known.tokens.shape[1]
-    t = times["video"].per_latent()[:, :n, None, None, None]
-    towards = torch.where(t > 0, (noisy["video"][:, :n] - known.tokens) / torch.where(t > 0, t, 1), 0)
-    first = torch.where(known.mask[:, :, None, None, None], towards.to(velocities["video"].dtype), velocities["video"][:, :n])
-    return velocities.replace(video=torch.cat((first, velocities["video"][:, n:]), dim=1))
 
 
 def _skip(block: int) -> str:

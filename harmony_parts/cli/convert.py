@@ -123,12 +123,16 @@ def _run(layout: Any, checkpoint: Path, *, out: Path, dtype: str | None, to: Pat
     console().print(table(report))
     if to is not None:
         to.write_text(report.json(), encoding="utf-8")
-    init, again = asked["init"], shlex.quote(str(out))
+    folder = shlex.quote(str(out))
     click.echo(f"{out}: written; README.md in it says what of")
-    if init is None:
-        click.echo(f"try: harmony generate {again} --out clip.mp4")
-    else:
-        complain("the pair has to be trained: its streams don't hear each other yet")
+    if not report.fresh:
+        click.echo(f"try: harmony generate {folder} --out clip.mp4")
+        return
+    apart = all(part.endswith(".interaction") for part in report.fresh)
+    until = "the streams don't hear each other" if apart else "what the model makes means nothing"
+    complain(f"fresh, and to be trained: {', '.join(report.fresh)}; until then {until}")
+    recipe, made = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
+    click.echo(f"next: harmony train {recipe} --start {folder} --data CLIPS --out {made}, with a folder of clips for CLIPS")
 
 
 def table(report: Report) -> Any:

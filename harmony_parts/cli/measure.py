@@ -37,7 +37,7 @@ def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as
     from harmony_parts.assemble import apply_overrides
     from harmony_parts.errors import MediaError
     from harmony_parts.media import Clip
-    from harmony_parts.metrics.compare import compare
+    from harmony_parts.metrics.compare import compare_found
     from harmony_parts.metrics.protocol import Metric
     from harmony_parts.structure import structure
 
@@ -51,7 +51,7 @@ def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as
             seen.append(found)
             step(number, len(files))
     alone = [chosen.score(found["video"], found["audio"]) for found in seen]
-    together = compare(_Analysed(chosen), seen)["numbers"] if len(files) > 1 else None
+    together = compare_found(chosen, seen)["numbers"] if len(files) > 1 else None
     if as_json:
         result: dict[str, Any] = {"metric": metric, "files": [{"file": str(f), **numbers} for f, numbers in zip(files, alone, strict=True)]}
         click.echo(json.dumps(result | ({} if together is None else {"together": together}), indent=2))
@@ -66,20 +66,6 @@ def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as
             [name, *(_with_error(numbers, which, len(files)) for which in ("paired", "repaired"))] for name, numbers in together.items()
         ]
         _table(["", "paired", "re-paired"], rows)
-
-
-class _Analysed:
-    """A metric for what it has analysed already, so that only one clip at a time is in memory."""
-
-    def __init__(self, metric: Any) -> None:
-        self.metric = metric
-
-    def analyse(self, found: Any) -> Any:
-        """What was found."""
-        return found
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.metric, name)
 
 
 def _number(number: float | None) -> str:

@@ -217,6 +217,8 @@ def _notes(planned: Plan, made: Report, seed: int) -> list[str]:
     lines.append(
         f"- Tensors: {counts['mapped']} taken, {counts['initialised']} fresh (seed {seed}), {counts['unused']} of the source without a place here"
     )
+    if made.fresh:
+        lines.append(f"- Fresh, and to be trained: {', '.join(f'`{part}`' for part in made.fresh)}")
     if made.not_finite:
         lines.append(f"- Not finite: {', '.join(made.not_finite[:8])}")
     return lines

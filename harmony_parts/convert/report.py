@@ -46,6 +46,11 @@ class Report:
         """Those that it became of."""
         return [entry for entry in self.entries if entry.fate == fate]
 
+    @property
+    def fresh(self) -> tuple[str, ...]:
+        """The parts of which some tensors, or all, start fresh, by the groups of `table`; empty where a checkpoint has everything."""
+        return tuple(dict.fromkeys(map(_group, self.fates("initialised"))))
+
     def table(self) -> Iterator[tuple[str, str, int, int]]:
         """Rows (fate, group of names, tensors, numbers); layers of one kind are one group."""
         groups: dict[tuple[str, str], tuple[int, int]] = {}

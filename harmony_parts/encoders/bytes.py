@@ -58,7 +58,9 @@ class ByteTextEncoder(nn.Module):
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """{field: tokens [B, L, width], mask [B, L]}."""
         texts: list[str | None] = [getattr(prompt, self.spec.field) for prompt in prompts]
-        return {self.spec.field: text_condition(texts, self.spec.length, self.embedding.weight.device, self._network)}
+        return {
+            self.spec.field: text_condition(texts, self.spec.length, self.embedding.weight.device, self._network, training=self.training)
+        }
 
     def _network(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.embedding(ids) + self.positions[: ids.shape[1]]

@@ -57,7 +57,7 @@ class TranscriptEncoder(nn.Module):
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """{"speech": tokens [B, L, width], mask [B, L]}."""
         texts = [prompt.speech for prompt in prompts]
-        return {"speech": text_condition(texts, self.spec.length, self.embedding.weight.device, self._network)}
+        return {"speech": text_condition(texts, self.spec.length, self.embedding.weight.device, self._network, training=self.training)}
 
     def _network(self, ids: Tensor, mask: Tensor) -> Tensor:
         # Padding is 0 before and after every block, as the convolution's own padding is at the two ends.

@@ -28,12 +28,12 @@ def ids_of(text: str | None, length: int) -> list[int]:
     return [byte + 1 for byte in data] or [FILLER]
 
 
-def _warn(text: str, length: int) -> None:
+def _warn(text: str, length: int, training: bool) -> None:
     """Of a text that is cut: once for each text where clips are made; once for each length in training, where many captions may be too long."""
     data = text.encode("utf-8", errors="replace")
     if len(data) <= length:
         return
-    which = "texts are" if torch.is_grad_enabled() else f"a text of {len(data)} bytes ({text[:40]!r} ...) is"
+    which = "texts are" if training else f"a text of {len(data)} bytes ({text[:40]!r} ...) is"
     said = f"{which} longer than the {length} bytes that the encoder reads, and cut there; its setting `length` sets the limit"
     # Not left to Python's own register: each use of `warnings.catch_warnings`, anywhere, empties that.
     if said not in _SAID:
@@ -42,9 +42,7 @@ def _warn(text: str, length: int) -> None:
 
 
 def pack(texts: Sequence[str | None], length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids int64 [B, L] and mask bool [B, L]; L is that of the longest text, not `length`: short texts make cheap steps. Warns of a cut."""
-    for text in texts:
-        _warn(text or "", length)
+    """Ids int64 [B, L] and mask bool [B, L]; L is that of the longest text, not `length`: short texts make cheap steps."""
     rows = [ids_of(text, length) for text in texts]
     longest = max((len(row) for row in rows), default=1)
     ids = torch.tensor([row + [FILLER] * (longest - len(row)) for row in rows], dtype=torch.long, device=device).reshape(len(rows), longest)
@@ -60,9 +58,14 @@ def positions(length: int, width: int) -> Tensor:
 
 
 def text_condition(
-    texts: Sequence[str | None], length: int, device: torch.device, network: Callable[[Tensor, Tensor], Tensor]
+    texts: Sequence[str | None], length: int, device: torch.device, network: Callable[[Tensor, Tensor], Tensor], *, training: bool
 ) -> Condition:
-    """The condition of B texts, with its null form, where `network` turns ids and mask [B, L] into tokens [B, L, D], 0 outside the mask."""
+    """The condition of B texts, with its null form, where `network` turns ids and mask [B, L] into tokens [B, L, D], 0 outside the mask.
+
+    Warns of texts that are cut; `training` says that they are a data set's, and no one's request.
+    """
+    for text in texts:
+        _warn(text or "", length, training)
     ids, mask = pack(texts, length, device)
     filler = network(*pack([None], 1, device))  # [1, 1, D]
     null_tokens = pad(filler, (0, 0, 0, mask.shape[1] - 1)).expand(len(texts), -1, -1)

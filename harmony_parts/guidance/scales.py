@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,10 +15,11 @@ from harmony_parts.plugin import knob
 
 TEXT = ("caption", "sound", "speech")
 """The conditions that Harmony is told in words, which text guidance drops."""
+LARGEST = torch.finfo(torch.float32).max  # predictions are guided in float32 at least
 
 
 def _a_scale(spec: Any, field: attrs.Attribute[Any], value: float) -> None:
-    if not 0 <= value < math.inf:
+    if not 0 <= value <= LARGEST:
         raise ValueError(f"{field.name} must be a finite number of at least 0, not {value}; 1 is off, 0 gives the other prediction alone")
 
 

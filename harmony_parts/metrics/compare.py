@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harmony_parts.av import AV
 from harmony_parts.data.protocol import Event
 from harmony_parts.media import Clip
 from harmony_parts.metrics.protocol import Metric
@@ -16,23 +17,31 @@ FEWEST = 5  # clips that a standard error is drawn from: of fewer, the draws rep
 
 
 def compare(metric: Metric, clips: Sequence[Clip], truths: Sequence[Sequence[Event]] | None = None, *, seed: int = 0) -> dict[str, Any]:
-    """The metric's numbers over `clips`, paired and by chance.
+    """The metric's numbers over `clips`, paired and by chance: `compare_found` of what the metric finds in each.
+
+    Raises ValueError where `truths` has another length than `clips`, or a clip lacks a stream.
+    """
+    return compare_found(metric, [metric.analyse(clip) for clip in clips], truths, seed=seed)
+
+
+def compare_found(
+    metric: Metric, seen: Sequence[AV[Any]], truths: Sequence[Sequence[Event]] | None = None, *, seed: int = 0
+) -> dict[str, Any]:
+    """The same of what `metric.analyse` found in each clip, so that only one clip at a time need be in memory.
 
     Chance is the same outputs re-paired: picture i with sound i + s for all cyclic shifts s = 1 ... N - 1. Where the metric has
     `weights(numbers) -> {name: weight}`, a share or median counts each clip by the events that it was taken over; so a matched share
     is all matched events by all events. Returns `{"clips": N, "numbers": {name: {"paired", "paired_error", "repaired",
     "repaired_error"}}}`, floats only; numbers without a meaning are left out (`repaired` of fewer than two clips or of what is
     compared with the truth). Errors are standard errors over clips (bootstrap, drawn from `seed`), left out where fewer than 5 clips have
-    the number. Raises ValueError where `truths`
-    has another length than `clips`, or a clip lacks a stream.
+    the number. Raises ValueError as `compare`.
     """
-    if truths is not None and len(truths) != len(clips):
-        raise ValueError(f"compare: {len(clips)} clips, but truths of {len(truths)}")
-    seen = [metric.analyse(clip) for clip in clips]
+    if truths is not None and len(truths) != len(seen):
+        raise ValueError(f"compare: {len(seen)} clips, but truths of {len(truths)}")
     for i, found in enumerate(seen):
         if len(tuple(found)) < 2:
             raise ValueError(f"compare: clip {i} has no {'sound' if found.audio is None else 'picture'}; a metric of sync needs both")
-    n = len(clips)
+    n = len(seen)
     paired = [[metric.score(av["video"], av["audio"], None if truths is None else truths[i])] for i, av in enumerate(seen)]
     repaired = [[metric.score(seen[i]["video"], seen[(i + s) % n]["audio"]) for s in range(1, n)] for i in range(n)]
     draws = np.random.default_rng(seed).integers(0, n, (DRAWS, n)) if n else np.zeros((DRAWS, 0), int)

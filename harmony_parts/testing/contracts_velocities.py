@@ -255,7 +255,7 @@ def _check_times(asked: Asked, answer: AV[Tensor], stream: str) -> None:
 
     by_index = "take the time of each latent of the {} as values[index], however many values there are and in any order"
     asked.same(answer, at(now, now, index=last), by_index.format(stream))
-    asked.same(answer, at(0 * now, now, index=1 + 0 * last), by_index.format(stream))
+    asked.same(answer, at(0 * now + 1, now, index=1 + 0 * last), by_index.format(stream))
     one = at(now, 0.5 * now, index=last)
     asked.same(one, at(0.5 * now, now, index=1 - last), by_index.format(stream))
     own, other = answer.only((stream,)), at(0.5 * now, index=0 * last)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import convert_toys as toys
@@ -37,7 +39,9 @@ def test_a_table_says_what_became_of_the_tensors(files: toys.Files, recipe: Path
     assert ["mapped", "denoiser.blocks.*.video", "54", "24", "k"] in rows
     assert ["initialised", "denoiser.blocks.*.interaction"] in [row[:2] for row in rows]
     assert ["unused", "audio_model.blocks.*.cross_attn"] in [row[:2] for row in rows]
-    assert "the pair has to be trained" in done.output
+    assert (
+        "to be trained: denoiser.branches.audio, denoiser.blocks.*.interaction, encoders.caption, encoders.sound; until then" in done.output
+    )
     assert len(done.output.splitlines()) < 30
     assert json.loads((tmp_path / "report.json").read_text())["counts"]["mapped"] > 100
     assert "steps = 7" in (out / "recipe.toml").read_text()
@@ -50,9 +54,25 @@ def test_there_and_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None
     configs = [word for config in files.configs for word in ("--config", config)]
     done = harmony("ovi", files.ovi, *configs, "--recipe", recipe, "--out", tmp_path / "ovi")
     assert done.exit_code == 0, done.output
-    assert f"try: harmony generate {tmp_path / 'ovi'}" in done.output
+    assert "initialised  encoders" in done.output
     done = harmony("back", "ovi", tmp_path / "ovi", "--out", tmp_path / "a.safetensors")
     assert done.output == f"{tmp_path / 'a.safetensors'}: {len(files.ovi_tensors)} tensors in the layout ovi\n"
+
+
+def test_what_starts_fresh_is_told_with_what_to_do(
+    files: toys.Files, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name, on the terminal and in the card; the command that it gives trains the model."""
+    monkeypatch.chdir(tmp_path)
+    done = harmony("ovi", files.ovi, "--config", files.wan_config, "--config", files.audio_config, "--recipe", recipe, "--out", "my model")
+    assert "fresh, and to be trained: encoders.caption, encoders.sound; until then what the model makes means nothing\n" in done.output
+    assert "- Fresh, and to be trained: `encoders.caption`, `encoders.sound`\n" in Path("my model", "README.md").read_text()
+    assert "harmony generate" not in done.output
+    (command,) = re.findall(r"^next: harmony (.+), with a folder of clips for CLIPS$", done.output, re.MULTILINE)
+    Path("CLIPS").mkdir()
+    trained = CliRunner().invoke(cli, shlex.split(command), prog_name="harmony")
+    assert trained.exit_code == 0, trained.output
+    assert Path("runs", "my model", "model").is_dir()
 
 
 def test_mistakes_are_told_in_a_few_words(files: toys.Files, tmp_path: Path) -> None:

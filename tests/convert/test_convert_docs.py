@@ -72,7 +72,14 @@ def test_the_pages_convert(downloads: Path, page: str) -> None:
     for words in said:
         done = CliRunner().invoke(cli, words, prog_name="harmony")
         assert done.exit_code == 0, f"{shlex.join(words)}: {done.output}"
-        assert words[words.index("--out") + 1] in done.output
+        out = words[words.index("--out") + 1]
+        assert out in done.output
+        if "--init" in words:  # all but what --init starts is in the checkpoints, or comes with the parts
+            apart = "fresh, and to be trained: denoiser.blocks.*.interaction; until then the streams don't hear each other\n"
+            assert (apart in done.output) == (words[words.index("--init") + 1] != "mmdit")
+            assert f"next: harmony train {out}/recipe.toml --start {out} --data CLIPS --out" in done.output
+        elif "back" not in words:
+            assert f"try: harmony generate {out} --out clip.mp4" in done.output
     if page == "convert-ovi.md":
         assert toys.same(load_file("again.safetensors"), load_file("Ovi/model.safetensors"))
         recipe = read_recipe("models/ovi/recipe.toml")

@@ -17,7 +17,7 @@ from harmony_parts.hookspecs import KINDS
 PACKAGE = Path(harmony_parts.__file__).parent
 FOLDERS = {kind.folder for kind in KINDS.values()}
 # Shared maths that lives beside the parts of one kind, but is no part: it imports only protocols and other maths.
-MATHS = {"rope", "attention.windows", "blocks.attention", "blocks.layers", "kernels", "offload"}
+MATHS = {"rope", "attention.windows", "blocks.attention", "blocks.known", "blocks.layers", "kernels", "offload"}
 
 BASE = {"errors", "av", "pace"}
 FRONT = BASE | {"plugin", "hookspecs"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,36 +19,31 @@ from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "tutorials" / "first-plugin.md"
-BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-INSTALL = ["install", "--no-index", "--no-build-isolation", "--no-deps", "--disable-pip-version-check", "--quiet"]
+Blocks = list[tuple[str, str, str]]
 
 
-def blocks() -> list[tuple[str, str, str]]:
-    """(language, file, text) of every block."""
-    return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-
-
-def test_the_plugin_is_short() -> None:
-    code = [text for language, file, text in blocks() if language == "python" and file.startswith("harmony-heed/harmony_heed/")]
+def test_the_plugin_is_short(first_plugin: Blocks) -> None:
+    code = [text for language, file, text in first_plugin if language == "python" and file.startswith("harmony-heed/harmony_heed/")]
     assert len(code) == 2
     assert sum(len(text.splitlines()) for text in code) <= 15
 
 
-def test_every_block_is_a_file_or_a_command() -> None:
-    for language, file, text in blocks():
+def test_every_block_is_a_file_or_a_command(first_plugin: Blocks) -> None:
+    for language, file, text in first_plugin:
         assert bool(file) != (language == "console")
         assert file or all(line.startswith("$ ") for line in text.splitlines())
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+def ran(
+    first_plugin: Blocks, pip_install: Callable[[Path, Path], None], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
     """The folder in which the page was followed, and what each command said."""
     folder = tmp_path_factory.mktemp("first-plugin")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     environment["HARMONY_PARTS_PLUGINS"] = "heed"  # whatever else is installed
     said = {}
-    for language, file, text in blocks():
+    for language, file, text in first_plugin:
         if language != "console":
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_text(text, encoding="utf-8")
@@ -56,8 +51,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]
         for line in text.splitlines():
             words = shlex.split(line.removeprefix("$ "))
             match words:
-                case ["pip", "install", package]:  # nothing is downloaded, and nothing is left behind
-                    command = [sys.executable, "-m", "pip", *INSTALL, "--target", str(folder / "site"), package]
+                case ["pip", "install", package]:
+                    pip_install(folder / package, folder / "site")
+                    continue
                 case ["harmony", *rest]:
                     command = [sys.executable, "-m", "harmony_parts", *rest]
                 case ["python", *rest]:

@@ -81,6 +81,13 @@ def test_length_is_what_was_asked_for(pipeline: Pipeline, clip: Clip) -> None:
         assert pipeline.generate(seconds=1.5).clip.seconds == 1.5
 
 
+def test_a_text_that_is_cut_is_told_of_once(pipeline: Pipeline) -> None:
+    """For each field of the request that is too long, though it is read more than once."""
+    with pytest.warns(UserWarning, match="a text of .* bytes") as told:
+        pipeline.generate("a wall of bricks " * 20, sound="a rattle " * 30, seconds=0.25)
+    assert sorted(str(one.message)[:25] for one in told) == ["a text of 270 bytes ('a r", "a text of 340 bytes ('a w"]
+
+
 def test_a_reference_image_is_the_first_frame(pipeline: Pipeline, clip: Clip) -> None:
     made = pipeline.generate("a ball", image=clip.frames[0], guidance=SyncCFG())
     latents = pipeline.codecs["video"].encode(clip.frames[None, :1])

@@ -156,10 +156,8 @@ class UMT5Encoder(FrozenModule):
         if self._tokenizer is None:  # on the meta device: shapes only
             return torch.empty(self.spec.length, self.width, device=self.frozen.device)
         ids = self._tokenizer(text, truncation=True, max_length=self.spec.length).input_ids
-        if len(ids) == self.spec.length and not self._told and (whole := len(self._tokenizer(text).input_ids)) > self.spec.length:
-            self._told = True  # once: in training, many captions may be too long
-            said = f"a text of {whole} tokens ({text[:40]!r} ...) is cut after {self.spec.length}, and so is every longer one"
-            warnings.warn(f"{said}; umt5's setting `length` sets the limit", UserWarning, stacklevel=2)
+        if len(ids) == self.spec.length and not self._told:
+            self._told = warn_of_cut("umt5", self._tokenizer, text, self.spec.length)  # once: in training, many captions may be too long
         batch = torch.tensor([ids], device=self.frozen.device)
         return self._model(input_ids=batch, attention_mask=torch.ones_like(batch)).last_hidden_state[0].float()
 
@@ -170,6 +168,15 @@ def _tokenizer(spec: UMT5) -> Any:
     if spec.tokenizer == BYTES or (spec.config and not spec.tokenizer):
         return ByT5Tokenizer()
     return transformers_tokenizer(AutoTokenizer, spec.tokenizer or spec.model, spec.tokenizer_subfolder, spec.revision)
+
+
+def warn_of_cut(part: str, tokenizer: Any, text: str, length: int) -> bool:
+    """Whether a text has more tokens than `length`, and so somebody was warned; the setting that sets the limit is `part`'s."""
+    tokens = len(tokenizer(text, verbose=False).input_ids)  # not verbose: it would say, beside this, that indexing fails
+    if tokens > length:
+        said = f"a text of {tokens} tokens ({text[:40]!r} ...) is cut after {length}, and so is every longer one"
+        warnings.warn(f"{said}; {part}'s setting `length` sets the limit", UserWarning, stacklevel=2)
+    return tokens > length
 
 
 def check_pieces(name: str, pieces: Sequence[str]) -> None:

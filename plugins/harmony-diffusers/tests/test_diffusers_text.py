@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from types import SimpleNamespace
 
 import diffusers_toys as toys
@@ -54,6 +55,21 @@ def test_tokens_are_those_of_diffusers():
     assert condition.mask.all()
     assert (condition.tokens[0, 18:] == 0).all()  # 17 bytes and the end of the text
     assert (condition.tokens[0, :18] != 0).any(dim=1).all()
+
+
+def test_a_long_text_is_told_of_once(caplog):
+    """Though it is cut in several conditions, and though the tokenizer, which knows a longest length too, would say something of its own."""
+    encoder = build(conditions=BOTH)
+    encoder._tokenizer.model_max_length = 48
+    caplog.set_level(logging.WARNING)
+    logging.getLogger("transformers").addHandler(caplog.handler)  # it doesn't hand on to the root
+    try:
+        with pytest.warns(UserWarning, match="a text of 61 tokens") as told:
+            encoder([Prompt(caption="a" * 60)])
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert len(told) == 1
+    assert not caplog.records
 
 
 def test_one_model_for_several_conditions(ovi):

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import attrs
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from harmony_diffusers.frozen import (
     Frozen,
@@ -25,6 +24,7 @@ from harmony_diffusers.frozen import (
 )
 from harmony_ltx2.text import CONDITIONS
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
+from harmony_parts.blocks.known import lead, paste
 from harmony_parts.blocks.protocol import KNOWN, Port
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.encoders.protocol import Encoder
@@ -99,15 +99,14 @@ class LTX2Denoiser(FrozenModule):
     ) -> AV[Tensor]:
         """Noisy latents to velocities of the streams in `read`, in the latents' type; both are computed whatever is read."""
         self._check(av, conditions, hints)
-        known = self._known(av["video"], conditions)
+        known = self._known(conditions)
         noisy, at = av, times
         if known is not None:
-            where, clean = known
-            av = av.replace(video=torch.where(_wide(where), clean, av["video"]))
-            at = times.replace(video=times["video"].clean_where(where))
+            latents, clean = paste(av["video"], times["video"], known)
+            av, at = av.replace(video=latents), times.replace(video=clean)
         (text, text_mask), (sound, sound_mask) = (self._told(CONDITIONS[s], conditions, cache) for s in STREAMS)
         places = self._places(av)
-        sigma = times.map(lambda t: t.values.amax(1) * self._scale)
+        sigma = times.map(lambda t: t.per_latent().amax(1) * self._scale)
         timestep = at.map(self._timestep, av)
         video, audio = self._model(
             hidden_states=av["video"].flatten(1, 3).to(self.frozen.dtype),
@@ -128,7 +127,9 @@ class LTX2Denoiser(FrozenModule):
             return_dict=False,
         )
         made = AV(video.unflatten(1, av["video"].shape[1:4]), audio).map(lambda v, x: v.to(x.dtype), av)
-        return (made if known is None else _lead(made, noisy, times, *known)).only(read)
+        if known is not None:
+            made = made.replace(video=lead(made["video"], noisy["video"], times["video"], known))
+        return made.only(read)
 
     @property
     def _model(self) -> Any:
@@ -158,13 +159,10 @@ class LTX2Denoiser(FrozenModule):
         told: tuple[Tensor, Tensor | None] = cache[name]
         return told
 
-    def _known(self, video: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor] | None:
-        """Which latents [B, T] are known, and what they are, [B, T, h, w, C]; `None` where none is."""
+    def _known(self, conditions: Conditions) -> Condition | None:
+        """The picture that the video begins with; `None` where no sample has one, so that each keeps a single time."""
         known: Condition | None = conditions["image"] if "image" in self.accepts else None
-        if known is None or not (known.mask.is_meta or known.mask.any()):
-            return None
-        rest = video.shape[1] - known.mask.shape[1]
-        return pad(known.mask, (0, rest)), pad(known.tokens.to(video.dtype), (0, 0, 0, 0, 0, 0, 0, rest))
+        return known if known is not None and (known.mask.is_meta or bool(known.mask.any())) else None
 
     def _check(self, av: AV[Tensor], conditions: Conditions, hints: Collection[str]) -> None:
         if absent := [stream for stream in STREAMS if stream not in tuple(av)]:
@@ -182,17 +180,6 @@ def _form(cls: Any, spec: LTX2) -> dict[str, Any]:
     there = Path(spec.model).expanduser() / spec.subfolder
     config = cls.load_config(there) if on_meta() and (there / "config.json").is_file() else {}
     return {name: value for name, value in config.items() if not name.startswith("_")}
-
-
-def _wide(where: Tensor) -> Tensor:
-    return where[:, :, None, None, None]
-
-
-def _lead(velocities: AV[Tensor], noisy: AV[Tensor], times: AV[Times], where: Tensor, clean: Tensor) -> AV[Tensor]:
-    """The velocity of a known latent leads to it: v = (x_t - known) / t, since x = x_t - t v. Of a clean stream, 0."""
-    t = _wide(times["video"].per_latent()).to(clean.dtype)
-    towards = torch.where(t > 0, (noisy["video"] - clean) / t.where(t > 0, 1), 0)
-    return velocities.replace(video=torch.where(_wide(where), towards, velocities["video"]))
 
 
 def _accepts(config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> dict[str, Port]:

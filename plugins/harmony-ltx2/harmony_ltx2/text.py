@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -24,7 +23,7 @@ from harmony_diffusers.frozen import (
     transformers_model,
     transformers_tokenizer,
 )
-from harmony_diffusers.umt5 import BYTES, check_pieces, text_of
+from harmony_diffusers.umt5 import BYTES, check_pieces, text_of, warn_of_cut
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.plugin import knob
@@ -168,20 +167,12 @@ class LTX2TextEncoder(FrozenModule):
             return video, audio, torch.empty(length, dtype=torch.bool, device=device)
         filled = self._tokenizer([text], padding="max_length", max_length=length, truncation=True, return_tensors="pt").to(device)
         if filled.attention_mask.all() and not self._warned:
-            self._warned = _warn_of_cut(text, len(self._tokenizer(text).input_ids), length)
+            self._warned = warn_of_cut("ltx2-text", self._tokenizer, text, length)
         gemma, connectors = self.frozen.models
         # without the head, which would make 262 208 numbers of each token
         states = gemma.model(input_ids=filled.input_ids, attention_mask=filled.attention_mask, output_hidden_states=True).hidden_states
         video, audio, mask = connectors(torch.stack(states, dim=-1), filled.attention_mask, padding_side="left")
         return video[0].float(), audio[0].float(), mask[0].bool()
-
-
-def _warn_of_cut(text: str, tokens: int, length: int) -> bool:
-    """Whether it was cut, and so somebody was warned."""
-    if tokens > length:
-        said = f"a text of {tokens} tokens ({text[:40]!r} ...) is cut after {length}, and so is every longer one"
-        warnings.warn(f"{said}; ltx2-text's setting `length` sets the limit", UserWarning, stacklevel=2)
-    return tokens > length
 
 
 def _widths(gemma: Any, connectors: Any, length: int) -> AV[int]:

@@ -1,4 +1,4 @@
-"""The plugin as users meet it: listed without its libraries, a recipe whose weights are all in one folder, clips, and the comparison."""
+"""The plugin as users meet it: listed without its libraries, a recipe whose weights are all in one folder, and clips."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from pathlib import Path
 import ltx2_toys as toys
 import pytest
 import torch
+from ltx2_toys import QUICK, SMALL
 
-from harmony_ltx2 import compare, folder
+from harmony_ltx2 import folder
 from harmony_ltx2.recipe import PLACES, RECIPE, ltx2_recipe
 from harmony_parts.assemble import build, read_recipe, write_recipe
 from harmony_parts.av import Prompt
 from harmony_parts.catalogue import catalogue
-from harmony_parts.errors import AssemblyError, UnknownPart
+from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media import Clip
 from harmony_parts.pipeline import Pipeline, load
 
 THIRD_PARTY = Path(__file__).parents[3] / "tests" / "core" / "third_party" / "harmony-half"
-SMALL = ["format.height=64", "format.width=96", "format.seconds=0.7", "encoders.text.length=96"]
-SMALL += [f"{place}.precision=float32" for place in ("encoders.text", "denoiser")]
-QUICK = ["sample.steps=2", "sample.shift.steps=2"]
 LIST = """
 import sys
 from harmony_parts.catalogue import Catalogue
@@ -40,25 +38,6 @@ for declared in mine:
 heavy = {"torchaudio", "diffusers", "transformers"} & set(sys.modules)
 assert not heavy, f"loading loads {heavy}"
 """
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A folder with all of a tiny LTX-2 in it, as LTX2Pipeline saves it."""
-    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
-    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
-    from transformers import ByT5Tokenizer, Gemma3Config, Gemma3ForConditionalGeneration
-
-    place = tmp_path_factory.mktemp("ltx2")
-    torch.manual_seed(0)
-    LTX2VideoTransformer3DModel(**toys.TRANSFORMER).save_pretrained(place / "transformer")
-    AutoencoderKLLTX2Video(**toys.VIDEO).save_pretrained(place / "vae")
-    AutoencoderKLLTX2Audio(**toys.AUDIO).save_pretrained(place / "audio_vae")
-    LTX2Vocoder(**toys.VOCODER).save_pretrained(place / "vocoder")
-    LTX2TextConnectors(**toys.CONNECTORS).save_pretrained(place / "connectors")
-    Gemma3ForConditionalGeneration(Gemma3Config(**toys.GEMMA)).save_pretrained(place / "text_encoder")
-    ByT5Tokenizer().save_pretrained(place / "tokenizer")
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -177,50 +156,6 @@ def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypa
     monkeypatch.setattr("sys.argv", ["folder", str(place), "--set", "nonsense"])
     with pytest.raises(SystemExit, match="no override"):
         folder.main()
-
-
-def test_guidances_are_shown_side_by_side(model, tmp_path, monkeypatch, capsys):
-    """A clip for each prompt and guidance, and a page that shows them; with and without text."""
-    prompts = tmp_path / "prompts.txt"
-    prompts.write_text("# two\na ball falls\n\nrain & <thunder>\n", encoding="utf-8")
-    out = tmp_path / "out"
-    settings = [argument for setting in [*SMALL, "sample.shift.steps=1"] for argument in ("--set", setting)]
-    monkeypatch.setattr(
-        "sys.argv",
-        ["compare", str(prompts), "--out", str(out), "--model", str(model), "--steps", "1", "--device", "cpu", "--with-text", *settings],
-    )
-    compare.main()
-    names = list(compare.guidances(with_text=True))
-    assert names[:2] == ["none", "cfg"]
-    assert names[-1] == "cfg + sync-cfg"
-    page = (out / "index.html").read_text(encoding="utf-8")
-    files = re.findall(r'src="([^"]+)"', page)
-    assert files == [f"{row:03d}-{name.replace(' + ', '-')}.mp4" for row in (1, 2) for name in names]
-    clips = [Clip.read(out / file) for file in files]
-    assert {tuple(clip.frames.shape) for clip in clips} == {(17, 64, 96, 3)}
-    assert not any(torch.equal(clips[0].frames, clip.frames) for clip in clips[1:])
-    assert "rain &amp; &lt;thunder&gt;" in page
-    assert "SyncCFG(video=3.0, audio=2.0" in page
-    assert str(out / files[0]) in capsys.readouterr().out
-    prompts.write_text("# none\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match="there is no prompt in it"):
-        compare.main()
-
-
-def test_what_this_version_lacks_is_left_out_and_said_so(monkeypatch, capsys):
-    """A guidance that isn't in the catalogue."""
-    parts = catalogue()
-
-    class Without:
-        def load(self, kind, name):
-            if name == "harmony/cfg":
-                raise UnknownPart(name)
-            return parts.load(kind, name)
-
-    everything = compare.guidances()
-    monkeypatch.setattr(compare, "catalogue", Without)
-    assert compare.guidances().keys() == everything.keys() - {"cfg"}
-    assert "cfg is left out" in capsys.readouterr().err
 
 
 def test_the_recipe_alone_is_a_model(model, tmp_path):
