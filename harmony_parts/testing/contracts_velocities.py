@@ -244,7 +244,7 @@ def _check_heard(asked: Asked, answer: AV[Tensor], name: str) -> None:
 
 
 def _check_times(asked: Asked, answer: AV[Tensor], stream: str) -> None:
-    """Equal times in any form are the same, with a value that no latent has too (0, as `clean_where` adds it); other times aren't, of all
+    """Equal times in any form are the same, with a value that no latent has too (`clean_where` may add one); other times aren't, of all
     latents or of one."""
     plain, latents = asked.question.times[stream], asked.question.av[stream].shape[1]
     now, last = plain.values, (torch.arange(latents) == latents - 1).long().expand(BATCH, -1)
