@@ -13,14 +13,17 @@ class Pace:
 
     def __init__(self, what: str, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
         self.what, self.say, self.now = what, say, now
-        self.began = self.now()
-        self.next = self.began + FIRST
+        self.next = self.now() + FIRST
+        self.first: tuple[int, float] | None = None
 
     def tell(self, done: int, total: int) -> None:
         """`done` of `total` pieces are done."""
         now = self.now()
-        if now < self.next or not 0 < done < total:
+        if self.first is None:  # no measure for the others: what is made or loaded once is part of it
+            self.first = done, now
+        known, since = self.first
+        if now < self.next or not known < done < total:
             return
         self.next = now + EVERY
-        left = (now - self.began) / done * (total - done)
+        left = (now - since) / (done - known) * (total - done)
         self.say(f"{self.what}: {done} of {total}, about {left:.0f} s left")

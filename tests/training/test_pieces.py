@@ -148,4 +148,4 @@ def test_preparing_is_told_in_lines_where_there_is_no_terminal(
         with Log(tmp_path, step=0, steps=9, progress=progress) as log:
             assert list(log.track(range(3), 3)) == [0, 1, 2]
         said = capsys.readouterr().err.splitlines()
-        assert [line.partition(", about")[0] for line in said] == (["preparing clips: 1 of 3"] if progress else [])
+        assert [line.partition(", about")[0] for line in said] == (["preparing clips: 2 of 3"] if progress else [])
