@@ -18,10 +18,13 @@ from harmony_parts.plugin import knob
 class Sum:
     """v = v_c + sum_k (g_k - v_c), with g_k what term k makes of the conditional prediction v_c.
 
-    A stream that one term alone changes gets that term's result bit for bit. Passes that terms have in common are run once.
+    A stream that one term alone changes gets that term's result bit for bit. Passes that terms have in common are run once. The sum of no
+    terms is no guidance, as a program may want it; it has to be said, so that a sum whose terms were forgotten isn't taken for one.
     """
 
-    terms: tuple[Guidance, ...] = knob((), help="the guidances to add up", off=(), converter=tuple)
+    terms: tuple[Guidance, ...] = knob(
+        help='the guidances to add up, such as terms = ["cfg", "sync-cfg"]; a table each, to set them', off=(), converter=tuple
+    )
 
     def _asked(self, times: StepTimes, state: Any) -> list[list[tuple[str, Pass]]]:
         """Per term, its passes and what they are called here: the task's own keeps its name, the others get the term's number."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import attrs
 
 from harmony_parts.errors import PartContractError
-from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes
+from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unknown_hints
 
 
 @attrs.frozen
@@ -53,9 +52,8 @@ def ask(guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[s
             raise wrong(f"{here}; that name is taken by what the predictions are of")
         if unknown := set(asked.needs) - set(names):
             raise wrong(f"{here}, which needs {', '.join(sorted(unknown))}; its passes are {', '.join(names)}")
-        if unknown := set(asked.hints) - set(hints):
-            near = "".join(f" (did it mean {like!r}?)" for hint in sorted(unknown) for like in get_close_matches(hint, hints, 1, 0.8))
-            raise wrong(f"{here} with the hint {', '.join(sorted(unknown))}; the denoiser knows {', '.join(sorted(hints)) or 'none'}{near}")
+        if misfit := unknown_hints(asked, hints):
+            raise wrong(f"{here} with {misfit}")
         if absent := present - set(times.present()):
             raise wrong(f"{here} with the stream {', '.join(sorted(absent))}, which is absent")
         for stream, anchor in asked.replace:

@@ -194,6 +194,21 @@ def test_settings_reach_the_guidance(harmony, trained):
     assert choose("sum", ('terms=["cfg", {use="sync-cfg", video=2}]',), own).terms == (CFG(), SyncCFG(video=2))
 
 
+@pytest.mark.parametrize(
+    ("asked", "says", "remedy"),
+    [
+        ("skip-layer", "knows isolate, skip-0: set `layer` to one of these numbers (`harmony generate`: --set layer=N)", "layer=0"),
+        ("sum", '$.terms: missing: expected a list (the guidances to add up, such as terms = ["cfg", "sync-cfg"]', 'terms=["cfg", "sync-cfg"]'),
+    ],
+)
+def test_a_guidance_that_needs_a_setting_says_what_to_type(harmony, trained, tmp_path, asked, says, remedy):
+    args = ("--guidance", asked, "--steps", "1")
+    failed = harmony("generate", trained, *args, "--out", tmp_path / "x.mp4")
+    assert failed.exit_code == 1
+    assert says in failed.stderr
+    generate(harmony, trained, tmp_path / "x.mp4", *args, "--set", remedy)
+
+
 def test_models_that_are_not_there(harmony, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained.parent.parent)
     (Path("runs") / "tiny").mkdir(parents=True, exist_ok=True)

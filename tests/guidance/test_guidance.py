@@ -32,7 +32,7 @@ SCALE = st.floats(0, 12)
 SEED = st.integers(0, 999)
 TASKS = st.sampled_from([StepTimes(0.7, 0.7), StepTimes(0.7, 0.0), StepTimes(0.0, 0.7), StepTimes(0.7), StepTimes(None, 0.7)])
 JOINT = StepTimes(0.7, 0.7)
-OFF = (NoGuidance(), CFG(1, 1), SyncCFG(1, 1), Sum(), Sum((CFG(1, 1), SyncCFG(1, 1))))
+OFF = (NoGuidance(), CFG(1, 1), SyncCFG(1, 1), Sum(()), Sum((CFG(1, 1), SyncCFG(1, 1))))
 KNOWN = ("caption", "sound", "speech")
 
 
