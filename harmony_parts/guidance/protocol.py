@@ -78,9 +78,9 @@ class Pass:
     remedy: str = attrs.field(default="", eq=False)
 
 
-def conditional(times: StepTimes, read: Sequence[str] | None = None) -> Pass:
-    """The task's own pass, reading the streams that are being made (or those of `read`)."""
-    return Pass(CONDITIONAL, times, read=times.generated() if read is None else read)
+def conditional(times: StepTimes) -> Pass:
+    """The task's own pass, reading the streams that are being made."""
+    return Pass(CONDITIONAL, times, read=times.generated())
 
 
 def unknown_hints(asked: Pass, known: Collection[str]) -> str:

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.av import AV, STREAMS
+from harmony_parts.av import AV
 from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, Predictions, StepTimes, conditional
 from harmony_parts.plugin import knob
 
@@ -37,15 +37,13 @@ class Sum:
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """The task's own pass, and those of the terms."""
-        own, others = conditional(times), []
+        passes = [conditional(times)]
         for asked in self._asked(times, state):
             here = {each.name: name for name, each in asked}
             for name, each in asked:
-                if name == CONDITIONAL:
-                    own = attrs.evolve(own, read=[stream for stream in STREAMS if stream in own.read + each.read])
-                else:
-                    others.append(attrs.evolve(each, name=name, needs=[here.get(need, f"unknown {need!r}") for need in each.needs]))
-        return [own, *others]
+                if name != CONDITIONAL:
+                    passes.append(attrs.evolve(each, name=name, needs=[here.get(need, f"unknown {need!r}") for need in each.needs]))
+        return passes
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         """The conditional prediction and every term's difference from it."""

@@ -97,6 +97,7 @@ def test_scales(kind: Any, stream: str, wrong: float) -> None:
     [
         (lambda: SkipLayer(layer=-1), "layer"),
         (lambda: Rescale(NoGuidance(), share=1.5), "share"),
+        (lambda: Rescale(NoGuidance(), share=-0.1), "share"),
         (lambda: Rescale(NoGuidance(), share=math.nan), "share"),
         (lambda: Window(NoGuidance(), 0.5, 0.5), "low is 0.5 and high is 0.5"),
         (lambda: Window(NoGuidance(), -0.1, 0.5), "0 <= low"),

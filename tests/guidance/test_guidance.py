@@ -20,10 +20,15 @@ from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.av import AV
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, StepTimes, conditional
+from harmony_parts.guidance.rescale import Rescale
+from harmony_parts.guidance.schedule import Schedule
+from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.guidance.window import Window
 from harmony_parts.plugin import knob
 from harmony_parts.sample.graph import ask, order
 from harmony_parts.testing.contracts import check_guidance
@@ -237,6 +242,26 @@ def test_equal_passes_are_run_once() -> None:
     assert len(runs(Sum((SyncCFG(), SyncCFG(mute=Constant("audio")))))) == 4
 
 
+def test_which_passes_are_equal() -> None:
+    """Those of which the denoiser sees the same: not names, what is read, what is waited for, or in which order anchors are named."""
+    own, anchors = conditional(JOINT), {"video": Constant("video"), "audio": Constant("audio")}
+    for one, two in (
+        (own, Pass("other", JOINT, read=("audio",), needs=(CONDITIONAL,), remedy="none")),
+        (Pass("a", JOINT, replace=anchors), Pass("b", JOINT, replace=dict(reversed(anchors.items())))),
+        (Pass("a", JOINT, replace=anchors), Pass("b", JOINT, replace=list(anchors.items()))),
+        (Pass("a", JOINT, drop=("caption", "sound")), Pass("b", JOINT, drop=["sound", "caption"])),
+    ):
+        assert len(order([one, two], CFG())) == 1
+    for other in (
+        Pass(CONDITIONAL, StepTimes(0.7)),
+        Pass(CONDITIONAL, StepTimes(0.7, 0.0)),
+        Pass(CONDITIONAL, JOINT, hints=("isolate",)),
+        Pass(CONDITIONAL, JOINT, drop=("caption",)),
+        Pass(CONDITIONAL, JOINT, replace=anchors),
+    ):
+        assert len(order([own, other], CFG())) == 2
+
+
 def test_passes_of_each_task() -> None:
     """A stream that is given is neither read nor guided; only a static video waits for the task's own pass."""
     video, audio = ("video",), ("audio",)
@@ -247,6 +272,45 @@ def test_passes_of_each_task() -> None:
     assert asked["mute"].replace == (("audio", MuteAudio()),)
     assert asked["static"].replace == (("video", StaticVideo()),)
     assert (asked["mute"].needs, asked["static"].needs) == ((), (CONDITIONAL,))
+
+
+@given(guidances(), TASKS, SEED)
+def test_predictions_of_more_than_was_asked_change_nothing(guidance: Guidance, times: StepTimes, seed: int) -> None:
+    """Another guidance may have asked for more of the same pass."""
+    preds = predict(guidance, times, seed)
+    more = AV(torch.zeros(3, 2, 2, 1, 2, dtype=torch.float64), torch.zeros(3, 5, 3, dtype=torch.float64))
+    full = {name: more.replace(**{s: velocity[s] for s in velocity}) for name, velocity in preds.items()}
+    assert same(guidance.combine(full, times, None)[0], guidance.combine(preds, times, None)[0])
+
+
+@attrs.frozen
+class Chained:
+    """Three passes, one after the other; the last needs `last`."""
+
+    last: str = "second"
+
+    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+        return [
+            Pass("third", times, drop=("sound",), needs=(self.last,)),
+            Pass("second", times, drop=("caption",), needs=(CONDITIONAL,)),
+            conditional(times),
+        ]
+
+    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        return preds["third"], state
+
+
+def test_passes_in_a_sum_wait_for_their_own() -> None:
+    """And for no other term's."""
+    found = order(ask(Sum((CFG(), Chained())), JOINT, None, hints=(), droppable=KNOWN), CFG())
+    assert [(run.names, run.level) for run in found] == [
+        ((CONDITIONAL,), 0),
+        (("0.dropped",), 0),
+        (("1.second",), 1),
+        (("1.third",), 2),
+    ]
+    with pytest.raises(PartContractError, match="which needs unknown 'dropped'"):
+        ask(Sum((CFG(), Chained("dropped"))), JOINT, None, hints=(), droppable=KNOWN)
 
 
 @attrs.frozen
@@ -273,6 +337,27 @@ def test_sums_keep_each_term_s_state() -> None:
         one, before = alone.combine({"joint": preds["joint"], "other": preds["1.other"]}, JOINT, before)
         two, all_before = summed.combine(preds, JOINT, all_before)
         assert same(one, two)
+
+
+def test_defaults_are_those_of_their_sources() -> None:
+    """Ovi's for the text and for the skipped layer, LTX-2's, and Lin et al.'s share; what is written as a list or a whole number is the same."""
+    words = ("caption", "sound", "speech")
+    for default, written in (
+        (CFG(), CFG(4.0, 3.0, drop=words)),
+        (SyncCFG(), SyncCFG(3.0, 2.0, drop=())),
+        (Modality(), Modality(3.0, 3.0)),
+        (SkipLayer(), SkipLayer(11, 4.0, 3.0, words)),
+        (Rescale(), Rescale(CFG(), 0.7)),
+        (Window(), Window(CFG(), 0.22, 0.84)),
+        (Schedule(), Schedule(CFG(), (0.0, 2.0))),
+        (CFG(2.0, 1.0, ("sound",)), CFG(2, 1, ["sound"])),  # type: ignore[arg-type]
+        (SyncCFG(drop=("sound",)), SyncCFG(drop=["sound"])),  # type: ignore[arg-type]
+        (SkipLayer(drop=()), SkipLayer(drop=[])),  # type: ignore[arg-type]
+        (Schedule(CFG(), (1.0, 0.0)), Schedule(CFG(), [1, 0])),  # type: ignore[arg-type]
+        (Sum((CFG(),)), Sum([CFG()])),  # type: ignore[arg-type]
+    ):
+        assert default == written
+        assert repr(default) == repr(written)
 
 
 def test_settings() -> None:
