@@ -209,6 +209,23 @@ def test_a_guidance_that_needs_a_setting_says_what_to_type(harmony, trained, tmp
     generate(harmony, trained, tmp_path / "x.mp4", *args, "--set", remedy)
 
 
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("--guidance", "sync-cgf"), 1, "did you mean 'sync-cfg'"),
+        (("--guidance", "cfg", "--set", "vidoe=3"), 1, "did you mean 'video'"),
+        (("--guidance", "cfg", "--set", "video=-1"), 1, "$.video: video must be a finite number of at least 0, not -1"),
+        (("--guidance", "sync-cfg", "--set", "audio=inf"), 1, "$.audio: audio must be a finite number of at least 0, not inf"),
+        (("--steps", "0"), 2, "--steps"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_guidance_is_told_before_sampling(harmony, trained, tmp_path, no_sampling, args, code, says):
+    result = harmony("generate", trained, *args, "--out", tmp_path / "x.mp4")
+    assert result.exit_code == code
+    assert says in result.stderr
+
+
 def test_models_that_are_not_there(harmony, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained.parent.parent)
     (Path("runs") / "tiny").mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import attrs
@@ -96,14 +97,25 @@ def test_timetable(steps: int, s: float) -> None:
 
 def test_timetable_refuses() -> None:
     @attrs.frozen
-    class Backwards:
-        def __call__(self, t: torch.Tensor) -> torch.Tensor:
-            return 1 - t
+    class Bad:
+        how: Callable[[torch.Tensor], torch.Tensor]
 
-    with pytest.raises(ValueError, match="steps must be at least 1, not 0"):
-        timetable(0, ConstantShift())
-    with pytest.raises(PartContractError, match="Backwards"):
-        timetable(4, Backwards())
+        def __call__(self, t: torch.Tensor) -> torch.Tensor:
+            return self.how(t)
+
+    for steps in (0, -1):
+        with pytest.raises(ValueError, match=f"steps must be at least 1, not {steps}"):
+            timetable(steps, ConstantShift())
+    for how in (
+        lambda t: 1 - t,
+        lambda t: 0.9 * t,  # from 0.9 to 0
+        lambda t: 0.1 + 0.9 * t,  # from 1 to 0.1
+        lambda t: t[::2],
+        lambda t: t + torch.sin(2 * math.pi * t) * t.gt(0) * t.lt(1),  # turns back
+        lambda t: t.round(),  # stands still
+    ):
+        with pytest.raises(PartContractError, match=r"Bad.* must be a rising map .* of 4 even steps it makes \["):
+            timetable(4, Bad(how))
 
 
 def test_densities_have_their_moments() -> None:

@@ -30,7 +30,7 @@ from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
 from harmony_parts.plugin import knob
-from harmony_parts.sample.graph import ask, order
+from harmony_parts.sample.graph import ask, noisy, order
 from harmony_parts.testing.contracts import check_guidance
 
 SCALE = st.floats(0, 12)
@@ -283,6 +283,37 @@ def test_predictions_of_more_than_was_asked_change_nothing(guidance: Guidance, t
     assert same(guidance.combine(full, times, None)[0], guidance.combine(preds, times, None)[0])
 
 
+def test_what_can_be_read_of_a_pass() -> None:
+    """The streams that go in at a time above 0: not the given one, nor an anchor, whatever it says it reads."""
+    driven, mute = StepTimes(0.7, 0.0), {"audio": Constant("audio")}
+    assert noisy(Pass("a", driven)) == ("video",)
+    assert noisy(Pass("a", JOINT)) == ("video", "audio")
+    assert noisy(Pass("a", JOINT, replace=mute)) == ("video",)
+    (run,) = order([Pass("a", driven)], CFG())
+    assert run.read == ("video",)
+    with pytest.raises(PartContractError, match="reads audio; what can be read of it is video"):
+        ask(Asks(Pass("a", driven, read=("audio",))), driven, None, hints=(), droppable=())
+    with pytest.raises(PartContractError, match=r"Constant\(stream='audio'.* in place of audio; present: video"):
+        ask(Asks(Pass("a", StepTimes(0.7), replace=mute)), JOINT, None, hints=(), droppable=())
+    with pytest.raises(PartContractError, match="with the stream audio, which is absent"):
+        ask(Asks(Pass("a", JOINT)), StepTimes(0.7), None, hints=(), droppable=())
+    with pytest.raises(PartContractError, match="'latents'; that name is taken"):
+        ask(Asks(Pass("latents", JOINT)), JOINT, None, hints=(), droppable=())
+
+
+@attrs.frozen
+class Asks:
+    """For one pass."""
+
+    asked: Pass
+
+    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+        return [self.asked]
+
+    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        return preds[self.asked.name], state
+
+
 @attrs.frozen
 class Chained:
     """Three passes, one after the other; the last needs `last`."""
@@ -367,6 +398,8 @@ def test_settings() -> None:
     assert hash(SyncCFG(3, 2)) == hash(SyncCFG())
     with pytest.raises(ValueError, match="mute must be an anchor for the audio stream"):
         SyncCFG(mute=StaticVideo())
+    with pytest.raises(ValueError, match="static must be an anchor for the video stream"):
+        SyncCFG(static=MuteAudio())
     hints = typing.get_type_hints(SyncCFG)
     assert (hints["mute"], hints["static"]) == (Anchor, Anchor)
     assert typing.get_type_hints(Sum)["terms"] == tuple[Guidance, ...]
