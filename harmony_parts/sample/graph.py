@@ -84,7 +84,7 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
     except CycleError as error:
         circle = " -> ".join(groups[index][0].name for index in error.args[1])
         raise PartContractError(f"the guidance {guidance!r} asked for passes that need each other: {circle}") from error
-    levels: dict[int, int] = {}
+    levels: dict[int, int] = {}  # they rise along the sequence, which takes all that wait for nothing more, then what waited for those
     for index in sequence:
         levels[index] = max((levels[need] + 1 for need in needs[index]), default=0)
     return [
@@ -94,5 +94,5 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
             read=tuple(stream for stream in noisy(groups[index][0]) if any(stream in asked.read for asked in groups[index])),
             level=levels[index],
         )
-        for index in sorted(sequence, key=levels.__getitem__)
+        for index in sequence
     ]

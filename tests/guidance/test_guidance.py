@@ -316,15 +316,16 @@ class Asks:
 
 @attrs.frozen
 class Chained:
-    """Three passes, one after the other; the last needs `last`."""
+    """Three passes, one after the other; the last needs `last`. A fourth is the second, and waits for nothing."""
 
     last: str = "second"
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
         return [
-            Pass("third", times, drop=("sound",), needs=(self.last,)),
+            Pass("third", times, drop=("sound",), needs=(CONDITIONAL, self.last)),
             Pass("second", times, drop=("caption",), needs=(CONDITIONAL,)),
             conditional(times),
+            Pass("early", times, drop=("caption",)),
         ]
 
     def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
@@ -337,7 +338,7 @@ def test_passes_in_a_sum_wait_for_their_own() -> None:
     assert [(run.names, run.level) for run in found] == [
         ((CONDITIONAL,), 0),
         (("0.dropped",), 0),
-        (("1.second",), 1),
+        (("1.second", "1.early"), 1),
         (("1.third",), 2),
     ]
     with pytest.raises(PartContractError, match="which needs unknown 'dropped'"):
