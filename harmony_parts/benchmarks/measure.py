@@ -117,7 +117,9 @@ def check_kept(file: Path | None, quick: bool) -> None:
     except (ValueError, KeyError, TypeError, OSError):
         again = False
     if not again:
-        raise click.UsageError(f"{file} holds what isn't a quick run's, and quick figures mean nothing: choose another file, or leave --quick out")
+        raise click.UsageError(
+            f"{file} holds what isn't a quick run's, and quick figures mean nothing: choose another file, or leave --quick out"
+        )
 
 
 def _processor() -> str:

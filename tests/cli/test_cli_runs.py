@@ -198,7 +198,11 @@ def test_settings_reach_the_guidance(harmony, trained):
     ("asked", "says", "remedy"),
     [
         ("skip-layer", "knows isolate, skip-0: set `layer` to one of these numbers (`harmony generate`: --set layer=N)", "layer=0"),
-        ("sum", '$.terms: missing: expected a list (the guidances to add up, such as terms = ["cfg", "sync-cfg"]', 'terms=["cfg", "sync-cfg"]'),
+        (
+            "sum",
+            '$.terms: missing: expected a list (the guidances to add up, such as terms = ["cfg", "sync-cfg"]',
+            'terms=["cfg", "sync-cfg"]',
+        ),
     ],
 )
 def test_a_guidance_that_needs_a_setting_says_what_to_type(harmony, trained, tmp_path, asked, says, remedy):

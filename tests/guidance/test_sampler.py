@@ -291,7 +291,9 @@ class Many:
 
     def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         names = [each.name for each in self.passes(times, state)]
-        return AV(**{s: sum(k * preds[name][s] for k, name in enumerate(names, 1) if s in preds[name]) / 21 for s in times.generated()}), state
+        return AV(
+            **{s: sum(k * preds[name][s] for k, name in enumerate(names, 1) if s in preds[name]) / 21 for s in times.generated()}
+        ), state
 
 
 def test_passes_go_together_that_are_alike() -> None:
