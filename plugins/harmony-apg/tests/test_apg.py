@@ -78,7 +78,7 @@ def test_it_is_diffusers_arithmetic(walk: Walk):
             assert torch.allclose(x - t * step.result[stream], want, atol=1e-9)
 
 
-@pytest.mark.parametrize("wrong", [{"bound": -1}, {"momentum": 1}, {"video": -1}, {"audio": float("inf")}], ids=str)
+@pytest.mark.parametrize("wrong", [{"bound": -1}, {"momentum": 1}, {"momentum": -1}, {"video": -1}, {"audio": float("inf")}], ids=str)
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         APG(**wrong)
