@@ -96,11 +96,12 @@ class Counting:
     """CFG that goes without another condition, and further, at every step; its state is how many steps there were."""
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
-        return [conditional(times), Pass("without", times, drop=(TEXT[(state or 0) % len(TEXT)],), read=times.generated())]
+        k = state or 0
+        return [conditional(times), Pass(f"without {k}", times, drop=(TEXT[k % len(TEXT)],), read=times.generated())]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        own = preds[CONDITIONAL].only(times.generated())
-        return own.map(lambda v, without: torch.lerp(without, v, 2.0 + (state or 0)), preds["without"]), (state or 0) + 1
+        own, k = preds[CONDITIONAL].only(times.generated()), state or 0
+        return own.map(lambda v, without: torch.lerp(without, v, 2.0 + k), preds[f"without {k}"]), k + 1
 
 
 SYNC = SyncCFG(3, 2, mute=Constant("audio"), static=Estimate("video"))

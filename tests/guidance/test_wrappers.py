@@ -124,6 +124,15 @@ def test_off_is_the_one_inside(walk: Walk):
             assert [(step.passes, step.state) for step in got] == [(step.passes, step.state) for step in want]
 
 
+@given(walks())
+def test_a_sum_hands_each_term_its_state(walk: Walk):
+    """Beside terms without any, one that remembers asks for the same passes and gives the same."""
+    for step, alone in zip(steps(Sum((NoGuidance(), Counting())), walk), steps(Counting(), walk), strict=True):
+        assert step.passes == alone.passes
+        assert step.state == (None, alone.state)
+        assert same(step.result, alone.result)
+
+
 @pytest.mark.parametrize("guidance", [Window(Counting(), 0.3, 0.8), Schedule(Counting(), (0, 0, 3, 0, 0))], ids=repr)
 def test_the_state_stands_still_while_nothing_is_guided(guidance):
     """What is inside finds its state as it left it: outside no step was its."""
