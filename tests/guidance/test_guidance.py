@@ -274,7 +274,10 @@ def test_passes_of_each_task() -> None:
     assert (asked["mute"].needs, asked["static"].needs) == ((), (CONDITIONAL,))
 
 
-@given(guidances(), TASKS, SEED)
+RESTING = st.sampled_from([Window(CFG(), 0.8, 1.0), Schedule(CFG(), (0.0,)), Window(SyncCFG(), 0.1, 0.9), Rescale(CFG())])
+
+
+@given(guidances() | RESTING, TASKS, SEED)
 def test_predictions_of_more_than_was_asked_change_nothing(guidance: Guidance, times: StepTimes, seed: int) -> None:
     """Another guidance may have asked for more of the same pass."""
     preds = predict(guidance, times, seed)
