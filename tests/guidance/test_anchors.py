@@ -63,7 +63,7 @@ def test_mute_is_the_codec_s_silence() -> None:
 
 @attrs.define
 class Spied:
-    """A codec that remembers what it was given."""
+    """A codec that remembers what it was given, and isn't causal: a latent is two frames, of which the second is the negative."""
 
     codec: Any
     seen: list[torch.Tensor] = attrs.field(factory=list)
@@ -77,7 +77,8 @@ class Spied:
 
     def decode(self, given: torch.Tensor) -> torch.Tensor:
         self.seen.append(given)
-        return self.codec.decode(given)
+        frames = self.codec.decode(given)
+        return torch.cat([frames, 255 - frames], dim=1)
 
 
 def test_what_the_codecs_are_given() -> None:
@@ -94,6 +95,7 @@ def test_what_the_codecs_are_given() -> None:
     assert now.estimate is not None
     assert torch.equal(decoded, now.estimate["video"][:, :1])
     assert encoded.shape[1] == CODECS["video"].frames(T_V)
+    assert torch.equal(encoded, CODECS["video"].decode(decoded).expand_as(encoded))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -95,6 +95,12 @@ def test_timetable(steps: int, s: float) -> None:
     assert len(set(table)) == len(table)
 
 
+def test_a_timetable_is_exact() -> None:
+    """Even steps, shifted, to the rounding of float64: errors of float32's would show in the last digits of a clip."""
+    even = [1 - k / 40 for k in range(41)]
+    assert timetable(40, ConstantShift(5.0)) == pytest.approx([5 * t / (1 + 4 * t) for t in even], abs=1e-15)
+
+
 def test_timetable_refuses() -> None:
     @attrs.frozen
     class Bad:

@@ -325,10 +325,10 @@ class Chained:
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
         return [
+            Pass("early", times, drop=("caption",)),
             Pass("third", times, drop=("sound",), needs=(CONDITIONAL, self.last)),
             Pass("second", times, drop=("caption",), needs=(CONDITIONAL,)),
             conditional(times),
-            Pass("early", times, drop=("caption",)),
         ]
 
     def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
@@ -341,7 +341,7 @@ def test_passes_in_a_sum_wait_for_their_own() -> None:
     assert [(run.names, run.level) for run in found] == [
         ((CONDITIONAL,), 0),
         (("0.dropped",), 0),
-        (("1.second", "1.early"), 1),
+        (("1.early", "1.second"), 1),
         (("1.third",), 2),
     ]
     with pytest.raises(PartContractError, match="which needs unknown 'dropped'"):

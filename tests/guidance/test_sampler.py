@@ -389,7 +389,7 @@ def test_a_reference_image_is_repeated_once(monkeypatch: pytest.MonkeyPatch) -> 
     model = GaussianDenoiser(shape, (4, audio.channels), torch.zeros(size), torch.eye(size) + 0.5)
     noise = AV(torch.randn(1, *shape), torch.randn(1, 4, audio.channels))
     picture, mask = torch.zeros(1, 1, *video.grid, video.channels), torch.ones(1, 1, dtype=torch.bool)
-    for told, times in (({"image": Condition(picture, mask)}, 1), ({}, 3)):
+    for told, times in (({"image": Condition(picture, mask)}, 1), ({"image": Condition(picture, ~mask)}, 3), ({}, 3)):
         encoded.clear()
         make(model, noise, told, codecs=AV(video, audio), guidance=SyncCFG(1, 2), steps=3)
         assert len(encoded) == times
