@@ -85,6 +85,8 @@ def test_shift_rises_and_moves_towards_noise(t: float, u: float, s: float) -> No
 def test_shift_refuses(bad: float) -> None:
     with pytest.raises(ValueError, match="shift"):
         ConstantShift(bad)
+    with pytest.raises(ValueError, match="std"):
+        LogitNormal(std=bad)
 
 
 @given(st.integers(1, 60), SCALES)

@@ -344,6 +344,8 @@ def test_passes_in_a_sum_wait_for_their_own() -> None:
         (("1.early", "1.second"), 1),
         (("1.third",), 2),
     ]
+    alone = order(ask(Chained(), JOINT, None, hints=(), droppable=KNOWN), CFG())
+    assert [(run.names, run.level) for run in alone] == [((CONDITIONAL,), 0), (("early", "second"), 1), (("third",), 2)]
     with pytest.raises(PartContractError, match="which needs unknown 'dropped'"):
         ask(Sum((CFG(), Chained("dropped"))), JOINT, None, hints=(), droppable=KNOWN)
 
