@@ -53,6 +53,13 @@ def test_hints_that_the_model_lacks() -> None:
         build(recipe, empty=("codecs", "encoders", "denoiser"))
 
 
+def test_hints_that_are_asked_for_late() -> None:
+    """A window that rests at most times is looked into all the same."""
+    inside = ["sample.guidance.use=window", "sample.guidance.inner.use=skip-layer", "sample.guidance.low=0", "sample.guidance.high=0.3"]
+    with pytest.raises(AssemblyError, match="hint skip-11"):
+        build(read_recipe("demo", inside), empty=("codecs", "encoders", "denoiser"))
+
+
 @pytest.mark.parametrize(
     ("known", "says"),
     [

@@ -134,6 +134,13 @@ def test_each_property_finds_what_it_is_there_for(name: str) -> None:
     assert not all(check(Broken(name), walk) for walk in walked)
 
 
+def test_predictions_have_all_digits() -> None:
+    """In float64 sums of them round, so that "bit for bit" says something."""
+    for walk in some_walks():
+        v = walk.values(0, "any", "video")
+        assert (v.float().double() != v).all()
+
+
 def test_a_scale_of_the_other_stream_is_found() -> None:
     @attrs.frozen
     class Mixed(CFG):
