@@ -6,7 +6,6 @@ does counts little. Rounds take turns, and the least of each counts.
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harmony_parts.assemble import build, read_recipe
 from harmony_parts.av import AV, Prompt, Times
+from harmony_parts.benchmarks.measure import QUICK, check_kept, keep
 from harmony_parts.cost.account import forward, prepared
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
@@ -57,9 +57,9 @@ STEPS = 8
 
 
 class Bench:
-    """The model, its conditions and latents for `clips` clips of `frames` frames."""
+    """The model, its conditions and latents for `clips` clips of `frames` frames, made in `steps` steps."""
 
-    def __init__(self, pipeline: Pipeline, clips: int, frames: int, denoiser: Any = None) -> None:
+    def __init__(self, pipeline: Pipeline, clips: int, frames: int, steps: int, denoiser: Any = None) -> None:
         video, audio = pipeline.codecs["video"], pipeline.codecs["audio"]
         random = torch.Generator().manual_seed(0)
         self.noise = AV(
@@ -67,11 +67,11 @@ class Bench:
             torch.randn(clips, audio.latents(pipeline.format.samples(frames)), audio.channels, generator=random),
         )
         self.denoiser = denoiser or pipeline.parts.denoiser
-        self.pipeline, self.conditions = pipeline, pipeline.conditions([PROMPT] * clips)
+        self.steps, self.pipeline, self.conditions = steps, pipeline, pipeline.conditions([PROMPT] * clips)
         self.latents = sum(self.noise[s][..., 0].numel() for s in self.noise)
 
     def sample(self, guidance: Guidance, together: int = 0, made: tuple[str, ...] = TASKS["joint"]) -> AV[torch.Tensor]:
-        """`STEPS` steps."""
+        """The latents."""
         p = self.pipeline
         return sample(
             self.denoiser,
@@ -83,7 +83,7 @@ class Bench:
             solver=Euler(),
             shift=ConstantShift(5.0),
             path=p.recipe.flow.path,
-            steps=STEPS,
+            steps=self.steps,
             together=together,
         )
 
@@ -91,7 +91,7 @@ class Bench:
     def bare(self) -> AV[torch.Tensor]:
         """The same without guidance, by nothing but calls of the denoiser and Euler's sum."""
         x, cache = self.noise, dict[str, Any]()
-        for t, t_next in pairwise(timetable(STEPS, ConstantShift(5.0))):
+        for t, t_next in pairwise(timetable(self.steps, ConstantShift(5.0))):
             times = x.map(lambda latents: Times.uniform(torch.full((len(latents),), t), latents.shape[1]))  # noqa: B023
             x = self.denoiser(x, times, self.conditions, cache=cache).map(lambda v, at: at + (t_next - t) * v, x)  # noqa: B023
         return x
@@ -145,37 +145,38 @@ def at_size(name: str) -> dict[str, float]:
     return found
 
 
-def measure(rounds: int, large: str) -> dict[str, Any]:
-    """The report."""
+def measure(rounds: int, large: str, quick: bool = False) -> dict[str, Any]:
+    """The report; `quick`: of a smaller model, shorter clips and few steps, once."""
     torch.set_num_threads(1)
-    pipeline = Pipeline.assemble(read_recipe("demo"))
-    bench, denoiser = Bench(pipeline, 1, pipeline.format.frames), pipeline.parts.denoiser
+    rounds, large, steps = (1, "", 2) if quick else (rounds, large, STEPS)
+    pipeline = Pipeline.assemble(read_recipe("demo", ["format.seconds=0.5", "denoiser.layers=2"] if quick else []))
+    bench, denoiser = Bench(pipeline, 1, pipeline.format.frames, steps), pipeline.parts.denoiser
     seconds = least({name: lambda g=g: bench.sample(g) for name, g in GUIDANCES.items()}, rounds)  # type: ignore[misc]
     flops = {}
     for name, guidance in GUIDANCES.items():
         with FlopCounterMode(display=False) as counter:
             bench.sample(guidance)
         flops[name] = counter.get_total_flops()
-    silent = Bench(pipeline, 1, pipeline.format.frames, Silent(denoiser))
+    silent = Bench(pipeline, 1, pipeline.format.frames, steps, Silent(denoiser))
     # Apart, as the difference of two times of the model would drown in their noise.
     over = least({"bare": bench.bare, "silent": lambda: silent.sample(NoGuidance()), "silent_bare": silent.bare}, 8 * rounds)
     sizes = []
-    for clips, frames in ((1, 6), (1, 12), (1, 24), (2, 24), (4, 24), (8, 24)):
-        here = Bench(pipeline, clips, frames)
+    for clips, frames in ((1, 6), (1, 12), (1, 24), (2, 24), (4, 24), (8, 24))[: 2 if quick else None]:
+        here = Bench(pipeline, clips, frames, steps)
         took = least({"apart": lambda: here.sample(CFG()), "together": lambda: here.sample(CFG(), 10**9)}, rounds)  # noqa: B023
-        sizes.append({"latents": 2 * here.latents, **{way: took[way] / STEPS for way in took}})
+        sizes.append({"latents": 2 * here.latents, **{way: took[way] / steps for way in took}})
     return {
         "machine": f"{platform.processor() or platform.machine()}, one thread; torch {torch.__version__}",
         "model": "demo",
         "latents": bench.latents,
-        "steps": STEPS,
+        "steps": steps,
         "rounds": rounds,
         "guidances": {
-            name: {"passes": passes(g, denoiser), "seconds": seconds[name] / STEPS, "flops": flops[name] / STEPS}
+            name: {"passes": passes(g, denoiser), "seconds": seconds[name] / steps, "flops": flops[name] / steps}
             for name, g in GUIDANCES.items()
         },
         "at_size": {"recipe": large, "flops": at_size(large)} if large else {},
-        "overhead": {"sampler": (over["silent"] - over["silent_bare"]) / STEPS, "bare": over["bare"] / STEPS},
+        "overhead": {"sampler": (over["silent"] - over["silent_bare"]) / steps, "bare": over["bare"] / steps},
         "together": {"default": TOGETHER, "sizes": sizes},
     }
 
@@ -213,14 +214,17 @@ def overhead(report: Mapping[str, Any]) -> str:
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds, of which the least time counts.")
 @click.option("--large", default="harmony-5b", show_default=True, help="Recipe whose arithmetic is counted besides; empty for none.")
+@click.option("--quick", is_flag=True, help=f"One round of a smaller model, shorter clips and few steps; no large recipe. {QUICK}")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report there, as JSON.")
-def main(rounds: int, large: str, out: Path | None) -> None:
+def main(rounds: int, large: str, quick: bool, out: Path | None) -> None:
     """Measure what guidance and the sampler cost on this machine."""
-    report = measure(rounds, large)
+    check_kept(out, quick)
+    report = measure(rounds, large, quick)
     click.echo(f"{table(report)}\n\n{sizes(report)}\n\n{overhead(report)}")
+    if quick:
+        click.echo(f"\nA quick run. {QUICK}")
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        keep(report, out, quick)
 
 
 if __name__ == "__main__":

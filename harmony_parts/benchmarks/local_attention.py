@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from harmony_parts.attention.eager import Eager
 from harmony_parts.benchmarks.alternatives import DIRECTIONS, Attention, Candidate, Problem, Shape, candidates
-from harmony_parts.benchmarks.measure import Clock, Times, copy_bandwidth, machine, step_memory
+from harmony_parts.benchmarks.measure import QUICK, Clock, Times, check_kept, copy_bandwidth, keep, machine, step_memory
 
 SMALL = Shape("small", 4, 64, 31, 220, 157, torch.float32)
 WAN_5S = Shape("5 s", 24, 128, 31, 880, 157, torch.bfloat16)  # Wan2.2-5B at 704 x 1280
@@ -201,7 +200,7 @@ def shown_memory(found: list[dict[str, Any]], device: torch.device) -> Table:
 )
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
-@click.option("--quick", is_flag=True, help="A toy shape, nothing compiled: shows that all of it runs. Its figures mean nothing.")
+@click.option("--quick", is_flag=True, help=f"A toy shape, nothing compiled. {QUICK}")
 @click.option("--runs", default=40, show_default=True, type=click.IntRange(2), help="Timed runs of each.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch on the CPU.  [default: torch's]")
 @click.option("--compile/--no-compile", "compiled", default=True, show_default=True, help="Also what must be compiled: minutes on a CPU.")
@@ -211,6 +210,7 @@ def main(device: str, file: Path | None, quick: bool, runs: int, threads: int | 
     On a GPU at the sizes of Wan2.2-5B (704 x 1280; 5 s and 10 s, bfloat16), on a CPU at a small one (float32). Results are compared with
     float64 first, and who is wrong isn't timed.
     """
+    check_kept(file, quick)
     if threads:
         torch.set_num_threads(threads)
     where = torch.device(device)
@@ -230,10 +230,8 @@ def main(device: str, file: Path | None, quick: bool, runs: int, threads: int | 
         console.print(shown(rows, shape, bandwidth))
     console.print(shown_memory(found, where))
     if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
         report = {"benchmark": "local_attention", **about, "copy_bytes_per_second": bandwidth, "shapes": [str(shape) for shape in shapes]}
-        text = json.dumps({**report, "rows": [attrs.asdict(row) for row in rows], "memory": found}, indent=1)
-        file.write_text(text + "\n", encoding="utf-8")
+        keep({**report, "rows": [attrs.asdict(row) for row in rows], "memory": found}, file, quick)
     if any(row.ours and row.fault for row in rows):
         raise click.ClickException("an operator of this project gives a wrong result: see above")
 

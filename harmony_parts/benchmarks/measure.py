@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import attrs
+import click
 import torch
 from torch import Tensor
 
+QUICK = "It shows that all of it runs; its figures mean nothing."
 FLUSH = 256 * 2**20  # bytes, more than any second-level cache
 
 
@@ -96,6 +99,27 @@ def machine(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     more = {"cuda": torch.version.cuda} if device.type == "cuda" else {"threads": torch.get_num_threads()}
     return {"device": name, **more, "versions": versions}
+
+
+def keep(report: Mapping[str, Any], file: Path, quick: bool) -> None:
+    """Write a report as JSON; that of a quick run says so, for its figures mean nothing. Raises UsageError, see `check_kept`."""
+    check_kept(file, quick)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"quick": True, **report} if quick else report, indent=1) + "\n", encoding="utf-8")
+
+
+def check_kept(file: Path | None, quick: bool) -> None:
+    """Raises UsageError where a quick run would overwrite a file that isn't another quick run's; a command asks before it measures."""
+    if file is None or not quick or not file.exists():
+        return
+    try:
+        again = json.loads(file.read_text(encoding="utf-8"))["quick"] is True
+    except (ValueError, KeyError, TypeError, OSError):
+        again = False
+    if not again:
+        raise click.UsageError(
+            f"{file} holds what isn't a quick run's, and quick figures mean nothing: choose another file, or leave --quick out"
+        )
 
 
 def _processor() -> str:

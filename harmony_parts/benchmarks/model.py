@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.assemble import build, read_recipe
-from harmony_parts.benchmarks.measure import Clock, Times, machine
+from harmony_parts.benchmarks.measure import QUICK, Clock, Times, check_kept, keep, machine
 from harmony_parts.blocks.denoiser import BranchDenoiser
 from harmony_parts.cli.explain import operations, size
 from harmony_parts.cost import account
@@ -156,6 +155,7 @@ def told(result: Result) -> str:
 
 \b
   python -m harmony_parts.benchmarks.model
+  python -m harmony_parts.benchmarks.model --quick
   python -m harmony_parts.benchmarks.model --device meta --recipe harmony-5b
   python -m harmony_parts.benchmarks.model --device cuda --json out/model.json"""
 )
@@ -169,12 +169,23 @@ def told(result: Result) -> str:
 )
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the weights. By default bfloat16, and float32 on a CPU.")
 @click.option("--steps", type=click.IntRange(2), default=10, show_default=True, help="Timed runs of each, after two to warm up.")
+@click.option("--quick", is_flag=True, help=f"One joint block and two timed runs, of the demo's where no recipe is named. {QUICK}")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to this file.")
 def main(
-    device: str | None, recipe: str | None, overrides: tuple[str, ...], layers: int | None, dtype: str | None, steps: int, file: Path | None
+    device: str | None,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    layers: int | None,
+    dtype: str | None,
+    steps: int,
+    quick: bool,
+    file: Path | None,
 ) -> None:
     """Measure a pass and a training step of a recipe's denoiser, one clip at its full token count, with random weights made on the device:
     time, operations per second, and the peak of the memory against the one that was counted beforehand."""
+    check_kept(file, quick)
+    if quick:
+        recipe, layers, steps = recipe or "demo", layers or 1, 2
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     name, usual = recipe or DEFAULTS[where.type][0], dtype or DEFAULTS[where.type][1]
     try:
@@ -203,9 +214,10 @@ def main(
         "matmul_flops_per_second": peak,
         "results": [attrs.asdict(result) for result in results],
     }
+    if quick:
+        click.echo(f"A quick run. {QUICK}")
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        keep(found, file, quick)
         click.echo(f"written to {file}")
 
 

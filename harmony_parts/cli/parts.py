@@ -250,3 +250,9 @@ def new(kind: str, name: str, folder: Path) -> None:
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(f"{written}: pip install -e {written}, then pytest {written}")
+    label, spelled = KINDS[kind_name(kind)], f"{name}/{name}"
+    for other in (d.qualified for d in catalogue().list(kind) if d.name == name and d.qualified != spelled):
+        complain(
+            f"there is a {label} {name!r} already, {other!r}: once yours is installed, {name!r} alone is refused as ambiguous, "
+            f"in the recipes of others too; write {spelled!r} for yours and {other!r} for that one, or begin again under another name"
+        )

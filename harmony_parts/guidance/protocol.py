@@ -7,6 +7,7 @@ number per stream: a stream at time 0 is given (audio-driven video has `times.au
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 import attrs
@@ -64,7 +65,7 @@ class Pass:
     `replace`: stream -> anchor. `drop`: names of conditions to replace by their null forms; names that aren't there change nothing, nor do
     conditions that say what latents of the video are (`Port("video", "clean_tokens")`: a given picture), for a known latent leads to itself
     in every pass. `hints`: requests that the denoiser lists as supported. `read`: the streams whose prediction is wanted. `needs`: names of
-    passes of the same guidance that must be run before.
+    passes of the same guidance that must be run before. `remedy`: what to change where the denoiser doesn't know the hints, for the error.
     """
 
     name: str = attrs.field(eq=False)
@@ -74,11 +75,33 @@ class Pass:
     hints: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
     read: tuple[str, ...] = attrs.field(default=STREAMS, eq=False, converter=_tuple)
     needs: tuple[str, ...] = attrs.field(default=(), eq=False, converter=_tuple)
+    remedy: str = attrs.field(default="", eq=False)
 
 
-def conditional(times: StepTimes, read: Sequence[str] | None = None) -> Pass:
-    """The task's own pass, reading the streams that are being made (or those of `read`)."""
-    return Pass(CONDITIONAL, times, read=times.generated() if read is None else read)
+def conditional(times: StepTimes) -> Pass:
+    """The task's own pass, reading the streams that are being made."""
+    return Pass(CONDITIONAL, times, read=times.generated())
+
+
+def unknown_hints(asked: Pass, known: Collection[str]) -> str:
+    """What to say of a pass's hints that a denoiser doesn't know: which, what it knows instead, what to do. "" where it knows them all."""
+    unknown = sorted(asked.hints - set(known))
+    if not unknown:
+        return ""
+    near = "".join(f" (did it mean {like!r}?)" for hint in unknown for like in get_close_matches(hint, known, 1, 0.8))
+    more = f": {asked.remedy}" if asked.remedy else near
+    return f"the hint {', '.join(unknown)}; the denoiser knows {_listed(known) or 'none'}{more}"
+
+
+def _listed(hints: Collection[str]) -> str:
+    """Hints in order; those of a whole range of numbers, such as one for each of dozens of blocks, as `skip-0 to skip-29`."""
+    numbers: dict[str, list[int]] = {}
+    for name, _, number in (hint.rpartition("-") for hint in hints):
+        if number.isdecimal():
+            numbers.setdefault(name, []).append(int(number))
+    ranges = {name: (min(n), max(n)) for name, n in numbers.items() if max(n) - min(n) == len(n) - 1 > 1}
+    alone = [hint for hint in hints if not (hint.rpartition("-")[0] in ranges and hint.rpartition("-")[2].isdecimal())]
+    return ", ".join(sorted([*alone, *(f"{name}-{low} to {name}-{high}" for name, (low, high) in ranges.items())]))
 
 
 Predictions = Mapping[str, AV[Tensor]]

@@ -45,11 +45,11 @@ class Rescale:
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         """What `inner` makes of them, rescaled."""
         guided, state = self.inner.combine(preds, times, state)
-        return guided.map(self._rescaled, preds[CONDITIONAL]) if self.share else guided, state
+        return guided.map(self._rescaled, preds[CONDITIONAL]), state
 
     def _rescaled(self, guided: Tensor, own: Tensor) -> Tensor:
         size, wanted = (v.flatten(1).std(dim=1, correction=0) for v in (guided, own))
         # Below the rounding of the conditional prediction, what is left of the guided one's variation is noise: nothing to rescale.
         there = size > wanted * torch.finfo(own.dtype).eps
-        factor = torch.where(there, wanted / torch.where(there, size, 1), 1)
+        factor = torch.where(there, wanted / size, 1)
         return guided * torch.lerp(torch.ones_like(factor), factor, self.share).view(-1, *(1,) * (guided.ndim - 1))

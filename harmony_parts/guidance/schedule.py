@@ -45,7 +45,7 @@ class Schedule:
 
     def _factor(self, times: StepTimes) -> float:
         place = (1 - times.highest()) * (len(self.factors) - 1)
-        before = min(int(place), max(0, len(self.factors) - 2))
+        before = int(place)
         near, far = self.factors[before], self.factors[min(before + 1, len(self.factors) - 1)]
         return near + (place - before) * (far - near)
 

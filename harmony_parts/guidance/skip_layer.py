@@ -14,6 +14,7 @@ from harmony_parts.guidance.scales import TEXT, active, lead_away, scale
 from harmony_parts.plugin import knob
 
 SKIPPED = "skipped"
+REMEDY = "set `layer` to one of these numbers (`harmony generate`: --set layer=N)"
 
 
 @attrs.frozen
@@ -24,7 +25,12 @@ class SkipLayer:
     N, counted from 0. A scale of 1 is off, 0 gives the skipping pass.
     """
 
-    layer: int = knob(11, help="the joint block to leave out, counted from 0", source="Ovi's default", validator=attrs.validators.ge(0))
+    layer: int = knob(
+        11,
+        help="the joint block to leave out, counted from 0; a model of fewer blocks needs another",
+        source="Ovi's default",
+        validator=attrs.validators.ge(0),
+    )
     video: float = scale(4.0, help="scale of the video's velocity", source="Ovi's default")
     audio: float = scale(3.0, help="scale of the audio's velocity", source="Ovi's default")
     drop: tuple[str, ...] = knob(TEXT, help="names of the conditions that the skipping pass goes without", off=(), converter=tuple)
@@ -32,7 +38,8 @@ class SkipLayer:
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """The task's own pass, and the one without the block and the text."""
         streams = active(self, times)
-        more = [Pass(SKIPPED, times, drop=self.drop, hints={f"skip-{self.layer}"}, read=streams)] if streams else []
+        hints = {f"skip-{self.layer}"}
+        more = [Pass(SKIPPED, times, drop=self.drop, hints=hints, read=streams, remedy=REMEDY)] if streams else []
         return [conditional(times), *more]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:

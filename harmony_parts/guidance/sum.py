@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.av import AV, STREAMS
+from harmony_parts.av import AV
 from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, Predictions, StepTimes, conditional
 from harmony_parts.plugin import knob
 
@@ -18,10 +18,13 @@ from harmony_parts.plugin import knob
 class Sum:
     """v = v_c + sum_k (g_k - v_c), with g_k what term k makes of the conditional prediction v_c.
 
-    A stream that one term alone changes gets that term's result bit for bit. Passes that terms have in common are run once.
+    A stream that one term alone changes gets that term's result bit for bit. Passes that terms have in common are run once. The sum of no
+    terms is no guidance, as a program may want it; it has to be said, so that a sum whose terms were forgotten isn't taken for one.
     """
 
-    terms: tuple[Guidance, ...] = knob((), help="the guidances to add up", off=(), converter=tuple)
+    terms: tuple[Guidance, ...] = knob(
+        help='the guidances to add up, such as terms = ["cfg", "sync-cfg"]; a table each, to set them', off=(), converter=tuple
+    )
 
     def _asked(self, times: StepTimes, state: Any) -> list[list[tuple[str, Pass]]]:
         """Per term, its passes and what they are called here: the task's own keeps its name, the others get the term's number."""
@@ -34,15 +37,13 @@ class Sum:
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """The task's own pass, and those of the terms."""
-        own, others = conditional(times), []
+        passes = [conditional(times)]
         for asked in self._asked(times, state):
             here = {each.name: name for name, each in asked}
             for name, each in asked:
-                if name == CONDITIONAL:
-                    own = attrs.evolve(own, read=[stream for stream in STREAMS if stream in own.read + each.read])
-                else:
-                    others.append(attrs.evolve(each, name=name, needs=[here.get(need, f"unknown {need!r}") for need in each.needs]))
-        return [own, *others]
+                if name != CONDITIONAL:
+                    passes.append(attrs.evolve(each, name=name, needs=[here.get(need, f"unknown {need!r}") for need in each.needs]))
+        return passes
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         """The conditional prediction and every term's difference from it."""

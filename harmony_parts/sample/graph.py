@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import attrs
 
 from harmony_parts.errors import PartContractError
-from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes
+from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unknown_hints
 
 
 @attrs.frozen
@@ -53,9 +52,8 @@ def ask(guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[s
             raise wrong(f"{here}; that name is taken by what the predictions are of")
         if unknown := set(asked.needs) - set(names):
             raise wrong(f"{here}, which needs {', '.join(sorted(unknown))}; its passes are {', '.join(names)}")
-        if unknown := set(asked.hints) - set(hints):
-            near = "".join(f" (did it mean {like!r}?)" for hint in sorted(unknown) for like in get_close_matches(hint, hints, 1, 0.8))
-            raise wrong(f"{here} with the hint {', '.join(sorted(unknown))}; the denoiser knows {', '.join(sorted(hints)) or 'none'}{near}")
+        if misfit := unknown_hints(asked, hints):
+            raise wrong(f"{here} with {misfit}")
         if absent := present - set(times.present()):
             raise wrong(f"{here} with the stream {', '.join(sorted(absent))}, which is absent")
         for stream, anchor in asked.replace:
@@ -86,7 +84,7 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
     except CycleError as error:
         circle = " -> ".join(groups[index][0].name for index in error.args[1])
         raise PartContractError(f"the guidance {guidance!r} asked for passes that need each other: {circle}") from error
-    levels: dict[int, int] = {}
+    levels: dict[int, int] = {}  # they rise along the sequence, which takes all that wait for nothing more, then what waited for those
     for index in sequence:
         levels[index] = max((levels[need] + 1 for need in needs[index]), default=0)
     return [
@@ -96,5 +94,5 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
             read=tuple(stream for stream in noisy(groups[index][0]) if any(stream in asked.read for asked in groups[index])),
             level=levels[index],
         )
-        for index in sorted(sequence, key=levels.__getitem__)
+        for index in sequence
     ]

@@ -219,13 +219,20 @@ def _tokens(guidance: Guidance, walk: Walk) -> bool:
     return _all(near, results(guidance, walk, lambda name, stream, v: turned(v)), want)
 
 
-@_property("streams", "not let one stream's predictions into the other stream's result")
+@_property("streams", "not let one stream's predictions or scale into the other stream's result")
 def _streams(guidance: Guidance, walk: Walk) -> bool:
     before = results(guidance, walk)
     return all(
-        _all(same, [v.only((kept,)) for v in results(guidance, walk, _waved(OTHER[kept]))], [v.only((kept,)) for v in before])
+        _all(same, [v.only((kept,)) for v in other], [v.only((kept,)) for v in before])
         for kept in ("video", "audio")
+        for other in (results(guidance, walk, _waved(OTHER[kept])), results(_turned_up(guidance, OTHER[kept]), walk))
     )
+
+
+def _turned_up(guidance: Any, stream: str) -> Any:
+    """A guidance, and those inside it, with another scale of that stream."""
+    change = {stream: getattr(guidance, stream) + 0.7} if stream in _scales(guidance) else {}
+    return _with_inside(attrs.evolve(guidance, **change), lambda inner: _turned_up(inner, stream))
 
 
 def _waved(changed: str) -> Change:
@@ -256,15 +263,21 @@ def _shape(asked: Pass, swap: bool = False) -> str:
 
 def swapped(guidance: Any) -> Any:
     """A guidance, and those inside it, with the settings `video` and `audio` exchanged."""
-    names = {field.name for field in attrs.fields(type(guidance))}
-    change = {"video": guidance.audio, "audio": guidance.video} if names >= {"video", "audio"} else {}
-    for name in names - set(change):
-        value = getattr(guidance, name)
+    both = {field.name for field in attrs.fields(type(guidance))} >= {"video", "audio"}
+    turned = attrs.evolve(guidance, video=guidance.audio, audio=guidance.video) if both else guidance
+    return _with_inside(turned, swapped)
+
+
+def _with_inside(guidance: Any, change: Callable[[Any], Any]) -> Any:
+    """A guidance with `change` done to each that is a setting of it."""
+    changed: dict[str, Any] = {}
+    for field in attrs.fields(type(guidance)):
+        value = getattr(guidance, field.name)
         if callable(getattr(value, "combine", None)):
-            change[name] = swapped(value)
+            changed[field.name] = change(value)
         elif isinstance(value, tuple) and all(callable(getattr(each, "combine", None)) for each in value):
-            change[name] = tuple(map(swapped, value))
-    return attrs.evolve(guidance, **change)
+            changed[field.name] = tuple(map(change, value))
+    return attrs.evolve(guidance, **changed)
 
 
 # --- passes ---------------------------------------------------------------------------------------------------------------------------

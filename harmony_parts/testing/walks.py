@@ -55,7 +55,9 @@ class Walk:
     def values(self, step: int, key: object, stream: str, like: str | None = None) -> Tensor:
         """[samples, ...] of `stream`'s shape (or of the stream `like`'s): velocities for the key of a pass, x_t for `LATENTS`."""
         shape = (self.samples, *SHAPES[like or stream])
-        made = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(repr((self.seed, step, key, stream)).encode())))
+        seeded = torch.Generator().manual_seed(zlib.crc32(repr((self.seed, step, key, stream)).encode()))
+        # With all digits: numbers of float32's would be added in float64 without any rounding, and all sums be the same bit for bit.
+        made = torch.randn(shape, dtype=torch.float64, generator=seeded)
         match self.form:
             case "constant":
                 made = made.flatten()[0].expand(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from harmony_parts.assemble import read_recipe, shipped_recipes
 from harmony_parts.attention.rule import backends
 from harmony_parts.catalogue import Catalogue, catalogue
 from harmony_parts.cli.place import NAME, places, settings, snippet
+from harmony_parts.errors import AssemblyError
 from harmony_parts.hookspecs import KINDS
 
 BUILT_IN = Catalogue.discover(only=[]).list()
@@ -162,11 +164,17 @@ def paste(table: Any, piece: Any) -> None:
 
 @pytest.mark.parametrize("declared", BUILT_IN, ids=lambda d: f"{KINDS[d.kind]}/{d.name}")
 def test_the_snippet_can_be_pasted(declared):
-    """Into the shipped recipe: it is read, and the part is the one with its defaults, at the place that the snippet names."""
+    """Into the shipped recipe: it is read, and the part is the one with its defaults, at the place that the snippet names. Where a setting must
+    be given, that is said."""
     known = catalogue()
-    piece = tomllib.loads(snippet(declared, known))
+    text = snippet(declared, known)
+    piece = tomllib.loads(text)
     table = tomllib.loads(shipped_recipes()["demo"].read_text())
     paste(table, piece)
+    if missing := re.findall(r"# (\w+) = \.\.\.  \(must be given\)", text):
+        with pytest.raises(AssemblyError, match=rf"\.{missing[0]}: missing: expected"):
+            read_recipe(table)
+        return
     found: Any = read_recipe(table)
     while attrs.has(type(found)) and piece.keys().isdisjoint({"use"}):
         (key,) = piece

@@ -194,6 +194,42 @@ def test_settings_reach_the_guidance(harmony, trained):
     assert choose("sum", ('terms=["cfg", {use="sync-cfg", video=2}]',), own).terms == (CFG(), SyncCFG(video=2))
 
 
+@pytest.mark.parametrize(
+    ("asked", "says", "remedy"),
+    [
+        ("skip-layer", "knows isolate, skip-0: set `layer` to one of these numbers (`harmony generate`: --set layer=N)", "layer=0"),
+        (
+            "sum",
+            '$.terms: missing: expected a list (the guidances to add up, such as terms = ["cfg", "sync-cfg"]',
+            'terms=["cfg", "sync-cfg"]',
+        ),
+    ],
+)
+def test_a_guidance_that_needs_a_setting_says_what_to_type(harmony, trained, tmp_path, asked, says, remedy):
+    args = ("--guidance", asked, "--steps", "1")
+    failed = harmony("generate", trained, *args, "--out", tmp_path / "x.mp4")
+    assert failed.exit_code == 1
+    assert says in failed.stderr
+    generate(harmony, trained, tmp_path / "x.mp4", *args, "--set", remedy)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("--guidance", "sync-cgf"), 1, "did you mean 'sync-cfg'"),
+        (("--guidance", "cfg", "--set", "vidoe=3"), 1, "did you mean 'video'"),
+        (("--guidance", "cfg", "--set", "video=-1"), 1, "$.video: video must be a finite number of at least 0, not -1"),
+        (("--guidance", "sync-cfg", "--set", "audio=inf"), 1, "$.audio: audio must be a finite number of at least 0, not inf"),
+        (("--steps", "0"), 2, "--steps"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_guidance_is_told_before_sampling(harmony, trained, tmp_path, no_sampling, args, code, says):
+    result = harmony("generate", trained, *args, "--out", tmp_path / "x.mp4")
+    assert result.exit_code == code
+    assert says in result.stderr
+
+
 def test_models_that_are_not_there(harmony, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained.parent.parent)
     (Path("runs") / "tiny").mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,10 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
             ["denoiser.ports={sound={stream='video', how='clean_tokens'}, caption={stream='video', how='clean_tokens'}}"],
             "$.denoiser.ports: caption and sound would both be the clean tokens of the video stream",
         ),
-        (["sample.guidance.use=everything", "sample.guidance.hint=louder"], "$.sample.guidance: the denoiser doesn't know the hint louder"),
+        (
+            ["sample.guidance.use=everything", "sample.guidance.hint=louder"],
+            "$.sample.guidance: it asks for the hint louder; the denoiser knows",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_told_with_their_place(overrides, said):

@@ -16,6 +16,8 @@ from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.protocol import CONDITIONAL, Pass, Predictions, StepTimes, conditional
+from harmony_parts.guidance.scales import TEXT
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.sample.loop import sample
 from harmony_parts.testing.analytic import GaussianDenoiser
@@ -87,6 +89,19 @@ class Same:
     def latents(self, scene: Scene) -> Tensor:
         """Of the stream's shape."""
         return scene.latents[self.stream]
+
+
+@attrs.frozen
+class Counting:
+    """CFG that goes without another condition, and further, at every step; its state is how many steps there were."""
+
+    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+        k = state or 0
+        return [conditional(times), Pass(f"without {k}", times, drop=(TEXT[k % len(TEXT)],), read=times.generated())]
+
+    def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        own, k = preds[CONDITIONAL].only(times.generated()), state or 0
+        return own.map(lambda v, without: torch.lerp(without, v, 2.0 + k), preds[f"without {k}"]), k + 1
 
 
 SYNC = SyncCFG(3, 2, mute=Constant("audio"), static=Estimate("video"))

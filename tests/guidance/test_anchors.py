@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import attrs
 import pytest
 import torch
 from guidance_toys import codecs
 
 from harmony_parts.anchors.mute import MuteAudio
-from harmony_parts.anchors.protocol import Scene
+from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.av import AV, Condition, Format
 from harmony_parts.codecs.dct import DCTVideo
@@ -59,6 +60,50 @@ def test_mute_is_the_codec_s_silence() -> None:
     assert torch.equal(latents[0], codec.encode(torch.zeros(1, codec.samples(T_A)))[0])
     noise = torch.randn(4, codec.samples(T_A), generator=torch.Generator().manual_seed(0)) * 1e-3
     assert (latents < codec.encode(noise)).all()  # quieter, in every band and at every time, than noise at -60 dB
+
+
+@attrs.define
+class Spied:
+    """A codec that remembers what it was given, and isn't causal: a latent is two frames, of which the second is the negative."""
+
+    codec: Any
+    seen: list[torch.Tensor] = attrs.field(factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.codec, name)
+
+    def encode(self, given: torch.Tensor) -> torch.Tensor:
+        self.seen.append(given)
+        return self.codec.encode(given)
+
+    def decode(self, given: torch.Tensor) -> torch.Tensor:
+        self.seen.append(given)
+        frames = self.codec.decode(given)
+        return torch.cat([frames, 255 - frames], dim=1)
+
+
+def test_what_the_codecs_are_given() -> None:
+    """Zeros, as many as the sound has samples (a log-mel codec wouldn't hear a constant). Of a video no more than one frame takes, and that
+    frame as often as the clip has frames."""
+    now = scene()
+    spied = AV(Spied(CODECS["video"]), Spied(CODECS["audio"]))
+    made = attrs.evolve(now, codecs=spied)
+    MuteAudio().latents(made)
+    (silence,) = spied["audio"].seen
+    assert torch.equal(silence, torch.zeros(1, CODECS["audio"].samples(T_A)))
+    StaticVideo().latents(made)
+    decoded, encoded = spied["video"].seen
+    assert now.estimate is not None
+    assert torch.equal(decoded, now.estimate["video"][:, :1])
+    assert encoded.shape[1] == CODECS["video"].frames(T_V)
+    assert torch.equal(encoded, CODECS["video"].decode(decoded).expand_as(encoded))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("anchor", [MuteAudio(), StaticVideo()])
+def test_anchors_are_of_the_latents_type(anchor: Anchor, dtype: torch.dtype) -> None:
+    now = scene(reference([True, False, True, True]))
+    assert anchor.latents(attrs.evolve(now, latents=now.latents.map(lambda x: x.to(dtype)))).dtype == dtype
 
 
 @pytest.mark.parametrize("having", [[True] * 4, [False] * 4, [True, False, False, True]], ids=str)

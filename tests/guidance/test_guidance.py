@@ -20,19 +20,24 @@ from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.av import AV
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, StepTimes, conditional
+from harmony_parts.guidance.rescale import Rescale
+from harmony_parts.guidance.schedule import Schedule
+from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.guidance.window import Window
 from harmony_parts.plugin import knob
-from harmony_parts.sample.graph import ask, order
+from harmony_parts.sample.graph import ask, noisy, order
 from harmony_parts.testing.contracts import check_guidance
 
 SCALE = st.floats(0, 12)
 SEED = st.integers(0, 999)
 TASKS = st.sampled_from([StepTimes(0.7, 0.7), StepTimes(0.7, 0.0), StepTimes(0.0, 0.7), StepTimes(0.7), StepTimes(None, 0.7)])
 JOINT = StepTimes(0.7, 0.7)
-OFF = (NoGuidance(), CFG(1, 1), SyncCFG(1, 1), Sum(), Sum((CFG(1, 1), SyncCFG(1, 1))))
+OFF = (NoGuidance(), CFG(1, 1), SyncCFG(1, 1), Sum(()), Sum((CFG(1, 1), SyncCFG(1, 1))))
 KNOWN = ("caption", "sound", "speech")
 
 
@@ -237,6 +242,26 @@ def test_equal_passes_are_run_once() -> None:
     assert len(runs(Sum((SyncCFG(), SyncCFG(mute=Constant("audio")))))) == 4
 
 
+def test_which_passes_are_equal() -> None:
+    """Those of which the denoiser sees the same: not names, what is read, what is waited for, or in which order anchors are named."""
+    own, anchors = conditional(JOINT), {"video": Constant("video"), "audio": Constant("audio")}
+    for one, two in (
+        (own, Pass("other", JOINT, read=("audio",), needs=(CONDITIONAL,), remedy="none")),
+        (Pass("a", JOINT, replace=anchors), Pass("b", JOINT, replace=dict(reversed(anchors.items())))),
+        (Pass("a", JOINT, replace=anchors), Pass("b", JOINT, replace=list(anchors.items()))),
+        (Pass("a", JOINT, drop=("caption", "sound")), Pass("b", JOINT, drop=["sound", "caption"])),
+    ):
+        assert len(order([one, two], CFG())) == 1
+    for other in (
+        Pass(CONDITIONAL, StepTimes(0.7)),
+        Pass(CONDITIONAL, StepTimes(0.7, 0.0)),
+        Pass(CONDITIONAL, JOINT, hints=("isolate",)),
+        Pass(CONDITIONAL, JOINT, drop=("caption",)),
+        Pass(CONDITIONAL, JOINT, replace=anchors),
+    ):
+        assert len(order([own, other], CFG())) == 2
+
+
 def test_passes_of_each_task() -> None:
     """A stream that is given is neither read nor guided; only a static video waits for the task's own pass."""
     video, audio = ("video",), ("audio",)
@@ -247,6 +272,82 @@ def test_passes_of_each_task() -> None:
     assert asked["mute"].replace == (("audio", MuteAudio()),)
     assert asked["static"].replace == (("video", StaticVideo()),)
     assert (asked["mute"].needs, asked["static"].needs) == ((), (CONDITIONAL,))
+
+
+RESTING = st.sampled_from([Window(CFG(), 0.8, 1.0), Schedule(CFG(), (0.0,)), Window(SyncCFG(), 0.1, 0.9), Rescale(CFG())])
+
+
+@given(guidances() | RESTING, TASKS, SEED)
+def test_predictions_of_more_than_was_asked_change_nothing(guidance: Guidance, times: StepTimes, seed: int) -> None:
+    """Another guidance may have asked for more of the same pass."""
+    preds = predict(guidance, times, seed)
+    more = AV(torch.zeros(3, 2, 2, 1, 2, dtype=torch.float64), torch.zeros(3, 5, 3, dtype=torch.float64))
+    full = {name: more.replace(**{s: velocity[s] for s in velocity}) for name, velocity in preds.items()}
+    assert same(guidance.combine(full, times, None)[0], guidance.combine(preds, times, None)[0])
+
+
+def test_what_can_be_read_of_a_pass() -> None:
+    """The streams that go in at a time above 0: not the given one, nor an anchor, whatever it says it reads."""
+    driven, mute = StepTimes(0.7, 0.0), {"audio": Constant("audio")}
+    assert noisy(Pass("a", driven)) == ("video",)
+    assert noisy(Pass("a", JOINT)) == ("video", "audio")
+    assert noisy(Pass("a", JOINT, replace=mute)) == ("video",)
+    (run,) = order([Pass("a", driven)], CFG())
+    assert run.read == ("video",)
+    with pytest.raises(PartContractError, match="reads audio; what can be read of it is video"):
+        ask(Asks(Pass("a", driven, read=("audio",))), driven, None, hints=(), droppable=())
+    with pytest.raises(PartContractError, match=r"Constant\(stream='audio'.* in place of audio; present: video"):
+        ask(Asks(Pass("a", StepTimes(0.7), replace=mute)), JOINT, None, hints=(), droppable=())
+    with pytest.raises(PartContractError, match="with the stream audio, which is absent"):
+        ask(Asks(Pass("a", JOINT)), StepTimes(0.7), None, hints=(), droppable=())
+    with pytest.raises(PartContractError, match="'latents'; that name is taken"):
+        ask(Asks(Pass("latents", JOINT)), JOINT, None, hints=(), droppable=())
+
+
+@attrs.frozen
+class Asks:
+    """For one pass."""
+
+    asked: Pass
+
+    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+        return [self.asked]
+
+    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        return preds[self.asked.name], state
+
+
+@attrs.frozen
+class Chained:
+    """Three passes, one after the other; the last needs `last`. A fourth is the second, and waits for nothing."""
+
+    last: str = "second"
+
+    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+        return [
+            Pass("early", times, drop=("caption",)),
+            Pass("third", times, drop=("sound",), needs=(CONDITIONAL, self.last)),
+            Pass("second", times, drop=("caption",), needs=(CONDITIONAL,)),
+            conditional(times),
+        ]
+
+    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        return preds["third"], state
+
+
+def test_passes_in_a_sum_wait_for_their_own() -> None:
+    """And for no other term's."""
+    found = order(ask(Sum((CFG(), Chained())), JOINT, None, hints=(), droppable=KNOWN), CFG())
+    assert [(run.names, run.level) for run in found] == [
+        ((CONDITIONAL,), 0),
+        (("0.dropped",), 0),
+        (("1.early", "1.second"), 1),
+        (("1.third",), 2),
+    ]
+    alone = order(ask(Chained(), JOINT, None, hints=(), droppable=KNOWN), CFG())
+    assert [(run.names, run.level) for run in alone] == [((CONDITIONAL,), 0), (("early", "second"), 1), (("third",), 2)]
+    with pytest.raises(PartContractError, match="which needs unknown 'dropped'"):
+        ask(Sum((CFG(), Chained("dropped"))), JOINT, None, hints=(), droppable=KNOWN)
 
 
 @attrs.frozen
@@ -275,6 +376,27 @@ def test_sums_keep_each_term_s_state() -> None:
         assert same(one, two)
 
 
+def test_defaults_are_those_of_their_sources() -> None:
+    """Ovi's for the text and for the skipped layer, LTX-2's, and Lin et al.'s share; what is written as a list or a whole number is the same."""
+    words = ("caption", "sound", "speech")
+    for default, written in (
+        (CFG(), CFG(4.0, 3.0, drop=words)),
+        (SyncCFG(), SyncCFG(3.0, 2.0, drop=())),
+        (Modality(), Modality(3.0, 3.0)),
+        (SkipLayer(), SkipLayer(11, 4.0, 3.0, words)),
+        (Rescale(), Rescale(CFG(), 0.7)),
+        (Window(), Window(CFG(), 0.22, 0.84)),
+        (Schedule(), Schedule(CFG(), (0.0, 2.0))),
+        (CFG(2.0, 1.0, ("sound",)), CFG(2, 1, ["sound"])),  # type: ignore[arg-type]
+        (SyncCFG(drop=("sound",)), SyncCFG(drop=["sound"])),  # type: ignore[arg-type]
+        (SkipLayer(drop=()), SkipLayer(drop=[])),  # type: ignore[arg-type]
+        (Schedule(CFG(), (1.0, 0.0)), Schedule(CFG(), [1, 0])),  # type: ignore[arg-type]
+        (Sum((CFG(),)), Sum([CFG()])),  # type: ignore[arg-type]
+    ):
+        assert default == written
+        assert repr(default) == repr(written)
+
+
 def test_settings() -> None:
     assert (SyncCFG().video, SyncCFG().audio) == (3.0, 2.0)
     assert SyncCFG() == SyncCFG(mute=MuteAudio(), static=StaticVideo())
@@ -282,6 +404,8 @@ def test_settings() -> None:
     assert hash(SyncCFG(3, 2)) == hash(SyncCFG())
     with pytest.raises(ValueError, match="mute must be an anchor for the audio stream"):
         SyncCFG(mute=StaticVideo())
+    with pytest.raises(ValueError, match="static must be an anchor for the video stream"):
+        SyncCFG(static=MuteAudio())
     hints = typing.get_type_hints(SyncCFG)
     assert (hints["mute"], hints["static"]) == (Anchor, Anchor)
     assert typing.get_type_hints(Sum)["terms"] == tuple[Guidance, ...]

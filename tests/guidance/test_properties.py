@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV
+from harmony_parts.catalogue import Catalogue
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.data_space import DataSpace
@@ -33,7 +34,8 @@ BUILT_IN = (
     SyncCFG(),
     SyncCFG(1, 2.5, drop=("caption",)),
     Modality(),
-    SkipLayer(layer=2),
+    Modality(2.5, 1),
+    SkipLayer(layer=2, audio=1),
     SkipLayer(layer=0, drop=()),
     Rescale(Sum((CFG(), SyncCFG()))),
     Window(SyncCFG()),
@@ -49,6 +51,11 @@ BUILT_IN = (
 @pytest.mark.parametrize(("guidance", "holds"), cases(*BUILT_IN))
 def test_property(guidance: Guidance, holds: Property) -> None:
     holds(guidance)
+
+
+def test_every_guidance_in_the_box_is_here() -> None:
+    known = Catalogue.discover(only=())
+    assert {known.load_declared(each) for each in known.list("guidance")} == {type(guidance) for guidance in BUILT_IN}
 
 
 @pytest.mark.parametrize("guidance", [g for g in BUILT_IN if getattr(g, "exempt", None)], ids=repr)
@@ -125,6 +132,23 @@ def test_each_property_finds_what_it_is_there_for(name: str) -> None:
     check, walked = PROPERTIES[name].check, list(some_walks())
     assert all(check(Broken("nothing"), walk) for walk in walked)
     assert not all(check(Broken(name), walk) for walk in walked)
+
+
+def test_predictions_have_all_digits() -> None:
+    """In float64 sums of them round, so that "bit for bit" says something."""
+    for walk in some_walks():
+        v = walk.values(0, "any", "video")
+        assert (v.float().double() != v).all()
+
+
+def test_a_scale_of_the_other_stream_is_found() -> None:
+    @attrs.frozen
+    class Mixed(CFG):
+        def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+            return CFG(self.video + (self.audio - 3) / 10, self.audio).combine(preds, times, state)
+
+    for guidance in (Mixed(), Rescale(Mixed()), Sum((SyncCFG(), Mixed()))):
+        assert not all(PROPERTIES["streams"].check(guidance, walk) for walk in some_walks())
 
 
 def test_what_is_found_is_told() -> None:

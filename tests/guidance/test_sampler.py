@@ -9,27 +9,32 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from guidance_toys import AUDIO, SIZE, SYNC, VIDEO, Constant, Same, caption, codecs, flat, gaussian, latents, make
+from guidance_toys import AUDIO, SIZE, SYNC, VIDEO, Constant, Estimate, Same, caption, codecs, flat, gaussian, latents, make
 from torch import Tensor
 
 from harmony_parts.av import AV, Condition, Times
 from harmony_parts.blocks.protocol import Port
+from harmony_parts.errors import RunError
 from harmony_parts.flow.adams_bashforth import AdamsBashforth
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.heun import Heun
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, StepTimes, conditional
+from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, StepTimes, conditional
 from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
+from harmony_parts.sample.graph import ask, order
 from harmony_parts.sample.loop import Step
+from harmony_parts.sample.passes import Passes, check_finite
 from harmony_parts.sample.schedule import timetable
 from harmony_parts.testing.analytic import GaussianDenoiser, Recorded
+from harmony_parts.testing.properties import same
 
 V = math.prod(VIDEO)
 
@@ -271,6 +276,96 @@ def test_together_is_as_apart(guidance: Guidance, made: tuple[str, ...]) -> None
     assert calls[1] < calls[0] or guidance == SYNC
 
 
+@attrs.frozen
+class Many:
+    """Passes of one and of both streams, with and without a hint, that read this or that, in no order."""
+
+    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+        alone = StepTimes(times.video)
+        return [
+            conditional(times),
+            Pass("apart", times, hints=("isolate",), read=("video",)),
+            Pass("untold", times, drop=("caption",)),
+            Pass("alone", alone, read=("video",)),
+            Pass("apart, untold", times, drop=("caption",), hints=("isolate",), read=("audio",)),
+            Pass("alone, untold", alone, drop=("caption",), read=("video",)),
+        ]
+
+    def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+        names = [each.name for each in self.passes(times, state)]
+        return AV(
+            **{s: sum(k * preds[name][s] for k, name in enumerate(names, 1) if s in preds[name]) / 21 for s in times.generated()}
+        ), state
+
+
+def test_passes_go_together_that_are_alike() -> None:
+    """Of the same streams and hints; each sees its own streams, and gives what it gives alone."""
+    calls, results = [], []
+    for together in (0, 10**6):
+        model = Recorded(gaussian(hints=("isolate",)))
+        results.append(flat(make(model, latents(3), caption(3), guidance=Many(), together=together)))
+        step = model.calls[: 6 if together == 0 else 3]
+        calls.append(sorted((tuple(call.hints), tuple(call.av), call.read, len(call.av["video"])) for call in step))
+    both, video, apart = ("video", "audio"), ("video",), ("isolate",)
+    assert calls[0] == sorted(
+        [((), both, both, 3)] * 2 + [(apart, both, video, 3), (apart, both, ("audio",), 3)] + [((), video, video, 3)] * 2
+    )
+    assert calls[1] == sorted([((), both, both, 6), (apart, both, both, 6), ((), video, video, 6)])
+    assert torch.allclose(*results, rtol=1e-10, atol=1e-10)
+
+
+def test_the_estimate_is_made_for_those_who_read_it() -> None:
+    made: list[float] = []
+
+    class Counted(StraightPath):
+        def data(self, x: Tensor, velocity: Tensor, t: Tensor | float) -> Tensor:
+            made.append(float(t))
+            return super().data(x, velocity, t)
+
+    for guidance, times in ((CFG(), []), (attrs.evolve(SYNC, audio=1), []), (SYNC, [1.0, 1.0])):
+        made.clear()
+        make(gaussian(), latents(), caption(), guidance=guidance, path=Counted(), steps=1)
+        assert made == times
+
+
+def test_the_estimate_is_the_path_s_at_each_stream_s_own_time() -> None:
+    """x - t v in the precision of the latents, though the model answers in another."""
+    model = Recorded(gaussian(), after=lambda _, velocity: velocity.map(lambda v: v.bfloat16()))
+    passes, times, x = Passes(model, {}, AV(), StraightPath(), together=0), StepTimes(0.7, 0.3), latents()
+    sync = SyncCFG(3, 2, mute=Estimate("audio"), static=Estimate("video"))
+    answers = passes.predict(order(ask(sync, times, None, hints=(), droppable=()), sync), x, times, "here")
+    own, mute, static = model.calls
+    assert torch.equal(mute.av["audio"], x["audio"] - 0.3 * answers[CONDITIONAL]["audio"].double())
+    assert torch.equal(static.av["video"], x["video"] - 0.7 * answers[CONDITIONAL]["video"].double())
+    assert [own.time("video"), own.time("audio")] == [0.7, 0.3]  # in their precision, too
+
+
+def test_a_denoiser_may_answer_more_than_is_read() -> None:
+    """And what wasn't asked for isn't looked at."""
+
+    class Generous(Recorded):
+        def __call__(self, av: AV[Tensor], times: AV[Times], conditions: Any, *, read: Any = (), **more: Any) -> AV[Tensor]:
+            velocity = super().__call__(av, times, conditions, **more)
+            return velocity.replace(**{s: velocity[s] * math.nan for s in velocity if s not in read})
+
+    given = latents(seed=8).only(("audio",))
+    for guidance in (CFG(3, 1), SYNC):
+        for more in ({"noise": latents()}, {"noise": latents().only(("video",)), "given": given}):
+            made = [flat(make(model, conditions=caption(), guidance=guidance, **more)) for model in (Generous(gaussian()), gaussian())]
+            assert torch.equal(*made)
+
+
+def test_anchors_go_in_in_the_latents_precision() -> None:
+    @attrs.frozen
+    class Narrow(Constant):
+        def latents(self, scene: Any) -> Tensor:
+            return super().latents(scene).float()
+
+    model = Recorded(gaussian())
+    make(model, latents(), guidance=attrs.evolve(SYNC, mute=Narrow("audio", 0.1)), steps=1)
+    assert {call.av[s].dtype for call in model.calls for s in call.av} == {torch.float64}
+
+
 @pytest.mark.parametrize(("together", "sizes"), [(0, [3, 3, 3, 3]), (29, [3, 3, 3, 3]), (30, [6, 3, 3]), (45, [9, 3]), (10**6, [9, 3])])
 def test_no_more_than_so_many_latents_together(together: int, sizes: list[int]) -> None:
     """3 samples of 2 + 3 latents; the static video waits for the task's own pass, the other three passes don't wait."""
@@ -296,7 +391,7 @@ def test_a_reference_image_is_repeated_once(monkeypatch: pytest.MonkeyPatch) -> 
     model = GaussianDenoiser(shape, (4, audio.channels), torch.zeros(size), torch.eye(size) + 0.5)
     noise = AV(torch.randn(1, *shape), torch.randn(1, 4, audio.channels))
     picture, mask = torch.zeros(1, 1, *video.grid, video.channels), torch.ones(1, 1, dtype=torch.bool)
-    for told, times in (({"image": Condition(picture, mask)}, 1), ({}, 3)):
+    for told, times in (({"image": Condition(picture, mask)}, 1), ({"image": Condition(picture, ~mask)}, 3), ({}, 3)):
         encoded.clear()
         make(model, noise, told, codecs=AV(video, audio), guidance=SyncCFG(1, 2), steps=3)
         assert len(encoded) == times
@@ -311,9 +406,30 @@ def test_fixed_anchors_are_made_once() -> None:
             made.append(self.stream)
             return torch.zeros_like(scene.latents[self.stream])
 
-    guidance = SyncCFG(3, 2, mute=Counted("audio"), static=Counted("video", from_estimate=True))
-    make(gaussian(), latents(), caption(), guidance=Sum((guidance, attrs.evolve(guidance, drop=("caption",)))), steps=3)
+    def guidance(*drop: str) -> SyncCFG:
+        return SyncCFG(3, 2, mute=Counted("audio"), static=Counted("video", from_estimate=True), drop=drop)
+
+    make(gaussian(), latents(), caption(), guidance=Sum((guidance(), guidance("caption"))), steps=3)
     assert sorted(made) == ["audio", "video", "video", "video"]
+
+
+def test_an_anchor_remembers_for_itself() -> None:
+    """Equal anchors share a memory over the whole run, others don't."""
+    made: list[float] = []
+
+    @attrs.frozen
+    class Remembers(Constant):
+        def latents(self, scene: Any) -> Tensor:
+            if "once" not in scene.memory:
+                made.append(self.value)
+                scene.memory["once"] = torch.full_like(scene.latents[self.stream], self.value)
+            return scene.memory["once"]
+
+    model = Recorded(gaussian())
+    terms = [SyncCFG(1, 2, static=Remembers("video", value, True), drop=drop) for value in (2.0, 3.0) for drop in ((), ("caption",))]
+    make(model, latents(), caption(), guidance=Sum(terms), steps=2)  # type: ignore[arg-type]
+    assert sorted(made) == [2.0, 3.0]
+    assert sorted(float(call.av["video"].mean()) for call in model.calls if call.time("video") == 0) == [2.0] * 4 + [3.0] * 4
 
 
 def test_progress_sees_every_step() -> None:
@@ -346,6 +462,38 @@ def test_the_precision_is_that_of_the_noise() -> None:
     for stream in made:
         assert made[stream].dtype == torch.float32
         assert not made[stream].requires_grad
+
+
+def test_narrow_latents_are_guided_in_float32() -> None:
+    """Of bfloat16 latents: guidance computes in float32, the solver gets their type, and times are float32 all along."""
+    wide, narrow = {torch.float32}, {torch.bfloat16}
+
+    @attrs.frozen
+    class Looks(CFG):
+        def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+            assert {v[s].dtype for v in preds.values() for s in v} == wide
+            assert same(preds[LATENTS].map(lambda x: x.bfloat16()), noise)
+            return CFG.combine(self, preds, times, state)
+
+    @attrs.frozen
+    class Watches(Euler):
+        def step(self, x: AV[Tensor], t: float, t_next: float, velocity: Any, memory: Any = None) -> tuple[AV[Tensor], Any]:
+            v = velocity(x, t)
+            assert {v[s].dtype for s in v} == narrow
+            return Euler.step(self, x, t, t_next, lambda *_: v, memory)
+
+    model, noise = Recorded(gaussian()), latents().map(lambda x: x.bfloat16())
+    made = make(model, noise, caption(), guidance=Looks(3, 3), solver=Watches(), steps=1)
+    assert {made[s].dtype for s in made} == narrow
+    assert {call.times[s].values.dtype for call in model.calls for s in call.times} == wide
+
+
+def test_great_numbers_are_finite() -> None:
+    """Whose sum isn't."""
+    check_finite(AV(torch.full((4,), 3e38)), lambda: "nobody")
+    for wrong in (math.inf, -math.inf, math.nan):
+        with pytest.raises(RunError, match="somebody returned NaN or infinity for audio"):
+            check_finite(AV(torch.zeros(2), torch.tensor([3e38, 3e38, wrong])), lambda: "somebody")
 
 
 def test_with_the_real_anchors() -> None:

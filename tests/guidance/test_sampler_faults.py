@@ -91,6 +91,7 @@ OWN = conditional(NOW)
         ([OWN, Pass("a", NOW, replace={"audio": Constant("video")})], "which is for video, in place of audio"),
         ([OWN, Pass("a", NOW, replace={"audio": Constant("audio")}, read=("audio",))], "reads audio; what can be read of it is video"),
         ([Pass("a", NOW, replace={"video": Estimate("video")}), OWN], "must come after the task's own one"),
+        ([OWN, Pass("a", NOW, replace={"video": Estimate("video")})], "must come after the task's own one"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -98,6 +99,23 @@ def test_passes_that_cannot_be_run_are_named(asked: list[Pass], about: str) -> N
     with pytest.raises(PartContractError, match=r"Asks|Estimate") as caught:
         make(gaussian(hints=("skip",)), latents(), caption(), guidance=Asks(tuple(asked)))
     assert about in str(caught.value)
+
+
+def test_anchors_that_are_wrong_are_named() -> None:
+    @attrs.frozen
+    class Wrong(Constant):
+        how: Any = attrs.field(default=None, repr=False)
+
+        def latents(self, scene: Any) -> Tensor:
+            return self.how(super().latents(scene))
+
+    for kind, how, says in (
+        (PartContractError, lambda x: x[:, :1], r"returned \{'audio': \[4, 1, 1\]\}; it should be \{'audio': \[4, 3, 1\]\}"),
+        (PartContractError, lambda x: x[:1], r"returned \{'audio': \[1, 3, 1\]\}"),
+        (RunError, lambda x: x + math.inf, "returned NaN or infinity for audio"),
+    ):
+        with pytest.raises(kind, match=r"Wrong\(stream='audio'.* at step 1 of 4 .*, pass 'mute' " + says):
+            make(gaussian(), latents(), guidance=attrs.evolve(SYNC, mute=Wrong("audio", how=how)))
 
 
 def test_results_that_are_wrong_are_named() -> None:

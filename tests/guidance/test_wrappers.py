@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
+from guidance_toys import Counting
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.data_space import DataSpace
 from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, StepTimes, conditional
+from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Pass, StepTimes, conditional
 from harmony_parts.guidance.rescale import Rescale
 from harmony_parts.guidance.schedule import Schedule
 from harmony_parts.guidance.skip_layer import SkipLayer
@@ -64,6 +66,9 @@ def test_rescaling_a_constant_leaves_it():
     for own, null in ((flat, flat), (flat, flat + 1), (full, flat), (flat, full), (full * 0, full)):
         made, _ = Rescale(CFG(2, 2)).combine({CONDITIONAL: AV(own), "dropped": AV(null)}, times, None)
         assert made["video"].isfinite().all()
+    noise = full * 1e-9  # far below what float32 resolves beside `full`: left as it is, not blown up to its size
+    kept, _ = Rescale(CFG(0, 0), 1.0).combine({CONDITIONAL: AV(full), "dropped": AV(noise)}, times, None)
+    assert torch.equal(kept["video"], noise)
     kept, _ = Rescale(CFG(2, 2), 1.0).combine({CONDITIONAL: AV(flat), "dropped": AV(flat + 1)}, times, None)
     assert torch.equal(kept["video"], flat - 1)
 
@@ -110,15 +115,62 @@ def test_a_schedule_multiplies_the_difference(factors, time, factor):
 
 @given(walks())
 def test_off_is_the_one_inside(walk: Walk):
-    for inner in (CFG(), SyncCFG(), Sum((CFG(), SyncCFG()))):
-        want = results(inner, walk)
-        for off in (Rescale(inner, 0), Window(inner, 0, 1), Schedule(inner, (1,))):
-            assert all(map(same, results(off, walk), want))
+    """Its results bit for bit, its passes, and its state, whatever it remembers."""
+    for inner in (CFG(), SyncCFG(), Counting(), Sum((CFG(), Counting()))):
+        want = list(steps(inner, walk))
+        for off in (Rescale(inner, 0), Window(inner, 0, 1), Schedule(inner, (1,)), Schedule(inner, (1, 1, 1))):
+            got = list(steps(off, walk))
+            assert all(same(a.result, b.result) for a, b in zip(got, want, strict=True))
+            assert [(step.passes, step.state) for step in got] == [(step.passes, step.state) for step in want]
+
+
+@given(walks())
+def test_a_sum_hands_each_term_its_state(walk: Walk):
+    """Beside terms without any, one that remembers asks for the same passes and gives the same."""
+    for step, alone in zip(steps(Sum((NoGuidance(), Counting())), walk), steps(Counting(), walk), strict=True):
+        assert step.passes == alone.passes
+        assert step.state == (None, alone.state)
+        assert same(step.result, alone.result)
+
+
+@pytest.mark.parametrize("guidance", [Window(Counting(), 0.3, 0.8), Schedule(Counting(), (0, 0, 3, 0, 0))], ids=repr)
+def test_the_state_stands_still_while_nothing_is_guided(guidance):
+    """What is inside finds its state as it left it: outside no step was its."""
+    state, seen = None, []
+    for t in (1.0, 0.9, 0.7, 0.6, 0.4, 0.2, 0.1):
+        times, inside = StepTimes(t, t), 0.3 < t <= 0.7
+        passes = guidance.passes(times, state)
+        assert len(passes) == (2 if inside else 1)
+        _, state = guidance.combine(Walk((times,)).predictions(0, passes), times, state)
+        seen.append(state)
+    assert seen == [None, None, 1, 2, 3, 3, 3]
+
+
+@attrs.frozen
+class Looks:
+    """Has seen to it that it gets its own two passes, by their names, and x_t."""
+
+    x: AV[torch.Tensor] = attrs.field(eq=False)
+
+    def passes(self, times, state):
+        return [conditional(times), Pass("mine", times, drop=("speech",), read=times.generated())]
+
+    def combine(self, preds, times, state):
+        assert set(preds) == {CONDITIONAL, "mine", LATENTS}
+        assert same(preds[LATENTS], self.x)
+        return preds["mine"], state
+
+
+@pytest.mark.parametrize("around", [Rescale, Window, Schedule, DataSpace, lambda inner: Sum((CFG(), inner))])
+def test_what_is_inside_gets_its_own_passes_and_the_latents(around):
+    walk = Walk((StepTimes(0.5, 0.5),))
+    looks = Looks(AV(*(walk.values(0, LATENTS, stream) for stream in ("video", "audio"))))
+    assert len(list(steps(around(looks), walk))) == 1
 
 
 @given(walks())
 def test_clean_estimates_of_differences_are_velocities_of_differences(walk: Walk):
-    for inner in (CFG(), SyncCFG(), Sum((CFG(), Modality())), SkipLayer()):
+    for inner in (CFG(), SyncCFG(), Sum((CFG(), Modality())), SkipLayer(), Counting()):
         assert all(map(near, results(DataSpace(inner), walk), results(inner, walk)))
     assert all(map(same, results(DataSpace(NoGuidance()), walk), results(NoGuidance(), walk)))
 
@@ -127,7 +179,7 @@ def test_one_stream_alone_has_no_other_to_hear():
     for times in (StepTimes(0.5, None), StepTimes(None, 0.5)):
         assert Modality().passes(times, None) == [conditional(times)]
     driven = Modality().passes(StepTimes(0.5, 0.0), None)[1]
-    assert (driven.hints, driven.read) == (frozenset({"isolate"}), ("video",))
+    assert (driven.hints, driven.drop, driven.read) == (frozenset({"isolate"}), frozenset(), ("video",))
 
 
 def test_a_skipped_layer_goes_without_text_unless_it_is_told():

@@ -49,6 +49,19 @@ def test_what_is_added_is_across_and_bounded(walk: Walk, bound: float):
             assert (added.norm(dim=1) <= 2 * bound * (1 + 1e-12)).all()
 
 
+@given(walks())
+def test_it_remembers_differences_as_they_were(walk: Walk):
+    """x' = x + (s - 1) d, d = x - x_null + momentum d_before shortened to the bound, d_before as it was before that."""
+    before: dict[str, torch.Tensor | float] = {}
+    for step in steps(APG(3, 2, parallel=1, bound=0.5, momentum=-0.6), walk):
+        for stream, push in (("video", 2), ("audio", 1)):
+            if stream in step.result:
+                t, own = step.times[stream], step.preds[CONDITIONAL][stream].flatten(1)
+                d = before[stream] = t * (step.preds["dropped"][stream].flatten(1) - own) - 0.6 * before.get(stream, 0.0)
+                added = -t * (step.result[stream].flatten(1) - own)
+                assert torch.allclose(added, push * d * (0.5 / d.norm(dim=1, keepdim=True)).clamp(max=1), atol=1e-12)
+
+
 @settings(deadline=None)  # importing diffusers takes seconds
 @given(walks())
 def test_it_is_diffusers_arithmetic(walk: Walk):
@@ -65,7 +78,7 @@ def test_it_is_diffusers_arithmetic(walk: Walk):
             assert torch.allclose(x - t * step.result[stream], want, atol=1e-9)
 
 
-@pytest.mark.parametrize("wrong", [{"bound": -1}, {"momentum": 1}, {"video": -1}, {"audio": float("inf")}], ids=str)
+@pytest.mark.parametrize("wrong", [{"bound": -1}, {"momentum": 1}, {"momentum": -1}, {"video": -1}, {"audio": float("inf")}], ids=str)
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         APG(**wrong)

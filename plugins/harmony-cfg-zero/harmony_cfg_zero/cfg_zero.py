@@ -65,5 +65,5 @@ def fitted(null: Tensor, own: Tensor) -> Tensor:
     """`null` [B, ...] at the length for which it is nearest to `own`; 0 where it has no direction."""
     a, b = null.flatten(1), own.flatten(1)
     square = (a * a).sum(dim=1)
-    factor = torch.where(square > 0, (a * b).sum(dim=1) / torch.where(square > 0, square, 1), 0)
+    factor = torch.where(square > 0, (a * b).sum(dim=1) / square, 0)
     return null * factor.view(-1, *(1,) * (null.ndim - 1))

@@ -51,6 +51,21 @@ def test_the_fit_is_the_nearest(one, two):
     assert (((b - made) * a).sum(1).abs() <= 1e-12 * (1e-300 + a.norm(dim=1) * b.norm(dim=1) * 10)).all()
 
 
+@given(walks())
+def test_it_is_the_paper_s_equation(walk: Walk):
+    """v' = f v_null + s (v - f v_null), f = <v, v_null> / |v_null|^2 for each sample; s = 1 leaves its stream alone."""
+    for step in steps(CFGZero(3.5, 1, zero_steps=0, drop=("caption",)), walk):
+        assert [each.drop for each in step.passes[1:]] == [{"caption"}] * ("video" in step.result)
+        for stream in step.result:
+            own = step.preds[CONDITIONAL][stream]
+            if stream == "audio":
+                assert torch.equal(step.result[stream], own)
+                continue
+            for v, null, made in zip(own, step.preds["dropped"][stream], step.result[stream], strict=True):
+                fit = (v * null).sum() / (null * null).sum() * null
+                assert torch.allclose(made, fit + 3.5 * (v - fit), atol=1e-12)
+
+
 @settings(deadline=None)  # importing diffusers takes seconds
 @given(walks())
 def test_it_is_diffusers_arithmetic(walk: Walk):

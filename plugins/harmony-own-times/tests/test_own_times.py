@@ -35,6 +35,19 @@ def test_times_are_shared_as_often_as_asked(together: float) -> None:
         assert abs(torch.corrcoef(apart)[0, 1]) < 4 / apart.shape[1] ** 0.5
 
 
+def test_each_clip_is_learnt_once_in_both_streams() -> None:
+    plan = OwnTimes(0.4).plan(5, draw, torch.Generator().manual_seed(0))
+    assert plan.source.tolist() == [0, 1, 2, 3, 4]
+    for stream in ("video", "audio"):
+        assert plan.weights[stream].tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize("together", [-0.1, 1.1, float("nan")])
+def test_a_share_is_from_0_to_1(together: float) -> None:
+    with pytest.raises(ValueError, match="together"):
+        OwnTimes(together)
+
+
 def test_a_recipe_trains_with_it(tmp_path) -> None:
     parts = Catalogue.discover(only=["own-times"])
     small = ["task=own-times/own-times", "train.steps=2", "train.batch=2", "train.prepared=4", "denoiser.layers=1"]

@@ -31,6 +31,17 @@ def test_one_rounding_is_left(name: str) -> None:
     assert (mine.double() - exact).norm() <= (alone.double() - exact).norm()
 
 
+def test_wider_inputs_stay_as_they_are() -> None:
+    _, inputs, *rest = next(iter(problems()))
+    wide = [x.double() for x in inputs]
+    assert torch.equal(Upcast(dtype="float32")(*wide, *rest), Eager()(*wide, *rest))
+
+
+def test_other_types_are_refused() -> None:
+    with pytest.raises(ValueError, match="dtype"):
+        Upcast(dtype="bfloat16")
+
+
 def test_a_recipe_uses_it() -> None:
     parts = Catalogue.discover(only=["upcast"])
     recipe = read_recipe("demo", ["denoiser.interaction.attention={use='upcast', inner='reference', dtype='float64'}"], parts=parts)
