@@ -75,10 +75,12 @@ class Everything:
     others: tuple[Guidance, ...] = knob((), help="parts")
     named: dict[str, Guidance] = knob(attrs.Factory(dict), help="parts with names")
     hint: str = knob("", help="a hint to ask for", off="")
+    given: str = knob("", help="the stream that must be given for it to ask", off="")
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
         """The conditional pass, with the hint."""
-        return [attrs.evolve(conditional(times), hints=frozenset({self.hint} if self.hint else ()))]
+        asks = self.hint and (not self.given or times[self.given] == 0)
+        return [attrs.evolve(conditional(times), hints=frozenset({self.hint} if asks else ()))]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Any], Any]:
         """The conditional prediction."""

@@ -71,6 +71,13 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
             ["sample.guidance.use=everything", "sample.guidance.hint=louder"],
             "$.sample.guidance: it asks for the hint louder; the denoiser knows",
         ),
+        *(
+            (
+                ["sample.guidance.use=everything", "sample.guidance.hint=louder", f"sample.guidance.given={stream}"],
+                "$.sample.guidance: it asks for the hint louder; the denoiser knows",
+            )
+            for stream in ("video", "audio")
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_told_with_their_place(overrides, said):
