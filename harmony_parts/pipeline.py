@@ -6,7 +6,6 @@ import math
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -85,13 +84,6 @@ class Pipeline:
                 move(part, self.device if offload == "none" else "cpu")
         return self
 
-    def _visit(self, *parts: Any) -> AbstractContextManager[Any]:
-        """While it is entered, the weights of these parts are where clips are made."""
-        stack = ExitStack()
-        for part in parts:
-            stack.enter_context(visit(part, self.device, self.offload))
-        return stack
-
     def save(self, folder: str | Path) -> Path:
         """Write recipe and weights, for `load`."""
         save_model(Path(folder), self.recipe, self.weights.state_dict())
@@ -101,7 +93,7 @@ class Pipeline:
         """What all encoders say about the prompts."""
         told: dict[str, Condition] = {}
         for encoder in cast(Iterable[nn.Module], self.parts.encoders.values()):
-            with self._visit(encoder):
+            with visit(encoder, self.device, self.offload):
                 told |= conditions_of([encoder], prompts)
         return told
 
@@ -190,7 +182,7 @@ class Pipeline:
         if len(streams) < 2 and _needs_both(chosen, streams[0]):
             warnings.warn(f"{type(chosen).__name__} is about two streams, and with {streams[0]} alone it does nothing", stacklevel=2)
         told = self.conditions(prompts)
-        with self._visit(self.parts.denoiser):
+        with visit(self.parts.denoiser, self.device, self.offload):
             return sample(
                 self.parts.denoiser,
                 noise.only([s for s in noise if s not in tuple(given)]),
