@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from harmony_parts.av import STREAMS
-from harmony_parts.cli.batch import FILES, SOUND_ONLY, TEXTS, Request, read_batch
+from harmony_parts.cli.batch import FILES, TEXTS, Request, read_batch
 from harmony_parts.cli.command import INTERRUPTED, Command
 from harmony_parts.cli.completion import guidances, metrics, models
-from harmony_parts.cli.format import complain, duration, progress, quantity
+from harmony_parts.cli.format import complain, quantity
 from harmony_parts.cli.making import Work
 from harmony_parts.cli.options import SEED, device_option, dtype_option, finite, offload_option, offloading, typed
 from harmony_parts.cli.request import found, recipe_of, sensible, writable
-from harmony_parts.errors import HarmonyError, RequestError, RunError
+from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
-    from harmony_parts.blocks.protocol import Denoiser
-    from harmony_parts.comparison.results import Results, Row
-    from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.offload import Offload
-    from harmony_parts.recipe import Recipe
 
 PROMPTS = (".txt", ".csv", ".jsonl")
 
@@ -102,139 +94,25 @@ def compare(
     writable(out, folder=True)
     defaults = {"steps": steps, "seconds": seconds, "seed": seed, **dict.fromkeys((*TEXTS, *FILES, "extra"))}
     requests = [Request(r.where, r.name, {**defaults, **r.asked}) for r in read_batch(prompts, seed)]
+    for request in requests:
+        sensible(request, out, preview=False)
     path = found(model)
     recipe, kept = recipe_of(path), offloading(offload, device)
-    from harmony_parts.comparison import columns
+    from harmony_parts.comparison import columns, run
     from harmony_parts.comparison.results import Results
     from harmony_parts.pipeline import load
 
     chosen, measured = columns.guidances(recipe, changes, with_text), columns.metrics(recipe, measures)
-    rows = _rows(recipe, requests, chosen, seeds)
-    for row in rows:
-        sensible(_job(row), out, preview=False)
+    rows = run.rows(recipe, requests, chosen, seeds)
     work = Work(out, path, recipe, lambda: load(path, device, typed(dtype), offload=kept), dtype)
-    left_out = _left_out(work, rows)
-    rows = [row for row in rows if row.column not in left_out]
-    if not rows:
-        raise RunError("none of these guidances fits the model")
-    results = Results(out, model, recipe, {name: g for name, g in chosen.items() if name not in left_out}, rows, measured, left_out)
+    left_out = run.left_out(work, rows)
+    fitting = {name: guidance for name, guidance in chosen.items() if name not in left_out}
+    results = Results(out, model, recipe, fitting, [row for row in rows if row.column in fitting], measured, left_out)
     try:
-        _compare(work, results)
+        run.compare(work, results)
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from there")
         raise click.exceptions.Exit(INTERRUPTED) from None
     click.echo(str(results.page))
     if results.failed:
         raise RunError(f"{quantity(len(results.failed), 'clip')} couldn't be made; the same command tries again")
-
-
-def _rows(recipe: Recipe, requests: Sequence[Request], chosen: Mapping[str, Guidance], seeds: int) -> list[Row]:
-    """A clip for each request, seed and guidance, in a folder for each guidance."""
-    from harmony_parts.comparison.columns import passes
-    from harmony_parts.comparison.results import Row
-
-    rows = []
-    for request in requests:
-        stem, dot, suffix = request.name.rpartition(".")
-        if dot + suffix in SOUND_ONLY:
-            raise RequestError(
-                f"{request.where}: the name {request.name!r} is that of a sound, and a clip of a comparison has a picture: .mp4"
-            )
-        title = "; ".join([request.asked[name] for name in TEXTS if request.asked[name]] or ["no text"])
-        title += "".join(f"; {name} {request.asked[name].name}" for name in FILES if request.asked[name])
-        for more in range(seeds):
-            name = f"{stem}{f'+{more}' if more else ''}.{suffix}"
-            for column, guidance in chosen.items():
-                asked = {**request.asked, "seed": request.asked["seed"] + more, "guidance": guidance}
-                rows.append(Row(f"{column.replace(' ', '')}/{name}", column, title, asked, passes(guidance, recipe, asked)))
-    if len({row.file.casefold() for row in rows}) < len(rows):
-        raise RequestError("a name ends as that of another one's further seed does (+1); choose other names")
-    return rows
-
-
-def _job(row: Row) -> Request:
-    return Request("", row.file, row.asked)
-
-
-def _left_out(work: Work, rows: Sequence[Row]) -> dict[str, str]:
-    """The columns that the model can't do, and why not."""
-    from harmony_parts.comparison.columns import unfit
-
-    denoiser, why = _denoiser(work), {}
-    for row in {(row.column, row.asked["steps"], *(bool(row.asked[stream]) for stream in STREAMS)): row for row in rows}.values():
-        if row.column not in why and (fault := unfit(row.asked["guidance"], denoiser, work.recipe, row.asked)):
-            why[row.column] = fault
-            complain(f"{row.column} is left out: {fault}")
-    return why
-
-
-def _denoiser(work: Work) -> Denoiser:
-    """The model's, without its weights where it can be made so."""
-    from harmony_parts.assemble import build
-
-    try:
-        return build(work.recipe, empty=("codecs", "encoders", "denoiser")).denoiser
-    except (HarmonyError, RuntimeError, NotImplementedError):  # a part that asks for numbers, or whose form is in its files
-        return work.pipeline.parts.denoiser
-
-
-def _compare(work: Work, results: Results) -> None:
-    """Measure what is there, make and measure the rest. Where all is there, no model is loaded."""
-    from harmony_parts.assemble import write_recipe
-    from harmony_parts.cli import note
-
-    notes = {row.file: work.note(_job(row)) for row in results.rows}
-    there = [row for row in results.rows if note.made(work.folder / row.file, notes[row.file])]
-    left = [row for row in results.rows if row not in there]
-    for row in left:
-        _check_free(work.folder, row.file, notes[row.file])
-    if left:
-        work.pipeline  # noqa: B018 - a model that can't be loaded is told of once, and before a folder is made
-    work.folder.mkdir(parents=True, exist_ok=True)
-    (work.folder / "recipe.toml").write_text(write_recipe(work.recipe), encoding="utf-8")
-    if there:
-        click.echo(f"{len(there)} of {quantity(len(results.rows), 'clip')} are there already, in {work.folder}")
-        with progress("measuring") as step:
-            for done, row in enumerate(there, start=1):
-                results.measure(row)
-                step(done, len(there))
-    results.write()
-    try:
-        _make(work, left, results)
-    finally:
-        results.write(last=True)
-
-
-def _make(work: Work, left: Sequence[Row], results: Results) -> None:
-    """One clip after the other; what remains is reckoned by their passes, which differ."""
-    total, done, began = sum(row.passes for row in left), 0, time.perf_counter()
-    for number, row in enumerate(left, start=1):
-        started = time.perf_counter()
-        try:
-            work.make(_job(row))
-            results.took[row.file] = time.perf_counter() - started
-            results.measure(row)
-        except (HarmonyError, ValueError, click.UsageError) as error:
-            results.failed[row.file] = str(error)
-            complain(f"{work.folder / row.file} can't be made: {error}")
-        results.write()
-        done += row.passes
-        rest = f", about {duration((time.perf_counter() - began) / done * (total - done))} left" if done < total else ""
-        click.echo(f"{number} of {len(left)} done{rest}")
-
-
-def _check_free(folder: Path, file: str, noted: Mapping[str, Any]) -> None:
-    """Clips of other settings may have taken hours, and aren't written over. A clip without a note was never finished."""
-    from harmony_parts.cli import note
-
-    if not (folder / file).is_file():
-        return
-    try:
-        old = dict(json.loads(note.beside(folder / file).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return
-    asked = json.loads(json.dumps(noted))
-    other = ", ".join(sorted(name for name in old.keys() | asked.keys() if old.get(name) != asked.get(name)))
-    raise RunError(
-        f"{folder / file}: is there, and differs in its {other} from what is asked for; choose another --out, or remove {folder}"
-    )

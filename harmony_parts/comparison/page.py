@@ -47,7 +47,7 @@ def page(report: Mapping[str, Any]) -> str:
         "model": report["model"],
         "clips": f"{report['form']}; {sum(clip['made'] for clip in clips)} of {len(clips)} are made",
         "noise": f"seed {seeds}: clips of a prompt and a seed begin from the same",
-        "sampling": f"{' or '.join(map(str, report['steps']))} steps, {report['solver']}, {report['shift']}",
+        "sampling": f"steps: {' or '.join(map(str, report['steps']))}; {report['solver']}, {report['shift']}",
         "versions": ", ".join(report["versions"]),
     }
     rows: dict[str, list[Mapping[str, Any]]] = {}

@@ -13,6 +13,7 @@ import attrs
 import torch
 
 from harmony_parts.catalogue import catalogue, installed_version
+from harmony_parts.cli.batch import Request
 from harmony_parts.comparison.page import page
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media import Clip
@@ -26,12 +27,11 @@ SHARE = 10  # of the time, what writing may take: all is paired with all anew
 
 @attrs.frozen(eq=False)
 class Row:
-    """A clip of the comparison: its file, its column, how it is headed, what is asked for, as for `Pipeline.generate`, and passes in all."""
+    """A clip of the comparison: what is asked for, its column, its heading, and how many passes it takes over all steps."""
 
-    file: str
+    job: Request
     column: str
     title: str
-    asked: Mapping[str, Any]
     passes: int
 
 
@@ -60,17 +60,17 @@ class Results:
 
     def measure(self, row: Row) -> None:
         """By every metric; a clip of one stream by none."""
-        clip = Clip.read(self.folder / row.file)
+        clip = Clip.read(self.folder / row.job.name)
         both = clip.frames is not None and clip.waveform is not None
         found = {name: metric.analyse(clip) for name, metric in self.metrics.items()} if both else {}
-        self._found[row.file] = found
-        self.numbers[row.file] = {name: self.metrics[name].score(seen["video"], seen["audio"]) for name, seen in found.items()}
+        self._found[row.job.name] = found
+        self.numbers[row.job.name] = {name: self.metrics[name].score(seen["video"], seen["audio"]) for name, seen in found.items()}
         self._together.pop(row.column, None)
 
     def together(self, column: str) -> dict[str, dict[str, Any]]:
         """The numbers of a column's clips together, by metric: as they are, and with each other's sounds, which is what chance gives."""
         if column not in self._together:
-            there = [found for row in self.rows if row.column == column and (found := self._found.get(row.file))]
+            there = [found for row in self.rows if row.column == column and (found := self._found.get(row.job.name))]
             made = {name: compare_found(metric, [found[name] for found in there])["numbers"] for name, metric in self.metrics.items()}
             self._together[column] = made
         return self._together[column]
@@ -91,8 +91,8 @@ class Results:
     def report(self) -> dict[str, Any]:
         """All of it as plain values."""
         form, sampling = self.recipe.format, self.recipe.sample
-        seeds = sorted({row.asked["seed"] for row in self.rows})
-        steps = sorted({row.asked["steps"] or sampling.steps for row in self.rows})
+        seeds = sorted({row.job.asked["seed"] for row in self.rows})
+        steps = sorted({row.job.asked["steps"] or sampling.steps for row in self.rows})
         parts = catalogue()
         used = parts_in(self.recipe, parts).union(*(parts_in(guidance, parts) for guidance in self.columns.values()))
         return {
@@ -111,19 +111,25 @@ class Results:
 
     def _column(self, name: str, guidance: Guidance) -> dict[str, Any]:
         rows = [row for row in self.rows if row.column == name]
-        took = [self.took[row.file] for row in rows if row.file in self.took]
-        steps = sum(row.asked["steps"] or self.recipe.sample.steps for row in rows)
+        took = [self.took[row.job.name] for row in rows if row.job.name in self.took]
+        steps = sum(row.job.asked["steps"] or self.recipe.sample.steps for row in rows)
         per_step = sum(row.passes for row in rows) / steps
         seconds = {"seconds": round(sum(took) / len(took), 2)} if took else {}
         return {"name": name, "guidance": repr(guidance), "passes": round(per_step, 2), **seconds, "numbers": self.together(name)}
 
     def _clip(self, row: Row) -> dict[str, Any]:
-        told = {"file": row.file, "title": row.title, "seed": row.asked["seed"], "column": row.column, "made": row.file in self.numbers}
-        if row.file in self.took:
-            told["seconds"] = round(self.took[row.file], 2)
-        if row.file in self.failed:
-            told["failed"] = self.failed[row.file]
-        return told | {"numbers": self.numbers.get(row.file, {})}
+        told = {
+            "file": row.job.name,
+            "title": row.title,
+            "seed": row.job.asked["seed"],
+            "column": row.column,
+            "made": row.job.name in self.numbers,
+        }
+        if row.job.name in self.took:
+            told["seconds"] = round(self.took[row.job.name], 2)
+        if row.job.name in self.failed:
+            told["failed"] = self.failed[row.job.name]
+        return told | {"numbers": self.numbers.get(row.job.name, {})}
 
     def _earlier(self) -> dict[str, float]:
         """How long the clips of an earlier run took."""

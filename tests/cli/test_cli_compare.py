@@ -75,7 +75,7 @@ def test_guidances_are_shown_side_by_side(run, trained):
     assert torch.equal(again.waveform, clips["cfg+sync-cfg/0004-rain-thunder-5+1.mp4"].waveform)
     assert not torch.equal(again.frames, clips["none/0004-rain-thunder-5+1.mp4"].frames)
     assert not re.search("https?:|<link|@import", page())
-    said = ("rain &amp; &lt;thunder&gt; <small>seed 6", "SyncCFG(video=3.0, audio=2.0", "seed 5 to 6", "1 steps, Euler()", "torch 2.")
+    said = ("rain &amp; &lt;thunder&gt; <small>seed 6", "SyncCFG(video=3.0, audio=2.0", "seed 5 to 6", "steps: 1; Euler()", "torch 2.")
     for piece in (*said, str(trained), "): 4 passes a step", "NoGuidance(): 1 pass a step", "20 of 20 are made"):
         assert piece in page()
     assert re.search(r"2 of 20 done, about .* left\n", told.stdout)
