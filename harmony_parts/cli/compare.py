@@ -42,7 +42,8 @@ PROMPTS = (".txt", ".csv", ".jsonl")
     multiple=True,
     metavar="NAME[.KEY=VALUE]",
     shell_complete=guidances,
-    help="NAME.KEY=VALUE changes a setting, or adds a guidance (mine.use=apg); NAME alone: only those that are named so, or added; may be repeated.",
+    help="NAME.KEY=VALUE changes a setting, or adds a guidance (mine.use=apg); NAME alone: only those that are named so, or added. May be "
+    "repeated.",
 )
 @click.option("--with-text", is_flag=True, help="Add cfg to those that leave no text out, such as modality and sync-cfg.")
 @click.option(
@@ -60,7 +61,7 @@ PROMPTS = (".txt", ".csv", ".jsonl")
     callback=finite,
     help="Length.  [default: that of what is given, else the model's]",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the noise.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the noise of the first prompt; each has its own.")
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Clips of each prompt and guidance: with so many seeds."
 )
@@ -82,17 +83,17 @@ def compare(
     dtype: str | None,
     offload: Offload,
 ) -> None:
-    """Make every prompt of PROMPTS with several guidances, each from the same noise, measure how well sound and picture agree, and write a page
-    that shows the clips side by side: none, cfg, modality, sync-cfg, and the guidance of MODEL's recipe where it is another.
+    """Make every prompt of PROMPTS with several guidances, those of a prompt from the same noise, measure how well sound and picture agree,
+    and write a page that shows the clips side by side: none, cfg, modality, sync-cfg, and the guidance of MODEL's recipe where it is another.
 
-    MODEL is what `harmony generate` takes. PROMPTS is a .txt file with a prompt a line, or the .csv or .jsonl of `harmony generate --batch`,
-    with sounds or videos that are given, too. Settings are those that the recipe has for a guidance, else the defaults of its part. Stopped,
-    the same command goes on; clips that are there are left alone, and those of other settings are never written over.
+    MODEL is what `harmony generate` takes. PROMPTS is a .txt file with a prompt a line, or the .csv or .jsonl of `harmony generate
+    --batch`, with sounds or videos that are given, too. Settings are those that the recipe has for a guidance, else the defaults of its
+    part. Stopped, the same command goes on; clips that are there are left alone, and those of other settings are never written over.
     """
     if prompts.suffix.lower() not in PROMPTS:
         raise click.BadParameter(f"{str(prompts)!r} must end in one of {', '.join(PROMPTS)}", param_hint="PROMPTS")
     writable(out, folder=True)
-    defaults = {"steps": steps, "seconds": seconds, "seed": seed, **dict.fromkeys((*TEXTS, *FILES, "extra"))}
+    defaults = {"steps": steps, "seconds": seconds, **dict.fromkeys((*TEXTS, *FILES, "seed", "extra"))}
     requests = [Request(r.where, r.name, {**defaults, **r.asked}) for r in read_batch(prompts, seed)]
     for request in requests:
         sensible(request, out, preview=False)
@@ -103,7 +104,7 @@ def compare(
     from harmony_parts.pipeline import load
 
     chosen, measured = columns.guidances(recipe, changes, with_text), columns.metrics(recipe, measures)
-    rows = run.rows(recipe, requests, chosen, seeds)
+    rows = run.rows(recipe, requests, chosen, seed, seeds)
     work = Work(out, path, recipe, lambda: load(path, device, typed(dtype), offload=kept), dtype)
     left_out = run.left_out(work, rows)
     fitting = {name: guidance for name, guidance in chosen.items() if name not in left_out}

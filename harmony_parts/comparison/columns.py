@@ -46,8 +46,11 @@ def guidances(recipe: Recipe, words: Sequence[str] = (), with_text: bool = False
 
 def metrics(recipe: Recipe, words: Sequence[str] = ()) -> dict[str, Metric]:
     """What clips are measured by: the recipe's metrics, else events and correlation, chosen and changed as guidances are."""
-    tables = [unstructure(metric, kind="metric") for metric in recipe.metrics] or [{"use": f"harmony/{name}"} for name in METRICS]
-    made, chosen = _chosen("metric", words, {table["use"].rpartition("/")[2]: table for table in tables}, Metric)  # type: ignore[type-abstract]
+    tables: dict[str, Any] = {}
+    for table in [unstructure(metric, kind="metric") for metric in recipe.metrics] or [{"use": f"harmony/{name}"} for name in METRICS]:
+        name = table["use"].rpartition("/")[2]
+        tables[f"{name}-{len(tables) + 1}" if name in tables else name] = table
+    made, chosen = _chosen("metric", words, tables, Metric)  # type: ignore[type-abstract]
     return {name: made[name] for name in chosen}
 
 

@@ -27,9 +27,10 @@ LABELS = {
 STYLE = (
     DEMO
     + """
-body { max-width: none; padding: 0 1rem } p { max-width: 60rem } small, dt { color: var(--faint) } small { font-weight: 400; overflow-wrap: anywhere }
-dl { display: grid; grid-template-columns: max-content auto; gap: .1rem 1rem } dd { margin: 0; overflow-wrap: anywhere } .wide { overflow-x: auto }
-table { width: auto } th, td { text-align: right; vertical-align: top } th:first-child { text-align: left; font-weight: 400; min-width: 11rem }
+body { max-width: none; padding: 0 1rem } p { max-width: 60rem } small { font-weight: 400; overflow-wrap: anywhere }
+dl { display: grid; grid-template-columns: max-content auto; gap: .1rem 1rem } dd { margin: 0; overflow-wrap: anywhere }
+dt { color: var(--faint) } .wide { overflow-x: auto } table { width: auto } th, td { text-align: right; vertical-align: top }
+th:first-child { text-align: left; font-weight: 400; min-width: 11rem }
 td.clip { text-align: left; min-width: 12rem } td.clip video { max-width: 32rem; image-rendering: auto }
 """
 )
@@ -42,11 +43,10 @@ for (const one of document.querySelectorAll("video"))
 def page(report: Mapping[str, Any]) -> str:
     """The HTML of a report as `Results.report` makes it."""
     clips, title = report["clips"], f"{report['name']}: guidances side by side"
-    seeds = " to ".join(str(seed) for seed in dict.fromkeys((report["seeds"][0], report["seeds"][-1])))
     facts = {
         "model": report["model"],
         "clips": f"{report['form']}; {sum(clip['made'] for clip in clips)} of {len(clips)} are made",
-        "noise": f"seed {seeds}: clips of a prompt and a seed begin from the same",
+        "noise": "each prompt and seed has its own, from which all guidances begin",
         "sampling": f"steps: {' or '.join(map(str, report['steps']))}; {report['solver']}, {report['shift']}",
         "versions": ", ".join(report["versions"]),
     }

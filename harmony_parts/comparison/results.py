@@ -91,7 +91,6 @@ class Results:
     def report(self) -> dict[str, Any]:
         """All of it as plain values."""
         form, sampling = self.recipe.format, self.recipe.sample
-        seeds = sorted({row.job.asked["seed"] for row in self.rows})
         steps = sorted({row.job.asked["steps"] or sampling.steps for row in self.rows})
         parts = catalogue()
         used = parts_in(self.recipe, parts).union(*(parts_in(guidance, parts) for guidance in self.columns.values()))
@@ -99,7 +98,6 @@ class Results:
             "name": self.recipe.name,
             "model": self.model,
             "form": f"{form.width} x {form.height} at {float(form.fps):g} a second",
-            "seeds": seeds,
             "steps": steps,
             "solver": repr(sampling.solver),
             "shift": repr(sampling.shift),

@@ -69,13 +69,19 @@ def test_guidances_are_shown_side_by_side(run, trained):
     assert [clip["file"] for clip in results()["clips"]] == files
     clips = {file: Clip.read(Path("out", file)) for file in files}
     assert {tuple(clip.frames.shape) for clip in clips.values()} == {(6, 16, 16, 3)}
-    own = load(trained).generate("rain & <thunder>", seed=6, steps=1, guidance=Sum((CFG(), SyncCFG())))
+    own = load(trained).generate("rain & <thunder>", seed=1_000_006, steps=1, guidance=Sum((CFG(), SyncCFG())))
     again = Clip.read(own.save("again.mp4"))
     assert torch.equal(again.frames, clips["cfg+sync-cfg/0004-rain-thunder-5+1.mp4"].frames)
     assert torch.equal(again.waveform, clips["cfg+sync-cfg/0004-rain-thunder-5+1.mp4"].waveform)
     assert not torch.equal(again.frames, clips["none/0004-rain-thunder-5+1.mp4"].frames)
     assert not re.search("https?:|<link|@import", page())
-    said = ("rain &amp; &lt;thunder&gt; <small>seed 6", "SyncCFG(video=3.0, audio=2.0", "seed 5 to 6", "steps: 1; Euler()", "torch 2.")
+    said = (
+        "rain &amp; &lt;thunder&gt; <small>seed 1000006",
+        "a ball falls <small>seed 5<",
+        "SyncCFG(video=3.0, audio=2.0",
+        "steps: 1; Euler()",
+        "torch 2.",
+    )
     for piece in (*said, str(trained), "): 4 passes a step", "NoGuidance(): 1 pass a step", "20 of 20 are made"):
         assert piece in page()
     assert re.search(r"2 of 20 done, about .* left\n", told.stdout)
@@ -115,6 +121,7 @@ def test_all_three_tasks_are_compared(run, tmp_path):
     Path("tasks.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     run("--guidance", "sync-cfg", prompts="tasks.jsonl")
     assert [clip["title"] for clip in results()["clips"]] == ["a hum", "no text; audio given.wav", "no text; video given.mp4"]
+    assert [clip["seed"] for clip in results()["clips"]] == [0, 1_000_000, 3]
     assert results()["columns"][0]["passes"] == round((3 + 2 + 2) / 3, 2)
     assert torch.allclose(Clip.read(Path("out/sync-cfg/a.mp4")).waveform, Clip.read(tmp_path / "given.wav").waveform, atol=2**-22, rtol=0)
     assert torch.equal(Clip.read(Path("out/sync-cfg/v.mp4")).frames, Clip.read(given).frames)
@@ -253,6 +260,8 @@ def test_metrics_are_the_recipes_where_it_has_them(recipe):
     own = attrs.evolve(plain, metrics=(Events(tolerance=0.05),))
     assert columns.metrics(own) == {"events": Events(tolerance=0.05)}
     assert columns.metrics(own, ["correlation", "events.onset=7"]) == {"correlation": Correlation()}
+    twice = attrs.evolve(plain, metrics=(Events(), Events(tolerance=0.05)))
+    assert columns.metrics(twice) == {"events": Events(), "events-2": Events(tolerance=0.05)}
     assert columns.metrics(own, ["loose.use=events"]) == {"events": Events(tolerance=0.05), "loose": Events()}
 
 
