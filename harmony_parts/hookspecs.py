@@ -203,7 +203,8 @@ def harmony_path() -> Declarations:
 def harmony_shift() -> Declarations:
     """A monotone map of the times 0..1 onto themselves, which moves effort towards noise or data.
 
-    Its own spec: callable with a tensor of times; 0 stays 0 and 1 stays 1.
+    Its own spec: callable with a tensor of times; 0 stays 0 and 1 stays 1. Where it depends on the sampler's steps, `for_steps(steps)` gives
+    it for so many.
 
         @hookimpl
         def harmony_shift():

@@ -1,4 +1,5 @@
-"""Many requests from one file: a table (.csv) or a line of JSON each (.jsonl), with the options of `harmony generate` as columns."""
+"""Many requests from one file: a table (.csv) or a line of JSON each (.jsonl), with the options of `harmony generate` as columns; or prompts
+alone, a line each (.txt)."""
 
 from __future__ import annotations
 
@@ -73,6 +74,12 @@ def _lines(path: Path, faults: list[str]) -> Iterator[tuple[int, dict[str, Any]]
                         faults.append(f'{path.name}, line {reader.line_num}: more cells than columns; put text with a comma in "quotes"')
                     else:
                         yield reader.line_num, {k: v.strip() for k, v in row.items() if v and v.strip()}
+                return
+            if path.suffix.lower() == ".txt":
+                numbers: dict[str, int] = {}
+                for number, line in enumerate(file, 1):
+                    numbers.setdefault(line.strip(), number)  # a prompt that is there twice is one
+                yield from ((number, {"prompt": line}) for line, number in numbers.items() if line and not line.startswith("#"))
                 return
             for number, line in enumerate(file, 1):
                 if not line.strip():

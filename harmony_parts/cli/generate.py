@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
-from harmony_parts.catalogue import nearest
-from harmony_parts.cli.batch import SOUND_ONLY, SUFFIXES, Request, read_batch
+from harmony_parts.cli.batch import SUFFIXES, Request, read_batch
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import guidances, models
 from harmony_parts.cli.making import Work, make_all
 from harmony_parts.cli.options import SEED, device_option, dtype_option, finite, offload_option, offloading, typed
-from harmony_parts.errors import RunError
+from harmony_parts.cli.request import found, recipe_of, sensible, writable
 
 if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.offload import Offload
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-def _writable(out: Path, batch: bool) -> None:
-    """Known before the work begins: that the file, or the batch's folder, can be written. Raises BadParameter. Folders are made later."""
-    if not batch and out.suffix.lower() not in SUFFIXES:
-        raise click.BadParameter(f"{str(out)!r} must end in one of {', '.join(SUFFIXES)}", param_hint="--out")
-    if out.exists() and out.is_dir() != batch:
-        raise click.BadParameter(f"{str(out)!r} is a {'file; --batch writes a folder' if batch else 'folder'}", param_hint="--out")
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir() or folder != out and folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        cause = "can't be written to" if there.is_dir() else "is no folder"
-        raise click.BadParameter(f"{str(out)!r} can't be written: {str(there)!r} {cause}", param_hint="--out")
-
-
-def _apart(out: Path, given: dict[str, Path | None]) -> None:
-    """No file that is given is written over. Raises UsageError, naming both."""
-    for name, file in given.items():
-        if file is not None and out.exists() and out.samefile(file):
-            raise click.UsageError(f"--out {out} is the file of --{name} {file}, which would be lost; write another one")
 
 
 @click.command(
@@ -117,7 +96,7 @@ def generate(
     What is given stays as it is: a video's stream is copied, a sound is copied or kept without loss. Everything that isn't asked for is left
     to the model. The same seed, request and model make the same clip. What it was made from is noted in the file, and beside it (.json).
     """
-    _writable(out, batch is not None)
+    writable(out, batch is not None)
     preview = preview or preview_every is not None
     if batch is not None and batch.suffix.lower() not in (".csv", ".jsonl"):
         raise click.BadParameter(f"{str(batch)!r} must end in .csv or .jsonl", param_hint="--batch")
@@ -129,33 +108,18 @@ def generate(
     folder, requests = (out, read_batch(batch, seed)) if batch else (out.parent, [Request("", out.name, {})])
     jobs = [attrs.evolve(request, asked={**general, **request.asked}) for request in requests]
     for job in jobs:
-        _sensible(job, folder, preview)
-    path = _found(model)
+        sensible(job, folder, preview)
+    path = found(model)
+    recipe, kept = recipe_of(path), offloading(offload, device)
+    chosen = choose(guidance, overrides, recipe.sample.guidance)
+    jobs = [attrs.evolve(job, asked={**job.asked, "guidance": chosen}) for job in jobs]
     from harmony_parts.pipeline import load
 
-    pipeline = load(path, device, typed(dtype), offload=offloading(offload, device))
-    work = Work(folder, pipeline, path, choose(guidance, overrides, pipeline.recipe.sample.guidance), preview, preview_every)
+    work = Work(folder, path, recipe, lambda: load(path, device, typed(dtype), offload=kept), dtype, preview, preview_every)
     if batch is None:
         work.make(jobs[0])
     else:
         make_all(work, jobs)
-
-
-def _sensible(job: Request, folder: Path, preview: bool) -> None:
-    """What can be known before the model is loaded. Raises UsageError, and MediaError for a stream that the file can't hold."""
-    asked, out, where = job.asked, folder / job.name, f"{job.where}: " if job.where else ""
-    sound_only = out.suffix.lower() in SOUND_ONLY
-    if asked["audio"] and asked["video"]:
-        raise click.UsageError(f"{where}--audio and --video are both given, which leaves nothing to make; leave one out")
-    if asked["audio"] and sound_only:
-        raise click.UsageError(f"{where}the sound is given, so what is made is a video: --out must end in .mp4 or .mkv, not {out.suffix}")
-    if preview and sound_only:
-        raise click.UsageError(f"{where}--preview draws picture and sound: --out must end in .mp4 or .mkv, not {out.suffix}")
-    _apart(out, {name: asked[name] for name in ("image", "voice", "audio", "video")})
-    if not sound_only and (asked["video"] or asked["audio"]):
-        from harmony_parts.mux import check_copy
-
-        check_copy(out, copy_video_from=asked["video"], copy_sound_from=asked["audio"])
 
 
 def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guidance:
@@ -170,19 +134,3 @@ def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guida
     table = {"use": name} if name else unstructure(own, kind="guidance")
     changed: Guidance = structure(apply_overrides(table, overrides, Guidance), Guidance, where=where)  # type: ignore[type-abstract]
     return changed
-
-
-def _found(model: str) -> Path:
-    """The folder, of a name on the Hugging Face Hub the one that it is fetched into, or an error that names the nearest one."""
-    from harmony_parts.weights import located
-
-    runs = sorted(str(folder) for folder in Path("runs").glob("*/"))
-    near = nearest(model, runs) or nearest(str(Path("runs", model)), runs)
-    if Path(model).exists() or not near:  # a misspelt folder isn't asked for on the Hub
-        path = located(model)
-        if path.exists():
-            return path
-    from harmony_parts.assemble import shipped_recipes
-
-    hint = "" if near or model not in shipped_recipes() else f"; {model!r} is a recipe: `harmony train {model}` makes a model of it"
-    raise RunError(f"there is no model or run folder {model!r}{near}{hint}")

@@ -13,6 +13,7 @@ from harmony_parts.cli.command import Group
         "demo": "harmony_parts.cli.demo:demo",
         "train": "harmony_parts.cli.train:train",
         "generate": "harmony_parts.cli.generate:generate",
+        "compare": "harmony_parts.cli.compare:compare",
         "measure": "harmony_parts.cli.measure:measure",
         "explain": "harmony_parts.cli.explain:explain",
         "parts": "harmony_parts.cli.parts:parts",

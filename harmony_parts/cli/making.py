@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,34 +16,46 @@ from harmony_parts.cli.format import complain, duration, progress, quantity
 from harmony_parts.errors import HarmonyError, RunError
 
 if TYPE_CHECKING:
-    from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.media import Clip
     from harmony_parts.pipeline import Pipeline
+    from harmony_parts.recipe import Recipe
     from harmony_parts.sample.loop import Step
 
 
 class Work:
-    """A loaded model, and how its clips are made and noted."""
+    """A model, which is loaded when it is first asked for something, and how its clips are made and noted."""
 
     def __init__(
-        self, folder: Path, pipeline: Pipeline, model: Path, guidance: Guidance, preview: bool, preview_every: int | None = None
+        self,
+        folder: Path,
+        model: Path,
+        recipe: Recipe,
+        load: Callable[[], Pipeline],
+        dtype: str | None = None,
+        preview: bool = False,
+        preview_every: int | None = None,
     ) -> None:
         from harmony_parts.cli.note import digest
         from harmony_parts.weights import find_model, weight_files
 
-        self.folder, self.pipeline, self.guidance, self.preview, self.every = folder, pipeline, guidance, preview, preview_every
+        self.folder, self.recipe, self.preview, self.every, self._load = folder, recipe, preview, preview_every, load
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
-        self.weights = "-".join(map(digest, files))
+        self.weights = "-".join([*map(digest, files), *([dtype] if dtype else [])])
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The loaded model."""
+        return self._load()
 
     def note(self, job: Request) -> dict[str, Any]:
         """What the job's clip is made from."""
         from harmony_parts.cli.note import note
         from harmony_parts.structure import unstructure
 
-        asked = {name: value for name, value in job.asked.items() if name not in ("seed", "steps")}
-        steps = job.asked["steps"] or self.pipeline.recipe.sample.steps
-        guidance = unstructure(self.guidance, kind="guidance")
-        return note(self.pipeline.recipe, self.weights, asked, seed=job.asked["seed"], steps=steps, guidance=guidance)
+        asked = {name: value for name, value in job.asked.items() if name not in ("seed", "steps", "guidance")}
+        steps = job.asked["steps"] or self.recipe.sample.steps
+        guidance = unstructure(job.asked["guidance"], kind="guidance")
+        return note(self.recipe, self.weights, asked, seed=job.asked["seed"], steps=steps, guidance=guidance)
 
     def make(self, job: Request) -> None:
         """Make a clip, its note, and its picture where that is wanted."""
@@ -57,7 +70,7 @@ class Work:
                 if self.every and step.done % self.every == 0 and step.done < step.steps:
                     self.sheet(job, self.pipeline.decode(step.estimate)[0], f", after step {step.done} of {step.steps}")
 
-            made = self.pipeline.generate(**job.asked, guidance=self.guidance, progress=tell)
+            made = self.pipeline.generate(**job.asked, progress=tell)
         out.parent.mkdir(parents=True, exist_ok=True)
         note.beside(out).unlink(missing_ok=True)  # it is that of another clip, until this one has its own
         if out.suffix.lower() in SOUND_ONLY:
@@ -121,6 +134,8 @@ def make_all(work: Work, jobs: Sequence[Request]) -> None:
 
     there = [job for job in jobs if made(work.folder / job.name, work.note(job))]
     left = [job for job in jobs if job not in there]
+    if left:
+        work.pipeline  # noqa: B018 - a model that can't be loaded is told of once, not for each clip
     if there:
         click.echo(f"{len(there)} of {quantity(len(jobs), 'clip')} are there already, in {work.folder}")
     for job in there:

@@ -32,7 +32,11 @@ class Density(Protocol):
 
 
 class Shift(Protocol):
-    """A monotone map of [0, 1] onto itself that moves effort towards noise (or data). Stateless: its own spec."""
+    """A monotone map of [0, 1] onto itself that moves effort towards noise (or data). Stateless: its own spec.
+
+    One that depends on how many steps the sampler takes has `for_steps(steps) -> Shift` too: itself, as it is for so many. The sampler asks
+    for it; training, which takes no steps, calls the shift as it is.
+    """
 
     def __call__(self, t: Tensor) -> Tensor:
         """The shifted times, of the same shape; 0 stays 0 and 1 stays 1."""

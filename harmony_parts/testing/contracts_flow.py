@@ -30,8 +30,17 @@ def check_path(path: Path) -> None:
 
 
 def check_shift(shift: Shift) -> None:
-    """A rising map of [0, 1] onto itself, exact at its ends, for float32 and float64, of any shape."""
+    """A rising map of [0, 1] onto itself, exact at its ends, for float32 and float64, of any shape; so for any number of steps."""
     check_value(shift)
+    _check_shift(shift)
+    if hasattr(shift, "for_steps"):
+        for steps in (1, 2, 30):
+            told = shift.for_steps(steps)
+            require(told == shift.for_steps(steps), shift, f"be the same whenever it is asked for {steps} steps")
+            _check_shift(told)
+
+
+def _check_shift(shift: Shift) -> None:
     for dtype in (torch.float32, torch.float64):
         t = torch.linspace(0, 1, 101, dtype=dtype)
         shifted = shift(t)

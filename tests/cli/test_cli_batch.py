@@ -37,8 +37,8 @@ def run(harmony, trained, batch, out, *args):
     return harmony("generate", trained, "--batch", batch, "--out", out, *QUICK, *args)
 
 
-def test_a_batch_is_made_once(harmony, trained, tmp_path):
-    """Every clip with its note; what is there already, from the same request, isn't touched."""
+def test_a_batch_is_made_once(harmony, trained, tmp_path, monkeypatch):
+    """Every clip with its note; what is there already, from the same request, isn't touched, and where that is all, no model is loaded."""
     batch, out = jsonl(tmp_path / "b.jsonl", *LINES), tmp_path / "new" / "clips"
     result = run(harmony, trained, batch, out)
     assert result.exit_code == 0, result.output
@@ -46,6 +46,7 @@ def test_a_batch_is_made_once(harmony, trained, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, *(f"{name}.json" for name in names)])
     assert "1 of 3 done, about " in result.stdout
     times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    monkeypatch.setattr("harmony_parts.pipeline.load", lambda *args, **settings: pytest.fail("a model was loaded"))
     again = run(harmony, trained, batch, out)
     assert again.exit_code == 0
     assert "3 of 3 clips are there already" in again.stdout

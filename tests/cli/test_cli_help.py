@@ -70,7 +70,7 @@ def test_listing_and_help_import_no_torch():
     script = """
 import sys
 from harmony_parts.cli.main import cli
-helps = [[command, "--help"] for command in ("train", "generate", "explain", "measure", "demo", "doctor")]
+helps = [[command, "--help"] for command in ("train", "generate", "compare", "explain", "measure", "demo", "doctor")]
 for args in (["parts", "list"], ["parts", "list", "guidance", "--json"], ["--help"], ["--version"], *helps):
     cli(args, standalone_mode=False)
 loaded = {"torch", "torchaudio", "soundfile", "imageio_ffmpeg"} & set(sys.modules)

@@ -52,7 +52,7 @@ def layer(module: str) -> str:
         return "loop"
     if first == "convert":
         return "pipeline"
-    if first in ("cli", "testing", "benchmarks", "cost", "demo", "__main__", ""):
+    if first in ("cli", "testing", "benchmarks", "comparison", "cost", "demo", "__main__", ""):
         return "top"
     for name, members in (("base", BASE), ("media", MEDIA), ("assembly", ASSEMBLY), ("pipeline", {"pipeline"} | SAVED)):
         if module in members:

@@ -100,7 +100,7 @@ FORMAT = Format(fps=24, height=64, width=96, sample_rate=24000, seconds=17 / 24)
 """17 frames: 3 latents of 2 x 3; 19 of sound."""
 SMALL = ["format.height=64", "format.width=96", "format.seconds=0.7", "encoders.text.length=96"]
 SMALL += [f"{place}.precision=float32" for place in ("encoders.text", "denoiser")]
-QUICK = ["sample.steps=2", "sample.shift.steps=2"]
+QUICK = ["sample.steps=2"]
 """Changes of the recipe that ships, for clips of that format and for a few steps."""
 
 

@@ -18,6 +18,7 @@ from harmony_parts.catalogue import catalogue
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.media import Clip
 from harmony_parts.pipeline import Pipeline
+from harmony_parts.sample.schedule import timetable
 
 PAGE = Path(__file__).parents[3] / "docs" / "tutorials" / "first-plugin.md"
 GIVEN = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}
@@ -50,7 +51,7 @@ def _installed(site, monkeypatch):
 def by_hand(pipeline, noise, given, scale):
     """v_unheard + scale (v - v_unheard) of two direct calls of the denoiser, and Euler's steps."""
     said = pipeline.conditions(SAID)
-    times = pipeline.recipe.sample.shift(torch.linspace(1, 0, pipeline.recipe.sample.steps + 1, dtype=torch.float64)).tolist()
+    times = timetable(pipeline.recipe.sample.steps, pipeline.recipe.sample.shift)
     x = noise.replace(**{s: given[s] for s in given})
     made = [s for s in noise if s not in tuple(given)]
     for t, after in pairwise(times):

@@ -21,7 +21,7 @@ from harmony_parts.recipe import Codecs, Recipe
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     """The recipe that ships, of tiny random models."""
-    read = ltx2_recipe(overrides=["sample.steps=2", "sample.shift.steps=2"])
+    read = ltx2_recipe(overrides=["sample.steps=2"])
     return attrs.evolve(
         read,
         format=toys.FORMAT,

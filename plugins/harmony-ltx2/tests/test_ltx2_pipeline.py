@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import ltx2_toys as toys
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTX2Pipeline
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from harmony_ltx2.denoiser import LTX2
 from harmony_ltx2.shift import LTX2Shift
@@ -15,6 +19,7 @@ from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.sample.loop import sample
+from harmony_parts.sample.schedule import timetable
 from harmony_parts.testing.contracts import check_shift
 
 SCHEDULER = {"use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1}
@@ -69,8 +74,7 @@ def theirs(pipeline, noise, output_type, **scales):
 def ours(parts, noise, guidance):
     """The same by the sampler."""
     said = parts.text([Prompt(caption=PROMPT)])
-    shift = LTX2Shift(tokens=3 * 2 * 3, steps=STEPS)
-    settings = {"solver": Euler(), "shift": shift, "path": StraightPath(), "steps": STEPS}
+    settings = {"solver": Euler(), "shift": LTX2Shift(tokens=3 * 2 * 3), "path": StraightPath(), "steps": STEPS}
     return sample(parts.denoiser, noise, said, codecs=parts.codecs, guidance=guidance, **settings)
 
 
@@ -125,28 +129,34 @@ def test_the_clip_is_that_of_diffusers(both):
     assert torch.allclose(sound, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize(("tokens", "steps"), [(1024, 8), (4096, 30), (6144, 40), (18, 4), (6144, 1)])
+@given(tokens=st.integers(1, 20000), steps=st.integers(1, 100))
+@example(tokens=6144, steps=30)
+@example(tokens=6144, steps=1)
 def test_times_are_those_of_its_scheduler(tokens, steps):
-    """Those that LTX2Pipeline sets it to."""
+    """For any number of steps and tokens, those that LTX2Pipeline sets it to; the recipe's shift is told how many steps there are."""
     from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
 
     mu = calculate_shift(tokens, 1024, 4096, 0.95, 2.05)
     scheduler = FlowMatchEulerDiscreteScheduler(**SCHEDULER | ({} if steps > 1 else {"shift_terminal": None}))  # which divides by 0 there
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), mu=mu)
-    times = LTX2Shift(tokens=tokens, steps=steps)(torch.linspace(1, 0, steps + 1, dtype=torch.float64))
-    assert torch.allclose(times, scheduler.sigmas.double(), atol=2e-6)
+    times = timetable(steps, LTX2Shift(tokens=tokens))
+    # float32 there; near 1 the stretch divides 1 - u by 1 - u(1 / steps), and so its rounding
+    near = math.exp(-mu)
+    bound = 4e-7 * (1 + (steps - 1) * near) / ((steps - 1) * near) if steps > 1 else 4e-7
+    assert torch.allclose(torch.tensor(times), scheduler.sigmas, rtol=0, atol=bound)
     if steps > 1:
-        assert float(times[-2]) == pytest.approx(0.1, abs=1e-9)
+        assert times[-2] == pytest.approx(0.1, abs=1e-9)
 
 
 def test_the_shift_keeps_the_contract():
-    """That of every shift; without a terminal it is the plain one."""
-    for shift in (LTX2Shift(), LTX2Shift(tokens=6144, steps=8), LTX2Shift(terminal=0.0), LTX2Shift(steps=1)):
+    """That of every shift; for training, and without a terminal, it is the plain one."""
+    for shift in (LTX2Shift(), LTX2Shift(tokens=6144), LTX2Shift(terminal=0.0)):
         check_shift(shift)
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
     plain = 7.767901 * t / (1 + 6.767901 * t)  # e^2.05
-    assert torch.allclose(LTX2Shift(terminal=0)(t), plain, atol=1e-6)
-    for settings in ({"tokens": 0}, {"steps": 0}, {"terminal": 1.0}, {"terminal": -0.1}):
+    for shift in (LTX2Shift(), LTX2Shift(terminal=0).for_steps(10), LTX2Shift().for_steps(1)):
+        assert torch.allclose(shift(t), plain, atol=1e-6)
+    for settings in ({"tokens": 0}, {"terminal": 1.0}, {"terminal": -0.1}):
         with pytest.raises(ValueError, match=next(iter(settings))):
             LTX2Shift(**settings)
 

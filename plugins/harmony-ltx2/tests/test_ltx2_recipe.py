@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -76,7 +77,6 @@ def test_the_recipe_assembles_at_full_size():
     t_v = parts.codecs["video"].latents(recipe.format.frames)
     h, w = parts.codecs["video"].grid
     assert (recipe.format.frames, t_v * h * w) == (121, recipe.sample.shift.tokens)
-    assert recipe.sample.shift.steps == recipe.sample.steps
     assert parts.denoiser.accepts.keys() == {"caption", "sound", "image"}
     assert read_recipe(tomllib.loads(write_recipe(recipe))) == recipe
 
@@ -156,6 +156,32 @@ def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypa
     monkeypatch.setattr("sys.argv", ["folder", str(place), "--set", "nonsense"])
     with pytest.raises(SystemExit, match="no override"):
         folder.main()
+
+
+def test_guidances_are_compared(model, tmp_path, monkeypatch):
+    """With the recipe's scales, by the recipe's metrics; cfg with sync-cfg is the recipe's own, and no column more."""
+    from click.testing import CliRunner
+
+    from harmony_parts.cli.main import cli
+
+    monkeypatch.chdir(tmp_path)
+    settings = [argument for setting in [*SMALL, *QUICK] for argument in ("--set", setting)]
+    monkeypatch.setattr("sys.argv", ["folder", "ltx2", "--model", str(model), *settings])
+    folder.main()
+    Path("prompts.txt").write_text("a ball falls\n", encoding="utf-8")
+    done = CliRunner().invoke(cli, ["compare", "ltx2", "prompts.txt", "--out", "compared", "--with-text", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(Path("compared/results.json").read_text(encoding="utf-8"))
+    assert {column["name"]: column["passes"] for column in told["columns"]} == {
+        "none": 1,
+        "cfg": 2,
+        "cfg + modality": 3,
+        "cfg + sync-cfg": 4,
+    }
+    assert "CFG(video=3.0, audio=7.0" in told["columns"][1]["guidance"]
+    assert all(clip["made"] and clip["numbers"].keys() == {"events", "correlation"} for clip in told["clips"])
+    made = load("ltx2").generate("a ball falls")
+    assert same(Clip.read(made.save("again.mp4")), Clip.read(Path("compared", told["clips"][-1]["file"])))
 
 
 def test_the_recipe_alone_is_a_model(model, tmp_path):

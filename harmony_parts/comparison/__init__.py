@@ -1,0 +1,1 @@
+"""Guidances side by side, on the same prompts and from the same noise: `harmony compare`."""

@@ -1,0 +1,138 @@
+"""The page of a comparison: players side by side, and under them what was measured. It needs nothing but the clips beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from harmony_parts.cli.format import duration
+from harmony_parts.demo.page import STYLE as DEMO
+
+LABELS = {
+    "video_events": "events seen",
+    "audio_events": "events heard",
+    "matched": "events matched",
+    "video_matched": "share of seen events that are heard",
+    "audio_matched": "share of heard events that are seen",
+    "offset_ms": "median distance of matched events, ms",
+    "offset_bias_ms": "median offset, sound after picture, ms",
+    "f1": "F1",
+    "correlation": "correlation of motion and sound, at its peak",
+    "lag_ms": "lag of the peak, sound after picture, ms",
+    "correlation_at_0": "correlation without a lag",
+}
+"""The numbers of the metrics that ship, in words; those of others go by their names."""
+STYLE = (
+    DEMO
+    + """
+body { max-width: none; padding: 0 1rem } p { max-width: 60rem } small { font-weight: 400; overflow-wrap: anywhere }
+dl { display: grid; grid-template-columns: max-content auto; gap: .1rem 1rem } dd { margin: 0; overflow-wrap: anywhere }
+dt { color: var(--faint) } .wide { overflow-x: auto } table { width: auto } th, td { text-align: right; vertical-align: top }
+th:first-child { text-align: left; font-weight: 400; min-width: 11rem }
+td.clip { text-align: left; min-width: 12rem } td.clip video { max-width: 32rem; image-rendering: auto }
+"""
+)
+SCRIPT = """
+for (const one of document.querySelectorAll("video"))
+  one.addEventListener("play", () => document.querySelectorAll("video").forEach(other => other === one || other.pause()));
+"""
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The HTML of a report as `Results.report` makes it."""
+    clips, title = report["clips"], f"{report['name']}: guidances side by side"
+    facts = {
+        "model": report["model"],
+        "clips": f"{report['form']}; {sum(clip['made'] for clip in clips)} of {len(clips)} are made",
+        "noise": "each prompt and seed has its own, from which all guidances begin",
+        "sampling": f"steps: {' or '.join(map(str, report['steps']))}; {report['solver']}, {report['shift']}",
+        "versions": ", ".join(report["versions"]),
+    }
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for clip in clips:
+        rows.setdefault(clip["file"].partition("/")[2], []).append(clip)
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>
+<h1>{escape(title)}</h1>
+<dl>{"".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())}
+<dt>files</dt><dd><a href="recipe.toml">recipe.toml</a>, <a href="results.json">results.json</a>; beside each clip, what it was made from</dd></dl>
+<h2>Guidances</h2>
+<dl>{"".join(f"<dt>{escape(name)}</dt><dd>{escape(said)}</dd>" for name, said in _columns(report))}</dl>
+{_together(report["columns"])}
+{"".join(_row(row) for row in rows.values())}
+<script>{SCRIPT}</script>
+</html>
+"""
+
+
+def _columns(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Settings, passes, and the mean seconds of the clips whose time is known; then those that are left out, and why."""
+    for column in report["columns"]:
+        said = f"{column['guidance']}: {column['passes']:g} {'pass' if column['passes'] == 1 else 'passes'} a step"
+        yield column["name"], said + (f", {duration(column['seconds'])} a clip" if "seconds" in column else "")
+    for name, why in report["left_out"].items():
+        yield name, f"left out: {why}"
+
+
+def _together(columns: Sequence[Mapping[str, Any]]) -> str:
+    """The numbers of all clips of a column, and by chance."""
+    rows = _rows([{metric: _paired(numbers) for metric, numbers in column["numbers"].items()} for column in columns])
+    if not rows:
+        return ""
+    return f"""<h2>Measured over all clips</h2>
+{_table(["", *(column["name"] for column in columns)], rows)}
+<p class="note">In brackets: the same pictures with the sounds of the other clips, which is what chance gives; a claim about sync rests on the
+difference, over many clips. After ±: the standard error over clips, from five on. Events are sudden rises of brightness and of loudness,
+and match within the metric's tolerance; pictures without flashes or cuts may have none. Sharper pictures show more of them, so trust the
+shares and offsets before F1. The correlation goes by any motion. What isn't measured here is how good picture and sound are: look and
+listen.</p>"""
+
+
+def _paired(numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Number -> "0.71 ± 0.05 (0.32)"; how many events there are is no matter of chance."""
+
+    def cell(name: str, number: Mapping[str, float]) -> str:
+        error = f" ± {_number(number['paired_error'])}" if "paired_error" in number else ""
+        chance = f" <small>({_number(number['repaired'])})</small>" if "repaired" in number and not name.endswith("_events") else ""
+        return _number(number["paired"]) + error + chance
+
+    return {name: cell(name, number) for name, number in numbers.items() if "paired" in number}
+
+
+def _row(clips: Sequence[Mapping[str, Any]]) -> str:
+    """The clips of a prompt and a seed beside each other, above their numbers."""
+    numbers = [{metric: {name: _number(x) for name, x in found.items()} for metric, found in clip["numbers"].items()} for clip in clips]
+    players = f"<tr><th></th>{''.join(f'<td class=clip>{_clip(clip)}</td>' for clip in clips)}</tr>"
+    head = f"<h2>{escape(clips[0]['title'])} <small>seed {clips[0]['seed']}</small></h2>"
+    return f"{head}\n{_table(['', *(clip['column'] for clip in clips)], _rows(numbers), players)}\n"
+
+
+def _clip(clip: Mapping[str, Any]) -> str:
+    if clip["made"]:
+        return f'<video controls loop preload="metadata" src="{escape(quote(clip["file"]))}"></video>'
+    return f"<small>{escape(clip.get('failed', 'not made yet'))}</small>"
+
+
+def _rows(columns: Sequence[Mapping[str, Mapping[str, str]]]) -> list[list[str]]:
+    """A row for each number of each metric: its label, then what each column has of it."""
+    names = dict.fromkeys((metric, name) for column in columns for metric, numbers in column.items() for name in numbers)
+    known = list(LABELS)
+    order = sorted(names, key=lambda one: known.index(one[1]) if one[1] in known else len(known))
+    return [[LABELS.get(name, name), *(column.get(metric, {}).get(name, "–") for column in columns)] for metric, name in order]
+
+
+def _number(value: float) -> str:
+    digits = 0 if value == int(value) or abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:.{digits}f}"
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], first: str = "") -> str:
+    """`rows` begin with a label; cells are HTML."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for tag, cell in zip(["th"] + ["td"] * len(row), row)) + "</tr>\n"
+        for row in map(list, rows)
+    )
+    return f'<div class="wide"><table><tr>{head}</tr>\n{first}{body}</table></div>'
