@@ -20,9 +20,10 @@ class StaticVideo:
     """The video codec's latents of one repeated picture (z_v_null of SyncCFG, arXiv:2511.21579).
 
     The picture is, for each sample, its reference image; without one, the first or the mean frame of the current clean estimate (the paper
-    is silent here). It is the picture that is repeated: decoded and encoded again, since a latent that holds several frames, or the first of
-    a causal codec, means nothing in another place. Where every latent holds one frame, it is the latents' that is repeated.
-    Raises PartContractError where the condition of the name `image` isn't made of this stream's latents.
+    is silent here). It is the picture that is repeated, decoded and encoded again, since a latent that holds several frames, or the first of
+    a causal codec, means nothing in another place; where every latent is a frame, the latent can be repeated as it is.
+    Raises PartContractError where the condition of the name `image` isn't made of this stream's latents, and where latents are to be
+    repeated that aren't frames.
     """
 
     image: str = knob("image", help="the name of the condition that holds the reference image as latents")
@@ -31,6 +32,11 @@ class StaticVideo:
         help="which frame of the estimate: the first, which costs least, or the mean of all, for which the whole clip is decoded at each step",
         source="arXiv:2511.21579 leaves it open",
         validator=attrs.validators.in_(("first", "mean")),
+    )
+    repeat: Literal["picture", "latent"] = knob(
+        "picture",
+        help="what is repeated: the picture, decoded and encoded at each step, or, for a codec of one frame to a latent, the latent: no codec is run",
+        validator=attrs.validators.in_(("picture", "latent")),
     )
 
     stream = "video"
@@ -56,9 +62,12 @@ class StaticVideo:
         if frame == "first":
             # the latents that one frame takes: in a causal codec all that the first frame depends on, and far cheaper than the clip
             latents = latents[:, : codec.latents(1)]
-        if codec.frames(2) == 2:  # a latent is a frame
-            still = latents[:, :1] if frame == "first" else latents.mean(1, keepdim=True)
-            return still.to(here).expand(-1, here.shape[1], -1, -1, -1)
+        if self.repeat == "latent":
+            if codec.frames(2) != 2:
+                raise PartContractError(
+                    f"{self!r}: two latents of this codec hold {codec.frames(2)} frames, so none can be repeated as one"
+                )
+            return latents.mean(1, keepdim=True).to(here).expand(-1, here.shape[1], -1, -1, -1)
         frames = codec.decode(latents)
         picture = frames[:, :1] if frame == "first" else frames.float().mean(1, keepdim=True).round().to(frames.dtype)
         return codec.encode(picture.expand(-1, codec.frames(here.shape[1]), -1, -1, -1)).to(here)

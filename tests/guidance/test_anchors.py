@@ -144,7 +144,9 @@ def test_a_latent_that_is_a_frame_is_repeated_as_it_is(frame: Literal["first", "
     moving = torch.cat([first.roll(k, dims=3) for k in range(4)], dim=1)
     latents = codec.encode(moving)
     now = Scene(CODECS.replace(video=codec), AV(torch.zeros_like(latents), torch.zeros(2, T_A, 4)), {}, AV(latents))
-    still = StaticVideo(frame=frame).latents(now)
+    still = StaticVideo(frame=frame, repeat="latent").latents(now)
+    with pytest.raises(PartContractError, match="two latents of this codec hold 5 frames"):
+        StaticVideo(frame=frame, repeat="latent").latents(scene())
     want = latents[:, :1] if frame == "first" else latents.mean(1, keepdim=True)
     assert torch.equal(still, want.expand_as(latents))
     picture = moving[:, :1] if frame == "first" else moving.float().mean(1, keepdim=True)
