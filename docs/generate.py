@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -127,9 +128,20 @@ def surface() -> str:
         lines += [f"    {member}" for member in members(getattr(importlib.import_module(module), cls))]
     lines += ["", "import harmony_parts as hp"]
     lines += [f"  {public}{signature(getattr(hp, public))}" for public in sorted(hp._NAMES)]
-    lines += ["", "harmony_parts.testing.contracts"]
-    lines += [f"  {check}{signature(getattr(contracts, check))}" for check in contracts.__all__]
+    for module in (contracts, *(importlib.import_module(f"harmony_parts.{helper}") for helper in FOR_PLUGINS)):
+        lines += ["", module.__name__]
+        lines += [f"  {found}{signature(vars(module)[found])}" for found in getattr(module, "__all__", own(module))]
     return "\n".join(lines) + "\n"
+
+
+def own(module: ModuleType) -> list[str]:
+    """The classes and functions that are written in a module, for others to use."""
+    written = ((name, found) for name, found in vars(module).items() if inspect.isclass(found) or inspect.isfunction(found))
+    return sorted(name for name, found in written if found.__module__ == module.__name__ and not name.startswith("_"))
+
+
+FOR_PLUGINS = ("plugin", "errors", "guidance.scales", "blocks.known", "offload", "assemble", "structure", "weights")
+"""Modules that plugins build on, besides protocols, `harmony_parts.testing` and what `import harmony_parts` offers."""
 
 
 BESIDES = {  # what the parts of a kind build, take and give

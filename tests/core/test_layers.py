@@ -134,3 +134,20 @@ def test_folders_of_kinds_import_nothing_by_themselves():
     """So that looking at one hook, or one protocol, imports no part."""
     for folder in FOLDERS:
         assert not (PACKAGE / folder / "__init__.py").read_text().strip(), f"{folder}/__init__.py isn't empty"
+
+
+def test_plugins_import_what_is_public():
+    """What docs/reference/surface.txt lists, and no more: protocols, the modules in it, those behind `import harmony_parts`, and testing."""
+    root = PACKAGE.parent
+    surface = (root / "docs" / "reference" / "surface.txt").read_text(encoding="utf-8")
+    public = {line.strip().partition(":")[0].removeprefix("harmony_parts.") for line in surface.splitlines() if "harmony_parts." in line}
+    public |= {target.partition(":")[0] for target in harmony_parts._NAMES.values()} | {"", "testing"}
+    files = sorted((root / "plugins").glob("*/harmony_*/**/*.py"))
+    assert len(files) > 20
+    wrong = [f"{file.relative_to(root)} imports {name}" for file in files for name in imported(file) if not _within(name, public)]
+    assert not wrong, "\n".join(wrong)
+
+
+def _within(name: str, public: set[str]) -> bool:
+    """A module of them, or what it has."""
+    return name in public or name.rpartition(".")[0] in public or name.partition(".")[0] == "testing"
