@@ -15,9 +15,11 @@ import pytest
 from harmony_parts.assemble import read_recipe, shipped_recipes
 from harmony_parts.attention.rule import backends
 from harmony_parts.catalogue import Catalogue, catalogue
+from harmony_parts.cli.check import broken
 from harmony_parts.cli.place import NAME, places, settings, snippet
 from harmony_parts.errors import AssemblyError
 from harmony_parts.hookspecs import KINDS
+from harmony_parts.plugin import hookimpl, part
 
 BUILT_IN = Catalogue.discover(only=[]).list()
 
@@ -248,6 +250,21 @@ def test_check_names_what_is_broken(harmony, plugins, monkeypatch):
     assert result.exit_code == 1
     assert "plugin broken (cli-broken 0.3)" in result.stderr
     assert "2 faults" in result.stderr
+
+
+def test_a_name_that_is_declared_twice_is_a_fault() -> None:
+    """Each of the two could be imported, and neither can be named."""
+
+    class Twice:
+        @hookimpl
+        def harmony_guidance(self):
+            yield part("again", "harmony_parts.guidance.cfg:CFG", summary="Once.")
+            yield part("again", "harmony_parts.guidance.none:NoGuidance", summary="Twice.")
+
+    known = Catalogue.discover(only=())
+    known.add("twice", Twice())
+    (fault,) = broken(known, "twice")
+    assert "'twice/again' is declared 2 times" in fault
 
 
 @pytest.mark.parametrize("name", ["half", "cli-half"])
