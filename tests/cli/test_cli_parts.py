@@ -312,7 +312,7 @@ def test_check_of_the_built_in_parts(harmony, monkeypatch):
     first, *rest = result.output.splitlines()
     branches = {f"{KINDS[d.kind]}/{d.qualified}" for d in BUILT_IN if d.kind in ("video_branch", "audio_branch", "denoiser")}
     hindered = {line.split(": ")[1] for line in rest}
-    assert hindered - {"attention/harmony/triton"} == branches | {"data/harmony/clips"}
+    assert hindered - {"attention/harmony/triton"} == branches | {"data/harmony/clips", "guidance/harmony/sum"}
     assert ("attention/harmony/triton" in hindered) == bool(backends()["triton"])
     assert first == f"{len(BUILT_IN)} parts: all can be used; {len(BUILT_IN) - len(hindered)} of them keep the contract of their kind"
 
