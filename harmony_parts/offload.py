@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from threading import Lock, RLock
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,10 @@ Offload = Literal["none", "parts", "layers"]
 denoiser one layer at a time, and the next one on its way."""
 
 ALIGNED = 256  # bytes; where tensors begin, as CUDA's allocator has it
+
+_GUARD = Lock()
+_LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+"""Of modules whose weights are visiting. Not kept in the modules, for a lock can be neither copied nor saved."""
 
 
 def modules(part: Any) -> tuple[nn.Module, ...]:
@@ -38,12 +44,18 @@ def move(part: Any, device: torch.device | str) -> None:
 def visit(part: Any, device: torch.device | str, offload: Offload) -> Iterator[None]:
     """While it is entered, a part's weights are on the device as `offload` says; then they are as they were. Not for training.
 
+    Threads take turns: a weight is in one place at a time. Within a visit the same thread may begin another.
+
     Raises ValueError where the layers of a compiled model are to be moved one by one.
     """
     if offload == "none":
         yield
         return
     with ExitStack() as stack:
+        for module in sorted(modules(part), key=id):  # in one order, so that no two threads wait for each other
+            with _GUARD:
+                lock = _LOCKS.setdefault(module, RLock())
+            stack.enter_context(lock)
         layers = layers_of(part) if offload == "layers" else ()
         if layers:
             stack.enter_context(_Stream(layers, torch.device(device)).attached())

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import attrs
 import torch
@@ -73,15 +73,23 @@ class Pipeline:
         """Make clips on another device, and turn the model's own weights to another type (torch.bfloat16).
 
         The weights of codecs and of frozen models go along, in their own types. `offload`: they stay in the host's memory, and come to the
-        device while they work, as whole "parts" or as "layers". Less memory, more time: `harmony explain` counts the memory.
+        device while they work, as whole "parts" or as "layers". Less memory, more time: `harmony explain` counts the memory. A type alone
+        leaves them where they are. Raises ValueError for an `offload` or a `dtype` that there isn't.
         """
+        if offload not in get_args(Offload):
+            raise ValueError(f"offload is one of {', '.join(map(repr, get_args(Offload)))}, not {offload!r}")
+        if isinstance(device, torch.dtype) or not isinstance(dtype, torch.dtype | None):
+            raise ValueError(
+                f'a device and a type are given as in to("cuda", dtype=torch.bfloat16), not device={device!r}, dtype={dtype!r}'
+            )
         if dtype is not None:
             self.weights.to(dtype)
-        if device is not None:
-            self.device, self.offload = torch.device(device), offload
-            self.codecs = self.parts.codecs if offload == "none" else self.parts.codecs.map(lambda codec: _visiting(codec, self.device))
+        if device is not None or offload != "none":
+            there = self.device if device is None else torch.device(device)
             for part in self.parts.each():
-                move(part, self.device if offload == "none" else "cpu")
+                move(part, there if offload == "none" else "cpu")
+            self.device, self.offload = there, offload  # not before: where there is no such device, all stays as it was
+            self.codecs = self.parts.codecs if offload == "none" else self.parts.codecs.map(lambda codec: _visiting(codec, there))
         return self
 
     def save(self, folder: str | Path) -> Path:
@@ -118,7 +126,10 @@ class Pipeline:
 
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
         """Clips of exactly that many frames (by default all that there are), and of the sound that goes with them; without a stream that is
-        absent."""
+        absent. Raises ValueError where both are.
+        """
+        if not isinstance(latents, AV) or not tuple(latents):
+            raise ValueError(f"an AV of latents of one stream at least is expected, such as a step's estimate, not {latents!r:.80}")
         if frames is None:
             frames = self._held(latents)
         length = AV(frames, self.format.samples(frames))
@@ -176,8 +187,13 @@ class Pipeline:
         noise = shapes.map(lambda shape: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device))
         settings = self.recipe.sample
         streams = tuple(self.codecs)
-        if guidance is not None and (isinstance(guidance, type) or not hasattr(guidance, "combine")):
-            raise ValueError(f"guidance is a part, such as SyncCFG(video=3, audio=2), not {guidance!r}")
+        for name, part, does, like in (
+            ("guidance", guidance, "combine", "SyncCFG(video=3, audio=2)"),
+            ("solver", solver, "step", "Heun()"),
+            ("shift", shift, "__call__", "ConstantShift(5)"),
+        ):
+            if part is not None and (isinstance(part, type) or not hasattr(part, does)):
+                raise ValueError(f"{name} is a part, such as {like}, not {part!r}")
         chosen = settings.guidance if guidance is None else guidance
         if len(streams) < 2 and _needs_both(chosen, streams[0]):
             warnings.warn(f"{type(chosen).__name__} is about two streams, and with {streams[0]} alone it does nothing", stacklevel=2)
@@ -224,6 +240,9 @@ class Pipeline:
         for stream, media in (("audio", audio), ("video", video)):
             if media is not None and len(tuple(self.codecs)) < 2:
                 raise ValueError(f"{stream} is given, and this model makes {next(iter(self.codecs))} alone, from what it is told")
+        for name, said in (("prompt", prompt), ("sound", sound), ("speech", speech)):
+            if not isinstance(said, str | None):
+                raise ValueError(f"{name} is a text, of one clip, not {said!r}; `latents` makes several at once")
         if seconds is not None and not 0 < seconds < math.inf:
             raise ValueError(f"seconds must be above 0, not {seconds}")
         format = self.format
@@ -314,6 +333,8 @@ class _Visiting:
         self._codec, self._device = codec, device
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_codec":  # a copy that has nothing in it yet: `copy` and `pickle` ask such a one what it can do
+            raise AttributeError(name)
         return getattr(self._codec, name)
 
     def encode(self, given: Tensor) -> Tensor:

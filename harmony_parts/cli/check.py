@@ -33,11 +33,18 @@ def chosen(known: Catalogue, plugin: str | None) -> tuple[Declared, ...]:
 
 
 def broken(known: Catalogue, plugin: str | None = None) -> Iterator[str]:
-    """What is wrong with plugins and parts, one line or block for each fault: they aren't imported, or aren't what their kind asks for."""
+    """What is wrong with plugins and parts, one line or block for each fault: their name is declared twice, they aren't imported, or aren't what
+    their kind asks for.
+    """
     declared = chosen(known, plugin)
     for failure in known.failures:
         if plugin in (None, failure.plugin, failure.distribution):
             yield f"plugin {failure}"
+    for kind, name in dict.fromkeys((each.kind, each.qualified) for each in declared):
+        try:
+            known.find(kind, name)
+        except HarmonyError as error:  # declared twice
+            yield str(error)
     for each in declared:
         try:
             known.load_declared(each)

@@ -49,12 +49,14 @@ def _pairs(replace: Mapping[str, Anchor] | Collection[tuple[str, Anchor]]) -> tu
     return tuple(sorted(replace.items() if isinstance(replace, Mapping) else replace, key=lambda pair: pair[0]))
 
 
-def _set(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(names)
-
-
 def _tuple(names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str):  # a collection too, of letters
+        raise ValueError(f"drop, hints, read and needs of a pass are collections of names: [{names!r}], not {names!r}")
     return tuple(names)
+
+
+def _set(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(_tuple(names))
 
 
 @attrs.frozen

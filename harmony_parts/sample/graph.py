@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -31,8 +31,11 @@ def noisy(asked: Pass) -> tuple[str, ...]:
     return tuple(stream for stream in asked.times.generated() if stream not in replaced)
 
 
-def ask(guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[str], droppable: Collection[str]) -> list[Pass]:
+def ask(
+    guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[str], droppable: Collection[str] | None = None
+) -> list[Pass]:
     """The guidance's passes, checked. `hints` are those that the denoiser knows; dropping conditions outside `droppable` changes nothing.
+    `None`: any may be there to be dropped.
 
     Raises PartContractError, naming the guidance, where a pass can't be run. Assembly may call it to find such faults before a run.
     """
@@ -40,7 +43,10 @@ def ask(guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[s
     def wrong(what: str) -> PartContractError:
         return PartContractError(f"the guidance {guidance!r} {what}")
 
-    passes = list(guidance.passes(times, state))
+    answer = guidance.passes(times, state)
+    passes = list(answer) if isinstance(answer, Iterable) else [answer]
+    if isinstance(answer, Pass) or not all(isinstance(asked, Pass) for asked in passes):
+        raise wrong(f"returned {answer!r} as its passes; it should return a list of them, such as [conditional(times)]")
     names = [asked.name for asked in passes]
     if not passes:
         raise wrong(f"asked for no passes at {times}; with nothing to do it should return [conditional(times)]")
@@ -63,7 +69,7 @@ def ask(guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[s
         if not set(asked.read) & set(noisy(asked)):
             readable = ", ".join(noisy(asked)) or "nothing"
             raise wrong(f"{here}, which reads {', '.join(asked.read) or 'nothing'}; what can be read of it is {readable}")
-    return [attrs.evolve(asked, drop=asked.drop & set(droppable)) for asked in passes]
+    return passes if droppable is None else [attrs.evolve(asked, drop=asked.drop & set(droppable)) for asked in passes]
 
 
 def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:

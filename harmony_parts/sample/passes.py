@@ -139,8 +139,19 @@ def combined(
 ) -> tuple[AV[Tensor], Any]:
     """What the guidance makes of the predictions of `x`, computed in float32 or better and rounded to the precision of `x` once."""
     wide = {name: widened(velocity, x) for name, velocity in predictions.items()} | {LATENTS: widened(x, x)}
-    velocity, after = guidance.combine(wide, times, state)
+    velocity, after = guided(guidance, wide, times, state)
     return velocity.map(lambda v, latents: v.to(latents.dtype), x), after
+
+
+def guided(guidance: Guidance, predictions: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+    """What the guidance's `combine` returns. Raises PartContractError where that is no pair of velocities and state."""
+    answer = guidance.combine(predictions, times, state)
+    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], AV)):
+        kind = f"({', '.join(type(x).__name__ for x in answer)})" if isinstance(answer, tuple) else type(answer).__name__
+        raise PartContractError(
+            f"combine of the guidance {guidance!r} returned {kind}; it should be an AV of velocities and the state: return v, state"
+        )
+    return answer
 
 
 def widened(velocity: AV[Tensor], x: AV[Tensor]) -> AV[Tensor]:

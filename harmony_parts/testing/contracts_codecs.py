@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec, AudioCodecSpec, VideoCodec, VideoCodecSpec
+from harmony_parts.offload import modules
 from harmony_parts.testing.contracts_require import generator, own_randomness, require
 
 TOLERANCE = 1e-3
@@ -19,8 +21,9 @@ TOLERANCE = 1e-3
 def check_video_codec(spec: VideoCodecSpec, format: Format, *, frames: int = 9) -> VideoCodec:
     """Build the codec and hold it to the contract of its kind; returns it, so that a test can go on from there.
 
-    Checked: counts of latents and frames that fit, a clock that covers them, shapes and types both ways, the same again, without a draw from
-    the global generator, and each clip by itself. Clips of `frames` frames of noise go through it. Raises PartContractError.
+    Checked: weights in modules that it names in `held`; counts of latents and frames that fit, a clock that covers them, shapes and types both
+    ways, the same again, without a draw from the global generator, and each clip by itself. Clips of `frames` frames of noise go through it.
+    Raises PartContractError.
     """
     codec = _built(spec, format, VideoCodec)
     _check_counts(spec, codec.latents, codec.frames, codec.clock, 1 / format.fps, (1, 2, 5, frames, format.frames))
@@ -52,6 +55,15 @@ def _built(spec: Any, format: Format, protocol: type) -> Any:
     with own_randomness(spec):
         codec = spec.build(format=format)
     require(isinstance(codec, protocol), spec, f"build a {protocol.__name__}, with all that the protocol names")
+    held = getattr(codec, "held", ())
+    listed = isinstance(held, Sequence) and all(isinstance(module, nn.Module) for module in held)
+    require(listed, spec, f"have in `held` a tuple of torch modules, not {held!r}")
+    named = {id(weight) for module in modules(codec) for weight in module.parameters()}
+    for name, value in getattr(codec, "__dict__", {}).items():
+        forgotten = isinstance(value, nn.Module) and any(id(weight) not in named for weight in value.parameters())
+        require(
+            not forgotten, spec, f"name in `held` the modules that its weights are in, {name!r} too, or they are never brought to a GPU"
+        )
     return codec
 
 

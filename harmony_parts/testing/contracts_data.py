@@ -32,7 +32,7 @@ def check_data(spec: DataSpec, format: Format, *, root: Path | None = None, exam
         require(isinstance(count, int) and count >= 1, spec, f"have at least one example; it has {count}")
         bad = _check_about(spec, dataset, count)
         chosen = dict.fromkeys(round(k * (count - 1) / max(1, examples - 1)) for k in range(examples))
-        found = {number: made for number in chosen if number not in bad and (made := _example(dataset, number)) is not None}
+        found = {number: made for number in chosen if number not in bad and (made := _example(spec, dataset, number)) is not None}
     require(found, spec, f"be able to give one of its examples {', '.join(map(str, chosen))}; all raise MediaError")
     for number, example in found.items():
         _check_example(spec, format, number, example)
@@ -45,11 +45,13 @@ def check_data(spec: DataSpec, format: Format, *, root: Path | None = None, exam
     return dataset
 
 
-def _example(dataset: Dataset, number: int, seed: int = 0) -> Example | None:
+def _example(spec: Any, dataset: Dataset, number: int, seed: int = 0) -> Example | None:
     try:
-        return dataset.example(number, generator(seed))
+        example = dataset.example(number, generator(seed))
     except MediaError:
         return None
+    require(isinstance(example, Example), spec, f"give an Example; example {number} is of {type(example).__name__}")
+    return example
 
 
 def _ends(dataset: Dataset, count: int) -> bool:
@@ -120,14 +122,14 @@ def _check_prompt(spec: Any, format: Format, where: str, prompt: Prompt) -> None
 def _check_again(spec: Any, dataset: Dataset, found: Mapping[int, Example]) -> None:
     """In another order, after others, and after somebody has written into what was given."""
     kept = copy.deepcopy(dict(found))
-    again = {number: _example(dataset, number) for number in reversed(kept)}
+    again = {number: _example(spec, dataset, number) for number in reversed(kept)}
     same = all(map(_equal, kept.values(), reversed(again.values())))
     require(same, spec, "give the same example for the same number and generator state, whatever was asked for before")
     for example in filter(None, again.values()):
         for tensor in _tensors(example):
             with suppress(RuntimeError):  # an expanded one can't be written into
                 tensor.zero_()
-    same = all(_equal(each, _example(dataset, number)) for number, each in kept.items())
+    same = all(_equal(each, _example(spec, dataset, number)) for number, each in kept.items())
     require(same, spec, "give tensors of its own each time: what is written into an example is seen in the next one")
 
 

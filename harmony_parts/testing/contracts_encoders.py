@@ -58,6 +58,7 @@ def check_encoder(
     encoder.eval()
     _require(bool(encoder.produces), f"{who}.produces is empty")
     batch = encoder(prompts)
+    _require(isinstance(batch, Mapping), f"{who} gives a {type(batch).__name__}; a mapping of names to Conditions is expected")
     _require(set(batch) == set(encoder.produces), f"{who} gives {sorted(batch)}, but produces {sorted(encoder.produces)}")
     for name, condition in batch.items():
         _check_form(f"{who}: {name!r}", condition, len(prompts), encoder.produces[name])

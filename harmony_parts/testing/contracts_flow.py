@@ -77,7 +77,11 @@ def check_solver(solver: Solver) -> None:
 
         memory = None
         for k in range(steps):
-            x, memory = solver.step(x, 1 - k / steps, 1 - (k + 1) / steps, field, memory)
+            answer = solver.step(x, 1 - k / steps, 1 - (k + 1) / steps, field, memory)
+            pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], AV)
+            require(pair, solver, "return the streams and what it remembers: return x, memory")
+            x, memory = answer
+            require("audio" in tuple(x), solver, "leave streams that have no velocity where they are")
         require(torch.equal(x["audio"], torch.ones_like(given)), solver, "leave streams alone that have no velocity")
         return float(x["video"])
 

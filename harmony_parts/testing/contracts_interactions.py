@@ -90,7 +90,8 @@ def _received(spec: Any, layer: nn.Module, given: Scene, branches: AV[Branch], t
 
 def _like(spec: Any, what: str, found: Tensor, wanted: Tensor) -> Tensor:
     right = found.shape == wanted.shape and found.is_floating_point() and (found.is_meta or bool(found.isfinite().all()))
-    require(right, spec, f"give finite floats of the shape of {what}, {list(wanted.shape)}; it gave {found.dtype} {list(found.shape)}")
+    gave = f"{found.dtype} {list(found.shape)}{'' if found.is_meta or found.isfinite().all() else ' with NaN or infinity'}"
+    require(right, spec, f"give finite floats of the shape of {what}, {list(wanted.shape)}; it gave {gave}")
     return found
 
 

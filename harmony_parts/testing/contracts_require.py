@@ -29,7 +29,8 @@ def own_randomness(part: object) -> Iterator[None]:
     before = torch.get_rng_state()
     yield
     untouched = torch.equal(before, torch.get_rng_state())
-    require(untouched, part, "draw random numbers from the generator that it is passed, not from torch's global one")
+    must = "draw random numbers from the generator that it is passed, not from torch's global one; where it is passed none, draw none (dropout)"
+    require(untouched, part, must)
 
 
 def generator(seed: int = 0) -> torch.Generator:

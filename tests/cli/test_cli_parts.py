@@ -15,9 +15,11 @@ import pytest
 from harmony_parts.assemble import read_recipe, shipped_recipes
 from harmony_parts.attention.rule import backends
 from harmony_parts.catalogue import Catalogue, catalogue
+from harmony_parts.cli.check import broken
 from harmony_parts.cli.place import NAME, places, settings, snippet
 from harmony_parts.errors import AssemblyError
 from harmony_parts.hookspecs import KINDS
+from harmony_parts.plugin import hookimpl, part
 
 BUILT_IN = Catalogue.discover(only=[]).list()
 
@@ -250,6 +252,21 @@ def test_check_names_what_is_broken(harmony, plugins, monkeypatch):
     assert "2 faults" in result.stderr
 
 
+def test_a_name_that_is_declared_twice_is_a_fault() -> None:
+    """Each of the two could be imported, and neither can be named."""
+
+    class Twice:
+        @hookimpl
+        def harmony_guidance(self):
+            yield part("again", "harmony_parts.guidance.cfg:CFG", summary="Once.")
+            yield part("again", "harmony_parts.guidance.none:NoGuidance", summary="Twice.")
+
+    known = Catalogue.discover(only=())
+    known.add("twice", Twice())
+    (fault,) = broken(known, "twice")
+    assert "'twice/again' is declared 2 times" in fault
+
+
 @pytest.mark.parametrize("name", ["half", "cli-half"])
 def test_check_of_one_plugin_runs_the_contract_of_its_kind(harmony, plugins, name):
     """`Half` halves the velocity at its first step, where all passes agree; `Outer` can't be made without a setting."""
@@ -295,7 +312,7 @@ def test_check_of_the_built_in_parts(harmony, monkeypatch):
     first, *rest = result.output.splitlines()
     branches = {f"{KINDS[d.kind]}/{d.qualified}" for d in BUILT_IN if d.kind in ("video_branch", "audio_branch", "denoiser")}
     hindered = {line.split(": ")[1] for line in rest}
-    assert hindered - {"attention/harmony/triton"} == branches | {"data/harmony/clips"}
+    assert hindered - {"attention/harmony/triton"} == branches | {"data/harmony/clips", "guidance/harmony/sum"}
     assert ("attention/harmony/triton" in hindered) == bool(backends()["triton"])
     assert first == f"{len(BUILT_IN)} parts: all can be used; {len(BUILT_IN) - len(hindered)} of them keep the contract of their kind"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
 import pytest
 import torch
+from torch import nn
 
 from harmony_parts.av import Format
 from harmony_parts.codecs.dct import DCTVideo
@@ -60,3 +62,35 @@ class Broken:
 def test_a_broken_one_is_found(spec: Any, check: Any, method: str, other: Any, must: str) -> None:
     with pytest.raises(PartContractError, match=must):
         check(Broken(spec, method, other), FORMAT)
+
+
+@attrs.frozen
+class Learnt:
+    """A codec with weights, which names some of them in `held`."""
+
+    held: Any
+
+    def build(self, *, format: Format) -> Any:
+        """The cosine transforms, beside two modules that would have the weights."""
+        codec: Any = DCTVideo().build(format=format)
+        with torch.random.fork_rng(devices=[]):
+            codec.encoder, codec.decoder = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))
+        codec.held = self.held(codec)
+        return codec
+
+
+@pytest.mark.parametrize(
+    ("held", "must"),
+    [
+        (lambda codec: (codec.encoder, codec.decoder), ""),
+        (lambda codec: (nn.ModuleList([codec.encoder, codec.decoder[0]]),), ""),
+        (lambda codec: (codec.encoder,), "name in `held` .* 'decoder' too"),
+        (lambda codec: (), "name in `held` .* 'encoder' too"),
+        (lambda codec: codec.encoder, "have in `held` a tuple of torch modules"),
+        (lambda codec: ("encoder", "decoder"), "have in `held` a tuple of torch modules"),
+    ],
+)
+def test_weights_are_named(held: Any, must: str) -> None:
+    """On a CPU nothing else would tell: what isn't named stays behind when a model is moved."""
+    with pytest.raises(PartContractError, match=must) if must else nullcontext():
+        check_video_codec(Learnt(held), FORMAT)

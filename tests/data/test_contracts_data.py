@@ -125,6 +125,7 @@ NOTHING = torch.zeros(0)
         (Broken(about={"unreadable": dict.fromkeys(range(5), "bad")}), "raise MediaError when it is built"),
         (Broken(about={"fingerprint": lambda index: str(next(COUNT))}), "have a fingerprint"),
         (Broken(_unreadable), "be able to give one of its examples 0, 1, 3, 4; all raise MediaError"),
+        (Broken(lambda example, index, generator: None), "give an Example; example 0 is of NoneType"),
         (Broken(_globally), "from torch's global one"),
         (
             Broken(lambda example, index, generator: attrs.evolve(example, name=f"call {next(COUNT)}")),

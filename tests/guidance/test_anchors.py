@@ -174,3 +174,18 @@ def test_faults_are_named() -> None:
     assert now.estimate is not None
     other = StaticVideo(image="first_frame").latents(Scene(CODECS, now.latents, words, now.estimate))
     assert torch.equal(other, StaticVideo().latents(now))
+
+
+def test_an_anchor_leaves_the_scene_as_it_is() -> None:
+    """What it is shown are the sampler's own latents."""
+
+    @attrs.frozen
+    class Wiped:
+        stream = "video"
+        from_estimate = False
+
+        def latents(self, scene: Scene) -> torch.Tensor:
+            return scene.latents["video"].zero_()
+
+    with pytest.raises(PartContractError, match="leave the scene as it is"):
+        check_anchor(Wiped(), CODECS)

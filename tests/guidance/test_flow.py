@@ -193,6 +193,16 @@ def test_checks_catch_faults() -> None:
             return moved.map(lambda each: each * 1.001), memory
 
     @attrs.frozen
+    class WantsAll(Euler):
+        def step(self, x, t, t_next, velocity, memory=None):
+            return x.map(lambda each, v: each + (t_next - t) * v, velocity(x, t)), memory
+
+    @attrs.frozen
+    class Forgets(Euler):
+        def step(self, x, t, t_next, velocity, memory=None):
+            return Euler.step(self, x, t, t_next, velocity, memory)[0]
+
+    @attrs.frozen
     class Global:
         def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
             return torch.rand(n)
@@ -201,6 +211,8 @@ def test_checks_catch_faults() -> None:
         (check_path, Wrong(), "find the data"),
         (check_solver, SecondOrder(), "be of order 2"),
         (check_solver, MovesGiven(), "leave streams alone"),
+        (check_solver, WantsAll(), "leave streams that have no velocity where they are"),
+        (check_solver, Forgets(), "return x, memory"),
         (check_density, Global(), "generator"),
         (check_shift, lambda t: t**2 + 0.01, "keep 0 and 1"),
         (check_shift, lambda t: t.double(), "type"),

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from guidance_toys import Constant, Estimate
+from guidance_toys import Constant, Estimate, caption, gaussian, latents, make
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -498,3 +498,57 @@ def test_a_guidance_may_change_the_only_prediction_unless_it_is_off(kind: Any, i
 def test_off_is_off_at_every_step() -> None:
     with pytest.raises(PartContractError, match="bit for bit when it is off"):
         check_guidance(Sticky(NoGuidance()))
+
+
+def test_conditions_of_others_may_be_dropped() -> None:
+    """A guidance may be about a condition that a third party's encoder makes."""
+    check_guidance(CFG(drop=("strikes",)))
+
+
+@attrs.frozen
+class Answering(NoGuidance):
+    """Answers with something else."""
+
+    asked: Any = None
+    made: Any = None
+
+    def passes(self, times: StepTimes, state: Any) -> Any:
+        return super().passes(times, state) if self.asked is None else self.asked(times)
+
+    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> Any:
+        answer = super().combine(preds, times, state)
+        return answer if self.made is None else self.made(answer[0])
+
+
+@pytest.mark.parametrize(
+    ("guidance", "says"),
+    [
+        (Answering(asked=lambda times: 3), "returned 3 as its passes; it should return a list"),
+        (Answering(asked=conditional), r"returned Pass\(.*it should return a list"),
+        (Answering(asked=lambda times: ["joint"]), "returned \\['joint'\\] as its passes"),
+        (Answering(made=lambda v: v), "returned AV; it should be .*return v, state"),
+        (Answering(made=lambda v: (dict(zip(v, v, strict=True)), None)), r"returned \(dict, NoneType\); it should be"),
+    ],
+)
+def test_answers_of_another_form_are_named(guidance: Guidance, says: str) -> None:
+    """By the check, and by the sampler, whose traceback would be about something else."""
+    with pytest.raises(PartContractError, match=says):
+        check_guidance(guidance)
+    with pytest.raises(PartContractError, match=says):
+        make(gaussian(), latents(), caption(), guidance=guidance)
+
+
+def test_a_guidance_may_reckon_in_float64() -> None:
+    @attrs.frozen
+    class Wide(NoGuidance):
+        def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> Any:
+            return preds[CONDITIONAL].only(times.generated()).map(torch.Tensor.double), state
+
+    check_guidance(Wide())
+
+
+@pytest.mark.parametrize("field", ["drop", "hints", "read", "needs"])
+def test_a_name_is_no_collection_of_names(field: str) -> None:
+    """`drop="caption"` would drop the conditions c, a, p, t, i, o and n."""
+    with pytest.raises(ValueError, match=r"collections of names: \['audio'\], not 'audio'"):
+        Pass("one", StepTimes(1.0, 1.0), **{field: "audio"})

@@ -294,7 +294,7 @@ class Leaky:
                     said = attrs.evolve(said, null=attrs.evolve(said, null=None))
                 if fault == "nan":
                     said = attrs.evolve(said, tokens=said.tokens.masked_fill(~said.mask[..., None], torch.nan))
-                return {"speech": said}
+                return said if fault == "bare" else {"speech": said}
 
         return Encoder()
 
@@ -304,6 +304,7 @@ class Leaky:
     [
         ("width", "width 16.*says 17"),
         ("name", "talk"),
+        ("bare", "gives a Condition; a mapping of names to Conditions is expected"),
         ("padding", "alone and in a batch"),
         ("random", "global generator"),
         ("null", "no null form"),

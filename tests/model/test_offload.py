@@ -6,7 +6,9 @@ On the CPU "the device" is the host's memory, and what comes is a copy, so that 
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, get_args
 
 import pytest
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 import harmony_parts as hp
 from harmony_parts.cost.memory import Live
 from harmony_parts.offload import ALIGNED, Offload, layers_of, modules, move, resident, views, visit
-from harmony_parts.pipeline import Pipeline
+from harmony_parts.pipeline import Pipeline, _Visiting
 
 RECIPE = ("denoiser.layers=4", "sample.steps=2", "format.seconds=0.5")
 
@@ -228,3 +230,45 @@ def test_a_loaded_model_is_offloaded(pipeline: Pipeline, tmp_path: Path) -> None
     assert loaded.to(dtype=torch.bfloat16).offload == "layers"
     copied = copy.deepcopy(loaded.weights.state_dict())
     assert {x.dtype for x in copied.values() if x.is_floating_point()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copied", "pickled"])
+def test_an_offloaded_codec_can_be(again: Any, pipeline: Pipeline) -> None:
+    visiting = _Visiting(pipeline.codecs["video"], torch.device("cpu"))
+    latents = torch.randn(1, 3, *visiting.grid, visiting.channels, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(visiting).decode(latents), visiting.decode(latents))
+
+
+def test_threads_take_turns() -> None:
+    """Otherwise the one that leaves last would put the weights where the other one had brought them."""
+    part = nn.Linear(2, 2)
+    home, inside = part.weight.data_ptr(), Event()
+
+    def come() -> None:
+        with visit(part, "cpu", "parts"):
+            inside.set()
+
+    with visit(part, "cpu", "parts"), visit(part, "cpu", "parts"):  # the same thread may come again
+        other = Thread(target=come)
+        other.start()
+        assert not inside.wait(0.05)
+    other.join(10)
+    assert inside.is_set()
+    assert part.weight.data_ptr() == home
+
+
+def test_where_to_is_looked_at_first(pipeline: Pipeline) -> None:
+    for wrong in ("layer", True, None):
+        with pytest.raises(ValueError, match="offload is one of 'none', 'parts', 'layers', not"):
+            pipeline.to("cpu", offload=wrong)
+    for wrong in ({"device": torch.bfloat16}, {"dtype": "bfloat16"}):
+        with pytest.raises(ValueError, match=r'as in to\("cuda", dtype=torch.bfloat16\)'):
+            pipeline.to(**wrong)
+    with pytest.raises((RuntimeError, AssertionError)):  # as PyTorch was built
+        pipeline.to("cuda:99")
+    assert (pipeline.device, pipeline.offload) == (torch.device("cpu"), "none")
+
+
+def test_a_type_alone_leaves_weights_where_they_are(pipeline: Pipeline) -> None:
+    assert pipeline.to(dtype=torch.float64, offload="layers").offload == "layers"  # to where it is
+    assert pipeline.to(dtype=torch.bfloat16).offload == "layers"

@@ -11,6 +11,7 @@ import torch
 from harmony_parts.assemble import read_recipe, shipped_recipes
 from harmony_parts.av import AV, Prompt
 from harmony_parts.errors import RunError
+from harmony_parts.flow.heun import Heun
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media import Clip
@@ -122,6 +123,14 @@ def test_requests_that_make_no_sense_say_so(pipeline: Pipeline, clip: Clip, tmp_
         pipeline.generate(audio=attrs.evolve(clip, waveform=None))
     with pytest.raises(RunError, match="nowhere"):
         load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"sound is a text, of one clip, not \['a', 'b'\]"):
+        pipeline.generate(sound=["a", "b"])
+    for wrong in ({"solver": "heun"}, {"solver": Heun}, {"shift": 5.0}, {"guidance": "cfg"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is a part, such as .*, not "):
+            pipeline.generate(**wrong)
+    for nothing in (AV(), torch.zeros(1)):
+        with pytest.raises(ValueError, match="an AV of latents of one stream at least is expected"):
+            pipeline.decode(nothing)
 
 
 def test_a_given_clip_is_brought_to_the_format(pipeline: Pipeline) -> None:
