@@ -14,7 +14,7 @@ from harmony_parts.guidance.scales import TEXT, active, lead_away, scale
 from harmony_parts.plugin import knob
 
 SKIPPED = "skipped"
-REMEDY = "set `layer` to one of these numbers (`harmony generate`: --set layer=N)"
+REMEDY = "set `layer` to one of these numbers, where there are any (`harmony generate`: --set layer=N)"
 
 
 @attrs.frozen

@@ -15,8 +15,8 @@ def timetable(steps: int, shift: Shift) -> list[float]:
 
     Raises ValueError for less than one step, PartContractError where the shift moves an end or turns back.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be a whole number of at least 1, not {steps!r}")
     shift = getattr(shift, "for_steps", lambda _: shift)(steps)
     table: list[float] = shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64)).tolist()
     if len(table) != steps + 1 or table[0] != 1 or table[-1] != 0 or any(not later < now for now, later in pairwise(table)):

@@ -113,7 +113,7 @@ def _clock(lengths: list[float]) -> Tensor:
 
 
 def make_layer(spec: Any, branches: AV[Branch]) -> nn.Module:
-    """One layer, a torch module with weights of its own, each moved a little so that none is at the zero where outputs start."""
+    """One layer for use, a torch module with weights of its own, each moved a little so that none is at the zero where outputs start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer, other = spec.build(branches=branches), spec.build(branches=branches)
@@ -126,7 +126,7 @@ def make_layer(spec: Any, branches: AV[Branch]) -> nn.Module:
     with torch.no_grad():
         for weight in layer.parameters():
             weight.add_(0.3 * torch.randn(weight.shape, generator=random))
-    return layer
+    return layer.eval()
 
 
 def _parameters(module: Any) -> list[nn.Parameter]:
@@ -142,7 +142,7 @@ def check_layer(spec: Any, layer: nn.Module, branches: AV[Branch], hear: Callabl
     require(same(first, again, 0.0), spec, "give the same for the same")
     _check_gradients(spec, layer, first)
     with torch.device("meta"):
-        empty = spec.build(branches=branches)
+        empty = spec.build(branches=branches).eval()
     try:
         empty.load_state_dict(layer.state_dict(), assign=True)
         for name, buffer in layer.named_buffers():

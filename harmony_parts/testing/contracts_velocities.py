@@ -136,10 +136,11 @@ class Asked:
 
 
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:
-    """Build as assembly does: with torch's global generator seeded, and left as it was."""
+    """Build as assembly does: with torch's global generator seeded, and left as it was. For use: dropout is for training alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return make()
+        made = make()
+    return made.eval() if isinstance(made, nn.Module) else made
 
 
 def awake(module: nn.Module) -> nn.Module:

@@ -197,7 +197,11 @@ def test_settings_reach_the_guidance(harmony, trained):
 @pytest.mark.parametrize(
     ("asked", "says", "remedy"),
     [
-        ("skip-layer", "knows isolate, skip-0: set `layer` to one of these numbers (`harmony generate`: --set layer=N)", "layer=0"),
+        (
+            "skip-layer",
+            "knows isolate, skip-0: set `layer` to one of these numbers, where there are any (`harmony generate`: --set layer=N)",
+            "layer=0",
+        ),
         (
             "sum",
             '$.terms: missing: expected a list (the guidances to add up, such as terms = ["cfg", "sync-cfg"]',

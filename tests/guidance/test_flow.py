@@ -111,8 +111,8 @@ def test_timetable_refuses() -> None:
         def __call__(self, t: torch.Tensor) -> torch.Tensor:
             return self.how(t)
 
-    for steps in (0, -1):
-        with pytest.raises(ValueError, match=f"steps must be at least 1, not {steps}"):
+    for steps in (0, -1, 1.5):
+        with pytest.raises(ValueError, match=f"steps must be a whole number of at least 1, not {steps}"):
             timetable(steps, ConstantShift())
     for how in (
         lambda t: 1 - t,

@@ -281,3 +281,13 @@ AUDIO_FAULTS: list[tuple[Change, str]] = [
 def test_a_broken_audio_branch_is_found(change: Change, must: str) -> None:
     with pytest.raises(PartContractError, match=f"must .*{must}"):
         check_audio_branch(Broken(MMDIT, change))
+
+
+def test_dropout_is_for_training() -> None:
+    """A branch may have it: what is checked is the branch in use."""
+
+    def drops(block: Any) -> None:
+        real, block.dropout = block.attend, torch.nn.Dropout(0.5)
+        block.attend = lambda tokens: _with(real(tokens), block.dropout)
+
+    check_video_branch(Broken(VIDEO, method("block", lambda real: _changed(real(), drops))))
