@@ -48,7 +48,9 @@ def test_recipes(overrides: list[str], says: str) -> None:
 def test_hints_that_the_model_lacks() -> None:
     """Before anything is trained or made."""
     recipe = read_recipe("demo", ["sample.guidance.use=skip-layer"])
-    says = r"\$\.sample\.guidance: .* hint skip-11; the denoiser knows isolate, skip-0 to skip-2: set `layer` to one of these numbers.*layer=N"
+    says = (
+        r"\$\.sample\.guidance: .* hint skip-11; the denoiser knows isolate, skip-0 to skip-2: set `layer` to one of these numbers.*layer=N"
+    )
     with pytest.raises(AssemblyError, match=says):
         build(recipe, empty=("codecs", "encoders", "denoiser"))
 
