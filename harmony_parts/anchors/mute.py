@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import attrs
 import torch
 from torch import Tensor
@@ -19,7 +21,6 @@ class MuteAudio:
 
     def latents(self, scene: Scene) -> Tensor:
         """[B, T, C], the same for every sample."""
-        here, codec = scene.latents["audio"], scene.codecs["audio"]
-        assert isinstance(codec, AudioCodec)
+        here, codec = scene.latents["audio"], cast(AudioCodec, scene.codecs["audio"])
         silence = torch.zeros(1, codec.samples(here.shape[1]), device=here.device)
         return codec.encode(silence).to(here).expand(len(here), -1, -1)

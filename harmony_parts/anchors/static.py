@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import attrs
 import torch
@@ -44,8 +44,7 @@ class StaticVideo:
 
     def latents(self, scene: Scene) -> Tensor:
         """[B, T, H, W, C]."""
-        codec, known = scene.codecs["video"], scene.conditions.get(self.image)
-        assert isinstance(codec, VideoCodec)
+        codec, known = cast(VideoCodec, scene.codecs["video"]), scene.conditions.get(self.image)
         if known is None or not known.mask.any():
             return self._still(scene, codec, self._estimate(scene), self.frame)
         if "reference" not in scene.memory:  # the same at every step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import attrs
 import torch
@@ -23,9 +24,9 @@ class ReferenceImage:
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceImageEncoder:
         """The encoder, which keeps the model's own video codec."""
-        if not isinstance(codecs.video, VideoCodec):
+        if codecs.video is None:
             raise AssemblyError("a reference image needs a video codec; add $.codecs.video, or take this encoder out")
-        return ReferenceImageEncoder(format, codecs.video)
+        return ReferenceImageEncoder(format, cast(VideoCodec, codecs.video))
 
 
 class ReferenceImageEncoder(nn.Module):

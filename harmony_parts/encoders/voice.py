@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import attrs
 import torch
@@ -33,9 +34,9 @@ class ReferenceAudio:
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceAudioEncoder:
         """The encoder, which keeps the model's own audio codec."""
-        if not isinstance(codecs.audio, AudioCodec):
+        if codecs.audio is None:
             raise AssemblyError("a reference voice needs an audio codec; add $.codecs.audio, or take this encoder out")
-        return ReferenceAudioEncoder(max(1, round(self.seconds_max * format.sample_rate)), codecs.audio)
+        return ReferenceAudioEncoder(max(1, round(self.seconds_max * format.sample_rate)), cast(AudioCodec, codecs.audio))
 
 
 class ReferenceAudioEncoder(nn.Module):

@@ -61,7 +61,8 @@ def _scene(codecs: AV[VideoCodec | AudioCodec], video: int, audio: int, told: Co
     random = generator(seed)
 
     def latents(codec: VideoCodec | AudioCodec) -> torch.Tensor:
-        shape = (video, *codec.grid) if isinstance(codec, VideoCodec) else (audio,)
+        grid = getattr(codec, "grid", None)  # of a video codec alone
+        shape = (audio,) if grid is None else (video, *grid)
         return torch.randn(4, *shape, codec.channels, generator=random)
 
     return Scene(codecs, codecs.map(latents), told, codecs.map(latents) if estimate else None)

@@ -128,6 +128,9 @@ def test_codecs_with_weights_come_for_their_work(pipeline: Pipeline) -> None:
     home = codec.gain.weight.data_ptr()
     assert [place == home for place in codec.seen] == [True, False, False, True]
     assert (visiting.channels, visiting.grid) == (codec.channels, codec.grid)
+    made = [pipeline.to("cpu", offload=how).generate("a ball", guidance=hp.SyncCFG(), seconds=0.5).clip.frames for how in get_args(Offload)]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
 
 
 def test_compiled_layers_are_refused(pipeline: Pipeline) -> None:
