@@ -77,20 +77,22 @@ def check(problem: Problem) -> None:
     """At most twice naive.py's error at that precision, and one ulp of the largest number; nothing left unwritten.
 
     dS = p (dp - delta) is a difference, and 0 where a window holds one key. The direction that reads frames has delta from a rounded o, so
-    its dq and dk are held to an ulp of what is subtracted instead. Gradients take p from the stored logsumexp, p = exp(s - lse), where naive.py
-    subtracts the maximum first: an ulp of s in float32, |s| <= |q| |k| / sqrt(d), is that much of p, and so of what is summed over it.
+    its dq and dk are held to an ulp of what is subtracted instead. It also takes p from the logsumexp that it stored, p = exp(s - lse), where
+    naive.py subtracts the maximum first: an ulp of that in float32 is as much of p, and so of what is summed over p. |s| <= |q| |k| / sqrt(d).
     """
     exact, plain, mine = problem.naive(torch.float64), problem.naive(problem.dtype), problem.kernel()
     subtracted = dict.fromkeys(("o", "dq", "dk", "dv"), 0.0)
-    (q, k, v), do, *_ = problem.tensors()
-    scores = float(q.double().norm(dim=-1).max() * k.double().norm(dim=-1).max()) / problem.head**0.5
+    stored = dict.fromkeys(subtracted, 0.0)  # ulps of p, in float32
     if not problem.q_is_frames:
+        (q, k, v), do, *_ = problem.tensors()
+        scores = float(q.double().norm(dim=-1).max() * k.double().norm(dim=-1).max()) / problem.head**0.5
+        stored |= {"dq": scores, "dk": scores, "dv": scores}
         dp = torch.einsum("bthd,bfshd->bhtfs", do.double(), v.double()).abs().max() / problem.head**0.5
         subtracted |= {"dq": float(dp * k.abs().max()), "dk": float(dp * q.abs().max())}
     for name, e, n, m in zip(subtracted, exact, plain, mine, strict=True):
         assert m.shape == e.shape
         assert torch.isfinite(m).all(), name
-        ulp = torch.finfo(problem.dtype).eps + (torch.finfo(torch.float32).eps * scores if name != "o" else 0.0)
+        ulp = torch.finfo(problem.dtype).eps + torch.finfo(torch.float32).eps * stored[name]
         ulp *= max(float(e.abs().max()), subtracted[name])
         assert (m.double() - e).abs().max() <= 2 * (n.double() - e).abs().max() + ulp, name
         assert (m.double() - e).norm() <= 2 * (n.double() - e).norm() + ulp * m.numel() ** 0.5, name
