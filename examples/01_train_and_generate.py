@@ -1,7 +1,8 @@
-"""Train a small Harmony for a moment, then make a clip, a video for a sound, and a sound for a video.
+"""Train a small Harmony for a moment, then make a clip, a video for a sound, and a sound for a
+video.
 
-So few steps only show the way: the shapes are right and the loss falls, but nobody would call the result a bouncing ball. `harmony demo`
-takes the same recipe to its full length.
+So few steps only show the way: the shapes are right and the loss falls, but nobody would call the
+result a bouncing ball. `harmony demo` takes the same recipe to its full length.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from harmony_parts.train.loop import train
 OUT = Path("out/examples/01")
 STEPS = 30
 
-shutil.rmtree(OUT, ignore_errors=True)  # a run is never written over: `train` would ask whether to resume it
+# a run is never written over: `train` would ask whether to resume it
+shutil.rmtree(OUT, ignore_errors=True)
 
 # The demo's recipe, with settings changed as on the command line (`--set key=value`).
 recipe = hp.read_recipe("demo", [f"train.steps={STEPS}", "train.prepared=64", "train.log_every=5"])
@@ -25,16 +27,25 @@ pipeline = hp.load(model)
 sync = hp.SyncCFG(video=3, audio=2)
 
 # Nothing given: both streams are made, at the same time.
-joint = pipeline.generate("a red ball bounces on the ground", sound="a bright knock", guidance=sync, steps=6, seed=0)
+joint = pipeline.generate(
+    "a red ball bounces on the ground", sound="a bright knock", guidance=sync, steps=6, seed=0
+)
 joint.save(OUT / "joint.mp4")
 
-# One stream given: the other one is made for it. The example comes from a world (seed 1) that training never saw.
+# One stream given: the other one is made for it. The example comes from a world (seed 1) that
+# training never saw.
 example = hp.Soundstage(seed=1).build(format=recipe.format).example(0)
 sound = hp.Clip(waveform=example.clip.waveform, sample_rate=example.clip.sample_rate)
-pipeline.generate(example.prompt.caption, audio=sound, guidance=sync, steps=6).save(OUT / "video_for_a_sound.mp4")
+pipeline.generate(example.prompt.caption, audio=sound, guidance=sync, steps=6).save(
+    OUT / "video_for_a_sound.mp4"
+)
 video = hp.Clip(frames=example.clip.frames, fps=example.clip.fps)
-pipeline.generate(sound=example.prompt.sound, video=video, guidance=sync, steps=6).save(OUT / "sound_for_a_video.mp4")
+pipeline.generate(sound=example.prompt.sound, video=video, guidance=sync, steps=6).save(
+    OUT / "sound_for_a_video.mp4"
+)
 
 for file in sorted(OUT.glob("*.mp4")):
     clip = hp.Clip.read(file)
-    print(f"{file}: {clip.seconds:.2f} s, {len(clip.frames)} frames, sound at {clip.sample_rate} Hz")
+    print(
+        f"{file}: {clip.seconds:.2f} s, {len(clip.frames)} frames, sound at {clip.sample_rate} Hz"
+    )

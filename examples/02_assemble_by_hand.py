@@ -1,4 +1,6 @@
-"""A Harmony without a recipe: specs, built part by part, trained for a moment in a plain loop, and sampled with SyncCFG."""
+"""A Harmony without a recipe: specs, built part by part, trained for a moment in a plain loop, and
+sampled with SyncCFG.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,18 @@ from harmony_parts.train.objective import losses, noise_for, packed
 OUT = Path("out/examples/02")
 CLIPS, STEPS = 12, 15
 OUT.mkdir(parents=True, exist_ok=True)
-torch.manual_seed(0)  # fresh weights come from torch's own generator; everything else below gets `chance`
+# fresh weights come from torch's own generator; everything else below gets `chance`
+torch.manual_seed(0)
 chance = torch.Generator().manual_seed(0)
 
-# Specs are plain settings; `build` makes the working part and hands it its neighbours, so no width is written twice.
+# Specs are plain settings; `build` makes the working part and hands it its neighbours, so no width
+# is written twice.
 format = hp.Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
 codecs = hp.AV(
     video=hp.DCTVideo(frames_per_latent=1, keep=40).build(format=format),
-    audio=hp.LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3).build(format=format),
+    audio=hp.LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3).build(
+        format=format
+    ),
 )
 encoders = {
     "caption": hp.ByteText(field="caption", width=32).build(format=format, codecs=codecs),
@@ -49,20 +55,34 @@ latents = hp.AV(
 )
 print("latents:", {stream: list(latents[stream].shape) for stream in latents})
 
-# A step of cross-task training: the task plans one batch of all three tasks, and one run of the denoiser answers it.
-task, path, density, shift = hp.WeightedSum(), hp.StraightPath(), hp.LogitNormal(), hp.ConstantShift(3.0)
+# A step of cross-task training: the task plans one batch of all three tasks, and one run of the
+# denoiser answers it.
+task, path, density, shift = (
+    hp.WeightedSum(),
+    hp.StraightPath(),
+    hp.LogitNormal(),
+    hp.ConstantShift(3.0),
+)
 parameters = [weight for module in (denoiser, *encoders.values()) for weight in module.parameters()]
 optimizer = torch.optim.AdamW(parameters, lr=2e-3)
 for step in range(STEPS):
     plan = task.plan(CLIPS, lambda n, generator: shift(density.draw(n, generator)), chance)
-    loss = losses(denoiser, latents, noise_for(latents, plan, chance), packed(conditions(prompts), plan), plan, path).total
+    loss = losses(
+        denoiser,
+        latents,
+        noise_for(latents, plan, chance),
+        packed(conditions(prompts), plan),
+        plan,
+        path,
+    ).total
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     if step in (0, STEPS - 1):
         print(f"step {step + 1}: loss {loss.item():.3f}")
 
-# From noise to latents to a clip. `given` holds what isn't to be made; here nothing, so this is joint generation.
+# From noise to latents to a clip. `given` holds what isn't to be made; here nothing, so this is
+# joint generation.
 made = sample(
     denoiser,
     latents.map(lambda x: torch.randn(x[:1].shape, generator=chance)),

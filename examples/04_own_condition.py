@@ -1,7 +1,9 @@
-"""A condition of one's own: the times at which something is to happen, as a third party would add them, without touching the library.
+"""A condition of one's own: the times at which something is to happen, as a third party would add
+them, without touching the library.
 
-Three pieces: an encoder that reads `Prompt.extra["strikes"]` and says it under a new name, a port where the denoiser takes it in, and data
-that holds it. Declared by hooks like any plugin's parts, they can be named in recipes and are written into the run's.
+Three pieces: an encoder that reads `Prompt.extra["strikes"]` and says it under a new name, a port
+where the denoiser takes it in, and data that holds it. Declared by hooks like any plugin's parts,
+they can be named in recipes and are written into the run's.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ STEPS = 15
 # --8<-- [start:encoder]
 @attrs.frozen
 class Strikes:
-    """Prompt.extra["strikes"], times in seconds -> condition "strikes", tokens [B, L, width], one for each time."""
+    """Prompt.extra["strikes"], times in seconds -> condition "strikes", tokens [B, L, width], one
+    for each time.
+    """
 
     width: int = knob(32, help="width of its tokens", validator=attrs.validators.ge(2))
 
@@ -48,8 +52,14 @@ class StrikesEncoder(torch.nn.Module):
 
     def forward(self, prompts):
         """{"strikes": tokens [B, L, width], mask [B, L]}, L the longest list of the batch."""
-        device = self.none.device  # that of the weights: a mask made elsewhere stops a model on a GPU
-        times = [torch.tensor(sorted(prompt.extra.get("strikes", ())), dtype=torch.float32, device=device) for prompt in prompts]
+        # that of the weights: a mask made elsewhere stops a model on a GPU
+        device = self.none.device
+        times = [
+            torch.tensor(
+                sorted(prompt.extra.get("strikes", ())), dtype=torch.float32, device=device
+            )
+            for prompt in prompts
+        ]
         longest = max([1, *map(len, times)])
         null = self.none.expand(len(prompts), longest, -1)
         null_mask = (torch.arange(longest, device=device) == 0).expand(len(prompts), -1)
@@ -59,7 +69,11 @@ class StrikesEncoder(torch.nn.Module):
             said = self.project(torch.cat([angles.sin(), angles.cos()], dim=1))
             tokens.append(torch.cat([said, nothing[len(own) :]]) if len(own) else nothing)
             mask.append(torch.arange(longest, device=device) < len(own) if len(own) else first)
-        return {"strikes": hp.Condition(torch.stack(tokens), torch.stack(mask), hp.Condition(null, null_mask))}
+        return {
+            "strikes": hp.Condition(
+                torch.stack(tokens), torch.stack(mask), hp.Condition(null, null_mask)
+            )
+        }
 
 
 # --8<-- [end:encoder]
@@ -68,7 +82,9 @@ class StrikesEncoder(torch.nn.Module):
 # --8<-- [start:data]
 @attrs.frozen
 class Told:
-    """A data set whose events are told: those that `inner` knows become `Prompt.extra["strikes"]`."""
+    """A data set whose events are told: those that `inner` knows become
+    `Prompt.extra["strikes"]`.
+    """
 
     inner: DataSpec = knob(help="a data set that knows its events")
 
@@ -90,7 +106,9 @@ class ToldSet:
         """The example, its events in the prompt."""
         example = self.inner.example(index, generator)
         strikes = tuple(event.time for event in example.events or ())
-        return attrs.evolve(example, prompt=attrs.evolve(example.prompt, extra={"strikes": strikes}))
+        return attrs.evolve(
+            example, prompt=attrs.evolve(example.prompt, extra={"strikes": strikes})
+        )
 
 
 # --8<-- [end:data]
@@ -106,7 +124,9 @@ def harmony_encoder():
 @hookimpl
 def harmony_data():
     """The same for data."""
-    yield part("told", f"{__name__}:Told", summary="Another data set, with its events in the prompt.")
+    yield part(
+        "told", f"{__name__}:Told", summary="Another data set, with its events in the prompt."
+    )
 
 
 # --8<-- [end:hooks]
@@ -114,8 +134,11 @@ def harmony_data():
 
 def main() -> None:
     """Check, assemble, train for a moment, generate."""
-    catalogue().add("strikes", sys.modules[__name__])  # what an entry point does for a package that is installed
-    recipe = hp.read_recipe("demo", [f"train.steps={STEPS}", "train.prepared=32", "train.log_every=5"])
+    # what an entry point does for a package that is installed
+    catalogue().add("strikes", sys.modules[__name__])
+    recipe = hp.read_recipe(
+        "demo", [f"train.steps={STEPS}", "train.prepared=32", "train.log_every=5"]
+    )
     recipe = attrs.evolve(
         recipe,
         encoders={"caption": recipe.encoders["caption"], "strikes": Strikes()},
@@ -132,9 +155,17 @@ def main() -> None:
 
     shutil.rmtree(OUT, ignore_errors=True)
     model = train(recipe, out=OUT / "run", device="cpu")
-    clip = hp.load(model).generate("a red ball bounces on the ground", extra={"strikes": (0.5, 1.25)}, steps=6)
+    clip = hp.load(model).generate(
+        "a red ball bounces on the ground", extra={"strikes": (0.5, 1.25)}, steps=6
+    )
     print(clip.save(OUT / "strikes.mp4"))
-    print(next(line for line in (model / "recipe.toml").read_text().splitlines() if "strikes/strikes" in line))
+    print(
+        next(
+            line
+            for line in (model / "recipe.toml").read_text().splitlines()
+            if "strikes/strikes" in line
+        )
+    )
 
 
 if __name__ == "__main__":

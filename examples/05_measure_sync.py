@@ -1,4 +1,5 @@
-"""Two ways to measure sync, on clips whose truth is known: as they are, and with every picture given the sounds of the other clips.
+"""Two ways to measure sync, on clips whose truth is known: as they are, and with every picture
+given the sounds of the other clips.
 
 The second column is chance. A number that is no better than it says nothing about sync.
 """
@@ -17,10 +18,17 @@ examples = [world.example(number) for number in range(CLIPS)]
 first, metric = examples[0], hp.Events()
 found = metric.analyse(first.clip)
 print(f"{first.prompt.caption}; {first.prompt.sound}")
-for what, times in (("truth", [event.time for event in first.events]), ("seen", found.video), ("heard", found.audio)):
+for what, times in (
+    ("truth", [event.time for event in first.events]),
+    ("seen", found.video),
+    ("heard", found.audio),
+):
     print(f"  {what:6}", " ".join(f"{time:.3f}" for time in times))
 
-for metric, names in ((hp.Events(), ("video_matched", "audio_matched", "offset_ms", "f1")), (hp.Correlation(), ("correlation",))):
+for metric, names in (
+    (hp.Events(), ("video_matched", "audio_matched", "offset_ms", "f1")),
+    (hp.Correlation(), ("correlation",)),
+):
     numbers = compare(metric, [example.clip for example in examples])["numbers"]
     for name in names:
         paired, chance = numbers[name]["paired"], numbers[name]["repaired"]

@@ -1,4 +1,6 @@
-"""What the weight-free codecs keep of a clip: `python examples/06_real_clip_codec.py FILE`, or without FILE a clip of Soundstage."""
+"""What the weight-free codecs keep of a clip: `python examples/06_real_clip_codec.py FILE`, or
+without FILE a clip of Soundstage.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +33,24 @@ latents = codec.encode(clip.frames[None])  # [1, T_v, h, w, C]
 frames = codec.decode(latents)[0, : len(clip.frames)]
 psnr = 10 * torch.log10(255**2 / (frames.double() - clip.frames).square().mean())
 fewer = clip.frames.numel() / latents.numel()
-print(f"video: {list(clip.frames.shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers, PSNR {psnr:.1f} dB")
+print(
+    f"video: {list(clip.frames.shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers, PSNR"
+    f" {psnr:.1f} dB"
+)
 
 codec = hp.LogMel().build(format=format)
 latents = codec.encode(clip.mono()[None])  # [1, T_a, C]
 sound = codec.decode(latents)[:, : len(clip.mono())]
-# Decoding makes up the phases, so samples can't be compared; what is kept is the level of each band, and a latent's unit is 17 dB.
+# Decoding makes up the phases, so samples can't be compared; what is kept is the level of each
+# band, and a latent's unit is 17 dB.
 change = 17 * (codec.encode(sound) - latents).abs().mean()
 fewer = clip.mono().numel() / latents.numel()
 print(
-    f"audio: {list(clip.mono().shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers, levels change by {change:.1f} dB in the mean"
+    f"audio: {list(clip.mono().shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers,"
+    f" levels change by {change:.1f} dB in the mean"
 )
 
-print(clip.save(OUT / "before.mp4"), hp.Clip(frames, clip.fps, sound, clip.sample_rate).save(OUT / "after.mp4"))
+print(
+    clip.save(OUT / "before.mp4"),
+    hp.Clip(frames, clip.fps, sound, clip.sample_rate).save(OUT / "after.mp4"),
+)

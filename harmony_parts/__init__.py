@@ -1,4 +1,6 @@
-"""Parts for making video and sound together. `import harmony_parts as hp` is cheap: each name is imported when it is first used."""
+"""Parts for making video and sound together. `import harmony_parts as hp` is cheap: each name is
+imported when it is first used.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,8 @@ _NAMES = {
 }
 """Public name -> the module that has it, with the name that it has there where that differs."""
 
-if TYPE_CHECKING:  # the same names for editors and type checkers; a test holds the two lists together
+# the same names for editors and type checkers; a test holds the two lists together
+if TYPE_CHECKING:
     from harmony_parts.anchors.mute import MuteAudio as MuteAudio
     from harmony_parts.anchors.static import StaticVideo as StaticVideo
     from harmony_parts.assemble import Parts as Parts

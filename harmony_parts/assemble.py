@@ -1,7 +1,9 @@
-"""Recipes and what they make: TOML <-> `Recipe` -> parts. Importing this imports no torch; reading a recipe does.
+"""Recipes and what they make: TOML <-> `Recipe` -> parts. Importing this imports no torch; reading
+a recipe does.
 
-A recipe in TOML has the names of `harmony_parts.recipe.Recipe`. A part is a table with `use = "name"` or `"plugin/name"` and its
-settings, or just the name, for the defaults. The table `[harmony]`, with the versions that a recipe was written with, is optional.
+A recipe in TOML has the names of `harmony_parts.recipe.Recipe`. A part is a table with `use =
+"name"` or `"plugin/name"` and its settings, or just the name, for the defaults. The table
+`[harmony]`, with the versions that a recipe was written with, is optional.
 """
 
 from __future__ import annotations
@@ -36,11 +38,13 @@ P = TypeVar("P")
 VERSIONS = "harmony"
 
 
-# --- reading and writing --------------------------------------------------------------------------------------------------------------
+# --- reading and writing --------------------------------------------------------------------------
 
 
 def shipped_recipes() -> dict[str, Traversable]:
-    """Name -> file of the recipes that come with the library; those of a subfolder are called "folder/name"."""
+    """Name -> file of the recipes that come with the library; those of a subfolder are called
+    "folder/name".
+    """
     return dict(sorted(_recipes(importlib.resources.files("harmony_parts") / "recipes", "")))
 
 
@@ -52,10 +56,17 @@ def _recipes(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversabl
             yield prefix + entry.name.removesuffix(".toml"), entry
 
 
-def read_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, parts: Catalogue | None = None) -> Recipe:
-    """The recipe of a TOML file, of a shipped name, or of a plain table, with `overrides` ("train.steps=10") applied.
+def read_recipe(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    parts: Catalogue | None = None,
+) -> Recipe:
+    """The recipe of a TOML file, of a shipped name, or of a plain table, with `overrides`
+    ("train.steps=10") applied.
 
-    Raises AssemblyError: no such recipe, no TOML, or all that is wrong with its settings, each fault with its `$.path`.
+    Raises AssemblyError: no such recipe, no TOML, or all that is wrong with its settings, each
+    fault with its `$.path`.
     """
     from harmony_parts.recipe import Recipe
 
@@ -64,7 +75,10 @@ def read_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     table = apply_overrides(table, overrides, Recipe, parts=known)
     versions = table.pop(VERSIONS, {})
     if not isinstance(versions, Mapping):
-        raise AssemblyError(f"$.{VERSIONS}: expected a table (what a recipe was written with; it can be left out)", where)
+        raise AssemblyError(
+            f"$.{VERSIONS}: expected a table (what a recipe was written with; it can be left out)",
+            where,
+        )
     try:
         return structure(table, Recipe, parts=known, where=where)
     except AssemblyError as error:
@@ -79,11 +93,24 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     file: Traversable = Path(source)
     if not file.is_file():
         shipped = shipped_recipes()
-        if (inside := next((p for p in (Path(name, "recipe.toml"), Path(name, "model", "recipe.toml")) if p.is_file()), None)) is not None:
-            raise AssemblyError(f"it is the folder of a model or a run; its recipe is {str(inside)!r}", name)
+        if (
+            inside := next(
+                (
+                    p
+                    for p in (Path(name, "recipe.toml"), Path(name, "model", "recipe.toml"))
+                    if p.is_file()
+                ),
+                None,
+            )
+        ) is not None:
+            raise AssemblyError(
+                f"it is the folder of a model or a run; its recipe is {str(inside)!r}", name
+            )
         if isinstance(source, Path) or name not in shipped:
             known = f"{nearest(name, shipped)}; recipes that ship: {', '.join(shipped) or 'none'}"
-            raise AssemblyError(f"there is no file {name!r}, and no shipped recipe of that name{known}", name)
+            raise AssemblyError(
+                f"there is no file {name!r}, and no shipped recipe of that name{known}", name
+            )
         file = shipped[name]
     try:
         return name, tomllib.loads(file.read_text(encoding="utf-8"))
@@ -98,13 +125,18 @@ def _absent(versions: Mapping[str, Any], parts: Catalogue) -> Iterator[str]:
     here, plugins = {declared.plugin for declared in parts.list()}, versions.get("plugins", {})
     for plugin, version in plugins.items() if isinstance(plugins, Mapping) else ():
         if plugin not in here:
-            yield f"$.{VERSIONS}.plugins.{plugin}: the recipe was written with {version}, which isn't installed"
+            yield (
+                f"$.{VERSIONS}.plugins.{plugin}: the recipe was written with {version}, which isn't"
+                " installed"
+            )
 
 
 def write_recipe(recipe: Recipe, *, parts: Catalogue | None = None) -> str:
-    """The expanded recipe as TOML: every setting written out, qualified names, and `[harmony]` with the versions of library and plugins.
+    """The expanded recipe as TOML: every setting written out, qualified names, and `[harmony]` with
+    the versions of library and plugins.
 
-    `read_recipe` of it gives an equal recipe. Raises AssemblyError for a part that no plugin declares.
+    `read_recipe` of it gives an equal recipe. Raises AssemblyError for a part that no plugin
+    declares.
     """
     known = parts or catalogue()
     versions: dict[str, Any] = {"version": installed_version()}
@@ -114,7 +146,7 @@ def write_recipe(recipe: Recipe, *, parts: Catalogue | None = None) -> str:
     return tomli_w.dumps({**unstructure(recipe, parts=known), VERSIONS: versions})
 
 
-# --- building -------------------------------------------------------------------------------------------------------------------------
+# --- building -------------------------------------------------------------------------------------
 
 
 @attrs.frozen(eq=False)
@@ -134,12 +166,14 @@ class Parts:
 
 
 def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Parts:
-    """The parts of a recipe, with fresh weights: codecs, then encoders, then the denoiser, each sized for those before it.
+    """The parts of a recipe, with fresh weights: codecs, then encoders, then the denoiser, each
+    sized for those before it.
 
-    A part's weights are a function of the seed, of its place in the recipe and of what it is told of its neighbours, so that exchanging one
-    encoder leaves the others as they were. The global generator stays untouched. The parts of `empty` ("codecs", "encoders", "denoiser") are
-    made on the meta device: they have shapes and no numbers, so that a model of any size can be looked at, or filled with saved weights.
-    Raises AssemblyError where parts don't fit together.
+    A part's weights are a function of the seed, of its place in the recipe and of what it is told
+    of its neighbours, so that exchanging one encoder leaves the others as they were. The global
+    generator stays untouched. The parts of `empty` ("codecs", "encoders", "denoiser") are made on
+    the meta device: they have shapes and no numbers, so that a model of any size can be looked at,
+    or filled with saved weights. Raises AssemblyError where parts don't fit together.
     """
     try:
         return _assembled(recipe, seed, empty)
@@ -154,8 +188,13 @@ def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
         return _built(f"$.{path}", seed, make, path.partition(".")[0] in empty, **neighbours)
 
     specs: AV[Any] = AV(recipe.codecs.video, recipe.codecs.audio)
-    codecs: AV[Any] = AV(**{s: built(f"codecs.{s}", specs[s].build, format=recipe.format) for s in specs})
-    encoders = {name: built(f"encoders.{name}", spec.build, format=recipe.format, codecs=codecs) for name, spec in recipe.encoders.items()}
+    codecs: AV[Any] = AV(
+        **{s: built(f"codecs.{s}", specs[s].build, format=recipe.format) for s in specs}
+    )
+    encoders = {
+        name: built(f"encoders.{name}", spec.build, format=recipe.format, codecs=codecs)
+        for name, spec in recipe.encoders.items()
+    }
     _check_conditions(recipe, encoders)
     denoiser = built("denoiser", recipe.denoiser.build, codecs=codecs, encoders=encoders)
     _check_hints(recipe, denoiser)
@@ -163,12 +202,16 @@ def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
 
 
 def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbours: Any) -> P:
-    """One part, with the global generator seeded for it alone, and its complaints under its path."""
+    """One part, with the global generator seeded for it alone, and its complaints under its
+    path.
+    """
     import torch
 
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices), torch.device("meta") if empty else nullcontext():
-        torch.manual_seed(int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=7).digest()))
+        torch.manual_seed(
+            int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=7).digest())
+        )
         try:
             return make(**neighbours)
         except AssemblyError as error:
@@ -190,7 +233,10 @@ def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
     for name, encoder in encoders.items():
         for condition in encoder.produces:
             if condition in produced:
-                faults.append(f"$.encoders.{name}: it produces the condition {condition!r}, and so does {produced[condition]}; change one")
+                faults.append(
+                    f"$.encoders.{name}: it produces the condition {condition!r}, and so does"
+                    f" {produced[condition]}; change one"
+                )
             produced[condition] = name
     for condition in recipe.train.drop:
         if condition not in produced:
@@ -201,7 +247,9 @@ def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
 
 
 def _check_hints(recipe: Recipe, denoiser: Denoiser) -> None:
-    """A hint that the denoiser doesn't know is told before anything is trained, for what guidance asks of each task at some times."""
+    """A hint that the denoiser doesn't know is told before anything is trained, for what guidance
+    asks of each task at some times.
+    """
     from harmony_parts.guidance.protocol import StepTimes, unknown_hints
 
     for t in (1.0, 0.75, 0.5, 0.25, 0.01):  # a guidance may rest in some

@@ -1,4 +1,6 @@
-"""Does a class keep the protocol of its kind? By names and signatures, without making or running anything."""
+"""Does a class keep the protocol of its kind? By names and signatures, without making or running
+anything.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,15 @@ from typing import Any, Protocol
 
 import attrs
 
-_SPECIAL = ("__call__", "__len__", "__iter__", "__getitem__")  # the special methods that a protocol of ours may ask for
+# the special methods that a protocol of ours may ask for
+_SPECIAL = ("__call__", "__len__", "__iter__", "__getitem__")
 _Kind = inspect.Parameter
 
 
 def faults(cls: Any, protocol: type) -> Iterator[str]:
-    """What is missing from `cls`, one sentence each: nothing where it is a class of plain settings with all members of `protocol`."""
+    """What is missing from `cls`, one sentence each: nothing where it is a class of plain settings
+    with all members of `protocol`.
+    """
     if not isinstance(cls, type):
         yield f"it is a {type(cls).__name__}, not a class"
         return
@@ -24,7 +29,14 @@ def faults(cls: Any, protocol: type) -> Iterator[str]:
     if "use" in settings:
         yield "a setting can't be called 'use', which names the part in a recipe"
     for name, wanted in members(protocol).items():
-        found = next((vars(base)[name] for base in cls.__mro__ if name in vars(base) and not _is_protocol(base)), None)
+        found = next(
+            (
+                vars(base)[name]
+                for base in cls.__mro__
+                if name in vars(base) and not _is_protocol(base)
+            ),
+            None,
+        )
         if wanted is None:
             if found is None and name not in settings:
                 yield f"it has no {name!r}"
@@ -41,7 +53,11 @@ def members(protocol: type) -> dict[str, Any]:
         if not _is_protocol(base):
             continue
         found |= dict.fromkeys(getattr(base, "__annotations__", ()))
-        found |= {k: v for k, v in vars(base).items() if inspect.isfunction(v) and (k in _SPECIAL or not k.startswith("_"))}
+        found |= {
+            k: v
+            for k, v in vars(base).items()
+            if inspect.isfunction(v) and (k in _SPECIAL or not k.startswith("_"))
+        }
     return found
 
 
@@ -56,7 +72,9 @@ def _signature(function: Any) -> str:
         if p.kind is _Kind.KEYWORD_ONLY and not star:
             shown.append("*")
         star = star or p.kind in (_Kind.KEYWORD_ONLY, _Kind.VAR_POSITIONAL)
-        prefix = "*" if p.kind is _Kind.VAR_POSITIONAL else "**" if p.kind is _Kind.VAR_KEYWORD else ""
+        prefix = (
+            "*" if p.kind is _Kind.VAR_POSITIONAL else "**" if p.kind is _Kind.VAR_KEYWORD else ""
+        )
         shown.append(prefix + p.name + ("" if p.default is p.empty else "=..."))
     return f"({', '.join(shown)})"
 
@@ -66,7 +84,9 @@ def _differs(found: Any, wanted: Any) -> str:
     signature, arguments = inspect.signature(found), inspect.signature(wanted).parameters.values()
     # every argument that the protocol allows, then only those that it demands
     for chosen in (list(arguments), [p for p in arguments if p.default is p.empty]):
-        positional = [p.name for p in chosen if p.kind in (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)]
+        positional = [
+            p.name for p in chosen if p.kind in (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
+        ]
         keywords = {p.name: None for p in chosen if p.kind is _Kind.KEYWORD_ONLY}
         try:
             signature.bind(*positional, **keywords)

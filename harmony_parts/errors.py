@@ -1,4 +1,6 @@
-"""Every error that the library raises on purpose. Each says what is wrong, where, and what to do about it."""
+"""Every error that the library raises on purpose. Each says what is wrong, where, and what to do
+about it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,15 @@ from collections.abc import Iterable
 
 
 class HarmonyError(Exception):
-    """Base of all errors that a user can mend; the command line prints these without a traceback."""
+    """Base of all errors that a user can mend; the command line prints these without a
+    traceback.
+    """
 
 
 class UnknownPart(HarmonyError):
-    """No part of that kind has that name; names the nearest one, and the plugins that failed to load."""
+    """No part of that kind has that name; names the nearest one, and the plugins that failed to
+    load.
+    """
 
 
 class PartNameClash(HarmonyError):
@@ -26,11 +32,15 @@ class PartContractError(HarmonyError):
 
 
 class AssemblyError(HarmonyError):
-    """A recipe that can't be built: one line for each fault, each beginning with its `$.path` in the recipe."""
+    """A recipe that can't be built: one line for each fault, each beginning with its `$.path` in
+    the recipe.
+    """
 
     def __init__(self, faults: str | Iterable[str], where: str = "recipe") -> None:
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
-        super().__init__(f"{where} can't be assembled:\n" + "\n".join(f"  {fault}" for fault in self.faults))
+        super().__init__(
+            f"{where} can't be assembled:\n" + "\n".join(f"  {fault}" for fault in self.faults)
+        )
 
 
 class MediaError(HarmonyError):
@@ -38,7 +48,9 @@ class MediaError(HarmonyError):
 
 
 class RunError(HarmonyError):
-    """A training run or a saved model that can't be started, resumed or loaded: names the folder and the cause."""
+    """A training run or a saved model that can't be started, resumed or loaded: names the folder
+    and the cause.
+    """
 
 
 class RequestError(HarmonyError):

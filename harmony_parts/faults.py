@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cattrs.errors import IterableValidationError, IterableValidationNote, StructureHandlerNotFoundError
+from cattrs.errors import (
+    IterableValidationError,
+    IterableValidationNote,
+    StructureHandlerNotFoundError,
+)
 
 from harmony_parts.errors import AssemblyError, HarmonyError
 
@@ -27,18 +31,36 @@ def flatten(error: Exception, path: str) -> Iterator[tuple[str, str]]:
             yield from flatten(inner, path if key == "" else path + _step(key))
     elif isinstance(error, IterableValidationError):
         for inner in error.exceptions:
-            note = next((n for n in getattr(inner, "__notes__", ()) if isinstance(n, IterableValidationNote)), None)
+            note = next(
+                (
+                    n
+                    for n in getattr(inner, "__notes__", ())
+                    if isinstance(n, IterableValidationNote)
+                ),
+                None,
+            )
             yield from flatten(inner, path if note is None else path + _step(note.index))
     elif isinstance(error, AssemblyError):
         for fault in error.faults:
-            inside, _, message = fault.partition(": ") if fault.startswith("$") else ("$", "", fault)
+            inside, _, message = (
+                fault.partition(": ") if fault.startswith("$") else ("$", "", fault)
+            )
             yield path + inside[1:], message
     elif isinstance(error, StructureHandlerNotFoundError):
-        yield path, f"its type can't be read from a table: {error}; a setting is a plain value, a class of settings, or a part"
+        yield (
+            path,
+            (
+                f"its type can't be read from a table: {error}; a setting is a plain value, a class"
+                " of settings, or a part"
+            ),
+        )
     elif isinstance(error, HarmonyError):
         yield path, str(error)
-    elif isinstance(error, ValueError | TypeError) and error.args and isinstance(error.args[0], str):
-        yield path, error.args[0]  # attrs' validators add the attribute and the value as further arguments
+    elif (
+        isinstance(error, ValueError | TypeError) and error.args and isinstance(error.args[0], str)
+    ):
+        # attrs' validators add the attribute and the value as further arguments
+        yield path, error.args[0]
     else:
         yield path, f"{type(error).__name__}: {error}"
 
@@ -46,7 +68,11 @@ def flatten(error: Exception, path: str) -> Iterator[tuple[str, str]]:
 def _step(key: int | str) -> str:
     if isinstance(key, int):
         return f"[{key}]"
-    return f".{key}" if key and all(c.isalnum() and c.isascii() or c in "-_" for c in key) else f'."{key}"'
+    return (
+        f".{key}"
+        if key and all(c.isalnum() and c.isascii() or c in "-_" for c in key)
+        else f'."{key}"'
+    )
 
 
 def called(value: object) -> str:

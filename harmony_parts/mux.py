@@ -18,16 +18,23 @@ from harmony_parts.demux import constant
 from harmony_parts.errors import MediaError
 from harmony_parts.ffmpeg import Limits
 
-# What browsers and common players show from an mp4. ffmpeg would also put MPEG-1/2 there, which few of them play.
+# What browsers and common players show from an mp4. ffmpeg would also put MPEG-1/2 there, which few
+# of them play.
 MP4_VIDEO = {"h264", "hevc", "av1", "vp9", "mpeg4"}
-# Sound that is copied as it is; all other sound is decoded and kept as FLAC. MP3 is not copied for its delay, which mp4 and mkv don't note.
-COPIED_SOUND = {".mp4": {"aac", "ac3", "eac3", "opus"}, ".mkv": {"aac", "ac3", "eac3", "opus", "mp2", "vorbis"}}
+# Sound that is copied as it is; all other sound is decoded and kept as FLAC. MP3 is not copied for
+# its delay, which mp4 and mkv don't note.
+COPIED_SOUND = {
+    ".mp4": {"aac", "ac3", "eac3", "opus"},
+    ".mkv": {"aac", "ac3", "eac3", "opus", "mp2", "vorbis"},
+}
 MUXERS = {".mp4": "mp4", ".mkv": "matroska"}
 
 
 @attrs.frozen(eq=False)
 class Content:
-    """What is written: the fields of a `Clip`, its exact `length` in seconds, and the `path` that errors name."""
+    """What is written: the fields of a `Clip`, its exact `length` in seconds, and the `path` that
+    errors name.
+    """
 
     path: Path
     length: Fraction
@@ -59,7 +66,8 @@ def write(
         assert given.video is not None
         # MPEG program streams don't stamp every packet; mkv asks for it.
         inputs += ["-fflags", "+genpts", *ffmpeg.source(given.path, offset=-given.video.start)]
-        # Packets in decoding order, up to the end: those that frames before the end refer to are among them.
+        # Packets in decoding order, up to the end: those that frames before the end refer to are
+        # among them.
         end = float(length - 1 / given.video.fps / 2)
         video = ["-map", "0:V:0", "-c:v", "copy", "-bsf:v", f"noise=drop=gte(dts*tb\\,{end:.9f})"]
     elif content.frames is not None:
@@ -94,11 +102,16 @@ def write(
         audio = ["-map", f"{index}:a:0"]
         if lossless:
             scaled = waveform * 2**15
-            short = bool((scaled == scaled.round()).all() and (scaled >= -(2**15)).all() and (scaled < 2**15).all())
+            short = bool(
+                (scaled == scaled.round()).all()
+                and (scaled >= -(2**15)).all()
+                and (scaled < 2**15).all()
+            )
             audio += ["-c:a", "flac", "-sample_fmt", "s16" if short else "s32"]
         else:
             audio += ["-c:a", "aac", "-b:a", f"{128 * channels}k"]
-    # The end in microseconds, rounded up: sound is cut to the length above, to the sample; this stops what is copied.
+    # The end in microseconds, rounded up: sound is cut to the length above, to the sample; this
+    # stops what is copied.
     end_us = math.ceil(length * 10**6)
     notes = "-1"
     if metadata:
@@ -107,7 +120,9 @@ def write(
         inputs += ["-f", "ffmetadata", "-i", str(noted)]
     tail = ["-t", f"{end_us}us", "-map_metadata", notes, "-map_chapters", "-1", "-strict", "-2"]
     tail += ["-movflags", "+faststart"] if suffix == ".mp4" else []
-    ffmpeg.run([*inputs, *video, *audio, *tail, "-f", MUXERS[suffix], str(part)], path, limits, feed=feed)
+    ffmpeg.run(
+        [*inputs, *video, *audio, *tail, "-f", MUXERS[suffix], str(part)], path, limits, feed=feed
+    )
 
 
 def check_copy(
@@ -116,7 +131,9 @@ def check_copy(
     copy_video_from: str | os.PathLike[str] | None = None,
     copy_sound_from: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Raise the MediaError that `Clip.save` to `path` would raise for what is to be copied, before there is a clip."""
+    """Raise the MediaError that `Clip.save` to `path` would raise for what is to be copied, before
+    there is a clip.
+    """
     if copy_video_from is not None:
         _video_to_copy(Path(path), Path(copy_video_from))
     if copy_sound_from is not None:
@@ -124,7 +141,9 @@ def check_copy(
 
 
 def _video_to_copy(path: Path, given: Path) -> ffmpeg.Probe:
-    """What `given` holds: a video that the container of `path` takes as it is. Raises MediaError."""
+    """What `given` holds: a video that the container of `path` takes as it is. Raises
+    MediaError.
+    """
     held = _required(ffmpeg.probe(given), "video")
     assert held.video is not None
     causes: dict[str, str] = {}  # container -> why it doesn't take it
@@ -136,9 +155,18 @@ def _video_to_copy(path: Path, given: Path) -> ffmpeg.Probe:
         elif not ffmpeg.takes(MUXERS[".mkv"], given):
             causes[".mkv"] = "mkv doesn't hold this codec"
     if cause := causes.get(path.suffix.lower()):
-        other = next((path.with_suffix(suffix).name for suffix in MUXERS if suffix not in causes), None)
-        remedy = f"write {other} (`--out {other}`), which takes it as it is" if other else "encode it anew first, as H.264"
-        raise MediaError(f"{given}: its {held.video.codec} video can't be copied into {path.name}: {cause}; {remedy}")
+        other = next(
+            (path.with_suffix(suffix).name for suffix in MUXERS if suffix not in causes), None
+        )
+        remedy = (
+            f"write {other} (`--out {other}`), which takes it as it is"
+            if other
+            else "encode it anew first, as H.264"
+        )
+        raise MediaError(
+            f"{given}: its {held.video.codec} video can't be copied into {path.name}: {cause};"
+            f" {remedy}"
+        )
     return held
 
 
@@ -148,7 +176,9 @@ def _sound_to_copy(given: Path) -> ffmpeg.Probe:
 
 def _required(probe: ffmpeg.Probe, stream: str) -> ffmpeg.Probe:
     if getattr(probe, stream) is None:
-        raise MediaError(f"{probe.path}: has no {'sound' if stream == 'audio' else 'video'} to copy")
+        raise MediaError(
+            f"{probe.path}: has no {'sound' if stream == 'audio' else 'video'} to copy"
+        )
     return probe
 
 
@@ -158,12 +188,20 @@ def _decoded(given: ffmpeg.Probe, length: Fraction, limits: Limits) -> tuple[Ten
     if found := demux.sound_file(given.path, Fraction(0), length, limits):
         return found
     origin = (given.video or given.audio).start
-    return demux.read_sound(given.path, given.audio, origin, Fraction(0), length, limits), given.audio.sample_rate
+    return (
+        demux.read_sound(given.path, given.audio, origin, Fraction(0), length, limits),
+        given.audio.sample_rate,
+    )
 
 
 def _notes(metadata: Mapping[str, str]) -> str:
-    """ffmpeg's text format of metadata: =, ;, #, the backslash and line breaks are escaped; a NUL would end the text."""
-    written = [key + "=" + re.sub(r"([=;#\\\n])", r"\\\1", text.replace("\0", "")) for key, text in metadata.items()]
+    """ffmpeg's text format of metadata: =, ;, #, the backslash and line breaks are escaped; a NUL
+    would end the text.
+    """
+    written = [
+        key + "=" + re.sub(r"([=;#\\\n])", r"\\\1", text.replace("\0", ""))
+        for key, text in metadata.items()
+    ]
     return "\n".join([";FFMETADATA1", *written, ""])
 
 

@@ -1,7 +1,8 @@
-"""Where weights are: all on one device, or in the host's memory and on the device only while they are at work.
+"""Where weights are: all on one device, or in the host's memory and on the device only while they
+are at work.
 
-A part's weights are those of the torch module that it is, and of the modules that it names in `held`: models that it uses without listing
-them as its own.
+A part's weights are those of the torch module that it is, and of the modules that it names in
+`held`: models that it uses without listing them as its own.
 """
 
 from __future__ import annotations
@@ -16,35 +17,47 @@ import torch
 from torch import Tensor, nn
 
 Offload = Literal["none", "parts", "layers"]
-"""`none`: all weights are on the device. `parts`: those of an encoder, the denoiser or a codec, while it works. `layers`: of encoders and
-denoiser one layer at a time, and the next one on its way."""
+"""`none`: all weights are on the device. `parts`: those of an encoder, the denoiser or a codec,
+while it works. `layers`: of encoders and denoiser one layer at a time, and the next one on its way.
+"""
 
 ALIGNED = 256  # bytes; where tensors begin, as CUDA's allocator has it
 
 _GUARD = Lock()
 _LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
-"""Of modules whose weights are visiting. Not kept in the modules, for a lock can be neither copied nor saved."""
+"""Of modules whose weights are visiting. Not kept in the modules, for a lock can be neither copied
+nor saved.
+"""
 
 
 def modules(part: Any) -> tuple[nn.Module, ...]:
-    """The torch modules that hold a part's weights: itself, where it is one, and those in `held`."""
+    """The torch modules that hold a part's weights: itself, where it is one, and those in
+    `held`.
+    """
     return (*((part,) if isinstance(part, nn.Module) else ()), *getattr(part, "held", ()))
 
 
 def move(part: Any, device: torch.device | str) -> None:
-    """Put a part's weights on the device. Raises ValueError where there are none to move: they were made on the meta device."""
+    """Put a part's weights on the device. Raises ValueError where there are none to move: they were
+    made on the meta device.
+    """
     for module in modules(part):
         if torch.device(device).type != "meta" and any(x.is_meta for x in _tensors(module)):
             name = type(module).__name__
-            raise ValueError(f'{name} has no weights to move: it was built inside `torch.device("meta")`; build it again outside')
+            raise ValueError(
+                f'{name} has no weights to move: it was built inside `torch.device("meta")`; build'
+                " it again outside"
+            )
         module.to(device)
 
 
 @contextmanager
 def visit(part: Any, device: torch.device | str, offload: Offload) -> Iterator[None]:
-    """While it is entered, a part's weights are on the device as `offload` says; then they are as they were. Not for training.
+    """While it is entered, a part's weights are on the device as `offload` says; then they are as
+    they were. Not for training.
 
-    Threads take turns: a weight is in one place at a time. Within a visit the same thread may begin another.
+    Threads take turns: a weight is in one place at a time. Within a visit the same thread may begin
+    another.
 
     Raises ValueError where the layers of a compiled model are to be moved one by one.
     """
@@ -52,7 +65,8 @@ def visit(part: Any, device: torch.device | str, offload: Offload) -> Iterator[N
         yield
         return
     with ExitStack() as stack:
-        for module in sorted(modules(part), key=id):  # in one order, so that no two threads wait for each other
+        # in one order, so that no two threads wait for each other
+        for module in sorted(modules(part), key=id):
             with _GUARD:
                 lock = _LOCKS.setdefault(module, RLock())
             stack.enter_context(lock)
@@ -68,7 +82,9 @@ def visit(part: Any, device: torch.device | str, offload: Offload) -> Iterator[N
 
 
 def layers_of(part: Any) -> tuple[nn.Module, ...]:
-    """The layers of a part's models, in order: what is in their outermost lists of several modules of one class."""
+    """The layers of a part's models, in order: what is in their outermost lists of several modules
+    of one class.
+    """
     return tuple(layer for module in modules(part) for layer in _layers(module))
 
 
@@ -93,7 +109,11 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
 def _repeats(modules: nn.ModuleList) -> bool:
     """Whether it is one layer after the other: several, and each a module that is called."""
     classes = {type(module) for module in modules}
-    return len(modules) > 1 and len(classes) == 1 and not issubclass(classes.pop(), nn.ModuleList | nn.ModuleDict)
+    return (
+        len(modules) > 1
+        and len(classes) == 1
+        and not issubclass(classes.pop(), nn.ModuleList | nn.ModuleDict)
+    )
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
@@ -109,11 +129,12 @@ def _bytes(tensors: Iterator[Tensor]) -> int:
     return sum(x.nbytes for x in _unique(tensors))
 
 
-# --- layer by layer -------------------------------------------------------------------------------------------------------------------
+# --- layer by layer -------------------------------------------------------------------------------
 
 
 class _Slot:
-    """Room for the weights of one layer on the device; on CUDA also page-locked room on the host, from which the device copies by itself.
+    """Room for the weights of one layer on the device; on CUDA also page-locked room on the host,
+    from which the device copies by itself.
 
     `copied`: the room is filled; `used`: whoever computed with it is done.
     """
@@ -127,7 +148,9 @@ class _Slot:
             self.end()  # what had this memory before may still compute
 
     def fill(self, host: Sequence[Tensor], stream: Any) -> None:
-        """Copy these tensors into the room, one after the other; on CUDA on a stream of its own, while the device computes."""
+        """Copy these tensors into the room, one after the other; on CUDA on a stream of its own,
+        while the device computes.
+        """
         if not self.cuda:
             for view, x in zip(views(self.room, host), host, strict=True):
                 view.copy_(x)
@@ -161,11 +184,16 @@ def views(room: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 
 class _Stream:
-    """Layers whose weights come to the device when they are called, each while the one before it computes."""
+    """Layers whose weights come to the device when they are called, each while the one before it
+    computes.
+    """
 
     def __init__(self, layers: Sequence[nn.Module], device: torch.device) -> None:
         if any(getattr(layer, "_compiled_call_impl", None) is not None for layer in layers):
-            raise ValueError("layers that are compiled can't be offloaded one by one; set compile = false, or offload whole parts")
+            raise ValueError(
+                "layers that are compiled can't be offloaded one by one; set compile = false, or"
+                " offload whole parts"
+            )
         self.layers, self.device = layers, device
         self.weights = [_unique(_tensors(layer)) for layer in layers]
         self.home = [[x.data for x in each] for each in self.weights]
@@ -176,11 +204,15 @@ class _Stream:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """While it is entered, calling a layer brings its weights; also a call that fails takes them away again."""
+        """While it is entered, calling a layer brings its weights; also a call that fails takes
+        them away again.
+        """
         handles = []
         for n, layer in enumerate(self.layers):
             handles.append(layer.register_forward_pre_hook(lambda *_, n=n: self._bring(n)))
-            handles.append(layer.register_forward_hook(lambda *_, n=n: self._leave(n), always_call=True))
+            handles.append(
+                layer.register_forward_hook(lambda *_, n=n: self._leave(n), always_call=True)
+            )
         try:
             yield
         finally:
@@ -202,7 +234,8 @@ class _Stream:
     def _leave(self, n: int) -> None:
         self.slots[-1].end()
         self._home(n)
-        self._fetch((n + 1) % len(self.layers))  # after the last one comes the first one of the next pass
+        # after the last one comes the first one of the next pass
+        self._fetch((n + 1) % len(self.layers))
 
     def _home(self, n: int) -> None:
         for x, data in zip(self.weights[n], self.home[n], strict=True):

@@ -1,4 +1,6 @@
-"""Changes to a recipe's table from the command line: `train.steps=10`, `sample.guidance.use=cfg`, `metrics.0.tolerance=0.05`."""
+"""Changes to a recipe's table from the command line: `train.steps=10`, `sample.guidance.use=cfg`,
+`metrics.0.tolerance=0.05`.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,19 @@ from harmony_parts.structure import kind_of, unstructure
 
 
 def apply_overrides(
-    table: Mapping[str, Any], overrides: Sequence[str], cls: Any = None, *, parts: Catalogue | None = None
+    table: Mapping[str, Any],
+    overrides: Sequence[str],
+    cls: Any = None,
+    *,
+    parts: Catalogue | None = None,
 ) -> dict[str, Any]:
-    """A copy of a plain table with each "key.path=value" set, in order. Values are TOML; what isn't TOML is a string.
+    """A copy of a plain table with each "key.path=value" set, in order. Values are TOML; what isn't
+    TOML is a string.
 
-    Setting `x.use` exchanges the part: its old settings go, since they are another part's. A number in a path is a place in a list. `cls` is
-    what the table will be read as (`Recipe`, `Guidance`): with it, a path may lead into a default that the table doesn't write out. Raises
-    AssemblyError for what is no override, or leads nowhere.
+    Setting `x.use` exchanges the part: its old settings go, since they are another part's. A number
+    in a path is a place in a list. `cls` is what the table will be read as (`Recipe`, `Guidance`):
+    with it, a path may lead into a default that the table doesn't write out. Raises AssemblyError
+    for what is no override, or leads nowhere.
     """
     changed = copy.deepcopy(dict(table))
     known = parts or catalogue() if cls is not None and overrides else None
@@ -50,7 +58,8 @@ def _value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     value = parsed["value"]
-    # A line break could smuggle in a second setting; and no setting is a date, but a name may look like one.
+    # A line break could smuggle in a second setting; and no setting is a date, but a name may look
+    # like one.
     if len(parsed) > 1 or isinstance(value, datetime.date | datetime.time):
         return text
     return value
@@ -85,15 +94,18 @@ def _place(table: Any, key: str, path: list[str]) -> int:
     if not isinstance(table, list):
         raise LookupError(f"{where} is a plain value, which has no {key!r}")
     if not key.isdecimal() or int(key) >= len(table):
-        raise LookupError(f"{where} is a list of {len(table)}; {key!r} isn't a place in it (from 0)")
+        raise LookupError(
+            f"{where} is a list of {len(table)}; {key!r} isn't a place in it (from 0)"
+        )
     return int(key)
 
 
-# --- defaults -------------------------------------------------------------------------------------------------------------------------
+# --- defaults -------------------------------------------------------------------------------------
 
 
 def _inside(cls: Any, table: Any, key: str, parts: Catalogue) -> tuple[Any, Callable[[], Any]]:
-    """Of what is called `key` in a table of the type `cls`: its type (None where it isn't known), and what makes its default as a table.
+    """Of what is called `key` in a table of the type `cls`: its type (None where it isn't known),
+    and what makes its default as a table.
 
     What is wrong with the table is left for reading it to tell.
     """

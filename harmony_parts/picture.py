@@ -10,23 +10,37 @@ from torch import Tensor
 
 
 def frames_for(frames: int, fps: Fraction, new: Fraction) -> int:
-    """How many frames at `new` frames a second last as long as `frames` at `fps`, or a part of one longer."""
+    """How many frames at `new` frames a second last as long as `frames` at `fps`, or a part of one
+    longer.
+    """
     return max(1, math.ceil(frames * new / fps))
 
 
 def regrid(frames: Tensor, fps: Fraction, new: Fraction, count: int) -> Tensor:
-    """[count, H, W, 3] at `new` frames a second from [T, H, W, 3] at `fps`: what shows in the middle of each; the last frame stays."""
+    """[count, H, W, 3] at `new` frames a second from [T, H, W, 3] at `fps`: what shows in the
+    middle of each; the last frame stays.
+    """
     middles = [min(len(frames) - 1, int((2 * k + 1) * fps / (2 * new))) for k in range(count)]
     return frames[torch.tensor(middles, device=frames.device)]
 
 
 def cover(frames: Tensor, height: int, width: int) -> Tensor:
-    """[T, height, width, 3] uint8: scaled to cover that size, keeping the shape, and the centre cut out; as `Clip.read` does."""
+    """[T, height, width, 3] uint8: scaled to cover that size, keeping the shape, and the centre cut
+    out; as `Clip.read` does.
+    """
     old = frames.shape[1:3]
     if tuple(old) == (height, width):
         return frames
     scale = max(height / old[0], width / old[1])
     size = (max(height, round(old[0] * scale)), max(width, round(old[1] * scale)))
-    scaled = torch.nn.functional.interpolate(frames.movedim(-1, 1).float(), size, mode="bilinear", antialias=True, align_corners=False)
+    scaled = torch.nn.functional.interpolate(
+        frames.movedim(-1, 1).float(), size, mode="bilinear", antialias=True, align_corners=False
+    )
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    return scaled[:, :, top : top + height, left : left + width].movedim(1, -1).round().clamp(0, 255).to(torch.uint8)
+    return (
+        scaled[:, :, top : top + height, left : left + width]
+        .movedim(1, -1)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+    )

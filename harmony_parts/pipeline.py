@@ -1,4 +1,6 @@
-"""A pipeline: parts that are assembled, with their recipe, ready to make clips. `load` brings one back from a run or a model folder."""
+"""A pipeline: parts that are assembled, with their recipe, ready to make clips. `load` brings one
+back from a run or a model folder.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,26 @@ from harmony_parts.sample.loop import Progress, sample
 from harmony_parts.sound import fit, resample
 from harmony_parts.tensorfile import described
 from harmony_parts.train.prepare import conditions_of
-from harmony_parts.weights import find_model, load_weights, located, save_model, weight_files, weights
+from harmony_parts.weights import (
+    find_model,
+    load_weights,
+    located,
+    save_model,
+    weight_files,
+    weights,
+)
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
 TIMES = (1.0, 0.75, 0.5, 0.25)  # at which a guidance is asked what it does; it may rest in some
-LONGEST = 100  # so many times is a mistake: the memory that it takes grows with the square of the length
+# so many times is a mistake: the memory that it takes grows with the square of the length
+LONGEST = 100
 
 
 @attrs.frozen(eq=False)
 class Generated:
-    """A clip that was made. `given_video` and `given_sound` are the files that it was made for, whose streams `save` keeps as they are."""
+    """A clip that was made. `given_video` and `given_sound` are the files that it was made for,
+    whose streams `save` keeps as they are.
+    """
 
     clip: Clip
     given_video: Path | None = None
@@ -44,9 +56,16 @@ class Generated:
     lossless_sound: bool = False
 
     def save(self, path: str | Path) -> Path:
-        """Write it: a given video stream is copied, a given sound copied or kept without loss. Raises MediaError."""
+        """Write it: a given video stream is copied, a given sound copied or kept without loss.
+        Raises MediaError.
+        """
         path = Path(path)
-        self.clip.save(path, copy_video_from=self.given_video, copy_sound_from=self.given_sound, lossless_sound=self.lossless_sound)
+        self.clip.save(
+            path,
+            copy_video_from=self.given_video,
+            copy_sound_from=self.given_sound,
+            lossless_sound=self.lossless_sound,
+        )
         return path
 
 
@@ -54,13 +73,22 @@ Media = Clip | Generated | str | os.PathLike[str]
 
 
 class Pipeline:
-    """Assembled parts and their recipe. Its sampling settings are defaults: each can be given anew for a clip."""
+    """Assembled parts and their recipe. Its sampling settings are defaults: each can be given anew
+    for a clip.
+    """
 
     def __init__(self, recipe: Recipe, parts: Parts) -> None:
-        self.recipe, self.parts, self.format, self.codecs = recipe, parts, parts.format, parts.codecs
+        self.recipe, self.parts, self.format, self.codecs = (
+            recipe,
+            parts,
+            parts.format,
+            parts.codecs,
+        )
         self.weights = weights(parts).eval()
         self.offload: Offload = "none"
-        self.device = next((weight.device for weight in self.weights.parameters()), torch.device("cpu"))
+        self.device = next(
+            (weight.device for weight in self.weights.parameters()), torch.device("cpu")
+        )
         """Where clips are made."""
         self._read: set[str] = set()  # fields of prompts that are known to be read
 
@@ -69,18 +97,29 @@ class Pipeline:
         """A pipeline with fresh weights, which are a function of the seed. Raises AssemblyError."""
         return cls(recipe, build(recipe, seed))
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None, *, offload: Offload = "none") -> Pipeline:
-        """Make clips on another device, and turn the model's own weights to another type (torch.bfloat16).
+    def to(
+        self,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        offload: Offload = "none",
+    ) -> Pipeline:
+        """Make clips on another device, and turn the model's own weights to another type
+        (torch.bfloat16).
 
-        The weights of codecs and of frozen models go along, in their own types. `offload`: they stay in the host's memory, and come to the
-        device while they work, as whole "parts" or as "layers". Less memory, more time: `harmony explain` counts the memory. A type alone
-        leaves them where they are. Raises ValueError for an `offload` or a `dtype` that there isn't.
+        The weights of codecs and of frozen models go along, in their own types. `offload`: they
+        stay in the host's memory, and come to the device while they work, as whole "parts" or as
+        "layers". Less memory, more time: `harmony explain` counts the memory. A type alone leaves
+        them where they are. Raises ValueError for an `offload` or a `dtype` that there isn't.
         """
         if offload not in get_args(Offload):
-            raise ValueError(f"offload is one of {', '.join(map(repr, get_args(Offload)))}, not {offload!r}")
+            raise ValueError(
+                f"offload is one of {', '.join(map(repr, get_args(Offload)))}, not {offload!r}"
+            )
         if isinstance(device, torch.dtype) or not isinstance(dtype, torch.dtype | None):
             raise ValueError(
-                f'a device and a type are given as in to("cuda", dtype=torch.bfloat16), not device={device!r}, dtype={dtype!r}'
+                'a device and a type are given as in to("cuda", dtype=torch.bfloat16), not'
+                f" device={device!r}, dtype={dtype!r}"
             )
         if dtype is not None:
             self.weights.to(dtype)
@@ -88,8 +127,13 @@ class Pipeline:
             there = self.device if device is None else torch.device(device)
             for part in self.parts.each():
                 move(part, there if offload == "none" else "cpu")
-            self.device, self.offload = there, offload  # not before: where there is no such device, all stays as it was
-            self.codecs = self.parts.codecs if offload == "none" else self.parts.codecs.map(lambda codec: _visiting(codec, there))
+            # not before: where there is no such device, all stays as it was
+            self.device, self.offload = there, offload
+            self.codecs = (
+                self.parts.codecs
+                if offload == "none"
+                else self.parts.codecs.map(lambda codec: _visiting(codec, there))
+            )
         return self
 
     def save(self, folder: str | Path) -> Path:
@@ -106,30 +150,48 @@ class Pipeline:
         return told
 
     def shapes(self, frames: int) -> AV[tuple[int, ...]]:
-        """Shapes of the latents of a clip of that many frames: video (T_v, H, W, C), audio (T_a, C)."""
+        """Shapes of the latents of a clip of that many frames: video (T_v, H, W, C), audio (T_a,
+        C).
+        """
         length = AV(frames, self.format.samples(frames))
-        return self.codecs.map(lambda codec, n: (codec.latents(n), *getattr(codec, "grid", ()), codec.channels), length)
+        return self.codecs.map(
+            lambda codec, n: (codec.latents(n), *getattr(codec, "grid", ()), codec.channels), length
+        )
 
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
-        """Latents of clips of one length in the pipeline's format; a stream that none of them has is absent.
+        """Latents of clips of one length in the pipeline's format; a stream that none of them has
+        is absent.
 
         Raises ValueError where some have a stream and others lack it.
         """
-        frames, sound = [c.frames for c in clips if c.frames is not None], [c.mono() for c in clips if c.waveform is not None]
+        frames, sound = (
+            [c.frames for c in clips if c.frames is not None],
+            [c.mono() for c in clips if c.waveform is not None],
+        )
         for what, found in (("picture", frames), ("sound", sound)):
             if len(found) not in (0, len(clips)):
-                raise ValueError(f"{len(found)} of {len(clips)} clips have a {what}; a batch has it in all of them or in none")
+                raise ValueError(
+                    f"{len(found)} of {len(clips)} clips have a {what}; a batch has it in all of"
+                    " them or in none"
+                )
         return AV(
-            video=self.codecs["video"].encode(torch.stack(frames)).to(self.device) if frames else None,
-            audio=self.codecs["audio"].encode(torch.stack(sound)).to(self.device) if sound else None,
+            video=(
+                self.codecs["video"].encode(torch.stack(frames)).to(self.device) if frames else None
+            ),
+            audio=(
+                self.codecs["audio"].encode(torch.stack(sound)).to(self.device) if sound else None
+            ),
         )
 
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
-        """Clips of exactly that many frames (by default all that there are), and of the sound that goes with them; without a stream that is
-        absent. Raises ValueError where both are.
+        """Clips of exactly that many frames (by default all that there are), and of the sound that
+        goes with them; without a stream that is absent. Raises ValueError where both are.
         """
         if not isinstance(latents, AV) or not tuple(latents):
-            raise ValueError(f"an AV of latents of one stream at least is expected, such as a step's estimate, not {latents!r:.80}")
+            raise ValueError(
+                "an AV of latents of one stream at least is expected, such as a step's estimate,"
+                f" not {latents!r:.80}"
+            )
         if frames is None:
             frames = self._held(latents)
         length = AV(frames, self.format.samples(frames))
@@ -166,7 +228,8 @@ class Pipeline:
         steps: int | None = None,
         progress: Progress | None = None,
     ) -> AV[Tensor]:
-        """Latents of a batch, one clip per prompt and seed; `given` streams [B, T, ...] are kept. A clip depends on its own seed alone.
+        """Latents of a batch, one clip per prompt and seed; `given` streams [B, T, ...] are kept. A
+        clip depends on its own seed alone.
 
         Raises ValueError where the lengths don't fit together.
         """
@@ -174,17 +237,26 @@ class Pipeline:
         if frames < 1:
             raise ValueError(f"a clip has at least one frame, not {frames}")
         if not prompts or len(prompts) != len(seeds):
-            raise ValueError(f"a clip takes a prompt and a seed; here are {len(prompts)} prompts and {len(seeds)} seeds")
+            raise ValueError(
+                f"a clip takes a prompt and a seed; here are {len(prompts)} prompts and"
+                f" {len(seeds)} seeds"
+            )
         shapes = self.shapes(frames)
         for stream in given:
             wanted = [len(prompts), *shapes[stream]]
             if list(given[stream].shape) != wanted:
                 raise ValueError(
-                    f"the given {stream} is {list(given[stream].shape)}; {len(prompts)} clips of {frames} frames take {wanted}"
+                    f"the given {stream} is {list(given[stream].shape)}; {len(prompts)} clips of"
+                    f" {frames} frames take {wanted}"
                 )
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        # both streams are drawn whatever is given, so that a seed means the same picture in every task
-        noise = shapes.map(lambda shape: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device))
+        # both streams are drawn whatever is given, so that a seed means the same picture in every
+        # task
+        noise = shapes.map(
+            lambda shape: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(
+                self.device
+            )
+        )
         settings = self.recipe.sample
         streams = tuple(self.codecs)
         for name, part, does, like in (
@@ -196,7 +268,11 @@ class Pipeline:
                 raise ValueError(f"{name} is a part, such as {like}, not {part!r}")
         chosen = settings.guidance if guidance is None else guidance
         if len(streams) < 2 and _needs_both(chosen, streams[0]):
-            warnings.warn(f"{type(chosen).__name__} is about two streams, and with {streams[0]} alone it does nothing", stacklevel=2)
+            warnings.warn(
+                f"{type(chosen).__name__} is about two streams, and with {streams[0]} alone it does"
+                " nothing",
+                stacklevel=2,
+            )
         told = self.conditions(prompts)
         with visit(self.parts.denoiser, self.device, self.offload):
             return sample(
@@ -229,93 +305,141 @@ class Pipeline:
         seed: int = 0,
         **sampling: Any,
     ) -> Generated:
-        """Make one clip: joint, or video for a given `audio`, or sound for a given `video` (a Clip or a file).
+        """Make one clip: joint, or video for a given `audio`, or sound for a given `video` (a Clip
+        or a file).
 
-        `prompt` says what is seen, `sound` what is heard, `speech` what is said; `image` is the first frame, `voice` a sound to take after.
-        `seconds`: the length; by default that of what is given, else the format's. `sampling`: guidance, solver, shift, steps, progress.
-        Raises MediaError for files that can't be read and ValueError for requests that make no sense.
+        `prompt` says what is seen, `sound` what is heard, `speech` what is said; `image` is the
+        first frame, `voice` a sound to take after. `seconds`: the length; by default that of what
+        is given, else the format's. `sampling`: guidance, solver, shift, steps, progress. Raises
+        MediaError for files that can't be read and ValueError for requests that make no sense.
         """
         if audio is not None and video is not None:
-            raise ValueError("audio and video are both given, which leaves nothing to make; leave one out")
+            raise ValueError(
+                "audio and video are both given, which leaves nothing to make; leave one out"
+            )
         for stream, media in (("audio", audio), ("video", video)):
             if media is not None and len(tuple(self.codecs)) < 2:
-                raise ValueError(f"{stream} is given, and this model makes {next(iter(self.codecs))} alone, from what it is told")
+                raise ValueError(
+                    f"{stream} is given, and this model makes {next(iter(self.codecs))} alone, from"
+                    " what it is told"
+                )
         for name, said in (("prompt", prompt), ("sound", sound), ("speech", speech)):
             if not isinstance(said, str | None):
-                raise ValueError(f"{name} is a text, of one clip, not {said!r}; `latents` makes several at once")
+                raise ValueError(
+                    f"{name} is a text, of one clip, not {said!r}; `latents` makes several at once"
+                )
         if seconds is not None and not 0 < seconds < math.inf:
             raise ValueError(f"seconds must be above 0, not {seconds}")
         format = self.format
         heard = None if audio is None else _read(audio, "audio")
-        seen = None if video is None else _read(video, "video", height=format.height, width=format.width)
+        seen = (
+            None
+            if video is None
+            else _read(video, "video", height=format.height, width=format.width)
+        )
         frames = self._frames(seconds, heard, seen)
         given: AV[Tensor] = AV()
         if heard is not None:
             given = AV(audio=self._encode_sound(heard, frames))
         if seen is not None:
-            shown = regrid(cover(_picture(seen), format.height, format.width), seen.fps, format.fps, frames)
+            shown = regrid(
+                cover(_picture(seen), format.height, format.width), seen.fps, format.fps, frames
+            )
             given = AV(video=self.codecs["video"].encode(shown[None]).to(self.device))
         asked = Prompt(prompt, sound, speech, self._image(image), self._voice(voice), extra or {})
         if unheard := self._unheard(asked):
-            warnings.warn(f"nothing in this model reads {' or '.join(unheard)}: it has no encoder for it", stacklevel=2)
-        made = self.decode(self.latents([asked], seeds=[seed], frames=frames, given=given, **sampling), frames)[0]
+            warnings.warn(
+                f"nothing in this model reads {' or '.join(unheard)}: it has no encoder for it",
+                stacklevel=2,
+            )
+        made = self.decode(
+            self.latents([asked], seeds=[seed], frames=frames, given=given, **sampling), frames
+        )[0]
         if heard is not None:
             made = attrs.evolve(
-                made, waveform=fit(_sound(heard), round(frames / format.fps * heard.sample_rate)), sample_rate=heard.sample_rate
+                made,
+                waveform=fit(_sound(heard), round(frames / format.fps * heard.sample_rate)),
+                sample_rate=heard.sample_rate,
             )
         if seen is not None:
             made = attrs.evolve(made, frames=shown)
         return Generated(made, _path(video), _path(audio), lossless_sound=heard is not None)
 
     def _frames(self, seconds: float | None, heard: Clip | None, seen: Clip | None) -> int:
-        """How many frames a request takes; a given video shows all of its own. Raises ValueError for more than a given video has."""
+        """How many frames a request takes; a given video shows all of its own. Raises ValueError
+        for more than a given video has.
+        """
         format = self.format
         there = None if seen is None else frames_for(len(_picture(seen)), seen.fps, format.fps)
         if seconds is None and there is not None:
             frames = there
         else:
-            length = seconds if seconds is not None else heard.seconds if heard is not None else format.seconds
+            length = (
+                seconds
+                if seconds is not None
+                else heard.seconds
+                if heard is not None
+                else format.seconds
+            )
             frames = max(1, round(length * format.fps))
         if there is not None and frames > there:
             raise ValueError(
-                f"{seconds:g} s are asked for, and the given video lasts {float(there / format.fps):.2f} s; leave `seconds` out for all of it"
+                f"{seconds:g} s are asked for, and the given video lasts"
+                f" {float(there / format.fps):.2f} s; leave `seconds` out for all of it"
             )
         if frames > LONGEST * format.frames:
             raise ValueError(
-                f"{float(frames / format.fps):g} s are asked for, and this model was trained on {format.seconds:g} s: more than {LONGEST} "
-                "times that can't become anything; ask for fewer `seconds`"
+                f"{float(frames / format.fps):g} s are asked for, and this model was trained on"
+                f" {format.seconds:g} s: more than {LONGEST} times that can't become anything; ask"
+                " for fewer `seconds`"
             )
         if frames > LONGER * format.frames:
             warnings.warn(
-                f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s that this model was trained on; "
-                "expect it to drift, or say how many `seconds` to make",
+                f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s"
+                " that this model was trained on; expect it to drift, or say how many `seconds` to"
+                " make",
                 stacklevel=3,
             )
         return frames
 
     def _unheard(self, asked: Prompt) -> list[str]:
-        """The fields of a prompt that no encoder reads: with such a one alone, everything that is said is as for an empty prompt."""
+        """The fields of a prompt that no encoder reads: with such a one alone, everything that is
+        said is as for an empty prompt.
+        """
         filled = {field.name: getattr(asked, field.name) for field in attrs.fields(Prompt)}
-        asked_of = [name for name, value in filled.items() if name not in self._read and (isinstance(value, Tensor) or value)]
+        asked_of = [
+            name
+            for name, value in filled.items()
+            if name not in self._read and (isinstance(value, Tensor) or value)
+        ]
         if not asked_of:
             return []
         said = self.conditions([Prompt(), *(Prompt(**{name: filled[name]}) for name in asked_of)])
         for row, name in enumerate(asked_of, start=1):
-            if any(not torch.equal(x[row], x[0]) for c in said.values() for x in (c.mask, c.tokens)):
+            if any(
+                not torch.equal(x[row], x[0]) for c in said.values() for x in (c.mask, c.tokens)
+            ):
                 self._read.add(name)
         unheard = [name for name in asked_of if name not in self._read]
-        return ["prompt" if name == "caption" else name for name in unheard]  # as `generate` calls it
+        # as `generate` calls it
+        return ["prompt" if name == "caption" else name for name in unheard]
 
     def _encode_sound(self, clip: Clip, frames: int) -> Tensor:
         wave = self._wave(clip)
         if not wave.isfinite().all():
             raise ValueError("the given sound holds values that aren't finite")
-        return self.codecs["audio"].encode(fit(wave[None], self.format.samples(frames))).to(self.device)
+        return (
+            self.codecs["audio"]
+            .encode(fit(wave[None], self.format.samples(frames)))
+            .to(self.device)
+        )
 
     def _image(self, image: Media | Tensor | None) -> Tensor | None:
         if image is None or isinstance(image, Tensor):
             return image
-        first = _picture(_read(image, "video", height=self.format.height, width=self.format.width))[:1]
+        first = _picture(_read(image, "video", height=self.format.height, width=self.format.width))[
+            :1
+        ]
         return cover(first, self.format.height, self.format.width)[0]
 
     def _voice(self, voice: Media | None) -> Tensor | None:
@@ -327,13 +451,16 @@ class Pipeline:
 
 
 class _Visiting:
-    """A codec whose weights come to the device while it works: all at once, for it calls its layers again and again for one clip."""
+    """A codec whose weights come to the device while it works: all at once, for it calls its layers
+    again and again for one clip.
+    """
 
     def __init__(self, codec: Any, device: torch.device) -> None:
         self._codec, self._device = codec, device
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_codec":  # a copy that has nothing in it yet: `copy` and `pickle` ask such a one what it can do
+        # a copy that has nothing in it yet: `copy` and `pickle` ask such a one what it can do
+        if name == "_codec":
             raise AttributeError(name)
         return getattr(self._codec, name)
 
@@ -387,19 +514,27 @@ def _path(media: Media | None) -> Path | None:
 
 
 def load(
-    folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, *, offload: Offload = "none"
+    folder: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    offload: Offload = "none",
 ) -> Pipeline:
-    """The pipeline of a run or model folder, or of a model's repository on the Hugging Face Hub: "owner/name" or "owner/name@revision".
+    """The pipeline of a run or model folder, or of a model's repository on the Hugging Face Hub:
+    "owner/name" or "owner/name@revision".
 
-    A recipe, "name.toml", is a model too where its parts bring all of their weights from elsewhere. Weights are read file by file and held
-    once, in their own type or in `dtype` (torch.bfloat16); `offload` as for `Pipeline.to`. Raises RunError where there is no such model,
-    AssemblyError where its recipe can't be built.
+    A recipe, "name.toml", is a model too where its parts bring all of their weights from elsewhere.
+    Weights are read file by file and held once, in their own type or in `dtype` (torch.bfloat16);
+    `offload` as for `Pipeline.to`. Raises RunError where there is no such model, AssemblyError
+    where its recipe can't be built.
     """
     if Path(folder).suffix == ".toml":
         return _untrained(Path(folder)).to(device, dtype, offload=offload)
     model = find_model(located(folder))
     recipe = read_recipe(model / "recipe.toml")
-    saved = any(name.startswith("denoiser.") for file in weight_files(model) for name in described(file))
+    saved = any(
+        name.startswith("denoiser.") for file in weight_files(model) for name in described(file)
+    )
     parts = build(recipe, empty=("denoiser",) if saved else ())
     load_weights(parts, model, device=device if offload == "none" else "cpu", dtype=dtype)
     if any(tensor.is_meta for tensor in (*weights(parts).parameters(), *weights(parts).buffers())):
@@ -412,12 +547,14 @@ def _untrained(file: Path) -> Pipeline:
     """The pipeline of a recipe that has nothing to learn. Raises RunError where it has."""
     recipe = read_recipe(file)
     try:
-        parts = build(recipe, empty=("codecs", "encoders", "denoiser"))  # a large model needn't be made to be refused
-    except AssemblyError:  # without its files, a part may be of another form, which the recipe doesn't fit
+        # a large model needn't be made to be refused
+        parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
+    # without its files, a part may be of another form, which the recipe doesn't fit
+    except AssemblyError:
         parts = build(recipe)
     if own := weights(parts).state_dict():
         raise RunError(
-            f"{file}: the recipe has {len(own)} tensors of its own to be trained, such as {next(iter(own))}; make a model of it with "
-            f"`harmony train {file}`"
+            f"{file}: the recipe has {len(own)} tensors of its own to be trained, such as"
+            f" {next(iter(own))}; make a model of it with `harmony train {file}`"
         )
     return Pipeline.assemble(recipe)

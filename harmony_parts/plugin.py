@@ -1,12 +1,15 @@
-"""All that a plugin author imports. A plugin is a module (or any object) with hooks that yield declarations:
+"""All that a plugin author imports. A plugin is a module (or any object) with hooks that yield
+declarations:
 
     from harmony_parts.plugin import hookimpl, part
 
     @hookimpl
     def harmony_guidance():
-        yield part("half", "harmony_half:Half", summary="Goes half the way that its inner guidance goes.")
+        yield part("half", "harmony_half:Half", summary="Goes half the way that its inner guidance
+        goes.")
 
-and a line in its pyproject: `[project.entry-points.harmony_parts]`, `half = "harmony_half"`. The hooks are listed in `harmony_parts.hookspecs`.
+and a line in its pyproject: `[project.entry-points.harmony_parts]`, `half = "harmony_half"`. The
+hooks are listed in `harmony_parts.hookspecs`.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @attrs.frozen
 class PartDeclaration:
-    """A part's name, where its class is ("package.module:Class"), one sentence about it, and the source of the method."""
+    """A part's name, where its class is ("package.module:Class"), one sentence about it, and the
+    source of the method.
+    """
 
     name: str
     target: str
@@ -46,15 +51,19 @@ def knob(
     validator: Any = None,
     converter: Any = None,
 ) -> Any:
-    """A setting of a part, which documents itself: what it does, its unit, the value that switches it off, and where the default comes from."""
+    """A setting of a part, which documents itself: what it does, its unit, the value that switches
+    it off, and where the default comes from.
+    """
     metadata = {"help": help, "unit": unit, "off": off, "source": source}
     return attrs.field(default=default, validator=validator, converter=converter, metadata=metadata)
 
 
 def default_part(target: str, **settings: Any) -> Any:
-    """A default for a field that holds a part of another kind: `knob(default_part("package.module:Class"), help=...)`.
+    """A default for a field that holds a part of another kind:
+    `knob(default_part("package.module:Class"), help=...)`.
 
-    The class is imported when the default is first needed, so no kind of part imports another. `settings` are passed to it.
+    The class is imported when the default is first needed, so no kind of part imports another.
+    `settings` are passed to it.
     """
 
     def make() -> Any:

@@ -1,4 +1,6 @@
-"""Waveforms as such: changing the rate, fitting to a length, and files that soundfile reads and writes."""
+"""Waveforms as such: changing the rate, fitting to a length, and files that soundfile reads and
+writes.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,21 @@ from torch import Tensor
 from harmony_parts.errors import MediaError
 from harmony_parts.ffmpeg import Limits
 
-READS = {".wav", ".flac", ".ogg", ".oga", ".opus"}  # by soundfile; ffmpeg reads the rest, and what soundfile can't read of these
+# by soundfile; ffmpeg reads the rest, and what soundfile can't read of these
+READS = {".wav", ".flac", ".ogg", ".oga", ".opus"}
 BLOCK = 1 << 20  # samples
-KERNEL = 1 << 24  # torchaudio's table has as many values as (reduced old rate) x (reduced new rate): 2 GB for 48000 -> 44101 Hz
+# torchaudio's table has as many values as (reduced old rate) x (reduced new rate): 2 GB for 48000
+# -> 44101 Hz
+KERNEL = 1 << 24
 
 
 def resample(waveform: Tensor, old: int, new: int) -> Tensor:
-    """[..., ceil(samples * new / old)] at `new` Hz from `waveform` [..., samples] at `old` Hz, by torchaudio's windowed sinc.
+    """[..., ceil(samples * new / old)] at `new` Hz from `waveform` [..., samples] at `old` Hz, by
+    torchaudio's windowed sinc.
 
-    Between rates with no large common divisor, for which torchaudio's table of weights would fill the memory, the same weights are
-    computed as they are needed. Source: torchaudio.functional.resample.
+    Between rates with no large common divisor, for which torchaudio's table of weights would fill
+    the memory, the same weights are computed as they are needed. Source:
+    torchaudio.functional.resample.
     """
     if old == new or waveform.shape[-1] == 0:
         return waveform
@@ -35,15 +42,20 @@ def resample(waveform: Tensor, old: int, new: int) -> Tensor:
     return _resample_directly(waveform, old, new)
 
 
-def _resample_directly(waveform: Tensor, old: int, new: int, width: int = 6, rolloff: float = 0.99) -> Tensor:
-    """The same sum as torchaudio's, y(t) = sum_k x(k) h(t - k) with a Hann-windowed sinc, its weights computed sample by sample."""
+def _resample_directly(
+    waveform: Tensor, old: int, new: int, width: int = 6, rolloff: float = 0.99
+) -> Tensor:
+    """The same sum as torchaudio's, y(t) = sum_k x(k) h(t - k) with a Hann-windowed sinc, its
+    weights computed sample by sample.
+    """
     base = min(old, new) * rolloff
     reach = math.ceil(width * old / base)
     count = -(-waveform.shape[-1] * new // old)
     padded = torch.nn.functional.pad(waveform, (reach, reach + 1))
     taps, pieces = torch.arange(-reach, reach + 1), []
     for first in range(0, count, 1 << 15):
-        at = torch.arange(first, min(first + (1 << 15), count), dtype=torch.int64) * old  # in units of 1 / new of an old sample
+        # in units of 1 / new of an old sample
+        at = torch.arange(first, min(first + (1 << 15), count), dtype=torch.int64) * old
         centre, past = at // new, at % new
         t = (past.double()[:, None] / new - taps) * (base / old)
         t = t.clamp(-width, width)
@@ -55,11 +67,17 @@ def _resample_directly(waveform: Tensor, old: int, new: int, width: int = 6, rol
 
 def fit(waveform: Tensor, samples: int) -> Tensor:
     """[..., samples]: cut, or padded with silence at its end."""
-    return torch.nn.functional.pad(waveform[..., :samples], (0, max(0, samples - waveform.shape[-1])))
+    return torch.nn.functional.pad(
+        waveform[..., :samples], (0, max(0, samples - waveform.shape[-1]))
+    )
 
 
-def read(path: Path, start: Fraction, seconds: Fraction | None, limits: Limits) -> tuple[Tensor, int]:
-    """([channels, samples], Hz) of a file that soundfile reads, from the sample nearest to `start` on. Raises soundfile.LibsndfileError."""
+def read(
+    path: Path, start: Fraction, seconds: Fraction | None, limits: Limits
+) -> tuple[Tensor, int]:
+    """([channels, samples], Hz) of a file that soundfile reads, from the sample nearest to `start`
+    on. Raises soundfile.LibsndfileError.
+    """
     with soundfile.SoundFile(path) as file:
         rate = int(file.samplerate)
         file.seek(min(round(start * rate), file.frames))
@@ -67,19 +85,28 @@ def read(path: Path, start: Fraction, seconds: Fraction | None, limits: Limits) 
         blocks, got = [], 0
         # Block by block: a header that claims more samples than there are costs nothing.
         while want is None or got < want:
-            block = file.read(BLOCK if want is None else min(BLOCK, want - got), dtype="float32", always_2d=True)
+            block = file.read(
+                BLOCK if want is None else min(BLOCK, want - got), dtype="float32", always_2d=True
+            )
             got += len(block)
             if not len(block):
                 break
             if 4 * got * file.channels > limits.bytes:
-                raise MediaError(f"{path}: gives more than the limit of {limits.bytes} bytes; read a part of it, or raise Limits.bytes")
+                raise MediaError(
+                    f"{path}: gives more than the limit of {limits.bytes} bytes; read a part of it,"
+                    " or raise Limits.bytes"
+                )
             blocks.append(block)
         whole = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
     return torch.from_numpy(np.ascontiguousarray(whole.T)), rate
 
 
 def write(path: Path, waveform: Tensor, rate: int) -> None:
-    """`waveform` [channels, samples] as 32-bit float wav (nothing is lost) or 24-bit flac (clipped to -1..1), by the suffix of `path`."""
+    """`waveform` [channels, samples] as 32-bit float wav (nothing is lost) or 24-bit flac (clipped
+    to -1..1), by the suffix of `path`.
+    """
     flac = path.suffix.lower() == ".flac"
     values = (waveform.clamp(-1, 1) if flac else waveform).T.contiguous().numpy()
-    soundfile.write(path, values, rate, format="FLAC" if flac else "WAV", subtype="PCM_24" if flac else "FLOAT")
+    soundfile.write(
+        path, values, rate, format="FLAC" if flac else "WAV", subtype="PCM_24" if flac else "FLOAT"
+    )

@@ -1,4 +1,6 @@
-"""Files of tensors, in the safetensors format, written and looked at without holding more than one tensor in memory."""
+"""Files of tensors, in the safetensors format, written and looked at without holding more than one
+tensor in memory.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,19 @@ from torch import Tensor
 from harmony_parts.errors import RunError
 
 TYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2", torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
     torch.bool: "BOOL",
-}  # fmt: skip
+}
 """Types of numbers, as safetensors calls them."""
 
 
@@ -31,21 +42,31 @@ def size(tensor: Tensor) -> int:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, on the disk when this returns. Tensors that share memory (tied weights) are written apart."""
+    """Write a safetensors file, on the disk when this returns. Tensors that share memory (tied
+    weights) are written apart.
+    """
     write_tensors(path, tensors, tensors.__getitem__)
 
 
-def write_tensors(path: Path, described: Mapping[str, Tensor], get: Callable[[str], Tensor]) -> None:
-    """Write a safetensors file, tensor by tensor; see `write_weights`. It is on the disk when this returns.
+def write_tensors(
+    path: Path, described: Mapping[str, Tensor], get: Callable[[str], Tensor]
+) -> None:
+    """Write a safetensors file, tensor by tensor; see `write_weights`. It is on the disk when this
+    returns.
 
-    The format: the header's length (8 bytes), the header (JSON), the tensors' bytes; wider types come first, so that all are aligned.
+    The format: the header's length (8 bytes), the header (JSON), the tensors' bytes; wider types
+    come first, so that all are aligned.
     """
     names = sorted(described, key=lambda name: -described[name].element_size())
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in names:
         begin, end = end, end + size(described[name])
-        header[name] = {"dtype": TYPES[described[name].dtype], "shape": list(described[name].shape), "data_offsets": [begin, end]}
+        header[name] = {
+            "dtype": TYPES[described[name].dtype],
+            "shape": list(described[name].shape),
+            "data_offsets": [begin, end],
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
@@ -53,20 +74,28 @@ def write_tensors(path: Path, described: Mapping[str, Tensor], get: Callable[[st
         for name in names:
             tensor, wanted = get(name), described[name]
             if (tensor.shape, tensor.dtype) != (wanted.shape, wanted.dtype):
-                raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}, and not {wanted.dtype} {list(wanted.shape)}")
+                raise ValueError(
+                    f"{name} is {tensor.dtype} {list(tensor.shape)}, and not {wanted.dtype}"
+                    f" {list(wanted.shape)}"
+                )
             file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     flush(path)
 
 
 def described(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file without numbers: shapes and types. Raises RunError where it can't be read."""
+    """The tensors of a safetensors file without numbers: shapes and types. Raises RunError where it
+    can't be read.
+    """
     of = {name: dtype for dtype, name in TYPES.items()}
     found: dict[str, Tensor] = {}
     with opened(path) as file:
         for name in file.keys():  # noqa: SIM118 (not a mapping)
             part = file.get_slice(name)
             if part.get_dtype() not in of:
-                raise RunError(f"{path}: {name} holds numbers of the type {part.get_dtype()}, which can't be read here")
+                raise RunError(
+                    f"{path}: {name} holds numbers of the type {part.get_dtype()}, which can't be"
+                    " read here"
+                )
             found[name] = torch.empty(part.get_shape(), dtype=of[part.get_dtype()], device="meta")
     return found
 
@@ -87,13 +116,20 @@ def opened(path: Path) -> Any:
 
 
 def indexed(index: Path) -> list[Path]:
-    """The shards that an index names, in order. Raises RunError for an index that is none, or a shard that isn't there."""
+    """The shards that an index names, in order. Raises RunError for an index that is none, or a
+    shard that isn't there.
+    """
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{index}: can't be read as an index of shards: {error!r}") from error
-    if missing := [name for name in names if Path(name).name != name or not (index.parent / name).is_file()]:
-        raise RunError(f"{index}: of {len(names)} shards these aren't there: {', '.join(missing[:8])}; fetch them again")
+    if missing := [
+        name for name in names if Path(name).name != name or not (index.parent / name).is_file()
+    ]:
+        raise RunError(
+            f"{index}: of {len(names)} shards these aren't there: {', '.join(missing[:8])}; fetch"
+            " them again"
+        )
     return [index.parent / name for name in names]
 
 
@@ -106,7 +142,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`, which is at no time half written."""
+    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`, which is
+    at no time half written.
+    """
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         part = Path(folder, path.name)
         write(part)

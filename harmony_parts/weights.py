@@ -1,6 +1,7 @@
 """Saved models: a folder with `recipe.toml`, the weights, and a card, `README.md`.
 
-The weights are `model.safetensors`, or, beyond 4 GiB, shards of at most that with an index, in the form that the Hugging Face Hub uses.
+The weights are `model.safetensors`, or, beyond 4 GiB, shards of at most that with an index, in the
+form that the Hugging Face Hub uses.
 """
 
 from __future__ import annotations
@@ -32,21 +33,28 @@ INDEX, SHARDS = f"{WEIGHTS}.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safe
 SHARD = 4 * 2**30  # bytes
 SHOWN = 8  # names in an error, of each sort
 HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>.+))?")
-WANTED = ("*.toml", "*.safetensors", "*.json", "*.md")  # of a repository on the Hub: nothing that could be code
+# of a repository on the Hub: nothing that could be code
+WANTED = ("*.toml", "*.safetensors", "*.json", "*.md")
 
 
 def weights(parts: Parts) -> nn.ModuleDict:
-    """All modules that hold weights of a model: its denoiser and its encoders. What a training run moves, trains and saves."""
+    """All modules that hold weights of a model: its denoiser and its encoders. What a training run
+    moves, trains and saves.
+    """
     encoders: dict[str, Any] = dict(parts.encoders)
     denoiser: Any = parts.denoiser
     return nn.ModuleDict({"denoiser": denoiser, "encoders": nn.ModuleDict(encoders)})
 
 
 def find_model(folder: Path) -> Path:
-    """The model folder that `folder` is, or that the run in it made. Raises RunError where there is none."""
+    """The model folder that `folder` is, or that the run in it made. Raises RunError where there is
+    none.
+    """
     folder = Path(folder)
     for place in (folder, folder / "model"):
-        if (place / RECIPE).is_file() and any((place / name).is_file() for name in (WEIGHTS, INDEX)):
+        if (place / RECIPE).is_file() and any(
+            (place / name).is_file() for name in (WEIGHTS, INDEX)
+        ):
             return place
     if folder.is_file():
         cause = "is a file; name the model's folder, which it is in"
@@ -55,15 +63,19 @@ def find_model(folder: Path) -> Path:
     elif (folder / "checkpoints").is_dir():
         cause = f"a run that isn't finished (no {WEIGHTS} in its folder `model`); resume it first"
     else:
-        cause = f"neither a model (a folder with {RECIPE} and {WEIGHTS}) nor a run with a folder `model`"
+        cause = (
+            f"neither a model (a folder with {RECIPE} and {WEIGHTS}) nor a run with a folder"
+            " `model`"
+        )
     raise RunError(f"{folder}: {cause}")
 
 
 def located(name: str | Path) -> Path:
-    """The folder of that name, else a model's repository on the Hugging Face Hub, "owner/name" or "owner/name@revision", in its cache.
+    """The folder of that name, else a model's repository on the Hugging Face Hub, "owner/name" or
+    "owner/name@revision", in its cache.
 
-    Nothing but recipes, weights, JSON and cards is fetched. Raises RunError where there is no such folder and the Hub hasn't it, can't be
-    reached, or huggingface_hub isn't installed.
+    Nothing but recipes, weights, JSON and cards is fetched. Raises RunError where there is no such
+    folder and the Hub hasn't it, can't be reached, or huggingface_hub isn't installed.
     """
     match = HUB.fullmatch(str(name))
     if Path(name).exists() or match is None:
@@ -71,18 +83,33 @@ def located(name: str | Path) -> Path:
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise RunError(f"{name}: no such folder; for models on the Hugging Face Hub: pip install huggingface_hub") from error
+        raise RunError(
+            f"{name}: no such folder; for models on the Hugging Face Hub: pip install"
+            " huggingface_hub"
+        ) from error
     try:
-        return Path(hub.snapshot_download(match["name"], revision=match["revision"], allow_patterns=list(WANTED)))
-    except (OSError, ValueError) as error:  # what it raises for a name that isn't there, and where it can't be reached
+        return Path(
+            hub.snapshot_download(
+                match["name"], revision=match["revision"], allow_patterns=list(WANTED)
+            )
+        )
+    # what it raises for a name that isn't there, and where it can't be reached
+    except (OSError, ValueError) as error:
         cause = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RunError(f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had: {cause}") from error
+        raise RunError(
+            f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had:"
+            f" {cause}"
+        ) from error
 
 
-def save_model(folder: Path, recipe: Recipe, state: Mapping[str, Tensor], *, note: str = "", shard: int = SHARD) -> Path:
-    """Write recipe, weights and a card into `folder`; each file appears whole or not at all. `shard`: the most bytes in a file of weights.
+def save_model(
+    folder: Path, recipe: Recipe, state: Mapping[str, Tensor], *, note: str = "", shard: int = SHARD
+) -> Path:
+    """Write recipe, weights and a card into `folder`; each file appears whole or not at all.
+    `shard`: the most bytes in a file of weights.
 
-    `note` says in the card how the weights came about. Raises RunError where the folder can't be written.
+    `note` says in the card how the weights came about. Raises RunError where the folder can't be
+    written.
     """
     from harmony_parts.assemble import write_recipe
 
@@ -98,11 +125,18 @@ def save_model(folder: Path, recipe: Recipe, state: Mapping[str, Tensor], *, not
     return folder
 
 
-def load_weights(parts: Parts, folder: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> None:
+def load_weights(
+    parts: Parts,
+    folder: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> None:
     """Put the weights in a model or run folder into `parts`, file by file.
 
-    Modules that have numbers get copies; empty ones (see `build`) get the tensors themselves, on `device`, in their own type or in `dtype`,
-    so that the model is held in memory once. Raises RunError, naming each tensor, where they are of another model.
+    Modules that have numbers get copies; empty ones (see `build`) get the tensors themselves, on
+    `device`, in their own type or in `dtype`, so that the model is held in memory once. Raises
+    RunError, naming each tensor, where they are of another model.
     """
     files = weight_files(find_model(folder))
     module = weights(parts)
@@ -127,10 +161,17 @@ def load_weights(parts: Parts, folder: Path, *, device: str | torch.device = "cp
         *_named("of another type", mistyped),
     ]
     if faults:
-        raise RunError(f"{files[0]}: these are weights of another model; assemble it by the {RECIPE} beside them\n" + "\n".join(faults))
+        raise RunError(
+            f"{files[0]}: these are weights of another model; assemble it by the {RECIPE} beside"
+            " them\n" + "\n".join(faults)
+        )
     for file in files:
         state = dict(tensors(file))
-        empty = {name: _moved(state.pop(name), device, dtype) for name in [*state] if wanted[name].is_meta}
+        empty = {
+            name: _moved(state.pop(name), device, dtype)
+            for name in [*state]
+            if wanted[name].is_meta
+        }
         module.load_state_dict(empty, strict=False, assign=True)
         module.load_state_dict(state, strict=False)
 
@@ -145,23 +186,33 @@ def _named(what: str, names: Iterable[str]) -> list[str]:
     return [f"  {what}: {', '.join(listed[:SHOWN])}{more}"] if listed else []
 
 
-# --- their files ------------------------------------------------------------------------------------------------------------------------
+# --- their files ----------------------------------------------------------------------------------
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of weights in a model folder. Raises RunError where one that the index names is missing."""
+    """The files of weights in a model folder. Raises RunError where one that the index names is
+    missing.
+    """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     return indexed(folder / INDEX)
 
 
-def write_weights(folder: Path, described: Mapping[str, Tensor], get: Callable[[str], Tensor], shard: int = SHARD) -> None:
-    """Write tensors, one in memory at a time, into files of at most `shard` bytes each; older files of weights make room.
+def write_weights(
+    folder: Path, described: Mapping[str, Tensor], get: Callable[[str], Tensor], shard: int = SHARD
+) -> None:
+    """Write tensors, one in memory at a time, into files of at most `shard` bytes each; older files
+    of weights make room.
 
-    `described` are tensors of the right shapes and types, which may be empty; `get` gives the numbers, in the order of the files.
+    `described` are tensors of the right shapes and types, which may be empty; `get` gives the
+    numbers, in the order of the files.
     """
     groups = list(_shards(described, shard))
-    files = [WEIGHTS] if len(groups) == 1 else [f"model-{n:05}-of-{len(groups):05}.safetensors" for n in range(1, len(groups) + 1)]
+    files = (
+        [WEIGHTS]
+        if len(groups) == 1
+        else [f"model-{n:05}-of-{len(groups):05}.safetensors" for n in range(1, len(groups) + 1)]
+    )
     for file, names in zip(files, groups):
         group = {name: described[name] for name in names}
         replace(folder / file, partial(write_tensors, described=group, get=get))
@@ -170,7 +221,10 @@ def write_weights(folder: Path, described: Mapping[str, Tensor], get: Callable[[
             "metadata": {"total_size": sum(map(size, described.values()))},
             "weight_map": {name: file for file, names in zip(files, groups) for name in names},
         }
-        replace(folder / INDEX, lambda path: path.write_text(json.dumps(index, indent=1), encoding="utf-8"))
+        replace(
+            folder / INDEX,
+            lambda path: path.write_text(json.dumps(index, indent=1), encoding="utf-8"),
+        )
         files.append(INDEX)
     for old in folder.iterdir():
         if old.name not in files and (old.name in (WEIGHTS, INDEX) or SHARDS.fullmatch(old.name)):
@@ -178,7 +232,9 @@ def write_weights(folder: Path, described: Mapping[str, Tensor], get: Callable[[
 
 
 def _shards(described: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
-    """Names in order, filled into groups of at most `limit` bytes; a tensor that is larger has one of its own."""
+    """Names in order, filled into groups of at most `limit` bytes; a tensor that is larger has one
+    of its own.
+    """
     names: list[str] = []
     room = limit
     for name, tensor in described.items():
@@ -191,18 +247,24 @@ def _shards(described: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
 
 
 def card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: Iterable[str]) -> str:
-    """The model card. Parameters are counted as they are saved, those of the encoders with those of the denoiser."""
+    """The model card. Parameters are counted as they are saved, those of the encoders with those of
+    the denoiser.
+    """
     data = tomllib.loads(text).get("data", {})
     settings = ", ".join(f"{name} = {value!r}" for name, value in data.items() if name != "use")
     form = recipe.format
-    shape = f"{float(form.fps):g} frames a second of {form.height} x {form.width} pixels (height x width), sound at {form.sample_rate} Hz"
+    shape = (
+        f"{float(form.fps):g} frames a second of {form.height} x {form.width} pixels (height x"
+        f" width), sound at {form.sample_rate} Hz"
+    )
     lines = [
         f"# {recipe.name}",
         "",
         *([recipe.summary, ""] if recipe.summary else []),
         f"- Parameters: {sum(tensor.numel() for tensor in state.values()):,}",
         f"- Makes: {form.seconds:g} s, {shape}",
-        f"- Data of its recipe: {data.get('use', 'none named')}" + (f" ({settings})" if settings else ""),
+        f"- Data of its recipe: {data.get('use', 'none named')}"
+        + (f" ({settings})" if settings else ""),
         *notes,
         f"- Everything else: {RECIPE} in this folder",
     ]

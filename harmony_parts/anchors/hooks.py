@@ -12,10 +12,18 @@ PAPER = "arXiv:2511.21579"
 @hookimpl
 def harmony_anchor() -> Iterator[PartDeclaration]:
     """Mute sound and a static video."""
-    yield part("mute", "harmony_parts.anchors.mute:MuteAudio", summary="The codec's latents of silence.", source=PAPER)
+    yield part(
+        "mute",
+        "harmony_parts.anchors.mute:MuteAudio",
+        summary="The codec's latents of silence.",
+        source=PAPER,
+    )
     yield part(
         "static",
         "harmony_parts.anchors.static:StaticVideo",
-        summary="The codec's latents of one repeated picture: the reference image, else the first frame of the current estimate.",
+        summary=(
+            "The codec's latents of one repeated picture: the reference image, else the first frame"
+            " of the current estimate."
+        ),
         source=PAPER,
     )

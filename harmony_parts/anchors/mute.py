@@ -14,7 +14,9 @@ from harmony_parts.codecs.protocol import AudioCodec
 
 @attrs.frozen
 class MuteAudio:
-    """The audio codec's latents of silence (z_a_null of SyncCFG, arXiv:2511.21579): what it makes of zeros, which isn't zero latents."""
+    """The audio codec's latents of silence (z_a_null of SyncCFG, arXiv:2511.21579): what it makes
+    of zeros, which isn't zero latents.
+    """
 
     stream = "audio"
     from_estimate = False

@@ -25,6 +25,9 @@ def harmony_attention() -> Iterator[PartDeclaration]:
     yield part(
         "triton",
         "harmony_parts.attention.triton:Triton",
-        summary="Triton kernels for CUDA devices: reads the video once, in both directions. Not yet run on a GPU.",
+        summary=(
+            "Triton kernels for CUDA devices: reads the video once, in both directions. Not yet run"
+            " on a GPU."
+        ),
         source="this project",
     )

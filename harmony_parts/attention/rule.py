@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 RULE = (
-    "Local attention runs on the backend that the recipe names (interaction.attention), eager where it names none. Nothing chooses another"
-    " by device or size: a backend that can't run says so and stops."
+    "Local attention runs on the backend that the recipe names (interaction.attention), eager where"
+    " it names none. Nothing chooses another by device or size: a backend that can't run says so"
+    " and stops."
 )
 
 
 def backends() -> dict[str, str]:
-    """What stands in the way of each on this machine: name -> the reason, empty where it can run."""
+    """What stands in the way of each on this machine: name -> the reason, empty where it can
+    run.
+    """
     return {"reference": "", "eager": "", "triton": _triton()}
 
 

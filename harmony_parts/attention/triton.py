@@ -1,4 +1,6 @@
-"""Local cross-attention by Triton kernels: the side with more tokens per frame is read once, the other side's window stays on the chip."""
+"""Local cross-attention by Triton kernels: the side with more tokens per frame is read once, the
+other side's window stays on the chip.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,33 @@ from harmony_parts.attention.protocol import Windows
 class Triton:
     """No settings."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
-        """See `LocalAttention`. float32, float16 or bfloat16 on a CUDA device; ValueError, not another backend, where it can't run."""
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor
+    ) -> Tensor:
+        """See `LocalAttention`. float32, float16 or bfloat16 on a CUDA device; ValueError, not
+        another backend, where it can't run.
+        """
         try:
-            from harmony_parts.kernels.local_cross_attention.op import Tables, frames_read, latents_read
+            from harmony_parts.kernels.local_cross_attention.op import (
+                Tables,
+                frames_read,
+                latents_read,
+            )
         except ImportError as error:
-            raise ValueError(f'Triton can\'t be imported ({error}), and attention = "triton" needs it: use attention = "eager"') from error
+            raise ValueError(
+                f'Triton can\'t be imported ({error}), and attention = "triton" needs it: use'
+                ' attention = "eager"'
+            ) from error
         queries, keys = q.shape[2], k.shape[2]
         if queries >= keys:  # latents of the kernels: keys, each token of a frame on its own
             tables = Tables.of(windows.of_query, windows.of_key, windows.most_keys, keys)
-            return frames_read(q, k.flatten(1, 2), v.flatten(1, 2), tables, q_angles, _each(k_angles, keys))
+            return frames_read(
+                q, k.flatten(1, 2), v.flatten(1, 2), tables, q_angles, _each(k_angles, keys)
+            )
         tables = Tables.of(windows.of_key, windows.of_query, windows.most_queries, queries)
-        return latents_read(q.flatten(1, 2), k, v, tables, k_angles, _each(q_angles, queries)).unflatten(1, (-1, queries))
+        return latents_read(
+            q.flatten(1, 2), k, v, tables, k_angles, _each(q_angles, queries)
+        ).unflatten(1, (-1, queries))
 
 
 def _each(x: Tensor, tokens: int) -> Tensor:

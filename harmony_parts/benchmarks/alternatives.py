@@ -1,7 +1,8 @@
 """Ways to compute local cross-attention, and the global attention that others use in its place.
 
-Angles belong to frames, so whoever keeps a frame's tokens apart can turn the few rows of the other side by the difference (relative
-rotation). What can't is handed queries and keys that are turned already, at no cost: kinder than the truth, and marked so.
+Angles belong to frames, so whoever keeps a frame's tokens apart can turn the few rows of the other
+side by the difference (relative rotation). What can't is handed queries and keys that are turned
+already, at no cost: kinder than the truth, and marked so.
 """
 
 from __future__ import annotations
@@ -42,15 +43,20 @@ class Shape:
     def windows(self, direction: str) -> Windows:
         """Centred on the reader's place in time."""
         readers, others, wide = (
-            (self.frames, self.latents, self.heard) if direction == DIRECTIONS[0] else (self.latents, self.frames, self.looked)
+            (self.frames, self.latents, self.heard)
+            if direction == DIRECTIONS[0]
+            else (self.latents, self.frames, self.looked)
         )
         centre = ((2 * torch.arange(readers) + 1) * others) // (2 * readers)
-        return Windows.of((centre - wide // 2).clamp(min=0), (centre - wide // 2 + wide).clamp(max=others), others)
+        return Windows.of(
+            (centre - wide // 2).clamp(min=0), (centre - wide // 2 + wide).clamp(max=others), others
+        )
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: {self.heads} heads of {self.head}, {self.frames} video latents of {self.tokens} tokens, {self.latents} audio"
-            f" latents, windows of {self.heard} and {self.looked}, {str(self.dtype).removeprefix('torch.')}"
+            f"{self.name}: {self.heads} heads of {self.head}, {self.frames} video latents of"
+            f" {self.tokens} tokens, {self.latents} audio latents, windows of {self.heard} and"
+            f" {self.looked}, {str(self.dtype).removeprefix('torch.')}"
         )
 
 
@@ -75,10 +81,17 @@ class Problem:
         video = shape.batch, shape.frames, shape.tokens, shape.heads, shape.head
         audio = shape.batch, shape.latents, 1, shape.heads, shape.head
         own, other = (video, audio) if direction == DIRECTIONS[0] else (audio, video)
-        q, k, v, do = (torch.randn(size, generator=g, device=device, dtype=shape.dtype) for size in (own, other, other, own))
-        places = (torch.arange(n, dtype=torch.float64) * shape.frames / n for n in (own[1], other[1]))
+        q, k, v, do = (
+            torch.randn(size, generator=g, device=device, dtype=shape.dtype)
+            for size in (own, other, other, own)
+        )
+        places = (
+            torch.arange(n, dtype=torch.float64) * shape.frames / n for n in (own[1], other[1])
+        )
         q_angles, k_angles = (angles(place, shape.head // 2).to(device) for place in places)
-        return cls(shape, direction, q, k, v, do, shape.windows(direction).to(device), q_angles, k_angles)
+        return cls(
+            shape, direction, q, k, v, do, shape.windows(direction).to(device), q_angles, k_angles
+        )
 
     @property
     def video_reads(self) -> bool:
@@ -88,10 +101,14 @@ class Problem:
     def turned(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """q and k, turned by their frames' angles."""
         wide = torch.promote_types(q.dtype, torch.float32)
-        return rotate(q, table(self.q_angles.to(wide))[:, None, None]), rotate(k, table(self.k_angles.to(wide))[:, None, None])
+        return rotate(q, table(self.q_angles.to(wide))[:, None, None]), rotate(
+            k, table(self.k_angles.to(wide))[:, None, None]
+        )
 
     def least_bytes(self) -> tuple[int, int]:
-        """To read all inputs and write all outputs once, forward and backward. Frames that read need no output to find their gradients."""
+        """To read all inputs and write all outputs once, forward and backward. Frames that read
+        need no output to find their gradients.
+        """
         q, k, v = (x.numel() * x.element_size() for x in (self.q, self.k, self.v))
         return 2 * q + k + v, (3 if self.video_reads else 4) * q + 2 * (k + v)
 
@@ -109,26 +126,42 @@ class Candidate:
 
 
 def candidates(problem: Problem, compiled: bool) -> Iterator[Candidate]:
-    """All that can be tried on the problem's device; what must be compiled first only where `compiled`."""
+    """All that can be tried on the problem's device; what must be compiled first only where
+    `compiled`.
+    """
     device = problem.q.device.type
 
     def part(attention: LocalAttention) -> Attention:
-        return lambda q, k, v: attention(q, k, v, problem.windows, problem.q_angles, problem.k_angles)
+        return lambda q, k, v: attention(
+            q, k, v, problem.windows, problem.q_angles, problem.k_angles
+        )
 
     if device == "cuda":
         yield Candidate("triton", part(Triton()), ours=True)
     yield Candidate("eager", part(Eager()), ours=True)
     if compiled:
-        yield Candidate("eager, compiled", torch.compile(part(Eager()), fullgraph=True, dynamic=False), ours=True)
+        yield Candidate(
+            "eager, compiled",
+            torch.compile(part(Eager()), fullgraph=True, dynamic=False),
+            ours=True,
+        )
     backends = {"math": SDPBackend.MATH, "flash": SDPBackend.FLASH_ATTENTION}
     if device == "cuda":  # its flash attention takes no mask, and windows at a clip's ends are cut
-        backends = {"efficient": SDPBackend.EFFICIENT_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION, "math": SDPBackend.MATH}
+        backends = {
+            "efficient": SDPBackend.EFFICIENT_ATTENTION,
+            "cuDNN": SDPBackend.CUDNN_ATTENTION,
+            "math": SDPBackend.MATH,
+        }
     gathered = _gather_keys(problem) if problem.video_reads else _gather_frames(problem)
     for name, backend in backends.items():
-        yield Candidate(f"gather + SDPA ({name})", _with(backend, gathered), turned=not problem.video_reads)
+        yield Candidate(
+            f"gather + SDPA ({name})", _with(backend, gathered), turned=not problem.video_reads
+        )
     yield Candidate("SDPA with a mask", _dense(_mask(problem)), turned=True)
     if compiled:
-        yield Candidate("FlexAttention, compiled", _flex(problem), turned=True, backward=device == "cuda")
+        yield Candidate(
+            "FlexAttention, compiled", _flex(problem), turned=True, backward=device == "cuda"
+        )
     yield Candidate("global SDPA, as in Ovi", _dense(None), turned=True, same=False)
 
 
@@ -146,13 +179,18 @@ def _gather_keys(problem: Problem) -> Attention:
     index = first + torch.arange(problem.windows.most_keys, device=first.device)
     seen = index < end
     index = index.clamp(max=problem.k.shape[1] - 1)
-    turns = table(problem.k_angles[index] - problem.q_angles[:, None])[:, :, None]  # [Tq, W, 1, d/2, 2]
+    # [Tq, W, 1, d/2, 2]
+    turns = table(problem.k_angles[index] - problem.q_angles[:, None])[:, :, None]
     mask = seen[:, None, None].repeat(len(problem.q), 1, 1, 1)
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = rotate(k[:, index, 0], turns), v[:, index, 0]
         q, keys, values = (x.flatten(0, 1).transpose(1, 2) for x in (q, keys, values))
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask).transpose(1, 2).unflatten(0, (len(k), -1))
+        return (
+            F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+            .transpose(1, 2)
+            .unflatten(0, (len(k), -1))
+        )
 
     return run
 
@@ -160,19 +198,25 @@ def _gather_keys(problem: Problem) -> Attention:
 def _gather_frames(problem: Problem) -> Attention:
     """Queries that see the same frames as one sample of a batch, with a copy of those frames."""
     windows, tokens = problem.windows, problem.k.shape[2]
-    ranges, group, sizes = torch.unique_consecutive(windows.of_query.long().cpu(), dim=0, return_inverse=True, return_counts=True)
+    ranges, group, sizes = torch.unique_consecutive(
+        windows.of_query.long().cpu(), dim=0, return_inverse=True, return_counts=True
+    )
     row = torch.arange(len(group)) - (sizes.cumsum(0) - sizes)[group]
     queries = torch.zeros(len(sizes), int(sizes.max()), dtype=torch.int64)
     queries[group, row] = torch.arange(len(group))
     index = ranges[:, :1] + torch.arange(windows.most_keys)
     seen = (index < ranges[:, 1:]).repeat_interleave(tokens, 1)
     device = problem.q.device
-    index, queries, group, row = (x.to(device) for x in (index.clamp(max=problem.k.shape[1] - 1), queries, group, row))
+    index, queries, group, row = (
+        x.to(device) for x in (index.clamp(max=problem.k.shape[1] - 1), queries, group, row)
+    )
     mask = seen[:, None, None].repeat(len(problem.q), 1, 1, 1).to(device)
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = (x[:, index].flatten(2, 3).flatten(0, 1).transpose(1, 2) for x in (k, v))
-        out = F.scaled_dot_product_attention(q[:, queries, 0].flatten(0, 1).transpose(1, 2), keys, values, attn_mask=mask)
+        out = F.scaled_dot_product_attention(
+            q[:, queries, 0].flatten(0, 1).transpose(1, 2), keys, values, attn_mask=mask
+        )
         return out.transpose(1, 2).unflatten(0, (len(k), -1))[:, group, row, None]
 
     return run
@@ -190,7 +234,11 @@ def _dense(mask: Tensor | None) -> Attention:
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         shape = q.shape[1:3]
         q, k, v = (x.flatten(1, 2).transpose(1, 2) for x in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).unflatten(1, shape)
+        return (
+            F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            .transpose(1, 2)
+            .unflatten(1, shape)
+        )
 
     return run
 

@@ -1,7 +1,9 @@
-"""What a step of each guidance costs, what the sampler adds to bare calls of the denoiser, and up to which size passes go together.
+"""What a step of each guidance costs, what the sampler adds to bare calls of the denoiser, and up
+to which size passes go together.
 
-On the demo's model with fresh weights (cost doesn't depend on what they are), by the CPU time of one thread, so that what else the machine
-does counts little. Rounds take turns, and the least of each counts.
+On the demo's model with fresh weights (cost doesn't depend on what they are), by the CPU time of
+one thread, so that what else the machine does counts little. Rounds take turns, and the least of
+each counts.
 """
 
 from __future__ import annotations
@@ -57,20 +59,37 @@ STEPS = 8
 
 
 class Bench:
-    """The model, its conditions and latents for `clips` clips of `frames` frames, made in `steps` steps."""
+    """The model, its conditions and latents for `clips` clips of `frames` frames, made in `steps`
+    steps.
+    """
 
-    def __init__(self, pipeline: Pipeline, clips: int, frames: int, steps: int, denoiser: Any = None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, clips: int, frames: int, steps: int, denoiser: Any = None
+    ) -> None:
         video, audio = pipeline.codecs["video"], pipeline.codecs["audio"]
         random = torch.Generator().manual_seed(0)
         self.noise = AV(
-            torch.randn(clips, video.latents(frames), *video.grid, video.channels, generator=random),  # type: ignore[union-attr]
-            torch.randn(clips, audio.latents(pipeline.format.samples(frames)), audio.channels, generator=random),
+            torch.randn(
+                clips, video.latents(frames), *video.grid, video.channels, generator=random
+            ),  # type: ignore[union-attr]
+            torch.randn(
+                clips,
+                audio.latents(pipeline.format.samples(frames)),
+                audio.channels,
+                generator=random,
+            ),
         )
         self.denoiser = denoiser or pipeline.parts.denoiser
-        self.steps, self.pipeline, self.conditions = steps, pipeline, pipeline.conditions([PROMPT] * clips)
+        self.steps, self.pipeline, self.conditions = (
+            steps,
+            pipeline,
+            pipeline.conditions([PROMPT] * clips),
+        )
         self.latents = sum(self.noise[s][..., 0].numel() for s in self.noise)
 
-    def sample(self, guidance: Guidance, together: int = 0, made: tuple[str, ...] = TASKS["joint"]) -> AV[torch.Tensor]:
+    def sample(
+        self, guidance: Guidance, together: int = 0, made: tuple[str, ...] = TASKS["joint"]
+    ) -> AV[torch.Tensor]:
         """The latents."""
         p = self.pipeline
         return sample(
@@ -92,8 +111,13 @@ class Bench:
         """The same without guidance, by nothing but calls of the denoiser and Euler's sum."""
         x, cache = self.noise, dict[str, Any]()
         for t, t_next in pairwise(timetable(self.steps, ConstantShift(5.0))):
-            times = x.map(lambda latents: Times.uniform(torch.full((len(latents),), t), latents.shape[1]))  # noqa: B023
-            x = self.denoiser(x, times, self.conditions, cache=cache).map(lambda v, at: at + (t_next - t) * v, x)  # noqa: B023
+            times = x.map(
+                lambda latents: Times.uniform(torch.full((len(latents),), t), latents.shape[1])  # noqa: B023
+            )
+            x = self.denoiser(x, times, self.conditions, cache=cache).map(
+                lambda v, at: at + (t_next - t) * v,  # noqa: B023
+                x,
+            )
         return x
 
 
@@ -125,7 +149,17 @@ def passes(guidance: Guidance, denoiser: Any) -> dict[str, float]:
     counted = {}
     for task, made in TASKS.items():
         at = [StepTimes(*(t if s in made else 0.0 for s in ("video", "audio"))) for t in table]
-        counted[task] = sum(len(order(ask(guidance, t, None, hints=denoiser.hints, droppable=droppable), guidance)) for t in at) / STEPS
+        counted[task] = (
+            sum(
+                len(
+                    order(
+                        ask(guidance, t, None, hints=denoiser.hints, droppable=droppable), guidance
+                    )
+                )
+                for t in at
+            )
+            / STEPS
+        )
     return counted
 
 
@@ -140,8 +174,13 @@ def at_size(name: str) -> dict[str, float]:
     for label, guidance in GUIDANCES.items():
         found[label] = 0.0
         for t in timetable(STEPS, ConstantShift(5.0))[:-1]:
-            runs = order(ask(guidance, StepTimes(t, t), None, hints=denoiser.hints, droppable=droppable), guidance)
-            found[label] += sum(sum(cost(run.read, run.asked.hints).values()) for run in runs) / STEPS
+            runs = order(
+                ask(guidance, StepTimes(t, t), None, hints=denoiser.hints, droppable=droppable),
+                guidance,
+            )
+            found[label] += (
+                sum(sum(cost(run.read, run.asked.hints).values()) for run in runs) / STEPS
+            )
     return found
 
 
@@ -149,7 +188,9 @@ def measure(rounds: int, large: str, quick: bool = False) -> dict[str, Any]:
     """The report; `quick`: of a smaller model, shorter clips and few steps, once."""
     torch.set_num_threads(1)
     rounds, large, steps = (1, "", 2) if quick else (rounds, large, STEPS)
-    pipeline = Pipeline.assemble(read_recipe("demo", ["format.seconds=0.5", "denoiser.layers=2"] if quick else []))
+    pipeline = Pipeline.assemble(
+        read_recipe("demo", ["format.seconds=0.5", "denoiser.layers=2"] if quick else [])
+    )
     bench, denoiser = Bench(pipeline, 1, pipeline.format.frames, steps), pipeline.parts.denoiser
     seconds = least({name: lambda g=g: bench.sample(g) for name, g in GUIDANCES.items()}, rounds)  # type: ignore[misc]
     flops = {}
@@ -159,24 +200,45 @@ def measure(rounds: int, large: str, quick: bool = False) -> dict[str, Any]:
         flops[name] = counter.get_total_flops()
     silent = Bench(pipeline, 1, pipeline.format.frames, steps, Silent(denoiser))
     # Apart, as the difference of two times of the model would drown in their noise.
-    over = least({"bare": bench.bare, "silent": lambda: silent.sample(NoGuidance()), "silent_bare": silent.bare}, 8 * rounds)
+    over = least(
+        {
+            "bare": bench.bare,
+            "silent": lambda: silent.sample(NoGuidance()),
+            "silent_bare": silent.bare,
+        },
+        8 * rounds,
+    )
     sizes = []
-    for clips, frames in ((1, 6), (1, 12), (1, 24), (2, 24), (4, 24), (8, 24))[: 2 if quick else None]:
+    for clips, frames in ((1, 6), (1, 12), (1, 24), (2, 24), (4, 24), (8, 24))[
+        : 2 if quick else None
+    ]:
         here = Bench(pipeline, clips, frames, steps)
-        took = least({"apart": lambda: here.sample(CFG()), "together": lambda: here.sample(CFG(), 10**9)}, rounds)  # noqa: B023
+        took = least(
+            {"apart": lambda: here.sample(CFG()), "together": lambda: here.sample(CFG(), 10**9)},  # noqa: B023
+            rounds,
+        )
         sizes.append({"latents": 2 * here.latents, **{way: took[way] / steps for way in took}})
     return {
-        "machine": f"{platform.processor() or platform.machine()}, one thread; torch {torch.__version__}",
+        "machine": (
+            f"{platform.processor() or platform.machine()}, one thread; torch {torch.__version__}"
+        ),
         "model": "demo",
         "latents": bench.latents,
         "steps": steps,
         "rounds": rounds,
         "guidances": {
-            name: {"passes": passes(g, denoiser), "seconds": seconds[name] / steps, "flops": flops[name] / steps}
+            name: {
+                "passes": passes(g, denoiser),
+                "seconds": seconds[name] / steps,
+                "flops": flops[name] / steps,
+            }
             for name, g in GUIDANCES.items()
         },
         "at_size": {"recipe": large, "flops": at_size(large)} if large else {},
-        "overhead": {"sampler": (over["silent"] - over["silent_bare"]) / steps, "bare": over["bare"] / steps},
+        "overhead": {
+            "sampler": (over["silent"] - over["silent_bare"]) / steps,
+            "bare": over["bare"] / steps,
+        },
         "together": {"default": TOGETHER, "sizes": sizes},
     }
 
@@ -185,7 +247,10 @@ def table(report: Mapping[str, Any]) -> str:
     """The costs, as Markdown."""
     plain, large = report["guidances"]["none"], report["at_size"].get("flops", {})
     lines = [
-        "| guidance | passes: joint | audio-driven | video-driven | time, joint | arithmetic, joint | at real size, PFLOP |",
+        (
+            "| guidance | passes: joint | audio-driven | video-driven | time, joint | arithmetic,"
+            " joint | at real size, PFLOP |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in report["guidances"].items():
@@ -198,24 +263,52 @@ def table(report: Mapping[str, Any]) -> str:
 
 def sizes(report: Mapping[str, Any]) -> str:
     """Apart and together, as Markdown."""
-    lines = ["| latents of both passes | apart, ms a step | together, ms a step | ratio |", "|---|---|---|---|"]
+    lines = [
+        "| latents of both passes | apart, ms a step | together, ms a step | ratio |",
+        "|---|---|---|---|",
+    ]
     for row in report["together"]["sizes"]:
         apart, together = row["apart"], row["together"]
-        lines.append(f"| {row['latents']} | {apart * 1e3:.1f} | {together * 1e3:.1f} | {together / apart:.2f} |")
+        lines.append(
+            f"| {row['latents']} | {apart * 1e3:.1f} | {together * 1e3:.1f} |"
+            f" {together / apart:.2f} |"
+        )
     return "\n".join(lines)
 
 
 def overhead(report: Mapping[str, Any]) -> str:
     """What the sampler adds, in words."""
     added, bare = report["overhead"]["sampler"], report["overhead"]["bare"]
-    return f"The sampler adds {added * 1e6:.0f} µs to a bare call of {bare * 1e3:.1f} ms: {100 * added / bare:.1f} %."
+    return (
+        f"The sampler adds {added * 1e6:.0f} µs to a bare call of {bare * 1e3:.1f} ms:"
+        f" {100 * added / bare:.1f} %."
+    )
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Rounds, of which the least time counts.")
-@click.option("--large", default="harmony-5b", show_default=True, help="Recipe whose arithmetic is counted besides; empty for none.")
-@click.option("--quick", is_flag=True, help=f"One round of a smaller model, shorter clips and few steps; no large recipe. {QUICK}")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report there, as JSON.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=7,
+    show_default=True,
+    help="Rounds, of which the least time counts.",
+)
+@click.option(
+    "--large",
+    default="harmony-5b",
+    show_default=True,
+    help="Recipe whose arithmetic is counted besides; empty for none.",
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help=f"One round of a smaller model, shorter clips and few steps; no large recipe. {QUICK}",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report there, as JSON.",
+)
 def main(rounds: int, large: str, quick: bool, out: Path | None) -> None:
     """Measure what guidance and the sampler cost on this machine."""
     check_kept(out, quick)

@@ -1,4 +1,6 @@
-"""Time and memory of local cross-attention against its alternatives: `python -m harmony_parts.benchmarks.local_attention`."""
+"""Time and memory of local cross-attention against its alternatives: `python -m
+harmony_parts.benchmarks.local_attention`.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,37 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from harmony_parts.attention.eager import Eager
-from harmony_parts.benchmarks.alternatives import DIRECTIONS, Attention, Candidate, Problem, Shape, candidates
-from harmony_parts.benchmarks.measure import QUICK, Clock, Times, check_kept, copy_bandwidth, keep, machine, step_memory
+from harmony_parts.benchmarks.alternatives import (
+    DIRECTIONS,
+    Attention,
+    Candidate,
+    Problem,
+    Shape,
+    candidates,
+)
+from harmony_parts.benchmarks.measure import (
+    QUICK,
+    Clock,
+    Times,
+    check_kept,
+    copy_bandwidth,
+    keep,
+    machine,
+    step_memory,
+)
 
 SMALL = Shape("small", 4, 64, 31, 220, 157, torch.float32)
 WAN_5S = Shape("5 s", 24, 128, 31, 880, 157, torch.bfloat16)  # Wan2.2-5B at 704 x 1280
 WAN_10S = Shape("10 s", 24, 128, 61, 880, 314, torch.bfloat16)
 TOY = Shape("toy", 2, 16, 4, 12, 20, torch.float32)
-# Relative error in the mean square against float64: several roundings of each type, and far below what a wrong window or angle gives.
+# Relative error in the mean square against float64: several roundings of each type, and far below
+# what a wrong window or angle gives.
 BOUND = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 NOTE = {
-    "cpu": "triton isn't here: its kernels need a CUDA device. On a CPU they can only be interpreted, for tests, which says nothing of speed.",
+    "cpu": (
+        "triton isn't here: its kernels need a CUDA device. On a CPU they can only be interpreted,"
+        " for tests, which says nothing of speed."
+    ),
     "cuda": "",
 }
 
@@ -39,7 +61,8 @@ class Row:
     turned: bool
     ours: bool
     same: bool
-    error: float | None = None  # of the output and all gradients, the largest; none where another operator, or it failed
+    # of the output and all gradients, the largest; none where another operator, or it failed
+    error: float | None = None
     forward: Times | None = None
     backward: Times | None = None
     forward_bytes: int = 0  # the least that must be moved
@@ -49,27 +72,45 @@ class Row:
 
 def solve(problem: Problem, candidate: Candidate, dtype: torch.dtype | None = None) -> list[Tensor]:
     """Output and gradients of q, k, v: those of the queries and keys before they are turned."""
-    leaves = [x.detach().to(dtype or x.dtype).requires_grad_(candidate.backward) for x in (problem.q, problem.k, problem.v)]
+    leaves = [
+        x.detach().to(dtype or x.dtype).requires_grad_(candidate.backward)
+        for x in (problem.q, problem.k, problem.v)
+    ]
     q, k, v = leaves
     with torch.set_grad_enabled(candidate.backward):
-        out = candidate.run(*problem.turned(q, k), v) if candidate.turned else candidate.run(q, k, v)
+        out = (
+            candidate.run(*problem.turned(q, k), v) if candidate.turned else candidate.run(q, k, v)
+        )
     if not candidate.backward:
         return [out]
     return [out.detach(), *torch.autograd.grad(out, leaves, problem.do.to(out.dtype))]
 
 
 def gate(problem: Problem, tried: list[Candidate]) -> tuple[list[Candidate], list[Row]]:
-    """Those that are right; rows of all others, saying why. An operator of this project that fails is an error."""
+    """Those that are right; rows of all others, saying why. An operator of this project that fails
+    is an error.
+    """
     exact = solve(problem, Candidate("exact", _eager(problem)), torch.float64)
     passed, rows = [], []
     for candidate in tried:
-        row = Row(problem.shape.name, problem.direction, candidate.name, candidate.turned, candidate.ours, candidate.same)
+        row = Row(
+            problem.shape.name,
+            problem.direction,
+            candidate.name,
+            candidate.turned,
+            candidate.ours,
+            candidate.same,
+        )
         try:
             found = solve(problem, candidate)
         except Exception as error:  # whatever torch says of a kernel that it doesn't have
             if candidate.ours:
                 raise
-            rows.append(attrs.evolve(row, fault=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"[:90]))
+            rows.append(
+                attrs.evolve(
+                    row, fault=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"[:90]
+                )
+            )
             continue
         pairs = zip(found, exact) if candidate.same else ()
         errors = [float((mine.double() - true).norm() / true.norm()) for mine, true in pairs]
@@ -86,13 +127,22 @@ def _eager(problem: Problem) -> Attention:
 
 
 def timed(problem: Problem, passed: list[Candidate], rows: list[Row], runs: int) -> list[Row]:
-    """The rows with times. Candidates take turns, over and over: whatever else the machine does meets them alike."""
+    """The rows with times. Candidates take turns, over and over: whatever else the machine does
+    meets them alike.
+    """
     clock = Clock(problem.q.device)
-    inputs = {False: (problem.q, problem.k, problem.v), True: (*problem.turned(problem.q, problem.k), problem.v)}
-    seconds: dict[str, dict[str, list[float]]] = {candidate.name: {"forward": [], "backward": []} for candidate in passed}
+    inputs = {
+        False: (problem.q, problem.k, problem.v),
+        True: (*problem.turned(problem.q, problem.k), problem.v),
+    }
+    seconds: dict[str, dict[str, list[float]]] = {
+        candidate.name: {"forward": [], "backward": []} for candidate in passed
+    }
     for run in range(runs + 2):  # two to warm up
         for candidate in passed:
-            leaves = [x.detach().requires_grad_(candidate.backward) for x in inputs[candidate.turned]]
+            leaves = [
+                x.detach().requires_grad_(candidate.backward) for x in inputs[candidate.turned]
+            ]
             mine = {}
             out, mine["forward"] = clock(partial(candidate.run, *leaves))
             if candidate.backward:
@@ -103,13 +153,18 @@ def timed(problem: Problem, passed: list[Candidate], rows: list[Row], runs: int)
     least = dict(zip(("forward_bytes", "backward_bytes"), problem.least_bytes()))
     done = []
     for row in rows:
-        found = {passes: Times.of(each) if each else None for passes, each in seconds.get(row.name, {}).items()}
+        found = {
+            passes: Times.of(each) if each else None
+            for passes, each in seconds.get(row.name, {}).items()
+        }
         done.append(attrs.evolve(row, **found, **least))  # type: ignore[arg-type]
     return done
 
 
 class Layer(nn.Module):
-    """Projections around an attention, as in an interaction: all that a training step of one direction keeps."""
+    """Projections around an attention, as in an interaction: all that a training step of one
+    direction keeps.
+    """
 
     def __init__(self, problem: Problem, candidate: Candidate) -> None:
         super().__init__()
@@ -119,7 +174,10 @@ class Layer(nn.Module):
 
     def forward(self, reader: Tensor, source: Tensor) -> Tensor:
         """[B, Tq, Sq, C] and [B, Tk, Sk, C] -> [B, Tq, Sq, C]."""
-        q, k, v = (x.unflatten(-1, (self.problem.shape.heads, -1)) for x in (self.q(reader), self.k(source), self.v(source)))
+        q, k, v = (
+            x.unflatten(-1, (self.problem.shape.heads, -1))
+            for x in (self.q(reader), self.k(source), self.v(source))
+        )
         if self.candidate.turned:
             q, k = self.problem.turned(q, k)
         return self.o(self.candidate.run(q, k, v).flatten(-2))
@@ -131,9 +189,22 @@ def memory(problem: Problem, passed: list[Candidate]) -> list[dict[str, Any]]:
     for candidate in passed:
         if candidate.backward:
             layer = Layer(problem, candidate).to(problem.q.device, problem.q.dtype)
-            reader, source = (x.detach().flatten(-2).requires_grad_() for x in (problem.q, problem.k))
-            size = step_memory(partial(layer, reader, source), [reader, source, *layer.parameters()], problem.q.device)
-            found.append({"shape": problem.shape.name, "direction": problem.direction, "name": candidate.name, "bytes": size})
+            reader, source = (
+                x.detach().flatten(-2).requires_grad_() for x in (problem.q, problem.k)
+            )
+            size = step_memory(
+                partial(layer, reader, source),
+                [reader, source, *layer.parameters()],
+                problem.q.device,
+            )
+            found.append(
+                {
+                    "shape": problem.shape.name,
+                    "direction": problem.direction,
+                    "name": candidate.name,
+                    "bytes": size,
+                }
+            )
     return found
 
 
@@ -147,7 +218,9 @@ def shown(rows: list[Row], shape: Shape, bandwidth: float) -> Table:
         here = [row for row in rows if (row.shape, row.direction) == (shape.name, direction)]
         for passes in ("forward", "backward"):
             grid.add_row(f"{direction}, {passes}", style="italic")
-            base = next((getattr(row, passes) for row in here if row.name == "SDPA with a mask"), None)
+            base = next(
+                (getattr(row, passes) for row in here if row.name == "SDPA with a mask"), None
+            )
             for row in here:
                 times, name = getattr(row, passes), f"  {row.name}{'*' if row.turned else ''}"
                 if times is None:
@@ -164,23 +237,28 @@ def shown(rows: list[Row], shape: Shape, bandwidth: float) -> Table:
                 )
             grid.add_section()
     grid.caption = (
-        f"Median of each pass, the forward pass as in training. Of copy: the least bytes that must be moved, per time, against a copy's"
-        f" {bandwidth / 1e9:.3g} GB/s. Of mask: how many times as fast as SDPA with a mask. * is handed queries and keys that are turned already;"
-        " the others turn them, within their time. Global SDPA is another operator."
+        "Median of each pass, the forward pass as in training. Of copy: the least bytes that must"
+        f" be moved, per time, against a copy's {bandwidth / 1e9:.3g} GB/s. Of mask: how many times"
+        " as fast as SDPA with a mask. * is handed queries and keys that are turned already; the"
+        " others turn them, within their time. Global SDPA is another operator."
     )
     return grid
 
 
 def shown_memory(found: list[dict[str, Any]], device: torch.device) -> Table:
     """Memory of all."""
-    what = "peak beside weights and inputs" if device.type == "cuda" else "saved for the backward pass"
+    what = (
+        "peak beside weights and inputs" if device.type == "cuda" else "saved for the backward pass"
+    )
     grid = Table(title=f"One layer's training step: {what}, MB", title_justify="left")
     for column in ("shape", *DIRECTIONS):
         grid.add_column(column)
     for shape in dict.fromkeys(each["shape"] for each in found):
         lines = [
             "\n".join(
-                f"{each['bytes'] / 1e6:8.1f}  {each['name']}" for each in found if (each["shape"], each["direction"]) == (shape, direction)
+                f"{each['bytes'] / 1e6:8.1f}  {each['name']}"
+                for each in found
+                if (each["shape"], each["direction"]) == (shape, direction)
             )
             for direction in DIRECTIONS
         ]
@@ -196,19 +274,42 @@ def shown_memory(found: list[dict[str, Any]], device: torch.device) -> Table:
   python -m harmony_parts.benchmarks.local_attention --device cpu --threads 2 --json local-attention-cpu.json
   python -m harmony_parts.benchmarks.local_attention --device cuda --json local-attention-cuda.json
   python -m harmony_parts.benchmarks.local_attention --quick
-"""
+"""  # noqa: E501
 )
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
+@click.option(
+    "--device",
+    default="cuda" if torch.cuda.is_available() else "cpu",
+    show_default=True,
+    help="cpu, cuda or cuda:N.",
+)
+@click.option(
+    "--json",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all figures there.",
+)
 @click.option("--quick", is_flag=True, help=f"A toy shape, nothing compiled. {QUICK}")
-@click.option("--runs", default=40, show_default=True, type=click.IntRange(2), help="Timed runs of each.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of torch on the CPU.  [default: torch's]")
-@click.option("--compile/--no-compile", "compiled", default=True, show_default=True, help="Also what must be compiled: minutes on a CPU.")
-def main(device: str, file: Path | None, quick: bool, runs: int, threads: int | None, compiled: bool) -> None:
-    """Time local cross-attention in both directions, forward and backward, against its alternatives.
+@click.option(
+    "--runs", default=40, show_default=True, type=click.IntRange(2), help="Timed runs of each."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads of torch on the CPU.  [default: torch's]"
+)
+@click.option(
+    "--compile/--no-compile",
+    "compiled",
+    default=True,
+    show_default=True,
+    help="Also what must be compiled: minutes on a CPU.",
+)
+def main(
+    device: str, file: Path | None, quick: bool, runs: int, threads: int | None, compiled: bool
+) -> None:
+    """Time local cross-attention in both directions, forward and backward, against its
+    alternatives.
 
-    On a GPU at the sizes of Wan2.2-5B (704 x 1280; 5 s and 10 s, bfloat16), on a CPU at a small one (float32). Results are compared with
-    float64 first, and who is wrong isn't timed.
+    On a GPU at the sizes of Wan2.2-5B (704 x 1280; 5 s and 10 s, bfloat16), on a CPU at a small one
+    (float32). Results are compared with float64 first, and who is wrong isn't timed.
     """
     check_kept(file, quick)
     if threads:
@@ -219,7 +320,9 @@ def main(device: str, file: Path | None, quick: bool, runs: int, threads: int | 
     console = Console()
     bandwidth = copy_bandwidth(where, 2**20 if quick else 2**28, 10)
     about = machine(where)
-    console.print(f"{about['device']}, torch {about['versions']['torch']}. {NOTE.get(where.type, '')}")
+    console.print(
+        f"{about['device']}, torch {about['versions']['torch']}. {NOTE.get(where.type, '')}"
+    )
     rows, found = [], []
     for shape in shapes:
         for direction in DIRECTIONS:
@@ -230,7 +333,12 @@ def main(device: str, file: Path | None, quick: bool, runs: int, threads: int | 
         console.print(shown(rows, shape, bandwidth))
     console.print(shown_memory(found, where))
     if file:
-        report = {"benchmark": "local_attention", **about, "copy_bytes_per_second": bandwidth, "shapes": [str(shape) for shape in shapes]}
+        report = {
+            "benchmark": "local_attention",
+            **about,
+            "copy_bytes_per_second": bandwidth,
+            "shapes": [str(shape) for shape in shapes],
+        }
         keep({**report, "rows": [attrs.asdict(row) for row in rows], "memory": found}, file, quick)
     if any(row.ours and row.fault for row in rows):
         raise click.ClickException("an operator of this project gives a wrong result: see above")

@@ -67,7 +67,9 @@ def copy_bandwidth(device: torch.device, size: int, runs: int) -> float:
 
 
 def step_memory(step: Callable[[], Tensor], there: Sequence[Tensor], device: torch.device) -> int:
-    """Bytes that a training step needs beside what is `there`: on CUDA the peak, on a CPU what is saved for the backward pass."""
+    """Bytes that a training step needs beside what is `there`: on CUDA the peak, on a CPU what is
+    saved for the backward pass.
+    """
     if device.type == "cuda":
         step().sum().backward()  # gradients, and what is made once, are there before
         torch.cuda.synchronize()
@@ -83,7 +85,11 @@ def step_memory(step: Callable[[], Tensor], there: Sequence[Tensor], device: tor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         out = step()  # alive until counted: so no memory is counted twice
-    total = sum(size for pointer, size in saved.items() if pointer not in {x.untyped_storage().data_ptr() for x in there})
+    total = sum(
+        size
+        for pointer, size in saved.items()
+        if pointer not in {x.untyped_storage().data_ptr() for x in there}
+    )
     out.sum().backward()
     return total
 
@@ -97,19 +103,30 @@ def machine(device: torch.device) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    more = {"cuda": torch.version.cuda} if device.type == "cuda" else {"threads": torch.get_num_threads()}
+    more = (
+        {"cuda": torch.version.cuda}
+        if device.type == "cuda"
+        else {"threads": torch.get_num_threads()}
+    )
     return {"device": name, **more, "versions": versions}
 
 
 def keep(report: Mapping[str, Any], file: Path, quick: bool) -> None:
-    """Write a report as JSON; that of a quick run says so, for its figures mean nothing. Raises UsageError, see `check_kept`."""
+    """Write a report as JSON; that of a quick run says so, for its figures mean nothing. Raises
+    UsageError, see `check_kept`.
+    """
     check_kept(file, quick)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"quick": True, **report} if quick else report, indent=1) + "\n", encoding="utf-8")
+    file.write_text(
+        json.dumps({"quick": True, **report} if quick else report, indent=1) + "\n",
+        encoding="utf-8",
+    )
 
 
 def check_kept(file: Path | None, quick: bool) -> None:
-    """Raises UsageError where a quick run would overwrite a file that isn't another quick run's; a command asks before it measures."""
+    """Raises UsageError where a quick run would overwrite a file that isn't another quick run's; a
+    command asks before it measures.
+    """
     if file is None or not quick or not file.exists():
         return
     try:
@@ -118,11 +135,15 @@ def check_kept(file: Path | None, quick: bool) -> None:
         again = False
     if not again:
         raise click.UsageError(
-            f"{file} holds what isn't a quick run's, and quick figures mean nothing: choose another file, or leave --quick out"
+            f"{file} holds what isn't a quick run's, and quick figures mean nothing: choose another"
+            " file, or leave --quick out"
         )
 
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or "CPU")
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor() or "CPU",
+    )

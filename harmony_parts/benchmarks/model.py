@@ -1,4 +1,6 @@
-"""Time and memory of the denoiser at real width and token count: `python -m harmony_parts.benchmarks.model`."""
+"""Time and memory of the denoiser at real width and token count: `python -m
+harmony_parts.benchmarks.model`.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,18 @@ from harmony_parts.errors import HarmonyError
 
 WARM_UP = 2
 SPARE = 0.92  # of the free memory: the rest is for workspaces and gaps
-DEFAULTS = {"cuda": ("harmony-5b", "bfloat16"), "meta": ("harmony-5b", "bfloat16"), "cpu": ("demo", "float32")}
+DEFAULTS = {
+    "cuda": ("harmony-5b", "bfloat16"),
+    "meta": ("harmony-5b", "bfloat16"),
+    "cpu": ("demo", "float32"),
+}
 
 
 @attrs.frozen
 class Result:
-    """`what` was measured of a model of that many `layers`: counted operations and bytes, and where there is a clock, time and bytes."""
+    """`what` was measured of a model of that many `layers`: counted operations and bytes, and where
+    there is a clock, time and bytes.
+    """
 
     what: str
     layers: int
@@ -46,7 +54,10 @@ class Model:
         self.recipe = read_recipe(recipe, overrides)
         parts = build(self.recipe, empty=("codecs", "encoders", "denoiser"))
         if not isinstance(parts.denoiser, BranchDenoiser):
-            raise HarmonyError(f"{recipe}: its denoiser isn't made of joint blocks, so its depth can't be chosen; only those are measured")
+            raise HarmonyError(
+                f"{recipe}: its denoiser isn't made of joint blocks, so its depth can't be chosen;"
+                " only those are measured"
+            )
         self.denoiser = parts.denoiser.to(dtype)
         self.blocks, self.given = self.denoiser.blocks, account.prepared(parts)
 
@@ -59,19 +70,30 @@ class Model:
         """A pass, counted: weights, inputs and activations."""
         model = self.at(layers)
         steps = account.forward(model, self.given, tuple(self.given.av), frozenset())
-        return Result("forward", layers, steps.total(), _bytes(model, self.given) + account.activations(model, self.given))
+        return Result(
+            "forward",
+            layers,
+            steps.total(),
+            _bytes(model, self.given) + account.activations(model, self.given),
+        )
 
     def training(self, layers: int) -> Result:
-        """A training step, counted: weights, AdamW's two moments of their type, inputs, and the peak of activations and gradients together."""
+        """A training step, counted: weights, AdamW's two moments of their type, inputs, and the
+        peak of activations and gradients together.
+        """
         model = self.at(layers)
         with counted(model) as steps, Live(account.there(model, self.given)) as live:
             loss(model, self.given).backward()
         model.zero_grad()
         moments = 2 * sum(x.numel() * x.element_size() for x in model.parameters())
-        return Result("training step", layers, steps.total(), _bytes(model, self.given) + moments + live.peak)
+        return Result(
+            "training step", layers, steps.total(), _bytes(model, self.given) + moments + live.peak
+        )
 
     def deepest(self, count: Callable[[int], Result], free: int | None) -> Result:
-        """The counted result at the greatest depth that fits into `free` bytes. With depth, memory grows linearly or ever faster."""
+        """The counted result at the greatest depth that fits into `free` bytes. With depth, memory
+        grows linearly or ever faster.
+        """
         whole = count(len(self.blocks))
         if free is None or whole.predicted_bytes <= free or whole.layers < 3:
             return whole
@@ -91,7 +113,9 @@ def _bytes(model: nn.Module, given: Inputs) -> int:
     return sum(x.untyped_storage().nbytes() for x in account.there(model, given))
 
 
-def measured(model: Model, predicted: Result, device: torch.device, runs: int, peak: float) -> Result:
+def measured(
+    model: Model, predicted: Result, device: torch.device, runs: int, peak: float
+) -> Result:
     """The result with times and bytes, from random weights and inputs made on the device."""
     generator = torch.Generator().manual_seed(0)
     denoiser = model.at(predicted.layers).to_empty(device=device)
@@ -120,13 +144,17 @@ def measured(model: Model, predicted: Result, device: torch.device, runs: int, p
     if device.type == "cuda":
         held = torch.cuda.max_memory_allocated(device) - clock.flush.nbytes
     else:  # no allocator tells: the tensors that live, in one more run
-        moments = [x for state in optimizer.state.values() for x in state.values()] if optimizer else []
+        moments = (
+            [x for state in optimizer.state.values() for x in state.values()] if optimizer else []
+        )
         with Live([*account.there(denoiser, given), *moments]) as live:
             step()
         held = _bytes(denoiser, given) + sum(x.nbytes for x in moments) + live.peak
     denoiser.to("meta")
     times = Times.of(seconds)
-    return attrs.evolve(predicted, peak_bytes=held, seconds=times, of_matmul=predicted.flops / times.median / peak)
+    return attrs.evolve(
+        predicted, peak_bytes=held, seconds=times, of_matmul=predicted.flops / times.median / peak
+    )
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, runs: int = 10) -> float:
@@ -139,14 +167,19 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, runs: int = 10) -> flo
 
 def told(result: Result) -> str:
     """A line about a result."""
-    line = f"{result.what}, {result.layers} layers: {operations(result.flops)}, {size(result.predicted_bytes)} predicted"
+    line = (
+        f"{result.what}, {result.layers} layers: {operations(result.flops)},"
+        f" {size(result.predicted_bytes)} predicted"
+    )
     if result.seconds is None or result.peak_bytes is None or result.of_matmul is None:
         return line
     s = result.seconds
     rate = operations(round(result.flops / s.median))
     return (
-        f"{line}, {size(result.peak_bytes)} measured ({result.peak_bytes / result.predicted_bytes:.2f}x); {s.median:.3g} s (median of {s.runs}, "
-        f"quartiles {s.low:.3g} to {s.high:.3g}): {rate} a second, {result.of_matmul:.0%} of a large matrix product's"
+        f"{line}, {size(result.peak_bytes)} measured"
+        f" ({result.peak_bytes / result.predicted_bytes:.2f}x); {s.median:.3g} s (median of"
+        f" {s.runs}, quartiles {s.low:.3g} to {s.high:.3g}): {rate} a second,"
+        f" {result.of_matmul:.0%} of a large matrix product's"
     )
 
 
@@ -160,17 +193,54 @@ def told(result: Result) -> str:
   python -m harmony_parts.benchmarks.model --device cuda --json out/model.json"""
 )
 @click.option(
-    "--device", type=click.Choice(["cuda", "cpu", "meta"]), help="Where to run; meta counts alone. By default the GPU where there is one."
+    "--device",
+    type=click.Choice(["cuda", "cpu", "meta"]),
+    help="Where to run; meta counts alone. By default the GPU where there is one.",
 )
-@click.option("--recipe", help="Whose denoiser. By default harmony-5b, which needs the plugin harmony-diffusers, and demo on a CPU.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")
 @click.option(
-    "--layers", type=click.IntRange(1), help="Joint blocks, at most those of the recipe. By default all that fit, by the counted memory."
+    "--recipe",
+    help=(
+        "Whose denoiser. By default harmony-5b, which needs the plugin harmony-diffusers, and demo"
+        " on a CPU."
+    ),
 )
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the weights. By default bfloat16, and float32 on a CPU.")
-@click.option("--steps", type=click.IntRange(2), default=10, show_default=True, help="Timed runs of each, after two to warm up.")
-@click.option("--quick", is_flag=True, help=f"One joint block and two timed runs, of the demo's where no recipe is named. {QUICK}")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to this file.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of the recipe; may be repeated.",
+)
+@click.option(
+    "--layers",
+    type=click.IntRange(1),
+    help=(
+        "Joint blocks, at most those of the recipe. By default all that fit, by the counted memory."
+    ),
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Of the weights. By default bfloat16, and float32 on a CPU.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(2),
+    default=10,
+    show_default=True,
+    help="Timed runs of each, after two to warm up.",
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help=f"One joint block and two timed runs, of the demo's where no recipe is named. {QUICK}",
+)
+@click.option(
+    "--json",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the results to this file.",
+)
 def main(
     device: str | None,
     recipe: str | None,
@@ -181,8 +251,9 @@ def main(
     quick: bool,
     file: Path | None,
 ) -> None:
-    """Measure a pass and a training step of a recipe's denoiser, one clip at its full token count, with random weights made on the device:
-    time, operations per second, and the peak of the memory against the one that was counted beforehand."""
+    """Measure a pass and a training step of a recipe's denoiser, one clip at its full token count,
+    with random weights made on the device: time, operations per second, and the peak of the memory
+    against the one that was counted beforehand."""
     check_kept(file, quick)
     if quick:
         recipe, layers, steps = recipe or "demo", layers or 1, 2
@@ -209,8 +280,10 @@ def main(
         "settings": list(overrides),
         "dtype": usual,
         "recompute": model.denoiser.recompute,
-        "inputs": {s: list(model.given.av[s].shape) for s in model.given.av}
-        | {n: list(c.tokens.shape) for n, c in model.given.conditions.items()},
+        "inputs": (
+            {s: list(model.given.av[s].shape) for s in model.given.av}
+            | {n: list(c.tokens.shape) for n, c in model.given.conditions.items()}
+        ),
         "matmul_flops_per_second": peak,
         "results": [attrs.asdict(result) for result in results],
     }

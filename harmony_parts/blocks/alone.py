@@ -1,6 +1,8 @@
-"""A denoiser of one stream: plain Wan2.2, and the audio branch in the first two stages of training (paper, section 4).
+"""A denoiser of one stream: plain Wan2.2, and the audio branch in the first two stages of training
+(paper, section 4).
 
-Its weights have the names that they have in a dual-branch denoiser, so that a pair of them can be joined.
+Its weights have the names that they have in a dual-branch denoiser, so that a pair of them can be
+joined.
 """
 
 from __future__ import annotations
@@ -10,7 +12,15 @@ from collections.abc import Mapping
 import attrs
 
 from harmony_parts.av import AV
-from harmony_parts.blocks.denoiser import BranchDenoiser, Recompute, build_denoiser, compile_knob, layers_knob, ports_knob, recompute_knob
+from harmony_parts.blocks.denoiser import (
+    BranchDenoiser,
+    Recompute,
+    build_denoiser,
+    compile_knob,
+    layers_knob,
+    ports_knob,
+    recompute_knob,
+)
 from harmony_parts.blocks.mmdit import MMDiT
 from harmony_parts.blocks.protocol import AudioBranchSpec, BranchSpec, Port, VideoBranchSpec
 from harmony_parts.blocks.video import VideoTransformer
@@ -30,7 +40,9 @@ class VideoOnly:
     recompute: Recompute = recompute_knob()
     compile: bool = compile_knob()
 
-    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> BranchDenoiser:
+    def build(
+        self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
+    ) -> BranchDenoiser:
         """The denoiser. Raises AssemblyError where the codecs aren't those of its stream alone."""
         return _build(self, AV(video=self.video), codecs, encoders)
 
@@ -45,17 +57,25 @@ class AudioOnly:
     recompute: Recompute = recompute_knob()
     compile: bool = compile_knob()
 
-    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> BranchDenoiser:
+    def build(
+        self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
+    ) -> BranchDenoiser:
         """The denoiser. Raises AssemblyError where the codecs aren't those of its stream alone."""
         return _build(self, AV(audio=self.audio), codecs, encoders)
 
 
 def _build(
-    spec: VideoOnly | AudioOnly, branch: AV[BranchSpec], codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
+    spec: VideoOnly | AudioOnly,
+    branch: AV[BranchSpec],
+    codecs: AV[VideoCodec | AudioCodec],
+    encoders: Mapping[str, Encoder],
 ) -> BranchDenoiser:
     if set(codecs) != set(branch):
         (wanted,) = branch
-        raise AssemblyError(f"it has a branch for {wanted} alone, and the codecs are for {' and '.join(codecs) or 'nothing'}")
+        raise AssemblyError(
+            f"it has a branch for {wanted} alone, and the codecs are for"
+            f" {' and '.join(codecs) or 'nothing'}"
+        )
     return build_denoiser(
         branch,
         spec.layers,

@@ -1,4 +1,6 @@
-"""Multi-head attention pieces that every branch shares: projections with RMS-normed queries and keys, and the attention itself."""
+"""Multi-head attention pieces that every branch shares: projections with RMS-normed queries and
+keys, and the attention itself.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,20 @@ from harmony_parts.blocks.layers import Linear
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v: q [B, N, h, d], k and v [B, M, h, d], mask bool [B, M] of keys that count -> [B, N, h, d]."""
+    """softmax(q k^T / sqrt(d)) v: q [B, N, h, d], k and v [B, M, h, d], mask bool [B, M] of keys
+    that count -> [B, N, h, d].
+    """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+    out = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=None if mask is None else mask[:, None, None, :]
+    )
     return out.transpose(1, 2)
 
 
 class Heads(nn.Module):
-    """Query, key, value and output projections; q and k are RMS-normed over the full width, across heads, as in Wan."""
+    """Query, key, value and output projections; q and k are RMS-normed over the full width, across
+    heads, as in Wan.
+    """
 
     def __init__(self, width: int, heads: int, source: int | None = None) -> None:
         super().__init__()
@@ -47,5 +55,7 @@ class Heads(nn.Module):
 
 
 def modulation_start(width: int) -> nn.Parameter:
-    """A layer's own share of its modulation, [6, D]: shift, scale, gate of the attention, then of the feed-forward."""
+    """A layer's own share of its modulation, [6, D]: shift, scale, gate of the attention, then of
+    the feed-forward.
+    """
     return nn.Parameter(torch.randn(6, width) / width**0.5)

@@ -1,4 +1,6 @@
-"""The audio branch of Ovi: the video branch's layer over a 1-D sequence, its text by cross-attention, its latents in by convolutions."""
+"""The audio branch of Ovi: the video branch's layer over a 1-D sequence, its text by
+cross-attention, its latents in by convolutions.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,32 @@ from harmony_parts.rope import OVI_CONSTANT, angles, table, time_pairs
 class CrossAudio:
     """Settings of the audio branch."""
 
-    width: int = knob(3072, help="Width of the hidden states.", unit="channels", source="Ovi", validator=attrs.validators.ge(2))
-    heads: int = knob(24, help="Attention heads; the width of one must be even.", source="Ovi", validator=attrs.validators.ge(1))
-    feed: int = knob(14336, help="Width inside the feed-forward.", unit="channels", source="Ovi", validator=attrs.validators.ge(1))
+    width: int = knob(
+        3072,
+        help="Width of the hidden states.",
+        unit="channels",
+        source="Ovi",
+        validator=attrs.validators.ge(2),
+    )
+    heads: int = knob(
+        24,
+        help="Attention heads; the width of one must be even.",
+        source="Ovi",
+        validator=attrs.validators.ge(1),
+    )
+    feed: int = knob(
+        14336,
+        help="Width inside the feed-forward.",
+        unit="channels",
+        source="Ovi",
+        validator=attrs.validators.ge(1),
+    )
     pace: float = knob(
         OVI_CONSTANT,
-        help="Positions per latent in self-attention; as many as a latent lasts in video latents puts both branches on one time line.",
+        help=(
+            "Positions per latent in self-attention; as many as a latent lasts in video latents"
+            " puts both branches on one time line."
+        ),
         unit="positions",
         off=1.0,
         source="Ovi",
@@ -41,12 +63,17 @@ class CrossAudio:
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
 
-    def build(self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]) -> CrossBranch:
-        """A branch for latents of that many channels. Raises AssemblyError for clean tokens: it has no place for a reference."""
+    def build(
+        self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]
+    ) -> CrossBranch:
+        """A branch for latents of that many channels. Raises AssemblyError for clean tokens: it has
+        no place for a reference.
+        """
         for name, (how, _) in conditions.items():
             if how == "clean_tokens":
                 raise AssemblyError(
-                    f"$.denoiser.audio: `cross` has no reference group for the condition {name!r}; use `mmdit`, or leave its encoder out"
+                    f"$.denoiser.audio: `cross` has no reference group for the condition {name!r};"
+                    " use `mmdit`, or leave its encoder out"
                 )
         return CrossBranch(self, channels, conditions)
 
@@ -54,12 +81,16 @@ class CrossAudio:
 class CrossBranch(nn.Module):
     """Latents [B, T, C] to tokens [B, T, 1, D] and back."""
 
-    def __init__(self, spec: CrossAudio, channels: int, conditions: Mapping[str, tuple[How, int]]) -> None:
+    def __init__(
+        self, spec: CrossAudio, channels: int, conditions: Mapping[str, tuple[How, int]]
+    ) -> None:
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
         self.listener = Listener(spec.width, conditions)
         self.time = TimeEmbedding(spec.width, spec.precision)
-        self.latent_embedding = nn.Sequential(Conv(channels, spec.width), nn.SiLU(), GatedConv(spec.width))
+        self.latent_embedding = nn.Sequential(
+            Conv(channels, spec.width), nn.SiLU(), GatedConv(spec.width)
+        )
         self.head = Head(spec.width, channels)
 
     def block(self) -> TransformerBlock:
@@ -75,8 +106,13 @@ class CrossBranch(nn.Module):
         return self.listener(conditions)
 
     def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
-        """One token a latent; only the pairs that turn with time in the video branch turn here, so that both speak of one time."""
-        positions = torch.arange(latents.shape[1], dtype=torch.float64, device=latents.device) * self.spec.pace
+        """One token a latent; only the pairs that turn with time in the video branch turn here, so
+        that both speak of one time.
+        """
+        positions = (
+            torch.arange(latents.shape[1], dtype=torch.float64, device=latents.device)
+            * self.spec.pace
+        )
         turns = table(angles(positions, time_pairs(self.width // self.heads // 2)))[:, None]
         hidden = widen(self.latent_embedding(latents), self.spec.precision)[:, :, None]
         return Tokens(hidden, self.time(times, told.add), turns, told.context, told.context_mask)
@@ -98,12 +134,18 @@ class Conv(nn.Conv1d):
 
 
 class GatedConv(nn.Module):
-    """out(silu(gate x) * up x), by convolutions without bias; inside it is 8/3 as wide, rounded up to a multiple of 256 (SwiGLU, arXiv:2002.05202)."""
+    """out(silu(gate x) * up x), by convolutions without bias; inside it is 8/3 as wide, rounded up
+    to a multiple of 256 (SwiGLU, arXiv:2002.05202).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         inner = -(-8 * width // 3 // 256) * 256
-        self.gate, self.up, self.out = Conv(width, inner, bias=False), Conv(width, inner, bias=False), Conv(inner, width, bias=False)
+        self.gate, self.up, self.out = (
+            Conv(width, inner, bias=False),
+            Conv(width, inner, bias=False),
+            Conv(inner, width, bias=False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""

@@ -1,4 +1,6 @@
-"""The denoiser of Harmony: two branches of the same depth in lockstep, each layer with an interaction (paper, figure 2)."""
+"""The denoiser of Harmony: two branches of the same depth in lockstep, each layer with an
+interaction (paper, figure 2).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ from typing import Literal
 import attrs
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.denoiser import BranchDenoiser, Recompute, build_denoiser, compile_knob, layers_knob, ports_knob, recompute_knob
+from harmony_parts.blocks.denoiser import (
+    BranchDenoiser,
+    Recompute,
+    build_denoiser,
+    compile_knob,
+    layers_knob,
+    ports_knob,
+    recompute_knob,
+)
 from harmony_parts.blocks.mmdit import MMDiT
 from harmony_parts.blocks.protocol import AudioBranchSpec, Port, VideoBranchSpec
 from harmony_parts.blocks.video import VideoTransformer
@@ -27,11 +37,15 @@ class DualBranch:
     video: VideoBranchSpec = knob(attrs.Factory(VideoTransformer), help="The video branch.")
     audio: AudioBranchSpec = knob(attrs.Factory(MMDiT), help="The audio branch.")
     interaction: InteractionSpec = knob(
-        default_part("harmony_parts.interaction.gldi:GLDI"), help="How the branches hear each other, in every layer."
+        default_part("harmony_parts.interaction.gldi:GLDI"),
+        help="How the branches hear each other, in every layer.",
     )
     driven_interaction: Literal["two_way", "one_way"] = knob(
         "two_way",
-        help="Whether a clean stream hears the noisy one. `one_way` makes it independent of the step, so it can be computed once.",
+        help=(
+            "Whether a clean stream hears the noisy one. `one_way` makes it independent of the"
+            " step, so it can be computed once."
+        ),
         source="paper: two_way",
         validator=attrs.validators.in_(("two_way", "one_way")),
     )
@@ -39,11 +53,16 @@ class DualBranch:
     recompute: Recompute = recompute_knob()
     compile: bool = compile_knob()
 
-    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> BranchDenoiser:
-        """The denoiser, with channels from the codecs and widths from the encoders. Raises AssemblyError for a condition without a port."""
+    def build(
+        self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
+    ) -> BranchDenoiser:
+        """The denoiser, with channels from the codecs and widths from the encoders. Raises
+        AssemblyError for a condition without a port.
+        """
         if absent := [stream for stream in STREAMS if stream not in tuple(codecs)]:
             raise AssemblyError(
-                f"it has two branches, so it needs codecs of both streams; add $.codecs.{absent[0]}, or use `{_alone(absent[0])}`"
+                "it has two branches, so it needs codecs of both streams; add"
+                f" $.codecs.{absent[0]}, or use `{_alone(absent[0])}`"
             )
         return build_denoiser(
             AV(self.video, self.audio),

@@ -13,7 +13,10 @@ def harmony_video_branch() -> Iterator[PartDeclaration]:
     yield part(
         "transformer",
         "harmony_parts.blocks.video:VideoTransformer",
-        summary="The Wan2.2-TI2V transformer at any size: 3-D RoPE, text by cross-attention, per-latent times.",
+        summary=(
+            "The Wan2.2-TI2V transformer at any size: 3-D RoPE, text by cross-attention, per-latent"
+            " times."
+        ),
         source="Wan2.2-TI2V-5B",
     )
 
@@ -30,7 +33,10 @@ def harmony_audio_branch() -> Iterator[PartDeclaration]:
     yield part(
         "cross",
         "harmony_parts.blocks.cross:CrossAudio",
-        summary="Ovi's: text by cross-attention, latents in by convolutions, positions on the video's time line; no reference sound.",
+        summary=(
+            "Ovi's: text by cross-attention, latents in by convolutions, positions on the video's"
+            " time line; no reference sound."
+        ),
         source="Ovi, arXiv:2510.01284",
     )
 
@@ -41,11 +47,16 @@ def harmony_denoiser() -> Iterator[PartDeclaration]:
     yield part(
         "dual-branch",
         "harmony_parts.blocks.dual:DualBranch",
-        summary="Two branches of the same depth, one layer of each and an interaction per joint block.",
+        summary=(
+            "Two branches of the same depth, one layer of each and an interaction per joint block."
+        ),
         source="arXiv:2511.21579, figure 2",
     )
     yield part(
-        "video-only", "harmony_parts.blocks.alone:VideoOnly", summary="The video branch alone: plain Wan2.2.", source="Wan2.2-TI2V-5B"
+        "video-only",
+        "harmony_parts.blocks.alone:VideoOnly",
+        summary="The video branch alone: plain Wan2.2.",
+        source="Wan2.2-TI2V-5B",
     )
     yield part(
         "audio-only",

@@ -1,4 +1,6 @@
-"""Layers that take their input as it comes: the residual stream may be float32 where weights are bfloat16."""
+"""Layers that take their input as it comes: the residual stream may be float32 where weights are
+bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Precision = Literal["float32", "weights"]
-"""In which type the residual stream, its norms and its modulation are computed: at least float32 as in Wan2.2, or the weights' as in Ovi."""
+"""In which type the residual stream, its norms and its modulation are computed: at least float32 as
+in Wan2.2, or the weights' as in Ovi.
+"""
 
 
 def widen(x: Tensor, precision: Precision) -> Tensor:
@@ -18,7 +22,9 @@ def widen(x: Tensor, precision: Precision) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear map that computes in the type of its weights, or in float32 where its `precision` says so: for a few rows, weights are small."""
+    """A linear map that computes in the type of its weights, or in float32 where its `precision`
+    says so: for a few rows, weights are small.
+    """
 
     def __init__(self, source: int, width: int, precision: Precision = "weights") -> None:
         super().__init__(source, width)

@@ -1,7 +1,9 @@
-"""The audio branch of Harmony: an MM-DiT over [reference; target; speech; prompt] with one set of weights (paper, section 3.1).
+"""The audio branch of Harmony: an MM-DiT over [reference; target; speech; prompt] with one set of
+weights (paper, section 3.1).
 
-Reference and target are latents of the same codec. Everything that the branch is told in words is part of the sequence and is updated with
-it. Group embeddings say which token is which; the target's RoPE positions start at 0, the reference's end at -1, words don't turn.
+Reference and target are latents of the same codec. Everything that the branch is told in words is
+part of the sequence and is updated with it. Group embeddings say which token is which; the target's
+RoPE positions start at 0, the reference's end at -1, words don't turn.
 """
 
 from __future__ import annotations
@@ -29,20 +31,33 @@ class MMDiT:
     """Settings of the audio branch."""
 
     width: int = knob(
-        3072, help="Width of the hidden states.", unit="channels", source="paper: as the video branch", validator=attrs.validators.ge(2)
+        3072,
+        help="Width of the hidden states.",
+        unit="channels",
+        source="paper: as the video branch",
+        validator=attrs.validators.ge(2),
     )
     heads: int = knob(
-        24, help="Attention heads; the width of one must be even.", source="paper: as the video branch", validator=attrs.validators.ge(1)
+        24,
+        help="Attention heads; the width of one must be even.",
+        source="paper: as the video branch",
+        validator=attrs.validators.ge(1),
     )
     feed: int = knob(
-        14336, help="Width inside the feed-forward.", unit="channels", source="paper: as the video branch", validator=attrs.validators.ge(1)
+        14336,
+        help="Width inside the feed-forward.",
+        unit="channels",
+        source="paper: as the video branch",
+        validator=attrs.validators.ge(1),
     )
     precision: Precision = precision_knob("as the video branch")
 
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
 
-    def build(self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]) -> MMDiTBranch:
+    def build(
+        self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]
+    ) -> MMDiTBranch:
         """A branch for latents of that many channels."""
         return MMDiTBranch(self, channels, conditions)
 
@@ -50,13 +65,17 @@ class MMDiT:
 class MMDiTBranch(nn.Module):
     """Latents [B, T, C] to tokens [B, T, 1, D] and back."""
 
-    def __init__(self, spec: MMDiT, channels: int, conditions: Mapping[str, tuple[How, int]]) -> None:
+    def __init__(
+        self, spec: MMDiT, channels: int, conditions: Mapping[str, tuple[How, int]]
+    ) -> None:
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
         self.listener = Listener(spec.width, conditions)
         self.time = TimeEmbedding(spec.width, spec.precision)
         self.latent_embedding = Linear(channels, spec.width)
-        self.reference_group, self.target_group = (nn.Parameter(torch.randn(spec.width) * 0.02) for _ in range(2))
+        self.reference_group, self.target_group = (
+            nn.Parameter(torch.randn(spec.width) * 0.02) for _ in range(2)
+        )
         self.head = Head(spec.width, channels)
 
     def block(self) -> MMDiTBlock:
@@ -74,16 +93,28 @@ class MMDiTBranch(nn.Module):
     def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
         """The target's tokens, with the reference and the words beside them."""
         (batch, length), pairs = latents.shape[:2], self.width // self.heads // 2
-        positions = torch.arange(length, dtype=torch.float64, device=latents.device).expand(batch, -1)
-        values, index, reference, context, mask = times.values, times.index, None, told.context, None
+        positions = torch.arange(length, dtype=torch.float64, device=latents.device).expand(
+            batch, -1
+        )
+        values, index, reference, context, mask = (
+            times.values,
+            times.index,
+            None,
+            told.context,
+            None,
+        )
         if told.reference is not None:
             mask = told.reference.mask
-            reference = self._wide(self.latent_embedding(told.reference.tokens) + self.reference_group)
+            reference = self._wide(
+                self.latent_embedding(told.reference.tokens) + self.reference_group
+            )
             # the last reference token that counts is at -1, however far the batch is padded
             before = torch.arange(mask.shape[1], device=mask.device) - mask.sum(1, keepdim=True)
             positions = torch.cat((before.double(), positions), dim=1)
             values = torch.cat((values, torch.zeros_like(values[:, :1])), dim=1)
-            index = torch.cat((torch.full_like(mask, values.shape[1] - 1, dtype=torch.long), index), dim=1)
+            index = torch.cat(
+                (torch.full_like(mask, values.shape[1] - 1, dtype=torch.long), index), dim=1
+            )
         turns = table(angles(positions, pairs))
         if context is not None:  # words go with the target's time, and have no place in it
             context, words = self._wide(context), context.shape[1]
@@ -100,12 +131,16 @@ class MMDiTBranch(nn.Module):
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
         """The target's velocities [B, T, C]."""
         before = 0 if tokens.reference is None else tokens.reference.shape[1]
-        target = attrs.evolve(tokens.modulation, index=tokens.modulation.index[:, before : before + shape[1]])
+        target = attrs.evolve(
+            tokens.modulation, index=tokens.modulation.index[:, before : before + shape[1]]
+        )
         return self.head(tokens.hidden, target).squeeze(2)
 
 
 class MMDiTBlock(nn.Module):
-    """A layer: joint attention and feed-forward over [reference; target; words]. Text attention is part of the joint one."""
+    """A layer: joint attention and feed-forward over [reference; target; words]. Text attention is
+    part of the joint one.
+    """
 
     def __init__(self, width: int, heads: int, feed: int) -> None:
         super().__init__()
@@ -115,7 +150,9 @@ class MMDiTBlock(nn.Module):
         self.ffn = mlp(width, feed, width)
 
     def _modulation(self, modulation: Modulation, part: int) -> tuple[Tensor, ...]:
-        return modulation.at(modulation.six[:, :, 3 * part : 3 * part + 3] + self.modulation[3 * part : 3 * part + 3])
+        return modulation.at(
+            modulation.six[:, :, 3 * part : 3 * part + 3] + self.modulation[3 * part : 3 * part + 3]
+        )
 
     def attend(self, tokens: Tokens) -> Tokens:
         """Joint self-attention; padding of the reference and of the words isn't seen."""
@@ -128,7 +165,9 @@ class MMDiTBlock(nn.Module):
         return _split(tokens, sequence + gate * self.attention.out(out))
 
     def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
-        """Words were read in `attend`; a `term` enters through the same query and output projections."""
+        """Words were read in `attend`; a `term` enters through the same query and output
+        projections.
+        """
         if term is None:
             return tokens
         q = self.attention.query(self.norm1(tokens.hidden))
@@ -138,11 +177,15 @@ class MMDiTBlock(nn.Module):
         """Feed-forward."""
         shift, scale, gate = self._modulation(tokens.modulation, 1)
         sequence = _sequence(tokens)
-        return _split(tokens, sequence + gate * self.ffn(self.norm2(sequence) * (1 + scale) + shift))
+        return _split(
+            tokens, sequence + gate * self.ffn(self.norm2(sequence) * (1 + scale) + shift)
+        )
 
 
 def _groups(tokens: Tokens) -> list[Tensor]:
-    return [x for x in (tokens.reference, tokens.hidden.squeeze(2), tokens.context) if x is not None]
+    return [
+        x for x in (tokens.reference, tokens.hidden.squeeze(2), tokens.context) if x is not None
+    ]
 
 
 def _sequence(tokens: Tokens) -> Tensor:
@@ -163,5 +206,9 @@ def _mask(tokens: Tokens) -> Tensor | None:
         return None
     masks = (tokens.reference_mask, None, tokens.context_mask)
     groups = (tokens.reference, tokens.hidden, tokens.context)
-    whole = [x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask for x, mask in zip(groups, masks) if x is not None]
+    whole = [
+        x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
+        for x, mask in zip(groups, masks)
+        if x is not None
+    ]
     return torch.cat(whole, dim=1)

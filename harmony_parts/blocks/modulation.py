@@ -1,4 +1,6 @@
-"""Adaptive layer norm: time to shift, scale and gate, computed once per distinct time and indexed by latent."""
+"""Adaptive layer norm: time to shift, scale and gate, computed once per distinct time and indexed
+by latent.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,22 @@ FREQUENCIES = 256  # numbers in the sinusoid of a time, as in Wan
 
 
 def sinusoid(t: Tensor, size: int = FREQUENCIES) -> Tensor:
-    """cos || sin of 1000 t at geometric frequencies: [...] -> float32 [..., size], angles in float64."""
+    """cos || sin of 1000 t at geometric frequencies: [...] -> float32 [..., size], angles in
+    float64.
+    """
     half = size // 2
-    frequencies = torch.exp(-math.log(1e4) * torch.arange(half, dtype=torch.float64, device=t.device) / half)
+    frequencies = torch.exp(
+        -math.log(1e4) * torch.arange(half, dtype=torch.float64, device=t.device) / half
+    )
     angle = 1000.0 * t.double()[..., None] * frequencies
     return torch.cat((angle.cos(), angle.sin()), dim=-1).float()
 
 
 @attrs.frozen(eq=False)
 class Modulation:
-    """`embedding` [B, U, D] and its six-fold projection `six` [B, U, 6, D] for U distinct times; `index` [B, N] into U for N positions."""
+    """`embedding` [B, U, D] and its six-fold projection `six` [B, U, 6, D] for U distinct times;
+    `index` [B, N] into U for N positions.
+    """
 
     embedding: Tensor
     six: Tensor
@@ -43,7 +51,9 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int, precision: Precision) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(Linear(FREQUENCIES, width, precision), nn.SiLU(), Linear(width, width, precision))
+        self.mlp = nn.Sequential(
+            Linear(FREQUENCIES, width, precision), nn.SiLU(), Linear(width, width, precision)
+        )
         self.project = nn.Sequential(nn.SiLU(), Linear(width, 6 * width, precision))
 
     def forward(self, times: Times, add: Tensor | None = None) -> Modulation:
@@ -55,7 +65,9 @@ class TimeEmbedding(nn.Module):
 
 
 class Head(nn.Module):
-    """Modulated norm and linear map to latents: norm(x) (1 + scale) + shift. Starts at zero, so that an untrained model predicts none."""
+    """Modulated norm and linear map to latents: norm(x) (1 + scale) + shift. Starts at zero, so
+    that an untrained model predicts none.
+    """
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()

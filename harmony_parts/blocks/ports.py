@@ -18,17 +18,22 @@ PORTS = {
     "sound": Port("audio", "context"),
     "voice": Port("audio", "clean_tokens"),
 }
-"""Where Harmony's own conditions enter: caption and reference image the video, transcript, sound caption and reference audio the audio branch."""
+"""Where Harmony's own conditions enter: caption and reference image the video, transcript, sound
+caption and reference audio the audio branch.
+"""
 
 
 def accepted(
     encoders: Mapping[str, Encoder], ports: Mapping[str, Port], codecs: AV[VideoCodec | AudioCodec]
 ) -> dict[str, tuple[Port, int]]:
-    """Port and width of every condition that the encoders produce, for a denoiser of the streams that `codecs` has.
+    """Port and width of every condition that the encoders produce, for a denoiser of the streams
+    that `codecs` has.
 
     Raises AssemblyError, naming each condition that has no port or can't enter there.
     """
-    produced: dict[str, int] = {name: width for encoder in encoders.values() for name, width in encoder.produces.items()}
+    produced: dict[str, int] = {
+        name: width for encoder in encoders.values() for name, width in encoder.produces.items()
+    }
     ports = {**PORTS, **ports}
     if lost := [_lost(name, ports) for name in produced if name not in ports]:
         raise AssemblyError(lost)
@@ -39,27 +44,45 @@ def accepted(
 
 def entering(conditions: Mapping[str, tuple[Port, int]], stream: str) -> dict[str, tuple[How, int]]:
     """Way and width of those that enter by the branch of that stream."""
-    return {name: (port.how, width) for name, (port, width) in conditions.items() if port.stream == stream}
+    return {
+        name: (port.how, width)
+        for name, (port, width) in conditions.items()
+        if port.stream == stream
+    }
 
 
-def _unfit(produced: Mapping[str, int], ports: Mapping[str, Port], codecs: AV[VideoCodec | AudioCodec]) -> Iterator[str]:
-    """Conditions of a stream that isn't there; clean tokens that can't be: two in one place, or ones that aren't latents of their stream."""
+def _unfit(
+    produced: Mapping[str, int], ports: Mapping[str, Port], codecs: AV[VideoCodec | AudioCodec]
+) -> Iterator[str]:
+    """Conditions of a stream that isn't there; clean tokens that can't be: two in one place, or
+    ones that aren't latents of their stream.
+    """
     for name in produced:
         if ports[name].stream not in tuple(codecs):
-            yield f"$.denoiser: the condition {name!r} enters by the {ports[name].stream} stream, which this model hasn't; leave its encoder out"
+            yield (
+                f"$.denoiser: the condition {name!r} enters by the {ports[name].stream} stream,"
+                " which this model hasn't; leave its encoder out"
+            )
     for stream in STREAMS:
         known = [name for name in produced if ports[name] == Port(stream, "clean_tokens")]
         if len(known) > 1:
-            yield f"$.denoiser.ports: {' and '.join(known)} would both be the clean tokens of the {stream} stream; keep one"
+            yield (
+                f"$.denoiser.ports: {' and '.join(known)} would both be the clean tokens of the"
+                f" {stream} stream; keep one"
+            )
         for name in known if stream in tuple(codecs) else ():
             if produced[name] != codecs[stream].channels:
                 yield (
-                    f"$.denoiser.ports.{name}: clean tokens are latents of the {stream} stream, which have {codecs[stream].channels} "
-                    f"channels; this condition has {produced[name]}"
+                    f"$.denoiser.ports.{name}: clean tokens are latents of the {stream} stream,"
+                    f" which have {codecs[stream].channels} channels; this condition has"
+                    f" {produced[name]}"
                 )
 
 
 def _lost(name: str, ports: Collection[str]) -> str:
     near = get_close_matches(name, ports, 1)
     hint = f" (did its encoder mean {near[0]!r}?)" if near else ""
-    return f"$.denoiser.ports: no port for the condition {name!r}{hint}; add ports.{name} = {{ stream = ..., how = ... }}"
+    return (
+        f"$.denoiser.ports: no port for the condition {name!r}{hint}; add ports.{name} = {{ stream"
+        " = ..., how = ... }"
+    )

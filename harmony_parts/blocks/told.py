@@ -1,4 +1,6 @@
-"""What a branch makes of its conditions: tokens to attend to, a clean reference, and what joins the time embedding."""
+"""What a branch makes of its conditions: tokens to attend to, a clean reference, and what joins the
+time embedding.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from harmony_parts.blocks.protocol import How
 
 @attrs.frozen(eq=False)
 class Told:
-    """`context` [B, L, D] with `context_mask` [B, L] (`None`: all count); `add` [B, D]; `reference` (latents [B, R, C] and a mask [B, R])."""
+    """`context` [B, L, D] with `context_mask` [B, L] (`None`: all count); `add` [B, D]; `reference`
+    (latents [B, R, C] and a mask [B, R]).
+    """
 
     context: Tensor | None = None
     context_mask: Tensor | None = None
@@ -24,28 +28,43 @@ class Told:
 
 
 class Listener(nn.Module):
-    """Brings conditions of any widths to a branch's width, each by an MLP as in Wan; where several are `context`, each gets an embedding
-    of its own, so that the branch knows who speaks."""
+    """Brings conditions of any widths to a branch's width, each by an MLP as in Wan; where several
+    are `context`, each gets an embedding of its own, so that the branch knows who speaks."""
 
     def __init__(self, width: int, conditions: Mapping[str, tuple[How, int]]) -> None:
         super().__init__()
         self.ways = {name: how for name, (how, _) in conditions.items()}
         self.projections = nn.ModuleDict(
-            {name: mlp(size, width, width) for name, (how, size) in conditions.items() if how != "clean_tokens"}
+            {
+                name: mlp(size, width, width)
+                for name, (how, size) in conditions.items()
+                if how != "clean_tokens"
+            }
         )
         speakers = [name for name, how in self.ways.items() if how == "context"]
-        self.groups = nn.ParameterDict({name: nn.Parameter(torch.randn(width) * 0.02) for name in speakers if len(speakers) > 1})
+        self.groups = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.randn(width) * 0.02)
+                for name in speakers
+                if len(speakers) > 1
+            }
+        )
 
     def forward(self, conditions: Conditions) -> Told:
-        """The conditions of this branch, in the order in which it was built for them. Raises KeyError for one that is missing."""
+        """The conditions of this branch, in the order in which it was built for them. Raises
+        KeyError for one that is missing.
+        """
         context, masks, add, reference = [], [], [], None
         for name, how in self.ways.items():
             condition = conditions[name]
             if how == "clean_tokens":
                 reference = condition
                 continue
-            tokens = self.projections[name](condition.tokens).flatten(1, -2)  # of latents [B, T, H, W, C] too
-            mask = condition.mask.repeat_interleave(tokens.shape[1] // condition.mask.shape[1], dim=1)
+            # of latents [B, T, H, W, C] too
+            tokens = self.projections[name](condition.tokens).flatten(1, -2)
+            mask = condition.mask.repeat_interleave(
+                tokens.shape[1] // condition.mask.shape[1], dim=1
+            )
             if how == "context":
                 context.append(tokens + self.groups[name] if name in self.groups else tokens)
                 masks.append(mask)
@@ -61,5 +80,7 @@ class Listener(nn.Module):
 
 
 def _mask(mask: Tensor) -> Tensor | None:
-    """`None` where all tokens count: attention without a mask is faster. Looked up once per set of conditions, since a caller keeps what is told."""
+    """`None` where all tokens count: attention without a mask is faster. Looked up once per set of
+    conditions, since a caller keeps what is told.
+    """
     return None if mask.is_meta or bool(mask.all()) else mask

@@ -1,4 +1,6 @@
-"""One layer as in Wan2.2: modulated self-attention with RoPE, text cross-attention, modulated feed-forward."""
+"""One layer as in Wan2.2: modulated self-attention with RoPE, text cross-attention, modulated
+feed-forward.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,29 @@ from harmony_parts.rope import rotate
 
 
 class TransformerBlock(nn.Module):
-    """A layer of a branch whose text comes in by cross-attention. Hidden states [B, T, S, D] all the way."""
+    """A layer of a branch whose text comes in by cross-attention. Hidden states [B, T, S, D] all
+    the way.
+    """
 
     def __init__(self, width: int, heads: int, feed: int) -> None:
         super().__init__()
         self.modulation = modulation_start(width)
-        self.norm1, self.norm2, self.norm3 = plain_norm(width), plain_norm(width), LayerNorm(width, eps=1e-6)
+        self.norm1, self.norm2, self.norm3 = (
+            plain_norm(width),
+            plain_norm(width),
+            LayerNorm(width, eps=1e-6),
+        )
         self.self_attention, self.text_attention = Heads(width, heads), Heads(width, heads)
         self.ffn = mlp(width, feed, width)
 
     def _modulation(self, tokens: Tokens, part: int) -> list[Tensor]:
-        """Shift, scale and gate of the attention (part 0) or the feed-forward (1), each [B, T or 1, 1, D]."""
-        rows = tokens.modulation.six[:, :, 3 * part : 3 * part + 3] + self.modulation[3 * part : 3 * part + 3]
+        """Shift, scale and gate of the attention (part 0) or the feed-forward (1), each [B, T or 1,
+        1, D].
+        """
+        rows = (
+            tokens.modulation.six[:, :, 3 * part : 3 * part + 3]
+            + self.modulation[3 * part : 3 * part + 3]
+        )
         return [x[:, :, None] for x in tokens.modulation.at(rows)]
 
     def attend(self, tokens: Tokens) -> Tokens:
@@ -38,7 +51,9 @@ class TransformerBlock(nn.Module):
         return replace(tokens, hidden=tokens.hidden + gate * out.view_as(tokens.hidden))
 
     def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
-        """Text attention: o(attn(q, text) + term(q)), without a gate. Where there is no text, there is no bias of o either: a term of 0 adds 0."""
+        """Text attention: o(attn(q, text) + term(q)), without a gate. Where there is no text, there
+        is no bias of o either: a term of 0 adds 0.
+        """
         if tokens.context is None and term is None:
             return tokens
         q = self.text_attention.query(self.norm3(tokens.hidden))

@@ -25,7 +25,10 @@ def precision_knob(source: str) -> Any:
     """The setting that all branches share."""
     return knob(
         "float32",
-        help="In which type the residual stream, its norms and its modulation are computed: at least `float32`, or as the `weights` are.",
+        help=(
+            "In which type the residual stream, its norms and its modulation are computed: at least"
+            " `float32`, or as the `weights` are."
+        ),
         source=source,
         validator=attrs.validators.in_(get_args(Precision)),
     )
@@ -35,30 +38,57 @@ def precision_knob(source: str) -> Any:
 class VideoTransformer:
     """Settings of the video branch."""
 
-    width: int = knob(3072, help="Width of the hidden states.", unit="channels", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(2))
-    heads: int = knob(24, help="Attention heads; the width of one must be even.", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1))
+    width: int = knob(
+        3072,
+        help="Width of the hidden states.",
+        unit="channels",
+        source="Wan2.2-TI2V-5B",
+        validator=attrs.validators.ge(2),
+    )
+    heads: int = knob(
+        24,
+        help="Attention heads; the width of one must be even.",
+        source="Wan2.2-TI2V-5B",
+        validator=attrs.validators.ge(1),
+    )
     feed: int = knob(
-        14336, help="Width inside the feed-forward.", unit="channels", source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1)
+        14336,
+        help="Width inside the feed-forward.",
+        unit="channels",
+        source="Wan2.2-TI2V-5B",
+        validator=attrs.validators.ge(1),
     )
     patch: int = knob(
-        2, help="Latents per side of a token.", unit="latents", off=1, source="Wan2.2-TI2V-5B", validator=attrs.validators.ge(1)
+        2,
+        help="Latents per side of a token.",
+        unit="latents",
+        off=1,
+        source="Wan2.2-TI2V-5B",
+        validator=attrs.validators.ge(1),
     )
     precision: Precision = precision_knob("Wan2.2: float32; Ovi: weights")
 
     def __attrs_post_init__(self) -> None:
         check_heads(self.width, self.heads)
 
-    def build(self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]) -> VideoBranch:
-        """A branch for latents of that many channels. Raises ValueError where their grid doesn't split into patches."""
+    def build(
+        self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]
+    ) -> VideoBranch:
+        """A branch for latents of that many channels. Raises ValueError where their grid doesn't
+        split into patches.
+        """
         if any(side % self.patch for side in grid):
             raise ValueError(
-                f"latents of {' x '.join(map(str, grid))} don't split into patches of {self.patch} x {self.patch}: change patch or size"
+                f"latents of {' x '.join(map(str, grid))} don't split into patches of {self.patch}"
+                f" x {self.patch}: change patch or size"
             )
         return VideoBranch(self, channels, conditions)
 
 
 def check_heads(width: int, heads: int) -> None:
-    """Raise ValueError unless the width splits into heads of an even width, as rotary pairs need."""
+    """Raise ValueError unless the width splits into heads of an even width, as rotary pairs
+    need.
+    """
     if width % (2 * heads):
         raise ValueError(f"width {width} can't be split into {heads} heads of an even width")
 
@@ -66,13 +96,17 @@ def check_heads(width: int, heads: int) -> None:
 @lru_cache(maxsize=16)
 def _turns(frames: int, height: int, width: int, pairs: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it is kept, and a later call may train
-        return table(grid_angles(torch.arange(frames, dtype=torch.float64), height, width, pairs)).to(device)
+        return table(
+            grid_angles(torch.arange(frames, dtype=torch.float64), height, width, pairs)
+        ).to(device)
 
 
 class VideoBranch(nn.Module):
     """Latents [B, T, H, W, C] to tokens [B, T, (H/p)(W/p), D] and back."""
 
-    def __init__(self, spec: VideoTransformer, channels: int, conditions: Mapping[str, tuple[How, int]]) -> None:
+    def __init__(
+        self, spec: VideoTransformer, channels: int, conditions: Mapping[str, tuple[How, int]]
+    ) -> None:
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
         self.listener = Listener(spec.width, conditions)

@@ -1,5 +1,5 @@
-"""Many requests from one file: a table (.csv) or a line of JSON each (.jsonl), with the options of `harmony generate` as columns; or prompts
-alone, a line each (.txt)."""
+"""Many requests from one file: a table (.csv) or a line of JSON each (.jsonl), with the options of
+`harmony generate` as columns; or prompts alone, a line each (.txt)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,21 @@ COLUMNS = ("name", *TEXTS, *FILES, *NUMBERS, "extra")
 SOUND_ONLY = (".wav", ".flac")
 SUFFIXES = (".mp4", ".mkv", *SOUND_ONLY)
 LONGEST_NAME = 200  # bytes of a file name without its suffix; file systems allow 255 of all
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}  # on Windows
+# on Windows
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
+}
 
 
 @attrs.frozen
 class Request:
-    """One line: the file to write, and what is asked for. What the line leaves empty isn't in `asked`."""
+    """One line: the file to write, and what is asked for. What the line leaves empty isn't in
+    `asked`.
+    """
 
     where: str
     name: str
@@ -37,7 +46,8 @@ class Request:
 
 
 def read_batch(path: Path, seed: int) -> list[Request]:
-    """The requests of a file. Paths in it are relative to its folder; `seed` is that of lines without one.
+    """The requests of a file. Paths in it are relative to its folder; `seed` is that of lines
+    without one.
 
     Raises RequestError with everything that is wrong with it, line by line.
     """
@@ -58,28 +68,41 @@ def read_batch(path: Path, seed: int) -> list[Request]:
     if not faults and not found:
         faults.append(f"{path.name}: holds no requests")
     if faults:
-        raise RequestError(f"{path}: can't be used:\n" + "\n".join(f"  {fault}" for fault in faults))
+        raise RequestError(
+            f"{path}: can't be used:\n" + "\n".join(f"  {fault}" for fault in faults)
+        )
     return found
 
 
 def _lines(path: Path, faults: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number of the line, its fields without the empty ones)."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # "-sig" reads what spreadsheets write as well
+        # "-sig" reads what spreadsheets write as well
+        with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() == ".csv":
                 reader = csv.DictReader(file, skipinitialspace=True, strict=True)
                 reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
                 for row in reader:
                     if None in row:
-                        faults.append(f'{path.name}, line {reader.line_num}: more cells than columns; put text with a comma in "quotes"')
+                        faults.append(
+                            f"{path.name}, line {reader.line_num}: more cells than columns; put"
+                            ' text with a comma in "quotes"'
+                        )
                     else:
-                        yield reader.line_num, {k: v.strip() for k, v in row.items() if v and v.strip()}
+                        yield (
+                            reader.line_num,
+                            {k: v.strip() for k, v in row.items() if v and v.strip()},
+                        )
                 return
             if path.suffix.lower() == ".txt":
                 numbers: dict[str, int] = {}
                 for number, line in enumerate(file, 1):
                     numbers.setdefault(line.strip(), number)  # a prompt that is there twice is one
-                yield from ((number, {"prompt": line}) for line, number in numbers.items() if line and not line.startswith("#"))
+                yield from (
+                    (number, {"prompt": line})
+                    for line, number in numbers.items()
+                    if line and not line.startswith("#")
+                )
                 return
             for number, line in enumerate(file, 1):
                 if not line.strip():
@@ -91,7 +114,9 @@ def _lines(path: Path, faults: list[str]) -> Iterator[tuple[int, dict[str, Any]]
                 if isinstance(fields, dict):
                     yield number, {k: v for k, v in fields.items() if v is not None and v != ""}
                 else:
-                    faults.append(f"{path.name}, line {number}: isn't a JSON object: {line.strip()[:40]}")
+                    faults.append(
+                        f"{path.name}, line {number}: isn't a JSON object: {line.strip()[:40]}"
+                    )
     except (UnicodeDecodeError, csv.Error) as error:
         faults.append(f"{path.name}: isn't {path.suffix[1:]} in UTF-8: {error}")
 
@@ -102,12 +127,15 @@ def _asked(fields: Mapping[str, Any], folder: Path) -> tuple[list[str], dict[str
     asked: dict[str, Any] = {}
     for key, value in fields.items():
         if key not in COLUMNS:
-            wrong.append(f"unknown column {key!r}{nearest(key, COLUMNS)}; there are: {', '.join(COLUMNS)}")
+            wrong.append(
+                f"unknown column {key!r}{nearest(key, COLUMNS)}; there are: {', '.join(COLUMNS)}"
+            )
         elif key in NUMBERS:
             number = _number(value, NUMBERS[key])
             if number is None or (number <= 0 if key != "seed" else not 0 <= number < 2**63):
                 wrong.append(
-                    f"{key} {value!r} is no {'whole ' if NUMBERS[key] is int else ''}number above {'or at ' if key == 'seed' else ''}0"
+                    f"{key} {value!r} is no {'whole ' if NUMBERS[key] is int else ''}number above"
+                    f" {'or at ' if key == 'seed' else ''}0"
                 )
             asked[key] = number
         elif key == "extra":
@@ -133,7 +161,14 @@ def _number(value: Any, kind: type) -> float | int | None:
         number = kind(value)
     except (TypeError, ValueError):
         return None
-    return None if isinstance(value, bool) or not math.isfinite(number) or kind is int and str(value).strip() != str(number) else number
+    return (
+        None
+        if isinstance(value, bool)
+        or not math.isfinite(number)
+        or kind is int
+        and str(value).strip() != str(number)
+        else number
+    )
 
 
 def _object(text: Any) -> dict[str, Any] | None:
@@ -145,14 +180,33 @@ def _object(text: Any) -> dict[str, Any] | None:
 
 
 def _name(given: str | None, line: int, asked: Mapping[str, Any], seed: int) -> tuple[str, str]:
-    """(the file's name, what is wrong with it). By default the line, what is asked for, and the seed."""
+    """(the file's name, what is wrong with it). By default the line, what is asked for, and the
+    seed.
+    """
     if given is None:
         said = next((asked[key] for key in TEXTS if key in asked), "")
-        return f"{'-'.join(filter(None, (f'{line:04d}', slug(said), str(asked.get('seed', seed)))))}.mp4", ""
-    stem, suffix = (given[: -len(s)], s) if (s := Path(given).suffix.lower()) in SUFFIXES else (given, ".mp4")
+        return (
+            (
+                f"{'-'.join(filter(None, (f'{line:04d}', slug(said), str(asked.get('seed', seed)))))}.mp4"  # noqa: E501
+            ),
+            "",
+        )
+    stem, suffix = (
+        (given[: -len(s)], s) if (s := Path(given).suffix.lower()) in SUFFIXES else (given, ".mp4")
+    )
     unsafe = sorted({c for c in given if c in '/\\:*?"<>|' or unicodedata.category(c)[0] == "C"})
-    if unsafe or stem.startswith((".", "-")) or stem != stem.strip() or not stem or stem.split(".")[0].casefold() in RESERVED:
-        what = f"it has {', '.join(map(repr, unsafe))}" if unsafe else "it is empty, reserved, or begins or ends badly"
+    if (
+        unsafe
+        or stem.startswith((".", "-"))
+        or stem != stem.strip()
+        or not stem
+        or stem.split(".")[0].casefold() in RESERVED
+    ):
+        what = (
+            f"it has {', '.join(map(repr, unsafe))}"
+            if unsafe
+            else "it is empty, reserved, or begins or ends badly"
+        )
         return "", f"the name {given!r} is no safe name of a file: {what}"
     if len(stem.encode()) > LONGEST_NAME:
         return "", f"the name {given[:20]!r}... is longer than {LONGEST_NAME} bytes"
@@ -160,6 +214,8 @@ def _name(given: str | None, line: int, asked: Mapping[str, Any], seed: int) -> 
 
 
 def slug(text: str, longest: int = 40) -> str:
-    """A piece of a file name that any system takes: letters and digits of ASCII with hyphens between."""
+    """A piece of a file name that any system takes: letters and digits of ASCII with hyphens
+    between.
+    """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain)[:longest].strip("-")

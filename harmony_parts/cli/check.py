@@ -1,4 +1,6 @@
-"""What `harmony parts check` does with a part beyond importing it: the contract checks of its kind, where it can be made without more."""
+"""What `harmony parts check` does with a part beyond importing it: the contract checks of its kind,
+where it can be made without more.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from harmony_parts.hookspecs import KINDS
 
 def plugins(known: Catalogue) -> dict[str, str]:
     """The plugins that declare or that failed, each with its package."""
-    return {d.plugin: d.distribution for d in known.list()} | {f.plugin: f.distribution for f in known.failures}
+    return {d.plugin: d.distribution for d in known.list()} | {
+        f.plugin: f.distribution for f in known.failures
+    }
 
 
 def chosen(known: Catalogue, plugin: str | None) -> tuple[Declared, ...]:
@@ -28,13 +32,17 @@ def chosen(known: Catalogue, plugin: str | None) -> tuple[Declared, ...]:
     names = plugins(known)
     if plugin not in names and plugin not in names.values():
         near = nearest(plugin, [*names, *names.values()])
-        raise UnknownPart(f"there is no plugin called {plugin!r}{near}; there are: {', '.join(names)}")
-    return tuple(declared for declared in known.list() if plugin in (declared.plugin, declared.distribution))
+        raise UnknownPart(
+            f"there is no plugin called {plugin!r}{near}; there are: {', '.join(names)}"
+        )
+    return tuple(
+        declared for declared in known.list() if plugin in (declared.plugin, declared.distribution)
+    )
 
 
 def broken(known: Catalogue, plugin: str | None = None) -> Iterator[str]:
-    """What is wrong with plugins and parts, one line or block for each fault: their name is declared twice, they aren't imported, or aren't what
-    their kind asks for.
+    """What is wrong with plugins and parts, one line or block for each fault: their name is
+    declared twice, they aren't imported, or aren't what their kind asks for.
     """
     declared = chosen(known, plugin)
     for failure in known.failures:
@@ -54,7 +62,9 @@ def broken(known: Catalogue, plugin: str | None = None) -> Iterator[str]:
 
 @attrs.frozen
 class Tried:
-    """A part held to the contract of its kind: the `fault` found, or the `hindrance` why it couldn't be tried; neither where it keeps it."""
+    """A part held to the contract of its kind: the `fault` found, or the `hindrance` why it
+    couldn't be tried; neither where it keeps it.
+    """
 
     declared: Declared
     fault: str = ""
@@ -66,12 +76,14 @@ class Hindered(Exception):
 
 
 def contract(known: Catalogue, declared: Declared) -> Tried:
-    """Hold a part to the contract of its kind, where it can be made of its default settings and nothing else.
+    """Hold a part to the contract of its kind, where it can be made of its default settings and
+    nothing else.
 
-    What is built is built between small neighbours, and may neither read a file nor ask the network: the first try ends it (`unaided`), so
-    nothing is ever downloaded. Also hindered are parts that refuse those neighbours (AssemblyError, MediaError, ValueError), local attention
-    that refuses this machine (ValueError), and branches and denoisers, which are as large as real models by default. Their authors' own tests
-    call `harmony_parts.testing.contracts`.
+    What is built is built between small neighbours, and may neither read a file nor ask the
+    network: the first try ends it (`unaided`), so nothing is ever downloaded. Also hindered are
+    parts that refuse those neighbours (AssemblyError, MediaError, ValueError), local attention that
+    refuses this machine (ValueError), and branches and denoisers, which are as large as real models
+    by default. Their authors' own tests call `harmony_parts.testing.contracts`.
     """
     try:
         cls = known.load_declared(declared)
@@ -80,10 +92,15 @@ def contract(known: Catalogue, declared: Declared) -> Tried:
     check = _checks().get(declared.kind)
     if check is None:
         return Tried(declared, hindrance="is as large as a real model by default")
-    if lacking := [field.alias for field in attrs.fields(cls) if field.init and field.default is attrs.NOTHING]:
+    if lacking := [
+        field.alias for field in attrs.fields(cls) if field.init and field.default is attrs.NOTHING
+    ]:
         return Tried(declared, hindrance=f"needs {', '.join(map(str, lacking))}")
     try:
-        with warnings.catch_warnings(action="ignore"), unaided() if KINDS[declared.kind].builds else nullcontext():
+        with (
+            warnings.catch_warnings(action="ignore"),
+            unaided() if KINDS[declared.kind].builds else nullcontext(),
+        ):
             check(cls())
     except (Hindered, Reached) as error:
         return Tried(declared, hindrance=str(error))
@@ -110,9 +127,17 @@ def _checks() -> dict[str, Callable[[Any], object]]:
         return make_branches(None)
 
     return {
-        "video_codec": _built(lambda spec: contracts.check_video_codec(spec, form), format=lambda: form),
-        "audio_codec": _built(lambda spec: contracts.check_audio_codec(spec, form), format=lambda: form),
-        "encoder": _built(lambda spec: contracts.check_encoder(spec, form, codecs()), format=lambda: form, codecs=codecs),
+        "video_codec": _built(
+            lambda spec: contracts.check_video_codec(spec, form), format=lambda: form
+        ),
+        "audio_codec": _built(
+            lambda spec: contracts.check_audio_codec(spec, form), format=lambda: form
+        ),
+        "encoder": _built(
+            lambda spec: contracts.check_encoder(spec, form, codecs()),
+            format=lambda: form,
+            codecs=codecs,
+        ),
         "interaction": _built(contracts.check_interaction, branches=branches),
         "attention": _attention,
         "style": _built(contracts.check_style, branches=branches),
@@ -128,7 +153,9 @@ def _checks() -> dict[str, Callable[[Any], object]]:
     }
 
 
-def _built(check: Callable[[Any], object], **neighbours: Callable[[], Any]) -> Callable[[Any], object]:
+def _built(
+    check: Callable[[Any], object], **neighbours: Callable[[], Any]
+) -> Callable[[Any], object]:
     """The check of what can be built with these neighbours."""
 
     def checked(spec: Any) -> None:
@@ -157,7 +184,9 @@ def _attention(attention: Any) -> None:
 
 def _line(error: Exception) -> str:
     """The cause, without the heading of an AssemblyError, and not too much of it."""
-    cause = error.faults[0] if isinstance(error, AssemblyError) else str(error) or type(error).__name__
+    cause = (
+        error.faults[0] if isinstance(error, AssemblyError) else str(error) or type(error).__name__
+    )
     return textwrap.shorten(cause, 120, placeholder=" ...")
 
 
@@ -166,4 +195,11 @@ def _hints(guidance: Any) -> tuple[str, ...]:
     from harmony_parts.guidance.protocol import StepTimes
     from harmony_parts.testing.contracts_guidance import TIMES
 
-    return tuple({hint for times in TIMES.values() for asked in guidance.passes(StepTimes(*times), None) for hint in asked.hints})
+    return tuple(
+        {
+            hint
+            for times in TIMES.values()
+            for asked in guidance.passes(StepTimes(*times), None)
+            for hint in asked.hints
+        }
+    )

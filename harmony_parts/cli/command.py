@@ -1,4 +1,6 @@
-"""What all commands have in common: `--debug`, examples in the help, commands that are imported late, and errors without tracebacks."""
+"""What all commands have in common: `--debug`, examples in the help, commands that are imported
+late, and errors without tracebacks.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class _Base(click.Command):
     """A command with `--debug`, and with examples at the end of its help."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
-        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 110})
+        kwargs.setdefault(
+            "context_settings", {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+        )
         super().__init__(*args, **kwargs)
         self.examples = examples
         self.params.append(
@@ -62,7 +66,9 @@ class Command(_Base):
 
 
 class Group(_Base, click.Group):
-    """Commands by name; `lazy` says where each is, "module:attribute". An error of any of them is told in a few words, without a traceback."""
+    """Commands by name; `lazy` says where each is, "module:attribute". An error of any of them is
+    told in a few words, without a traceback.
+    """
 
     command_class = Command
 
@@ -82,11 +88,16 @@ class Group(_Base, click.Group):
             return found
         return super().get_command(ctx, cmd_name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the nearest name where there is none of that name."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             names = self.list_commands(ctx)
-            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], names)}; commands: {', '.join(names)}")
+            ctx.fail(
+                f"there is no command {args[0]!r}{nearest(args[0], names)}; commands:"
+                f" {', '.join(names)}"
+            )
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -113,19 +124,37 @@ class Group(_Base, click.Group):
 
 
 def _told(error: Exception) -> tuple[str, ...]:
-    """The message of an error, and, where it isn't one that the library raises on purpose, what kind it is."""
+    """The message of an error, and, where it isn't one that the library raises on purpose, what
+    kind it is.
+    """
     text = str(error) or type(error).__name__
     if isinstance(error, HarmonyError | ValueError):
         return (f"error: {text}",)
     if isinstance(error, OSError):
-        return (f"error: {error.filename}: {error.strerror}" if error.filename and error.strerror else f"error: {text}",)
+        return (
+            (
+                f"error: {error.filename}: {error.strerror}"
+                if error.filename and error.strerror
+                else f"error: {text}"
+            ),
+        )
     return (
         f"error: {type(error).__name__}: {text}",
-        "This may be a fault of the program; the same command with --debug shows where it happened.",
+        (
+            "This may be a fault of the program; the same command with --debug shows where it"
+            " happened."
+        ),
     )
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     """A warning in one line; who programs sees the others with --debug or Python's -W."""
     if issubclass(category, UserWarning | RuntimeWarning):
         complain(f"warning: {message}")

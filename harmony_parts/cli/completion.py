@@ -1,4 +1,6 @@
-"""`harmony completion`: what a shell needs to complete commands, options, recipes, parts and models."""
+"""`harmony completion`: what a shell needs to complete commands, options, recipes, parts and
+models.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ VARIABLE = "_HARMONY_COMPLETE"  # in which click is asked for completions
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print a script that lets SHELL complete commands, options, and the names of recipes, parts, kinds and runs, plugins' ones too."""
+    """Print a script that lets SHELL complete commands, options, and the names of recipes, parts,
+    kinds and runs, plugins' ones too.
+    """
     from harmony_parts.cli.main import cli
 
     found = get_completion_class(shell)
@@ -33,7 +37,9 @@ def completion(shell: str) -> None:
     click.echo(found(cli, {}, "harmony", VARIABLE).source())
 
 
-def recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def recipes(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """The recipes that ship, and files."""
     from harmony_parts.assemble import shipped_recipes
 
@@ -42,7 +48,10 @@ def recipes(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
 
 def models(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The folders in `runs`, and any others."""
-    return [*_fitting(sorted(str(run) for run in Path("runs").glob("*/")), incomplete), CompletionItem(incomplete, type="dir")]
+    return [
+        *_fitting(sorted(str(run) for run in Path("runs").glob("*/")), incomplete),
+        CompletionItem(incomplete, type="dir"),
+    ]
 
 
 def kinds(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -60,12 +69,16 @@ def parts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
     return _fitting((f"{KINDS[d.kind]}/{d.name}" for d in catalogue().list()), incomplete)
 
 
-def guidances(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def guidances(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """The names of the guidance parts."""
     return _of_kind("guidance", incomplete)
 
 
-def metrics(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def metrics(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """The names of the metrics."""
     return _of_kind("metric", incomplete)
 

@@ -22,18 +22,31 @@ from harmony_parts.cli.options import SEED, set_option
     ],
 )
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/demo"), show_default=True, help="Folder of the results."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("out/demo"),
+    show_default=True,
+    help="Folder of the results.",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of weights, data order and clips.")
-@click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: the recipe's]")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Of weights, data order and clips."
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Training steps.  [default: the recipe's]"
+)
 @set_option
 def demo(out: Path, seed: int, steps: int | None, overrides: tuple[str, ...]) -> None:
-    """Train a small model from scratch and see and hear what it does: clips of both streams, video for a given sound, sound for a given video,
-    each with and without SyncCFG, and a report with their measured sync. It takes minutes on a laptop and needs neither network nor GPU."""
+    """Train a small model from scratch and see and hear what it does: clips of both streams, video
+    for a given sound, sound for a given video, each with and without SyncCFG, and a report with
+    their measured sync. It takes minutes on a laptop and needs neither network nor GPU."""
     from harmony_parts.demo.run import demo as run
 
     try:
-        run(out=out, seed=seed, overrides=(*((f"train.steps={steps}",) if steps else ()), *overrides))
+        run(
+            out=out,
+            seed=seed,
+            overrides=(*((f"train.steps={steps}",) if steps else ()), *overrides),
+        )
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from there")
         raise click.exceptions.Exit(INTERRUPTED) from None

@@ -46,20 +46,29 @@ def python() -> Iterator[Finding]:
     """3.11 or 3.12, as the pinned packages want."""
     right = (3, 11) <= sys.version_info[:2] <= (3, 12)
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Finding("python", "ok" if right else "note", text, "" if right else "tested with 3.11 and 3.12 only")
+    yield Finding(
+        "python", "ok" if right else "note", text, "" if right else "tested with 3.11 and 3.12 only"
+    )
 
 
 def torch() -> Iterator[Finding]:
     """torch, and its companions of the same version."""
     import torch
 
-    yield Finding("torch", "ok", f"{torch.__version__}, {quantity(torch.get_num_threads(), 'thread')}")
+    yield Finding(
+        "torch", "ok", f"{torch.__version__}, {quantity(torch.get_num_threads(), 'thread')}"
+    )
     own, other = torch.__version__.split("+")[0], _version("torchaudio")
     # torch and torchaudio are released together: their minor versions have to be the same
     if not other:
         yield Finding("torchaudio", "broken", "isn't installed", f"pip install torchaudio=={own}")
     elif other.split("+")[0].split(".")[:2] != own.split(".")[:2]:
-        yield Finding("torchaudio", "broken", f"{other} doesn't belong to torch {own}", f"pip install torchaudio=={own}")
+        yield Finding(
+            "torchaudio",
+            "broken",
+            f"{other} doesn't belong to torch {own}",
+            f"pip install torchaudio=={own}",
+        )
     else:
         import torchaudio.functional  # noqa: F401 - that it loads is what is asked
 
@@ -75,11 +84,17 @@ def gpu() -> Iterator[Finding]:
     if torch.cuda.is_available():
         for k in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(k)
-            text = f"{device.name}, {device.total_memory / 2**30:.0f} GiB, CUDA {built}, driver for CUDA {driver or 'unknown'}"
+            text = (
+                f"{device.name}, {device.total_memory / 2**30:.0f} GiB, CUDA {built}, driver for"
+                f" CUDA {driver or 'unknown'}"
+            )
             yield Finding(f"cuda:{k}", "ok", text)
-        torch.zeros(8, device="cuda").add_(1).sum().item()  # fails where the device is of a kind that this torch wasn't built for
+        # fails where the device is of a kind that this torch wasn't built for
+        torch.zeros(8, device="cuda").add_(1).sum().item()
     elif built is None:
-        hint = "there is a driver: a torch that is built with CUDA could use the GPU" if driver else ""
+        hint = (
+            "there is a driver: a torch that is built with CUDA could use the GPU" if driver else ""
+        )
         yield Finding("cuda", "note", "this torch is built without CUDA; the CPU is used", hint)
     elif driver is None:
         yield Finding(
@@ -89,8 +104,16 @@ def gpu() -> Iterator[Finding]:
             "if this machine has a GPU, install its driver",
         )
     else:
-        hint = f"this torch wants CUDA {built}; update the driver if it is older, and look at CUDA_VISIBLE_DEVICES"
-        yield Finding("cuda", "note", f"a driver for CUDA {driver}, but no device that torch can use; the CPU is used", hint)
+        hint = (
+            f"this torch wants CUDA {built}; update the driver if it is older, and look at"
+            " CUDA_VISIBLE_DEVICES"
+        )
+        yield Finding(
+            "cuda",
+            "note",
+            f"a driver for CUDA {driver}, but no device that torch can use; the CPU is used",
+            hint,
+        )
 
 
 def attention() -> Iterator[Finding]:
@@ -98,7 +121,9 @@ def attention() -> Iterator[Finding]:
     from harmony_parts.attention.rule import RULE, backends
 
     for name, reason in backends().items():
-        yield Finding("attention", "note" if reason else "ok", f"{name}: {reason}" if reason else name)
+        yield Finding(
+            "attention", "note" if reason else "ok", f"{name}: {reason}" if reason else name
+        )
     yield Finding("attention", "ok", RULE)
 
 
@@ -111,7 +136,11 @@ def driver_version() -> str | None:
     except OSError:
         return None
     number = ctypes.c_int()
-    return f"{number.value // 1000}.{number.value % 1000 // 10}" if library.cuDriverGetVersion(ctypes.byref(number)) == 0 else "?"
+    return (
+        f"{number.value // 1000}.{number.value % 1000 // 10}"
+        if library.cuDriverGetVersion(ctypes.byref(number)) == 0
+        else "?"
+    )
 
 
 def ffmpeg() -> Iterator[Finding]:
@@ -121,7 +150,9 @@ def ffmpeg() -> Iterator[Finding]:
     program = executable()
 
     def said(*args: str) -> str:
-        return subprocess.run([program, "-hide_banner", *args], capture_output=True, text=True, timeout=30, check=True).stdout
+        return subprocess.run(
+            [program, "-hide_banner", *args], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
 
     lines = said("-version").splitlines()
     version = " ".join(lines[0].split()[:3]) if lines else "says nothing"
@@ -152,15 +183,28 @@ def plugins() -> Iterator[Finding]:
 
     known = catalogue()
     for fault in broken(known):
-        yield Finding("parts", "broken", fault, "mend, update or uninstall the plugin, or leave it out with HARMONY_PARTS_PLUGINS")
+        yield Finding(
+            "parts",
+            "broken",
+            fault,
+            "mend, update or uninstall the plugin, or leave it out with HARMONY_PARTS_PLUGINS",
+        )
     for slow in known.slow:
         yield Finding("parts", "note", str(slow))
-    others = dict.fromkeys(f"{d.plugin} ({d.distribution} {d.version})" for d in known.list() if d.plugin != BUILT_IN)
-    yield Finding("parts", "ok", f"{quantity(len(known.list()), 'part')}; plugins: {', '.join(others) or 'none'}")
+    others = dict.fromkeys(
+        f"{d.plugin} ({d.distribution} {d.version})" for d in known.list() if d.plugin != BUILT_IN
+    )
+    yield Finding(
+        "parts",
+        "ok",
+        f"{quantity(len(known.list()), 'part')}; plugins: {', '.join(others) or 'none'}",
+    )
 
 
 def roundtrip() -> Iterator[Finding]:
-    """Half a second of a flash and a click, written and read back: every frame, and the click where it was."""
+    """Half a second of a flash and a click, written and read back: every frame, and the click where
+    it was.
+    """
     import torch
 
     from harmony_parts.media import Clip
@@ -174,17 +218,39 @@ def roundtrip() -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         read = Clip.read(Clip(frames, fps, wave, rate).save(Path(folder, "check.mp4")))
     if read.frames is None or read.waveform is None or len(read.frames) != count:
-        yield Finding("mp4", "broken", "a clip that was written can't be read back whole", "run `harmony doctor --debug`, and report it")
+        yield Finding(
+            "mp4",
+            "broken",
+            "a clip that was written can't be read back whole",
+            "run `harmony doctor --debug`, and report it",
+        )
         return
     flash = int(read.frames.float().mean((1, 2, 3)).argmax())
     loud = int((read.waveform[0].abs() > 0.1).nonzero()[:1].sum())
     late = 1000 * (loud - click) / rate
     right = flash == event and abs(late) <= 2
-    text = f"{quantity(count, 'frame')} written and read back, the flash in frame {flash} (of {event}), the click {late:+.1f} ms off"
-    yield Finding("mp4", "ok" if right else "broken", text, "" if right else "picture and sound of written files don't fit; report it")
+    text = (
+        f"{quantity(count, 'frame')} written and read back, the flash in frame {flash} (of"
+        f" {event}), the click {late:+.1f} ms off"
+    )
+    yield Finding(
+        "mp4",
+        "ok" if right else "broken",
+        text,
+        "" if right else "picture and sound of written files don't fit; report it",
+    )
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (python, torch, gpu, attention, ffmpeg, soundfile, plugins, roundtrip)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    python,
+    torch,
+    gpu,
+    attention,
+    ffmpeg,
+    soundfile,
+    plugins,
+    roundtrip,
+)
 
 
 @click.command(
@@ -194,8 +260,9 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (python, torch, gpu, atten
 )
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Look at everything that the library needs: versions that belong together, the GPU and its driver, ffmpeg, soundfile, plugins; then write
-    a short clip and read it back. Ends with an error (1) where something that matters is broken."""
+    """Look at everything that the library needs: versions that belong together, the GPU and its
+    driver, ffmpeg, soundfile, plugins; then write a short clip and read it back. Ends with an error
+    (1) where something that matters is broken."""
     from harmony_parts.cli.command import debug
 
     out, broken = console(), 0
@@ -203,7 +270,13 @@ def doctor(ctx: click.Context) -> None:
         for finding in _found(check, debug(ctx)):
             broken += finding.state == "broken"
             remedy = f"\n{'':20}-> {finding.remedy}" if finding.remedy else ""
-            out.print(styled((f"{finding.state:<8}", STYLES[finding.state]), f"{finding.what:<11} {finding.text}{remedy}"), soft_wrap=True)
+            out.print(
+                styled(
+                    (f"{finding.state:<8}", STYLES[finding.state]),
+                    f"{finding.what:<11} {finding.text}{remedy}",
+                ),
+                soft_wrap=True,
+            )
     click.echo(f"\n{quantity(broken, 'thing')} broken" if broken else "\nall well")
     if broken:
         ctx.exit(1)
@@ -218,4 +291,6 @@ def _found(check: Callable[[], Iterator[Finding]], debug: bool) -> Iterator[Find
             import traceback
 
             traceback.print_exc()
-        yield Finding(check.__name__, "broken", " ".join(f"{type(error).__name__}: {error}".split()))
+        yield Finding(
+            check.__name__, "broken", " ".join(f"{type(error).__name__}: {error}".split())
+        )

@@ -33,24 +33,49 @@ DTYPES = ("float32", "bfloat16", "float16")
     examples=[
         "harmony explain demo",
         "harmony explain demo --set denoiser.layers=6 --set denoiser.interaction.audio_window=0.3",
-        "harmony explain harmony-5b --dtype bfloat16 --gpus 16      12 G parameters, counted without making one",
+        (
+            "harmony explain harmony-5b --dtype bfloat16 --gpus 16      12 G parameters, counted"
+            " without making one"
+        ),
         "harmony explain my.toml --toml > expanded.toml      every setting, defaults too",
     ],
 )
 @click.argument("recipe")
 @set_option
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Type of the weights, for memory.")
 @click.option(
-    "--gpus", type=click.IntRange(1), default=8, show_default=True, help="GPUs that share a training step by FSDP, for memory beside one's."
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="Type of the weights, for memory.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print latents, parameters, arithmetic and memory as JSON.")
 @click.option(
-    "--full", "--toml", "as_toml", is_flag=True, help="Print the expanded recipe as TOML: every setting, qualified names, versions."
+    "--gpus",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="GPUs that share a training step by FSDP, for memory beside one's.",
 )
-def explain(recipe: str, overrides: tuple[str, ...], dtype: str, gpus: int, as_json: bool, as_toml: bool) -> None:
-    """Show what RECIPE (a TOML file, or the name of one that ships) makes: its parts and their settings, latents per clip, windows,
-    parameters, the passes of a sampling step, and what they cost in arithmetic and memory. Parts are assembled without numbers in their
-    weights, and counted as they compute shapes: it takes seconds, whatever the size."""
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print latents, parameters, arithmetic and memory as JSON.",
+)
+@click.option(
+    "--full",
+    "--toml",
+    "as_toml",
+    is_flag=True,
+    help="Print the expanded recipe as TOML: every setting, qualified names, versions.",
+)
+def explain(
+    recipe: str, overrides: tuple[str, ...], dtype: str, gpus: int, as_json: bool, as_toml: bool
+) -> None:
+    """Show what RECIPE (a TOML file, or the name of one that ships) makes: its parts and their
+    settings, latents per clip, windows, parameters, the passes of a sampling step, and what they
+    cost in arithmetic and memory. Parts are assembled without numbers in their weights, and counted
+    as they compute shapes: it takes seconds, whatever the size."""
     from harmony_parts.assemble import read_recipe, write_recipe
 
     read = read_recipe(recipe, overrides)
@@ -66,14 +91,19 @@ def explain(recipe: str, overrides: tuple[str, ...], dtype: str, gpus: int, as_j
 
 
 def assembled(recipe: Recipe) -> Parts:
-    """The parts without numbers in their weights; with numbers where a part can't be made otherwise."""
+    """The parts without numbers in their weights; with numbers where a part can't be made
+    otherwise.
+    """
     from harmony_parts.assemble import build
 
     if getattr(recipe.denoiser, "compile", False):  # it is counted as it is written
-        recipe = attrs.evolve(recipe, denoiser=attrs.evolve(cast("Any", recipe.denoiser), compile=False))
+        recipe = attrs.evolve(
+            recipe, denoiser=attrs.evolve(cast("Any", recipe.denoiser), compile=False)
+        )
     try:
         return build(recipe, recipe.train.seed, empty=("codecs", "encoders", "denoiser"))
-    except (RuntimeError, NotImplementedError):  # what torch raises where a number is asked for that isn't there
+    # what torch raises where a number is asked for that isn't there
+    except (RuntimeError, NotImplementedError):
         return build(recipe, recipe.train.seed)
 
 
@@ -85,9 +115,13 @@ def cost(recipe: Recipe, parts: Parts, dtype: str) -> Account | str:
 
     try:
         return account(recipe, parts, getattr(torch, dtype))
-    except Exception as error:  # whatever a part, perhaps a third party's, says to tensors without numbers
+    # whatever a part, perhaps a third party's, says to tensors without numbers
+    except Exception as error:
         why = " ".join(str(error).split()) or "no reason given"
-        return f"can't be counted: a part doesn't run on the meta device ({type(error).__name__}: {why[:200]})"
+        return (
+            f"can't be counted: a part doesn't run on the meta device ({type(error).__name__}:"
+            f" {why[:200]})"
+        )
 
 
 def tree(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> Tree:
@@ -120,14 +154,19 @@ def tree(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> Tre
 
 
 def report(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> dict[str, Any]:
-    """The figures, for programs. Bytes, operations, numbers; no account where a part can't be counted, but `uncounted`, the reason."""
+    """The figures, for programs. Bytes, operations, numbers; no account where a part can't be
+    counted, but `uncounted`, the reason.
+    """
     from harmony_parts.cost.inputs import lengths
     from harmony_parts.cost.parameters import parameters as weights_of
 
     counts = lengths(parts)
     found: dict[str, Any] = {
         "recipe": recipe.name,
-        "latents": {s: [counts[s], *getattr(parts.codecs[s], "grid", ()), parts.codecs[s].channels] for s in counts},
+        "latents": {
+            s: [counts[s], *getattr(parts.codecs[s], "grid", ()), parts.codecs[s].channels]
+            for s in counts
+        },
         "parameters": {name: attrs.asdict(weights) for name, weights in weights_of(parts).items()},
     }
     if isinstance(counted, str):
@@ -137,7 +176,11 @@ def report(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> d
         "flops": {
             "pass": {"total": sum(counted.steps.values()), "steps": dict(counted.steps)},
             "tasks": {
-                task: {"passes": dict(runs), "step": counted.per_step(task), "clip": counted.per_clip(task)}
+                task: {
+                    "passes": dict(runs),
+                    "step": counted.per_step(task),
+                    "clip": counted.per_clip(task),
+                }
                 for task, runs in counted.tasks.items()
             },
             "training": {name: there.flops for name, there in counted.backward.items()},
@@ -151,8 +194,13 @@ def report(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> d
                 "offloaded": dict(counted.offloaded),
             },
             "training": {
-                name: {"kept": there.kept, "kept_per_block": there.block, "activations": there.peak}
-                | {f"gpus_{n}": counted.training_bytes(name, n) for n in dict.fromkeys((1, gpus))}
+                name: (
+                    {"kept": there.kept, "kept_per_block": there.block, "activations": there.peak}
+                    | {
+                        f"gpus_{n}": counted.training_bytes(name, n)
+                        for n in dict.fromkeys((1, gpus))
+                    }
+                )
                 for name, there in counted.backward.items()
             },
         },
@@ -169,7 +217,13 @@ def _settings(node: Tree, name: str, table: Any) -> None:
     nested = {key: inner for key, inner in table.items() if _is_tables(inner)}
     plain = {key: inner for key, inner in table.items() if key not in nested and key != "use"}
     use = f" {table['use']}" if "use" in table else ""
-    branch = node.add(styled((name, "bold"), (use, "green"), *(f"  {key}={value(inner)}" for key, inner in plain.items())))
+    branch = node.add(
+        styled(
+            (name, "bold"),
+            (use, "green"),
+            *(f"  {key}={value(inner)}" for key, inner in plain.items()),
+        )
+    )
     for key, inner in nested.items():
         _settings(branch, key, inner)
 
@@ -178,33 +232,40 @@ def _is_tables(inner: Any) -> bool:
     """A table, or a list of them; short ones, of plain values alone, stay on the line."""
     if isinstance(inner, list):
         return bool(inner) and all(isinstance(one, dict) for one in inner)
-    return isinstance(inner, dict) and ("use" in inner or any(isinstance(one, dict) for one in inner.values()))
+    return isinstance(inner, dict) and (
+        "use" in inner or any(isinstance(one, dict) for one in inner.values())
+    )
 
 
 def latents(parts: Parts) -> list[str]:
-    """How many latents a clip of the format's length takes, of which size, and which time each covers."""
+    """How many latents a clip of the format's length takes, of which size, and which time each
+    covers.
+    """
     from harmony_parts.cost.inputs import lengths
 
     form, counts = parts.format, lengths(parts)
     frames = form.frames
     samples = form.samples(frames)
     lines = [
-        f"clip   {frames / float(form.fps):g} s: {quantity(frames, 'frame')} of {form.width} x {form.height} at {float(form.fps):g} fps, "
-        f"{quantity(samples, 'sample')} at {form.sample_rate} Hz"
+        f"clip   {frames / float(form.fps):g} s: {quantity(frames, 'frame')} of {form.width} x"
+        f" {form.height} at {float(form.fps):g} fps, {quantity(samples, 'sample')} at"
+        f" {form.sample_rate} Hz"
     ]
     if counts.video is not None:
         video, t_v = cast("VideoCodec", parts.codecs["video"]), counts.video
         h, w = video.grid
         pixels, numbers = frames * form.height * form.width * 3, t_v * h * w * video.channels
         lines.append(
-            f"video  T_v = {t_v}, grid {h} x {w} (height x width), {quantity(video.channels, 'channel')}: "
-            f"{pixels / numbers:.1f}x fewer numbers than the pixels; {clock(video.clock(t_v))}"
+            f"video  T_v = {t_v}, grid {h} x {w} (height x width),"
+            f" {quantity(video.channels, 'channel')}: {pixels / numbers:.1f}x fewer numbers than"
+            f" the pixels; {clock(video.clock(t_v))}"
         )
     if counts.audio is not None:
         audio, t_a = cast("AudioCodec", parts.codecs["audio"]), counts.audio
         lines.append(
-            f"audio  T_a = {t_a}, {quantity(audio.channels, 'channel')}: "
-            f"{samples / (t_a * audio.channels):.1f}x fewer numbers than the samples; {clock(audio.clock(t_a))}"
+            f"audio  T_a = {t_a}, {quantity(audio.channels, 'channel')}:"
+            f" {samples / (t_a * audio.channels):.1f}x fewer numbers than the samples;"
+            f" {clock(audio.clock(t_a))}"
         )
     return lines
 
@@ -216,7 +277,9 @@ def clock(intervals: Any) -> str:
 
 
 def windows(parts: Parts) -> list[str]:
-    """How much of the other stream each latent of the denoiser's interaction sees, for a clip of the format's length."""
+    """How much of the other stream each latent of the denoiser's interaction sees, for a clip of
+    the format's length.
+    """
     import torch
     from torch import nn
 
@@ -232,7 +295,8 @@ def windows(parts: Parts) -> list[str]:
     if interaction is None:
         return ["none: this denoiser has no interaction with tables of its own"]
     clocks = parts.codecs.map(lambda codec, n: codec.clock(n), counts)
-    tables = interaction.tables(Layout(clocks, AV((1, 1), (1, 1)), torch.device("cpu")))  # windows don't depend on the grid
+    # windows don't depend on the grid
+    tables = interaction.tables(Layout(clocks, AV((1, 1), (1, 1)), torch.device("cpu")))
     lines = []
     for stream, other in (("video", "audio"), ("audio", "video")):
         found = _windows(getattr(tables, stream, None))
@@ -241,16 +305,23 @@ def windows(parts: Parts) -> list[str]:
             low, high, k = min(sizes), max(sizes), sizes[len(sizes) // 2]
             span = f"{low} to {high}" if low != high else f"{low}"
             lines.append(
-                f"W = {k}: each of {counts[stream]} {stream} latents {HEARD[stream]} {span} of {counts[other]} {other} latents ({k} in the middle)"
+                f"W = {k}: each of {counts[stream]} {stream} latents {HEARD[stream]} {span} of"
+                f" {counts[other]} {other} latents ({k} in the middle)"
             )
-    return lines or [f"none: {type(interaction).__name__} doesn't limit which latents hear each other in time"]
+    return lines or [
+        f"none: {type(interaction).__name__} doesn't limit which latents hear each other in time"
+    ]
 
 
 def _windows(tables: Any) -> Windows | None:
     """The windows of one direction: the tables themselves, or a field of them."""
     from harmony_parts.attention.protocol import Windows
 
-    fields = (tables, *(getattr(tables, f.name) for f in attrs.fields(type(tables)))) if attrs.has(type(tables)) else (tables,)
+    fields = (
+        (tables, *(getattr(tables, f.name) for f in attrs.fields(type(tables))))
+        if attrs.has(type(tables))
+        else (tables,)
+    )
     return next((field for field in fields if isinstance(field, Windows)), None)
 
 
@@ -261,8 +332,14 @@ def parameters(groups: Mapping[str, Weights]) -> list[str]:
     trained = [weights for weights in groups.values() if weights.trained]
     total, tensors = sum(w.numbers for w in trained), sum(w.tensors for w in trained)
     wide = max(map(len, groups))
-    lines = [f"{name:<{wide}}  {short(w.numbers):>7}  in {quantity(w.tensors, 'tensor')}" for name, w in groups.items()]
-    together = f"{'trained together':<{wide}}  {short(total):>7}  ({total:,} in {quantity(tensors, 'tensor')})"
+    lines = [
+        f"{name:<{wide}}  {short(w.numbers):>7}  in {quantity(w.tensors, 'tensor')}"
+        for name, w in groups.items()
+    ]
+    together = (
+        f"{'trained together':<{wide}}  {short(total):>7}  ({total:,} in"
+        f" {quantity(tensors, 'tensor')})"
+    )
     return [*lines, together if trained else "none of them is trained"]
 
 
@@ -270,14 +347,21 @@ def arithmetic(counted: Account) -> list[str]:
     """Operations of a pass, by step, and of what is made of passes."""
     total, wide = sum(counted.steps.values()), max(map(len, counted.steps))
     lines = [f"a pass of one clip, read in full: {operations(total)}"]
-    lines += [f"  {name:<{wide}}  {operations(n):>10}  {n / total:>6.1%}" for name, n in counted.steps.items()]
+    lines += [
+        f"  {name:<{wide}}  {operations(n):>10}  {n / total:>6.1%}"
+        for name, n in counted.steps.items()
+    ]
     for task, runs in counted.tasks.items():
         each = " + ".join(f"{name} {operations(n)}" for name, n in runs.items())
         steps = quantity(counted.sampling_steps, "step")
         lines.append(
-            f"{task}: {each} = {operations(counted.per_step(task))} a step, {operations(counted.per_clip(task))} a clip of {steps}"
+            f"{task}: {each} = {operations(counted.per_step(task))} a step,"
+            f" {operations(counted.per_clip(task))} a clip of {steps}"
         )
-    each = ", ".join(f"{operations(there.flops)} recomputing {name.replace('_', ' ')}" for name, there in counted.backward.items())
+    each = ", ".join(
+        f"{operations(there.flops)} recomputing {name.replace('_', ' ')}"
+        for name, there in counted.backward.items()
+    )
     return [*lines, *([f"training, there and back, each clip: {each}"] if each else [])]
 
 
@@ -285,16 +369,26 @@ def memory(counted: Account, gpus: int) -> list[str]:
     """Bytes of inference and of a training step."""
     lines = [
         f"a clip, in {counted.dtype}: "
-        + (f"{size(counted.weights_bytes)} weights that are trained + " if counted.weights_bytes else "")
+        + (
+            f"{size(counted.weights_bytes)} weights that are trained + "
+            if counted.weights_bytes
+            else ""
+        )
         + (f"{size(counted.frozen_bytes)} weights that aren't + " if counted.frozen_bytes else "")
         + f"{size(counted.activations)} activations = {size(counted.inference_bytes())}",
-        "  on the GPU at most with " + ", ".join(f"--offload {how}: {size(n)}" for how, n in counted.offloaded.items()),
+        "  on the GPU at most with "
+        + ", ".join(f"--offload {how}: {size(n)}" for how, n in counted.offloaded.items()),
     ]
     if counted.backward:
-        lines.append(f"a training step with one clip on each GPU, in {counted.dtype}: weights, gradients, AdamW, activations")
+        lines.append(
+            f"a training step with one clip on each GPU, in {counted.dtype}: weights, gradients,"
+            " AdamW, activations"
+        )
     for name, there in counted.backward.items():
         every = [
-            f"{size(counted.training_bytes(name, n))} on {'one GPU' if n == 1 else f'each of {n} (FSDP)'}" for n in dict.fromkeys((1, gpus))
+            f"{size(counted.training_bytes(name, n))} on"
+            f" {'one GPU' if n == 1 else f'each of {n} (FSDP)'}"
+            for n in dict.fromkeys((1, gpus))
         ]
         kept = (
             f"keeps {size(there.kept)}"
@@ -302,7 +396,13 @@ def memory(counted: Account, gpus: int) -> list[str]:
             + f", holds {size(there.peak)} at most"
         )
         lines.append(f"  recompute {name.replace('_', ' ')}: {kept}; {', '.join(every)}")
-    return [*lines, "not counted: kernels' workspaces, gaps between tensors, the CUDA context, what codecs and encoders compute"]
+    return [
+        *lines,
+        (
+            "not counted: kernels' workspaces, gaps between tensors, the CUDA context, what codecs"
+            " and encoders compute"
+        ),
+    ]
 
 
 def operations(n: int) -> str:
@@ -326,10 +426,20 @@ def training(recipe: Recipe) -> list[str]:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    plan = recipe.task.plan(recipe.train.batch, lambda n, g: recipe.flow.shift(recipe.flow.density.draw(n, g)), generator)
+    plan = recipe.task.plan(
+        recipe.train.batch,
+        lambda n, g: recipe.flow.shift(recipe.flow.density.draw(n, g)),
+        generator,
+    )
     return [
-        f"{quantity(recipe.train.batch, 'clip')} go through the denoiser as {quantity(len(plan.source), 'sample')}; tasks: {', '.join(plan.names)}",
-        f"{quantity(recipe.train.steps, 'step')}: {quantity(recipe.train.steps * recipe.train.batch, 'clip')} in all",
+        (
+            f"{quantity(recipe.train.batch, 'clip')} go through the denoiser as"
+            f" {quantity(len(plan.source), 'sample')}; tasks: {', '.join(plan.names)}"
+        ),
+        (
+            f"{quantity(recipe.train.steps, 'step')}:"
+            f" {quantity(recipe.train.steps * recipe.train.batch, 'clip')} in all"
+        ),
     ]
 
 
@@ -337,7 +447,10 @@ def passes(recipe: Recipe, parts: Parts) -> list[str]:
     """Runs of the denoiser for one velocity, in each task."""
     from harmony_parts.cost.account import runs_of
 
-    lines = [f"{quantity(recipe.sample.steps, 'step')} by {type(recipe.sample.solver).__name__}; for each velocity:"]
+    lines = [
+        f"{quantity(recipe.sample.steps, 'step')} by {type(recipe.sample.solver).__name__}; for"
+        " each velocity:"
+    ]
     for task, runs in runs_of(recipe, parts).items():
         told = ", ".join(f"{' = '.join(run.names)} ({' and '.join(run.read)})" for run in runs)
         lines.append(f"{task:<12}  {len(runs)} pass{'' if len(runs) == 1 else 'es'}: {told}")

@@ -19,7 +19,9 @@ WIDTH = 120  # characters of a line where the output is no terminal
 
 
 def console(stderr: bool = False) -> Console:
-    """Where to print. It takes text as it is: square brackets are no markup, and colours are those that the caller asks for."""
+    """Where to print. It takes text as it is: square brackets are no markup, and colours are those
+    that the caller asks for.
+    """
     from rich.console import Console
 
     made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
@@ -78,13 +80,27 @@ def value(plain: Any) -> str:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the remaining time, on stderr: `with progress("sampling") as step: step(done, total)`. Plain lines where it is no terminal."""
+    """A bar with the remaining time, on stderr: `with progress("sampling") as step: step(done,
+    total)`. Plain lines where it is no terminal.
+    """
     if not sys.stderr.isatty():
         yield Pace(what, complain).tell
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("remaining"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("remaining"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

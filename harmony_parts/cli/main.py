@@ -1,4 +1,6 @@
-"""`harmony ...`. Each command is a file of its own, imported when it is called; importing this, or any of them, imports no torch."""
+"""`harmony ...`. Each command is a file of its own, imported when it is called; importing this, or
+any of them, imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,14 @@ from harmony_parts.cli.command import Group
         "completion": "harmony_parts.cli.completion:completion",
     },
     examples=[
-        "harmony demo                                              train a small model and see what it does",
-        "harmony train clips --data DIR                            train on a folder of your own clips",
+        (
+            "harmony demo                                              train a small model and see"
+            " what it does"
+        ),
+        (
+            "harmony train clips --data DIR                            train on a folder of your"
+            " own clips"
+        ),
         "harmony generate runs/clips --audio a.wav --out a.mp4     make the video for a sound",
         "harmony parts list                                        see what a model can be made of",
     ],
@@ -32,9 +40,11 @@ from harmony_parts.cli.command import Group
 def cli() -> None:
     """Generate video and sound together, with parts that can be exchanged.
 
-    A model is written down in a recipe (a TOML file, or the name of one that ships), trained into a run folder, and generates clips from there.
+    A model is written down in a recipe (a TOML file, or the name of one that ships), trained into a
+    run folder, and generates clips from there.
 
-    Exit codes: 0, all is done; 1, something is wrong, and told; 2, the command line is wrong; 130, stopped by Ctrl-C.
+    Exit codes: 0, all is done; 1, something is wrong, and told; 2, the command line is wrong; 130,
+    stopped by Ctrl-C.
     """
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 class Work:
-    """A model, which is loaded when it is first asked for something, and how its clips are made and noted."""
+    """A model, which is loaded when it is first asked for something, and how its clips are made and
+    noted.
+    """
 
     def __init__(
         self,
@@ -38,7 +40,13 @@ class Work:
         from harmony_parts.cli.note import digest
         from harmony_parts.weights import find_model, weight_files
 
-        self.folder, self.recipe, self.preview, self.every, self._load = folder, recipe, preview, preview_every, load
+        self.folder, self.recipe, self.preview, self.every, self._load = (
+            folder,
+            recipe,
+            preview,
+            preview_every,
+            load,
+        )
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
         self.weights = "-".join([*map(digest, files), *([dtype] if dtype else [])])
 
@@ -52,10 +60,16 @@ class Work:
         from harmony_parts.cli.note import note
         from harmony_parts.structure import unstructure
 
-        asked = {name: value for name, value in job.asked.items() if name not in ("seed", "steps", "guidance")}
+        asked = {
+            name: value
+            for name, value in job.asked.items()
+            if name not in ("seed", "steps", "guidance")
+        }
         steps = job.asked["steps"] or self.recipe.sample.steps
         guidance = unstructure(job.asked["guidance"], kind="guidance")
-        return note(self.recipe, self.weights, asked, seed=job.asked["seed"], steps=steps, guidance=guidance)
+        return note(
+            self.recipe, self.weights, asked, seed=job.asked["seed"], steps=steps, guidance=guidance
+        )
 
     def make(self, job: Request) -> None:
         """Make a clip, its note, and its picture where that is wanted."""
@@ -68,11 +82,16 @@ class Work:
             def tell(step: Step) -> None:
                 bar(step.done, step.steps)
                 if self.every and step.done % self.every == 0 and step.done < step.steps:
-                    self.sheet(job, self.pipeline.decode(step.estimate)[0], f", after step {step.done} of {step.steps}")
+                    self.sheet(
+                        job,
+                        self.pipeline.decode(step.estimate)[0],
+                        f", after step {step.done} of {step.steps}",
+                    )
 
             made = self.pipeline.generate(**job.asked, progress=tell)
         out.parent.mkdir(parents=True, exist_ok=True)
-        note.beside(out).unlink(missing_ok=True)  # it is that of another clip, until this one has its own
+        # it is that of another clip, until this one has its own
+        note.beside(out).unlink(missing_ok=True)
         if out.suffix.lower() in SOUND_ONLY:
             made.clip.save(out)  # of the clip, the sound alone
         else:
@@ -86,14 +105,21 @@ class Work:
         note.write(out, noted)
         click.echo(f"{out}: {describe(out)}")
         self.draw(job)
-        click.echo(f"took {duration(time.perf_counter() - began)} on {self.pipeline.device}, seed {job.asked['seed']}")
+        click.echo(
+            f"took {duration(time.perf_counter() - began)} on {self.pipeline.device}, seed"
+            f" {job.asked['seed']}"
+        )
 
     def draw(self, job: Request) -> None:
-        """The clip's frames above its sound, as a PNG beside it. Nothing where that isn't wanted, or is there."""
+        """The clip's frames above its sound, as a PNG beside it. Nothing where that isn't wanted,
+        or is there.
+        """
         from harmony_parts.media import Clip
 
         clip, drawn = self.folder / job.name, self.beside(job)
-        if not self.preview or (drawn.is_file() and drawn.stat().st_mtime_ns >= clip.stat().st_mtime_ns):
+        if not self.preview or (
+            drawn.is_file() and drawn.stat().st_mtime_ns >= clip.stat().st_mtime_ns
+        ):
             return
         click.echo(f"{self.sheet(job, Clip.read(clip))}: its frames and its sound")
 
@@ -112,24 +138,38 @@ class Work:
         return contact_sheet([Row(title, clip, AV((), ()))], self.beside(job), heading)
 
     def _possible(self, job: Request) -> None:
-        """Nothing is made that can't be written, and no memory taken for a length that makes no sense. Raises UsageError."""
+        """Nothing is made that can't be written, and no memory taken for a length that makes no
+        sense. Raises UsageError.
+        """
         from harmony_parts.pipeline import LONGEST
 
-        if Path(job.name).suffix.lower() in SOUND_ONLY and "audio" not in tuple(self.pipeline.codecs):
-            raise click.UsageError(f"this model makes video alone: --out must end in .mp4 or .mkv, not {Path(job.name).suffix}")
+        if Path(job.name).suffix.lower() in SOUND_ONLY and "audio" not in tuple(
+            self.pipeline.codecs
+        ):
+            raise click.UsageError(
+                "this model makes video alone: --out must end in .mp4 or .mkv, not"
+                f" {Path(job.name).suffix}"
+            )
         given = next((job.asked[name] for name in ("audio", "video") if job.asked[name]), None)
         seconds = job.asked["seconds"] or (_length(given) if given else 0)
         most = LONGEST * self.pipeline.format.seconds
         if seconds > most:
-            what = f"{seconds:g} s are asked for" if job.asked["seconds"] else f"{given} lasts {seconds:g} s"
+            what = (
+                f"{seconds:g} s are asked for"
+                if job.asked["seconds"]
+                else f"{given} lasts {seconds:g} s"
+            )
             raise click.UsageError(
-                f"{what}, and this model was trained on {self.pipeline.format.seconds:g} s: more than {LONGEST} times that ({most:g} s) "
-                "can't become anything; ask for fewer --seconds"
+                f"{what}, and this model was trained on {self.pipeline.format.seconds:g} s: more"
+                f" than {LONGEST} times that ({most:g} s) can't become anything; ask for fewer"
+                " --seconds"
             )
 
 
 def make_all(work: Work, jobs: Sequence[Request]) -> None:
-    """A batch: clips that were made from the same request are left alone, and one that fails doesn't stop the others."""
+    """A batch: clips that were made from the same request are left alone, and one that fails
+    doesn't stop the others.
+    """
     from harmony_parts.cli.note import made
 
     there = [job for job in jobs if made(work.folder / job.name, work.note(job))]
@@ -137,7 +177,9 @@ def make_all(work: Work, jobs: Sequence[Request]) -> None:
     if left:
         work.pipeline  # noqa: B018 - a model that can't be loaded is told of once, not for each clip
     if there:
-        click.echo(f"{len(there)} of {quantity(len(jobs), 'clip')} are there already, in {work.folder}")
+        click.echo(
+            f"{len(there)} of {quantity(len(jobs), 'clip')} are there already, in {work.folder}"
+        )
     for job in there:
         work.draw(job)
     began, failed = time.perf_counter(), 0
@@ -148,13 +190,19 @@ def make_all(work: Work, jobs: Sequence[Request]) -> None:
         try:
             work.make(job)
         except KeyboardInterrupt:
-            complain(f"stopped after {done - failed} of {quantity(len(left), 'clip')}; the same command goes on from there")
+            complain(
+                f"stopped after {done - failed} of {quantity(len(left), 'clip')}; the same command"
+                " goes on from there"
+            )
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (HarmonyError, ValueError, click.UsageError) as error:
             failed += 1
             complain(f"{job.where}: {error}")
     if failed:
-        raise RunError(f"{failed} of {quantity(len(left), 'clip')} couldn't be made; the same command tries them again")
+        raise RunError(
+            f"{failed} of {quantity(len(left), 'clip')} couldn't be made; the same command tries"
+            " them again"
+        )
     click.echo(f"{quantity(len(jobs), 'clip')} in {work.folder}")
 
 
@@ -172,6 +220,10 @@ def describe(file: Path) -> str:
     held = probe(file)
     video, audio = held.video, held.audio
     pieces = [f"{float(held.seconds):.2f} s"] if held.seconds else []
-    pieces += [f"{video.codec} {video.width} x {video.height} at {float(video.fps):.4g} fps"] if video else []
+    pieces += (
+        [f"{video.codec} {video.width} x {video.height} at {float(video.fps):.4g} fps"]
+        if video
+        else []
+    )
     pieces += [f"{audio.codec} at {audio.sample_rate} Hz"] if audio else []
     return ", ".join(pieces)

@@ -24,15 +24,41 @@ FEWEST = 5  # files for an error: drawing fewer anew says next to nothing about 
         "harmony measure a.mp4 b.mp4 --set tolerance=0.05 --json",
     ],
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE...")
-@click.option("--metric", default="events", shell_complete=metrics, show_default=True, help="A metric part (`harmony parts list metric`).")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the metric; may be repeated.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object with `files`, and `together` where there are several.")
-def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as_json: bool) -> None:
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE...",
+)
+@click.option(
+    "--metric",
+    default="events",
+    shell_complete=metrics,
+    show_default=True,
+    help="A metric part (`harmony parts list metric`).",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of the metric; may be repeated.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON: an object with `files`, and `together` where there are several.",
+)
+def measure(
+    files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as_json: bool
+) -> None:
     """Measure the sync of any media files with picture and sound.
 
-    With several files it also tells chance: the same pictures re-paired with the sounds of the other files. A claim about sync rests on the
-    difference. Figures after +- are standard errors over the files, from five files on.
+    With several files it also tells chance: the same pictures re-paired with the sounds of the
+    other files. A claim about sync rests on the difference. Figures after +- are standard errors
+    over the files, from five files on.
     """
     from harmony_parts.assemble import apply_overrides
     from harmony_parts.errors import MediaError
@@ -41,39 +67,66 @@ def measure(files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as
     from harmony_parts.metrics.protocol import Metric
     from harmony_parts.structure import structure
 
-    chosen: Metric = structure(apply_overrides({"use": metric}, overrides, Metric), Metric, where=f"the metric {metric}")  # type: ignore[type-abstract]
+    chosen: Metric = structure(
+        apply_overrides({"use": metric}, overrides, Metric), Metric, where=f"the metric {metric}"
+    )  # type: ignore[type-abstract]
     seen: list[Any] = []
     with progress("measuring") as step:
         for number, file in enumerate(files, 1):
             found = chosen.analyse(Clip.read(file))
             if len(tuple(found)) < 2:
-                raise MediaError(f"{file}: has no {'picture' if found.video is None else 'sound'}; sync takes both")
+                raise MediaError(
+                    f"{file}: has no {'picture' if found.video is None else 'sound'}; sync takes"
+                    " both"
+                )
             seen.append(found)
             step(number, len(files))
     alone = [chosen.score(found["video"], found["audio"]) for found in seen]
     together = compare_found(chosen, seen)["numbers"] if len(files) > 1 else None
     if as_json:
-        result: dict[str, Any] = {"metric": metric, "files": [{"file": str(f), **numbers} for f, numbers in zip(files, alone, strict=True)]}
-        click.echo(json.dumps(result | ({} if together is None else {"together": together}), indent=2))
+        result: dict[str, Any] = {
+            "metric": metric,
+            "files": [{"file": str(f), **numbers} for f, numbers in zip(files, alone, strict=True)],
+        }
+        click.echo(
+            json.dumps(result | ({} if together is None else {"together": together}), indent=2)
+        )
         return
     names = list(dict.fromkeys(name for numbers in alone for name in numbers))
     _table(
-        ["file", *names], [[str(file), *(_number(numbers.get(name)) for name in names)] for file, numbers in zip(files, alone, strict=True)]
+        ["file", *names],
+        [
+            [str(file), *(_number(numbers.get(name)) for name in names)]
+            for file, numbers in zip(files, alone, strict=True)
+        ],
     )
     if together is not None:
-        click.echo(f"\n{quantity(len(files), 'file')} together, and re-paired with each other (chance):\n")
+        click.echo(
+            f"\n{quantity(len(files), 'file')} together, and re-paired with each other (chance):\n"
+        )
         rows = [
-            [name, *(_with_error(numbers, which, len(files)) for which in ("paired", "repaired"))] for name, numbers in together.items()
+            [name, *(_with_error(numbers, which, len(files)) for which in ("paired", "repaired"))]
+            for name, numbers in together.items()
         ]
         _table(["", "paired", "re-paired"], rows)
 
 
 def _number(number: float | None) -> str:
-    return "" if number is None else f"{number:.0f}" if number == int(number) and abs(number) >= 1 else f"{number:.3g}"
+    return (
+        ""
+        if number is None
+        else f"{number:.0f}"
+        if number == int(number) and abs(number) >= 1
+        else f"{number:.3g}"
+    )
 
 
 def _with_error(numbers: dict[str, float], which: str, files: int) -> str:
-    error = f" +- {numbers[f'{which}_error']:.2g}" if f"{which}_error" in numbers and files >= FEWEST else ""
+    error = (
+        f" +- {numbers[f'{which}_error']:.2g}"
+        if f"{which}_error" in numbers and files >= FEWEST
+        else ""
+    )
     return _number(numbers.get(which)) + error
 
 
@@ -82,7 +135,9 @@ def _table(header: list[str], rows: list[list[str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for k, name in enumerate(header):
-        table.add_column(name, justify="left" if k == 0 else "right", no_wrap=k > 0, overflow="fold")
+        table.add_column(
+            name, justify="left" if k == 0 else "right", no_wrap=k > 0, overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     console().print(table)

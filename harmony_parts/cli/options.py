@@ -24,7 +24,13 @@ def finite(ctx: click.Context, parameter: click.Parameter, value: float | None) 
     return value
 
 
-set_option = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of the recipe; may be repeated.",
+)
 
 
 def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -39,14 +45,19 @@ def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -
         torch.empty(0, device=value)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).splitlines()[0]
-        raise click.BadParameter(f"{value!r} can't be used: {why}. `harmony doctor` looks at the GPU", ctx, parameter) from error
+        raise click.BadParameter(
+            f"{value!r} can't be used: {why}. `harmony doctor` looks at the GPU", ctx, parameter
+        ) from error
     return value
 
 
 dtype_option = click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="The type of the model's weights, for less memory; what is made stays float32.  [default: as they were saved]",
+    help=(
+        "The type of the model's weights, for less memory; what is made stays float32.  [default:"
+        " as they were saved]"
+    ),
 )
 
 
@@ -62,15 +73,23 @@ offload_option = click.option(
     type=click.Choice(["none", "parts", "layers"]),
     default="none",
     show_default=True,
-    help="Keep weights in the host's memory, and on the GPU only what is at work: whole parts, or single layers. Slower; `harmony explain` "
-    "says what memory each takes.",
+    help=(
+        "Keep weights in the host's memory, and on the GPU only what is at work: whole parts, or"
+        " single layers. Slower; `harmony explain` says what memory each takes."
+    ),
 )
-device_option = click.option("--device", callback=_device, help='"cuda", "cuda:1", "cpu"; by default the GPU where there is one.')
+device_option = click.option(
+    "--device",
+    callback=_device,
+    help='"cuda", "cuda:1", "cpu"; by default the GPU where there is one.',
+)
 
 
 def offloading(offload: Offload, device: str) -> Offload:
     """As asked, but on the CPU, in whose memory the weights are anyway."""
     if offload != "none" and device == "cpu":
-        complain(f"--offload {offload} is left out: on the CPU there is nowhere to bring weights to")
+        complain(
+            f"--offload {offload} is left out: on the CPU there is nowhere to bring weights to"
+        )
         return "none"
     return offload

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     ],
 )
 def parts() -> None:
-    """List and explain the parts: those that come with the library, and those of installed plugins."""
+    """List and explain the parts: those that come with the library, and those of installed
+    plugins.
+    """
 
 
 @parts.command(
@@ -45,18 +47,27 @@ def parts() -> None:
     examples=["harmony parts list", "harmony parts list video-codec", "harmony parts list --json"],
 )
 @click.argument("kind", required=False, shell_complete=kinds)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object with `parts` and `failures`.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: an object with `parts` and `failures`."
+)
 def list_parts(kind: str | None, as_json: bool) -> None:
-    """List the parts of every kind, or of KIND, and the plugins that failed to load, with the cause.
+    """List the parts of every kind, or of KIND, and the plugins that failed to load, with the
+    cause.
 
-    No part is imported. A part is named in a recipe, under `use`, by the name that is printed; its full name is `plugin/name`.
+    No part is imported. A part is named in a recipe, under `use`, by the name that is printed; its
+    full name is `plugin/name`.
     """
     known = catalogue()
     found = known.list(kind)
     if as_json:
         click.echo(
             json.dumps(
-                {"parts": [_record(d) for d in found], "failures": [_failure(f) for f in known.failures]}, indent=2, ensure_ascii=False
+                {
+                    "parts": [_record(d) for d in found],
+                    "failures": [_failure(f) for f in known.failures],
+                },
+                indent=2,
+                ensure_ascii=False,
             )
         )
         return
@@ -65,7 +76,11 @@ def list_parts(kind: str | None, as_json: bool) -> None:
     for key in dict.fromkeys(d.kind for d in found):
         out.print(styled((str(KINDS[key]), "bold")))
         for declared in (d for d in found if d.kind == key):
-            origin = f"  ({declared.distribution} {declared.version})" if declared.plugin != "harmony" else ""
+            origin = (
+                f"  ({declared.distribution} {declared.version})"
+                if declared.plugin != "harmony"
+                else ""
+            )
             _hang(out, f"  {names[declared]:<17} ", declared.declaration.summary + origin)
     out.print(styled(("\nharmony parts show KIND/NAME", "bold"), " explains one."))
     for failure in known.failures:
@@ -86,8 +101,8 @@ def list_parts(kind: str | None, as_json: bool) -> None:
 )
 @click.argument("name", metavar="KIND/NAME", shell_complete=part_names)
 def show(name: str) -> None:
-    """Explain one part: what it does, where the method comes from, every setting with its default, unit and off value, and the TOML to paste
-    into a recipe."""
+    """Explain one part: what it does, where the method comes from, every setting with its default,
+    unit and off value, and the TOML to paste into a recipe."""
     known = catalogue()
     declared = find(known, name)
     cls = known.load_declared(declared)
@@ -112,13 +127,17 @@ def show(name: str) -> None:
 @parts.command(
     cls=Command,
     short_help="Import and try every part, and tell what is broken.",
-    examples=["harmony parts check", "harmony parts check harmony-apg        one plugin, by its name or its package's"],
+    examples=[
+        "harmony parts check",
+        "harmony parts check harmony-apg        one plugin, by its name or its package's",
+    ],
 )
 @click.argument("plugin", required=False)
 def check(plugin: str | None) -> None:
-    """Import every part, or those of PLUGIN, compare each with the protocol of its kind, and hold those that need nothing but their default
-    settings to the contract of their kind: no weights, no files, no GPU that isn't there, and nothing from the network. Names those that
-    can't be tried so. Ends with an error (1) where a part or a plugin is broken."""
+    """Import every part, or those of PLUGIN, compare each with the protocol of its kind, and hold
+    those that need nothing but their default settings to the contract of their kind: no weights, no
+    files, no GPU that isn't there, and nothing from the network. Names those that can't be tried
+    so. Ends with an error (1) where a part or a plugin is broken."""
     from harmony_parts.cli.check import broken, chosen, contract
 
     known = catalogue()
@@ -133,13 +152,20 @@ def check(plugin: str | None) -> None:
     if faults:
         raise BrokenPart(f"{quantity(len(faults), 'fault')} in {plugin or 'the installed parts'}")
     hindered = [each for each in tried if each.hindrance]
-    click.echo(f"{quantity(len(declared), 'part')}: all can be used; {len(tried) - len(hindered)} of them keep the contract of their kind")
+    click.echo(
+        f"{quantity(len(declared), 'part')}: all can be used; {len(tried) - len(hindered)} of them"
+        " keep the contract of their kind"
+    )
     for each in hindered:
-        click.echo(f"  not tried: {KINDS[each.declared.kind]}/{each.declared.qualified}: {each.hindrance}")
+        click.echo(
+            f"  not tried: {KINDS[each.declared.kind]}/{each.declared.qualified}: {each.hindrance}"
+        )
 
 
 def find(known: Catalogue, name: str) -> Declared:
-    """The declaration of "kind/name" or "kind/plugin/name"; without a kind, of the only part of that name. Raises UnknownPart, PartNameClash."""
+    """The declaration of "kind/name" or "kind/plugin/name"; without a kind, of the only part of
+    that name. Raises UnknownPart, PartNameClash.
+    """
     kind, slash, rest = name.partition("/")
     if slash and kind.replace("-", "_") in KINDS:
         return known.find(kind, rest)
@@ -147,16 +173,23 @@ def find(known: Catalogue, name: str) -> Declared:
     if len(fits) == 1:
         return fits[0]
     if fits:
-        raise PartNameClash(f"several kinds have a part {name!r}: write {' or '.join(f'{KINDS[d.kind]}/{d.qualified}' for d in fits)}")
+        raise PartNameClash(
+            f"several kinds have a part {name!r}: write"
+            f" {' or '.join(f'{KINDS[d.kind]}/{d.qualified}' for d in fits)}"
+        )
     if slash and kind not in {d.plugin for d in known.list()}:
         kind_name(kind)  # raises, and names the kinds
     full = [f"{KINDS[d.kind]}/{d.name}" for d in known.list()]
     near = nearest(name, [*full, *(d.name for d in known.list())])
-    raise UnknownPart(f"there is no part called {name!r}{near}; `harmony parts list` lists them{known.blame()}")
+    raise UnknownPart(
+        f"there is no part called {name!r}{near}; `harmony parts list` lists them{known.blame()}"
+    )
 
 
 def _settings(out: Console, cls: type, known: Catalogue) -> None:
-    """Every setting: its default, what it does, its unit, off value and source, and the parts that it takes."""
+    """Every setting: its default, what it does, its unit, off value and source, and the parts that
+    it takes.
+    """
     from harmony_parts.cli.place import default, kinds_in, name, settings
 
     fields = settings(cls)
@@ -171,27 +204,46 @@ def _settings(out: Console, cls: type, known: Catalogue) -> None:
         if about.get("off") is not None:
             _hang(out, "      ", f"off at {_plain(about['off'], known)}")
         for kind in dict.fromkeys(kind for _, kind in kinds_in(field.type)):
-            _hang(out, "      ", f"takes a part of the kind {KINDS[kind]}: {', '.join(d.name for d in known.list(kind))}")
+            _hang(
+                out,
+                "      ",
+                f"takes a part of the kind {KINDS[kind]}:"
+                f" {', '.join(d.name for d in known.list(kind))}",
+            )
         if about.get("source"):
             _hang(out, "      ", f"source: {about['source']}")
 
 
 def _plain(given: Any, known: Catalogue) -> str:
-    """A value as it is written in TOML; a part by its name, with the settings that aren't its defaults."""
+    """A value as it is written in TOML; a part by its name, with the settings that aren't its
+    defaults.
+    """
     from harmony_parts.cli.place import default
 
     if attrs.has(type(given)):
-        changed = {f.alias: getattr(given, f.name) for f in attrs.fields(type(given)) if f.init and getattr(given, f.name) != default(f)}
+        changed = {
+            f.alias: getattr(given, f.name)
+            for f in attrs.fields(type(given))
+            if f.init and getattr(given, f.name) != default(f)
+        }
         try:
             name = value(known.declared(given).name)
         except UnknownPart:
             name = ""  # a class of settings, not a part
         inside = ", ".join(f"{key} = {_plain(inner, known)}" for key, inner in changed.items())
-        return name if name and not inside else f"{{ {', '.join(filter(None, (f'use = {name}' if name else '', inside)))} }}"
+        return (
+            name
+            if name and not inside
+            else f"{{ {', '.join(filter(None, (f'use = {name}' if name else '', inside)))} }}"
+        )
     if isinstance(given, list | tuple):
         return f"[{', '.join(_plain(inner, known) for inner in given)}]"
     if isinstance(given, dict):
-        return f"{{ {', '.join(f'{key} = {_plain(inner, known)}' for key, inner in given.items())} }}" if given else "{}"
+        return (
+            f"{{ {', '.join(f'{key} = {_plain(inner, known)}' for key, inner in given.items())} }}"
+            if given
+            else "{}"
+        )
     return value(given)
 
 
@@ -199,7 +251,13 @@ def _hang(out: Console, first: str, text: str) -> None:
     """A paragraph whose lines all begin below its first word."""
     if text:
         out.print(
-            textwrap.fill(text, max(40, out.width), initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False),
+            textwrap.fill(
+                text,
+                max(40, out.width),
+                initial_indent=first,
+                subsequent_indent=" " * len(first),
+                break_on_hyphens=False,
+            ),
             soft_wrap=True,
         )
 
@@ -232,17 +290,26 @@ def _failure(failure: Any) -> dict[str, str]:
     cls=Command,
     short_help="Begin a plugin.",
     examples=[
-        "harmony parts new guidance mine                   ./harmony-mine, a package with the guidance `mine`",
+        (
+            "harmony parts new guidance mine                   ./harmony-mine, a package with the"
+            " guidance `mine`"
+        ),
         "harmony parts new attention fast --in plugins     plugins/harmony-fast",
     ],
 )
 @click.argument("kind", shell_complete=kinds)
 @click.argument("name")
 @click.option(
-    "--in", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to write it.  [default: this folder]"
+    "--in",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Where to write it.  [default: this folder]",
 )
 def new(kind: str, name: str, folder: Path) -> None:
-    """Write a package with one part NAME of KIND, which does what the built-in one of its kind does, and whose tests pass: to change from there."""
+    """Write a package with one part NAME of KIND, which does what the built-in one of its kind
+    does, and whose tests pass: to change from there.
+    """
     from harmony_parts.testing.scaffold import write_plugin
 
     try:
@@ -251,8 +318,11 @@ def new(kind: str, name: str, folder: Path) -> None:
         raise click.UsageError(str(error)) from error
     click.echo(f"{written}: pip install -e {written}, then pytest {written}")
     label, spelled = KINDS[kind_name(kind)], f"{name}/{name}"
-    for other in (d.qualified for d in catalogue().list(kind) if d.name == name and d.qualified != spelled):
+    for other in (
+        d.qualified for d in catalogue().list(kind) if d.name == name and d.qualified != spelled
+    ):
         complain(
-            f"there is a {label} {name!r} already, {other!r}: once yours is installed, {name!r} alone is refused as ambiguous, "
-            f"in the recipes of others too; write {spelled!r} for yours and {other!r} for that one, or begin again under another name"
+            f"there is a {label} {name!r} already, {other!r}: once yours is installed, {name!r}"
+            f" alone is refused as ambiguous, in the recipes of others too; write {spelled!r} for"
+            f" yours and {other!r} for that one, or begin again under another name"
         )

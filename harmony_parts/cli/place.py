@@ -19,7 +19,9 @@ NAME = "NAME"  # stands for a name that the user chooses
 
 @attrs.frozen
 class Place:
-    """A setting that takes a part: `path` from the root of the recipe, with "[]" for a place in a list, and its default."""
+    """A setting that takes a part: `path` from the root of the recipe, with "[]" for a place in a
+    list, and its default.
+    """
 
     path: tuple[str, ...]
     kind: str
@@ -27,11 +29,15 @@ class Place:
 
 
 def kinds_in(annotation: Any, steps: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(steps to it, kind) for each kind of part that a type holds; the steps are "[]" into a list and NAME into a table."""
+    """(steps to it, kind) for each kind of part that a type holds; the steps are "[]" into a list
+    and NAME into a table.
+    """
     if kind := kind_of(annotation):
         yield steps, kind
         return
-    step = {tuple: "[]", list: "[]", dict: NAME, Mapping: NAME}.get(typing.get_origin(annotation) or annotation)
+    step = {tuple: "[]", list: "[]", dict: NAME, Mapping: NAME}.get(
+        typing.get_origin(annotation) or annotation
+    )
     for inner in typing.get_args(annotation):
         yield from kinds_in(inner, (*steps, step) if step else steps)
 
@@ -42,7 +48,9 @@ def settings(cls: type) -> list[attrs.Attribute[Any]]:
 
 
 def places(parts: Catalogue) -> Iterator[Place]:
-    """Every setting that takes a part, nearest to the recipe's root first: those of the recipe, then those of the parts that fit there."""
+    """Every setting that takes a part, nearest to the recipe's root first: those of the recipe,
+    then those of the parts that fit there.
+    """
     from harmony_parts.recipe import Recipe
 
     queue: deque[tuple[tuple[str, ...], type]] = deque([((), Recipe)])
@@ -57,7 +65,11 @@ def places(parts: Catalogue) -> Iterator[Place]:
             for steps, kind in kinds_in(field.type):
                 yield Place((*here, *steps), kind, default(field))
                 queue.extend(((*here, *steps), found) for found in _loadable(parts, kind))
-            if isinstance(field.type, type) and attrs.has(field.type) and kind_of(field.type) is None:
+            if (
+                isinstance(field.type, type)
+                and attrs.has(field.type)
+                and kind_of(field.type) is None
+            ):
                 queue.append((here, field.type))
 
 
@@ -97,4 +109,6 @@ def snippet(declared: Declared, parts: Catalogue) -> str:
         table = {"use": table.pop("use"), **table}
     for step in reversed(place.path):
         table = [table] if step == "[]" else {step: table}
-    return str(tomli_w.dumps(table)) + "".join(f"# {setting} = ...  (must be given)\n" for setting in missing)
+    return str(tomli_w.dumps(table)) + "".join(
+        f"# {setting} = ...  (must be given)\n" for setting in missing
+    )

@@ -1,4 +1,6 @@
-"""What code can do by itself: it is stopped where it first reads a file, runs a program or asks the network."""
+"""What code can do by itself: it is stopped where it first reads a file, runs a program or asks the
+network.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,18 @@ _state = {"watching": False}
 
 
 class Reached(BaseException):
-    """Code reached for something outside. It is no Exception, so that libraries that would try again, or another way, let it pass."""
+    """Code reached for something outside. It is no Exception, so that libraries that would try
+    again, or another way, let it pass.
+    """
 
 
 @contextmanager
 def unaided() -> Iterator[None]:
-    """Inside, Reached is raised where a file is read that is neither code nor installed with Python, a program is run, or the network asked.
+    """Inside, Reached is raised where a file is read that is neither code nor installed with
+    Python, a program is run, or the network asked.
 
-    What modules do while they are imported is let pass: half of a module would stay behind, for all who import it later.
+    What modules do while they are imported is let pass: half of a module would stay behind, for all
+    who import it later.
     """
     _watch()
     _state["watching"] = True
@@ -40,14 +46,18 @@ def unaided() -> Iterator[None]:
 
 @cache
 def _watch() -> None:
-    """Python tells audit hooks of all that, whatever library does it. They stay for good; this one is idle outside of `unaided`."""
+    """Python tells audit hooks of all that, whatever library does it. They stay for good; this one
+    is idle outside of `unaided`.
+    """
     sys.addaudithook(_heed)
 
 
 def _heed(event: str, args: tuple[Any, ...], state: dict[str, bool] = _state) -> None:
     if not state["watching"]:
         return
-    reached = OUTSIDE.get(event) or (f"would read {os.fsdecode(args[0])}" if event == "open" and _foreign(*args) else None)
+    reached = OUTSIDE.get(event) or (
+        f"would read {os.fsdecode(args[0])}" if event == "open" and _foreign(*args) else None
+    )
     if reached and not _importing():
         raise Reached(reached)
 
@@ -65,4 +75,6 @@ def _foreign(path: Any, mode: Any, flags: int) -> bool:
     if not isinstance(path, str | bytes) or flags & (os.O_WRONLY | os.O_RDWR):
         return False
     name = os.fsdecode(path)
-    return not name.endswith(tuple(all_suffixes())) and not os.path.abspath(name).startswith(INSTALLED)
+    return not name.endswith(tuple(all_suffixes())) and not os.path.abspath(name).startswith(
+        INSTALLED
+    )

@@ -1,6 +1,8 @@
-"""Video latents without weights: cosine transforms in colour, space and time, of which a fixed choice of coefficients is kept.
+"""Video latents without weights: cosine transforms in colour, space and time, of which a fixed
+choice of coefficients is kept.
 
-Every step before the choice of coefficients is orthonormal, so an error in the latents (before `whiten`) is the same error in the pixels.
+Every step before the choice of coefficients is orthonormal, so an error in the latents (before
+`whiten`) is the same error in the pixels.
 """
 
 from __future__ import annotations
@@ -16,17 +18,23 @@ from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
 # The prior: the expected standard deviation of a coefficient is frequency ** -2, with
-#   frequency = STRETCH[plane] * (1 / block + fy + fx + TIME * ft), f in half-cycles per pixel or frame.
-# The order that it gives is JPEG's zigzag, in three dimensions. The constants were chosen on thirteen real clips 64 pixels high: those that
-# order by, for the worst clip's PSNR (+1.1 dB over the root of a sum of squares); the power, by the coefficients' standard deviations
-# (brightness over three octaves: measured 56 to 1, power 2 gives 64 to 1, power 1 would give 8 to 1).
+# frequency = STRETCH[plane] * (1 / block + fy + fx + TIME * ft), f in half-cycles per pixel or
+# frame.
+# The order that it gives is JPEG's zigzag, in three dimensions. The constants were chosen on
+# thirteen real clips 64 pixels high: those that
+# order by, for the worst clip's PSNR (+1.1 dB over the root of a sum of squares); the power, by the
+# coefficients' standard deviations
+# (brightness over three octaves: measured 56 to 1, power 2 gives 64 to 1, power 1 would give 8 to
+# 1).
 STRETCH = (1.0, 2.0, 3.2)  # a colour difference counts as if its frequencies were that much higher
 TIME = 0.8
 CONTRAST = 0.5  # standard deviation of a pixel in [-1, 1], about its middle grey
 
 
 def cosines(n: int) -> Tensor:
-    """The orthonormal DCT-II, float64 [frequency n, place n]. In colour (n = 3: sum, red - blue, green) it is Ohta's I1 I2 I3."""
+    """The orthonormal DCT-II, float64 [frequency n, place n]. In colour (n = 3: sum, red - blue,
+    green) it is Ohta's I1 I2 I3.
+    """
     place = torch.arange(n, dtype=torch.float64)
     matrix = torch.cos(math.pi / n * place[:, None] * (place + 0.5)) * math.sqrt(2 / n)
     matrix[:1] /= math.sqrt(2)
@@ -34,10 +42,12 @@ def cosines(n: int) -> Tensor:
 
 
 def lapped_cosines(n: int, block: int) -> Tensor:
-    """The orthonormal lapped transform of `n` places, float64 [n, n]: a filter across each border of two blocks, then a DCT in each block.
+    """The orthonormal lapped transform of `n` places, float64 [n, n]: a filter across each border
+    of two blocks, then a DCT in each block.
 
-    Its bases reach half a block into the neighbours and fall off smoothly. A constant is in the first coefficient of each block alone.
-    Source: Malvar and Staelin's LOT (1989), as border filters (Tran, Liang and Tu 2003, doi:10.1109/TSP.2003.811222).
+    Its bases reach half a block into the neighbours and fall off smoothly. A constant is in the
+    first coefficient of each block alone. Source: Malvar and Staelin's LOT (1989), as border
+    filters (Tran, Liang and Tu 2003, doi:10.1109/TSP.2003.811222).
     """
     half = block // 2
     transform = torch.block_diag(*[cosines(block)] * (n // block))
@@ -46,7 +56,10 @@ def lapped_cosines(n: int, block: int) -> Tensor:
     place = torch.arange(half, dtype=torch.float64) + 0.5
     dct4 = torch.cos(math.pi / half * place[:, None] * place) * math.sqrt(2 / half)
     one = torch.eye(half, dtype=torch.float64)
-    butterfly = torch.cat([torch.cat([one, one.flip(0)], 1), torch.cat([one.flip(0), -one], 1)]) * math.sqrt(0.5)  # its own inverse
+    # its own inverse
+    butterfly = torch.cat(
+        [torch.cat([one, one.flip(0)], 1), torch.cat([one.flip(0), -one], 1)]
+    ) * math.sqrt(0.5)
     border = butterfly @ torch.block_diag(one, (cosines(half).T @ dct4).flip(0, 1)) @ butterfly
     across = torch.eye(n, dtype=torch.float64)
     for edge in range(block, n, block):
@@ -55,67 +68,114 @@ def lapped_cosines(n: int, block: int) -> Tensor:
 
 
 def frequencies(block: int, frames: int) -> Tensor:
-    """The prior's frequency of each coefficient, float64 [frames * block * block * 3], in the transform's order (time, y, x, colour)."""
+    """The prior's frequency of each coefficient, float64 [frames * block * block * 3], in the
+    transform's order (time, y, x, colour).
+    """
     time = TIME * torch.arange(frames, dtype=torch.float64) / frames
     space = torch.arange(block, dtype=torch.float64) / block
     plane = torch.tensor(STRETCH, dtype=torch.float64)
-    return (plane * (1 / block + time[:, None, None, None] + space[:, None, None] + space[:, None])).flatten()
+    return (
+        plane * (1 / block + time[:, None, None, None] + space[:, None, None] + space[:, None])
+    ).flatten()
 
 
 @attrs.frozen
 class DCTVideo:
-    """A video codec without weights: cosine transforms in colour, space and time, of which a fixed choice of coefficients is kept.
+    """A video codec without weights: cosine transforms in colour, space and time, of which a fixed
+    choice of coefficients is kept.
 
-    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / block, W / block, keep], F = 1 + frames_per_latent (T - 1): the first latent holds
-    one frame, as if it stood still. So an image is exactly one latent, and an image that is repeated has that latent in every place.
-    By default the latents are 8 times fewer numbers than the pixels (from 74 frames on). Source: see `lapped_cosines`.
+    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / block, W / block, keep], F = 1 +
+    frames_per_latent (T - 1): the first latent holds one frame, as if it stood still. So an image
+    is exactly one latent, and an image that is repeated has that latent in every place. By default
+    the latents are 8 times fewer numbers than the pixels (from 74 frames on). Source: see
+    `lapped_cosines`.
     """
 
-    block: int = knob(8, help="height and width of what one latent holds", unit="pixels", validator=attrs.validators.ge(1))
+    block: int = knob(
+        8,
+        help="height and width of what one latent holds",
+        unit="pixels",
+        validator=attrs.validators.ge(1),
+    )
     frames_per_latent: int = knob(
-        4, help="frames that one latent holds, apart from the first latent", unit="frames", off=1, validator=attrs.validators.ge(1)
+        4,
+        help="frames that one latent holds, apart from the first latent",
+        unit="frames",
+        off=1,
+        validator=attrs.validators.ge(1),
     )
     keep: int = knob(
-        88, help="numbers kept per latent, in the order of their expected energy; 0 keeps all", off=0, validator=attrs.validators.ge(0),
-        source="8x fewer numbers than pixels, and above 30 dB on the real clips at 64 pixels of height",
-    )  # fmt: skip
+        88,
+        help="numbers kept per latent, in the order of their expected energy; 0 keeps all",
+        off=0,
+        validator=attrs.validators.ge(0),
+        source="8x fewer numbers than pixels, and above 30 dB on the real clips at 64 pixels of height",  # noqa: E501
+    )
     lapped: bool = knob(
-        True, help="let blocks overlap by half a block, which hides their borders", off=False, source="doi:10.1109/TSP.2003.811222"
+        True,
+        help="let blocks overlap by half a block, which hides their borders",
+        off=False,
+        source="doi:10.1109/TSP.2003.811222",
     )
     whiten: float = knob(
         0.5,
-        help="how far the scales are made equal: 0 a rotation of the pixels, 1 each number divided by its expected standard deviation",
+        help=(
+            "how far the scales are made equal: 0 a rotation of the pixels, 1 each number divided"
+            " by its expected standard deviation"
+        ),
         off=0.0,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
 
     def build(self, *, format: Format) -> DCTVideoCodec:
-        """The codec for frames of the format's size. Raises ValueError where `block` doesn't divide it, or `keep` is more than there is."""
+        """The codec for frames of the format's size. Raises ValueError where `block` doesn't divide
+        it, or `keep` is more than there is.
+        """
         for name in ("height", "width"):
             if getattr(format, name) % self.block:
-                raise ValueError(f"{name} {getattr(format, name)} is not a multiple of block {self.block}: change one of them")
+                raise ValueError(
+                    f"{name} {getattr(format, name)} is not a multiple of block {self.block}:"
+                    " change one of them"
+                )
         numbers = self.frames_per_latent * self.block**2 * 3
         if self.keep > numbers:
-            raise ValueError(f"keep {self.keep} is more than the {numbers} numbers that a latent stands for: lower it, or 0 to keep all")
+            raise ValueError(
+                f"keep {self.keep} is more than the {numbers} numbers that a latent stands for:"
+                " lower it, or 0 to keep all"
+            )
         return DCTVideoCodec(self, format)
 
 
 class DCTVideoCodec:
-    """What `DCTVideo` builds: a VideoCodec. `analyse` and `synthesise` are the linear part of encode and decode, and differentiable."""
+    """What `DCTVideo` builds: a VideoCodec. `analyse` and `synthesise` are the linear part of
+    encode and decode, and differentiable.
+    """
 
     def __init__(self, spec: DCTVideo, format: Format) -> None:
         self.spec, self.format = spec, format
         self.grid = (format.height // spec.block, format.width // spec.block)
         frequency = frequencies(spec.block, spec.frames_per_latent)
         self.channels = spec.keep or len(frequency)
-        # Sums are exact to rounding only: nine digits make equal frequencies equal, so that the order is the same on every machine.
+        # Sums are exact to rounding only: nine digits make equal frequencies equal, so that the
+        # order is the same on every machine.
         self._order = frequency.mul(1e9).round().argsort(stable=True)[: self.channels]
-        expected = (frequency[self._order] / frequency.min()) ** -2  # standard deviations, relative to that of the mean of a still block
+        # standard deviations, relative to that of the mean of a still block
+        expected = (frequency[self._order] / frequency.min()) ** -2
         scale = expected**-spec.whiten
-        deviation = CONTRAST * math.sqrt(len(frequency))  # of that mean, in pixels of [-1, 1]: the root of as many numbers as it sums
+        # of that mean, in pixels of [-1, 1]: the root of as many numbers as it sums
+        deviation = CONTRAST * math.sqrt(len(frequency))
         self._scale = scale / (deviation * (scale * expected).square().mean().sqrt())
-        space = lapped_cosines if spec.lapped else lambda n, block: torch.block_diag(*[cosines(block)] * (n // block))
-        self._matrices = (space(format.height, spec.block), space(format.width, spec.block), cosines(3), cosines(spec.frames_per_latent))
+        space = (
+            lapped_cosines
+            if spec.lapped
+            else lambda n, block: torch.block_diag(*[cosines(block)] * (n // block))
+        )
+        self._matrices = (
+            space(format.height, spec.block),
+            space(format.width, spec.block),
+            cosines(3),
+            cosines(spec.frames_per_latent),
+        )
 
     def latents(self, frames: int) -> int:
         """How many latents `frames` frames take: 1 + ceil((frames - 1) / frames_per_latent)."""
@@ -130,36 +190,55 @@ class DCTVideoCodec:
         return 1 + self.spec.frames_per_latent * (latents - 1)
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: the first latent shows for one frame, every other for `frames_per_latent`."""
-        edges = torch.arange(latents + 1, dtype=torch.float64) * self.spec.frames_per_latent + (1 - self.spec.frames_per_latent)
+        """float64 [latents, 2] (start, end) in seconds: the first latent shows for one frame, every
+        other for `frames_per_latent`.
+        """
+        edges = torch.arange(latents + 1, dtype=torch.float64) * self.spec.frames_per_latent + (
+            1 - self.spec.frames_per_latent
+        )
         edges = edges.clamp(min=0) * self.format.fps.denominator / self.format.fps.numerator
         return torch.stack([edges[:-1], edges[1:]], dim=1)
 
     def analyse(self, video: Tensor) -> Tensor:
-        """Pixels in [-1, 1] [B, frames(T), H, W, 3] -> latents [B, T, h, w, C], of the same dtype."""
+        """Pixels in [-1, 1] [B, frames(T), H, W, 3] -> latents [B, T, h, w, C], of the same
+        dtype.
+        """
         rows, columns, colours, time = (matrix.to(video) for matrix in self._matrices)
         k, p = self.spec.frames_per_latent, self.spec.block
         video = torch.einsum("...yxc,Yy,Xx,Cc->...YXC", video, rows, columns, colours)
-        video = torch.cat([repeat(video[:, :1], "b 1 y x c -> b k y x c", k=k), video[:, 1:]], dim=1)
+        video = torch.cat(
+            [repeat(video[:, :1], "b 1 y x c -> b k y x c", k=k), video[:, 1:]], dim=1
+        )
         blocks = rearrange(video, "b (t k) (h p) (w q) c -> b t h w k (p q c)", k=k, p=p, q=p)
-        return (time @ blocks).flatten(-2)[..., self._order.to(video.device)] * self._scale.to(video)
+        return (time @ blocks).flatten(-2)[..., self._order.to(video.device)] * self._scale.to(
+            video
+        )
 
     def synthesise(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, h, w, C] -> pixels about [-1, 1] [B, frames(T), H, W, 3]. What wasn't kept is 0; frame 0 is the mean of its k."""
+        """Latents [B, T, h, w, C] -> pixels about [-1, 1] [B, frames(T), H, W, 3]. What wasn't kept
+        is 0; frame 0 is the mean of its k.
+        """
         rows, columns, colours, time = (matrix.to(latents) for matrix in self._matrices)
         k, p = self.spec.frames_per_latent, self.spec.block
         blocks = latents.new_zeros(*latents.shape[:-1], k * p * p * 3)
-        blocks = blocks.index_copy(-1, self._order.to(latents.device), latents / self._scale.to(latents))
+        blocks = blocks.index_copy(
+            -1, self._order.to(latents.device), latents / self._scale.to(latents)
+        )
         blocks = time.T @ rearrange(blocks, "... (k n) -> ... k n", k=k)
         video = rearrange(blocks, "b t h w k (p q c) -> b (t k) (h p) (w q) c", p=p, q=p)
         video = torch.cat([video[:, :k].mean(1, keepdim=True), video[:, k:]], dim=1)
         return torch.einsum("...YXC,Yy,Xx,Cc->...yxc", video, rows, columns, colours)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """uint8 [B, F, H, W, 3] -> float32 [B, latents(F), h, w, C]; the last frame is repeated to fill the last latent."""
+        """uint8 [B, F, H, W, 3] -> float32 [B, latents(F), h, w, C]; the last frame is repeated to
+        fill the last latent.
+        """
         size = (self.format.height, self.format.width, 3)
         if frames.ndim != 5 or frames.shape[2:] != size or frames.dtype != torch.uint8:
-            raise ValueError(f"frames are uint8 [B, F, {', '.join(map(str, size))}], not {frames.dtype} {list(frames.shape)}")
+            raise ValueError(
+                f"frames are uint8 [B, F, {', '.join(map(str, size))}], not {frames.dtype}"
+                f" {list(frames.shape)}"
+            )
         missing = self.frames(self.latents(frames.shape[1])) - frames.shape[1]
         frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
         return self.analyse(frames.float() / 127.5 - 1)
@@ -167,5 +246,10 @@ class DCTVideoCodec:
     def decode(self, latents: Tensor) -> Tensor:
         """[B, T, h, w, C] -> uint8 [B, frames(T), H, W, 3]."""
         if latents.ndim != 5 or latents.shape[2:] != (*self.grid, self.channels):
-            raise ValueError(f"latents are [B, T, {self.grid[0]}, {self.grid[1]}, {self.channels}], not {list(latents.shape)}")
-        return ((self.synthesise(latents.float()) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            raise ValueError(
+                f"latents are [B, T, {self.grid[0]}, {self.grid[1]}, {self.channels}], not"
+                f" {list(latents.shape)}"
+            )
+        return (
+            ((self.synthesise(latents.float()) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        )

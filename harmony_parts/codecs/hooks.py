@@ -12,7 +12,10 @@ def harmony_video_codec() -> Iterator[PartDeclaration]:
     yield part(
         "dct",
         "harmony_parts.codecs.dct:DCTVideo",
-        summary="Lapped cosine transforms in colour, space and time, of which a fixed choice of coefficients is kept. No weights.",
+        summary=(
+            "Lapped cosine transforms in colour, space and time, of which a fixed choice of"
+            " coefficients is kept. No weights."
+        ),
         source="doi:10.1109/TSP.2003.811222",
     )
 
@@ -22,6 +25,9 @@ def harmony_audio_codec() -> Iterator[PartDeclaration]:
     yield part(
         "log-mel",
         "harmony_parts.codecs.logmel:LogMel",
-        summary="Log energies in mel bands, several to a latent for fine onsets; decoded by phase reconstruction. No weights.",
+        summary=(
+            "Log energies in mel bands, several to a latent for fine onsets; decoded by phase"
+            " reconstruction. No weights."
+        ),
         source="doi:10.1109/WASPAA.2013.6701851",
     )

@@ -1,4 +1,6 @@
-"""Sound latents without weights: log energies in mel bands, decoded by finding a sound that has those energies."""
+"""Sound latents without weights: log energies in mel bands, decoded by finding a sound that has
+those energies.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,25 @@ from torch import Tensor
 from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
-CENTRE_DB, SPREAD_DB = -48.0, 17.0  # about the mean and standard deviation of the levels of thirteen real clips (speech, music, effects)
-MOMENTUM = 0.5  # how much of the last step is taken off again: Perraudin's alpha / (1 + alpha) with alpha = 1 (there 0.99)
+# about the mean and standard deviation of the levels of thirteen real clips (speech, music,
+# effects)
+CENTRE_DB, SPREAD_DB = -48.0, 17.0
+# how much of the last step is taken off again: Perraudin's alpha / (1 + alpha) with alpha = 1
+# (there 0.99)
+MOMENTUM = 0.5
 SILENT = 1e-14  # energy that counts as none, far below a 24-bit step
 
 
 def mel_bands(bands: int, low: float, high: float, sample_rate: int, window: int) -> Tensor:
-    """Triangles evenly spaced in mel (2595 log10(1 + f / 700)), float32 [bands, window // 2 + 1], adding up to at most 1 at any frequency.
+    """Triangles evenly spaced in mel (2595 log10(1 + f / 700)), float32 [bands, window // 2 + 1],
+    adding up to at most 1 at any frequency.
 
     None is narrower than one frequency step of the window, so none is empty.
     """
     frequency = torch.arange(window // 2 + 1, dtype=torch.float64) * sample_rate / window
-    mel = torch.linspace(math.log10(1 + low / 700), math.log10(1 + high / 700), bands + 2, dtype=torch.float64)
+    mel = torch.linspace(
+        math.log10(1 + low / 700), math.log10(1 + high / 700), bands + 2, dtype=torch.float64
+    )
     corner = 700 * (10**mel - 1)
     width = corner.diff().clamp(min=sample_rate / window)
     rising = 1 + (frequency - corner[1:-1, None]) / width[:-1, None]
@@ -35,24 +44,43 @@ def mel_bands(bands: int, low: float, high: float, sample_rate: int, window: int
 
 @attrs.frozen
 class LogMel:
-    """A sound codec without weights: the log energies of mel bands, in `hops_per_latent` frames to a latent; decoding makes up the phases.
+    """A sound codec without weights: the log energies of mel bands, in `hops_per_latent` frames to
+    a latent; decoding makes up the phases.
 
-    Sound float32 [B, samples] <-> latents [B, T, hops_per_latent * bands]. A frame's window is centred on the span that it stands for, so
-    an event is loudest in the latent whose clock holds it. A number is (level + 48 dB) / 17 dB, a band's level being the level (in dB of
-    full scale) that the sound would have if all bands were as loud. Mute is one fixed number, the floor's, and decodes to silence.
-    The rate needn't divide the sample rate. Source of the decoder: fast Griffin-Lim, doi:10.1109/WASPAA.2013.6701851.
+    Sound float32 [B, samples] <-> latents [B, T, hops_per_latent * bands]. A frame's window is
+    centred on the span that it stands for, so an event is loudest in the latent whose clock holds
+    it. A number is (level + 48 dB) / 17 dB, a band's level being the level (in dB of full scale)
+    that the sound would have if all bands were as loud. Mute is one fixed number, the floor's, and
+    decodes to silence. The rate needn't divide the sample rate. Source of the decoder: fast
+    Griffin-Lim, doi:10.1109/WASPAA.2013.6701851.
     """
 
-    latents_per_second: float = knob(31.25, help="latents per second of sound", unit="1/s", validator=attrs.validators.gt(0))
+    latents_per_second: float = knob(
+        31.25, help="latents per second of sound", unit="1/s", validator=attrs.validators.gt(0)
+    )
     hops_per_latent: int = knob(
-        4, help="frames stacked in a latent, for onsets finer than a latent", unit="frames", off=1, validator=attrs.validators.ge(1)
+        4,
+        help="frames stacked in a latent, for onsets finer than a latent",
+        unit="frames",
+        off=1,
+        validator=attrs.validators.ge(1),
     )
     bands: int = knob(64, help="mel bands of a frame", validator=attrs.validators.ge(1))
-    fmin: float = knob(40.0, help="where the lowest band begins", unit="Hz", validator=attrs.validators.ge(0))
-    fmax: float = knob(
-        0.0, help="where the highest band ends; 0 for half the sample rate", unit="Hz", off=0.0, validator=attrs.validators.ge(0)
+    fmin: float = knob(
+        40.0, help="where the lowest band begins", unit="Hz", validator=attrs.validators.ge(0)
     )
-    floor_db: float = knob(-70.0, help="level added to every band: what is below it counts as silence", unit="dB of full scale")
+    fmax: float = knob(
+        0.0,
+        help="where the highest band ends; 0 for half the sample rate",
+        unit="Hz",
+        off=0.0,
+        validator=attrs.validators.ge(0),
+    )
+    floor_db: float = knob(
+        -70.0,
+        help="level added to every band: what is below it counts as silence",
+        unit="dB of full scale",
+    )
     overlap: int = knob(
         4,
         help="length of a frame's window: longer tells pitches apart, shorter keeps onsets sharp",
@@ -60,21 +88,28 @@ class LogMel:
         validator=attrs.validators.ge(2),
     )
     iterations: int = knob(
-        40, help="steps of the phase search", source="fast Griffin-Lim, doi:10.1109/WASPAA.2013.6701851", validator=attrs.validators.ge(0)
+        40,
+        help="steps of the phase search",
+        source="fast Griffin-Lim, doi:10.1109/WASPAA.2013.6701851",
+        validator=attrs.validators.ge(0),
     )
     seed: int = knob(0, help="of the noise whose phases the search starts from")
 
     def build(self, *, format: Format) -> LogMelCodec:
-        """The codec for sound of the format's sample rate. Raises ValueError where `fmax` or the frames per second are too high for it."""
+        """The codec for sound of the format's sample rate. Raises ValueError where `fmax` or the
+        frames per second are too high for it.
+        """
         nyquist = format.sample_rate / 2
         if not self.fmin < (self.fmax or nyquist) <= nyquist:
             raise ValueError(
-                f"fmin {self.fmin} < fmax {self.fmax or nyquist} <= {nyquist} Hz (half the sample rate) must hold: change fmin or fmax"
+                f"fmin {self.fmin} < fmax {self.fmax or nyquist} <= {nyquist} Hz (half the sample"
+                " rate) must hold: change fmin or fmax"
             )
         if self.latents_per_second * self.hops_per_latent * 8 > format.sample_rate:
             raise ValueError(
-                f"{self.latents_per_second} latents a second of {self.hops_per_latent} frames leave a frame fewer than 8 samples at "
-                f"{format.sample_rate} Hz: lower latents_per_second or hops_per_latent"
+                f"{self.latents_per_second} latents a second of {self.hops_per_latent} frames leave"
+                f" a frame fewer than 8 samples at {format.sample_rate} Hz: lower"
+                " latents_per_second or hops_per_latent"
             )
         return LogMelCodec(self, format)
 
@@ -85,12 +120,23 @@ class LogMelCodec:
     def __init__(self, spec: LogMel, format: Format) -> None:
         self.spec, self.format = spec, format
         self.channels = spec.hops_per_latent * spec.bands
-        # Samples per latent, exact for any rate that a person would write (31.25, 30, 29.97, 21.533).
-        self._step = format.sample_rate / Fraction(spec.latents_per_second).limit_denominator(10_000)
-        self._reach = round(self._step * spec.overlap / spec.hops_per_latent / 2)  # half a window, in samples
+        # Samples per latent, exact for any rate that a person would write (31.25, 30, 29.97,
+        # 21.533).
+        self._step = format.sample_rate / Fraction(spec.latents_per_second).limit_denominator(
+            10_000
+        )
+        # half a window, in samples
+        self._reach = round(self._step * spec.overlap / spec.hops_per_latent / 2)
         self._window = torch.hann_window(2 * self._reach)
-        self._bands = mel_bands(spec.bands, spec.fmin, spec.fmax or format.sample_rate / 2, format.sample_rate, 2 * self._reach)
-        # |rfft|^2 times this sums to the sound's mean square under the window (Parseval); all but the first and last bin stand for two.
+        self._bands = mel_bands(
+            spec.bands,
+            spec.fmin,
+            spec.fmax or format.sample_rate / 2,
+            format.sample_rate,
+            2 * self._reach,
+        )
+        # |rfft|^2 times this sums to the sound's mean square under the window (Parseval); all but
+        # the first and last bin stand for two.
         self._power = torch.full((self._reach + 1,), 2.0)
         self._power[[0, -1]] = 1.0
         self._power /= 2 * self._reach * self._window.square().sum()
@@ -106,17 +152,25 @@ class LogMelCodec:
         return math.floor(latents * self._step)
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: latent n sounds from n / r to (n + 1) / r, r latents a second."""
-        edges = torch.arange(latents + 1, dtype=torch.float64) * float(self._step / self.format.sample_rate)
+        """float64 [latents, 2] (start, end) in seconds: latent n sounds from n / r to (n + 1) / r,
+        r latents a second.
+        """
+        edges = torch.arange(latents + 1, dtype=torch.float64) * float(
+            self._step / self.format.sample_rate
+        )
         return torch.stack([edges[:-1], edges[1:]], dim=1)
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C].
 
-        The rest of the last latent is mute. Windows that reach beyond the latents see the sound mirrored there, so that it doesn't fade.
+        The rest of the last latent is mute. Windows that reach beyond the latents see the sound
+        mirrored there, so that it doesn't fade.
         """
         if waveform.ndim != 2 or not waveform.is_floating_point():
-            raise ValueError(f"a waveform is floating point [B, samples], not {waveform.dtype} {list(waveform.shape)}")
+            raise ValueError(
+                f"a waveform is floating point [B, samples], not {waveform.dtype}"
+                f" {list(waveform.shape)}"
+            )
         count = self.latents(waveform.shape[1])
         length = self.samples(count)
         waveform = torch.nn.functional.pad(waveform.float(), (0, length - waveform.shape[1]))
@@ -125,23 +179,40 @@ class LogMelCodec:
         mirrored = mirrored.minimum(2 * length - 1 - mirrored).to(waveform.device)
         power = self._energy(self._spectrum(waveform, mirrored)) * self.spec.bands
         level = 10 * torch.log10(power + 10 ** (self.spec.floor_db / 10))
-        return rearrange((level - CENTRE_DB) / SPREAD_DB, "b (t hop) band -> b t (hop band)", t=count)
+        return rearrange(
+            (level - CENTRE_DB) / SPREAD_DB, "b (t hop) band -> b t (hop band)", t=count
+        )
 
     def decode(self, latents: Tensor) -> Tensor:
         """[B, T, C] -> float32 [B, samples(T)] in [-1, 1]."""
         if latents.ndim != 3 or latents.shape[2] != self.channels or not latents.shape[1]:
-            raise ValueError(f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}")
-        level = rearrange(latents.float() * SPREAD_DB + CENTRE_DB, "b t (hop band) -> b (t hop) band", hop=self.spec.hops_per_latent)
+            raise ValueError(
+                f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}"
+            )
+        level = rearrange(
+            latents.float() * SPREAD_DB + CENTRE_DB,
+            "b t (hop band) -> b (t hop) band",
+            hop=self.spec.hops_per_latent,
+        )
         # In one band there can't be more than full scale.
-        power = 10 ** (level / 10).clamp(max=math.log10(self.spec.bands)) - 10 ** (self.spec.floor_db / 10)
+        power = 10 ** (level / 10).clamp(max=math.log10(self.spec.bands)) - 10 ** (
+            self.spec.floor_db / 10
+        )
         # One frame more on either side, so that the ends lie under as many windows as the rest.
-        energy = torch.cat([power[:, :1], power, power[:, -1:]], dim=1).clamp(min=0) / self.spec.bands
+        energy = (
+            torch.cat([power[:, :1], power, power[:, -1:]], dim=1).clamp(min=0) / self.spec.bands
+        )
         return self._sound(energy, latents.shape[1]).clamp(-1, 1)
 
     def _places(self, latents: int, more: int = 0) -> Tensor:
-        """int64 [frames, window]: which samples each frame sees; `more` frames before and after those of the latents."""
+        """int64 [frames, window]: which samples each frame sees; `more` frames before and after
+        those of the latents.
+        """
         hops = self.spec.hops_per_latent
-        centres = [math.floor((frame + Fraction(1, 2)) * self._step / hops) for frame in range(-more, latents * hops + more)]
+        centres = [
+            math.floor((frame + Fraction(1, 2)) * self._step / hops)
+            for frame in range(-more, latents * hops + more)
+        ]
         return torch.tensor(centres)[:, None] + torch.arange(-self._reach, self._reach)
 
     def _spectrum(self, sound: Tensor, places: Tensor) -> Tensor:
@@ -150,30 +221,50 @@ class LogMelCodec:
 
     def _energy(self, spectrum: Tensor) -> Tensor:
         """The mean square of the sound in each band, [B, frames, bands]."""
-        return (spectrum.abs().square() * self._power.to(spectrum.device)) @ self._bands.T.to(spectrum.device)
+        return (spectrum.abs().square() * self._power.to(spectrum.device)) @ self._bands.T.to(
+            spectrum.device
+        )
 
     def _sound(self, energy: Tensor, latents: int) -> Tensor:
         """A sound with those band energies: [B, frames + 2, bands] -> [B, samples].
 
-        Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), but with only the bands' energies given. Each step keeps the phases of
-        the last sound, and multiplies its powers by the wanted over the present energy of their bands: P <- P * M'(E / MP) / M'1, the
-        multiplicative step of a non-negative decomposition, which keeps the sum of the energies.
+        Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), but with only the bands' energies
+        given. Each step keeps the phases of the last sound, and multiplies its powers by the wanted
+        over the present energy of their bands: P <- P * M'(E / MP) / M'1, the multiplicative step
+        of a non-negative decomposition, which keeps the sum of the energies.
         """
         places = self._places(latents, more=1).to(energy.device)
         first = int(places.min())
         places = places - first
-        window, bands, power = self._window.to(energy), self._bands.to(energy), self._power.to(energy)
+        window, bands, power = (
+            self._window.to(energy),
+            self._bands.to(energy),
+            self._power.to(energy),
+        )
         share = bands.sum(0).clamp(min=1e-6)
         length = int(places.max()) + 1
-        overlap = torch.zeros(length).to(energy).index_add(0, places.flatten(), window.square().repeat(len(places)))
+        overlap = (
+            torch.zeros(length)
+            .to(energy)
+            .index_add(0, places.flatten(), window.square().repeat(len(places)))
+        )
         overlap = overlap.clamp(min=1e-3 * float(overlap.max()))
 
-        def sound(spectrum: Tensor) -> Tensor:  # the sound whose spectrum is nearest in the least squares sense
+        # the sound whose spectrum is nearest in the least squares sense
+        def sound(spectrum: Tensor) -> Tensor:
             frames = torch.fft.irfft(spectrum, n=len(window)) * window
-            return frames.new_zeros(len(frames), length).index_add(1, places.flatten(), frames.flatten(1)) / overlap
+            return (
+                frames.new_zeros(len(frames), length).index_add(
+                    1, places.flatten(), frames.flatten(1)
+                )
+                / overlap
+            )
 
-        # The same noise for every sample of a batch: what a latent decodes to doesn't depend on its neighbours.
-        noise = torch.randn(1, length, generator=torch.Generator().manual_seed(self.spec.seed)).to(energy)
+        # The same noise for every sample of a batch: what a latent decodes to doesn't depend on its
+        # neighbours.
+        noise = torch.randn(1, length, generator=torch.Generator().manual_seed(self.spec.seed)).to(
+            energy
+        )
         phase = self._spectrum(noise, places)
         spectrum = phase / phase.abs().clamp(min=SILENT) * ((energy @ bands) / share / power).sqrt()
         previous = torch.zeros_like(spectrum)

@@ -1,8 +1,9 @@
 """A codec turns frames or sound into latents and back, and tells when each latent sounds or shows.
 
-`encode` and `decode` work on the device of what they are given, and give their result there. A codec with weights has `held`, the torch
-modules that they are in, so that others can move them; it works where they are, and gives its result there, in float32. Its weights are no
-part of a model's, and come from where its settings say.
+`encode` and `decode` work on the device of what they are given, and give their result there. A
+codec with weights has `held`, the torch modules that they are in, so that others can move them; it
+works where they are, and gives its result there, in float32. Its weights are no part of a model's,
+and come from where its settings say.
 """
 
 from __future__ import annotations
@@ -16,30 +17,40 @@ from harmony_parts.av import Format
 
 @runtime_checkable
 class VideoCodec(Protocol):
-    """Frames uint8 [B, F, H, W, 3] to latents float32 [B, T, h, w, C] and back, deterministic in both directions."""
+    """Frames uint8 [B, F, H, W, 3] to latents float32 [B, T, h, w, C] and back, deterministic in
+    both directions.
+    """
 
     channels: int
     grid: tuple[int, int]  # (h, w) of the latents
 
     def latents(self, frames: int) -> int:
-        """How many latents `frames` frames take. `encode` repeats the last frame where the last latent needs more."""
+        """How many latents `frames` frames take. `encode` repeats the last frame where the last
+        latent needs more.
+        """
 
     def frames(self, latents: int) -> int:
         """How many frames `latents` latents hold."""
 
     def encode(self, frames: Tensor) -> Tensor:
-        """uint8 [B, F, H, W, 3] at the format's size -> [B, latents(F), h, w, C], of about unit scale."""
+        """uint8 [B, F, H, W, 3] at the format's size -> [B, latents(F), h, w, C], of about unit
+        scale.
+        """
 
     def decode(self, latents: Tensor) -> Tensor:
         """[B, T, h, w, C] -> uint8 [B, frames(T), H, W, 3]."""
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2]: the (start, end) in seconds of what each latent shows; starts and ends never decrease."""
+        """float64 [latents, 2]: the (start, end) in seconds of what each latent shows; starts and
+        ends never decrease.
+        """
 
 
 @runtime_checkable
 class AudioCodec(Protocol):
-    """Sound float32 [B, samples] (mono, the format's sample rate) to latents float32 [B, T, C] and back."""
+    """Sound float32 [B, samples] (mono, the format's sample rate) to latents float32 [B, T, C] and
+    back.
+    """
 
     channels: int
 
@@ -53,10 +64,14 @@ class AudioCodec(Protocol):
         """[B, samples] in [-1, 1] -> [B, latents(samples), C], of about unit scale."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, T, C] -> [B, samples(T)]; deterministic: any phase or noise that it makes up comes from a fixed seed."""
+        """[B, T, C] -> [B, samples(T)]; deterministic: any phase or noise that it makes up comes
+        from a fixed seed.
+        """
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2]: the (start, end) in seconds of what each latent sounds; starts and ends never decrease."""
+        """float64 [latents, 2]: the (start, end) in seconds of what each latent sounds; starts and
+        ends never decrease.
+        """
 
 
 class VideoCodecSpec(Protocol):

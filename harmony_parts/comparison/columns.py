@@ -23,49 +23,72 @@ NAME = re.compile("[A-Za-z0-9_-]+")
 P = TypeVar("P")
 
 
-def guidances(recipe: Recipe, words: Sequence[str] = (), with_text: bool = False) -> dict[str, Guidance]:
-    """The guidances that are compared, by name: none, cfg, modality and sync-cfg as the recipe has them, else as their parts' defaults are;
-    the recipe's own, `recipe`, where it is none of these; and what `words` say.
+def guidances(
+    recipe: Recipe, words: Sequence[str] = (), with_text: bool = False
+) -> dict[str, Guidance]:
+    """The guidances that are compared, by name: none, cfg, modality and sync-cfg as the recipe has
+    them, else as their parts' defaults are; the recipe's own, `recipe`, where it is none of these;
+    and what `words` say.
 
-    "mine.use=apg" adds one, "mine.scale=2" changes a setting, and "mine" alone says that only those are compared that are named so, or added;
-    a name that isn't there yet is that of a part. `with_text` adds cfg to those whose passes leave no text out. Raises AssemblyError for
-    what makes no guidance, ValueError for a name that can't be a folder's.
+    "mine.use=apg" adds one, "mine.scale=2" changes a setting, and "mine" alone says that only those
+    are compared that are named so, or added; a name that isn't there yet is that of a part.
+    `with_text` adds cfg to those whose passes leave no text out. Raises AssemblyError for what
+    makes no guidance, ValueError for a name that can't be a folder's.
     """
-    used = {part["use"]: part for part in _parts(unstructure(recipe.sample.guidance, kind="guidance"))}
+    used = {
+        part["use"]: part for part in _parts(unstructure(recipe.sample.guidance, kind="guidance"))
+    }
     tables = {name: used.get(f"harmony/{name}", {"use": f"harmony/{name}"}) for name in GUIDANCES}
-    tables["recipe"] = unstructure(recipe.sample.guidance, kind="guidance")  # anew: a change of sync-cfg is none of what the recipe has
+    # anew: a change of sync-cfg is none of what the recipe has
+    tables["recipe"] = unstructure(recipe.sample.guidance, kind="guidance")
     made, chosen = _chosen("guidance", words, tables, Guidance)  # type: ignore[type-abstract]
     found: dict[str, Guidance] = {}
     for name in chosen:
         add = with_text and name != "recipe" and _without_text(made[name])
-        found[f"cfg + {name}" if add else name] = Sum((made["cfg"], made[name])) if add else made[name]
-    if "recipe" not in words and any(name != "recipe" and guidance == found.get("recipe") for name, guidance in found.items()):
+        found[f"cfg + {name}" if add else name] = (
+            Sum((made["cfg"], made[name])) if add else made[name]
+        )
+    if "recipe" not in words and any(
+        name != "recipe" and guidance == found.get("recipe") for name, guidance in found.items()
+    ):
         del found["recipe"]
     return found
 
 
 def metrics(recipe: Recipe, words: Sequence[str] = ()) -> dict[str, Metric]:
-    """What clips are measured by: the recipe's metrics, else events and correlation, chosen and changed as guidances are."""
+    """What clips are measured by: the recipe's metrics, else events and correlation, chosen and
+    changed as guidances are.
+    """
     tables: dict[str, Any] = {}
-    for table in [unstructure(metric, kind="metric") for metric in recipe.metrics] or [{"use": f"harmony/{name}"} for name in METRICS]:
+    for table in [unstructure(metric, kind="metric") for metric in recipe.metrics] or [
+        {"use": f"harmony/{name}"} for name in METRICS
+    ]:
         name = table["use"].rpartition("/")[2]
         tables[f"{name}-{len(tables) + 1}" if name in tables else name] = table
     made, chosen = _chosen("metric", words, tables, Metric)  # type: ignore[type-abstract]
     return {name: made[name] for name in chosen}
 
 
-def _chosen(what: str, words: Sequence[str], tables: Mapping[str, Any], cls: type[P]) -> tuple[dict[str, P], list[str]]:
+def _chosen(
+    what: str, words: Sequence[str], tables: Mapping[str, Any], cls: type[P]
+) -> tuple[dict[str, P], list[str]]:
     """Parts by name, and the names of those that are wanted."""
     named = list(dict.fromkeys(re.split("[.=]", word)[0].strip() for word in words))
     if strange := [name for name in named if not NAME.fullmatch(name)]:
-        raise ValueError(f"--{what} {strange[0]!r} is no name for one; letters, digits, _ and - are. A plugin's: NAME.use=PLUGIN/PART")
+        raise ValueError(
+            f"--{what} {strange[0]!r} is no name for one; letters, digits, _ and - are. A plugin's:"
+            " NAME.use=PLUGIN/PART"
+        )
     wanted = [word.strip() for word in words if "=" not in word]
     known = {name: {"use": name} for name in named} | dict(tables)
     changed = apply_overrides(known, [word for word in words if "=" in word], dict[str, cls])  # type: ignore[valid-type]
-    made = {name: structure(table, cls, where=f"the {what} {name}") for name, table in changed.items()}
+    made = {
+        name: structure(table, cls, where=f"the {what} {name}") for name, table in changed.items()
+    }
     if len({name.casefold() for name in made}) < len(made):
         raise ValueError(
-            f"--{what}: two names differ in upper and lower case alone, which not all file systems tell apart: {', '.join(made)}"
+            f"--{what}: two names differ in upper and lower case alone, which not all file systems"
+            f" tell apart: {', '.join(made)}"
         )
     if wanted:
         return made, [name for name in named if name in wanted or name not in tables]
@@ -87,7 +110,7 @@ def _without_text(guidance: Guidance) -> bool:
     return len(asked) > 1 and not any(one.drop for one in asked)
 
 
-# --- what a guidance asks of a model ----------------------------------------------------------------------------------------------------
+# --- what a guidance asks of a model --------------------------------------------------------------
 
 
 def walked(recipe: Recipe, asked: Mapping[str, Any]) -> Iterator[StepTimes]:

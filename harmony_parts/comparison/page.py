@@ -1,4 +1,6 @@
-"""The page of a comparison: players side by side, and under them what was measured. It needs nothing but the clips beside it."""
+"""The page of a comparison: players side by side, and under them what was measured. It needs
+nothing but the clips beside it.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,14 @@ def page(report: Mapping[str, Any]) -> str:
     clips, title = report["clips"], f"{report['name']}: guidances side by side"
     facts = {
         "model": report["model"],
-        "clips": f"{report['form']}; {sum(clip['made'] for clip in clips)} of {len(clips)} are made",
+        "clips": (
+            f"{report['form']}; {sum(clip['made'] for clip in clips)} of {len(clips)} are made"
+        ),
         "noise": "each prompt and seed has its own, from which all guidances begin",
-        "sampling": f"steps: {' or '.join(map(str, report['steps']))}; {report['solver']}, {report['shift']}",
+        "sampling": (
+            f"steps: {' or '.join(map(str, report['steps']))}; {report['solver']},"
+            f" {report['shift']}"
+        ),
         "versions": ", ".join(report["versions"]),
     }
     rows: dict[str, list[Mapping[str, Any]]] = {}
@@ -68,17 +75,30 @@ def page(report: Mapping[str, Any]) -> str:
 
 
 def _columns(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Settings, passes, and the mean seconds of the clips whose time is known; then those that are left out, and why."""
+    """Settings, passes, and the mean seconds of the clips whose time is known; then those that are
+    left out, and why.
+    """
     for column in report["columns"]:
-        said = f"{column['guidance']}: {column['passes']:g} {'pass' if column['passes'] == 1 else 'passes'} a step"
-        yield column["name"], said + (f", {duration(column['seconds'])} a clip" if "seconds" in column else "")
+        said = (
+            f"{column['guidance']}: {column['passes']:g}"
+            f" {'pass' if column['passes'] == 1 else 'passes'} a step"
+        )
+        yield (
+            column["name"],
+            said + (f", {duration(column['seconds'])} a clip" if "seconds" in column else ""),
+        )
     for name, why in report["left_out"].items():
         yield name, f"left out: {why}"
 
 
 def _together(columns: Sequence[Mapping[str, Any]]) -> str:
     """The numbers of all clips of a column, and by chance."""
-    rows = _rows([{metric: _paired(numbers) for metric, numbers in column["numbers"].items()} for column in columns])
+    rows = _rows(
+        [
+            {metric: _paired(numbers) for metric, numbers in column["numbers"].items()}
+            for column in columns
+        ]
+    )
     if not rows:
         return ""
     return f"""<h2>Measured over all clips</h2>
@@ -95,7 +115,11 @@ def _paired(numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
 
     def cell(name: str, number: Mapping[str, float]) -> str:
         error = f" ± {_number(number['paired_error'])}" if "paired_error" in number else ""
-        chance = f" <small>({_number(number['repaired'])})</small>" if "repaired" in number and not name.endswith("_events") else ""
+        chance = (
+            f" <small>({_number(number['repaired'])})</small>"
+            if "repaired" in number and not name.endswith("_events")
+            else ""
+        )
         return _number(number["paired"]) + error + chance
 
     return {name: cell(name, number) for name, number in numbers.items() if "paired" in number}
@@ -103,7 +127,13 @@ def _paired(numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
 
 def _row(clips: Sequence[Mapping[str, Any]]) -> str:
     """The clips of a prompt and a seed beside each other, above their numbers."""
-    numbers = [{metric: {name: _number(x) for name, x in found.items()} for metric, found in clip["numbers"].items()} for clip in clips]
+    numbers = [
+        {
+            metric: {name: _number(x) for name, x in found.items()}
+            for metric, found in clip["numbers"].items()
+        }
+        for clip in clips
+    ]
     players = f"<tr><th></th>{''.join(f'<td class=clip>{_clip(clip)}</td>' for clip in clips)}</tr>"
     head = f"<h2>{escape(clips[0]['title'])} <small>seed {clips[0]['seed']}</small></h2>"
     return f"{head}\n{_table(['', *(clip['column'] for clip in clips)], _rows(numbers), players)}\n"
@@ -111,16 +141,26 @@ def _row(clips: Sequence[Mapping[str, Any]]) -> str:
 
 def _clip(clip: Mapping[str, Any]) -> str:
     if clip["made"]:
-        return f'<video controls loop preload="metadata" src="{escape(quote(clip["file"]))}"></video>'
+        return (
+            f'<video controls loop preload="metadata" src="{escape(quote(clip["file"]))}"></video>'
+        )
     return f"<small>{escape(clip.get('failed', 'not made yet'))}</small>"
 
 
 def _rows(columns: Sequence[Mapping[str, Mapping[str, str]]]) -> list[list[str]]:
     """A row for each number of each metric: its label, then what each column has of it."""
-    names = dict.fromkeys((metric, name) for column in columns for metric, numbers in column.items() for name in numbers)
+    names = dict.fromkeys(
+        (metric, name)
+        for column in columns
+        for metric, numbers in column.items()
+        for name in numbers
+    )
     known = list(LABELS)
     order = sorted(names, key=lambda one: known.index(one[1]) if one[1] in known else len(known))
-    return [[LABELS.get(name, name), *(column.get(metric, {}).get(name, "–") for column in columns)] for metric, name in order]
+    return [
+        [LABELS.get(name, name), *(column.get(metric, {}).get(name, "–") for column in columns)]
+        for metric, name in order
+    ]
 
 
 def _number(value: float) -> str:
@@ -132,7 +172,9 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], first: str = "")
     """`rows` begin with a label; cells are HTML."""
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(
-        "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for tag, cell in zip(["th"] + ["td"] * len(row), row)) + "</tr>\n"
+        "<tr>"
+        + "".join(f"<{tag}>{cell}</{tag}>" for tag, cell in zip(["th"] + ["td"] * len(row), row))
+        + "</tr>\n"
         for row in map(list, rows)
     )
     return f'<div class="wide"><table><tr>{head}</tr>\n{first}{body}</table></div>'

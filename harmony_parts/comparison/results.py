@@ -27,7 +27,9 @@ SHARE = 10  # of the time, what writing may take: all is paired with all anew
 
 @attrs.frozen(eq=False)
 class Row:
-    """A clip of the comparison: what is asked for, its column, its heading, and how many passes it takes over all steps."""
+    """A clip of the comparison: what is asked for, its column, its heading, and how many passes it
+    takes over all steps.
+    """
 
     job: Request
     column: str
@@ -36,7 +38,9 @@ class Row:
 
 
 class Results:
-    """What there is of the comparison. By file: `numbers` of the clips that are there, `took` seconds, `failed`, why a clip isn't there."""
+    """What there is of the comparison. By file: `numbers` of the clips that are there, `took`
+    seconds, `failed`, why a clip isn't there.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,14 @@ class Results:
         metrics: Mapping[str, Metric],
         left_out: Mapping[str, str],
     ) -> None:
-        self.folder, self.model, self.recipe, self.columns, self.rows, self.metrics = folder, model, recipe, columns, rows, metrics
+        self.folder, self.model, self.recipe, self.columns, self.rows, self.metrics = (
+            folder,
+            model,
+            recipe,
+            columns,
+            rows,
+            metrics,
+        )
         self.left_out = left_out
         self.page, self._json = folder / "index.html", folder / "results.json"
         self.failed: dict[str, str] = {}
@@ -62,26 +73,45 @@ class Results:
         """By every metric; a clip of one stream by none."""
         clip = Clip.read(self.folder / row.job.name)
         both = clip.frames is not None and clip.waveform is not None
-        found = {name: metric.analyse(clip) for name, metric in self.metrics.items()} if both else {}
+        found = (
+            {name: metric.analyse(clip) for name, metric in self.metrics.items()} if both else {}
+        )
         self._found[row.job.name] = found
-        self.numbers[row.job.name] = {name: self.metrics[name].score(seen["video"], seen["audio"]) for name, seen in found.items()}
+        self.numbers[row.job.name] = {
+            name: self.metrics[name].score(seen["video"], seen["audio"])
+            for name, seen in found.items()
+        }
         self._together.pop(row.column, None)
 
     def together(self, column: str) -> dict[str, dict[str, Any]]:
-        """The numbers of a column's clips together, by metric: as they are, and with each other's sounds, which is what chance gives."""
+        """The numbers of a column's clips together, by metric: as they are, and with each other's
+        sounds, which is what chance gives.
+        """
         if column not in self._together:
-            there = [found for row in self.rows if row.column == column and (found := self._found.get(row.job.name))]
-            made = {name: compare_found(metric, [found[name] for found in there])["numbers"] for name, metric in self.metrics.items()}
+            there = [
+                found
+                for row in self.rows
+                if row.column == column and (found := self._found.get(row.job.name))
+            ]
+            made = {
+                name: compare_found(metric, [found[name] for found in there])["numbers"]
+                for name, metric in self.metrics.items()
+            }
             self._together[column] = made
         return self._together[column]
 
     def write(self, last: bool = False) -> None:
-        """The page and the JSON, each whole or not at all; but for the last time, only where that takes no large share of the time."""
+        """The page and the JSON, each whole or not at all; but for the last time, only where that
+        takes no large share of the time.
+        """
         began = time.perf_counter()
         if not last and began - self._written < SHARE * self._writing:
             return
         report = self.report()
-        for file, text in ((self._json, json.dumps(report, indent=1, ensure_ascii=False) + "\n"), (self.page, page(report))):
+        for file, text in (
+            (self._json, json.dumps(report, indent=1, ensure_ascii=False) + "\n"),
+            (self.page, page(report)),
+        ):
             part = file.with_name(f".{file.name}.part")
             part.write_text(text, encoding="utf-8")
             os.replace(part, file)
@@ -93,7 +123,9 @@ class Results:
         form, sampling = self.recipe.format, self.recipe.sample
         steps = sorted({row.job.asked["steps"] or sampling.steps for row in self.rows})
         parts = catalogue()
-        used = parts_in(self.recipe, parts).union(*(parts_in(guidance, parts) for guidance in self.columns.values()))
+        used = parts_in(self.recipe, parts).union(
+            *(parts_in(guidance, parts) for guidance in self.columns.values())
+        )
         return {
             "name": self.recipe.name,
             "model": self.model,
@@ -101,7 +133,11 @@ class Results:
             "steps": steps,
             "solver": repr(sampling.solver),
             "shift": repr(sampling.shift),
-            "versions": [f"harmony-parts {installed_version()}", f"torch {torch.__version__}", *sorted(parts.distributions(used).values())],
+            "versions": [
+                f"harmony-parts {installed_version()}",
+                f"torch {torch.__version__}",
+                *sorted(parts.distributions(used).values()),
+            ],
             "columns": [self._column(name, guidance) for name, guidance in self.columns.items()],
             "left_out": dict(self.left_out),
             "clips": [self._clip(row) for row in self.rows],
@@ -113,7 +149,13 @@ class Results:
         steps = sum(row.job.asked["steps"] or self.recipe.sample.steps for row in rows)
         per_step = sum(row.passes for row in rows) / steps
         seconds = {"seconds": round(sum(took) / len(took), 2)} if took else {}
-        return {"name": name, "guidance": repr(guidance), "passes": round(per_step, 2), **seconds, "numbers": self.together(name)}
+        return {
+            "name": name,
+            "guidance": repr(guidance),
+            "passes": round(per_step, 2),
+            **seconds,
+            "numbers": self.together(name),
+        }
 
     def _clip(self, row: Row) -> dict[str, Any]:
         told = {

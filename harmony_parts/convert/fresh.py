@@ -36,16 +36,22 @@ class Remembering:
 
 
 class Fresh:
-    """A model without numbers: `wanted` are its tensors, empty; `fresh[name]` is the tensor of that name as the model's parts make it.
+    """A model without numbers: `wanted` are its tensors, empty; `fresh[name]` is the tensor of that
+    name as the model's parts make it.
 
-    It is made with the smallest module around it, which is forgotten with the next one: a whole model isn't held. The global generator stays
-    untouched. Raises AssemblyError for a recipe that can't be built.
+    It is made with the smallest module around it, which is forgotten with the next one: a whole
+    model isn't held. The global generator stays untouched. Raises AssemblyError for a recipe that
+    can't be built.
     """
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
         denoiser: Any = recipe.denoiser
-        self._specs = {name: Remembering(getattr(denoiser, name)) for name in NEIGHBOURS if hasattr(denoiser, name)}
+        self._specs = {
+            name: Remembering(getattr(denoiser, name))
+            for name in NEIGHBOURS
+            if hasattr(denoiser, name)
+        }
         remembering = attrs.evolve(recipe, denoiser=attrs.evolve(denoiser, **self._specs))
         self.parts: Parts = build(remembering, empty=("codecs", "encoders", "denoiser"))
         self.wanted: dict[str, Tensor] = weights(self.parts).state_dict()
@@ -53,11 +59,15 @@ class Fresh:
 
     def __getitem__(self, name: str) -> Tensor:
         """The fresh tensor."""
-        match = re.match(r"denoiser\.branches\.\w+\.|denoiser\.blocks\.\d+\.\w+\.|encoders\.[\w-]+\.", name)
+        match = re.match(
+            r"denoiser\.branches\.\w+\.|denoiser\.blocks\.\d+\.\w+\.|encoders\.[\w-]+\.", name
+        )
         assert match is not None, name
         group = match[0]
         if self._made[0] != group:
-            number = int.from_bytes(hashlib.blake2b(f"{self.seed}:{group}".encode(), digest_size=7).digest())
+            number = int.from_bytes(
+                hashlib.blake2b(f"{self.seed}:{group}".encode(), digest_size=7).digest()
+            )
             with torch.random.fork_rng(devices=()):
                 torch.manual_seed(number)
                 self._made = (group, self._again(group.split(".")).state_dict())
@@ -69,7 +79,9 @@ class Fresh:
         made: Any
         match steps:
             case ["encoders", name, _]:
-                made = self.recipe.encoders[name].build(format=self.recipe.format, codecs=self.parts.codecs)
+                made = self.recipe.encoders[name].build(
+                    format=self.recipe.format, codecs=self.parts.codecs
+                )
             case ["denoiser", "branches", stream, _]:
                 made = self._specs[stream].again()
             case [_, _, _, "interaction", _]:

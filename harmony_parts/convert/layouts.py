@@ -1,7 +1,9 @@
-"""How other projects name and shape their tensors: each rule says which tensor of ours is which of theirs.
+"""How other projects name and shape their tensors: each rule says which tensor of ours is which of
+theirs.
 
-Patterns are the names as they are, with `{n}` for a layer's number and `*` for what stays the same in both. Facts of Wan's and Ovi's state
-dicts; a convolution over patches of a latent is a linear map of them, and a leading axis of 1 is left out.
+Patterns are the names as they are, with `{n}` for a layer's number and `*` for what stays the same
+in both. Facts of Wan's and Ovi's state dicts; a convolution over patches of a latent is a linear
+map of them, and a leading axis of 1 is left out.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ def _tower(prefix: str, stream: str, condition: str, modulation: str) -> Iterato
 
 
 def _patches(prefix: str) -> Iterator[Rule]:
-    yield Rule(f"{prefix}patch_embedding.weight", "branches.video.patch_embedding.weight", "patches")
+    yield Rule(
+        f"{prefix}patch_embedding.weight", "branches.video.patch_embedding.weight", "patches"
+    )
     yield Rule(f"{prefix}patch_embedding.bias", "branches.video.patch_embedding.bias")
 
 
@@ -90,8 +94,14 @@ def _diffusers() -> Iterator[Rule]:
     layer = "blocks.{n}.video"
     yield from _patches("")
     for number, step in (("1", "0"), ("2", "2")):
-        yield Rule(f"condition_embedder.text_embedder.linear_{number}.*", f"branches.video.listener.projections.caption.{step}.*")
-        yield Rule(f"condition_embedder.time_embedder.linear_{number}.*", f"branches.video.time.mlp.{step}.*")
+        yield Rule(
+            f"condition_embedder.text_embedder.linear_{number}.*",
+            f"branches.video.listener.projections.caption.{step}.*",
+        )
+        yield Rule(
+            f"condition_embedder.time_embedder.linear_{number}.*",
+            f"branches.video.time.mlp.{step}.*",
+        )
     yield Rule("condition_embedder.time_proj.*", "branches.video.time.project.1.*")
     yield Rule("scale_shift_table", "branches.video.head.modulation", "row")
     yield Rule("proj_out.*", "branches.video.head.out.*")
@@ -110,7 +120,9 @@ def _diffusers() -> Iterator[Rule]:
 OVI = (
     *_patches("video_model."),
     Rule("audio_model.patch_embedding.0.*", "branches.audio.latent_embedding.0.*"),
-    Rule("audio_model.patch_embedding.2.w1.weight", "branches.audio.latent_embedding.2.gate.weight"),
+    Rule(
+        "audio_model.patch_embedding.2.w1.weight", "branches.audio.latent_embedding.2.gate.weight"
+    ),
     Rule("audio_model.patch_embedding.2.w3.weight", "branches.audio.latent_embedding.2.up.weight"),
     Rule("audio_model.patch_embedding.2.w2.weight", "branches.audio.latent_embedding.2.out.weight"),
     *_tower("video_model.", "video", "caption", "modulation.modulation"),
@@ -118,7 +130,9 @@ OVI = (
     *_fusion("video_model.", "video"),
     *_fusion("audio_model.", "audio"),
 )
-"""Ovi's fusion model: a `dual-branch` of `transformer` and `cross` with the interaction `global`."""
+"""Ovi's fusion model: a `dual-branch` of `transformer` and `cross` with the interaction
+`global`.
+"""
 
 WAN = (*_patches(""), *_tower("", "video", "caption", "modulation"))
 """Wan2.2-TI2V-5B as its authors name it: a `video-only` of `transformer`."""
@@ -131,11 +145,17 @@ LAYOUTS = {"ovi": OVI, "wan": WAN, "wan-diffusers": WAN_DIFFUSERS}
 
 def of_stream(rules: Iterable[Rule], stream: str) -> tuple[Rule, ...]:
     """The rules about the branch of one stream, without the interaction."""
-    return tuple(rule for rule in rules if rule.ours.startswith((f"branches.{stream}.", f"blocks.{{n}}.{stream}.")))
+    return tuple(
+        rule
+        for rule in rules
+        if rule.ours.startswith((f"branches.{stream}.", f"blocks.{{n}}.{stream}."))
+    )
 
 
 def as_mmdit(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """What an `mmdit` can take from a `cross`: its latents come in by one linear map, and it has no text attention of its own."""
+    """What an `mmdit` can take from a `cross`: its latents come in by one linear map, and it has no
+    text attention of its own.
+    """
     for rule in rules:
         if not re.search(r"\.(latent_embedding|text_attention|norm3)\.", rule.ours):
             yield attrs.evolve(rule, ours=rule.ours.replace(".self_attention.", ".attention."))

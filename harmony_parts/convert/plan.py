@@ -1,4 +1,6 @@
-"""What is made of which checkpoint: the recipe of the model, and the rules that its tensors come by."""
+"""What is made of which checkpoint: the recipe of the model, and the rules that its tensors come
+by.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,17 @@ STITCHED = {
     "global": "the interaction global starts fresh, at zero",
     "mmdit": "the audio branch becomes an mmdit, and the interaction gldi starts fresh, at zero",
 }
-LICENCES = {"wan": "Wan-AI publishes Wan2.2's weights under Apache-2.0", "ovi": "Character AI publishes Ovi's weights under Apache-2.0"}
+LICENCES = {
+    "wan": "Wan-AI publishes Wan2.2's weights under Apache-2.0",
+    "ovi": "Character AI publishes Ovi's weights under Apache-2.0",
+}
 
 
 @attrs.frozen(eq=False)
 class Source:
-    """A checkpoint, the rules that its tensors are taken by, and patterns of those names of its that nobody expects to be taken."""
+    """A checkpoint, the rules that its tensors are taken by, and patterns of those names of its
+    that nobody expects to be taken.
+    """
 
     checkpoint: Checkpoint
     rules: tuple[Rule, ...]
@@ -51,7 +58,9 @@ class Source:
 
 @attrs.frozen(eq=False)
 class Plan:
-    """`table` is the recipe; `fresh` are patterns of our names that nobody expects to be in a checkpoint."""
+    """`table` is the recipe; `fresh` are patterns of our names that nobody expects to be in a
+    checkpoint.
+    """
 
     table: dict[str, Any]
     sources: tuple[Source, ...]
@@ -59,20 +68,35 @@ class Plan:
 
 
 def plan(
-    layout: Layout, checkpoint: Path, base: Mapping[str, Any], *, audio: Path | None, init: Init | None, configs: Sequence[Path]
+    layout: Layout,
+    checkpoint: Path,
+    base: Mapping[str, Any],
+    *,
+    audio: Path | None,
+    init: Init | None,
+    configs: Sequence[Path],
 ) -> Plan:
-    """The plan. `base` is the recipe that codecs, encoders and all else come from. Raises RunError for what can't be made of them."""
+    """The plan. `base` is the recipe that codecs, encoders and all else come from. Raises RunError
+    for what can't be made of them.
+    """
     if layout == "wan" and (audio is None) != (init is None):
         raise RunError(
-            "a Wan checkpoint becomes a model of video alone, or with `init` and `audio` (an Ovi checkpoint) a pair; give both or none"
+            "a Wan checkpoint becomes a model of video alone, or with `init` and `audio` (an Ovi"
+            " checkpoint) a pair; give both or none"
         )
     if layout == "ovi" and audio is not None:
-        raise RunError("an Ovi checkpoint has its own audio tower; leave `audio` out, or convert a Wan checkpoint with it")
+        raise RunError(
+            "an Ovi checkpoint has its own audio tower; leave `audio` out, or convert a Wan"
+            " checkpoint with it"
+        )
     first = Checkpoint(checkpoint)
     if layout == "wan" and init is None:
         alone = _configs(configs, first)
         if alone["audio"]:
-            raise RunError("a configuration is that of a tower of sound (its patches have one axis), and Wan's model has none")
+            raise RunError(
+                "a configuration is that of a tower of sound (its patches have one axis), and Wan's"
+                " model has none"
+            )
         return _wan(first, base, alone)
     second = first if audio is None else Checkpoint(audio)
     said = _configs(configs, first, second)
@@ -83,23 +107,47 @@ def plan(
 
 def _configs(files: Sequence[Path], *checkpoints: Checkpoint) -> dict[str, list[dict[str, Any]]]:
     """The configurations that are given, and those that lie in a checkpoint's folder."""
-    beside = [checkpoint.files[0].parent / "config.json" for checkpoint in checkpoints if checkpoint.path.is_dir()]
+    beside = [
+        checkpoint.files[0].parent / "config.json"
+        for checkpoint in checkpoints
+        if checkpoint.path.is_dir()
+    ]
     return read_configs([*(file for file in dict.fromkeys(beside) if file.is_file()), *files])
 
 
-def _wan(checkpoint: Checkpoint, base: Mapping[str, Any], configs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plan:
+def _wan(
+    checkpoint: Checkpoint,
+    base: Mapping[str, Any],
+    configs: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Plan:
     source = Source(checkpoint, wan_rules(checkpoint.described), LICENCES["wan"])
     tower = video_tower(checkpoint.described, source.theirs(), configs["video"])
     old = _table(base.get("denoiser"))
-    denoiser = {**_kept(old, "video-only", "video"), "layers": tower.layers, "video": _video(old, tower, "float32")}
+    denoiser = {
+        **_kept(old, "video-only", "video"),
+        "layers": tower.layers,
+        "video": _video(old, tower, "float32"),
+    }
     return Plan({**base, "denoiser": denoiser}, (source,))
 
 
-def _ovi(checkpoint: Checkpoint, base: Mapping[str, Any], configs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plan:
+def _ovi(
+    checkpoint: Checkpoint,
+    base: Mapping[str, Any],
+    configs: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Plan:
     source = Source(checkpoint, OVI, LICENCES["ovi"])
     video, audio = _towers(source, source, configs)
     interaction = {"use": "global", "rope_map": "constant", "constant": audio.pace}
-    return Plan({**base, "denoiser": _dual(_table(base.get("denoiser")), video, audio, "cross", interaction, "weights")}, (source,))
+    return Plan(
+        {
+            **base,
+            "denoiser": _dual(
+                _table(base.get("denoiser")), video, audio, "cross", interaction, "weights"
+            ),
+        },
+        (source,),
+    )
 
 
 def _pair(
@@ -116,16 +164,29 @@ def _pair(
     video, audio = _towers(Source(first, of_video, ""), Source(second, of_audio, ""), configs)
     if init == "mmdit":
         of_audio = tuple(as_mmdit(of_audio))
-        unused += ["audio_model.patch_embedding.*", "audio_model.*.cross_attn.*", "audio_model.*.norm3.*"]
+        unused += [
+            "audio_model.patch_embedding.*",
+            "audio_model.*.cross_attn.*",
+            "audio_model.*.norm3.*",
+        ]
         fresh += ["denoiser.branches.audio.latent_embedding.*", "denoiser.branches.audio.*_group"]
     if layout == "ovi":  # one checkpoint for both
-        sources: tuple[Source, ...] = (Source(first, (*of_video, *of_audio), LICENCES["ovi"], tuple(unused)),)
+        sources: tuple[Source, ...] = (
+            Source(first, (*of_video, *of_audio), LICENCES["ovi"], tuple(unused)),
+        )
     else:
         audio_source = Source(second, of_audio, LICENCES["ovi"], (*unused, "video_model.*"))
         sources = (Source(first, of_video, LICENCES["wan"]), audio_source)
     old = _table(base.get("denoiser"))
     interaction = _part(old.get("interaction"), "global" if init == "global" else "gldi")
-    denoiser = _dual(old, video, audio, "mmdit" if init == "mmdit" else "cross", interaction, "float32" if layout == "wan" else "weights")
+    denoiser = _dual(
+        old,
+        video,
+        audio,
+        "mmdit" if init == "mmdit" else "cross",
+        interaction,
+        "float32" if layout == "wan" else "weights",
+    )
     encoders = dict(base.get("encoders", {}))
     if init == "mmdit":
         encoders.setdefault("voice", {"use": "reference-audio"})
@@ -142,20 +203,41 @@ def _pair(
 
 def wan_rules(described: Mapping[str, Tensor]) -> tuple[Rule, ...]:
     """Those of the naming that a Wan checkpoint has: its authors', or diffusers'."""
-    return WAN_DIFFUSERS if any(name.startswith("condition_embedder.") for name in described) else WAN
+    return (
+        WAN_DIFFUSERS if any(name.startswith("condition_embedder.") for name in described) else WAN
+    )
 
 
-def _towers(of_video: Source, of_audio: Source, configs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Tower, Tower]:
+def _towers(
+    of_video: Source, of_audio: Source, configs: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[Tower, Tower]:
     video = video_tower(of_video.checkpoint.described, of_video.theirs(), configs["video"])
-    audio = audio_tower(of_audio.checkpoint.described, of_audio.theirs(), configs["audio"], OVI_CONSTANT)
+    audio = audio_tower(
+        of_audio.checkpoint.described, of_audio.theirs(), configs["audio"], OVI_CONSTANT
+    )
     if video.layers != audio.layers:
-        raise RunError(f"the video tower has {video.layers} layers and the audio tower {audio.layers}; a pair has as many in both")
+        raise RunError(
+            f"the video tower has {video.layers} layers and the audio tower {audio.layers}; a pair"
+            " has as many in both"
+        )
     return video, audio
 
 
-def _dual(old: Mapping[str, Any], video: Tower, audio: Tower, use: str, interaction: Mapping[str, Any], precision: str) -> dict[str, Any]:
+def _dual(
+    old: Mapping[str, Any],
+    video: Tower,
+    audio: Tower,
+    use: str,
+    interaction: Mapping[str, Any],
+    precision: str,
+) -> dict[str, Any]:
     """The table of a dual-branch denoiser; `precision` is the video parent's."""
-    sizes: dict[str, Any] = {"width": audio.width, "heads": audio.heads, "feed": audio.feed, "precision": "weights"}
+    sizes: dict[str, Any] = {
+        "width": audio.width,
+        "heads": audio.heads,
+        "feed": audio.feed,
+        "precision": "weights",
+    }
     if use == "cross":
         sizes["pace"] = audio.pace
     return {
@@ -168,7 +250,13 @@ def _dual(old: Mapping[str, Any], video: Tower, audio: Tower, use: str, interact
 
 
 def _video(old: Mapping[str, Any], tower: Tower, precision: str) -> dict[str, Any]:
-    sizes = {"width": tower.width, "heads": tower.heads, "feed": tower.feed, "patch": tower.patch, "precision": precision}
+    sizes = {
+        "width": tower.width,
+        "heads": tower.heads,
+        "feed": tower.feed,
+        "patch": tower.patch,
+        "precision": precision,
+    }
     return {**_part(old.get("video"), "transformer"), **sizes}
 
 

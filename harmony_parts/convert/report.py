@@ -16,7 +16,9 @@ FATES: tuple[Fate, ...] = get_args(Fate)
 
 @attrs.frozen
 class Entry:
-    """One tensor: `ours` and `theirs` are its names and shapes, as far as it has them; `source` is the checkpoint that has it."""
+    """One tensor: `ours` and `theirs` are its names and shapes, as far as it has them; `source` is
+    the checkpoint that has it.
+    """
 
     fate: Fate
     ours: str | None = None
@@ -37,7 +39,9 @@ class Entry:
 
 @attrs.frozen
 class Report:
-    """All tensors of a conversion, and those (by our names) that hold numbers that aren't finite."""
+    """All tensors of a conversion, and those (by our names) that hold numbers that aren't
+    finite.
+    """
 
     entries: tuple[Entry, ...]
     not_finite: tuple[str, ...] = ()
@@ -48,7 +52,9 @@ class Report:
 
     @property
     def fresh(self) -> tuple[str, ...]:
-        """The parts of which some tensors, or all, start fresh, by the groups of `table`; empty where a checkpoint has everything."""
+        """The parts of which some tensors, or all, start fresh, by the groups of `table`; empty
+        where a checkpoint has everything.
+        """
         return tuple(dict.fromkeys(map(_group, self.fates("initialised"))))
 
     def table(self) -> Iterator[tuple[str, str, int, int]]:
@@ -65,13 +71,19 @@ class Report:
 
     def json(self) -> str:
         """All of it."""
-        rows: list[dict[str, Any]] = [attrs.asdict(entry, filter=lambda _, value: value is not None) for entry in self.entries]
+        rows: list[dict[str, Any]] = [
+            attrs.asdict(entry, filter=lambda _, value: value is not None) for entry in self.entries
+        ]
         counts = {fate: len(self.fates(fate)) for fate in FATES}
-        return json.dumps({"counts": counts, "not_finite": self.not_finite, "tensors": rows}, indent=1)
+        return json.dumps(
+            {"counts": counts, "not_finite": self.not_finite, "tensors": rows}, indent=1
+        )
 
 
 def _group(entry: Entry) -> str:
-    """Where a tensor is, without the layer's number and without its own name: `denoiser.blocks.*.video`."""
+    """Where a tensor is, without the layer's number and without its own name:
+    `denoiser.blocks.*.video`.
+    """
     name = entry.ours or entry.theirs or ""
     name = re.sub(r"\.\d+\.", ".*.", name, count=1)
     steps = name.split(".")
@@ -82,14 +94,33 @@ def _group(entry: Entry) -> str:
 
 def mapped(ours: str, theirs: str, tensor: Tensor, their: Tensor, source: str) -> Entry:
     """A tensor that both have."""
-    return Entry("mapped", ours, theirs, tuple(tensor.shape), tuple(their.shape), str(tensor.dtype).removeprefix("torch."), source)
+    return Entry(
+        "mapped",
+        ours,
+        theirs,
+        tuple(tensor.shape),
+        tuple(their.shape),
+        str(tensor.dtype).removeprefix("torch."),
+        source,
+    )
 
 
 def unused(theirs: str, their: Tensor, source: str) -> Entry:
     """A tensor that this model hasn't."""
-    return Entry("unused", theirs=theirs, their_shape=tuple(their.shape), dtype=str(their.dtype).removeprefix("torch."), source=source)
+    return Entry(
+        "unused",
+        theirs=theirs,
+        their_shape=tuple(their.shape),
+        dtype=str(their.dtype).removeprefix("torch."),
+        source=source,
+    )
 
 
 def initialised(ours: str, tensor: Tensor) -> Entry:
     """A tensor that no checkpoint has."""
-    return Entry("initialised", ours, shape=tuple(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
+    return Entry(
+        "initialised",
+        ours,
+        shape=tuple(tensor.shape),
+        dtype=str(tensor.dtype).removeprefix("torch."),
+    )

@@ -1,1 +1,3 @@
-"""What a model costs: parameters, arithmetic and memory, counted by running the real denoiser on the meta device, which computes shapes alone."""
+"""What a model costs: parameters, arithmetic and memory, counted by running the real denoiser on
+the meta device, which computes shapes alone.
+"""

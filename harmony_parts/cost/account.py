@@ -28,14 +28,15 @@ from harmony_parts.sample.graph import Run, ask, order
 
 STATE = 16  # bytes per trained number: see `Account.training_bytes`
 AVERAGE = 4
-GATHERED = 3  # joint blocks that FSDP holds whole: the one at work, the next one, and the gradients of one
+# joint blocks that FSDP holds whole: the one at work, the next one, and the gradients of one
+GATHERED = 3
 
 
 @attrs.frozen
 class Backward:
-    """A training step of one clip: `flops` of the way there and back, bytes `kept` between them (of it `block` in each joint block; 0 where there are fewer
-    than three), and the
-    most at once (`peak`), gradients apart."""
+    """A training step of one clip: `flops` of the way there and back, bytes `kept` between them (of
+    it `block` in each joint block; 0 where there are fewer than three), and the most at once
+    (`peak`), gradients apart."""
 
     flops: int
     kept: int
@@ -45,7 +46,9 @@ class Backward:
 
 @attrs.frozen
 class Account:
-    """What one clip of the format's length costs, in the type `dtype`. Bytes, and operations (a multiplication and an addition are two)."""
+    """What one clip of the format's length costs, in the type `dtype`. Bytes, and operations (a
+    multiplication and an addition are two).
+    """
 
     dtype: str
     parameters: Mapping[str, Weights]
@@ -56,7 +59,8 @@ class Account:
     velocities: int  # in a step of the solver
     sampling_steps: int
     activations: int  # most bytes at once of such a pass, besides weights and inputs
-    offloaded: Mapping[Offload, int]  # most bytes of weights and of such a pass, by how weights come to the device
+    # most bytes of weights and of such a pass, by how weights come to the device
+    offloaded: Mapping[Offload, int]
     backward: Mapping[str, Backward]  # by what is recomputed; empty where nothing is trained
 
     def per_step(self, task: str) -> int:
@@ -89,11 +93,13 @@ class Account:
     def training_bytes(self, recompute: str, gpus: int = 1) -> int:
         """Of each GPU, for one clip on each:
 
-            16 P / n  (+ 4 P / n with an average of the weights)  +  3 b s, where n > 1  +  activations
+            16 P / n  (+ 4 P / n with an average of the weights)  +  3 b s, where n > 1  +
+            activations
 
-        P trained numbers, n GPUs, b numbers of the largest joint block, s bytes of a number in `dtype`. In float32 the 16 bytes are weight,
-        gradient and AdamW's two moments; in 16 bits weight and gradient are 2 each, and there is a float32 copy of the weight. FSDP shares
-        all of that out, with gradients reduced in float32.
+        P trained numbers, n GPUs, b numbers of the largest joint block, s bytes of a number in
+        `dtype`. In float32 the 16 bytes are weight, gradient and AdamW's two moments; in 16 bits
+        weight and gradient are 2 each, and there is a float32 copy of the weight. FSDP shares all
+        of that out, with gradients reduced in float32.
         """
         states = (STATE + AVERAGE * self.averaged) * self.trained / gpus
         gathered = GATHERED * self.unit * getattr(torch, self.dtype).itemsize if gpus > 1 else 0
@@ -101,7 +107,9 @@ class Account:
 
 
 def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) -> Account:
-    """The account of a recipe's parts, which are moved to the meta device. Raises whatever a part raises that can't run there."""
+    """The account of a recipe's parts, which are moved to the meta device. Raises whatever a part
+    raises that can't run there.
+    """
     denoiser: Any = cast(nn.Module, parts.denoiser).to("meta", dtype)
     given = prepared(parts)
     read = cache(partial(forward, denoiser, given))
@@ -128,23 +136,38 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
 
 
 def prepared(parts: Parts) -> Inputs:
-    """Inputs of the denoiser, which is on the meta device, after a first pass of them: tables that are made once are no part of later ones."""
+    """Inputs of the denoiser, which is on the meta device, after a first pass of them: tables that
+    are made once are no part of later ones.
+    """
     given, denoiser = inputs(parts), cast(Any, parts.denoiser)
-    first = {f"skip-{n}" for n in range(1, len(denoiser.blocks))} if isinstance(denoiser, BranchDenoiser) else ()
+    first = (
+        {f"skip-{n}" for n in range(1, len(denoiser.blocks))}
+        if isinstance(denoiser, BranchDenoiser)
+        else ()
+    )
     with torch.no_grad(), fused_attention():
         denoiser(given.av, given.times, given.conditions, hints=first)
     return given
 
 
 def runs_of(recipe: Recipe, parts: Parts) -> dict[str, list[Run]]:
-    """Task -> the denoiser's runs for one velocity: of the three tasks, or of the one stream there is."""
+    """Task -> the denoiser's runs for one velocity: of the three tasks, or of the one stream there
+    is.
+    """
     streams = tuple(parts.codecs)
-    times = {"joint": StepTimes(1.0, 1.0), "audio-driven": StepTimes(1.0, 0.0), "video-driven": StepTimes(0.0, 1.0)}
+    times = {
+        "joint": StepTimes(1.0, 1.0),
+        "audio-driven": StepTimes(1.0, 0.0),
+        "video-driven": StepTimes(0.0, 1.0),
+    }
     if len(streams) < len(STREAMS):
         times = {streams[0]: StepTimes(**{streams[0]: 1.0})}
     guidance = recipe.sample.guidance
     named = {name for name, port in parts.denoiser.accepts.items() if port != KNOWN}
-    return {name: order(ask(guidance, t, None, hints=parts.denoiser.hints, droppable=named), guidance) for name, t in times.items()}
+    return {
+        name: order(ask(guidance, t, None, hints=parts.denoiser.hints, droppable=named), guidance)
+        for name, t in times.items()
+    }
 
 
 def velocities(solver: Solver) -> int:
@@ -159,10 +182,12 @@ def velocities(solver: Solver) -> int:
     return len(asked)
 
 
-# --- counting -------------------------------------------------------------------------------------------------------------------------
+# --- counting -------------------------------------------------------------------------------------
 
 
-def forward(denoiser: Any, given: Inputs, read: tuple[str, ...], hints: frozenset[str]) -> Counter[str]:
+def forward(
+    denoiser: Any, given: Inputs, read: tuple[str, ...], hints: frozenset[str]
+) -> Counter[str]:
     """Operations of a pass, by step."""
 
     def count() -> Counter[str]:
@@ -186,22 +211,31 @@ def activations(denoiser: Any, given: Inputs) -> int:
 
 
 def at_most(parts: Parts, active: int, offload: Offload) -> int:
-    """Bytes where weights come to the device for their work: an encoder's, then the denoiser's with a pass, and a codec's for an anchor."""
+    """Bytes where weights come to the device for their work: an encoder's, then the denoiser's with
+    a pass, and a codec's for an anchor.
+    """
     encoders = max((resident(encoder, offload) for encoder in parts.encoders.values()), default=0)
     codecs = max(resident(parts.codecs[stream], "parts") for stream in parts.codecs)
     return max(encoders, resident(parts.denoiser, offload) + active + codecs)
 
 
 def recomputes(denoiser: Any) -> tuple[str, ...]:
-    """What a denoiser can be told to recompute; one that can't is counted as it is, and one that has nothing to train not at all."""
+    """What a denoiser can be told to recompute; one that can't is counted as it is, and one that
+    has nothing to train not at all.
+    """
     if not any(parameter.requires_grad for parameter in denoiser.parameters()):
         return ()
     return get_args(Recompute) if isinstance(denoiser, BranchDenoiser) else ("nothing",)
 
 
 def backward(denoiser: Any, given: Inputs, recompute: str) -> Backward:
-    """A training step: the mean square of all velocities, there and back. Each gradient is let go when it's complete."""
-    handles = [p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None)) for p in denoiser.parameters()]
+    """A training step: the mean square of all velocities, there and back. Each gradient is let go
+    when it's complete.
+    """
+    handles = [
+        p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
+        for p in denoiser.parameters()
+    ]
     usual = getattr(denoiser, "recompute", None)
 
     def loss() -> Tensor:
@@ -228,11 +262,15 @@ def backward(denoiser: Any, given: Inputs, recompute: str) -> Backward:
 
 
 def by_depth(denoiser: Any, count: Callable[[], Counter[str]]) -> Counter[str]:
-    """`count()`, faster where the denoiser is many equal joint blocks: from what it is with two of them, and with three."""
+    """`count()`, faster where the denoiser is many equal joint blocks: from what it is with two of
+    them, and with three.
+    """
     return _by_depth(denoiser, count)[0]
 
 
-def _by_depth(denoiser: Any, count: Callable[[], Counter[str]]) -> tuple[Counter[str], tuple[Counter[str], Counter[str]]]:
+def _by_depth(
+    denoiser: Any, count: Callable[[], Counter[str]]
+) -> tuple[Counter[str], tuple[Counter[str], Counter[str]]]:
     """That, and the two counts; their difference is a block's own."""
     blocks: Any = denoiser.blocks if isinstance(denoiser, BranchDenoiser) else ()
     shapes = {tuple(tuple(p.shape) for p in block.parameters()) for block in blocks}
@@ -247,7 +285,9 @@ def _by_depth(denoiser: Any, count: Callable[[], Counter[str]]) -> tuple[Counter
     finally:
         denoiser.blocks = blocks
     shallow, deep = found
-    return Counter({name: deep[name] + (len(blocks) - 3) * (deep[name] - shallow[name]) for name in deep}), (shallow, deep)
+    return Counter(
+        {name: deep[name] + (len(blocks) - 3) * (deep[name] - shallow[name]) for name in deep}
+    ), (shallow, deep)
 
 
 def there(denoiser: nn.Module, given: Inputs) -> Iterable[Tensor]:

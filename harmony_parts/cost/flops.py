@@ -1,4 +1,6 @@
-"""Floating-point operations of a pass, counted by torch's own formulas as the real denoiser runs, and by the step that they belong to."""
+"""Floating-point operations of a pass, counted by torch's own formulas as the real denoiser runs,
+and by the step that they belong to.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,15 @@ from harmony_parts.cost.parameters import HEARS
 from harmony_parts.interaction.protocol import Exchange
 
 REST = "embeddings, heads, conditions"
-STEPS = {"attend": "self-attention", "read": "text attention", "feed": "feed-forward"}  # of a BranchBlock
+# of a BranchBlock
+STEPS = {"attend": "self-attention", "read": "text attention", "feed": "feed-forward"}
 
 
 class ByStep(TorchDispatchMode):
-    """While it is entered, counts under the innermost step that is open. A multiplication and an addition are two operations; matrix products,
-    convolutions and attention count, and nothing else: what torch.utils.flop_counter has formulas for. (Its FlopCounterMode also keeps track
-    of modules, and with that keeps what a backward pass would free.)"""
+    """While it is entered, counts under the innermost step that is open. A multiplication and an
+    addition are two operations; matrix products, convolutions and attention count, and nothing
+    else: what torch.utils.flop_counter has formulas for. (Its FlopCounterMode also keeps track of
+    modules, and with that keeps what a backward pass would free.)"""
 
     def __init__(self, outermost: str) -> None:
         super().__init__()
@@ -56,7 +60,9 @@ class ByStep(TorchDispatchMode):
 
 @contextmanager
 def counted(denoiser: Any) -> Iterator[Counter[str]]:
-    """Step -> operations of what runs inside. Of a denoiser that isn't made of joint blocks there is one step, the whole."""
+    """Step -> operations of what runs inside. Of a denoiser that isn't made of joint blocks there
+    is one step, the whole.
+    """
     of_blocks = isinstance(denoiser, BranchDenoiser)
     by_step = ByStep(REST if of_blocks else type(denoiser).__name__)
     with ExitStack() as stack:
@@ -79,20 +85,31 @@ def _label(denoiser: BranchDenoiser, by_step: ByStep, stack: ExitStack) -> None:
         if isinstance(interaction, nn.Module):
             for module, name in (
                 (interaction, "interaction"),
-                *((child, f"interaction: {HEARS.get(n, n)}") for n, child in interaction.named_children()),
+                *(
+                    (child, f"interaction: {HEARS.get(n, n)}")
+                    for n, child in interaction.named_children()
+                ),
             ):
                 module.forward = by_step.within(name, module.forward)
                 stack.callback(delattr, module, "forward")
-            handle = interaction.register_forward_hook(lambda _module, _args, exchange: _labelled(exchange, by_step))
+            handle = interaction.register_forward_hook(
+                lambda _module, _args, exchange: _labelled(exchange, by_step)
+            )
             stack.callback(handle.remove)
 
 
 def _labelled(exchange: AV[Exchange], by_step: ByStep) -> AV[Exchange]:
-    """Terms are computed later, inside the text attention, and are the interaction's all the same."""
+    """Terms are computed later, inside the text attention, and are the interaction's all the
+    same.
+    """
 
     def one(received: Exchange, stream: str) -> Exchange:
         if received.term is None:
             return received
-        return Exchange(received.hidden, received.reference, by_step.within(f"interaction: {HEARS[f'to_{stream}']}", received.term))
+        return Exchange(
+            received.hidden,
+            received.reference,
+            by_step.within(f"interaction: {HEARS[f'to_{stream}']}", received.term),
+        )
 
     return exchange.map(one, AV(*STREAMS))

@@ -1,4 +1,6 @@
-"""Attention on the meta device as it runs on a GPU: fused, so that scores are neither written nor kept."""
+"""Attention on the meta device as it runs on a GPU: fused, so that scores are neither written nor
+kept.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from torch import Tensor
 
 @contextmanager
 def fused_attention() -> Iterator[None]:
-    """Inside, `torch.nn.functional.scaled_dot_product_attention` of meta tensors is torch's memory-efficient kernel; left alone it would be
-    the unfused formula there. What it computes and keeps is the same as that of the other fused kernels. Other tensors go their usual way.
+    """Inside, `torch.nn.functional.scaled_dot_product_attention` of meta tensors is torch's
+    memory-efficient kernel; left alone it would be the unfused formula there. What it computes and
+    keeps is the same as that of the other fused kernels. Other tensors go their usual way.
     """
     usual = F.scaled_dot_product_attention
 
@@ -30,7 +33,11 @@ def fused_attention() -> Iterator[None]:
         if not query.is_meta or settings.get("enable_gqa"):
             return usual(query, key, value, attn_mask, dropout_p, is_causal, **settings)
         keep = torch.is_grad_enabled()
-        bias = None if attn_mask is None else _bias(attn_mask, query).expand(*query.shape[:-1], key.shape[-2])
+        bias = (
+            None
+            if attn_mask is None
+            else _bias(attn_mask, query).expand(*query.shape[:-1], key.shape[-2])
+        )
         scale = settings.get("scale")
         op = torch.ops.aten._scaled_dot_product_efficient_attention
         return op(query, key, value, bias, keep, dropout_p, is_causal, scale=scale)[0]

@@ -25,7 +25,9 @@ class Inputs:
     conditions: dict[str, Condition]
 
     def random(self, device: torch.device | str, generator: torch.Generator) -> Inputs:
-        """Normal numbers of these shapes on `device`; masks are all True, times 0.5, and conditions have no null form."""
+        """Normal numbers of these shapes on `device`; masks are all True, times 0.5, and conditions
+        have no null form.
+        """
 
         def drawn(x: Tensor) -> Tensor:
             return torch.randn(x.shape, generator=generator).to(device)
@@ -34,7 +36,9 @@ class Inputs:
             return Times.uniform(torch.full((len(x),), 0.5, device=device), x.shape[1])
 
         conditions = {
-            name: Condition(drawn(c.tokens), torch.ones(c.mask.shape, dtype=torch.bool, device=device))
+            name: Condition(
+                drawn(c.tokens), torch.ones(c.mask.shape, dtype=torch.bool, device=device)
+            )
             for name, c in self.conditions.items()
         }
         return Inputs(self.av.map(drawn), self.av.map(times), conditions)
@@ -45,15 +49,21 @@ def lengths(parts: Parts) -> AV[int]:
     form, codecs = parts.format, parts.codecs
     return AV(
         None if codecs.video is None else cast(VideoCodec, codecs.video).latents(form.frames),
-        None if codecs.audio is None else cast(AudioCodec, codecs.audio).latents(form.samples(form.frames)),
+        (
+            None
+            if codecs.audio is None
+            else cast(AudioCodec, codecs.audio).latents(form.samples(form.frames))
+        ),
     )
 
 
 @torch.no_grad()
 def inputs(parts: Parts) -> Inputs:
-    """Inputs of one clip of the format's length on the meta device: the longest texts that the encoders read, an image, a voice as long as the clip.
+    """Inputs of one clip of the format's length on the meta device: the longest texts that the
+    encoders read, an image, a voice as long as the clip.
 
-    The encoders are asked what they make of that prompt, so they must run on the device that their weights are on, meta too.
+    The encoders are asked what they make of that prompt, so they must run on the device that their
+    weights are on, meta too.
     """
     form = parts.format
     image = torch.zeros(form.height, form.width, 3, dtype=torch.uint8)
@@ -64,6 +74,14 @@ def inputs(parts: Parts) -> Inputs:
         for encoder in parts.encoders.values():
             conditions |= encoder([prompt])
     grids: AV[tuple[int, ...]] = parts.codecs.map(lambda codec: getattr(codec, "grid", ()))
-    av: AV[Tensor] = lengths(parts).map(lambda t, grid, codec: torch.zeros(1, t, *grid, codec.channels, device="meta"), grids, parts.codecs)
+    av: AV[Tensor] = lengths(parts).map(
+        lambda t, grid, codec: torch.zeros(1, t, *grid, codec.channels, device="meta"),
+        grids,
+        parts.codecs,
+    )
     times = av.map(lambda x: Times.uniform(torch.ones(1, device="meta"), x.shape[1]))
-    return Inputs(av, times, {name: Condition(c.tokens.to("meta"), c.mask.to("meta")) for name, c in conditions.items()})
+    return Inputs(
+        av,
+        times,
+        {name: Condition(c.tokens.to("meta"), c.mask.to("meta")) for name, c in conditions.items()},
+    )

@@ -1,4 +1,6 @@
-"""Bytes that tensors hold while a function runs: on the meta device those that it would hold on any other."""
+"""Bytes that tensors hold while a function runs: on the meta device those that it would hold on any
+other.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class Live(TorchDispatchMode):
-    """While it is entered, `now` is the bytes of all storages that were made inside and still live, whoever keeps them (autograd too), and
-    `peak` the most that there were. Views and copies of the same storage count once; storages of `known` tensors don't count."""
+    """While it is entered, `now` is the bytes of all storages that were made inside and still live,
+    whoever keeps them (autograd too), and `peak` the most that there were. Views and copies of the
+    same storage count once; storages of `known` tensors don't count."""
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()

@@ -28,17 +28,25 @@ EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
 @attrs.frozen
 class ClipFolder:
-    """Random cuts of the media files of a folder, in the model's format, each with its captions, its first frame and a voice.
+    """Random cuts of the media files of a folder, in the model's format, each with its captions,
+    its first frame and a voice.
 
-    The manifest is a CSV file (UTF-8) with the column `file` (relative to the folder) and, where known, `caption` (without such a column:
-    `what`), `sound` (what one hears) and `transcript` (what is said); empty cells are unknown, other columns aren't read. They say what the
-    whole file is, and every cut keeps them. Without a manifest every file with one of `extensions` is taken, in subfolders too.
-    Every file is opened when the data set is built (13 clips: 0.5 s on two cores), so that those that can't be read, or lack picture or
-    sound, are told before training and left out of it. Raises AssemblyError without a folder, and MediaError, naming the line of the
-    manifest, the files that it lists and that aren't there, or, where no file can be used, what is wrong with each.
+    The manifest is a CSV file (UTF-8) with the column `file` (relative to the folder) and, where
+    known, `caption` (without such a column: `what`), `sound` (what one hears) and `transcript`
+    (what is said); empty cells are unknown, other columns aren't read. They say what the whole file
+    is, and every cut keeps them. Without a manifest every file with one of `extensions` is taken,
+    in subfolders too. Every file is opened when the data set is built (13 clips: 0.5 s on two
+    cores), so that those that can't be read, or lack picture or sound, are told before training and
+    left out of it. Raises AssemblyError without a folder, and MediaError, naming the line of the
+    manifest, the files that it lists and that aren't there, or, where no file can be used, what is
+    wrong with each.
     """
 
-    manifest: str = knob(MANIFEST, help="name of the manifest in the folder, where there is one; empty takes all files", off="")
+    manifest: str = knob(
+        MANIFEST,
+        help="name of the manifest in the folder, where there is one; empty takes all files",
+        off="",
+    )
     extensions: tuple[str, ...] = knob(
         EXTENSIONS,
         help="which files are taken where there is no manifest",
@@ -62,32 +70,53 @@ class ClipFolder:
     @voice_seconds.validator
     def _ordered(self, attribute: object, value: tuple[float, float]) -> None:
         if len(value) != 2 or not 0 < value[0] <= value[1]:
-            raise ValueError(f"ClipFolder.voice_seconds must be [shortest, longest], both above 0 s, not {list(value)}")
+            raise ValueError(
+                "ClipFolder.voice_seconds must be [shortest, longest], both above 0 s, not"
+                f" {list(value)}"
+            )
 
     def build(self, *, format: Format, root: Path | None = None) -> ClipFolderSet:
         """The data set of the folder `root`."""
         if root is None:
-            raise AssemblyError("$.data: clips are read from a folder: pass --data DIR (in Python: root=DIR)")
+            raise AssemblyError(
+                "$.data: clips are read from a folder: pass --data DIR (in Python: root=DIR)"
+            )
         root = Path(root)
         if not root.is_dir():
-            raise MediaError(f"{root}: {'is a file, not a folder of clips' if root.exists() else 'no such folder'}; pass --data DIR")
+            raise MediaError(
+                f"{root}:"
+                f" {'is a file, not a folder of clips' if root.exists() else 'no such folder'};"
+                " pass --data DIR"
+            )
         manifest = root / self.manifest
         if self.manifest and manifest.is_file():
             entries, cause = tuple(_listed(root, manifest)), f"{manifest} lists no files"
         elif self.manifest in ("", MANIFEST):
-            entries, cause = tuple(_found(root, self.extensions)), f"{root}: no files ending in {', '.join(self.extensions)}"
+            entries, cause = (
+                tuple(_found(root, self.extensions)),
+                f"{root}: no files ending in {', '.join(self.extensions)}",
+            )
         else:
-            raise MediaError(f"{manifest}: no such manifest; correct $.data.manifest, or leave it empty to take all files")
+            raise MediaError(
+                f"{manifest}: no such manifest; correct $.data.manifest, or leave it empty to take"
+                " all files"
+            )
         if not entries:
             raise MediaError(f"{cause}; a data set needs at least one")
         missing = [str(entry.path) for entry in entries if not entry.path.is_file()]
         if missing:
             raise MediaError(f"{manifest} lists files that aren't there: {', '.join(missing)}")
         faults = _faults(entries)
-        unreadable = {number: faults[entry.path] for number, entry in enumerate(entries) if entry.path in faults}
+        unreadable = {
+            number: faults[entry.path]
+            for number, entry in enumerate(entries)
+            if entry.path in faults
+        }
         if len(unreadable) == len(entries):
             listed = "\n".join(f"  {fault}" for fault in faults.values())
-            raise MediaError(f"{root}: none of its files can be used ({len(faults)} in all):\n{listed}")
+            raise MediaError(
+                f"{root}: none of its files can be used ({len(faults)} in all):\n{listed}"
+            )
         return ClipFolderSet(self, format, entries, unreadable)
 
 
@@ -103,10 +132,14 @@ class Entry:
 
 
 def _faults(entries: Sequence[Entry]) -> dict[Path, str]:
-    """What is wrong with which file, as far as its first frame and first sample tell. Threads: each waits for an ffmpeg of its own."""
+    """What is wrong with which file, as far as its first frame and first sample tell. Threads: each
+    waits for an ffmpeg of its own.
+    """
     paths = list(dict.fromkeys(entry.path for entry in entries))
     with ThreadPoolExecutor(min(len(paths), 2 * (os.cpu_count() or 1))) as pool:
-        return {path: fault for path, fault in zip(paths, pool.map(_fault, paths), strict=True) if fault}
+        return {
+            path: fault for path, fault in zip(paths, pool.map(_fault, paths), strict=True) if fault
+        }
 
 
 def _fault(path: Path) -> str | None:
@@ -114,7 +147,9 @@ def _fault(path: Path) -> str | None:
         found = probe(path)
     except MediaError as error:
         return str(error)
-    return None if found.video and found.audio else _lacks(path, "sound" if found.video else "picture")
+    return (
+        None if found.video and found.audio else _lacks(path, "sound" if found.video else "picture")
+    )
 
 
 def _lacks(path: Path, stream: str) -> str:
@@ -125,7 +160,11 @@ def _found(root: Path, extensions: tuple[str, ...]) -> Iterator[Entry]:
     """The media files of a folder, by name; hidden ones are left out."""
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
-        if path.suffix.lower() in extensions and path.is_file() and not any(piece.startswith(".") for piece in name.parts):
+        if (
+            path.suffix.lower() in extensions
+            and path.is_file()
+            and not any(piece.startswith(".") for piece in name.parts)
+        ):
             yield Entry(name.as_posix(), path)
 
 
@@ -137,14 +176,23 @@ def _listed(root: Path, manifest: Path) -> Iterator[Entry]:
             reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
             columns = reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
             if "file" not in columns:
-                raise MediaError(f"{manifest}: has no column `file`; its first line names {', '.join(columns) or 'no columns'}")
+                raise MediaError(
+                    f"{manifest}: has no column `file`; its first line names"
+                    f" {', '.join(columns) or 'no columns'}"
+                )
             seen = "caption" if "caption" in columns else "what"
             for row in reader:
                 where = f"{manifest}, line {reader.line_num}"
                 if None in row:
-                    raise MediaError(f'{where}: has more cells than columns; put text that holds a comma in "double quotes"')
+                    raise MediaError(
+                        f"{where}: has more cells than columns; put text that holds a comma in"
+                        ' "double quotes"'
+                    )
                 name = (row["file"] or "").strip()
-                words = [(row.get(column) or "").strip() or None for column in (seen, "sound", "transcript")]
+                words = [
+                    (row.get(column) or "").strip() or None
+                    for column in (seen, "sound", "transcript")
+                ]
                 yield Entry(name, _inside(root, name, where), *words)
     except (UnicodeDecodeError, csv.Error) as error:
         raise MediaError(f"{manifest}: isn't a CSV file in UTF-8: {error}") from error
@@ -153,22 +201,39 @@ def _listed(root: Path, manifest: Path) -> Iterator[Entry]:
 
 
 def _inside(root: Path, name: str, where: str) -> Path:
-    """root / name, which a manifest from elsewhere can't lead out of the folder; links that the user put there are followed."""
+    """root / name, which a manifest from elsewhere can't lead out of the folder; links that the
+    user put there are followed.
+    """
     inside = os.path.normpath(name)
-    if inside == "." or Path(inside).parts[0] == ".." or Path(inside).is_absolute() or Path(inside).drive:
-        raise MediaError(f"{where}: file {name!r} isn't a file in the data folder; give its path relative to {root}")
+    if (
+        inside == "."
+        or Path(inside).parts[0] == ".."
+        or Path(inside).is_absolute()
+        or Path(inside).drive
+    ):
+        raise MediaError(
+            f"{where}: file {name!r} isn't a file in the data folder; give its path relative to"
+            f" {root}"
+        )
     return root / inside
 
 
 class ClipFolderSet:
     """What `ClipFolder` builds: a Dataset with one example per file.
 
-    A cut is `format.frames` frames long, from a random frame. Of a shorter file the last frame is held and silence follows: latents of one
-    batch share their length, what stands still is silent in truth too, and one short file among many is no reason to stop. A folder of
-    short files is better trained with a format as short: a model learns the stillness as well.
+    A cut is `format.frames` frames long, from a random frame. Of a shorter file the last frame is
+    held and silence follows: latents of one batch share their length, what stands still is silent
+    in truth too, and one short file among many is no reason to stop. A folder of short files is
+    better trained with a format as short: a model learns the stillness as well.
     """
 
-    def __init__(self, spec: ClipFolder, format: Format, entries: tuple[Entry, ...], unreadable: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        spec: ClipFolder,
+        format: Format,
+        entries: tuple[Entry, ...],
+        unreadable: Mapping[int, str],
+    ) -> None:
         self.spec = spec
         self.format = format
         self.entries = entries
@@ -191,40 +256,59 @@ class ClipFolderSet:
         return json.dumps([entry.name, entry.caption, entry.sound, entry.speech, content])
 
     def example(self, index: int, generator: torch.Generator) -> Example:
-        """A cut: clip (mono sound), image (its first frame), voice (a cut of the file's sound). Raises MediaError naming the file."""
+        """A cut: clip (mono sound), image (its first frame), voice (a cut of the file's sound).
+        Raises MediaError naming the file.
+        """
         entry, form = self.entries[index], self.format
         frames, sound = self._decoded(entry.path)
         # Three draws for any file, so that one file's length doesn't change what comes after it.
         cut, length, place = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
         first = int(cut * (max(0, len(frames) - form.frames) + 1))
-        pictures = frames[torch.arange(first, first + form.frames).clamp(max=len(frames) - 1)]  # a copy; holds the last frame
+        # a copy; holds the last frame
+        pictures = frames[torch.arange(first, first + form.frames).clamp(max=len(frames) - 1)]
         begin = form.samples(first)
         heard = sound[begin : begin + form.samples(form.frames)]
         waveform = torch.zeros(1, form.samples(form.frames))
         waveform[0, : len(heard)] = heard
         clip = Clip(pictures, form.fps, waveform, form.sample_rate)
         voice = self._voice(sound, length, place)
-        return Example(entry.name, clip, Prompt(entry.caption, entry.sound, entry.speech, image=pictures[0].clone(), voice=voice))
+        return Example(
+            entry.name,
+            clip,
+            Prompt(
+                entry.caption, entry.sound, entry.speech, image=pictures[0].clone(), voice=voice
+            ),
+        )
 
     def _voice(self, sound: Tensor, length: float, place: float) -> Tensor:
         shortest, longest = self.spec.voice_seconds
-        samples = min(len(sound), max(1, round((shortest + (longest - shortest) * length) * self.format.sample_rate)))
+        samples = min(
+            len(sound),
+            max(1, round((shortest + (longest - shortest) * length) * self.format.sample_rate)),
+        )
         begin = int(place * (len(sound) - samples + 1))
         return sound[begin : begin + samples].clone()
 
     def _decoded(self, path: Path) -> tuple[Tensor, Tensor]:
-        """The whole file in the model's format: frames uint8 [T, H, W, 3] and mono sound float32 [samples].
+        """The whole file in the model's format: frames uint8 [T, H, W, 3] and mono sound float32
+        [samples].
 
-        Whole, because a small format is small and decoding is what costs: 12 frames/s of 64 x 112 pixels take 0.3 MB a second; a 4 s cut of
-        that takes 0.6 ms from memory, reading a file of 3 to 13 s 0.2 to 0.9 s (thirteen real clips). Cut films into scenes beforehand.
+        Whole, because a small format is small and decoding is what costs: 12 frames/s of 64 x 112
+        pixels take 0.3 MB a second; a 4 s cut of that takes 0.6 ms from memory, reading a file of 3
+        to 13 s 0.2 to 0.9 s (thirteen real clips). Cut films into scenes beforehand.
         """
         if path in self._read:
             self._read.move_to_end(path)
             return self._read[path]
         form = self.format
-        clip = Clip.read(path, fps=form.fps, height=form.height, width=form.width, sample_rate=form.sample_rate)
+        clip = Clip.read(
+            path, fps=form.fps, height=form.height, width=form.width, sample_rate=form.sample_rate
+        )
         if clip.frames is None or clip.waveform is None or not clip.waveform.shape[1]:
-            raise MediaError(f"{_lacks(path, 'picture' if clip.frames is None else 'sound')}: take it out of the folder or the manifest")
+            raise MediaError(
+                f"{_lacks(path, 'picture' if clip.frames is None else 'sound')}: take it out of the"
+                " folder or the manifest"
+            )
         decoded = clip.frames, clip.mono()
         room = self.spec.memory_mb * 1e6 - _bytes(decoded)
         if room >= 0:

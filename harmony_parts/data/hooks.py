@@ -13,7 +13,10 @@ def harmony_data() -> Iterator[PartDeclaration]:
     yield part(
         "soundstage",
         "harmony_parts.data.soundstage:Soundstage",
-        summary="A seeded procedural world (bouncing ball, hammer, struck bars) in which the time of every event is known exactly.",
+        summary=(
+            "A seeded procedural world (bouncing ball, hammer, struck bars) in which the time of"
+            " every event is known exactly."
+        ),
         source="this project",
     )
     yield part(

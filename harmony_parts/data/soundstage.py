@@ -1,4 +1,6 @@
-"""Soundstage: a seeded procedural world in which the time of everything that is seen and heard is known exactly."""
+"""Soundstage: a seeded procedural world in which the time of everything that is seen and heard is
+known exactly.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +19,43 @@ from harmony_parts.data.scenes.hammer import Hammer
 from harmony_parts.media import Clip
 from harmony_parts.plugin import knob
 
-SCENES: dict[str, type[Ball] | type[Hammer] | type[Bars]] = {"ball": Ball, "hammer": Hammer, "bar": Bars}
+SCENES: dict[str, type[Ball] | type[Hammer] | type[Bars]] = {
+    "ball": Ball,
+    "hammer": Hammer,
+    "bar": Bars,
+}
 VOICE = 1.0  # s of reference sound
 
 
-def _known(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+def _known(
+    instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]
+) -> None:
     unknown = [name for name in value if name not in SCENES]
     if unknown or not value:
-        raise ValueError(f"scenes: {', '.join(unknown) or 'none'} given; choose one or more of {', '.join(SCENES)}")
+        raise ValueError(
+            f"scenes: {', '.join(unknown) or 'none'} given; choose one or more of"
+            f" {', '.join(SCENES)}"
+        )
 
 
 @attrs.frozen
 class Soundstage:
-    """Settings of Soundstage's ambient set. Example i is a function of (seed, i, format) alone; use another seed for held-out data."""
+    """Settings of Soundstage's ambient set. Example i is a function of (seed, i, format) alone; use
+    another seed for held-out data.
+    """
 
     scenes: tuple[str, ...] = knob(
-        tuple(SCENES), help="which scenes; example i shows scene i modulo their number", validator=_known, converter=tuple
+        tuple(SCENES),
+        help="which scenes; example i shows scene i modulo their number",
+        validator=_known,
+        converter=tuple,
     )
-    size: int = knob(4096, help="how many examples there are", unit="examples", validator=attrs.validators.ge(1))
-    seed: int = knob(0, help="which world; two seeds share no example", validator=attrs.validators.ge(0))
+    size: int = knob(
+        4096, help="how many examples there are", unit="examples", validator=attrs.validators.ge(1)
+    )
+    seed: int = knob(
+        0, help="which world; two seeds share no example", validator=attrs.validators.ge(0)
+    )
 
     def build(self, *, format: Format, root: Path | None = None) -> SoundstageSet:
         """The data set; it needs no folder."""
@@ -53,7 +73,9 @@ class SoundstageSet:
         return self.spec.size
 
     def example(self, index: int, generator: torch.Generator | None = None) -> Example:
-        """Example `index`; nothing is left to `generator`. Raises IndexError outside of 0 to size - 1."""
+        """Example `index`; nothing is left to `generator`. Raises IndexError outside of 0 to size -
+        1.
+        """
         if not 0 <= index < self.spec.size:
             raise IndexError(f"Soundstage has examples 0 to {self.spec.size - 1}, not {index}")
         form = self.format
@@ -62,17 +84,28 @@ class SoundstageSet:
         samples = form.samples(frames)
         name = self.spec.scenes[index % len(self.spec.scenes)]
         # Three streams of chance, so that what happens doesn't hang on the format's sample rate.
-        plan, noise, other = (np.random.default_rng((self.spec.seed, index, stream)) for stream in range(3))
+        plan, noise, other = (
+            np.random.default_rng((self.spec.seed, index, stream)) for stream in range(3)
+        )
         scene = SCENES[name].draw(plan, seconds)
         canvas = Canvas(frames, form.height, form.width, float(form.fps), scene.wall[1])
         scene.picture(canvas)
         picture = torch.from_numpy(canvas.frames())
         sound = torch.from_numpy(scene.sound(samples, form.sample_rate, noise))
-        voice = scene.again(other, VOICE).sound(round(VOICE * form.sample_rate), form.sample_rate, other)
+        voice = scene.again(other, VOICE).sound(
+            round(VOICE * form.sample_rate), form.sample_rate, other
+        )
         return Example(
             name=f"{name}-{self.spec.seed}-{index}",
-            clip=Clip(frames=picture, fps=form.fps, waveform=sound[None], sample_rate=form.sample_rate),
-            prompt=Prompt(caption=scene.caption, sound=scene.sound_caption, image=picture[0], voice=torch.from_numpy(voice)),
+            clip=Clip(
+                frames=picture, fps=form.fps, waveform=sound[None], sample_rate=form.sample_rate
+            ),
+            prompt=Prompt(
+                caption=scene.caption,
+                sound=scene.sound_caption,
+                image=picture[0],
+                voice=torch.from_numpy(voice),
+            ),
             events=tuple(Event(time, what) for time, what in scene.events),
         )
 

@@ -25,10 +25,17 @@ img { max-width: 100%; border: 1px solid var(--line); border-radius: 6px; backgr
 
 
 def write_page(out: Path, report: Mapping[str, Any], files: Mapping[str, Sequence[str]]) -> Path:
-    """Write `out`/report.html: players, table, contact sheet and the losses of the run in `out`/run. It needs nothing from elsewhere."""
+    """Write `out`/report.html: players, table, contact sheet and the losses of the run in
+    `out`/run. It needs nothing from elsewhere.
+    """
     heads = "".join(f"<th>{escape(h)}</th>" for h in ("task", "guidance", *COLUMNS.values()))
     rows = "".join(
-        "<tr>" + "".join(f"<td{'' if n < 2 else ' class=number'}>{escape(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{'' if n < 2 else ' class=number'}>{escape(cell)}</td>"
+            for n, cell in enumerate(row)
+        )
+        + "</tr>"
         for row in table_rows(report)
     )
     prompts = "".join(f"<small>{escape(prompt)}</small>" for prompt in report["prompts"])
@@ -55,13 +62,19 @@ In brackets: the same clips with their sounds exchanged, which is what chance gi
 
 
 def _players(kind: str, names: Sequence[str]) -> str:
-    videos = "".join(f'<video src="{escape(name)}" controls loop preload="auto"></video>' for name in names)
+    videos = "".join(
+        f'<video src="{escape(name)}" controls loop preload="auto"></video>' for name in names
+    )
     return f'<div class="clips"><div>{escape(kind)}</div>{videos}</div>'
 
 
 def _losses(log: Path) -> str:
     """A plot of the losses of each task and stream, as far as there is a log."""
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    lines = (
+        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        if log.is_file()
+        else []
+    )
     curves: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for name, value in line.get("losses", {}).items():
@@ -74,13 +87,24 @@ def _losses(log: Path) -> str:
     parts = []
     for number, (name, curve) in enumerate(sorted(curves.items())):
         colour = colours[number % len(colours)]
-        points = " ".join(f"{40 + 760 * step / right:.1f},{210 - 190 * min(value, top) / top:.1f}" for step, value in curve)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        points = " ".join(
+            f"{40 + 760 * step / right:.1f},{210 - 190 * min(value, top) / top:.1f}"
+            for step, value in curve
+        )
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+        )
         y = 20 + 20 * number
-        parts.append(f'<rect x="815" y="{y}" width="10" height="10" fill="{colour}"/><text x="830" y="{y + 9}">{escape(name)}</text>')
+        parts.append(
+            f'<rect x="815" y="{y}" width="10" height="10" fill="{colour}"/><text x="830"'
+            f' y="{y + 9}">{escape(name)}</text>'
+        )
     axes = '<path d="M40 20 V210 H800" fill="none" stroke="#9aa3b0"/>'
     marks = ((36, 24, f"{top:.1f}"), (36, 214, "0"), (800, 226, f"{right:,} steps"))
-    labels = "".join(f'<text x="{x}" y="{y}" text-anchor="end">{text}</text>' for x, y, text in marks)
+    labels = "".join(
+        f'<text x="{x}" y="{y}" text-anchor="end">{text}</text>' for x, y, text in marks
+    )
     return (
-        f'<h2>Losses of the run</h2><svg viewBox="0 0 1000 232" role="img" aria-label="losses by step">{axes}{labels}{"".join(parts)}</svg>'
+        '<h2>Losses of the run</h2><svg viewBox="0 0 1000 232" role="img" aria-label="losses by'
+        f' step">{axes}{labels}{"".join(parts)}</svg>'
     )

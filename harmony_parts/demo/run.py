@@ -1,4 +1,6 @@
-"""`make demo`: train a small Harmony with cross-task training, make clips in all three tasks with one set of weights, and measure their sync."""
+"""`make demo`: train a small Harmony with cross-task training, make clips in all three tasks with
+one set of weights, and measure their sync.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +53,20 @@ class Made:
     seconds: float
 
 
-def demo(out: Path, seed: int = 0, clips: int = 36, overrides: Sequence[str] = (), console: Console | None = None) -> dict[str, Any]:
-    """Run the whole of it into the folder `out`, and return the report, which is also `out`/report.json.
+def demo(
+    out: Path,
+    seed: int = 0,
+    clips: int = 36,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Run the whole of it into the folder `out`, and return the report, which is also
+    `out`/report.json.
 
-    A finished run of the same recipe in `out`/run is used again; an unfinished one is resumed. Raises RunError where `out` holds another one.
-    It runs on one thread: with tensors this small a second one gains a third on an idle machine and loses much more on a busy one, and so
-    the same seed gives the same clips whatever the number of cores.
+    A finished run of the same recipe in `out`/run is used again; an unfinished one is resumed.
+    Raises RunError where `out` holds another one. It runs on one thread: with tensors this small a
+    second one gains a third on an idle machine and loses much more on a busy one, and so the same
+    seed gives the same clips whatever the number of cores.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -66,7 +76,9 @@ def demo(out: Path, seed: int = 0, clips: int = 36, overrides: Sequence[str] = (
         torch.set_num_threads(threads)
 
 
-def _demo(out: Path, seed: int, clips: int, overrides: Sequence[str], console: Console) -> dict[str, Any]:
+def _demo(
+    out: Path, seed: int, clips: int, overrides: Sequence[str], console: Console
+) -> dict[str, Any]:
     recipe = read_recipe("demo", (f"train.seed={seed}", *overrides))
     begun = time.monotonic()
     pipeline = _trained(recipe, out / "run", console)
@@ -76,7 +88,11 @@ def _demo(out: Path, seed: int, clips: int, overrides: Sequence[str], console: C
     truth = compare(metric, [example.clip for example in examples], truths)
     made = _make_all(pipeline, examples, metric, seed, console)
     files = _write_clips(out, examples, made)
-    sheet = contact_sheet(_rows(metric, examples, made), out / "sheet.png", heading="Soundstage, and what one small Harmony makes of it")
+    sheet = contact_sheet(
+        _rows(metric, examples, made),
+        out / "sheet.png",
+        heading="Soundstage, and what one small Harmony makes of it",
+    )
     report = {
         "recipe": recipe.name,
         "seed": seed,
@@ -86,7 +102,10 @@ def _demo(out: Path, seed: int, clips: int, overrides: Sequence[str], console: C
         "seconds": {"training": trained, "all": time.monotonic() - begun},
         "prompts": [f"{e.prompt.caption}; {e.prompt.sound}" for e in examples[:SHOWN]],
         "truth": truth["numbers"],
-        "made": [{"task": m.task, "guidance": m.guidance, "seconds": m.seconds, "numbers": m.numbers} for m in made],
+        "made": [
+            {"task": m.task, "guidance": m.guidance, "seconds": m.seconds, "numbers": m.numbers}
+            for m in made
+        ],
     }
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     page = write_page(out, report, files)
@@ -95,11 +114,16 @@ def _demo(out: Path, seed: int, clips: int, overrides: Sequence[str], console: C
 
 
 def _trained(recipe: Recipe, run: Path, console: Console) -> Pipeline:
-    """The trained model of `run`: as it is where it is finished, else trained, from its last checkpoint on where there is one."""
+    """The trained model of `run`: as it is where it is finished, else trained, from its last
+    checkpoint on where there is one.
+    """
     if (run / "model").is_dir():
         pipeline = load(run)
         if pipeline.recipe != recipe:
-            raise RunError(f"{run}: holds a model of another recipe or seed; choose another --out, or remove it")
+            raise RunError(
+                f"{run}: holds a model of another recipe or seed; choose another --out, or"
+                " remove it"
+            )
         console.print(f"using the model in {run}")
         return pipeline
     resume = (run / "recipe.toml").is_file()
@@ -109,18 +133,34 @@ def _trained(recipe: Recipe, run: Path, console: Console) -> Pipeline:
 
 
 def _held_out(recipe: Recipe, clips: int) -> list[Example]:
-    """Examples of a world that training never saw, without reference image and sound: captions alone."""
+    """Examples of a world that training never saw, without reference image and sound: captions
+    alone.
+    """
     if not isinstance(recipe.data, Soundstage):
-        raise RunError(f"the demo measures against the truth, which only soundstage knows; its recipe's data is {recipe.data!r}")
-    data = attrs.evolve(recipe.data, seed=recipe.data.seed + HELD_OUT, size=clips).build(format=recipe.format)
-    examples = [data.example(number, torch.Generator().manual_seed(number)) for number in range(clips)]
-    return [attrs.evolve(e, prompt=attrs.evolve(e.prompt, image=None, voice=None)) for e in examples]
+        raise RunError(
+            "the demo measures against the truth, which only soundstage knows; its recipe's data"
+            f" is {recipe.data!r}"
+        )
+    data = attrs.evolve(recipe.data, seed=recipe.data.seed + HELD_OUT, size=clips).build(
+        format=recipe.format
+    )
+    examples = [
+        data.example(number, torch.Generator().manual_seed(number)) for number in range(clips)
+    ]
+    return [
+        attrs.evolve(e, prompt=attrs.evolve(e.prompt, image=None, voice=None)) for e in examples
+    ]
 
 
-def _make_all(pipeline: Pipeline, examples: Sequence[Example], metric: Metric, seed: int, console: Console) -> list[Made]:
+def _make_all(
+    pipeline: Pipeline, examples: Sequence[Example], metric: Metric, seed: int, console: Console
+) -> list[Made]:
     """Every task, plain and with the recipe's guidance, from the same noise."""
     latents = pipeline.encode([example.clip for example in examples])
-    guidances: dict[str, Guidance] = {"none": NoGuidance(), "sync-cfg": pipeline.recipe.sample.guidance}
+    guidances: dict[str, Guidance] = {
+        "none": NoGuidance(),
+        "sync-cfg": pipeline.recipe.sample.guidance,
+    }
     made = []
     for task, given in TASKS.items():
         for name, guidance in guidances.items():
@@ -135,23 +175,46 @@ def _make_all(pipeline: Pipeline, examples: Sequence[Example], metric: Metric, s
 
 
 def _make(
-    pipeline: Pipeline, examples: Sequence[Example], given: AV[Tensor], guidance: Guidance, seed: int, bar: Callable[[int, int], None]
+    pipeline: Pipeline,
+    examples: Sequence[Example],
+    given: AV[Tensor],
+    guidance: Guidance,
+    seed: int,
+    bar: Callable[[int, int], None],
 ) -> list[Clip]:
-    prompts, seeds = [e.prompt for e in examples], [seed * HELD_OUT + number for number in range(len(examples))]
-    latents = pipeline.latents(prompts, seeds=seeds, given=given, guidance=guidance, progress=lambda step: bar(step.done, step.steps))
+    prompts, seeds = (
+        [e.prompt for e in examples],
+        [seed * HELD_OUT + number for number in range(len(examples))],
+    )
+    latents = pipeline.latents(
+        prompts,
+        seeds=seeds,
+        given=given,
+        guidance=guidance,
+        progress=lambda step: bar(step.done, step.steps),
+    )
     clips = pipeline.decode(latents, pipeline.format.frames)
     # what was given is kept as it is, not as the codec has it
     if given.video is not None:
-        clips = [attrs.evolve(clip, frames=example.clip.frames) for clip, example in zip(clips, examples)]
+        clips = [
+            attrs.evolve(clip, frames=example.clip.frames) for clip, example in zip(clips, examples)
+        ]
     if given.audio is not None:
-        clips = [attrs.evolve(clip, waveform=example.clip.waveform) for clip, example in zip(clips, examples)]
+        clips = [
+            attrs.evolve(clip, waveform=example.clip.waveform)
+            for clip, example in zip(clips, examples)
+        ]
     return clips
 
 
-def _write_clips(out: Path, examples: Sequence[Example], made: Sequence[Made]) -> dict[str, list[str]]:
+def _write_clips(
+    out: Path, examples: Sequence[Example], made: Sequence[Made]
+) -> dict[str, list[str]]:
     """mp4 files of the first clips of each kind, enlarged by whole pixels; their names by kind."""
     (out / "clips").mkdir(parents=True, exist_ok=True)
-    kinds = {"truth": [example.clip for example in examples]} | {f"{m.task}, {m.guidance}": m.clips for m in made}
+    kinds = {"truth": [example.clip for example in examples]} | {
+        f"{m.task}, {m.guidance}": m.clips for m in made
+    }
     files: dict[str, list[str]] = {}
     for kind, clips in kinds.items():
         for number, clip in enumerate(clips[:SHOWN]):
@@ -165,21 +228,38 @@ def _write_clips(out: Path, examples: Sequence[Example], made: Sequence[Made]) -
 
 def _rows(metric: Metric, examples: Sequence[Example], made: Sequence[Made]) -> list[Row]:
     """The sheet's rows: the truth of each scene, then one clip of each kind, the scenes in turn."""
-    rows = [Row(f"truth: {e.prompt.caption}; {e.prompt.sound}", e.clip, metric.analyse(e.clip)) for e in examples[:SHOWN]]
+    rows = [
+        Row(f"truth: {e.prompt.caption}; {e.prompt.sound}", e.clip, metric.analyse(e.clip))
+        for e in examples[:SHOWN]
+    ]
     for number, m in enumerate(made):
         which = number // 2 % SHOWN
         clip, prompt = m.clips[which], examples[which].prompt
-        rows.append(Row(f"{m.task}, guidance {m.guidance}: {prompt.caption}; {prompt.sound}", clip, metric.analyse(clip)))
+        rows.append(
+            Row(
+                f"{m.task}, guidance {m.guidance}: {prompt.caption}; {prompt.sound}",
+                clip,
+                metric.analyse(clip),
+            )
+        )
     return rows
 
 
 def _print(console: Console, report: dict[str, Any], paths: Sequence[Path]) -> None:
-    table = Table(title=f"Sync of {report['clips']} clips each; in brackets the same clips re-paired (chance)", title_justify="left")
+    table = Table(
+        title=(
+            f"Sync of {report['clips']} clips each; in brackets the same clips re-paired (chance)"
+        ),
+        title_justify="left",
+    )
     for heading in ("task", "guidance", *COLUMNS.values()):
         table.add_column(heading, justify="left" if heading in ("task", "guidance") else "right")
     for row in table_rows(report):
         table.add_row(*row)
     console.print(table)
-    console.print(f"Training took {report['seconds']['training']:.0f} s, all of it {report['seconds']['all']:.0f} s. Look and listen:")
+    console.print(
+        f"Training took {report['seconds']['training']:.0f} s, all of it"
+        f" {report['seconds']['all']:.0f} s. Look and listen:"
+    )
     for path in paths:
         console.print(f"  {path}")

@@ -31,8 +31,9 @@ class Row:
 
 
 def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
-    """Write a PNG: per row its title, up to 24 evenly spaced frames with a red line where an event is seen, and the waveform with a green one
-    where one is heard; of a clip of one stream, that alone."""
+    """Write a PNG: per row its title, up to 24 evenly spaced frames with a red line where an event
+    is seen, and the waveform with a green one where one is heard; of a clip of one stream, that
+    alone."""
     tops, height = [], 30
     for row in rows:
         tops.append(height)
@@ -56,20 +57,28 @@ def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
 
 def _columns(frames: Tensor) -> list[int]:
     """The frames that are shown."""
-    return np.unique(np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)).tolist()
+    return np.unique(
+        np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)
+    ).tolist()
 
 
 def _frame_height(clip: Clip) -> int:
     """In pixels of the sheet; 0 without a picture."""
     frames = clip.frames
-    return 0 if frames is None else round(WIDTH / len(_columns(frames)) * frames.shape[1] / frames.shape[2])
+    return (
+        0
+        if frames is None
+        else round(WIDTH / len(_columns(frames)) * frames.shape[1] / frames.shape[2])
+    )
 
 
 def _frames(sheet: Image.Image, row: Row, frames: Tensor, top: int) -> None:
     columns, clip = _columns(frames), row.clip
     edges, height = np.linspace(0, WIDTH, len(columns) + 1).round().astype(int), _frame_height(clip)
     for number, (left, right) in zip(columns, pairwise(edges)):
-        picture = Image.fromarray(_array(frames[number])).resize((int(right - left), height), Image.Resampling.NEAREST)
+        picture = Image.fromarray(_array(frames[number])).resize(
+            (int(right - left), height), Image.Resampling.NEAREST
+        )
         sheet.paste(picture, (int(left), top))
     for time in row.events.video if row.events.video is not None else ():
         x = time / clip.seconds * WIDTH
@@ -80,10 +89,15 @@ def _wave(draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
     """Least and greatest sample of each column of pixels, at full scale of the loudest."""
     wave = _array(row.clip.mono())
     wave, middle = wave / max(float(np.abs(wave).max()), 1e-3), top + WAVE / 2
-    for x, (start, end) in enumerate(pairwise(np.linspace(0, len(wave), WIDTH + 1).round().astype(int))):
+    for x, (start, end) in enumerate(
+        pairwise(np.linspace(0, len(wave), WIDTH + 1).round().astype(int))
+    ):
         if start < end:
             part = wave[start:end]
-            draw.line([(x, middle - part.max() * WAVE * 0.45), (x, middle - part.min() * WAVE * 0.45)], SOUND)
+            draw.line(
+                [(x, middle - part.max() * WAVE * 0.45), (x, middle - part.min() * WAVE * 0.45)],
+                SOUND,
+            )
     for time in row.events.audio if row.events.audio is not None else ():
         at = time / row.clip.seconds * WIDTH
         draw.line([(at, top), (at, top + WAVE)], HEARD, 2)

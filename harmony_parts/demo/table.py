@@ -16,7 +16,9 @@ COLUMNS = {
 
 
 def table_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table of a report: a row per kind, a column per number; of shares and F1 also what the re-paired outputs give."""
+    """The table of a report: a row per kind, a column per number; of shares and F1 also what the
+    re-paired outputs give.
+    """
 
     def cells(numbers: Mapping[str, Any]) -> list[str]:
         def cell(name: str) -> str:

@@ -1,4 +1,6 @@
-"""A caption, of the picture or of the sound, read byte by byte by a small transformer that is trained with the model."""
+"""A caption, of the picture or of the sound, read byte by byte by a small transformer that is
+trained with the model.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,34 @@ FIELDS = ("caption", "sound", "speech")
 
 @attrs.frozen
 class ByteText:
-    """UTF-8 bytes -> embedding + position -> pre-norm transformer -> tokens [B, L, width], L the longest text of the batch.
+    """UTF-8 bytes -> embedding + position -> pre-norm transformer -> tokens [B, L, width], L the
+    longest text of the batch.
 
-    It produces one condition, named as its field. An absent or empty text is one learnt token. Text longer than `length` is cut between
-    characters. Nothing is pre-trained: it suits the few thousand different captions of a small data set; for open text use a T5 plugin.
-    Raises ValueError where width isn't a multiple of heads, or is odd.
+    It produces one condition, named as its field. An absent or empty text is one learnt token. Text
+    longer than `length` is cut between characters. Nothing is pre-trained: it suits the few
+    thousand different captions of a small data set; for open text use a T5 plugin. Raises
+    ValueError where width isn't a multiple of heads, or is odd.
     """
 
-    field: str = knob("caption", help="which field of the prompt it reads", validator=attrs.validators.in_(FIELDS))
+    field: str = knob(
+        "caption", help="which field of the prompt it reads", validator=attrs.validators.in_(FIELDS)
+    )
     width: int = knob(64, help="width of its tokens", validator=attrs.validators.ge(2))
     layers: int = knob(1, help="transformer layers", off=0, validator=attrs.validators.ge(0))
     heads: int = knob(4, help="attention heads", validator=attrs.validators.ge(1))
-    length: int = knob(96, help="longest text; what comes after is cut off", unit="bytes", validator=attrs.validators.ge(1))
+    length: int = knob(
+        96,
+        help="longest text; what comes after is cut off",
+        unit="bytes",
+        validator=attrs.validators.ge(1),
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
-            raise ValueError(f"ByteText.width must be even and a multiple of heads ({self.heads}), not {self.width}")
+            raise ValueError(
+                f"ByteText.width must be even and a multiple of heads ({self.heads}), not"
+                f" {self.width}"
+            )
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ByteTextEncoder:
         """The encoder; neither format nor codecs matter to it."""
@@ -59,7 +73,13 @@ class ByteTextEncoder(nn.Module):
         """{field: tokens [B, L, width], mask [B, L]}."""
         texts: list[str | None] = [getattr(prompt, self.spec.field) for prompt in prompts]
         return {
-            self.spec.field: text_condition(texts, self.spec.length, self.embedding.weight.device, self._network, training=self.training)
+            self.spec.field: text_condition(
+                texts,
+                self.spec.length,
+                self.embedding.weight.device,
+                self._network,
+                training=self.training,
+            )
         }
 
     def _network(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -70,7 +90,9 @@ class ByteTextEncoder(nn.Module):
 
 
 class Layer(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)), over [B, L, D]; only keys of the mask [B, L] are attended to."""
+    """x + attention(norm(x)), then x + mlp(norm(x)), over [B, L, D]; only keys of the mask [B, L]
+    are attended to.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -84,7 +106,12 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
+        # each [B, heads, L, d]
+        q, k, v = (
+            self.qkv(self.attention_norm(x))
+            .unflatten(-1, (3, self.heads, -1))
+            .permute(2, 0, 3, 1, 4)
+        )
         seen = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         x = x + self.out(seen.transpose(1, 2).flatten(2))
         return x + self.down(gelu(self.up(self.mlp_norm(x))))

@@ -18,7 +18,9 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
     yield part(
         "transcript",
         "harmony_parts.encoders.transcript:Transcript",
-        summary="What is to be spoken, by ConvNeXt V2 blocks over its bytes; trained with the model.",
+        summary=(
+            "What is to be spoken, by ConvNeXt V2 blocks over its bytes; trained with the model."
+        ),
         source="F5-TTS, arXiv:2410.06885",
     )
     yield part(

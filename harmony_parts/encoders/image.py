@@ -16,16 +16,23 @@ from harmony_parts.errors import AssemblyError
 
 @attrs.frozen
 class ReferenceImage:
-    """Prompt.image uint8 [H, W, 3] -> condition "image": the codec's latents of that one frame, tokens [B, R, h, w, C], mask [B, R].
+    """Prompt.image uint8 [H, W, 3] -> condition "image": the codec's latents of that one frame,
+    tokens [B, R, h, w, C], mask [B, R].
 
-    R is what the codec makes of one frame: 1. Where there is no image: zeros, mask False, which is also the null form. It has no weights
-    and carries no gradient. Raises AssemblyError without a video codec, ValueError where an image hasn't the size of the model's format.
+    R is what the codec makes of one frame: 1. Where there is no image: zeros, mask False, which is
+    also the null form. It has no weights and carries no gradient. Raises AssemblyError without a
+    video codec, ValueError where an image hasn't the size of the model's format.
     """
 
-    def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceImageEncoder:
+    def build(
+        self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]
+    ) -> ReferenceImageEncoder:
         """The encoder, which keeps the model's own video codec."""
         if codecs.video is None:
-            raise AssemblyError("a reference image needs a video codec; add $.codecs.video, or take this encoder out")
+            raise AssemblyError(
+                "a reference image needs a video codec; add $.codecs.video, or take this"
+                " encoder out"
+            )
         return ReferenceImageEncoder(format, cast(VideoCodec, codecs.video))
 
 
@@ -38,7 +45,9 @@ class ReferenceImageEncoder(nn.Module):
     def __init__(self, format: Format, codec: VideoCodec) -> None:
         super().__init__()
         self.format = format
-        self.codecs = (codec,)  # in a tuple, so that torch doesn't take the codec for a part of this module and save its weights twice
+        # in a tuple, so that torch doesn't take the codec for a part of this module and save its
+        # weights twice
+        self.codecs = (codec,)
         self.produces = {"image": codec.channels}
         self.register_buffer("home", torch.zeros(()), persistent=False)  # the device to answer on
 
@@ -51,15 +60,29 @@ class ReferenceImageEncoder(nn.Module):
         empty = torch.zeros(null.shape[:2], dtype=torch.bool, device=null.device)
         tokens, mask = null.clone(), empty.clone()
         if having:
-            frames = torch.stack([self._checked(prompts[row].image, row) for row in having])[:, None]
+            frames = torch.stack([self._checked(prompts[row].image, row) for row in having])[
+                :, None
+            ]
             tokens[having] = codec.encode(frames.to(null.device)).to(null)
             mask[having] = True
         return {"image": Condition(tokens, mask, Condition(null, empty))}
 
     def _checked(self, image: object, row: int) -> Tensor:
-        want = f"uint8 [{self.format.height}, {self.format.width}, 3], the size of the model's format"
+        want = (
+            f"uint8 [{self.format.height}, {self.format.width}, 3], the size of the model's format"
+        )
         if not isinstance(image, Tensor):
-            raise ValueError(f"the image of prompt {row} must be a torch tensor {want}, not {type(image).__name__}")
-        if image.dtype != torch.uint8 or tuple(image.shape) != (self.format.height, self.format.width, 3):
-            raise ValueError(f"the image of prompt {row} is {image.dtype} {list(image.shape)}; it must be {want}: resize or cut it first")
+            raise ValueError(
+                f"the image of prompt {row} must be a torch tensor {want}, not"
+                f" {type(image).__name__}"
+            )
+        if image.dtype != torch.uint8 or tuple(image.shape) != (
+            self.format.height,
+            self.format.width,
+            3,
+        ):
+            raise ValueError(
+                f"the image of prompt {row} is {image.dtype} {list(image.shape)}; it must be"
+                f" {want}: resize or cut it first"
+            )
         return image

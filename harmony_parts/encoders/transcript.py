@@ -1,4 +1,6 @@
-"""What is to be spoken, as F5-TTS encodes it: ids, embedding and position, ConvNeXt V2 blocks over time."""
+"""What is to be spoken, as F5-TTS encodes it: ids, embedding and position, ConvNeXt V2 blocks over
+time.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +21,36 @@ F5 = "F5-TTS, arXiv:2410.06885"
 
 @attrs.frozen
 class Transcript:
-    """UTF-8 bytes -> embedding + sin/cos position -> ConvNeXt V2 blocks -> condition "speech", tokens [B, L, width].
+    """UTF-8 bytes -> embedding + sin/cos position -> ConvNeXt V2 blocks -> condition "speech",
+    tokens [B, L, width].
 
-    L is the longest transcript of the batch; it isn't padded to the length of the sound as in F5-TTS, since the audio branch attends to
-    it instead of joining it to the latents. The null form is the filler alone. A text's tokens don't depend on the padding of its batch.
-    Raises ValueError where width is odd.
+    L is the longest transcript of the batch; it isn't padded to the length of the sound as in
+    F5-TTS, since the audio branch attends to it instead of joining it to the latents. The null form
+    is the filler alone. A text's tokens don't depend on the padding of its batch. Raises ValueError
+    where width is odd.
     """
 
-    width: int = knob(64, help="width of its tokens (F5-TTS: 512)", source=F5, validator=attrs.validators.ge(2))
-    blocks: int = knob(2, help="ConvNeXt V2 blocks (F5-TTS: 4)", off=0, source=F5, validator=attrs.validators.ge(0))
-    expansion: int = knob(2, help="a block's inner width over its width", source=F5, validator=attrs.validators.ge(1))
-    length: int = knob(256, help="longest transcript; what comes after is cut off", unit="bytes", validator=attrs.validators.ge(1))
+    width: int = knob(
+        64, help="width of its tokens (F5-TTS: 512)", source=F5, validator=attrs.validators.ge(2)
+    )
+    blocks: int = knob(
+        2, help="ConvNeXt V2 blocks (F5-TTS: 4)", off=0, source=F5, validator=attrs.validators.ge(0)
+    )
+    expansion: int = knob(
+        2, help="a block's inner width over its width", source=F5, validator=attrs.validators.ge(1)
+    )
+    length: int = knob(
+        256,
+        help="longest transcript; what comes after is cut off",
+        unit="bytes",
+        validator=attrs.validators.ge(1),
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.width % 2:
-            raise ValueError(f"Transcript.width must be even (half cosines, half sines), not {self.width}")
+            raise ValueError(
+                f"Transcript.width must be even (half cosines, half sines), not {self.width}"
+            )
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> TranscriptEncoder:
         """The encoder; neither format nor codecs matter to it."""
@@ -51,16 +68,27 @@ class TranscriptEncoder(nn.Module):
         self.spec = spec
         self.produces = {"speech": spec.width}
         self.embedding = nn.Embedding(IDS, spec.width)
-        self.blocks = nn.ModuleList(ConvNeXtV2(spec.width, spec.expansion) for _ in range(spec.blocks))
+        self.blocks = nn.ModuleList(
+            ConvNeXtV2(spec.width, spec.expansion) for _ in range(spec.blocks)
+        )
         self.register_buffer("positions", positions(spec.length, spec.width), persistent=False)
 
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """{"speech": tokens [B, L, width], mask [B, L]}."""
         texts = [prompt.speech for prompt in prompts]
-        return {"speech": text_condition(texts, self.spec.length, self.embedding.weight.device, self._network, training=self.training)}
+        return {
+            "speech": text_condition(
+                texts,
+                self.spec.length,
+                self.embedding.weight.device,
+                self._network,
+                training=self.training,
+            )
+        }
 
     def _network(self, ids: Tensor, mask: Tensor) -> Tensor:
-        # Padding is 0 before and after every block, as the convolution's own padding is at the two ends.
+        # Padding is 0 before and after every block, as the convolution's own padding is at the two
+        # ends.
         x = (self.embedding(ids) + self.positions[: ids.shape[1]]) * mask[..., None]
         for block in self.blocks:
             x = block(x, mask)
@@ -68,9 +96,11 @@ class TranscriptEncoder(nn.Module):
 
 
 class ConvNeXtV2(nn.Module):
-    """x + down(GRN(gelu(up(norm(depthwise conv of 7 over time)))), over [B, L, D]. Woo et al., arXiv:2301.00808, in one dimension.
+    """x + down(GRN(gelu(up(norm(depthwise conv of 7 over time)))), over [B, L, D]. Woo et al.,
+    arXiv:2301.00808, in one dimension.
 
-    F5-TTS takes the norm of GRN over padding too, where biases leave something; here over the mask, or padding would change the tokens.
+    F5-TTS takes the norm of GRN over padding too, where biases leave something; here over the mask,
+    or padding would change the tokens.
     """
 
     def __init__(self, width: int, expansion: int) -> None:
@@ -90,7 +120,8 @@ class ConvNeXtV2(nn.Module):
 
 
 class GRN(nn.Module):
-    """Global response normalisation: G_c = ||x_c||_2 over time, N_c = G_c / mean_c G, y = gamma x N + beta + x. arXiv:2301.00808, eq. 1-3.
+    """Global response normalisation: G_c = ||x_c||_2 over time, N_c = G_c / mean_c G, y = gamma x N
+    + beta + x. arXiv:2301.00808, eq. 1-3.
 
     gamma and beta start at 0, so that it starts as the identity.
     """

@@ -17,11 +17,13 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class ReferenceAudio:
-    """Prompt.voice float32 [samples] -> condition "voice": the audio codec's latents z_r, tokens [B, R, C], mask [B, R].
+    """Prompt.voice float32 [samples] -> condition "voice": the audio codec's latents z_r, tokens
+    [B, R, C], mask [B, R].
 
-    R is that of the longest voice of the batch (1 where nobody has one); each is encoded by itself, so padding can't change it. Where
-    there is no voice: zeros, mask False, which is also the null form. It has no weights and carries no gradient.
-    Raises AssemblyError without an audio codec, and ValueError where a voice isn't float32 [samples], is empty or isn't finite.
+    R is that of the longest voice of the batch (1 where nobody has one); each is encoded by itself,
+    so padding can't change it. Where there is no voice: zeros, mask False, which is also the null
+    form. It has no weights and carries no gradient. Raises AssemblyError without an audio codec,
+    and ValueError where a voice isn't float32 [samples], is empty or isn't finite.
     """
 
     seconds_max: float = knob(
@@ -32,11 +34,18 @@ class ReferenceAudio:
         validator=attrs.validators.gt(0),
     )
 
-    def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ReferenceAudioEncoder:
+    def build(
+        self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]
+    ) -> ReferenceAudioEncoder:
         """The encoder, which keeps the model's own audio codec."""
         if codecs.audio is None:
-            raise AssemblyError("a reference voice needs an audio codec; add $.codecs.audio, or take this encoder out")
-        return ReferenceAudioEncoder(max(1, round(self.seconds_max * format.sample_rate)), cast(AudioCodec, codecs.audio))
+            raise AssemblyError(
+                "a reference voice needs an audio codec; add $.codecs.audio, or take this"
+                " encoder out"
+            )
+        return ReferenceAudioEncoder(
+            max(1, round(self.seconds_max * format.sample_rate)), cast(AudioCodec, codecs.audio)
+        )
 
 
 class ReferenceAudioEncoder(nn.Module):
@@ -48,7 +57,9 @@ class ReferenceAudioEncoder(nn.Module):
     def __init__(self, samples_max: int, codec: AudioCodec) -> None:
         super().__init__()
         self.samples_max = samples_max
-        self.codecs = (codec,)  # in a tuple, so that torch doesn't take the codec for a part of this module and save its weights twice
+        # in a tuple, so that torch doesn't take the codec for a part of this module and save its
+        # weights twice
+        self.codecs = (codec,)
         self.produces = {"voice": codec.channels}
         self.register_buffer("home", torch.zeros(()), persistent=False)  # the device to answer on
 
@@ -72,10 +83,18 @@ class ReferenceAudioEncoder(nn.Module):
 
     def _checked(self, voice: object, row: int) -> Tensor:
         if not isinstance(voice, Tensor):
-            raise ValueError(f"the voice of prompt {row} must be a torch tensor float32 [samples], not {type(voice).__name__}")
+            raise ValueError(
+                f"the voice of prompt {row} must be a torch tensor float32 [samples], not"
+                f" {type(voice).__name__}"
+            )
         if voice.dtype != torch.float32 or voice.ndim != 1 or not len(voice):
             want = "float32 [samples] with at least one sample"
-            raise ValueError(f"the voice of prompt {row} must be {want}, not {voice.dtype} {list(voice.shape)}")
+            raise ValueError(
+                f"the voice of prompt {row} must be {want}, not {voice.dtype} {list(voice.shape)}"
+            )
         if not voice.isfinite().all():
-            raise ValueError(f"the voice of prompt {row} holds samples that aren't finite; read it again from its file")
+            raise ValueError(
+                f"the voice of prompt {row} holds samples that aren't finite; read it again from"
+                " its file"
+            )
         return voice

@@ -13,20 +13,28 @@ from harmony_parts.flow.protocol import Velocity
 
 @attrs.frozen
 class AdamsBashforth:
-    """x(t') = x(t) + (t' - t) (v + r (v - v_last)), r = (t' - t) / (2 (t - t_last)): second order for one velocity a step.
+    """x(t') = x(t) + (t' - t) (v + r (v - v_last)), r = (t' - t) / (2 (t - t_last)): second order
+    for one velocity a step.
 
-    It extrapolates the last two velocities to the middle of the step, whatever the steps' lengths; the first step is Euler's. A velocity
-    that guidance switches on or off between two steps is extrapolated like any other change.
+    It extrapolates the last two velocities to the middle of the step, whatever the steps' lengths;
+    the first step is Euler's. A velocity that guidance switches on or off between two steps is
+    extrapolated like any other change.
     """
 
     order = 2
 
-    def step(self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None) -> tuple[AV[Tensor], Any]:
-        """x at `t_next`; streams that `velocity` leaves out stay as they are. Remembers time and velocity."""
+    def step(
+        self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None
+    ) -> tuple[AV[Tensor], Any]:
+        """x at `t_next`; streams that `velocity` leaves out stay as they are. Remembers time and
+        velocity.
+        """
         here = velocity(x, t)
         middle = here
         if memory is not None:
             t_last, last = memory
             r = (t_next - t) / (2 * (t - t_last))
             middle = here.map(lambda v, before: v + r * (v - before), last)
-        return x.replace(**{stream: x[stream] + (t_next - t) * middle[stream] for stream in middle}), (t, here)
+        return x.replace(
+            **{stream: x[stream] + (t_next - t) * middle[stream] for stream in middle}
+        ), (t, here)

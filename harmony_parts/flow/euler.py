@@ -17,7 +17,9 @@ class Euler:
 
     order = 1
 
-    def step(self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None) -> tuple[AV[Tensor], Any]:
+    def step(
+        self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None
+    ) -> tuple[AV[Tensor], Any]:
         """x at `t_next`; streams that `velocity` leaves out stay as they are. Remembers nothing."""
         moved = velocity(x, t).map(lambda v, at: at + (t_next - t) * v, x)
         return x.replace(**{stream: moved[stream] for stream in moved}), memory

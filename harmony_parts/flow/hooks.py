@@ -38,14 +38,23 @@ def harmony_density() -> Iterator[PartDeclaration]:
         summary="Trains the middle of the path most: the logistic function of a normal number.",
         source="arXiv:2403.03206",
     )
-    yield part("uniform", "harmony_parts.flow.uniform:Uniform", summary="Trains every time equally often.")
+    yield part(
+        "uniform", "harmony_parts.flow.uniform:Uniform", summary="Trains every time equally often."
+    )
 
 
 @hookimpl
 def harmony_solver() -> Iterator[PartDeclaration]:
     """The solvers that ship."""
-    yield part("euler", "harmony_parts.flow.euler:Euler", summary="One velocity a step, first order.")
-    yield part("heun", "harmony_parts.flow.heun:Heun", summary="Two velocities a step, second order.", source="arXiv:2206.00364")
+    yield part(
+        "euler", "harmony_parts.flow.euler:Euler", summary="One velocity a step, first order."
+    )
+    yield part(
+        "heun",
+        "harmony_parts.flow.heun:Heun",
+        summary="Two velocities a step, second order.",
+        source="arXiv:2206.00364",
+    )
     yield part(
         "adams-bashforth",
         "harmony_parts.flow.adams_bashforth:AdamsBashforth",

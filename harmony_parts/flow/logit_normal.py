@@ -11,9 +11,16 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class LogitNormal:
-    """t = 1 / (1 + exp(-(mean + std z))), z a standard normal number (Esser et al., arXiv:2403.03206, eq. 19)."""
+    """t = 1 / (1 + exp(-(mean + std z))), z a standard normal number (Esser et al.,
+    arXiv:2403.03206, eq. 19).
+    """
 
-    mean: float = knob(0.0, help="above 0 trains noisier times more", source="arXiv:2403.03206, rf/lognorm(0.00, 1.00)", converter=float)
+    mean: float = knob(
+        0.0,
+        help="above 0 trains noisier times more",
+        source="arXiv:2403.03206, rf/lognorm(0.00, 1.00)",
+        converter=float,
+    )
     std: float = knob(
         1.0,
         help="how wide the times spread",
@@ -24,4 +31,6 @@ class LogitNormal:
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """float32 [n] in [0, 1]."""
-        return torch.sigmoid(self.mean + self.std * torch.randn(n, generator=generator, device=generator.device))
+        return torch.sigmoid(
+            self.mean + self.std * torch.randn(n, generator=generator, device=generator.device)
+        )

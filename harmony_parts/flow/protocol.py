@@ -1,4 +1,6 @@
-"""The flow: the path between data and noise, the times at which it is trained, the times at which it is walked, and how a step is taken."""
+"""The flow: the path between data and noise, the times at which it is trained, the times at which
+it is walked, and how a step is taken.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from harmony_parts.av import AV
 
 
 class Path(Protocol):
-    """From data (time 0) to noise (time 1). `t` broadcasts against the latents. Stateless: its own spec."""
+    """From data (time 0) to noise (time 1). `t` broadcasts against the latents. Stateless: its own
+    spec.
+    """
 
     def interpolate(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t."""
@@ -32,10 +36,12 @@ class Density(Protocol):
 
 
 class Shift(Protocol):
-    """A monotone map of [0, 1] onto itself that moves effort towards noise (or data). Stateless: its own spec.
+    """A monotone map of [0, 1] onto itself that moves effort towards noise (or data). Stateless:
+    its own spec.
 
-    One that depends on how many steps the sampler takes has `for_steps(steps) -> Shift` too: itself, as it is for so many. The sampler asks
-    for it; training, which takes no steps, calls the shift as it is.
+    One that depends on how many steps the sampler takes has `for_steps(steps) -> Shift` too:
+    itself, as it is for so many. The sampler asks for it; training, which takes no steps, calls the
+    shift as it is.
     """
 
     def __call__(self, t: Tensor) -> Tensor:
@@ -46,12 +52,18 @@ Velocity = Callable[[AV[Tensor], float], AV[Tensor]]
 
 
 class Solver(Protocol):
-    """One step of an ordinary differential equation solver. Stateless: what it must remember goes through `memory`."""
+    """One step of an ordinary differential equation solver. Stateless: what it must remember goes
+    through `memory`.
+    """
 
     order: int
 
-    def step(self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None) -> tuple[AV[Tensor], Any]:
-        """x at `t_next` (< `t`), from x at `t`. `velocity(x, t)` leaves out the streams that are given; those stay as they are.
+    def step(
+        self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None
+    ) -> tuple[AV[Tensor], Any]:
+        """x at `t_next` (< `t`), from x at `t`. `velocity(x, t)` leaves out the streams that are
+        given; those stay as they are.
 
-        Velocities exist at times above 0 only, where there is noise left: a solver that looks ahead leaves its last look, at time 0, out.
+        Velocities exist at times above 0 only, where there is noise left: a solver that looks ahead
+        leaves its last look, at time 0, out.
         """

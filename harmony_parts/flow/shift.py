@@ -10,7 +10,9 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class ConstantShift:
-    """t' = s t / (1 + (s - 1) t) (Esser et al., arXiv:2403.03206, eq. 23); shifts compose by multiplying their s."""
+    """t' = s t / (1 + (s - 1) t) (Esser et al., arXiv:2403.03206, eq. 23); shifts compose by
+    multiplying their s.
+    """
 
     shift: float = knob(
         5.0,
@@ -23,5 +25,6 @@ class ConstantShift:
 
     def __call__(self, t: Tensor) -> Tensor:
         """The shifted times, of the shape of `t`."""
-        # The same with both sides divided by s: in this form 0, 1, and s = 1 are exact in floating point.
+        # The same with both sides divided by s: in this form 0, 1, and s = 1 are exact in floating
+        # point.
         return t / (t + (1 - t) / self.shift)

@@ -8,7 +8,9 @@ from torch import Tensor
 
 @attrs.frozen
 class StraightPath:
-    """x_t = (1 - t) x + t n, with velocity n - x (Liu et al., arXiv:2209.03003); exact at both ends."""
+    """x_t = (1 - t) x + t n, with velocity n - x (Liu et al., arXiv:2209.03003); exact at both
+    ends.
+    """
 
     def interpolate(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t, of the shape of `data`; `t` broadcasts."""

@@ -11,16 +11,25 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.guidance.cfg import CFG
-from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, Predictions, StepTimes
+from harmony_parts.guidance.protocol import (
+    CONDITIONAL,
+    LATENTS,
+    Guidance,
+    Pass,
+    Predictions,
+    StepTimes,
+)
 from harmony_parts.plugin import knob
 
 
 @attrs.frozen
 class DataSpace:
-    """`inner` on the clean estimates x = x_t - t v of all passes; what it makes of them goes back, v = (x_t - x) / t.
+    """`inner` on the clean estimates x = x_t - t v of all passes; what it makes of them goes back,
+    v = (x_t - x) / t.
 
-    For guidance that adds differences it changes nothing but rounding. For guidance with a size or a direction of its own it does:
-    `DataSpace(Rescale(CFG(), share=0.7))` is LTX-2's. Not for a guidance that makes clean estimates itself.
+    For guidance that adds differences it changes nothing but rounding. For guidance with a size or
+    a direction of its own it does: `DataSpace(Rescale(CFG(), share=0.7))` is LTX-2's. Not for a
+    guidance that makes clean estimates itself.
     """
 
     inner: Guidance = knob(attrs.Factory(CFG), help="the guidance of clean estimates")
@@ -36,7 +45,10 @@ class DataSpace:
         def clean(velocity: AV[Tensor]) -> AV[Tensor]:
             return velocity.map(lambda v, x, t: x - t * v, x, t)
 
-        data = {name: velocity if name == LATENTS else clean(velocity) for name, velocity in preds.items()}
+        data = {
+            name: velocity if name == LATENTS else clean(velocity)
+            for name, velocity in preds.items()
+        }
         guided, state = self.inner.combine(data, times, state)
 
         def back(guided: Tensor, own: Tensor, v: Tensor, x: Tensor, t: float) -> Tensor:

@@ -9,8 +9,14 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_guidance() -> Iterator[PartDeclaration]:
-    """None, by text, by the other stream, by what a weaker network says, and what wraps and sums them."""
-    yield part("none", "harmony_parts.guidance.none:NoGuidance", summary="The prediction as it is: one pass.")
+    """None, by text, by the other stream, by what a weaker network says, and what wraps and sums
+    them.
+    """
+    yield part(
+        "none",
+        "harmony_parts.guidance.none:NoGuidance",
+        summary="The prediction as it is: one pass.",
+    )
     yield part(
         "cfg",
         "harmony_parts.guidance.cfg:CFG",
@@ -20,7 +26,10 @@ def harmony_guidance() -> Iterator[PartDeclaration]:
     yield part(
         "sync-cfg",
         "harmony_parts.guidance.sync_cfg:SyncCFG",
-        summary="Away from the prediction for a mute sound or a static video: strengthens what the streams say to each other.",
+        summary=(
+            "Away from the prediction for a mute sound or a static video: strengthens what the"
+            " streams say to each other."
+        ),
         source="arXiv:2511.21579",
     )
     yield part(
@@ -38,7 +47,10 @@ def harmony_guidance() -> Iterator[PartDeclaration]:
     yield part(
         "cfg-rescale",
         "harmony_parts.guidance.rescale:Rescale",
-        summary="Brings the standard deviation of what another guidance makes back to that of the prediction.",
+        summary=(
+            "Brings the standard deviation of what another guidance makes back to that of the"
+            " prediction."
+        ),
         source="arXiv:2305.08891",
     )
     yield part(
@@ -54,6 +66,12 @@ def harmony_guidance() -> Iterator[PartDeclaration]:
         source="arXiv:2404.13040",
     )
     yield part(
-        "data-space", "harmony_parts.guidance.data_space:DataSpace", summary="Another guidance, on clean estimates in place of velocities."
+        "data-space",
+        "harmony_parts.guidance.data_space:DataSpace",
+        summary="Another guidance, on clean estimates in place of velocities.",
     )
-    yield part("sum", "harmony_parts.guidance.sum:Sum", summary="Adds up what several guidances add to the prediction.")
+    yield part(
+        "sum",
+        "harmony_parts.guidance.sum:Sum",
+        summary="Adds up what several guidances add to the prediction.",
+    )

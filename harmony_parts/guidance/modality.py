@@ -17,10 +17,12 @@ APART = "apart"
 
 @attrs.frozen
 class Modality:
-    """v = v_apart + s (v - v_apart), v_apart from the same latents and text with every exchange between the streams cut (LTX-2).
+    """v = v_apart + s (v - v_apart), v_apart from the same latents and text with every exchange
+    between the streams cut (LTX-2).
 
-    The denoiser must know the hint `isolate`. Unlike SyncCFG's negatives, which are driven tasks that the model was trained on, this one
-    takes a part of the network away. A scale of 1 is off, 0 gives streams made apart; where there is one stream alone, it does nothing.
+    The denoiser must know the hint `isolate`. Unlike SyncCFG's negatives, which are driven tasks
+    that the model was trained on, this one takes a part of the network away. A scale of 1 is off, 0
+    gives streams made apart; where there is one stream alone, it does nothing.
     """
 
     video: float = scale(3.0, help="scale of the video's velocity", source="LTX-2's modality_scale")
@@ -32,7 +34,10 @@ class Modality:
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """The task's own pass, and the same without exchange."""
         streams = self._active(times)
-        return [conditional(times), *([Pass(APART, times, hints={"isolate"}, read=streams)] if streams else [])]
+        return [
+            conditional(times),
+            *([Pass(APART, times, hints={"isolate"}, read=streams)] if streams else []),
+        ]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         """From the second prediction through the first."""

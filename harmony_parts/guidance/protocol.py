@@ -1,7 +1,9 @@
-"""Guidance: which passes a step needs, and how their predictions combine. A step is a small graph; combining is pure.
+"""Guidance: which passes a step needs, and how their predictions combine. A step is a small graph;
+combining is pure.
 
-The sampler asks for the `passes` of a step, runs each distinct one once, and calls `combine` once. Times are those of the whole step, one
-number per stream: a stream at time 0 is given (audio-driven video has `times.audio == 0`), and no pass needs to predict it.
+The sampler asks for the `passes` of a step, runs each distinct one once, and calls `combine` once.
+Times are those of the whole step, one number per stream: a stream at time 0 is given (audio-driven
+video has `times.audio == 0`), and no pass needs to predict it.
 """
 
 from __future__ import annotations
@@ -17,9 +19,13 @@ from harmony_parts.anchors.protocol import Anchor
 from harmony_parts.av import AV, STREAMS
 
 CONDITIONAL = "joint"
-"""The name of the task's own pass: all conditions, no anchor. Anchors made from the current estimate read this pass."""
+"""The name of the task's own pass: all conditions, no anchor. Anchors made from the current
+estimate read this pass.
+"""
 LATENTS = "latents"
-"""What the predictions are of, x_t, stands among them under this name, for guidance of clean estimates: x = x_t - t v."""
+"""What the predictions are of, x_t, stands among them under this name, for guidance of clean
+estimates: x = x_t - t v.
+"""
 
 
 @attrs.frozen
@@ -45,13 +51,22 @@ class StepTimes:
         return (stream for stream in STREAMS if self[stream] is not None)
 
 
-def _pairs(replace: Mapping[str, Anchor] | Collection[tuple[str, Anchor]]) -> tuple[tuple[str, Anchor], ...]:
-    return tuple(sorted(replace.items() if isinstance(replace, Mapping) else replace, key=lambda pair: pair[0]))
+def _pairs(
+    replace: Mapping[str, Anchor] | Collection[tuple[str, Anchor]],
+) -> tuple[tuple[str, Anchor], ...]:
+    return tuple(
+        sorted(
+            replace.items() if isinstance(replace, Mapping) else replace, key=lambda pair: pair[0]
+        )
+    )
 
 
 def _tuple(names: Iterable[str]) -> tuple[str, ...]:
     if isinstance(names, str):  # a collection too, of letters
-        raise ValueError(f"drop, hints, read and needs of a pass are collections of names: [{names!r}], not {names!r}")
+        raise ValueError(
+            f"drop, hints, read and needs of a pass are collections of names: [{names!r}], not"
+            f" {names!r}"
+        )
     return tuple(names)
 
 
@@ -61,13 +76,16 @@ def _set(names: Iterable[str]) -> frozenset[str]:
 
 @attrs.frozen
 class Pass:
-    """One run of the denoiser. Equal passes (whatever they are called, and whatever is read from them) are run once.
+    """One run of the denoiser. Equal passes (whatever they are called, and whatever is read from
+    them) are run once.
 
-    `times`: the step's own, as the guidance got them; a replaced stream goes in at time 0 by itself.
-    `replace`: stream -> anchor. `drop`: names of conditions to replace by their null forms; names that aren't there change nothing, nor do
-    conditions that say what latents of the video are (`Port("video", "clean_tokens")`: a given picture), for a known latent leads to itself
-    in every pass. `hints`: requests that the denoiser lists as supported. `read`: the streams whose prediction is wanted. `needs`: names of
-    passes of the same guidance that must be run before. `remedy`: what to change where the denoiser doesn't know the hints, for the error.
+    `times`: the step's own, as the guidance got them; a replaced stream goes in at time 0 by
+    itself. `replace`: stream -> anchor. `drop`: names of conditions to replace by their null forms;
+    names that aren't there change nothing, nor do conditions that say what latents of the video are
+    (`Port("video", "clean_tokens")`: a given picture), for a known latent leads to itself in every
+    pass. `hints`: requests that the denoiser lists as supported. `read`: the streams whose
+    prediction is wanted. `needs`: names of passes of the same guidance that must be run before.
+    `remedy`: what to change where the denoiser doesn't know the hints, for the error.
     """
 
     name: str = attrs.field(eq=False)
@@ -86,45 +104,69 @@ def conditional(times: StepTimes) -> Pass:
 
 
 def unknown_hints(asked: Pass, known: Collection[str]) -> str:
-    """What to say of a pass's hints that a denoiser doesn't know: which, what it knows instead, what to do. "" where it knows them all."""
+    """What to say of a pass's hints that a denoiser doesn't know: which, what it knows instead,
+    what to do. "" where it knows them all.
+    """
     unknown = sorted(asked.hints - set(known))
     if not unknown:
         return ""
-    near = "".join(f" (did it mean {like!r}?)" for hint in unknown for like in get_close_matches(hint, known, 1, 0.8))
+    near = "".join(
+        f" (did it mean {like!r}?)"
+        for hint in unknown
+        for like in get_close_matches(hint, known, 1, 0.8)
+    )
     more = f": {asked.remedy}" if asked.remedy else near
     return f"the hint {', '.join(unknown)}; the denoiser knows {_listed(known) or 'none'}{more}"
 
 
 def _listed(hints: Collection[str]) -> str:
-    """Hints in order; those of a whole range of numbers, such as one for each of dozens of blocks, as `skip-0 to skip-29`."""
+    """Hints in order; those of a whole range of numbers, such as one for each of dozens of blocks,
+    as `skip-0 to skip-29`.
+    """
     numbers: dict[str, list[int]] = {}
     for name, _, number in (hint.rpartition("-") for hint in hints):
         if number.isdecimal():
             numbers.setdefault(name, []).append(int(number))
-    ranges = {name: (min(n), max(n)) for name, n in numbers.items() if max(n) - min(n) == len(n) - 1 > 1}
-    alone = [hint for hint in hints if not (hint.rpartition("-")[0] in ranges and hint.rpartition("-")[2].isdecimal())]
-    return ", ".join(sorted([*alone, *(f"{name}-{low} to {name}-{high}" for name, (low, high) in ranges.items())]))
+    ranges = {
+        name: (min(n), max(n)) for name, n in numbers.items() if max(n) - min(n) == len(n) - 1 > 1
+    }
+    alone = [
+        hint
+        for hint in hints
+        if not (hint.rpartition("-")[0] in ranges and hint.rpartition("-")[2].isdecimal())
+    ]
+    return ", ".join(
+        sorted(
+            [*alone, *(f"{name}-{low} to {name}-{high}" for name, (low, high) in ranges.items())]
+        )
+    )
 
 
 Predictions = Mapping[str, AV[Tensor]]
-"""Pass name -> velocities of the streams that it was asked to read (or more: another guidance may have asked for them), and `LATENTS` -> x_t.
+"""Pass name -> velocities of the streams that it was asked to read (or more: another guidance may
+have asked for them), and `LATENTS` -> x_t.
 
-All in the precision of the latents and at least float32, whatever the model's: what `combine` returns is rounded to the latents' once.
+All in the precision of the latents and at least float32, whatever the model's: what `combine`
+returns is rounded to the latents' once.
 """
 
 
 class Guidance(Protocol):
     """Frozen, compared by value, its own spec.
 
-    At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit. What of the properties that
-    `harmony_parts.testing.properties` lists can't hold for a guidance, it declares: `exempt`, a mapping of their names to the reason why.
+    At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit.
+    What of the properties that `harmony_parts.testing.properties` lists can't hold for a guidance,
+    it declares: `exempt`, a mapping of their names to the reason why.
     """
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """The passes of this step, among them the task's own, `conditional(times)`; their names are unique.
+        """The passes of this step, among them the task's own, `conditional(times)`; their names are
+        unique.
 
         `state` is what `combine` returned at the last step, `None` at the first.
         """
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """The guided velocities of `times.generated()`, and the state for the next step. Pure: same arguments, same result."""
+        """The guided velocities of `times.generated()`, and the state for the next step. Pure: same
+        arguments, same result.
+        """

@@ -17,10 +17,12 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class Rescale:
-    """g' = g ((1 - share) + share std(v) / std(g)), g what `inner` makes of the conditional prediction v (Lin et al., arXiv:2305.08891).
+    """g' = g ((1 - share) + share std(v) / std(g)), g what `inner` makes of the conditional
+    prediction v (Lin et al., arXiv:2305.08891).
 
-    The standard deviation is over all latents of a sample, a stream by itself. A guided prediction without any is left as it is. On
-    velocities, as Lin et al. do it; around it, `data-space` makes it LTX-2's, which rescales clean estimates.
+    The standard deviation is over all latents of a sample, a stream by itself. A guided prediction
+    without any is left as it is. On velocities, as Lin et al. do it; around it, `data-space` makes
+    it LTX-2's, which rescales clean estimates.
     """
 
     inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose size is brought back")
@@ -34,7 +36,10 @@ class Rescale:
     )
 
     exempt: ClassVar[Mapping[str, str]] = {
-        "affine": "an offset of all predictions doesn't change their standard deviation, and so is rescaled like the rest",
+        "affine": (
+            "an offset of all predictions doesn't change their standard deviation, and so is"
+            " rescaled like the rest"
+        ),
         "space": "velocities and clean estimates have different standard deviations",
     }
 
@@ -49,7 +54,10 @@ class Rescale:
 
     def _rescaled(self, guided: Tensor, own: Tensor) -> Tensor:
         size, wanted = (v.flatten(1).std(dim=1, correction=0) for v in (guided, own))
-        # Below the rounding of the conditional prediction, what is left of the guided one's variation is noise: nothing to rescale.
+        # Below the rounding of the conditional prediction, what is left of the guided one's
+        # variation is noise: nothing to rescale.
         there = size > wanted * torch.finfo(own.dtype).eps
         factor = torch.where(there, wanted / size, 1)
-        return guided * torch.lerp(torch.ones_like(factor), factor, self.share).view(-1, *(1,) * (guided.ndim - 1))
+        return guided * torch.lerp(torch.ones_like(factor), factor, self.share).view(
+            -1, *(1,) * (guided.ndim - 1)
+        )

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.guidance.cfg import CFG
-from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, Predictions, StepTimes, conditional
+from harmony_parts.guidance.protocol import (
+    CONDITIONAL,
+    Guidance,
+    Pass,
+    Predictions,
+    StepTimes,
+    conditional,
+)
 from harmony_parts.plugin import knob
 
 
@@ -22,11 +29,12 @@ def _floats(values: Iterable[float]) -> tuple[float, ...]:
 
 @attrs.frozen
 class Schedule:
-    """v + f(t) (g - v), g what `inner` makes of the conditional prediction v: f times as much guidance.
+    """v + f(t) (g - v), g what `inner` makes of the conditional prediction v: f times as much
+    guidance.
 
-    f is linear between `factors`, which stand at even times from 1 (noise) to 0 (data): (0, 2) rises while the clip takes form. t is the
-    time of the noisiest stream. Where f is 0 a step costs one pass, and the state of `inner` stands still; where it is 1, this is `inner`
-    bit for bit.
+    f is linear between `factors`, which stand at even times from 1 (noise) to 0 (data): (0, 2)
+    rises while the clip takes form. t is the time of the noisiest stream. Where f is 0 a step costs
+    one pass, and the state of `inner` stands still; where it is 1, this is `inner` bit for bit.
     """
 
     inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose strength changes")
@@ -41,7 +49,10 @@ class Schedule:
     @factors.validator
     def _some_factors(self, field: attrs.Attribute[Any], factors: tuple[float, ...]) -> None:
         if not factors or not all(0 <= factor < math.inf for factor in factors):
-            raise ValueError(f"factors must be finite numbers of at least 0, one or more of them, not {list(factors)}")
+            raise ValueError(
+                "factors must be finite numbers of at least 0, one or more of them, not"
+                f" {list(factors)}"
+            )
 
     def _factor(self, times: StepTimes) -> float:
         place = (1 - times.highest()) * (len(self.factors) - 1)

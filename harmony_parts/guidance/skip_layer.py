@@ -14,15 +14,19 @@ from harmony_parts.guidance.scales import TEXT, active, lead_away, scale
 from harmony_parts.plugin import knob
 
 SKIPPED = "skipped"
-REMEDY = "set `layer` to one of these numbers, where there are any (`harmony generate`: --set layer=N)"
+REMEDY = (
+    "set `layer` to one of these numbers, where there are any (`harmony generate`: --set layer=N)"
+)
 
 
 @attrs.frozen
 class SkipLayer:
-    """v = v_skip + s (v - v_skip), v_skip from the network without block `layer`, and without text: Ovi's only negative pass.
+    """v = v_skip + s (v - v_skip), v_skip from the network without block `layer`, and without text:
+    Ovi's only negative pass.
 
-    With `drop = ()` the text stays, and it is a term of its own to sum with `cfg`. The denoiser must know the hint `skip-N` for the block
-    N, counted from 0. A scale of 1 is off, 0 gives the skipping pass.
+    With `drop = ()` the text stays, and it is a term of its own to sum with `cfg`. The denoiser
+    must know the hint `skip-N` for the block N, counted from 0. A scale of 1 is off, 0 gives the
+    skipping pass.
     """
 
     layer: int = knob(
@@ -33,13 +37,22 @@ class SkipLayer:
     )
     video: float = scale(4.0, help="scale of the video's velocity", source="Ovi's default")
     audio: float = scale(3.0, help="scale of the audio's velocity", source="Ovi's default")
-    drop: tuple[str, ...] = knob(TEXT, help="names of the conditions that the skipping pass goes without", off=(), converter=tuple)
+    drop: tuple[str, ...] = knob(
+        TEXT,
+        help="names of the conditions that the skipping pass goes without",
+        off=(),
+        converter=tuple,
+    )
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """The task's own pass, and the one without the block and the text."""
         streams = active(self, times)
         hints = {f"skip-{self.layer}"}
-        more = [Pass(SKIPPED, times, drop=self.drop, hints=hints, read=streams, remedy=REMEDY)] if streams else []
+        more = (
+            [Pass(SKIPPED, times, drop=self.drop, hints=hints, read=streams, remedy=REMEDY)]
+            if streams
+            else []
+        )
         return [conditional(times), *more]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:

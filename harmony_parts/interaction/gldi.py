@@ -1,4 +1,6 @@
-"""Global-local decoupled interaction: timing by local attention in both directions, style by the reference alone (paper, section 3.2)."""
+"""Global-local decoupled interaction: timing by local attention in both directions, style by the
+reference alone (paper, section 3.2).
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,17 @@ class GLDI:
     )
     rope_map: RopeMap = map_knob("paper, section 3.2")
     constant: float = constant_knob()
-    width: int | None = knob(None, help="Width inside the interaction; none: each direction's own branch's.", unit="channels")
-    attention: LocalAttention = knob(default_part("harmony_parts.attention.eager:Eager"), help="The local attention backend.")
+    width: int | None = knob(
+        None,
+        help="Width inside the interaction; none: each direction's own branch's.",
+        unit="channels",
+    )
+    attention: LocalAttention = knob(
+        default_part("harmony_parts.attention.eager:Eager"), help="The local attention backend."
+    )
     style: StyleSpec = knob(
-        default_part("harmony_parts.style.alignment:StyleAlignment"), help="How the reference takes on the video's style."
+        default_part("harmony_parts.style.alignment:StyleAlignment"),
+        help="How the reference takes on the video's style.",
     )
 
     def build(self, *, branches: AV[Branch]) -> GlobalLocal:
@@ -61,7 +70,9 @@ class Direction:
 
 
 class GlobalLocal(nn.Module):
-    """dz_v = local(z_v reads z_a), dz_a = local(z_a reads z_v), dz_r = style(z_r reads z_v): residuals that start at zero."""
+    """dz_v = local(z_v reads z_a), dz_a = local(z_a reads z_v), dz_r = style(z_r reads z_v):
+    residuals that start at zero.
+    """
 
     def __init__(self, spec: GLDI, branches: AV[Branch]) -> None:
         super().__init__()
@@ -75,34 +86,82 @@ class GlobalLocal(nn.Module):
         """Windows and angles of both directions, named after the stream that reads."""
         spec, clock, device = self.spec, layout.clocks, layout.device
         return AV(
-            video=self._direction(clock["video"], clock["audio"], spec.audio_window, spec.constant, self.to_video.pairs, device),
-            audio=self._direction(clock["audio"], clock["video"], spec.video_window, 1 / spec.constant, self.to_audio.pairs, device),
+            video=self._direction(
+                clock["video"],
+                clock["audio"],
+                spec.audio_window,
+                spec.constant,
+                self.to_video.pairs,
+                device,
+            ),
+            audio=self._direction(
+                clock["audio"],
+                clock["video"],
+                spec.video_window,
+                1 / spec.constant,
+                self.to_audio.pairs,
+                device,
+            ),
         )
 
-    def _direction(self, queries: Tensor, keys: Tensor, reach: float, constant: float, pairs: int, device: torch.device) -> Direction:
+    def _direction(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        reach: float,
+        constant: float,
+        pairs: int,
+        device: torch.device,
+    ) -> Direction:
         own, other = positions(queries, keys, self.spec.rope_map, constant)
-        return Direction(windows(queries, keys, reach).to(device), angles(own, pairs).to(device), angles(other, pairs).to(device))
+        return Direction(
+            windows(queries, keys, reach).to(device),
+            angles(own, pairs).to(device),
+            angles(other, pairs).to(device),
+        )
 
-    def forward(self, video: Tokens, audio: Tokens, tables: AV[Direction], to: Collection[str] = STREAMS) -> AV[Exchange]:
-        """Residuals of both streams, from the states before either update. Style touches the reference only."""
+    def forward(
+        self, video: Tokens, audio: Tokens, tables: AV[Direction], to: Collection[str] = STREAMS
+    ) -> AV[Exchange]:
+        """Residuals of both streams, from the states before either update. Style touches the
+        reference only.
+        """
         dz_v = self.to_video(video.hidden, audio.hidden, tables["video"]) if "video" in to else None
         dz_a = self.to_audio(audio.hidden, video.hidden, tables["audio"]) if "audio" in to else None
-        dz_r = self.style(audio.reference, video.hidden) if "audio" in to and audio.reference is not None else None
+        dz_r = (
+            self.style(audio.reference, video.hidden)
+            if "audio" in to and audio.reference is not None
+            else None
+        )
         return AV(video=Exchange(hidden=dz_v), audio=Exchange(hidden=dz_a, reference=dz_r))
 
 
 class LocalCross(nn.Module):
-    """One direction: norms, projections, per-head RMS norm of queries and keys, local attention, and an output that starts at zero."""
+    """One direction: norms, projections, per-head RMS norm of queries and keys, local attention,
+    and an output that starts at zero.
+    """
 
-    def __init__(self, reader: Branch, source: Branch, width: int | None, attention: LocalAttention) -> None:
+    def __init__(
+        self, reader: Branch, source: Branch, width: int | None, attention: LocalAttention
+    ) -> None:
         super().__init__()
         inner, self.heads, self.attention = width or reader.width, reader.heads, attention
         if inner % (2 * self.heads):
-            raise ValueError(f"an interaction of width {inner} can't be split into the reader's {self.heads} heads of an even width")
+            raise ValueError(
+                f"an interaction of width {inner} can't be split into the reader's {self.heads}"
+                " heads of an even width"
+            )
         head = inner // self.heads
         self.pairs = head // 2
-        self.norm_reader, self.norm_source = LayerNorm(reader.width, eps=1e-6), LayerNorm(source.width, eps=1e-6)
-        self.q, self.k, self.v = Linear(reader.width, inner), Linear(source.width, inner), Linear(source.width, inner)
+        self.norm_reader, self.norm_source = (
+            LayerNorm(reader.width, eps=1e-6),
+            LayerNorm(source.width, eps=1e-6),
+        )
+        self.q, self.k, self.v = (
+            Linear(reader.width, inner),
+            Linear(source.width, inner),
+            Linear(source.width, inner),
+        )
         self.norm_q, self.norm_k = nn.RMSNorm(head, eps=1e-6), nn.RMSNorm(head, eps=1e-6)
         self.o = Linear(inner, reader.width)
         nn.init.zeros_(self.o.weight)
@@ -111,6 +170,16 @@ class LocalCross(nn.Module):
     def forward(self, reader: Tensor, source: Tensor, direction: Direction) -> Tensor:
         """[B, Tq, Sq, D] and [B, Tk, Sk, E] -> residual [B, Tq, Sq, D]."""
         y = self.norm_source(source)
-        q, k, v = (x.unflatten(-1, (self.heads, -1)) for x in (self.q(self.norm_reader(reader)), self.k(y), self.v(y)))
-        out = self.attention(self.norm_q(q), self.norm_k(k), v, direction.windows, direction.q_angles, direction.k_angles)
+        q, k, v = (
+            x.unflatten(-1, (self.heads, -1))
+            for x in (self.q(self.norm_reader(reader)), self.k(y), self.v(y))
+        )
+        out = self.attention(
+            self.norm_q(q),
+            self.norm_k(k),
+            v,
+            direction.windows,
+            direction.q_angles,
+            direction.k_angles,
+        )
         return self.o(out.flatten(-2))

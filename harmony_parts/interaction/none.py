@@ -1,4 +1,6 @@
-"""No interaction: two branches that don't hear each other. The baseline, and how a stream is trained alone."""
+"""No interaction: two branches that don't hear each other. The baseline, and how a stream is
+trained alone.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +29,8 @@ class Silence(nn.Module):
     def tables(self, layout: Layout) -> None:
         """None are needed."""
 
-    def forward(self, video: Tokens, audio: Tokens, tables: None, to: Collection[str] = STREAMS) -> AV[Exchange]:
+    def forward(
+        self, video: Tokens, audio: Tokens, tables: None, to: Collection[str] = STREAMS
+    ) -> AV[Exchange]:
         """Nothing for either stream."""
         return AV()

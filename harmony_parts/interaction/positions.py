@@ -27,15 +27,22 @@ def map_knob(source: str) -> Any:
 def constant_knob() -> Any:
     """What goes with the map `constant`."""
     return knob(
-        OVI_CONSTANT, help="Video latents per audio latent, for the `constant` map.", source="Ovi", validator=attrs.validators.gt(0)
+        OVI_CONSTANT,
+        help="Video latents per audio latent, for the `constant` map.",
+        source="Ovi",
+        validator=attrs.validators.gt(0),
     )
 
 
-def positions(queries: Tensor, keys: Tensor, rope_map: RopeMap, constant: float) -> tuple[Tensor, Tensor]:
-    """Positions of query and key latents on the queries' time line, float64 [Tq] and [Tk], in query latents.
+def positions(
+    queries: Tensor, keys: Tensor, rope_map: RopeMap, constant: float
+) -> tuple[Tensor, Tensor]:
+    """Positions of query and key latents on the queries' time line, float64 [Tq] and [Tk], in query
+    latents.
 
-    `queries` and `keys` are clocks [T, 2] in seconds. `ratio`: keys at j Tq / Tk (paper, section 3.2). `seconds`: both at the centres of
-    their intervals, in units of the mean query latent. `constant`: keys at j times `constant` (query latents per key latent).
+    `queries` and `keys` are clocks [T, 2] in seconds. `ratio`: keys at j Tq / Tk (paper, section
+    3.2). `seconds`: both at the centres of their intervals, in units of the mean query latent.
+    `constant`: keys at j times `constant` (query latents per key latent).
     """
     if rope_map == "seconds":
         unit = (queries[-1, 1] - queries[0, 0]) / len(queries)

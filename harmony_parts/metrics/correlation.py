@@ -1,4 +1,6 @@
-"""Correlation: how the motion of any picture goes with the envelope of its sound, and at which lag it does so best."""
+"""Correlation: how the motion of any picture goes with the envelope of its sound, and at which lag
+it does so best.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +23,46 @@ STEP = 0.01  # s between the values that are correlated
 class Correlation:
     """Normalised cross-correlation of the picture's motion energy with the sound's envelope.
 
-    c(lag) = sum over t of v(t) a(t + lag) / (|v| |a|) of the two signals without their means, so a positive lag is sound after
-    picture. What a lag shifts out of the clip counts as 0, which favours small lags a little and keeps short clips from agreeing by
-    chance at large ones.
-    A clip of 2 s has few independent values: chance is well above 0, so compare with re-paired clips.
+    c(lag) = sum over t of v(t) a(t + lag) / (|v| |a|) of the two signals without their means, so a
+    positive lag is sound after picture. What a lag shifts out of the clip counts as 0, which
+    favours small lags a little and keeps short clips from agreeing by chance at large ones. A clip
+    of 2 s has few independent values: chance is well above 0, so compare with re-paired clips.
     """
 
-    reach: float = knob(0.5, help="greatest lag that is looked at", unit="s", validator=attrs.validators.gt(0))
+    reach: float = knob(
+        0.5, help="greatest lag that is looked at", unit="s", validator=attrs.validators.gt(0)
+    )
     sound: str = knob(
-        "rise", help='"rise": growth of the envelope; "level": the envelope itself', validator=attrs.validators.in_(("rise", "level"))
+        "rise",
+        help='"rise": growth of the envelope; "level": the envelope itself',
+        validator=attrs.validators.in_(("rise", "level")),
     )
     smooth: float = knob(
-        0.08, help="width of the triangular window on the sound's signal: two frames", unit="s", validator=attrs.validators.gt(0)
+        0.08,
+        help="width of the triangular window on the sound's signal: two frames",
+        unit="s",
+        validator=attrs.validators.gt(0),
     )
 
     def analyse(self, clip: Clip) -> AV[np.ndarray]:
-        """Motion energy and sound signal of the streams that the clip has, each [N] at 0, STEP, 2 STEP ... s."""
+        """Motion energy and sound signal of the streams that the clip has, each [N] at 0, STEP, 2
+        STEP ... s.
+        """
         return AV(
-            video=None if clip.frames is None else self.motion(clip.frames.numpy(), float(clip.fps)),
-            audio=None if clip.waveform is None else self.envelope(clip.mono().numpy(), clip.sample_rate),
+            video=(
+                None if clip.frames is None else self.motion(clip.frames.numpy(), float(clip.fps))
+            ),
+            audio=(
+                None
+                if clip.waveform is None
+                else self.envelope(clip.mono().numpy(), clip.sample_rate)
+            ),
         )
 
     def motion(self, frames: np.ndarray, fps: float) -> np.ndarray:
-        """[N] mean absolute difference of consecutive frames (0 to 1); that of frames k - 1 and k is at k / fps, lines in between."""
+        """[N] mean absolute difference of consecutive frames (0 to 1); that of frames k - 1 and k
+        is at k / fps, lines in between.
+        """
         if len(frames) < 2:
             return np.zeros(0)
         energy = [np.abs(new.astype(np.int16) - old).mean() / 255 for old, new in pairwise(frames)]
@@ -63,18 +82,27 @@ class Correlation:
         window = 1 - np.abs(np.arange(-half, half + 1)) / (half + 1)
         return np.convolve(np.pad(level, half, mode="edge"), window / window.sum(), mode="valid")
 
-    def score(self, video: np.ndarray, audio: np.ndarray, truth: Sequence[Event] | None = None) -> dict[str, float]:
-        """`correlation` at its peak within the reach, `lag_ms` of the peak, and `correlation_at_0`; empty where a stream doesn't change."""
+    def score(
+        self, video: np.ndarray, audio: np.ndarray, truth: Sequence[Event] | None = None
+    ) -> dict[str, float]:
+        """`correlation` at its peak within the reach, `lag_ms` of the peak, and `correlation_at_0`;
+        empty where a stream doesn't change.
+        """
         length, reach = min(len(video), len(audio)), round(self.reach / STEP)
         if length < 2:
             return {}
-        video, audio = video[:length] - video[:length].mean(), audio[:length] - audio[:length].mean()
+        video, audio = (
+            video[:length] - video[:length].mean(),
+            audio[:length] - audio[:length].mean(),
+        )
         scale = float(np.sqrt((video**2).sum() * (audio**2).sum()))
         if scale < 1e-12:
             return {}
         reach = min(reach, length - 1)
         # [2 reach + 1], of lags -reach ... reach
-        values = np.correlate(audio, video, mode="full")[length - 1 - reach : length + reach] / scale
+        values = (
+            np.correlate(audio, video, mode="full")[length - 1 - reach : length + reach] / scale
+        )
         lags = np.arange(-reach, reach + 1)
         best = int(np.argmax(values))
         peak, shift = float(values[best]), 0.0
@@ -85,4 +113,8 @@ class Correlation:
             if bend < 0:
                 shift = float((before - after) / (2 * bend))
                 peak = min(1.0, peak - float((before - after) * shift / 4))
-        return {"correlation": peak, "lag_ms": float(lags[best] + shift) * STEP * 1000, "correlation_at_0": float(values[reach])}
+        return {
+            "correlation": peak,
+            "lag_ms": float(lags[best] + shift) * STEP * 1000,
+            "correlation_at_0": float(values[reach]),
+        }

@@ -6,7 +6,9 @@ import numpy as np
 
 
 def smooth_energy(sound: np.ndarray, rate: int, window: float, hop: float) -> np.ndarray:
-    """[N] mean square of `sound` [samples] under a Hann window of `window` s, centred on 0, hop, 2 hop ... s."""
+    """[N] mean square of `sound` [samples] under a Hann window of `window` s, centred on 0, hop, 2
+    hop ... s.
+    """
     count = int(len(sound) / rate / hop)
     half = max(1, round(window * rate / 2))
     hann = np.hanning(2 * half + 3)[1:-1]

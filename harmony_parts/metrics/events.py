@@ -1,4 +1,6 @@
-"""Events: when something strikes, found in the picture alone and in the sound alone, and how the two lists fit."""
+"""Events: when something strikes, found in the picture alone and in the sound alone, and how the
+two lists fit.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +17,52 @@ from harmony_parts.plugin import knob
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
 FLICKER = 4.0  # a flash is this many times the root mean square of the rises between the flashes
-NEW = 0.3  # share of a flash that outshines all of the last `apart` seconds; what doesn't is a flicker's return
+# share of a flash that outshines all of the last `apart` seconds; what doesn't is a flicker's
+# return
+NEW = 0.3
 WINDOW, HOP = 0.03, 0.002  # s, of the sound's energy
 
 
 @attrs.frozen
 class Events:
-    """Matched events of picture and sound: the share of each stream's events that have one in the other, their offsets, counts and F1.
+    """Matched events of picture and sound: the share of each stream's events that have one in the
+    other, their offsets, counts and F1.
 
-    A picture event is a rise of the mean brightness, a sound event a rise of the level. Sharper clips show more events, which
-    raises F1 by itself: claims about sync rest on the matched shares and the offsets.
+    A picture event is a rise of the mean brightness, a sound event a rise of the level. Sharper
+    clips show more events, which raises F1 by itself: claims about sync rest on the matched shares
+    and the offsets.
     """
 
-    tolerance: float = knob(0.1, help="greatest distance of two events that match", unit="s", validator=attrs.validators.ge(0))
+    tolerance: float = knob(
+        0.1,
+        help="greatest distance of two events that match",
+        unit="s",
+        validator=attrs.validators.ge(0),
+    )
     apart: float = knob(
-        0.2, help="of two events of a stream that are nearer than this, the weaker is dropped", unit="s", validator=attrs.validators.ge(0)
+        0.2,
+        help="of two events of a stream that are nearer than this, the weaker is dropped",
+        unit="s",
+        validator=attrs.validators.ge(0),
     )
     flash: float = knob(
-        0.012, help="least rise of the mean brightness, of 1 for black to white", unit="brightness", validator=attrs.validators.gt(0)
+        0.012,
+        help="least rise of the mean brightness, of 1 for black to white",
+        unit="brightness",
+        validator=attrs.validators.gt(0),
     )
-    onset: float = knob(10.0, help="least rise of the sound's level within 60 ms", unit="dB", validator=attrs.validators.gt(0))
-    floor: float = knob(25.0, help="what is this far below the clip's peak counts as silence", unit="dB", validator=attrs.validators.gt(0))
+    onset: float = knob(
+        10.0,
+        help="least rise of the sound's level within 60 ms",
+        unit="dB",
+        validator=attrs.validators.gt(0),
+    )
+    floor: float = knob(
+        25.0,
+        help="what is this far below the clip's peak counts as silence",
+        unit="dB",
+        validator=attrs.validators.gt(0),
+    )
     contrast: float = knob(
         0.3,
         help="least rise as a share of the clip's strongest rise of the picture",
@@ -47,45 +74,62 @@ class Events:
         """Event times in seconds, ascending, of each stream that the clip has."""
         return AV(
             video=None if clip.frames is None else self.see(clip.frames.numpy(), float(clip.fps)),
-            audio=None if clip.waveform is None else self.hear(clip.mono().numpy(), clip.sample_rate),
+            audio=(
+                None if clip.waveform is None else self.hear(clip.mono().numpy(), clip.sample_rate)
+            ),
         )
 
     def see(self, frames: np.ndarray, fps: float) -> np.ndarray:
         """Times of sudden rises of the mean brightness of `frames` [T, H, W, 3].
 
-        The mean over the picture doesn't change while things move before an even ground, but leaps with a flash.
+        The mean over the picture doesn't change while things move before an even ground, but leaps
+        with a flash.
         """
         if len(frames) < 2:
             return np.zeros(0)
         light = frames.reshape(len(frames), -1, 3).mean(1) @ LUMA / 255
-        rise = np.maximum(np.diff(light, prepend=light[0], append=light[-1]), 0)  # [T + 1]: rise[k] into frame k
-        pair = rise[:-1] + rise[1:]  # [T]: over two frames, as an event within frame k brightens k and k + 1
-        peaks = strongest(pair, max(self.flash, self.contrast * float(pair.max())), max(2.0, self.apart * fps))
+        # [T + 1]: rise[k] into frame k
+        rise = np.maximum(np.diff(light, prepend=light[0], append=light[-1]), 0)
+        # [T]: over two frames, as an event within frame k brightens k and k + 1
+        pair = rise[:-1] + rise[1:]
+        peaks = strongest(
+            pair, max(self.flash, self.contrast * float(pair.max())), max(2.0, self.apart * fps)
+        )
         # What rises between the events is flicker; a flash stands well out of it.
-        between = np.delete(pair, [k + near for k in peaks for near in (-1, 0, 1) if 0 <= k + near < len(pair)])
+        between = np.delete(
+            pair, [k + near for k in peaks for near in (-1, 0, 1) if 0 <= k + near < len(pair)]
+        )
         flicker = FLICKER * float(np.sqrt(np.mean(between**2))) if len(between) else 0.0
         back = max(1, int(self.apart * fps))
         before = [light[max(0, k - back) : max(k, 1)].max() for k in peaks]
-        kept = [k for k, old in zip(peaks, before) if pair[k] > flicker and light[k : k + 2].max() - old > NEW * pair[k]]
+        kept = [
+            k
+            for k, old in zip(peaks, before)
+            if pair[k] > flicker and light[k : k + 2].max() - old > NEW * pair[k]
+        ]
         # Where frame k hardly takes part in the rise, the event is in frame k + 1.
         starts = [k + int(rise[k] < 0.1 * pair[k]) for k in kept]
         return np.array([instant(light, k) / fps for k in starts])
 
     def hear(self, sound: np.ndarray, rate: int) -> np.ndarray:
-        """Times of sudden rises of the level of `sound` [samples]: where the energy passes half of its next peak.
+        """Times of sudden rises of the level of `sound` [samples]: where the energy passes half of
+        its next peak.
 
-        The level is clipped at `floor` below the clip's peak and at -60 dB of full scale. With normal noise of 0.5 added to the
-        latents of the log-mel codec, the defaults still find Soundstage's events with an F1 of 0.95 (a window of 16 ms, 7 dB and
-        a floor of 40 dB: 0.67).
+        The level is clipped at `floor` below the clip's peak and at -60 dB of full scale. With
+        normal noise of 0.5 added to the latents of the log-mel codec, the defaults still find
+        Soundstage's events with an F1 of 0.95 (a window of 16 ms, 7 dB and a floor of 40 dB: 0.67).
         """
         energy = smooth_energy(sound, rate, WINDOW, HOP)  # [N]
         if len(energy) < 2:
             return np.zeros(0)
-        level = 10 * np.log10(np.maximum(energy, max(energy.max() * 10 ** (-self.floor / 10), 1e-6)))
+        level = 10 * np.log10(
+            np.maximum(energy, max(energy.max() * 10 ** (-self.floor / 10), 1e-6))
+        )
         reach = round(0.03 / HOP)
         padded = np.pad(level, reach, mode="edge")
         around = np.lib.stride_tricks.sliding_window_view(padded, reach + 1)
-        rise = around[reach:].max(1) - around[: len(level)].min(1)  # highest of the next 30 ms above the lowest of the last 30 ms
+        # highest of the next 30 ms above the lowest of the last 30 ms
+        rise = around[reach:].max(1) - around[: len(level)].min(1)
         # On a broad rise the loudest, steepest place counts: weigh by the energy's own slope.
         slope = np.maximum(np.diff(level, append=level[-1]), 0)
         peaks = strongest(np.where(slope > 0, rise + 1e-3 * slope, 0), self.onset, self.apart / HOP)
@@ -101,17 +145,28 @@ class Events:
             times.append(max(0.0, (j - part) * HOP))
         return np.array(times)
 
-    def score(self, video: np.ndarray, audio: np.ndarray, truth: Sequence[Event] | None = None) -> dict[str, float]:
-        """How `video` [N] fits `audio` [M], event times in s, and each of them the truth. Offsets are sound minus picture."""
+    def score(
+        self, video: np.ndarray, audio: np.ndarray, truth: Sequence[Event] | None = None
+    ) -> dict[str, float]:
+        """How `video` [N] fits `audio` [M], event times in s, and each of them the truth. Offsets
+        are sound minus picture.
+        """
         pairs = match(video, audio, self.tolerance)
-        numbers: dict[str, float] = {"video_events": float(len(video)), "audio_events": float(len(audio)), "matched": float(len(pairs))}
+        numbers: dict[str, float] = {
+            "video_events": float(len(video)),
+            "audio_events": float(len(audio)),
+            "matched": float(len(pairs)),
+        }
         if len(video):
             numbers["video_matched"] = len(pairs) / len(video)
         if len(audio):
             numbers["audio_matched"] = len(pairs) / len(audio)
         if pairs:
             offsets = 1000 * np.array([audio[j] - video[i] for i, j in pairs])
-            numbers |= {"offset_ms": float(np.median(np.abs(offsets))), "offset_bias_ms": float(np.median(offsets))}
+            numbers |= {
+                "offset_ms": float(np.median(np.abs(offsets))),
+                "offset_bias_ms": float(np.median(offsets)),
+            }
         if len(video) + len(audio):
             numbers["f1"] = 2 * len(pairs) / (len(video) + len(audio))
         if truth is not None:
@@ -119,12 +174,20 @@ class Events:
             numbers["truth_events"] = float(len(times))
             for stream, found in (("video", video), ("audio", audio)):
                 if len(found) + len(times):
-                    numbers[f"{stream}_truth_f1"] = 2 * len(match(found, times, self.tolerance)) / (len(found) + len(times))
+                    numbers[f"{stream}_truth_f1"] = (
+                        2 * len(match(found, times, self.tolerance)) / (len(found) + len(times))
+                    )
         return numbers
 
     def weights(self, numbers: dict[str, float]) -> dict[str, float]:
-        """The number of events that each share or median of `score` was taken over, so that its mean over clips counts each event once."""
-        video, audio, truth = numbers["video_events"], numbers["audio_events"], numbers.get("truth_events", 0.0)
+        """The number of events that each share or median of `score` was taken over, so that its
+        mean over clips counts each event once.
+        """
+        video, audio, truth = (
+            numbers["video_events"],
+            numbers["audio_events"],
+            numbers.get("truth_events", 0.0),
+        )
         return {
             "video_matched": video,
             "audio_matched": audio,
@@ -139,8 +202,9 @@ class Events:
 def instant(light: np.ndarray, k: int) -> float:
     """When, in frames, a flash began that brightens the frames k and k + 1 of `light` [T].
 
-    A light that leaps up at k + f and decays by q a frame, exposed over whole frames, adds L[k] ~ 1 - q^(1-f) and L[k+1] ~ q^(1-f) (1 - q),
-    so q^(1-f) = 1 / (1 + r (1 - q)) with r = L[k] / L[k+1]. q is read from the frame after these.
+    A light that leaps up at k + f and decays by q a frame, exposed over whole frames, adds L[k] ~ 1
+    - q^(1-f) and L[k+1] ~ q^(1-f) (1 - q), so q^(1-f) = 1 / (1 + r (1 - q)) with r = L[k] / L[k+1].
+    q is read from the frame after these.
     """
     above = np.maximum(light[k : k + 3] - light[max(k - 1, 0)], 0)
     if len(above) < 2 or above[1] == 0:
@@ -151,7 +215,9 @@ def instant(light: np.ndarray, k: int) -> float:
 
 
 def strongest(strength: np.ndarray, least: float, apart: float) -> list[int]:
-    """Where `strength` [N] is at least `least`, the strongest first and nothing nearer to it than `apart` steps; ascending."""
+    """Where `strength` [N] is at least `least`, the strongest first and nothing nearer to it than
+    `apart` steps; ascending.
+    """
     chosen: list[int] = []
     for k in np.argsort(-strength, kind="stable"):
         if strength[k] < least:
@@ -161,14 +227,17 @@ def strongest(strength: np.ndarray, least: float, apart: float) -> list[int]:
     return sorted(chosen)
 
 
-def match(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, tolerance: float) -> list[tuple[int, int]]:
+def match(
+    first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, tolerance: float
+) -> list[tuple[int, int]]:
     """One-to-one pairs (i, j) of ascending times with |first[i] - second[j]| <= tolerance.
 
-    As many as can be, and of those the least sum of distances. Crossing pairs never help on a line, so this is a shortest-path table
-    over prefixes.
+    As many as can be, and of those the least sum of distances. Crossing pairs never help on a line,
+    so this is a shortest-path table over prefixes.
     """
     n, m = len(first), len(second)
-    best: list[list[tuple[int, float]]] = [[(0, 0.0)] * (m + 1) for _ in range(n + 1)]  # (-pairs, distance)
+    # (-pairs, distance)
+    best: list[list[tuple[int, float]]] = [[(0, 0.0)] * (m + 1) for _ in range(n + 1)]
     for i in range(n):
         for j in range(m):
             distance = abs(float(first[i]) - float(second[j]))

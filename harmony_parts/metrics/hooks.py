@@ -13,12 +13,18 @@ def harmony_metric() -> Iterator[PartDeclaration]:
     yield part(
         "events",
         "harmony_parts.metrics.events:Events",
-        summary="Flashes seen and onsets heard, matched one to one: matched shares, offsets, counts and F1.",
+        summary=(
+            "Flashes seen and onsets heard, matched one to one: matched shares, offsets, counts"
+            " and F1."
+        ),
         source="this project",
     )
     yield part(
         "correlation",
         "harmony_parts.metrics.correlation:Correlation",
-        summary="Motion against the sound's envelope: peak of their normalised cross-correlation, its lag, and the value at lag 0.",
+        summary=(
+            "Motion against the sound's envelope: peak of their normalised cross-correlation, its"
+            " lag, and the value at lag 0."
+        ),
         source="this project",
     )

@@ -1,4 +1,6 @@
-"""The passes of one velocity as a small graph: which of them are the same, what is read from each, and in which order they run."""
+"""The passes of one velocity as a small graph: which of them are the same, what is read from each,
+and in which order they run.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, 
 
 @attrs.frozen
 class Run:
-    """One run of the denoiser, which answers all passes of `names`. `read` is what any of them wants to read.
+    """One run of the denoiser, which answers all passes of `names`. `read` is what any of them
+    wants to read.
 
-    `level` 0 needs no other run, level n one of level n - 1: those of one level can go through the denoiser together.
+    `level` 0 needs no other run, level n one of level n - 1: those of one level can go through the
+    denoiser together.
     """
 
     names: tuple[str, ...]
@@ -32,12 +36,18 @@ def noisy(asked: Pass) -> tuple[str, ...]:
 
 
 def ask(
-    guidance: Guidance, times: StepTimes, state: Any, *, hints: Collection[str], droppable: Collection[str] | None = None
+    guidance: Guidance,
+    times: StepTimes,
+    state: Any,
+    *,
+    hints: Collection[str],
+    droppable: Collection[str] | None = None,
 ) -> list[Pass]:
-    """The guidance's passes, checked. `hints` are those that the denoiser knows; dropping conditions outside `droppable` changes nothing.
-    `None`: any may be there to be dropped.
+    """The guidance's passes, checked. `hints` are those that the denoiser knows; dropping
+    conditions outside `droppable` changes nothing. `None`: any may be there to be dropped.
 
-    Raises PartContractError, naming the guidance, where a pass can't be run. Assembly may call it to find such faults before a run.
+    Raises PartContractError, naming the guidance, where a pass can't be run. Assembly may call it
+    to find such faults before a run.
     """
 
     def wrong(what: str) -> PartContractError:
@@ -46,10 +56,16 @@ def ask(
     answer = guidance.passes(times, state)
     passes = list(answer) if isinstance(answer, Iterable) else [answer]
     if isinstance(answer, Pass) or not all(isinstance(asked, Pass) for asked in passes):
-        raise wrong(f"returned {answer!r} as its passes; it should return a list of them, such as [conditional(times)]")
+        raise wrong(
+            f"returned {answer!r} as its passes; it should return a list of them, such as"
+            " [conditional(times)]"
+        )
     names = [asked.name for asked in passes]
     if not passes:
-        raise wrong(f"asked for no passes at {times}; with nothing to do it should return [conditional(times)]")
+        raise wrong(
+            f"asked for no passes at {times}; with nothing to do it should return"
+            " [conditional(times)]"
+        )
     for asked in passes:
         here, present = f"asked for the pass {asked.name!r}", set(asked.times.present())
         if names.count(asked.name) > 1:
@@ -57,7 +73,10 @@ def ask(
         if asked.name == LATENTS:
             raise wrong(f"{here}; that name is taken by what the predictions are of")
         if unknown := set(asked.needs) - set(names):
-            raise wrong(f"{here}, which needs {', '.join(sorted(unknown))}; its passes are {', '.join(names)}")
+            raise wrong(
+                f"{here}, which needs {', '.join(sorted(unknown))}; its passes are"
+                f" {', '.join(names)}"
+            )
         if misfit := unknown_hints(asked, hints):
             raise wrong(f"{here} with {misfit}")
         if absent := present - set(times.present()):
@@ -65,18 +84,31 @@ def ask(
         for stream, anchor in asked.replace:
             if stream not in present or anchor.stream != stream:
                 streams = ", ".join(sorted(present))
-                raise wrong(f"{here} with {anchor!r}, which is for {anchor.stream}, in place of {stream}; present: {streams}")
+                raise wrong(
+                    f"{here} with {anchor!r}, which is for {anchor.stream}, in place of {stream};"
+                    f" present: {streams}"
+                )
         if not set(asked.read) & set(noisy(asked)):
             readable = ", ".join(noisy(asked)) or "nothing"
-            raise wrong(f"{here}, which reads {', '.join(asked.read) or 'nothing'}; what can be read of it is {readable}")
-    return passes if droppable is None else [attrs.evolve(asked, drop=asked.drop & set(droppable)) for asked in passes]
+            raise wrong(
+                f"{here}, which reads {', '.join(asked.read) or 'nothing'}; what can be read of it"
+                f" is {readable}"
+            )
+    return (
+        passes
+        if droppable is None
+        else [attrs.evolve(asked, drop=asked.drop & set(droppable)) for asked in passes]
+    )
 
 
 def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
-    """Each distinct pass once, level by level, what it needs before it. Raises PartContractError where passes need each other in a circle."""
+    """Each distinct pass once, level by level, what it needs before it. Raises PartContractError
+    where passes need each other in a circle.
+    """
     groups: list[list[Pass]] = []
     for asked in passes:
-        # By comparing, not hashing: there are a handful, and a third party's anchor may hold what can't be hashed.
+        # By comparing, not hashing: there are a handful, and a third party's anchor may hold what
+        # can't be hashed.
         for group in groups:
             if group[0] == asked:
                 group.append(asked)
@@ -84,20 +116,31 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
         else:
             groups.append([asked])
     where = {asked.name: index for index, group in enumerate(groups) for asked in group}
-    needs = {index: {where[need] for asked in group for need in asked.needs} - {index} for index, group in enumerate(groups)}
+    needs = {
+        index: {where[need] for asked in group for need in asked.needs} - {index}
+        for index, group in enumerate(groups)
+    }
     try:
         sequence = list(TopologicalSorter(needs).static_order())
     except CycleError as error:
         circle = " -> ".join(groups[index][0].name for index in error.args[1])
-        raise PartContractError(f"the guidance {guidance!r} asked for passes that need each other: {circle}") from error
-    levels: dict[int, int] = {}  # they rise along the sequence, which takes all that wait for nothing more, then what waited for those
+        raise PartContractError(
+            f"the guidance {guidance!r} asked for passes that need each other: {circle}"
+        ) from error
+    # they rise along the sequence, which takes all that wait for nothing more, then what waited for
+    # those
+    levels: dict[int, int] = {}
     for index in sequence:
         levels[index] = max((levels[need] + 1 for need in needs[index]), default=0)
     return [
         Run(
             names=tuple(asked.name for asked in groups[index]),
             asked=groups[index][0],
-            read=tuple(stream for stream in noisy(groups[index][0]) if any(stream in asked.read for asked in groups[index])),
+            read=tuple(
+                stream
+                for stream in noisy(groups[index][0])
+                if any(stream in asked.read for asked in groups[index])
+            ),
             level=levels[index],
         )
         for index in sequence

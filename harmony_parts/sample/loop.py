@@ -25,8 +25,9 @@ from harmony_parts.sample.schedule import timetable
 class Step:
     """A step that was taken, `done` of `steps`.
 
-    `latents`: where it led; they still hold noise. `estimate`: what they are about to become, x - t v of the step's first guided velocity,
-    clean and the better the later; after the last step, the latents themselves. Both [B, T, ...], the given streams as they are.
+    `latents`: where it led; they still hold noise. `estimate`: what they are about to become, x - t
+    v of the step's first guided velocity, clean and the better the later; after the last step, the
+    latents themselves. Both [B, T, ...], the given streams as they are.
     """
 
     done: int
@@ -36,7 +37,9 @@ class Step:
 
 
 Progress = Callable[[Step], None]
-"""Called after each step. What it raises ends the run and comes out of `sample` as it is: to cancel, raise."""
+"""Called after each step. What it raises ends the run and comes out of `sample` as it is: to
+cancel, raise.
+"""
 
 
 @torch.no_grad()
@@ -55,32 +58,50 @@ def sample(
     together: int = TOGETHER,
     progress: Progress | None = None,
 ) -> AV[Tensor]:
-    """Clean latents of both streams: those of `noise` are made in `steps` steps, those of `given` are clean and stay as they are.
+    """Clean latents of both streams: those of `noise` are made in `steps` steps, those of `given`
+    are clean and stay as they are.
 
-    `noise` and `given` [B, T, ...]; their streams differ. The solver works in the precision of `noise`. Passes that don't wait for each
-    other go into one call of the denoiser while that holds at most `together` latents (T H W of video and T of audio, over samples and
-    passes); 0: each by itself. Raises ValueError where the arguments don't fit together, PartContractError where a part breaks its contract,
-    RunError where a prediction is NaN or infinite, or memory isn't enough.
+    `noise` and `given` [B, T, ...]; their streams differ. The solver works in the precision of
+    `noise`. Passes that don't wait for each other go into one call of the denoiser while that holds
+    at most `together` latents (T H W of video and T of audio, over samples and passes); 0: each by
+    itself. Raises ValueError where the arguments don't fit together, PartContractError where a part
+    breaks its contract, RunError where a prediction is NaN or infinite, or memory isn't enough.
     """
     _check_streams(noise, given)
     table = timetable(steps, shift)
-    flow = _Flow(Passes(denoiser, conditions, codecs, path, together), given, guidance, solver, steps)
+    flow = _Flow(
+        Passes(denoiser, conditions, codecs, path, together), given, guidance, solver, steps
+    )
     x, memory = given.replace(**{stream: noise[stream] for stream in noise}), None
     for step, (t, t_next) in enumerate(pairwise(table)):
         flow.begin(step)
         moved, memory = solver.step(x, t, t_next, flow, memory)
         x = moved.replace(**{stream: given[stream] for stream in given})
-        check(x.only(tuple(noise)), noise, lambda: f"the solver {solver!r} at step {step + 1} of {steps}")  # noqa: B023
+        check(
+            x.only(tuple(noise)),
+            noise,
+            lambda: f"the solver {solver!r} at step {step + 1} of {steps}",  # noqa: B023
+        )
         if progress is not None:
             progress(Step(step + 1, steps, x, flow.estimate() if t_next else x))
     return x
 
 
 class _Flow:
-    """The guided velocity, as the solver sees it. The guidance's state is that after the first velocity of the last step."""
+    """The guided velocity, as the solver sees it. The guidance's state is that after the first
+    velocity of the last step.
+    """
 
-    def __init__(self, passes: Passes, given: AV[Tensor], guidance: Guidance, solver: Solver, steps: int) -> None:
-        self.passes, self.given, self.guidance, self.solver, self.steps = passes, given, guidance, solver, steps
+    def __init__(
+        self, passes: Passes, given: AV[Tensor], guidance: Guidance, solver: Solver, steps: int
+    ) -> None:
+        self.passes, self.given, self.guidance, self.solver, self.steps = (
+            passes,
+            given,
+            guidance,
+            solver,
+            steps,
+        )
         self.hints: frozenset[str] = getattr(passes.denoiser, "hints", frozenset())
         self.step = 0
         self.state: Any = None
@@ -97,18 +118,23 @@ class _Flow:
     def estimate(self) -> AV[Tensor]:
         """The clean latents that the step's first velocity leads to."""
         x, velocity, t = self.first
-        return x.replace(**{stream: self.passes.path.data(x[stream], velocity[stream], t) for stream in velocity})
+        return x.replace(
+            **{stream: self.passes.path.data(x[stream], velocity[stream], t) for stream in velocity}
+        )
 
     def __call__(self, x: AV[Tensor], t: float) -> AV[Tensor]:
         if not 0 < t <= 1:
             raise PartContractError(
-                f"the solver {self.solver!r} asked for the velocity at time {t} in step {self.step + 1} of {self.steps}: "
-                f"velocities exist at times above 0, where there is noise left, up to 1"
+                f"the solver {self.solver!r} asked for the velocity at time {t} in step"
+                f" {self.step + 1} of {self.steps}: velocities exist at times above 0, where there"
+                " is noise left, up to 1"
             )
         x = x.replace(**{stream: self.given[stream] for stream in self.given})
         times = StepTimes(**{stream: 0.0 if stream in tuple(self.given) else t for stream in x})
         where = f"step {self.step + 1} of {self.steps} (time {t:.4g})"
-        asked = ask(self.guidance, times, self.state, hints=self.hints, droppable=self.passes.droppable)
+        asked = ask(
+            self.guidance, times, self.state, hints=self.hints, droppable=self.passes.droppable
+        )
         runs = order(asked, self.guidance)
         try:
             predictions = self.passes.predict(runs, x, times, where)
@@ -117,7 +143,11 @@ class _Flow:
             if not _out_of_memory(error):
                 raise
             raise RunError(self._too_large(x, len(runs), where)) from error
-        check(velocity, x.only(times.generated()), lambda: f"the guidance {self.guidance!r} at {where}")
+        check(
+            velocity,
+            x.only(times.generated()),
+            lambda: f"the guidance {self.guidance!r} at {where}",
+        )
         if not self.after:
             self.first = x, velocity, t
         self.after.append(after)
@@ -125,24 +155,38 @@ class _Flow:
 
     def _too_large(self, x: AV[Tensor], passes: int, where: str) -> str:
         shapes = ", ".join(f"{stream} {list(x[stream].shape)}" for stream in x)
-        apart = "take its passes one at a time (together=0), " if self.passes.together and passes > 1 else ""
+        apart = (
+            "take its passes one at a time (together=0), "
+            if self.passes.together and passes > 1
+            else ""
+        )
         return (
-            f"out of memory at {where}, for latents {shapes}: {apart}make fewer clips at once, fewer seconds, or smaller pictures (the "
-            f"recipe's format). Fewer steps, or a guidance of fewer passes, take less time, but as much memory"
+            f"out of memory at {where}, for latents {shapes}: {apart}make fewer clips at once,"
+            " fewer seconds, or smaller pictures (the recipe's format). Fewer steps, or a guidance"
+            " of fewer passes, take less time, but as much memory"
         )
 
 
 def _out_of_memory(error: BaseException) -> bool:
     # Some of PyTorch's allocators, the CPU's among them, raise a bare RuntimeError.
     said = ("out of memory", "allocate memory", "not enough memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in said)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in said
+    )
 
 
 def _check_streams(noise: AV[Tensor], given: AV[Tensor]) -> None:
     if not tuple(noise):
         raise ValueError("noise holds no stream, so there is nothing to make")
     if both := set(noise) & set(given):
-        raise ValueError(f"{', '.join(sorted(both))} is both in noise (to be made) and given: leave it out of one")
-    sizes = {f"{name}.{stream}": len(av[stream]) for name, av in (("noise", noise), ("given", given)) for stream in av}
+        raise ValueError(
+            f"{', '.join(sorted(both))} is both in noise (to be made) and given: leave it out"
+            " of one"
+        )
+    sizes = {
+        f"{name}.{stream}": len(av[stream])
+        for name, av in (("noise", noise), ("given", given))
+        for stream in av
+    }
     if len(set(sizes.values())) > 1:
         raise ValueError(f"all streams must hold as many samples; here {sizes}")

@@ -1,4 +1,6 @@
-"""Global style alignment: z_r <- z_r + CrossAttn(z_r W_q, z_v W_k, z_v W_v), over all of the video (paper, section 3.2)."""
+"""Global style alignment: z_r <- z_r + CrossAttn(z_r W_q, z_v W_k, z_v W_v), over all of the video
+(paper, section 3.2).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ class Alignment(nn.Module):
     def __init__(self, branches: AV[Branch]) -> None:
         super().__init__()
         audio, video = branches["audio"], branches["video"]
-        self.norm_reference, self.norm_video = LayerNorm(audio.width, eps=1e-6), LayerNorm(video.width, eps=1e-6)
+        self.norm_reference, self.norm_video = (
+            LayerNorm(audio.width, eps=1e-6),
+            LayerNorm(video.width, eps=1e-6),
+        )
         self.heads = Heads(audio.width, audio.heads, source=video.width)
         nn.init.zeros_(self.heads.o.weight)
         nn.init.zeros_(self.heads.o.bias)

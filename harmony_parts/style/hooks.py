@@ -16,4 +16,8 @@ def harmony_style() -> Iterator[PartDeclaration]:
         summary="The reference sound attends to the whole video.",
         source="arXiv:2511.21579, section 3.2",
     )
-    yield part("none", "harmony_parts.style.none:NoStyle", summary="The reference sound keeps to itself: the ablation.")
+    yield part(
+        "none",
+        "harmony_parts.style.none:NoStyle",
+        summary="The reference sound keeps to itself: the ablation.",
+    )

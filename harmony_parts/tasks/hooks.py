@@ -12,7 +12,12 @@ PAPER = "arXiv:2511.21579"
 @hookimpl
 def harmony_task() -> Iterator[PartDeclaration]:
     """Joint generation, the two driven tasks, and two ways to mix tasks."""
-    yield part("joint", "harmony_parts.tasks.joint:Joint", summary="Both streams are made, at the same time.", source=PAPER)
+    yield part(
+        "joint",
+        "harmony_parts.tasks.joint:Joint",
+        summary="Both streams are made, at the same time.",
+        source=PAPER,
+    )
     yield part(
         "audio-driven",
         "harmony_parts.tasks.audio_driven:AudioDriven",
@@ -34,5 +39,8 @@ def harmony_task() -> Iterator[PartDeclaration]:
     yield part(
         "sampled",
         "harmony_parts.tasks.sampled:Sampled",
-        summary="Each clip goes through one task, drawn by chance: the weighted sum in expectation, at the price of one task.",
+        summary=(
+            "Each clip goes through one task, drawn by chance: the weighted sum in expectation, at"
+            " the price of one task."
+        ),
     )

@@ -11,10 +11,18 @@ from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 @attrs.frozen
 class Joint:
-    """Both streams are noisy, at the same time t, and both are learnt: L_joint (arXiv:2511.21579)."""
+    """Both streams are noisy, at the same time t, and both are learnt: L_joint
+    (arXiv:2511.21579).
+    """
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
         """n entries, one a clip."""
         t = draw(n, generator)
         one, clip = torch.ones_like(t), torch.arange(n, device=t.device)
-        return Plan(source=clip, times=AV(t, t), weights=AV(one, one), task=torch.zeros_like(clip), names=("joint",))
+        return Plan(
+            source=clip,
+            times=AV(t, t),
+            weights=AV(one, one),
+            task=torch.zeros_like(clip),
+            names=("joint",),
+        )

@@ -12,7 +12,9 @@ from harmony_parts.tasks.protocol import Plan
 
 
 def weigh(plan: Plan, weight: float, clips: Tensor | None = None) -> Plan:
-    """`plan` with every loss counting `weight` times as much; where `clips` [n] is given, its clip i is `clips[i]`."""
+    """`plan` with every loss counting `weight` times as much; where `clips` [n] is given, its clip
+    i is `clips[i]`.
+    """
     return Plan(
         source=plan.source if clips is None else clips[plan.source],
         times=plan.times,
@@ -23,11 +25,21 @@ def weigh(plan: Plan, weight: float, clips: Tensor | None = None) -> Plan:
 
 
 def pack(plans: Sequence[Plan]) -> Plan:
-    """The entries of all plans, one after the other; tasks of the same name count as one. Raises PartContractError where streams differ."""
+    """The entries of all plans, one after the other; tasks of the same name count as one. Raises
+    PartContractError where streams differ.
+    """
     streams = {tuple(plan.times) for plan in plans}
     if len(streams) > 1:
-        every = " and ".join(", ".join(sorted({name for plan in plans for name in plan.names if tuple(plan.times) == s})) for s in streams)
-        raise PartContractError(f"the tasks {every} can't share a batch: one leaves out a stream that the other has. Train them in turn.")
+        every = " and ".join(
+            ", ".join(
+                sorted({name for plan in plans for name in plan.names if tuple(plan.times) == s})
+            )
+            for s in streams
+        )
+        raise PartContractError(
+            f"the tasks {every} can't share a batch: one leaves out a stream that the other has."
+            " Train them in turn."
+        )
     names = tuple(dict.fromkeys(name for plan in plans for name in plan.names))
 
     def cat(*parts: Tensor) -> Tensor:
@@ -37,6 +49,11 @@ def pack(plans: Sequence[Plan]) -> Plan:
         source=cat(*(plan.source for plan in plans)),
         times=plans[0].times.map(cat, *(plan.times for plan in plans[1:])),
         weights=plans[0].weights.map(cat, *(plan.weights for plan in plans[1:])),
-        task=cat(*(plan.task.new_tensor([names.index(name) for name in plan.names])[plan.task] for plan in plans)),
+        task=cat(
+            *(
+                plan.task.new_tensor([names.index(name) for name in plan.names])[plan.task]
+                for plan in plans
+            )
+        ),
         names=names,
     )

@@ -1,4 +1,6 @@
-"""A task says, per sample, which stream is clean, each stream's time, and how much each stream's loss counts."""
+"""A task says, per sample, which stream is clean, each stream's time, and how much each stream's
+loss counts.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,15 @@ TimeDraw = Callable[[int, torch.Generator], Tensor]
 
 @attrs.frozen(eq=False)
 class Plan:
-    """What to compute for a batch of n clips: M entries, packed into one batch whatever their tasks.
+    """What to compute for a batch of n clips: M entries, packed into one batch whatever their
+    tasks.
 
-    `source` int64 [M]: the clip of each entry; `times` float32 [M] per stream, 0 where the stream is clean; `weights` float32 [M] per
-    stream: what the stream's mean squared error counts, 0 where there is no loss; `task` int64 [M] into `names`, for the log.
-    The loss of a batch is `sum_m sum_s weights[s][m] * mse[s][m] / n`, so a weighted sum of tasks and tasks sampled with weight
-    lambda_k / p_k have the same expectation. A stream that is absent from `times` is absent from the whole batch.
+    `source` int64 [M]: the clip of each entry; `times` float32 [M] per stream, 0 where the stream
+    is clean; `weights` float32 [M] per stream: what the stream's mean squared error counts, 0 where
+    there is no loss; `task` int64 [M] into `names`, for the log. The loss of a batch is `sum_m
+    sum_s weights[s][m] * mse[s][m] / n`, so a weighted sum of tasks and tasks sampled with weight
+    lambda_k / p_k have the same expectation. A stream that is absent from `times` is absent from
+    the whole batch.
     """
 
     source: Tensor

@@ -20,18 +20,30 @@ class Draw:
     """A task, how much its loss counts, and how often it is drawn."""
 
     task: Task = knob(help="the task")
-    weight: float = knob(1.0, help="what its loss counts in expectation", off=0.0, converter=float, validator=attrs.validators.ge(0))
+    weight: float = knob(
+        1.0,
+        help="what its loss counts in expectation",
+        off=0.0,
+        converter=float,
+        validator=attrs.validators.ge(0),
+    )
     probability: float | None = knob(
         None,
-        help="how often it is drawn; left out everywhere: in proportion to the weights, so that every entry counts the same",
+        help=(
+            "how often it is drawn; left out everywhere: in proportion to the weights, so that"
+            " every entry counts the same"
+        ),
         converter=attrs.converters.optional(float),
-        validator=attrs.validators.optional(attrs.validators.and_(attrs.validators.ge(0), attrs.validators.le(1))),
+        validator=attrs.validators.optional(
+            attrs.validators.and_(attrs.validators.ge(0), attrs.validators.le(1))
+        ),
     )
 
 
 @attrs.frozen
 class Sampled:
-    """Each clip goes through task k with probability p_k, its loss weighted lambda_k / p_k: sum_k lambda_k L_k in expectation.
+    """Each clip goes through task k with probability p_k, its loss weighted lambda_k / p_k: sum_k
+    lambda_k L_k in expectation.
 
     A batch of n clips costs n entries, against n a term for the weighted sum.
     """
@@ -47,13 +59,18 @@ class Sampled:
     def _a_distribution(self, attribute: object, terms: tuple[Draw, ...]) -> None:
         given = [term.probability for term in terms if term.probability is not None]
         if not any(term.weight for term in terms):
-            raise ValueError("terms must hold a task with a weight above 0; with none there is nothing to train")
+            raise ValueError(
+                "terms must hold a task with a weight above 0; with none there is nothing to train"
+            )
         if given and len(given) < len(terms):
             raise ValueError("give a probability to every term, or to none")
         if given and not math.isclose(sum(given), 1, abs_tol=1e-6):
             raise ValueError(f"the probabilities of the terms must sum to 1, not {sum(given):g}")
         if any(term.weight and term.probability == 0 for term in terms):
-            raise ValueError("a term with a weight above 0 needs a probability above 0: what is never drawn can't count")
+            raise ValueError(
+                "a term with a weight above 0 needs a probability above 0: what is never drawn"
+                " can't count"
+            )
 
     def probabilities(self) -> tuple[float, ...]:
         """p_k of each term; their sum is 1."""
@@ -66,11 +83,18 @@ class Sampled:
         p = self.probabilities()
         chances = torch.tensor(p, dtype=torch.float64, device=generator.device)
         # multinomial refuses n = 0.
-        drawn = torch.multinomial(chances, n, replacement=True, generator=generator) if n else chances.new_empty(0, dtype=torch.long)
+        drawn = (
+            torch.multinomial(chances, n, replacement=True, generator=generator)
+            if n
+            else chances.new_empty(0, dtype=torch.long)
+        )
         plans = []
         for k, term in enumerate(self.terms):
             clips = (drawn == k).nonzero()[:, 0]
             if p[k]:
-                # Also where no clip drew it, so that the names and their order are the same for every batch.
-                plans.append(weigh(term.task.plan(len(clips), draw, generator), term.weight / p[k], clips))
+                # Also where no clip drew it, so that the names and their order are the same for
+                # every batch.
+                plans.append(
+                    weigh(term.task.plan(len(clips), draw, generator), term.weight / p[k], clips)
+                )
         return pack(plans)

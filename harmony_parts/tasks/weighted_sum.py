@@ -18,12 +18,15 @@ class Term:
     """A task, and how much its loss counts."""
 
     task: Task = knob(help="the task")
-    weight: float = knob(1.0, help="what its loss counts", off=0.0, converter=float, validator=attrs.validators.ge(0))
+    weight: float = knob(
+        1.0, help="what its loss counts", off=0.0, converter=float, validator=attrs.validators.ge(0)
+    )
 
 
 @attrs.frozen
 class WeightedSum:
-    """L = sum_k lambda_k L_k, all terms of a clip in one batch: the paper's cross-task loss (arXiv:2511.21579).
+    """L = sum_k lambda_k L_k, all terms of a clip in one batch: the paper's cross-task loss
+    (arXiv:2511.21579).
 
     A batch of n clips costs n entries for each term whose weight isn't 0.
     """
@@ -38,8 +41,16 @@ class WeightedSum:
     @terms.validator
     def _some_weight(self, attribute: object, terms: tuple[Term, ...]) -> None:
         if not any(term.weight for term in terms):
-            raise ValueError("terms must hold a task with a weight above 0; with none there is nothing to train")
+            raise ValueError(
+                "terms must hold a task with a weight above 0; with none there is nothing to train"
+            )
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
         """n entries a term, each term with times of its own."""
-        return pack([weigh(term.task.plan(n, draw, generator), term.weight) for term in self.terms if term.weight])
+        return pack(
+            [
+                weigh(term.task.plan(n, draw, generator), term.weight)
+                for term in self.terms
+                if term.weight
+            ]
+        )

@@ -1,4 +1,6 @@
-"""A denoiser whose answers are known, the exact velocity of Gaussian data, for tests of samplers, guidance and tasks without weights."""
+"""A denoiser whose answers are known, the exact velocity of Gaussian data, for tests of samplers,
+guidance and tasks without weights.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +19,36 @@ from harmony_parts.errors import PartContractError
 
 
 class GaussianDenoiser(torch.nn.Module):
-    """The exact velocity for data (x_video, x_audio) ~ N(mean, covariance), jointly Gaussian in the flattened latents of both streams.
+    """The exact velocity for data (x_video, x_audio) ~ N(mean, covariance), jointly Gaussian in the
+    flattened latents of both streams.
 
-    With x_t = A x + S n, A = 1 - t and S = t per latent, and K = (A C A + S^2)^-1: E[x | x_t] = m + C A K (x_t - A m),
-    E[n | x_t] = S K (x_t - A m), and v = E[n - x | x_t]. Streams that are absent are marginalised, streams at time 0 are conditioned on,
-    and each latent may have its own time.
+    With x_t = A x + S n, A = 1 - t and S = t per latent, and K = (A C A + S^2)^-1: E[x | x_t] = m +
+    C A K (x_t - A m), E[n | x_t] = S K (x_t - A m), and v = E[n - x | x_t]. Streams that are absent
+    are marginalised, streams at time 0 are conditioned on, and each latent may have its own time.
 
-    `mean` [D], `covariance` [D, D] positive definite, D = elements of `video` [T, H, W, C] plus `audio` [T, C], in that order. The
-    condition "caption" [B, L, D] adds its masked sum to the mean, and may be left out, unlike a model's. For small D: it solves a system of
-    D unknowns per sample, in float64.
+    `mean` [D], `covariance` [D, D] positive definite, D = elements of `video` [T, H, W, C] plus
+    `audio` [T, C], in that order. The condition "caption" [B, L, D] adds its masked sum to the
+    mean, and may be left out, unlike a model's. For small D: it solves a system of D unknowns per
+    sample, in float64.
     """
 
     accepts: Mapping[str, Port] = MappingProxyType({"caption": Port("video", "add")})
 
     def __init__(
-        self, video: tuple[int, ...], audio: tuple[int, ...], mean: Tensor, covariance: Tensor, hints: Collection[str] = ()
+        self,
+        video: tuple[int, ...],
+        audio: tuple[int, ...],
+        mean: Tensor,
+        covariance: Tensor,
+        hints: Collection[str] = (),
     ) -> None:
         super().__init__()
         size = prod(video) + prod(audio)
         if mean.shape != (size,) or covariance.shape != (size, size):
-            raise ValueError(f"mean must be [{size}] and covariance [{size}, {size}], not {list(mean.shape)} and {list(covariance.shape)}")
+            raise ValueError(
+                f"mean must be [{size}] and covariance [{size}, {size}], not {list(mean.shape)} and"
+                f" {list(covariance.shape)}"
+            )
         self.shapes = AV(video, audio)
         self.places = AV(torch.arange(prod(video)), torch.arange(prod(video), size))
         self.mean, self.covariance = mean, covariance
@@ -52,13 +64,20 @@ class GaussianDenoiser(torch.nn.Module):
         read: Collection[str] = STREAMS,
         cache: MutableMapping[str, Any] | None = None,
     ) -> AV[Tensor]:
-        """Velocities of the streams in `read`. Raises PartContractError for a hint that it wasn't made with."""
+        """Velocities of the streams in `read`. Raises PartContractError for a hint that it wasn't
+        made with.
+        """
         if unknown := sorted(set(hints) - self.hints):
             knows = ", ".join(sorted(self.hints)) or "none"
-            raise PartContractError(f"the analytic denoiser knows no hint {', '.join(unknown)}; it knows {knows}")
+            raise PartContractError(
+                f"the analytic denoiser knows no hint {', '.join(unknown)}; it knows {knows}"
+            )
         place = torch.cat([self.places[s] for s in av])
         x = torch.cat([av[s].flatten(1) for s in av], dim=1).double()  # [B, D]
-        per_latent = times.map(lambda time, shape: time.per_latent().repeat_interleave(prod(shape[1:]), dim=1), self.shapes)
+        per_latent = times.map(
+            lambda time, shape: time.per_latent().repeat_interleave(prod(shape[1:]), dim=1),
+            self.shapes,
+        )
         s = torch.cat([per_latent[name] for name in av], dim=1).to(x)
         a = 1 - s
         mean = self.mean.to(x).expand(len(x), -1)
@@ -66,10 +85,20 @@ class GaussianDenoiser(torch.nn.Module):
             mean = mean + (caption.tokens * caption.mask[..., None]).sum(dim=1).to(x)
         mean, c = mean[:, place], self.covariance.to(x)[place][:, place]
         seen = a[:, :, None] * c * a[:, None, :] + torch.diag_embed(s**2)
-        surprise = torch.cholesky_solve((x - a * mean)[..., None], torch.linalg.cholesky(seen))[..., 0]
+        surprise = torch.cholesky_solve((x - a * mean)[..., None], torch.linalg.cholesky(seen))[
+            ..., 0
+        ]
         velocity = s * surprise - mean - (a * surprise) @ c
-        parts = dict(zip(av, velocity.split([len(self.places[name]) for name in av], dim=1), strict=True))
-        return AV(**{name: parts[name].reshape(av[name].shape).to(av[name].dtype) for name in av if name in read})
+        parts = dict(
+            zip(av, velocity.split([len(self.places[name]) for name in av], dim=1), strict=True)
+        )
+        return AV(
+            **{
+                name: parts[name].reshape(av[name].shape).to(av[name].dtype)
+                for name in av
+                if name in read
+            }
+        )
 
 
 @attrs.frozen(eq=False)
@@ -89,10 +118,16 @@ class Call:
 
 
 class Recorded:
-    """A denoiser that answers as `inner` does, and keeps every call in `calls`, for tests of what a sampler asks for."""
+    """A denoiser that answers as `inner` does, and keeps every call in `calls`, for tests of what a
+    sampler asks for.
+    """
 
-    def __init__(self, inner: Denoiser, after: Callable[[int, AV[Tensor]], AV[Tensor]] | None = None) -> None:
-        """`after(number of the call, velocities)`, where given, has the last word on what is returned: to see what a fault leads to."""
+    def __init__(
+        self, inner: Denoiser, after: Callable[[int, AV[Tensor]], AV[Tensor]] | None = None
+    ) -> None:
+        """`after(number of the call, velocities)`, where given, has the last word on what is
+        returned: to see what a fault leads to.
+        """
         self.inner, self.after = inner, after
         self.accepts, self.hints = inner.accepts, inner.hints
         self.calls: list[Call] = []

@@ -1,11 +1,13 @@
-"""Contract checks, one per kind of part. Call them in your own tests; the parts that ship pass the same ones:
+"""Contract checks, one per kind of part. Call them in your own tests; the parts that ship pass the
+same ones:
 
     from harmony_parts.testing.contracts import check_guidance
 
     def test_contract():
         check_guidance(MyGuidance())
 
-Each raises PartContractError, saying what the part must do. `harmony_parts.testing.properties` looks further at guidance, with hypothesis.
+Each raises PartContractError, saying what the part must do. `harmony_parts.testing.properties`
+looks further at guidance, with hypothesis.
 """
 
 from __future__ import annotations
@@ -17,7 +19,12 @@ from harmony_parts.testing.contracts_codecs import check_audio_codec, check_vide
 from harmony_parts.testing.contracts_data import check_data
 from harmony_parts.testing.contracts_denoisers import check_denoiser
 from harmony_parts.testing.contracts_encoders import check_encoder
-from harmony_parts.testing.contracts_flow import check_density, check_path, check_shift, check_solver
+from harmony_parts.testing.contracts_flow import (
+    check_density,
+    check_path,
+    check_shift,
+    check_solver,
+)
 from harmony_parts.testing.contracts_guidance import check_guidance
 from harmony_parts.testing.contracts_interactions import check_interaction, check_style
 from harmony_parts.testing.contracts_metrics import check_metric

@@ -15,11 +15,13 @@ from harmony_parts.rope import angles
 from harmony_parts.testing.contracts_require import check_value, generator, require
 
 HEADS, HEAD = 2, 16
-Problem = tuple[str, list[Tensor], Windows, Tensor, Tensor]  # name; q, k, v in float64; windows and angles
+# name; q, k, v in float64; windows and angles
+Problem = tuple[str, list[Tensor], Windows, Tensor, Tensor]
 
 
 def check_attention(attention: LocalAttention, *, device: torch.device | str = "cpu") -> None:
-    """The outputs and gradients of `Reference`, in float32 on `device`, with windows of several kinds; nothing heard from outside a window.
+    """The outputs and gradients of `Reference`, in float32 on `device`, with windows of several
+    kinds; nothing heard from outside a window.
 
     It must trace into one graph, and give the right forward-mode derivative or raise.
     """
@@ -27,32 +29,61 @@ def check_attention(attention: LocalAttention, *, device: torch.device | str = "
     where = torch.device(device)
     for name, inputs, seen, q_angles, k_angles in problems():
         rest = seen.to(where), q_angles.to(where), k_angles.to(where)
-        exact = _solve(Reference(), inputs, torch.float64, torch.device("cpu"), seen, q_angles, k_angles)
+        exact = _solve(
+            Reference(), inputs, torch.float64, torch.device("cpu"), seen, q_angles, k_angles
+        )
         mine = _solve(attention, inputs, torch.float32, where, *rest)
-        for what, found, true in zip(("output", "gradient of q", "gradient of k", "gradient of v"), mine, exact):
+        for what, found, true in zip(
+            ("output", "gradient of q", "gradient of k", "gradient of v"), mine, exact
+        ):
             at = f"{name}: the {what}"
-            require(found.shape == true.shape and found.dtype == torch.float32, attention, f"keep shape and type ({at})")
+            require(
+                found.shape == true.shape and found.dtype == torch.float32,
+                attention,
+                f"keep shape and type ({at})",
+            )
             # sums of at most 48 products of numbers up to 10, five deep, in float32
-            require(torch.allclose(found.double(), true, rtol=1e-4, atol=1e-4), attention, f"be as the reference ({at})")
+            require(
+                torch.allclose(found.double(), true, rtol=1e-4, atol=1e-4),
+                attention,
+                f"be as the reference ({at})",
+            )
         empty = (seen.of_query[:, 0] == seen.of_query[:, 1]).cpu()
         zero = (mine[0][:, empty] == 0).all() and (mine[1][:, empty] == 0).all()
-        require(zero, attention, f"give exactly 0, and a gradient of 0, where a window is empty ({name})")
+        require(
+            zero,
+            attention,
+            f"give exactly 0, and a gradient of 0, where a window is empty ({name})",
+        )
         _check_isolation(attention, name, [x.to(where, torch.float32) for x in inputs], *rest)
         _check_tangents(attention, name, inputs, where, seen, q_angles, k_angles)
     _check_graph(attention, where)
 
 
 def problems() -> Iterator[Problem]:
-    """Both directions, tokens on both sides; windows from clocks, of a causal codec too, cut, empty and as wide as the clip."""
-    video, sound = _clock([0.04, *[0.16] * 2]), _clock([0.032] * 11)  # Wan: the first latent is one frame, then four each
+    """Both directions, tokens on both sides; windows from clocks, of a causal codec too, cut, empty
+    and as wide as the clip.
+    """
+    # Wan: the first latent is one frame, then four each
+    video, sound = _clock([0.04, *[0.16] * 2]), _clock([0.032] * 11)
     yield _problem("video reads audio", (3, 5, 11, 1), windows(video, sound, 0.03))
     yield _problem("audio reads video", (11, 1, 3, 5), windows(sound, video, 0.0))
     ends = torch.tensor([0, 0, 2, 4]), torch.tensor([0, 2, 2, 5])
     yield _problem("windows with empty ones between", (4, 3, 5, 1), Windows.of(*ends, 5))
     yield _problem("queries with empty windows", (4, 1, 5, 3), Windows.of(*ends, 5))
-    yield _problem("fewer sounds than frames", (4, 3, 2, 1), Windows.of(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 2, 2]), 2))
-    yield _problem("tokens on both sides", (3, 3, 2, 2), Windows.of(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), 2))
-    yield _problem("one window of everything", (2, 2, 3, 4), Windows.of(torch.zeros(2), torch.full((2,), 3), 3))
+    yield _problem(
+        "fewer sounds than frames",
+        (4, 3, 2, 1),
+        Windows.of(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 2, 2]), 2),
+    )
+    yield _problem(
+        "tokens on both sides",
+        (3, 3, 2, 2),
+        Windows.of(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), 2),
+    )
+    yield _problem(
+        "one window of everything", (2, 2, 3, 4), Windows.of(torch.zeros(2), torch.full((2,), 3), 3)
+    )
 
 
 def _clock(lengths: list[float]) -> Tensor:
@@ -63,8 +94,17 @@ def _clock(lengths: list[float]) -> Tensor:
 def _problem(name: str, shape: tuple[int, int, int, int], seen: Windows) -> Problem:
     tq, sq, tk, sk = shape
     g = generator()
-    inputs = [torch.randn(1, t, s, HEADS, HEAD, generator=g, dtype=torch.float64) for t, s in ((tq, sq), (tk, sk), (tk, sk))]
-    return name, inputs, seen, angles(torch.arange(tq), HEAD // 2), angles(torch.arange(tk) * tq / tk, HEAD // 2)
+    inputs = [
+        torch.randn(1, t, s, HEADS, HEAD, generator=g, dtype=torch.float64)
+        for t, s in ((tq, sq), (tk, sk), (tk, sk))
+    ]
+    return (
+        name,
+        inputs,
+        seen,
+        angles(torch.arange(tq), HEAD // 2),
+        angles(torch.arange(tk) * tq / tk, HEAD // 2),
+    )
 
 
 def _solve(
@@ -81,18 +121,35 @@ def _solve(
     return [x.detach().cpu() for x in (out, *torch.autograd.grad(out, (q, k, v), out.detach()))]
 
 
-def _check_isolation(attention: LocalAttention, name: str, inputs: list[Tensor], seen: Windows, q_angles: Tensor, k_angles: Tensor) -> None:
+def _check_isolation(
+    attention: LocalAttention,
+    name: str,
+    inputs: list[Tensor],
+    seen: Windows,
+    q_angles: Tensor,
+    k_angles: Tensor,
+) -> None:
     q, k, v = inputs
     out, mask = attention(q, k, v, seen, q_angles, k_angles), seen.mask(k.shape[1])
     k, v = k.clone(), v.clone()
     k[:, 0], v[:, 0] = 9.0, -3.0
     changed = attention(q, k, v, seen, q_angles, k_angles)
     deaf = ~mask[:, 0]
-    require(torch.equal(changed[:, deaf], out[:, deaf]), attention, f"not let a key be heard outside the windows that hold it ({name})")
+    require(
+        torch.equal(changed[:, deaf], out[:, deaf]),
+        attention,
+        f"not let a key be heard outside the windows that hold it ({name})",
+    )
 
 
 def _check_tangents(
-    attention: LocalAttention, name: str, inputs: list[Tensor], device: torch.device, seen: Windows, q_angles: Tensor, k_angles: Tensor
+    attention: LocalAttention,
+    name: str,
+    inputs: list[Tensor],
+    device: torch.device,
+    seen: Windows,
+    q_angles: Tensor,
+    k_angles: Tensor,
 ) -> None:
     q, k, v = (x.to(device, torch.float32) for x in inputs)
     rest = seen.to(device), q_angles.to(device), k_angles.to(device)
@@ -101,13 +158,20 @@ def _check_tangents(
     except (NotImplementedError, RuntimeError):
         return
     q, k, v = inputs
-    exact = torch.func.jvp(lambda x: Reference()(q, x, v, seen, q_angles, k_angles), (k,), (torch.ones_like(k),))[1]
+    exact = torch.func.jvp(
+        lambda x: Reference()(q, x, v, seen, q_angles, k_angles), (k,), (torch.ones_like(k),)
+    )[1]
     close = torch.allclose(mine.cpu().double(), exact, rtol=1e-4, atol=1e-4)
-    require(close, attention, f"give the right forward-mode derivative, or raise NotImplementedError ({name})")
+    require(
+        close,
+        attention,
+        f"give the right forward-mode derivative, or raise NotImplementedError ({name})",
+    )
 
 
 def _check_graph(attention: LocalAttention, device: torch.device) -> None:
-    if type(attention).__module__ not in sys.modules:  # torch.compile imports the module of what it traces, and typed-in code has none
+    # torch.compile imports the module of what it traces, and typed-in code has none
+    if type(attention).__module__ not in sys.modules:
         return
     for name, inputs, seen, q_angles, k_angles in list(problems())[:2]:
         q, k, v = (x.to(device, torch.float32) for x in inputs)
@@ -117,4 +181,6 @@ def _check_graph(attention: LocalAttention, device: torch.device) -> None:
         try:
             graph(q, k, v, *rest)
         except torch._dynamo.exc.Unsupported as error:
-            require(False, attention, f"trace into one graph ({name}): {str(error).splitlines()[0]}")
+            require(
+                False, attention, f"trace into one graph ({name}): {str(error).splitlines()[0]}"
+            )

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV
-from harmony_parts.blocks.protocol import KNOWN, AudioBranchSpec, Branch, BranchBlock, BranchSpec, How, Port, Tokens, VideoBranchSpec
+from harmony_parts.blocks.protocol import (
+    KNOWN,
+    AudioBranchSpec,
+    Branch,
+    BranchBlock,
+    BranchSpec,
+    How,
+    Port,
+    Tokens,
+    VideoBranchSpec,
+)
 from harmony_parts.errors import AssemblyError
 from harmony_parts.testing.contracts_require import generator, require
 from harmony_parts.testing.contracts_velocities import (
@@ -30,23 +40,35 @@ STEPS = ("attend", "read", "feed")
 
 
 def check_video_branch(
-    spec: VideoBranchSpec, *, channels: int = 4, grid: tuple[int, int] = (4, 8), latents: int = 3, conditions: Ways | None = None
+    spec: VideoBranchSpec,
+    *,
+    channels: int = 4,
+    grid: tuple[int, int] = (4, 8),
+    latents: int = 3,
+    conditions: Ways | None = None,
 ) -> Branch:
-    """Build the branch and hold it to the contract of its kind; returns it, so that a test can go on from there.
+    """Build the branch and hold it to the contract of its kind; returns it, so that a test can go
+    on from there.
 
-    Give a spec of a small width. Checked, with two layers, for three samples at times of their own: torch modules, layers with weights of
-    their own, the grid, shapes; `attend`, `read` (a term gets the queries, and one of zeros changes nothing) and `feed` leave what they are
-    given; kept `told`; times by value and index; conditions are heard, where their masks say so, and may be none; samples by themselves;
-    the same again without a draw from the global generator; other lengths; float64, bfloat16 and meta weights; a gradient for every weight.
-    `conditions`: name -> way and width, by default two contexts, one that is added, and a known latent, which the denoiser puts in
-    itself, so that the branch needn't hear it. Raises PartContractError.
+    Give a spec of a small width. Checked, with two layers, for three samples at times of their own:
+    torch modules, layers with weights of their own, the grid, shapes; `attend`, `read` (a term gets
+    the queries, and one of zeros changes nothing) and `feed` leave what they are given; kept
+    `told`; times by value and index; conditions are heard, where their masks say so, and may be
+    none; samples by themselves; the same again without a draw from the global generator; other
+    lengths; float64, bfloat16 and meta weights; a gradient for every weight. `conditions`: name ->
+    way and width, by default two contexts, one that is added, and a known latent, which the
+    denoiser puts in itself, so that the branch needn't hear it. Raises PartContractError.
     """
     given = {**WORDS, "image": ("clean_tokens", channels)} if conditions is None else conditions
     return _check(Built(spec, "video", channels, grid, latents, given))
 
 
-def check_audio_branch(spec: AudioBranchSpec, *, channels: int = 4, latents: int = 7, conditions: Ways | None = None) -> Branch:
-    """The same of a branch of sound. By default it is told of a clean reference too, unless its `build` raises AssemblyError for one."""
+def check_audio_branch(
+    spec: AudioBranchSpec, *, channels: int = 4, latents: int = 7, conditions: Ways | None = None
+) -> Branch:
+    """The same of a branch of sound. By default it is told of a clean reference too, unless its
+    `build` raises AssemblyError for one.
+    """
     given = Built(spec, "audio", channels, (), latents, WORDS if conditions is None else conditions)
     return _check(given if conditions is not None else given.with_reference())
 
@@ -72,7 +94,9 @@ class Built:
 
     def with_reference(self) -> Built:
         """Told of a clean reference, where it takes one."""
-        more = attrs.evolve(self, conditions={**self.conditions, "voice": ("clean_tokens", self.channels)})
+        more = attrs.evolve(
+            self, conditions={**self.conditions, "voice": ("clean_tokens", self.channels)}
+        )
         try:
             seeded(cast(Any, more.branch))
         except AssemblyError:
@@ -107,7 +131,9 @@ class Layers(nn.Module):
     def embed(self, question: Question, told: Any = None) -> Tokens:
         """The tokens that enter the first layer."""
         told = self.branch.told(question.conditions) if told is None else told
-        tokens: Tokens = self.branch.embed(question.av[self.stream], question.times[self.stream], told)
+        tokens: Tokens = self.branch.embed(
+            question.av[self.stream], question.times[self.stream], told
+        )
         return tokens
 
 
@@ -120,8 +146,11 @@ def _check(built: Built) -> Branch:
         answer = check_answer(asked)
         _check_told(asked)
         _check_steps(asked)
-    check_velocities(asked, answer, silent=[name for name, port in asked.ports.items() if port == KNOWN])
-    check_learning(asked, idle=["blocks.1.*"])  # of the last layer, references and words are read by nobody
+    check_velocities(
+        asked, answer, silent=[name for name, port in asked.ports.items() if port == KNOWN]
+    )
+    # of the last layer, references and words are read by nobody
+    check_learning(asked, idle=["blocks.1.*"])
     with torch.no_grad():
         with runs(built.spec, "be built, and answer, without any condition"):
             untold = attrs.evolve(built, conditions={}).asked()
@@ -139,11 +168,18 @@ def _check_form(spec: BranchSpec, branch: Any) -> None:
     require(whole, spec, f"have a width that its heads divide, not {width!r} and {heads!r}")
     one, two = seeded(branch.block), seeded(branch.block)
     for block in (one, two):
-        steps = isinstance(block, nn.Module) and all(callable(getattr(block, step, None)) for step in STEPS)
+        steps = isinstance(block, nn.Module) and all(
+            callable(getattr(block, step, None)) for step in STEPS
+        )
         require(steps, spec, f"make layers that are torch modules with {', '.join(STEPS)}")
     ids = [{id(weight) for weight in module.parameters()} for module in (branch, one, two)]
     apart = one is not two and len(set().union(*ids)) == sum(map(len, ids))
-    require(apart, spec, "make a new layer in each call of block(), with weights of its own that aren't the branch's either")
+    require(
+        apart,
+        spec,
+        "make a new layer in each call of block(), with weights of its own that aren't the branch's"
+        " either",
+    )
 
 
 def _check_tokens(built: Built, asked: Asked) -> None:
@@ -153,9 +189,17 @@ def _check_tokens(built: Built, asked: Asked) -> None:
         tokens = cast(Layers, asked.module).embed(asked.question)
     rows, columns = branch.grid(tuple(latents.shape))
     want = [*latents.shape[:2], rows * columns, branch.width]
-    require(list(tokens.hidden.shape) == want, built.spec, f"embed to hidden states [B, T, S, D] {want}, S the product of its grid")
+    require(
+        list(tokens.hidden.shape) == want,
+        built.spec,
+        f"embed to hidden states [B, T, S, D] {want}, S the product of its grid",
+    )
     if built.stream == "audio":
-        require((rows, columns) == (1, 1), built.spec, "have a grid of (1, 1): one token for each latent of sound")
+        require(
+            (rows, columns) == (1, 1),
+            built.spec,
+            "have a grid of (1, 1): one token for each latent of sound",
+        )
 
 
 def _check_steps(asked: Asked) -> None:
@@ -166,9 +210,18 @@ def _check_steps(asked: Asked) -> None:
         run = getattr(layers.blocks[0], step)
         before = {name: x.clone() for name, x in _tensors(tokens)}
         after = run(tokens)
-        kept = all(torch.equal(before[name], x) for name, x in _tensors(tokens)) and torch.equal(run(tokens).hidden, after.hidden)
-        require(kept, asked.part, f"return new Tokens from {step}, and leave those that it is given as they are: no change in place")
-        formed = after.hidden.shape == tokens.hidden.shape and after.hidden.dtype == tokens.hidden.dtype
+        kept = all(torch.equal(before[name], x) for name, x in _tensors(tokens)) and torch.equal(
+            run(tokens).hidden, after.hidden
+        )
+        require(
+            kept,
+            asked.part,
+            f"return new Tokens from {step}, and leave those that it is given as they are: no"
+            " change in place",
+        )
+        formed = (
+            after.hidden.shape == tokens.hidden.shape and after.hidden.dtype == tokens.hidden.dtype
+        )
         require(formed, asked.part, f"keep shape and type of the hidden states in {step}")
         if step == "read":
             _check_terms(asked, tokens)
@@ -188,9 +241,21 @@ def _check_terms(asked: Asked, tokens: Tokens, when: str = "") -> None:
     plain = block.read(tokens).hidden
     with runs(asked.part, f"take a term in `read`{when}"):
         still = block.read(tokens, zeros).hidden
-    want = [*tokens.hidden.shape[:3], layers.branch.heads, layers.branch.width // layers.branch.heads]
-    require(seen == [want], asked.part, f"call the term of `read` once, with queries {want}{when}; it had queries {seen}")
-    require(torch.equal(still, plain), asked.part, f"read the same with a term of zeros as with none{when}")
+    want = [
+        *tokens.hidden.shape[:3],
+        layers.branch.heads,
+        layers.branch.width // layers.branch.heads,
+    ]
+    require(
+        seen == [want],
+        asked.part,
+        f"call the term of `read` once, with queries {want}{when}; it had queries {seen}",
+    )
+    require(
+        torch.equal(still, plain),
+        asked.part,
+        f"read the same with a term of zeros as with none{when}",
+    )
     noise = torch.randn(want, generator=generator(4))
     changed = not torch.equal(block.read(tokens, lambda q: noise.to(q)).hidden, plain)
     require(changed, asked.part, f"add the term to what `read` hears{when}")
@@ -205,7 +270,11 @@ def _check_told(asked: Asked) -> None:
     for each in (first, second, first):
         kept, fresh = layers(each, told), layers(each)
         equal = torch.equal(kept[layers.stream], fresh[layers.stream])
-        require(equal, asked.part, "answer the same with what `told` made before, at any time: a caller keeps it")
+        require(
+            equal,
+            asked.part,
+            "answer the same with what `told` made before, at any time: a caller keeps it",
+        )
 
 
 def _tensors(tokens: Tokens) -> Iterator[tuple[str, Tensor]]:

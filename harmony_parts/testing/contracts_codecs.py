@@ -15,69 +15,121 @@ from harmony_parts.offload import modules
 from harmony_parts.testing.contracts_require import generator, own_randomness, require
 
 TOLERANCE = 1e-3
-"""How far a sample may be from itself in another batch, relative to the largest latent: convolutions choose their order of sums by size."""
+"""How far a sample may be from itself in another batch, relative to the largest latent:
+convolutions choose their order of sums by size.
+"""
 
 
 def check_video_codec(spec: VideoCodecSpec, format: Format, *, frames: int = 9) -> VideoCodec:
-    """Build the codec and hold it to the contract of its kind; returns it, so that a test can go on from there.
+    """Build the codec and hold it to the contract of its kind; returns it, so that a test can go on
+    from there.
 
-    Checked: weights in modules that it names in `held`; counts of latents and frames that fit, a clock that covers them, shapes and types both
-    ways, the same again, without a draw from the global generator, and each clip by itself. Clips of `frames` frames of noise go through it.
+    Checked: weights in modules that it names in `held`; counts of latents and frames that fit, a
+    clock that covers them, shapes and types both ways, the same again, without a draw from the
+    global generator, and each clip by itself. Clips of `frames` frames of noise go through it.
     Raises PartContractError.
     """
     codec = _built(spec, format, VideoCodec)
-    _check_counts(spec, codec.latents, codec.frames, codec.clock, 1 / format.fps, (1, 2, 5, frames, format.frames))
+    _check_counts(
+        spec,
+        codec.latents,
+        codec.frames,
+        codec.clock,
+        1 / format.fps,
+        (1, 2, 5, frames, format.frames),
+    )
     height, width = format.height, format.width
-    clips = torch.randint(256, (2, frames, height, width, 3), generator=generator(), dtype=torch.uint8)
+    clips = torch.randint(
+        256, (2, frames, height, width, 3), generator=generator(), dtype=torch.uint8
+    )
     shape = (2, codec.latents(frames), *codec.grid, codec.channels)
     latents = _check_ways(spec, codec, clips, shape)
     back = codec.decode(latents)
     wanted = [2, codec.frames(shape[1]), height, width, 3]
-    require(list(back.shape) == wanted and back.dtype == torch.uint8, spec, f"decode to uint8 {wanted}; it gave {list(back.shape)}")
+    require(
+        list(back.shape) == wanted and back.dtype == torch.uint8,
+        spec,
+        f"decode to uint8 {wanted}; it gave {list(back.shape)}",
+    )
     return codec
 
 
 def check_audio_codec(spec: AudioCodecSpec, format: Format, *, seconds: float = 1.0) -> AudioCodec:
-    """The same of a codec of sound, which decodes to float32 [B, samples]; `seconds` of noise go through it."""
+    """The same of a codec of sound, which decodes to float32 [B, samples]; `seconds` of noise go
+    through it.
+    """
     codec = _built(spec, format, AudioCodec)
     samples = round(seconds * format.sample_rate)
     counts = (1, samples // 3, samples, samples + 1, format.samples(format.frames))
-    _check_counts(spec, codec.latents, codec.samples, codec.clock, Fraction(1, format.sample_rate), counts)
+    _check_counts(
+        spec, codec.latents, codec.samples, codec.clock, Fraction(1, format.sample_rate), counts
+    )
     waves = torch.rand(2, samples, generator=generator()) - 0.5
     latents = _check_ways(spec, codec, waves, (2, codec.latents(samples), codec.channels))
     back, wanted = codec.decode(latents), [2, codec.samples(codec.latents(samples))]
-    right = list(back.shape) == wanted and back.dtype == torch.float32 and bool(back.isfinite().all())
-    require(right, spec, f"decode to finite float32 {wanted}; it gave {back.dtype} {list(back.shape)}")
+    right = (
+        list(back.shape) == wanted and back.dtype == torch.float32 and bool(back.isfinite().all())
+    )
+    require(
+        right, spec, f"decode to finite float32 {wanted}; it gave {back.dtype} {list(back.shape)}"
+    )
     return codec
 
 
 def _built(spec: Any, format: Format, protocol: type) -> Any:
     with own_randomness(spec):
         codec = spec.build(format=format)
-    require(isinstance(codec, protocol), spec, f"build a {protocol.__name__}, with all that the protocol names")
+    require(
+        isinstance(codec, protocol),
+        spec,
+        f"build a {protocol.__name__}, with all that the protocol names",
+    )
     held = getattr(codec, "held", ())
     listed = isinstance(held, Sequence) and all(isinstance(module, nn.Module) for module in held)
     require(listed, spec, f"have in `held` a tuple of torch modules, not {held!r}")
     named = {id(weight) for module in modules(codec) for weight in module.parameters()}
     for name, value in getattr(codec, "__dict__", {}).items():
-        forgotten = isinstance(value, nn.Module) and any(id(weight) not in named for weight in value.parameters())
+        forgotten = isinstance(value, nn.Module) and any(
+            id(weight) not in named for weight in value.parameters()
+        )
         require(
-            not forgotten, spec, f"name in `held` the modules that its weights are in, {name!r} too, or they are never brought to a GPU"
+            not forgotten,
+            spec,
+            f"name in `held` the modules that its weights are in, {name!r} too, or they are never"
+            " brought to a GPU",
         )
     return codec
 
 
-def _check_counts(spec: Any, latents: Any, steps: Any, clock: Any, step: Fraction, counts: tuple[int, ...]) -> None:
-    """`latents(n)` latents hold at least n frames or samples of `step` seconds each, and the clock covers them."""
+def _check_counts(
+    spec: Any, latents: Any, steps: Any, clock: Any, step: Fraction, counts: tuple[int, ...]
+) -> None:
+    """`latents(n)` latents hold at least n frames or samples of `step` seconds each, and the clock
+    covers them.
+    """
     for n in sorted(counts):
         count = latents(n)
-        require(count >= 1 and steps(count) >= n, spec, f"have room for {n} in the {count} latents that it takes for them")
-        require(latents(steps(count)) == count, spec, f"take {count} latents for what {count} latents hold")
+        require(
+            count >= 1 and steps(count) >= n,
+            spec,
+            f"have room for {n} in the {count} latents that it takes for them",
+        )
+        require(
+            latents(steps(count)) == count,
+            spec,
+            f"take {count} latents for what {count} latents hold",
+        )
         times = clock(count)
-        require(times.dtype == torch.float64 and times.shape == (count, 2), spec, f"have a clock of float64 [{count}, 2]")
+        require(
+            times.dtype == torch.float64 and times.shape == (count, 2),
+            spec,
+            f"have a clock of float64 [{count}, 2]",
+        )
         forward = (times[:, 1] > times[:, 0]).all() and (times.diff(dim=0) >= 0).all()
         require(forward, spec, "have a clock whose latents last, and never go back")
-        covered = times[0, 0] <= float(step) / 2 and times[-1, 1] >= float(n * step) - float(step) / 2
+        covered = (
+            times[0, 0] <= float(step) / 2 and times[-1, 1] >= float(n * step) - float(step) / 2
+        )
         require(covered, spec, f"have a clock that covers all {n} of them")
 
 
@@ -85,10 +137,23 @@ def _check_ways(spec: Any, codec: Any, given: Tensor, shape: tuple[int, ...]) ->
     """Encode twice, alone and in a batch, and decode twice; returns the latents."""
     with own_randomness(spec):
         latents = codec.encode(given)
-        right = tuple(latents.shape) == shape and latents.dtype == torch.float32 and bool(latents.isfinite().all())
-        require(right, spec, f"encode to finite float32 {list(shape)}; it gave {latents.dtype} {list(latents.shape)}")
+        right = (
+            tuple(latents.shape) == shape
+            and latents.dtype == torch.float32
+            and bool(latents.isfinite().all())
+        )
+        require(
+            right,
+            spec,
+            f"encode to finite float32 {list(shape)}; it gave {latents.dtype}"
+            f" {list(latents.shape)}",
+        )
         require(torch.equal(codec.encode(given), latents), spec, "encode the same to the same")
-        require(torch.equal(codec.decode(latents), codec.decode(latents)), spec, "decode the same to the same")
+        require(
+            torch.equal(codec.decode(latents), codec.decode(latents)),
+            spec,
+            "decode the same to the same",
+        )
     alone = codec.encode(given[1:])
     near = (alone - latents[1:]).abs().max() <= TOLERANCE * latents.abs().max()
     require(near, spec, "encode each clip by itself")

@@ -18,30 +18,55 @@ from harmony_parts.media import Clip
 from harmony_parts.testing.contracts_require import generator, own_randomness, require
 
 
-def check_data(spec: DataSpec, format: Format, *, root: Path | None = None, examples: int = 4) -> Dataset:
-    """Build the data set and hold it to the contract of its kind; returns it, so that a test can go on from there.
+def check_data(
+    spec: DataSpec, format: Format, *, root: Path | None = None, examples: int = 4
+) -> Dataset:
+    """Build the data set and hold it to the contract of its kind; returns it, so that a test can go
+    on from there.
 
-    `root` is the folder of one that reads one. Checked, for `examples` examples from the first to the last: the same for the same number and
-    generator state, in any order, and tensors of its own each time; nothing from the global generator; clips in the format, prompts and events
-    as they must be; and of the whole set its length, IndexError after its end, and its `names`, `unreadable` and `fingerprint` where it has them.
-    Examples that raise MediaError are left out, as in training, but for one at least. Raises PartContractError.
+    `root` is the folder of one that reads one. Checked, for `examples` examples from the first to
+    the last: the same for the same number and generator state, in any order, and tensors of its own
+    each time; nothing from the global generator; clips in the format, prompts and events as they
+    must be; and of the whole set its length, IndexError after its end, and its `names`,
+    `unreadable` and `fingerprint` where it has them. Examples that raise MediaError are left out,
+    as in training, but for one at least. Raises PartContractError.
     """
     with own_randomness(spec):
         dataset = spec.build(format=format, root=root)
         count = len(dataset)
-        require(isinstance(count, int) and count >= 1, spec, f"have at least one example; it has {count}")
+        require(
+            isinstance(count, int) and count >= 1,
+            spec,
+            f"have at least one example; it has {count}",
+        )
         bad = _check_about(spec, dataset, count)
-        chosen = dict.fromkeys(round(k * (count - 1) / max(1, examples - 1)) for k in range(examples))
-        found = {number: made for number in chosen if number not in bad and (made := _example(spec, dataset, number)) is not None}
-    require(found, spec, f"be able to give one of its examples {', '.join(map(str, chosen))}; all raise MediaError")
+        chosen = dict.fromkeys(
+            round(k * (count - 1) / max(1, examples - 1)) for k in range(examples)
+        )
+        found = {
+            number: made
+            for number in chosen
+            if number not in bad and (made := _example(spec, dataset, number)) is not None
+        }
+    require(
+        found,
+        spec,
+        f"be able to give one of its examples {', '.join(map(str, chosen))}; all raise MediaError",
+    )
     for number, example in found.items():
         _check_example(spec, format, number, example)
         names = getattr(dataset, "names", None)
-        require(names is None or names[number] == example.name, spec, f"call example {number} by its name in `names`, {example.name!r}")
+        require(
+            names is None or names[number] == example.name,
+            spec,
+            f"call example {number} by its name in `names`, {example.name!r}",
+        )
     streams = {(each.clip.frames is None, each.clip.waveform is None) for each in found.values()}
     require(len(streams) == 1, spec, "have the same streams in all its clips: a batch has no gaps")
     _check_again(spec, dataset, found)
-    require(_ends(dataset, count), spec, f"raise IndexError for example {count}, the one after its last")
+    require(
+        _ends(dataset, count), spec, f"raise IndexError for example {count}, the one after its last"
+    )
     return dataset
 
 
@@ -50,7 +75,11 @@ def _example(spec: Any, dataset: Dataset, number: int, seed: int = 0) -> Example
         example = dataset.example(number, generator(seed))
     except MediaError:
         return None
-    require(isinstance(example, Example), spec, f"give an Example; example {number} is of {type(example).__name__}")
+    require(
+        isinstance(example, Example),
+        spec,
+        f"give an Example; example {number} is of {type(example).__name__}",
+    )
     return example
 
 
@@ -63,14 +92,26 @@ def _ends(dataset: Dataset, count: int) -> bool:
 
 
 def _check_about(spec: Any, dataset: Any, count: int) -> Mapping[int, str]:
-    """What a data set may say of its examples without reading them; returns those that it can't read."""
+    """What a data set may say of its examples without reading them; returns those that it can't
+    read.
+    """
     names = getattr(dataset, "names", None)
     named = names is None or (len(names) == count and all(isinstance(name, str) for name in names))
-    require(named, spec, f"have a name, a str, for each of its {count} examples in `names`, or no such attribute")
+    require(
+        named,
+        spec,
+        f"have a name, a str, for each of its {count} examples in `names`, or no such attribute",
+    )
     bad = getattr(dataset, "unreadable", {})
-    right = isinstance(bad, Mapping) and all(isinstance(n, int) and 0 <= n < count and isinstance(cause, str) for n, cause in bad.items())
+    right = isinstance(bad, Mapping) and all(
+        isinstance(n, int) and 0 <= n < count and isinstance(cause, str) for n, cause in bad.items()
+    )
     require(right, spec, "have in `unreadable` the numbers of examples, each with a cause, a str")
-    require(len(bad) < count, spec, "raise MediaError when it is built where none of its examples can be read")
+    require(
+        len(bad) < count,
+        spec,
+        "raise MediaError when it is built where none of its examples can be read",
+    )
     if callable(fingerprint := getattr(dataset, "fingerprint", None)):
         for number in {0, count - 1} - set(bad):
             first = fingerprint(number)
@@ -81,41 +122,84 @@ def _check_about(spec: Any, dataset: Any, count: int) -> Mapping[int, str]:
 
 
 def _check_example(spec: Any, format: Format, number: int, example: Example) -> None:
-    require(isinstance(example, Example) and isinstance(example.name, str), spec, "give an Example with a name, a str")
+    require(
+        isinstance(example, Example) and isinstance(example.name, str),
+        spec,
+        "give an Example with a name, a str",
+    )
     _check_clip(spec, format, f"example {number}", example.clip)
     _check_prompt(spec, format, f"example {number}", example.prompt)
     if (events := example.events) is None:
         return
-    typed = isinstance(events, tuple) and all(isinstance(e, Event) and isinstance(e.what, str) and e.what for e in events)
-    require(typed, spec, f"have a tuple of Events, each with a word for `what`, or `None` where nobody knows them (example {number})")
+    typed = isinstance(events, tuple) and all(
+        isinstance(e, Event) and isinstance(e.what, str) and e.what for e in events
+    )
+    require(
+        typed,
+        spec,
+        "have a tuple of Events, each with a word for `what`, or `None` where nobody knows them"
+        f" (example {number})",
+    )
     times = [event.time for event in events]
     inside = all(0 <= time <= example.clip.seconds for time in times) and times == sorted(times)
-    require(inside, spec, f"have its events in order, and within the {example.clip.seconds:g} s of its clip (example {number})")
+    require(
+        inside,
+        spec,
+        f"have its events in order, and within the {example.clip.seconds:g} s of its clip (example"
+        f" {number})",
+    )
 
 
 def _check_clip(spec: Any, format: Format, where: str, clip: Clip) -> None:
     if clip.frames is not None:
         wanted, found = (format.frames, format.height, format.width, 3), tuple(clip.frames.shape)
         right = found == wanted and clip.fps == format.fps
-        require(right, spec, f"give frames {list(wanted)} at {format.fps} a second ({where}: {list(found)} at {clip.fps})")
+        require(
+            right,
+            spec,
+            f"give frames {list(wanted)} at {format.fps} a second ({where}: {list(found)} at"
+            f" {clip.fps})",
+        )
     if clip.waveform is not None:
         samples, length = format.samples(format.frames), clip.waveform.shape[1]
         right = length == samples and clip.sample_rate == format.sample_rate
-        require(right, spec, f"give {samples} samples of sound at {format.sample_rate} Hz ({where}: {length} at {clip.sample_rate})")
+        require(
+            right,
+            spec,
+            f"give {samples} samples of sound at {format.sample_rate} Hz ({where}: {length} at"
+            f" {clip.sample_rate})",
+        )
         require(clip.waveform.isfinite().all(), spec, f"give finite sound ({where})")
 
 
 def _check_prompt(spec: Any, format: Format, where: str, prompt: Prompt) -> None:
     texts = (prompt.caption, prompt.sound, prompt.speech)
-    require(all(text is None or isinstance(text, str) for text in texts), spec, f"have str or `None` for the texts of a prompt ({where})")
+    require(
+        all(text is None or isinstance(text, str) for text in texts),
+        spec,
+        f"have str or `None` for the texts of a prompt ({where})",
+    )
     if (image := prompt.image) is not None:
         wanted = [format.height, format.width, 3]
         right = image.dtype == torch.uint8 and list(image.shape) == wanted
-        require(right, spec, f"have an image of uint8 {wanted} in a prompt, or `None` ({where}: {image.dtype} {list(image.shape)})")
-    if (voice := prompt.voice) is not None:
-        right = voice.dtype == torch.float32 and voice.ndim == 1 and len(voice) >= 1 and bool(voice.isfinite().all())
         require(
-            right, spec, f"have a voice of finite float32 [samples] in a prompt, or `None` ({where}: {voice.dtype} {list(voice.shape)})"
+            right,
+            spec,
+            f"have an image of uint8 {wanted} in a prompt, or `None` ({where}: {image.dtype}"
+            f" {list(image.shape)})",
+        )
+    if (voice := prompt.voice) is not None:
+        right = (
+            voice.dtype == torch.float32
+            and voice.ndim == 1
+            and len(voice) >= 1
+            and bool(voice.isfinite().all())
+        )
+        require(
+            right,
+            spec,
+            f"have a voice of finite float32 [samples] in a prompt, or `None` ({where}:"
+            f" {voice.dtype} {list(voice.shape)})",
         )
 
 
@@ -124,20 +208,33 @@ def _check_again(spec: Any, dataset: Dataset, found: Mapping[int, Example]) -> N
     kept = copy.deepcopy(dict(found))
     again = {number: _example(spec, dataset, number) for number in reversed(kept)}
     same = all(map(_equal, kept.values(), reversed(again.values())))
-    require(same, spec, "give the same example for the same number and generator state, whatever was asked for before")
+    require(
+        same,
+        spec,
+        "give the same example for the same number and generator state, whatever was asked for"
+        " before",
+    )
     for example in filter(None, again.values()):
         for tensor in _tensors(example):
             with suppress(RuntimeError):  # an expanded one can't be written into
                 tensor.zero_()
     same = all(_equal(each, _example(spec, dataset, number)) for number, each in kept.items())
-    require(same, spec, "give tensors of its own each time: what is written into an example is seen in the next one")
+    require(
+        same,
+        spec,
+        "give tensors of its own each time: what is written into an example is seen in the"
+        " next one",
+    )
 
 
 def _equal(one: Example, two: Example | None) -> bool:
     if two is None:
         return False
     tensors, others = list(_tensors(one)), list(_tensors(two))
-    plain = all(getattr(one.prompt, text) == getattr(two.prompt, text) for text in ("caption", "sound", "speech"))
+    plain = all(
+        getattr(one.prompt, text) == getattr(two.prompt, text)
+        for text in ("caption", "sound", "speech")
+    )
     plain = plain and one.prompt.extra.keys() == two.prompt.extra.keys()
     alike = len(tensors) == len(others) and all(map(torch.equal, tensors, others))
     return plain and alike and (one.name, one.events) == (two.name, two.events)

@@ -43,20 +43,28 @@ def check_denoiser(
     latents: AV[int] = LATENTS,
     idle: Collection[str] = (),
 ) -> Denoiser:
-    """Build the denoiser and hold it to the contract of its kind; returns it, so that a test can go on from there.
+    """Build the denoiser and hold it to the contract of its kind; returns it, so that a test can go
+    on from there.
 
-    Give a spec of a small size. By default it stands between codecs of both streams that say no more than channels, grid and clock, and
-    encoders of a caption, a sound and an image: pass others where it takes others (`Latents`, `Says` of `harmony_parts.testing.neighbours`),
-    and as many conditions as it can be told. `latents`: how many of each stream it is asked about, at least 2. Nothing is decoded.
+    Give a spec of a small size. By default it stands between codecs of both streams that say no
+    more than channels, grid and clock, and encoders of a caption, a sound and an image: pass others
+    where it takes others (`Latents`, `Says` of `harmony_parts.testing.neighbours`), and as many
+    conditions as it can be told. `latents`: how many of each stream it is asked about, at least 2.
+    Nothing is decoded.
 
-    Checked, for three samples at times of their own: `accepts` and `hints`; velocities of the streams in `read`, of the latents' shapes,
-    whatever else is read; nothing is changed in place; `cache` changes no answer; errors for what is missing, unknown or without a port;
-    every hint runs; `isolate`, where it is known, lets nothing through; a stream alone is answered or refused by name; known latents lead to
-    themselves; times by value and index; conditions are heard, where their masks say so, and may be dropped; samples by themselves; the same
-    again without a draw from the global generator; other lengths; float64, bfloat16 and meta weights; a gradient for every weight that isn't
-    frozen, but for those whose names fit the patterns of `idle`, and for none of these. Raises PartContractError.
+    Checked, for three samples at times of their own: `accepts` and `hints`; velocities of the
+    streams in `read`, of the latents' shapes, whatever else is read; nothing is changed in place;
+    `cache` changes no answer; errors for what is missing, unknown or without a port; every hint
+    runs; `isolate`, where it is known, lets nothing through; a stream alone is answered or refused
+    by name; known latents lead to themselves; times by value and index; conditions are heard, where
+    their masks say so, and may be dropped; samples by themselves; the same again without a draw
+    from the global generator; other lengths; float64, bfloat16 and meta weights; a gradient for
+    every weight that isn't frozen, but for those whose names fit the patterns of `idle`, and for
+    none of these. Raises PartContractError.
     """
-    spoken: dict[str, Encoder] = dict(encoders) if encoders is not None else {"all": cast(Encoder, _says(codecs or CODECS))}
+    spoken: dict[str, Encoder] = (
+        dict(encoders) if encoders is not None else {"all": cast(Encoder, _says(codecs or CODECS))}
+    )
     built = Built(spec, codecs or CODECS, spoken)
     denoiser = seeded(cast(Any, built.denoiser))
     ports, hints = _check_form(built, denoiser)
@@ -99,11 +107,17 @@ class Built:
 
     def widths(self) -> dict[str, int]:
         """Of the conditions."""
-        return {name: width for encoder in self.encoders.values() for name, width in encoder.produces.items()}
+        return {
+            name: width
+            for encoder in self.encoders.values()
+            for name, width in encoder.produces.items()
+        }
 
     def asked(self, latents: AV[int], ports: Mapping[str, Port]) -> Asked:
         """Built, with a question."""
-        shapes: AV[tuple[int, ...]] = self.codecs.map(lambda codec, n: (n, *getattr(codec, "grid", ()), codec.channels), latents)
+        shapes: AV[tuple[int, ...]] = self.codecs.map(
+            lambda codec, n: (n, *getattr(codec, "grid", ()), codec.channels), latents
+        )
         return Asked.of(self.spec, self, Question.about(shapes, self.widths(), ports), ports)
 
 
@@ -116,7 +130,9 @@ class Whole(nn.Module):
 
     def forward(self, question: Question, **settings: Any) -> AV[Tensor]:
         """Velocities."""
-        made: AV[Tensor] = self.denoiser(question.av, question.times, question.conditions, **settings)
+        made: AV[Tensor] = self.denoiser(
+            question.av, question.times, question.conditions, **settings
+        )
         return made
 
 
@@ -126,26 +142,55 @@ def _check_form(built: Built, denoiser: Any) -> tuple[Mapping[str, Port], list[s
     ports: Any = getattr(denoiser, "accepts", None)
     hints: Any = getattr(denoiser, "hints", None)
     named = isinstance(ports, Mapping) and all(isinstance(port, Port) for port in ports.values())
-    require(named, built.spec, f"have `accepts`, a mapping from the name of each condition to its Port, not {ports!r}")
+    require(
+        named,
+        built.spec,
+        f"have `accepts`, a mapping from the name of each condition to its Port, not {ports!r}",
+    )
     found, told = sorted(ports), sorted(built.widths())
-    require(found == told, built.spec, f"accept the conditions that its encoders produce, {told}, not {found}")
-    require(isinstance(hints, frozenset), built.spec, f"have `hints`, a frozenset of the names that it knows, not {hints!r}")
+    require(
+        found == told,
+        built.spec,
+        f"accept the conditions that its encoders produce, {told}, not {found}",
+    )
+    require(
+        isinstance(hints, frozenset),
+        built.spec,
+        f"have `hints`, a frozenset of the names that it knows, not {hints!r}",
+    )
     return ports, sorted(hints)
 
 
 def _check_ports(built: Built) -> None:
-    lost = attrs.evolve(built, encoders=built.encoders | {UNHEARD: cast(Encoder, Says(**{UNHEARD: 3}))})
+    lost = attrs.evolve(
+        built, encoders=built.encoders | {UNHEARD: cast(Encoder, Says(**{UNHEARD: 3}))}
+    )
     error = _raised(AssemblyError, lambda: seeded(cast(Any, lost.denoiser)))
-    require(UNHEARD in error, built.spec, "raise AssemblyError, naming the condition, where it is built with one that has no port")
+    require(
+        UNHEARD in error,
+        built.spec,
+        "raise AssemblyError, naming the condition, where it is built with one that has no port",
+    )
 
 
 def _check_refusals(asked: Asked) -> None:
     for name in asked.ports:
         fewer = {n: c for n, c in asked.question.conditions.items() if n != name}
-        error = _raised(PartContractError, lambda: asked(attrs.evolve(asked.question, conditions=fewer)))  # noqa: B023
-        require(name in error, asked.part, f"raise PartContractError, naming {name!r}, where that condition is missing")
+        error = _raised(
+            PartContractError,
+            lambda: asked(attrs.evolve(asked.question, conditions=fewer)),  # noqa: B023
+        )
+        require(
+            name in error,
+            asked.part,
+            f"raise PartContractError, naming {name!r}, where that condition is missing",
+        )
     error = _raised(PartContractError, lambda: asked(asked.question, hints={UNHEARD}))
-    require(UNHEARD in error, asked.part, "raise PartContractError, naming the hint, where it doesn't know one")
+    require(
+        UNHEARD in error,
+        asked.part,
+        "raise PartContractError, naming the hint, where it doesn't know one",
+    )
 
 
 def _raised(kind: type[Exception], call: Callable[[], object]) -> str:
@@ -164,7 +209,11 @@ def _check_read(asked: Asked, both: AV[Tensor]) -> None:
     for s in both:
         one = asked(asked.question, read=(s,))
         asked.formed(one, asked.question.av.only((s,)), f" where read=({s!r},)")
-        asked.same(both.only((s,)), one, f"give the {s} the same velocities whether or not the other stream is read")
+        asked.same(
+            both.only((s,)),
+            one,
+            f"give the {s} the same velocities whether or not the other stream is read",
+        )
 
 
 def _check_hints(asked: Asked, hints: Collection[str]) -> None:
@@ -180,7 +229,8 @@ def _check_hints(asked: Asked, hints: Collection[str]) -> None:
         asked.same(
             apart.only((s,)),
             moved,
-            f"let nothing of the {OTHER[s]}, of its times and its conditions through to the {s} where `isolate` is asked for",
+            f"let nothing of the {OTHER[s]}, of its times and its conditions through to the {s}"
+            " where `isolate` is asked for",
         )
 
 
@@ -191,17 +241,29 @@ def _moved(asked: Asked, stream: str) -> Question:
     g = generator(5)
     now, latents = asked.question.times[stream], asked.question.av[stream]
     moved = asked.question.at(stream, attrs.evolve(now, values=0.5 * now.values))
-    moved = attrs.evolve(moved, av=moved.av.replace(**{stream: torch.randn(latents.shape, generator=g)}))
+    moved = attrs.evolve(
+        moved, av=moved.av.replace(**{stream: torch.randn(latents.shape, generator=g)})
+    )
     for name, condition in asked.question.conditions.items():
         if asked.ports[name].stream == stream:
-            moved = moved.told(name, Condition(torch.randn(condition.tokens.shape, generator=g), condition.mask, condition.null))
+            moved = moved.told(
+                name,
+                Condition(
+                    torch.randn(condition.tokens.shape, generator=g), condition.mask, condition.null
+                ),
+            )
     return moved
 
 
 def _check_cache(asked: Asked, hints: Collection[str]) -> None:
-    """Over steps; with a clean stream that only the other one reads, then another such; with hints between."""
+    """Over steps; with a clean stream that only the other one reads, then another such; with hints
+    between.
+    """
     cache: dict[str, Any] = {}
-    kept = "answer the same with a cache that was kept while conditions stay the same objects as without one"
+    kept = (
+        "answer the same with a cache that was kept while conditions stay the same objects as"
+        " without one"
+    )
     first = asked.question
     later = first
     for s in first.av:
@@ -209,25 +271,42 @@ def _check_cache(asked: Asked, hints: Collection[str]) -> None:
     for step in (first, later, first):
         asked.same(asked(step), asked(step, cache=cache), kept)
     for hint in hints:
-        asked.same(asked(later, hints={hint}), asked(later, hints={hint}, cache=cache), f"{kept}, with the hint {hint!r} too")
+        asked.same(
+            asked(later, hints={hint}),
+            asked(later, hints={hint}, cache=cache),
+            f"{kept}, with the hint {hint!r} too",
+        )
     for s in first.av if len(tuple(first.av)) == 2 else ():
         clean = later.at(s, attrs.evolve(later.times[s], values=0 * later.times[s].values))
         another = attrs.evolve(clean, av=clean.av.replace(**{s: clean.av[s] + 1}))
         noisier = clean.at(OTHER[s], first.times[OTHER[s]])
         for step in (clean, noisier, another, clean):
-            asked.same(asked(step, read=(OTHER[s],)), asked(step, read=(OTHER[s],), cache=cache), f"{kept}, where the {s} is clean too")
+            asked.same(
+                asked(step, read=(OTHER[s],)),
+                asked(step, read=(OTHER[s],), cache=cache),
+                f"{kept}, where the {s} is clean too",
+            )
 
 
 def _check_alone(asked: Asked) -> None:
     """A stream without the other."""
     for s in asked.question.av if len(tuple(asked.question.av)) == 2 else ():
-        alone = attrs.evolve(asked.question, av=asked.question.av.only((s,)), times=asked.question.times.only((s,)))
+        alone = attrs.evolve(
+            asked.question, av=asked.question.av.only((s,)), times=asked.question.times.only((s,))
+        )
         try:
             made = asked(alone)
         except PartContractError as error:
-            require(OTHER[s] in str(error), asked.part, f"name the {OTHER[s]} in its PartContractError where that stream is absent")
+            require(
+                OTHER[s] in str(error),
+                asked.part,
+                f"name the {OTHER[s]} in its PartContractError where that stream is absent",
+            )
         except Exception as error:
-            what = f"answer the {s} alone, or raise PartContractError that names the absent {OTHER[s]}, not {type(error).__name__}"
+            what = (
+                f"answer the {s} alone, or raise PartContractError that names the absent"
+                f" {OTHER[s]}, not {type(error).__name__}"
+            )
             require(False, asked.part, what)
         else:
             asked.formed(made, alone.av, f" where the {OTHER[s]} is absent")
@@ -242,16 +321,31 @@ def _check_known(asked: Asked, answer: AV[Tensor]) -> None:
         where = torch.zeros(x.shape[:2], dtype=torch.bool)
         where[:, :n] = known.mask
         t = asked.question.times["video"].per_latent()[:, :n, None, None, None]
-        towards, found = ((x[:, :n] - known.tokens) / t)[known.mask], answer["video"][:, :n][known.mask]
+        towards, found = (
+            ((x[:, :n] - known.tokens) / t)[known.mask],
+            answer["video"][:, :n][known.mask],
+        )
         near = bool((found - towards).abs().max() <= ROUNDING * towards.abs().max())
-        require(near, asked.part, f"answer with (x_t - known) / t where the condition {name!r} says what a latent is")
-        covered = torch.where(where[:, :, None, None, None], torch.randn(x.shape, generator=generator(6)), x)
+        require(
+            near,
+            asked.part,
+            f"answer with (x_t - known) / t where the condition {name!r} says what a latent is",
+        )
+        covered = torch.where(
+            where[:, :, None, None, None], torch.randn(x.shape, generator=generator(6)), x
+        )
         unseen = asked(attrs.evolve(asked.question, av=asked.question.av.replace(video=covered)))
-        rest = unseen.replace(video=torch.where(where[:, :, None, None, None], answer["video"], unseen["video"]))
+        rest = unseen.replace(
+            video=torch.where(where[:, :, None, None, None], answer["video"], unseen["video"])
+        )
         asked.same(answer, rest, f"not see what stands in the place of a known latent of {name!r}")
         zero = attrs.evolve(asked.question.times["video"], values=torch.zeros(BATCH, 1))
         still = asked(asked.question.at("video", zero))["video"][:, :n][known.mask]
-        require(bool((still == 0).all()), asked.part, f"answer with 0 for a latent known from {name!r} at time 0: it is there already")
+        require(
+            bool((still == 0).all()),
+            asked.part,
+            f"answer with 0 for a latent known from {name!r} at time 0: it is there already",
+        )
 
 
 def _check_idle(asked: Asked, idle: Collection[str]) -> None:
@@ -260,5 +354,8 @@ def _check_idle(asked: Asked, idle: Collection[str]) -> None:
     for pattern in idle:
         none = any(fnmatch(name, pattern) for name in still)
         require(
-            none, asked.part, f"not be said to have idle weights {pattern!r}: all of these learn, or there are none; leave it out of `idle`"
+            none,
+            asked.part,
+            f"not be said to have idle weights {pattern!r}: all of these learn, or there are none;"
+            " leave it out of `idle`",
         )

@@ -1,4 +1,6 @@
-"""What every encoder must do, as a check for any test suite: `check_encoder(MyEncoder(), format, codecs)`."""
+"""What every encoder must do, as a check for any test suite: `check_encoder(MyEncoder(), format,
+codecs)`.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +15,29 @@ from harmony_parts.encoders.protocol import Encoder, EncoderSpec
 from harmony_parts.errors import PartContractError
 
 TOLERANCE = 2e-5
-"""Allowed difference between a sample alone and in a batch, for values of unit scale: float32 sums of 10^3 terms in another order."""
+"""Allowed difference between a sample alone and in a batch, for values of unit scale: float32 sums
+of 10^3 terms in another order.
+"""
 
 
 def example_prompts(format: Format, seed: int = 0) -> list[Prompt]:
-    """Prompts with all fields, of several lengths and scripts, and last the empty one; image and voice are noise in the model's format."""
+    """Prompts with all fields, of several lengths and scripts, and last the empty one; image and
+    voice are noise in the model's format.
+    """
     generator = torch.Generator().manual_seed(seed)
     texts = ["a dog barks twice", "雨が屋根に降る", "é" * 200, ""]
 
     def image() -> Tensor:
-        return torch.randint(256, (format.height, format.width, 3), generator=generator, dtype=torch.uint8)
+        return torch.randint(
+            256, (format.height, format.width, 3), generator=generator, dtype=torch.uint8
+        )
 
     def voice(seconds: float) -> Tensor:
         return torch.rand(max(1, round(seconds * format.sample_rate)), generator=generator) - 0.5
 
-    full = [Prompt(text, text, text, image(), voice(0.2 + 0.3 * row)) for row, text in enumerate(texts)]
+    full = [
+        Prompt(text, text, text, image(), voice(0.2 + 0.3 * row)) for row, text in enumerate(texts)
+    ]
     return [*full, Prompt()]
 
 
@@ -39,14 +49,16 @@ def check_encoder(
     prompts: Sequence[Prompt] | None = None,
     tolerance: float = TOLERANCE,
 ) -> Encoder:
-    """Build the encoder and hold it to the contract of its kind; returns it, in eval mode, so that a test can go on from there.
+    """Build the encoder and hold it to the contract of its kind; returns it, in eval mode, so that
+    a test can go on from there.
 
-    Checked: it is a torch module; names and widths are those of `produces`; shapes, types and masks; everything is finite, outside the mask
-    too; the null form has the same shapes, is the same for every sample, and is what an empty prompt gets; a sample's tokens depend on no
-    other sample of its batch; the same prompts give the same tokens, without a draw from the global generator; every weight that can learn
-    gets a gradient.
-    `prompts` replaces those of `example_prompts`, for an encoder that reads `extra`; the last must be one for which it has nothing to say.
-    Raises PartContractError, saying which of these fails.
+    Checked: it is a torch module; names and widths are those of `produces`; shapes, types and
+    masks; everything is finite, outside the mask too; the null form has the same shapes, is the
+    same for every sample, and is what an empty prompt gets; a sample's tokens depend on no other
+    sample of its batch; the same prompts give the same tokens, without a draw from the global
+    generator; every weight that can learn gets a gradient. `prompts` replaces those of
+    `example_prompts`, for an encoder that reads `extra`; the last must be one for which it has
+    nothing to say. Raises PartContractError, saying which of these fails.
     """
     prompts = example_prompts(format) if prompts is None else list(prompts)
     with torch.random.fork_rng(devices=[]):
@@ -58,14 +70,23 @@ def check_encoder(
     encoder.eval()
     _require(bool(encoder.produces), f"{who}.produces is empty")
     batch = encoder(prompts)
-    _require(isinstance(batch, Mapping), f"{who} gives a {type(batch).__name__}; a mapping of names to Conditions is expected")
-    _require(set(batch) == set(encoder.produces), f"{who} gives {sorted(batch)}, but produces {sorted(encoder.produces)}")
+    _require(
+        isinstance(batch, Mapping),
+        f"{who} gives a {type(batch).__name__}; a mapping of names to Conditions is expected",
+    )
+    _require(
+        set(batch) == set(encoder.produces),
+        f"{who} gives {sorted(batch)}, but produces {sorted(encoder.produces)}",
+    )
     for name, condition in batch.items():
         _check_form(f"{who}: {name!r}", condition, len(prompts), encoder.produces[name])
 
     before = torch.get_rng_state()
     again = encoder(prompts)
-    _require(torch.equal(before, torch.get_rng_state()), f"{who} draws from torch's global generator; a call must not")
+    _require(
+        torch.equal(before, torch.get_rng_state()),
+        f"{who} draws from torch's global generator; a call must not",
+    )
     _same(f"{who}, called twice", batch, again, range(len(prompts)), 0.0)
     alone = [encoder([prompt]) for prompt in prompts]
     for row, one in enumerate(alone):
@@ -91,43 +112,71 @@ def _check_form(what: str, condition: Condition, samples: int, width: int) -> No
         f"{what}: tokens are {tokens.dtype} {list(tokens.shape)}, not floats [B, L, ..., D]",
     )
     _require(len(tokens) == samples, f"{what}: tokens are for {len(tokens)} samples, not {samples}")
-    _require(tokens.shape[-1] == width, f"{what}: tokens have width {tokens.shape[-1]}, but `produces` says {width}")
+    _require(
+        tokens.shape[-1] == width,
+        f"{what}: tokens have width {tokens.shape[-1]}, but `produces` says {width}",
+    )
     _require(mask.dtype == torch.bool, f"{what}: mask is {mask.dtype}, not bool")
-    _require(mask.shape == tokens.shape[:2], f"{what}: mask is {list(mask.shape)}, but tokens are {list(tokens.shape)}")
+    _require(
+        mask.shape == tokens.shape[:2],
+        f"{what}: mask is {list(mask.shape)}, but tokens are {list(tokens.shape)}",
+    )
     _require(mask.device == tokens.device, f"{what}: mask and tokens are on two devices")
-    _require(bool(tokens.isfinite().all()), f"{what}: tokens aren't finite (those outside the mask count too: 0 x NaN is NaN)")
+    _require(
+        bool(tokens.isfinite().all()),
+        f"{what}: tokens aren't finite (those outside the mask count too: 0 x NaN is NaN)",
+    )
     null = condition.null
     if null is None:
-        raise PartContractError(f"{what}: has no null form; give it as Condition(tokens, mask, null)")
+        raise PartContractError(
+            f"{what}: has no null form; give it as Condition(tokens, mask, null)"
+        )
     _require(
-        (null.tokens.shape, null.tokens.dtype, null.mask.shape, null.mask.dtype) == (tokens.shape, tokens.dtype, mask.shape, mask.dtype),
-        f"{what}: the null form is {null.tokens.dtype} {list(null.tokens.shape)}, tokens are {tokens.dtype} {list(tokens.shape)}",
+        (null.tokens.shape, null.tokens.dtype, null.mask.shape, null.mask.dtype)
+        == (tokens.shape, tokens.dtype, mask.shape, mask.dtype),
+        f"{what}: the null form is {null.tokens.dtype} {list(null.tokens.shape)}, tokens are"
+        f" {tokens.dtype} {list(tokens.shape)}",
     )
     _require(bool(null.tokens.isfinite().all()), f"{what}: the null form isn't finite")
     _require(
-        torch.equal(null.mask, null.mask[:1].expand_as(null.mask)) and torch.equal(null.tokens, null.tokens[:1].expand_as(null.tokens)),
+        torch.equal(null.mask, null.mask[:1].expand_as(null.mask))
+        and torch.equal(null.tokens, null.tokens[:1].expand_as(null.tokens)),
         f"{what}: the null form differs between samples, so it says something about them",
     )
 
 
-def _same(what: str, left: Mapping[str, Condition], right: Mapping[str, Condition], rows: Sequence[int], tolerance: float) -> None:
+def _same(
+    what: str,
+    left: Mapping[str, Condition],
+    right: Mapping[str, Condition],
+    rows: Sequence[int],
+    tolerance: float,
+) -> None:
     """Rows `rows` of `left` are the rows of `right`, in that order, as far as masks let one see."""
     index = torch.tensor(list(rows))
     for name in left:
-        forms = (("", left[name], right[name]), (" (null form)", left[name].dropped(), right[name].dropped()))
+        forms = (
+            ("", left[name], right[name]),
+            (" (null form)", left[name].dropped(), right[name].dropped()),
+        )
         for label, a, b in ((label, a.rows(index), b) for label, a, b in forms):
             longest = max(a.mask.shape[1], b.mask.shape[1])
             masks, tokens = zip(*(_widened(side, longest) for side in (a, b)), strict=True)
             _require(torch.equal(masks[0], masks[1]), f"{what}: {name!r}{label} has other masks")
             worst = (tokens[0] - tokens[1]).abs().max().item() if tokens[0].numel() else 0.0
-            _require(worst <= tolerance, f"{what}: {name!r}{label} differs by {worst:.3g}, more than {tolerance:.3g}")
+            _require(
+                worst <= tolerance,
+                f"{what}: {name!r}{label} differs by {worst:.3g}, more than {tolerance:.3g}",
+            )
 
 
 def _widened(condition: Condition, length: int) -> tuple[Tensor, Tensor]:
     """Mask and tokens of `length`, what is masked out set to 0."""
     mask = condition.mask.new_zeros(len(condition.mask), length)
     mask[:, : condition.mask.shape[1]] = condition.mask
-    tokens = condition.tokens.detach().new_zeros(len(condition.mask), length, *condition.tokens.shape[2:])
+    tokens = condition.tokens.detach().new_zeros(
+        len(condition.mask), length, *condition.tokens.shape[2:]
+    )
     tokens[mask] = condition.tokens.detach()[condition.mask]
     return mask, tokens
 
@@ -141,11 +190,25 @@ def _check_gradients(who: str, encoder: nn.Module, prompts: Sequence[Prompt]) ->
     loss = torch.zeros(())
     for condition in encoder(prompts).values():
         # Random weights: the plain sum of what a norm puts out has no gradient.
-        loss = loss + (condition.tokens[condition.mask] * torch.randn(condition.tokens[condition.mask].shape, generator=generator)).sum()
+        loss = (
+            loss
+            + (
+                condition.tokens[condition.mask]
+                * torch.randn(condition.tokens[condition.mask].shape, generator=generator)
+            ).sum()
+        )
     loss.backward()
-    idle = [name for name, weight in weights.items() if weight.grad is None or not weight.grad.abs().sum() > 0]
+    idle = [
+        name
+        for name, weight in weights.items()
+        if weight.grad is None or not weight.grad.abs().sum() > 0
+    ]
     encoder.zero_grad()
-    _require(not idle, f"{who}: no gradient reaches {', '.join(idle)}; freeze what isn't trained (requires_grad_(False))")
+    _require(
+        not idle,
+        f"{who}: no gradient reaches {', '.join(idle)}; freeze what isn't trained"
+        " (requires_grad_(False))",
+    )
 
 
 def _require(holds: bool, message: str) -> None:

@@ -13,30 +13,60 @@ from harmony_parts.testing.contracts_require import check_value, generator, own_
 
 
 def check_path(path: Path) -> None:
-    """Data at time 0 and noise at 1; the velocity is the derivative; data are found again from x_t and the velocity; `t` broadcasts."""
+    """Data at time 0 and noise at 1; the velocity is the derivative; data are found again from x_t
+    and the velocity; `t` broadcasts.
+    """
     check_value(path)
     data, noise = torch.randn(2, 3, 4, dtype=torch.float64, generator=generator())
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    require(torch.equal(path.interpolate(data, noise, zero), data), path, "interpolate to the data at time 0")
-    require(torch.equal(path.interpolate(data, noise, one), noise), path, "interpolate to the noise at time 1")
+    require(
+        torch.equal(path.interpolate(data, noise, zero), data),
+        path,
+        "interpolate to the data at time 0",
+    )
+    require(
+        torch.equal(path.interpolate(data, noise, one), noise),
+        path,
+        "interpolate to the noise at time 1",
+    )
     for t in torch.tensor([[0.1], [0.35], [0.8]], dtype=torch.float64):
         x, velocity = path.interpolate(data, noise, t), path.velocity(data, noise, t)
         h = 1e-5  # central difference: error h^2 |x'''| / 6 + eps / h, both far below the tolerance
-        slope = (path.interpolate(data, noise, t + h) - path.interpolate(data, noise, t - h)) / (2 * h)
+        slope = (path.interpolate(data, noise, t + h) - path.interpolate(data, noise, t - h)) / (
+            2 * h
+        )
         at = f"(at time {float(t)})"
-        require(torch.allclose(velocity, slope, atol=1e-7, rtol=1e-7), path, f"have the derivative of interpolate as its velocity {at}")
-        require(torch.allclose(path.data(x, velocity, t), data, atol=1e-12), path, f"find the data from x_t and velocity {at}")
-        require(torch.equal(path.data(x, velocity, float(t)), path.data(x, velocity, t)), path, "take t as a number as well as a tensor")
+        require(
+            torch.allclose(velocity, slope, atol=1e-7, rtol=1e-7),
+            path,
+            f"have the derivative of interpolate as its velocity {at}",
+        )
+        require(
+            torch.allclose(path.data(x, velocity, t), data, atol=1e-12),
+            path,
+            f"find the data from x_t and velocity {at}",
+        )
+        require(
+            torch.equal(path.data(x, velocity, float(t)), path.data(x, velocity, t)),
+            path,
+            "take t as a number as well as a tensor",
+        )
 
 
 def check_shift(shift: Shift) -> None:
-    """A rising map of [0, 1] onto itself, exact at its ends, for float32 and float64, of any shape; so for any number of steps."""
+    """A rising map of [0, 1] onto itself, exact at its ends, for float32 and float64, of any shape;
+    so for any number of steps.
+    """
     check_value(shift)
     _check_shift(shift)
     if hasattr(shift, "for_steps"):
         for steps in (1, 2, 30):
             told = shift.for_steps(steps)
-            require(told == shift.for_steps(steps), shift, f"be the same whenever it is asked for {steps} steps")
+            require(
+                told == shift.for_steps(steps),
+                shift,
+                f"be the same whenever it is asked for {steps} steps",
+            )
             _check_shift(told)
 
 
@@ -44,10 +74,22 @@ def _check_shift(shift: Shift) -> None:
     for dtype in (torch.float32, torch.float64):
         t = torch.linspace(0, 1, 101, dtype=dtype)
         shifted = shift(t)
-        require(shifted.shape == t.shape and shifted.dtype == dtype, shift, "keep the shape and type of the times")
-        require(shifted[0] == 0 and shifted[-1] == 1, shift, f"keep 0 and 1 where they are, exactly in {dtype}")
+        require(
+            shifted.shape == t.shape and shifted.dtype == dtype,
+            shift,
+            "keep the shape and type of the times",
+        )
+        require(
+            shifted[0] == 0 and shifted[-1] == 1,
+            shift,
+            f"keep 0 and 1 where they are, exactly in {dtype}",
+        )
         require((shifted.diff() > 0).all(), shift, "rise")
-        require(torch.equal(shift(t.reshape(1, -1, 1)).flatten(), shifted), shift, "shift each time by itself")
+        require(
+            torch.equal(shift(t.reshape(1, -1, 1)).flatten(), shifted),
+            shift,
+            "shift each time by itself",
+        )
 
 
 def check_density(density: Density) -> None:
@@ -56,14 +98,24 @@ def check_density(density: Density) -> None:
     for n in (0, 1, 1000):
         with own_randomness(density):
             t = density.draw(n, generator())
-        require(t.shape == (n,) and t.dtype == torch.float32, density, f"draw float32 [n]; it drew {t.dtype} {list(t.shape)} for n = {n}")
+        require(
+            t.shape == (n,) and t.dtype == torch.float32,
+            density,
+            f"draw float32 [n]; it drew {t.dtype} {list(t.shape)} for n = {n}",
+        )
         require(((t >= 0) & (t <= 1)).all(), density, "draw times in [0, 1]")
-        require(torch.equal(t, density.draw(n, generator())), density, "draw the same from the same generator state")
+        require(
+            torch.equal(t, density.draw(n, generator())),
+            density,
+            "draw the same from the same generator state",
+        )
     require(not torch.equal(t, density.draw(n, generator(1))), density, "draw from the generator")
 
 
 def check_solver(solver: Solver) -> None:
-    """Exact on straight paths, of the order that it says, blind to streams that are given, and never asking at time 0."""
+    """Exact on straight paths, of the order that it says, blind to streams that are given, and
+    never asking at time 0.
+    """
     check_value(solver)
 
     def walk(steps: int, start: float, velocity: float | None) -> float:
@@ -72,8 +124,14 @@ def check_solver(solver: Solver) -> None:
         x: AV[Tensor] = AV(torch.full((1, 1, 1, 1, 1), start, dtype=torch.float64), given)
 
         def field(x: AV[Tensor], t: float) -> AV[Tensor]:
-            require(0 < t <= 1, solver, f"ask for velocities at times above 0, where they exist; it asked at {t}")
-            return AV(torch.full_like(x["video"], velocity) if velocity is not None else -x["video"])
+            require(
+                0 < t <= 1,
+                solver,
+                f"ask for velocities at times above 0, where they exist; it asked at {t}",
+            )
+            return AV(
+                torch.full_like(x["video"], velocity) if velocity is not None else -x["video"]
+            )
 
         memory = None
         for k in range(steps):
@@ -81,14 +139,25 @@ def check_solver(solver: Solver) -> None:
             pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], AV)
             require(pair, solver, "return the streams and what it remembers: return x, memory")
             x, memory = answer
-            require("audio" in tuple(x), solver, "leave streams that have no velocity where they are")
-        require(torch.equal(x["audio"], torch.ones_like(given)), solver, "leave streams alone that have no velocity")
+            require(
+                "audio" in tuple(x), solver, "leave streams that have no velocity where they are"
+            )
+        require(
+            torch.equal(x["audio"], torch.ones_like(given)),
+            solver,
+            "leave streams alone that have no velocity",
+        )
         return float(x["video"])
 
-    require(math.isclose(walk(4, 3.0, 2.0), 1.0, abs_tol=1e-12), solver, "be exact where the velocity is constant")
+    require(
+        math.isclose(walk(4, 3.0, 2.0), 1.0, abs_tol=1e-12),
+        solver,
+        "be exact where the velocity is constant",
+    )
     coarse, fine = (abs(walk(steps, 1.0, None) - math.e) for steps in (64, 128))  # x(0) = e x(1)
     require(
         fine < 1e-12 or math.log2(coarse / fine) > solver.order - 0.1,
         solver,
-        f"be of order {solver.order}: on dx/dt = -x, half the step left {fine:.3g} of an error of {coarse:.3g}",
+        f"be of order {solver.order}: on dx/dt = -x, half the step left {fine:.3g} of an error of"
+        f" {coarse:.3g}",
     )

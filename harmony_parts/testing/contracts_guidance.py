@@ -10,7 +10,15 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS, Guidance, Pass, Predictions, StepTimes, conditional
+from harmony_parts.guidance.protocol import (
+    CONDITIONAL,
+    LATENTS,
+    Guidance,
+    Pass,
+    Predictions,
+    StepTimes,
+    conditional,
+)
 from harmony_parts.sample.graph import ask, order
 from harmony_parts.sample.passes import guided
 from harmony_parts.testing.contracts_require import check_value, generator, require
@@ -27,23 +35,31 @@ TIMES = {
 SHAPES = AV((3, 2, 2, 4), (5, 3))
 
 
-def predictions(passes: list[Pass], random: torch.Generator, same: bool = False) -> dict[str, AV[Tensor]]:
-    """Random velocities, float32, of 4 samples for each pass as the sampler would give them; `same`: all passes predict the same."""
+def predictions(
+    passes: list[Pass], random: torch.Generator, same: bool = False
+) -> dict[str, AV[Tensor]]:
+    """Random velocities, float32, of 4 samples for each pass as the sampler would give them;
+    `same`: all passes predict the same.
+    """
     latents = SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))
     common = SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))
     runs = order(passes, None)  # type: ignore[arg-type]
     answers = {LATENTS: latents.only(tuple(passes[0].times.present()))}
     for run in runs:
-        velocity = (common if same else SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))).only(run.read)
+        velocity = (
+            common if same else SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))
+        ).only(run.read)
         answers.update(dict.fromkeys(run.names, velocity))
     return answers
 
 
 def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
-    """In every kind of task, over three steps: passes that can be run; velocities of the streams that are made; pure, and per sample; at the
-    first step the conditional prediction, to rounding, where all passes agree (unless it is `exempt` from "fixed-point"). With all its knobs
-    at their off values, and guidances inside it that do nothing, it asks for the conditional pass alone and returns that prediction bit for
-    bit. `hints`: what it needs the denoiser to know. `harmony_parts.testing.properties` looks further.
+    """In every kind of task, over three steps: passes that can be run; velocities of the streams
+    that are made; pure, and per sample; at the first step the conditional prediction, to rounding,
+    where all passes agree (unless it is `exempt` from "fixed-point"). With all its knobs at their
+    off values, and guidances inside it that do nothing, it asks for the conditional pass alone and
+    returns that prediction bit for bit. `hints`: what it needs the denoiser to know.
+    `harmony_parts.testing.properties` looks further.
     """
     check_value(guidance)
     for task, (video, audio) in TIMES.items():
@@ -52,35 +68,79 @@ def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
         for step in range(3):
             times = StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
             passes = ask(guidance, times, state, hints=hints)
-            require(passes == list(guidance.passes(times, state)), guidance, "ask for the same passes when asked again")
+            require(
+                passes == list(guidance.passes(times, state)),
+                guidance,
+                "ask for the same passes when asked again",
+            )
             own = [each for each in passes if each == conditional(times)]
-            anchored = [each for each in passes if any(anchor.from_estimate for _, anchor in each.replace)]
+            anchored = [
+                each for each in passes if any(anchor.from_estimate for _, anchor in each.replace)
+            ]
             sources = {each.name for each in own}
             require(
-                CONDITIONAL in sources, guidance, f"ask for the task's own pass, conditional(times), by its name {CONDITIONAL!r} ({task})"
+                CONDITIONAL in sources,
+                guidance,
+                f"ask for the task's own pass, conditional(times), by its name {CONDITIONAL!r}"
+                f" ({task})",
             )
             fed = all(sources & set(each.needs) for each in anchored)
-            require(fed, guidance, f"let passes with an anchor from the estimate need the task's own pass ({task})")
+            require(
+                fed,
+                guidance,
+                f"let passes with an anchor from the estimate need the task's own pass ({task})",
+            )
             _check_combine(guidance, passes, times, state, random, task)
             _, state = guided(guidance, predictions(passes, random), times, state)
     _check_off(guidance)
 
 
-def _check_combine(guidance: Guidance, passes: list[Pass], times: StepTimes, state: Any, random: torch.Generator, task: str) -> None:
+def _check_combine(
+    guidance: Guidance,
+    passes: list[Pass],
+    times: StepTimes,
+    state: Any,
+    random: torch.Generator,
+    task: str,
+) -> None:
     preds = predictions(passes, random)
     kept = {name: velocity.map(torch.clone) for name, velocity in preds.items()}
     result, _ = guided(guidance, preds, times, state)
     made = times.generated()
-    require(tuple(result) == made, guidance, f"return the streams that are made; {task}: {made}, not {tuple(result)}")
-    shaped = all(result[s].shape == (4, *SHAPES[s]) and torch.isfinite(result[s]).all() for s in made)
+    require(
+        tuple(result) == made,
+        guidance,
+        f"return the streams that are made; {task}: {made}, not {tuple(result)}",
+    )
+    shaped = all(
+        result[s].shape == (4, *SHAPES[s]) and torch.isfinite(result[s]).all() for s in made
+    )
     require(shaped, guidance, f"return finite velocities of the predictions' shapes ({task})")
-    require(_equal(result, guided(guidance, preds, times, state)[0]), guidance, f"return the same for the same arguments ({task})")
-    require(all(_equal(kept[name], preds[name]) for name in kept), guidance, f"leave the predictions as they are ({task})")
+    require(
+        _equal(result, guided(guidance, preds, times, state)[0]),
+        guidance,
+        f"return the same for the same arguments ({task})",
+    )
+    require(
+        all(_equal(kept[name], preds[name]) for name in kept),
+        guidance,
+        f"leave the predictions as they are ({task})",
+    )
     rows = torch.tensor([2, 0])
-    # A state may hold something of every sample, so batches of another make-up are compared where there is none yet.
+    # A state may hold something of every sample, so batches of another make-up are compared where
+    # there is none yet.
     if state is None:
-        some, _ = guided(guidance, {name: velocity.map(lambda v: v[rows]) for name, velocity in preds.items()}, times, state)
-        require(_near(some, result.map(lambda v: v[rows])), guidance, f"guide each sample by itself ({task})")
+        some, _ = guided(
+            guidance,
+            {name: velocity.map(lambda v: v[rows]) for name, velocity in preds.items()},
+            times,
+            state,
+        )
+        require(
+            _near(some, result.map(lambda v: v[rows])),
+            guidance,
+            f"guide each sample by itself ({task})",
+        )
     agreed = predictions(passes, random, same=True)
     if state is None and "fixed-point" not in getattr(guidance, "exempt", {}):
         same = _near(guided(guidance, agreed, times, state)[0], _any(agreed, made))
@@ -88,13 +148,24 @@ def _check_combine(guidance: Guidance, passes: list[Pass], times: StepTimes, sta
 
 
 def switched_off(guidance: Any) -> Any:
-    """A guidance with its settings at their off values, and the guidances inside it doing nothing; `None` where it has no such settings."""
+    """A guidance with its settings at their off values, and the guidances inside it doing nothing;
+    `None` where it has no such settings.
+    """
     fields = attrs.fields(type(guidance)) if attrs.has(type(guidance)) else ()
-    off = {field.name: field.metadata["off"] for field in fields if field.metadata.get("off") is not None}
+    off = {
+        field.name: field.metadata["off"]
+        for field in fields
+        if field.metadata.get("off") is not None
+    }
     if not off:
         return None
-    for field in fields:  # off, a guidance around another one is that one, so that one is switched off too
-        if field.name not in off and field.init and callable(getattr(getattr(guidance, field.name), "combine", None)):
+    # off, a guidance around another one is that one, so that one is switched off too
+    for field in fields:
+        if (
+            field.name not in off
+            and field.init
+            and callable(getattr(getattr(guidance, field.name), "combine", None))
+        ):
             off[field.name] = NoGuidance()
     return attrs.evolve(guidance, **off)
 
@@ -109,16 +180,29 @@ def _check_off(guidance: Guidance) -> None:
             times = StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
             passes = list(quiet.passes(times, state))
             require(
-                passes == [conditional(times)], guidance, f"ask for conditional(times) alone when it is off; {quiet!r} asks for {passes}"
+                passes == [conditional(times)],
+                guidance,
+                f"ask for conditional(times) alone when it is off; {quiet!r} asks for {passes}",
             )
-            require(passes[0].name == CONDITIONAL, guidance, f"call the task's own pass {CONDITIONAL!r}")
+            require(
+                passes[0].name == CONDITIONAL, guidance, f"call the task's own pass {CONDITIONAL!r}"
+            )
             preds = predictions(passes, random)
             result, state = guided(quiet, preds, times, state)
-            require(_equal(result, preds[CONDITIONAL]), guidance, "return the prediction bit for bit when it is off")
+            require(
+                _equal(result, preds[CONDITIONAL]),
+                guidance,
+                "return the prediction bit for bit when it is off",
+            )
 
 
 def _any(preds: Predictions, streams: tuple[str, ...]) -> AV[Tensor]:
-    return AV(**{s: next(v[s] for name, v in preds.items() if name != LATENTS and s in tuple(v)) for s in streams})
+    return AV(
+        **{
+            s: next(v[s] for name, v in preds.items() if name != LATENTS and s in tuple(v))
+            for s in streams
+        }
+    )
 
 
 def _equal(a: AV[Tensor], b: AV[Tensor]) -> bool:
@@ -126,4 +210,6 @@ def _equal(a: AV[Tensor], b: AV[Tensor]) -> bool:
 
 
 def _near(a: AV[Tensor], b: AV[Tensor]) -> bool:
-    return tuple(a) == tuple(b) and all(torch.allclose(a[s].double(), b[s].double(), atol=1e-5, rtol=1e-5) for s in a)
+    return tuple(a) == tuple(b) and all(
+        torch.allclose(a[s].double(), b[s].double(), atol=1e-5, rtol=1e-5) for s in a
+    )

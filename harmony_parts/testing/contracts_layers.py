@@ -1,4 +1,6 @@
-"""What the checks of interactions and style parts have in common: branches, what they hand to a layer, and what any layer must hold."""
+"""What the checks of interactions and style parts have in common: branches, what they hand to a
+layer, and what any layer must hold.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from harmony_parts.testing.contracts_require import generator, own_randomness, r
 CHANNELS = AV(4, 3)
 SAMPLES = 3
 EXACT = 1e-5
-"""How far a float32 result may be from what it is otherwise, relative to the largest: sums of 10^2 terms in another order, a few deep."""
+"""How far a float32 result may be from what it is otherwise, relative to the largest: sums of 10^2
+terms in another order, a few deep.
+"""
 ROUGH = 0.05
 """The same of bfloat16 against float64: a dozen roundings of 2^-8, one after the other."""
 
@@ -32,7 +36,9 @@ Heard = Mapping[str, Tensor]
 
 @attrs.frozen
 class Shape:
-    """Of a batch: latents in time of both streams, rows and columns of a video latent, tokens of the reference sound."""
+    """Of a batch: latents in time of both streams, rows and columns of a video latent, tokens of
+    the reference sound.
+    """
 
     video: int
     audio: int
@@ -46,30 +52,47 @@ SHAPES = (Shape(3, 8, (4, 8), 4), Shape(1, 1, (4, 4), 1), Shape(5, 3, (8, 4), 0)
 
 @attrs.frozen(eq=False)
 class Scene:
-    """What a layer is handed: tokens of both streams, and the layout that its tables are made for."""
+    """What a layer is handed: tokens of both streams, and the layout that its tables are made
+    for.
+    """
 
     streams: AV[Tokens]
     layout: Layout
 
     def but(self, stream: str, **fields: Any) -> Scene:
         """The same with other fields of a stream's tokens."""
-        return attrs.evolve(self, streams=self.streams.replace(**{stream: replace(self.streams[stream], **fields)}))
+        return attrs.evolve(
+            self, streams=self.streams.replace(**{stream: replace(self.streams[stream], **fields)})
+        )
 
     def cast(self, dtype: torch.dtype) -> Scene:
         """The same with hidden states and reference in that type."""
-        cast = {s: {f: x.to(dtype) for f in ("hidden", "reference") if (x := getattr(self.streams[s], f)) is not None} for s in STREAMS}
+        cast = {
+            s: {
+                f: x.to(dtype)
+                for f in ("hidden", "reference")
+                if (x := getattr(self.streams[s], f)) is not None
+            }
+            for s in STREAMS
+        }
         return self.but("video", **cast["video"]).but("audio", **cast["audio"])
 
 
 def make_branches(specs: AV[BranchSpec] | None, device: str = "cpu") -> AV[Branch]:
-    """Branches of those settings, by default small built-in ones that differ in width and heads; told a reference sound where they take one."""
-    specs = specs or AV(VideoTransformer(width=24, heads=2, feed=16, patch=2), MMDiT(width=32, heads=4, feed=16))
+    """Branches of those settings, by default small built-in ones that differ in width and heads;
+    told a reference sound where they take one.
+    """
+    specs = specs or AV(
+        VideoTransformer(width=24, heads=2, feed=16, patch=2), MMDiT(width=32, heads=4, feed=16)
+    )
 
     def made(spec: BranchSpec, channels: int, stream: str) -> Branch:
         grid = SHAPES[0].grid if stream == "video" else ()
         if stream == "audio":
             try:
-                return spec.build(channels=channels, grid=grid, conditions={"voice": ("clean_tokens", channels)})
+                return spec.build(
+                    channels=channels, grid=grid, conditions={"voice": ("clean_tokens", channels)}
+                )
             except AssemblyError:
                 pass  # it has no place for a reference
         return spec.build(channels=channels, grid=grid, conditions={})
@@ -80,16 +103,23 @@ def make_branches(specs: AV[BranchSpec] | None, device: str = "cpu") -> AV[Branc
 
 
 @torch.no_grad()
-def scene(branches: AV[Branch], shape: Shape, rows: slice = slice(None), device: str = "cpu") -> Scene:
-    """Noise of that shape as the branches embed it, each sample at its own time; of the reference, the last tokens of some samples are padding."""
+def scene(
+    branches: AV[Branch], shape: Shape, rows: slice = slice(None), device: str = "cpu"
+) -> Scene:
+    """Noise of that shape as the branches embed it, each sample at its own time; of the reference,
+    the last tokens of some samples are padding.
+    """
     random = generator()
 
     def noise(*size: int) -> Tensor:
         return torch.randn(SAMPLES, *size, generator=random)[rows].to(device)
 
-    av = AV(noise(shape.video, *shape.grid, CHANNELS["video"]), noise(shape.audio, CHANNELS["audio"]))
+    av = AV(
+        noise(shape.video, *shape.grid, CHANNELS["video"]), noise(shape.audio, CHANNELS["audio"])
+    )
     voice = noise(shape.reference, CHANNELS["audio"])
-    mask = (torch.arange(shape.reference) <= torch.arange(SAMPLES)[:, None])[rows].to(device)  # the first token counts in all samples
+    # the first token counts in all samples
+    mask = (torch.arange(shape.reference) <= torch.arange(SAMPLES)[:, None])[rows].to(device)
     now = torch.linspace(0.9, 0.2, SAMPLES)[rows].to(device)
 
     def embedded(x: Tensor, branch: Any, stream: str) -> Tokens:
@@ -97,13 +127,21 @@ def scene(branches: AV[Branch], shape: Shape, rows: slice = slice(None), device:
         tokens: Tokens = branch.embed(x, Times.uniform(now, x.shape[1]), branch.told(told))
         if stream == "audio" and not shape.reference:
             return replace(tokens, reference=None, reference_mask=None)
-        if stream == "audio" and tokens.reference is None:  # a branch without a place for one: the layer needn't know
-            return replace(tokens, reference=noise(shape.reference, branch.width), reference_mask=mask)
+        # a branch without a place for one: the layer needn't know
+        if stream == "audio" and tokens.reference is None:
+            return replace(
+                tokens, reference=noise(shape.reference, branch.width), reference_mask=mask
+            )
         return tokens
 
-    clock = _clock([0.04, *[0.16] * (shape.video - 1)])  # as Wan's: the first latent is one frame, then four each
+    # as Wan's: the first latent is one frame, then four each
+    clock = _clock([0.04, *[0.16] * (shape.video - 1)])
     length = float(clock[-1, 1]) / shape.audio
-    layout = Layout(AV(clock, _clock([length] * shape.audio)), AV(branches["video"].grid(av["video"].shape), (1, 1)), torch.device(device))
+    layout = Layout(
+        AV(clock, _clock([length] * shape.audio)),
+        AV(branches["video"].grid(av["video"].shape), (1, 1)),
+        torch.device(device),
+    )
     return Scene(av.map(embedded, branches, AV(*STREAMS)), layout)
 
 
@@ -113,15 +151,24 @@ def _clock(lengths: list[float]) -> Tensor:
 
 
 def make_layer(spec: Any, branches: AV[Branch]) -> nn.Module:
-    """One layer for use, a torch module with weights of its own, each moved a little so that none is at the zero where outputs start."""
+    """One layer for use, a torch module with weights of its own, each moved a little so that none
+    is at the zero where outputs start.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer, other = spec.build(branches=branches), spec.build(branches=branches)
     require(isinstance(layer, nn.Module), spec, "build a torch module")
     assert isinstance(layer, nn.Module)
-    kept = {id(p) for module in (other, *(branches[s] for s in branches)) for p in _parameters(module)}
+    kept = {
+        id(p) for module in (other, *(branches[s] for s in branches)) for p in _parameters(module)
+    }
     shared = [name for name, p in layer.named_parameters() if id(p) in kept]
-    require(not shared, spec, f"have weights of its own in every layer that it builds; {', '.join(shared)} belong elsewhere too")
+    require(
+        not shared,
+        spec,
+        f"have weights of its own in every layer that it builds; {', '.join(shared)} belong"
+        " elsewhere too",
+    )
     random = generator(1)
     with torch.no_grad():
         for weight in layer.parameters():
@@ -133,12 +180,24 @@ def _parameters(module: Any) -> list[nn.Parameter]:
     return list(module.parameters()) if isinstance(module, nn.Module) else []
 
 
-def check_layer(spec: Any, layer: nn.Module, branches: AV[Branch], hear: Callable[[nn.Module, Any], Heard], given: Any) -> None:
-    """What any layer must do: the same again, what it is given left as it is, a gradient for every weight, and room for saved ones."""
+def check_layer(
+    spec: Any,
+    layer: nn.Module,
+    branches: AV[Branch],
+    hear: Callable[[nn.Module, Any], Heard],
+    given: Any,
+) -> None:
+    """What any layer must do: the same again, what it is given left as it is, a gradient for every
+    weight, and room for saved ones.
+    """
     kept = copy.deepcopy(given)
     with own_randomness(spec):
         first, again = hear(layer, given), hear(layer, given)
-    require(unchanged(given, kept), spec, "leave what it is given as it is: one of its tensors was changed in place")
+    require(
+        unchanged(given, kept),
+        spec,
+        "leave what it is given as it is: one of its tensors was changed in place",
+    )
     require(same(first, again, 0.0), spec, "give the same for the same")
     _check_gradients(spec, layer, first)
     with torch.device("meta"):
@@ -151,7 +210,12 @@ def check_layer(spec: Any, layer: nn.Module, branches: AV[Branch], hear: Callabl
         filled = same(first, hear(empty, given), 0.0)
     except (RuntimeError, NotImplementedError):
         filled = False  # a tensor without numbers is left
-    require(filled, spec, "hold what it computes with as parameters and buffers: built empty and filled with those, it isn't the same")
+    require(
+        filled,
+        spec,
+        "hold what it computes with as parameters and buffers: built empty and filled with those,"
+        " it isn't the same",
+    )
 
 
 def _check_gradients(spec: Any, layer: nn.Module, heard: Heard) -> None:
@@ -160,14 +224,33 @@ def _check_gradients(spec: Any, layer: nn.Module, heard: Heard) -> None:
         return
     random = generator(2)
     # random numbers, for the plain sum of what a norm gives has no gradient
-    terms = [(x * torch.randn(x.shape, generator=random)).sum() for x in heard.values() if x.requires_grad]
-    grads = torch.autograd.grad(torch.stack(terms).sum(), list(weights.values()), allow_unused=True) if terms else [None] * len(weights)
-    idle = [name for name, grad in zip(weights, grads, strict=True) if grad is None or not grad.any()]
-    require(not idle, spec, f"let a gradient reach every weight, or freeze it (requires_grad_(False)); none reaches {', '.join(idle)}")
+    terms = [
+        (x * torch.randn(x.shape, generator=random)).sum()
+        for x in heard.values()
+        if x.requires_grad
+    ]
+    grads = (
+        torch.autograd.grad(torch.stack(terms).sum(), list(weights.values()), allow_unused=True)
+        if terms
+        else [None] * len(weights)
+    )
+    idle = [
+        name for name, grad in zip(weights, grads, strict=True) if grad is None or not grad.any()
+    ]
+    require(
+        not idle,
+        spec,
+        "let a gradient reach every weight, or freeze it (requires_grad_(False)); none reaches"
+        f" {', '.join(idle)}",
+    )
 
 
-def check_types(spec: Any, layer: nn.Module, hear: Callable[[nn.Module, torch.dtype], Heard]) -> None:
-    """Weights and hidden states in other types: nearly what float64 gives, and no wider than what it is added to."""
+def check_types(
+    spec: Any, layer: nn.Module, hear: Callable[[nn.Module, torch.dtype], Heard]
+) -> None:
+    """Weights and hidden states in other types: nearly what float64 gives, and no wider than what
+    it is added to.
+    """
     exact: Heard = {}
     for weights, hidden, near in (
         (torch.float64, torch.float64, 0.0),
@@ -195,12 +278,15 @@ def check_meta(spec: Any, branches: AV[Branch], hear: Callable[[nn.Module], Hear
         hear(layer)
     except (RuntimeError, NotImplementedError) as error:
         raise PartContractError(
-            f"{spec!r} must run on the meta device, where costs are counted: no number may be asked of a tensor ({_line(error)})"
+            f"{spec!r} must run on the meta device, where costs are counted: no number may be asked"
+            f" of a tensor ({_line(error)})"
         ) from error
 
 
 def same(one: Heard, two: Heard, tolerance: float) -> bool:
-    """Whether they have the same names, and the same numbers to within `tolerance` of the largest."""
+    """Whether they have the same names, and the same numbers to within `tolerance` of the
+    largest.
+    """
 
     def near(x: Tensor, y: Tensor) -> bool:
         x, y = x.detach().double(), y.detach().double()
@@ -217,7 +303,10 @@ def unchanged(given: Any, kept: Any) -> bool:
         return all(map(unchanged, given, kept))
     if isinstance(given, dict):
         return all(unchanged(given[key], kept[key]) for key in given)
-    fields = getattr(type(given), "__attrs_attrs__", ()) or getattr(type(given), "__dataclass_fields__", {}).values()
+    fields = (
+        getattr(type(given), "__attrs_attrs__", ())
+        or getattr(type(given), "__dataclass_fields__", {}).values()
+    )
     return all(unchanged(getattr(given, field.name), getattr(kept, field.name)) for field in fields)
 
 

@@ -20,7 +20,11 @@ def require(holds: object, part: object, must: str) -> None:
 def check_value(part: object) -> None:
     """A part that is its own spec is compared by value, hashable, and can be shown."""
     twin = copy.deepcopy(part)
-    require(part == twin and hash(part) == hash(twin), part, "be compared by value and hashable: decorate its class with @attrs.frozen")
+    require(
+        part == twin and hash(part) == hash(twin),
+        part,
+        "be compared by value and hashable: decorate its class with @attrs.frozen",
+    )
 
 
 @contextmanager
@@ -29,7 +33,10 @@ def own_randomness(part: object) -> Iterator[None]:
     before = torch.get_rng_state()
     yield
     untouched = torch.equal(before, torch.get_rng_state())
-    must = "draw random numbers from the generator that it is passed, not from torch's global one; where it is passed none, draw none (dropout)"
+    must = (
+        "draw random numbers from the generator that it is passed, not from torch's global one;"
+        " where it is passed none, draw none (dropout)"
+    )
     require(untouched, part, must)
 
 

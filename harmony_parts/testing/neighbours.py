@@ -1,4 +1,6 @@
-"""As much of a codec and of an encoder as a denoiser asks for, to build one in a test at any size."""
+"""As much of a codec and of an encoder as a denoiser asks for, to build one in a test at any
+size.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from torch import Tensor
 
 @attrs.frozen
 class Latents:
-    """A codec's channels, grid ((h, w), or () of sound) and clock: latents of even length, `rate` a second."""
+    """A codec's channels, grid ((h, w), or () of sound) and clock: latents of even length, `rate` a
+    second.
+    """
 
     channels: int
     grid: tuple[int, ...]

@@ -1,10 +1,12 @@
-"""For pytest: the mark `guidance_properties` gives a test one case for every property of the guidances that it names.
+"""For pytest: the mark `guidance_properties` gives a test one case for every property of the
+guidances that it names.
 
     @pytest.mark.guidance_properties(MyGuidance(), known_failures={"affine": "it clips"})
     def test_properties(guidance, holds):
         holds(guidance)
 
-Loaded by pytest itself where harmony-parts is installed, so nothing heavy is imported until a test has the mark.
+Loaded by pytest itself where harmony-parts is installed, so nothing heavy is imported until a test
+has the mark.
 """
 
 from __future__ import annotations
@@ -16,7 +18,11 @@ MARK = "guidance_properties"
 
 def pytest_configure(config: Any) -> None:
     """Let `--strict-markers` know the mark."""
-    config.addinivalue_line("markers", f"{MARK}(*guidances, known_failures=None): every property of these guidances, as (guidance, holds)")
+    config.addinivalue_line(
+        "markers",
+        f"{MARK}(*guidances, known_failures=None): every property of these guidances, as (guidance,"
+        " holds)",
+    )
 
 
 def pytest_generate_tests(metafunc: Any) -> None:

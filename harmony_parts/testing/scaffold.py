@@ -13,7 +13,8 @@ from harmony_parts import contract
 from harmony_parts.catalogue import Catalogue, kind_name
 from harmony_parts.hookspecs import KINDS
 
-# Kind -> the built-in part that a new one begins as, and where the demo's recipe has one of the kind.
+# Kind -> the built-in part that a new one begins as, and where the demo's recipe has one of the
+# kind.
 BEGINS: dict[str, tuple[str, str]] = {
     "video_codec": ("dct", "codecs.video"),
     "audio_codec": ("log-mel", "codecs.audio"),
@@ -38,13 +39,26 @@ BEGINS: dict[str, tuple[str, str]] = {
 CHECKS = {
     "encoder": "check_encoder({cls}(), parts.format, parts.codecs)",
     "anchor": "check_anchor({cls}(), parts.codecs)",
-    **{kind: f"check_{kind}({{cls}}(), parts.format)" for kind in ("video_codec", "audio_codec", "data")},
-    **{kind: f"check_{kind}({{cls}}())" for kind in ("interaction", "attention", "style", "metric")},
-    **{f"{stream}_branch": f'check_{stream}_branch({{cls}}(read_recipe("demo").denoiser.{stream}))' for stream in ("video", "audio")},
+    **{
+        kind: f"check_{kind}({{cls}}(), parts.format)"
+        for kind in ("video_codec", "audio_codec", "data")
+    },
+    **{
+        kind: f"check_{kind}({{cls}}())" for kind in ("interaction", "attention", "style", "metric")
+    },
+    **{
+        f"{stream}_branch": f'check_{stream}_branch({{cls}}(read_recipe("demo").denoiser.{stream}))'
+        for stream in ("video", "audio")
+    },
     # in the last layer nobody hears the reference sound, so weights of a style there wouldn't learn
-    "denoiser": """recipe = read_recipe("demo", ["denoiser.interaction.style=none"])
-    check_denoiser({cls}(recipe.denoiser), codecs=parts.codecs, encoders=parts.encoders)""",
-    **{kind: f"check_{kind}({{cls}}())" for kind in ("path", "shift", "density", "solver", "task", "guidance")},
+    "denoiser": (
+        """recipe = read_recipe("demo", ["denoiser.interaction.style=none"])
+    check_denoiser({cls}(recipe.denoiser), codecs=parts.codecs, encoders=parts.encoders)"""
+    ),
+    **{
+        kind: f"check_{kind}({{cls}}())"
+        for kind in ("path", "shift", "density", "solver", "task", "guidance")
+    },
 }
 
 PYPROJECT = """\
@@ -95,7 +109,7 @@ class {cls}:
     """The {kind} inside it as it is: change what a method returns, or write it anew and take `inner` out."""
 
     inner: {protocol} = knob(default_part("{target}"), help="what this one begins as")
-{methods}'''
+{methods}'''  # noqa: E501
 METHOD = '''
     def {name}({parameters}):
         """{says}"""
@@ -159,20 +173,22 @@ README = """\
 The {kind} `{name}` for harmony-parts.
 
 `pip install -e .`, and `harmony parts list {kind}` lists it; `pytest` runs its tests. In a recipe: `use = "{name}"`.
-"""
+"""  # noqa: E501
 
 
 def write_plugin(kind: str, name: str, folder: str | Path) -> Path:
-    """Write the package `harmony-NAME` with one part of `kind` into `folder`, and return where it is.
+    """Write the package `harmony-NAME` with one part of `kind` into `folder`, and return where it
+    is.
 
-    The part begins as a built-in one, method by method. Raises UnknownPart for a kind that doesn't exist, ValueError for a name that can't
-    be a package's or a folder that is there already.
+    The part begins as a built-in one, method by method. Raises UnknownPart for a kind that doesn't
+    exist, ValueError for a name that can't be a package's or a folder that is there already.
     """
     key = kind_name(kind)
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise ValueError(
-            f"{name!r} can't name a plugin: lower-case letters, digits and single hyphens, a letter first, and no word of Python's"
+            f"{name!r} can't name a plugin: lower-case letters, digits and single hyphens, a letter"
+            " first, and no word of Python's"
         )
     root = Path(folder) / f"harmony-{name}"
     if root.exists():
@@ -203,15 +219,26 @@ def _files(key: str, name: str, module: str) -> dict[str, str]:
         "way": "".join(f"[{step}]" for step in way),
         "last": last,
         "before": f"place[{last}]" if last.isdigit() else f'place.get({last}, "{base}")',
-        "imports": "\n".join(sorted([f"from {protocol_module} import {protocol}", "from harmony_parts.plugin import default_part, knob"])),
+        "imports": "\n".join(
+            sorted(
+                [
+                    f"from {protocol_module} import {protocol}",
+                    "from harmony_parts.plugin import default_part, knob",
+                ]
+            )
+        ),
     }
     members = contract.members(getattr(importlib.import_module(protocol_module), protocol))
-    words["methods"] = "".join(_member(each, function, protocol) for each, function in members.items())
+    words["methods"] = "".join(
+        _member(each, function, protocol) for each, function in members.items()
+    )
     check = CHECKS.get(key, "").format(**words)
     needs_parts = "parts." in check
     prepare = 'parts = build(read_recipe("demo"))\n    ' if needs_parts else ""
     imported = [f"from harmony_parts.testing.contracts import check_{key}\n"] if check else []
-    imported += ["from harmony_parts.testing.properties import cases\n"] if key == "guidance" else []
+    imported += (
+        ["from harmony_parts.testing.properties import cases\n"] if key == "guidance" else []
+    )
     test = TEST.format(checks="".join(imported), **words)
     test += CHECK.format(prepare=prepare, check=check) if check else ""
     test += PROPERTIES.format(**words) if key == "guidance" else ""
@@ -238,4 +265,6 @@ def _member(name: str, function: Any, protocol: str) -> str:
         handed.append(f"{each.name}={each.name}" if by_name else each.name)
     says = (inspect.getdoc(function) or f"As `{protocol}` says.").splitlines()[0]
     call = "" if name == "__call__" else f".{name}"
-    return METHOD.format(name=name, parameters=", ".join(shown), says=says, call=call, arguments=", ".join(handed))
+    return METHOD.format(
+        name=name, parameters=", ".join(shown), says=says, call=call, arguments=", ".join(handed)
+    )

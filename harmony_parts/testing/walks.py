@@ -34,14 +34,20 @@ Change = Callable[[str, str, Tensor], Tensor]
 
 
 def key(asked: Pass, anchors: bool = True, swap: bool = False) -> Key:
-    """What goes into the denoiser for a pass; without `anchors`, which streams are replaced but not by what; `swap`: streams exchanged."""
-    replaced = sorted((OTHER[stream] if swap else stream, repr(anchor) if anchors else "") for stream, anchor in asked.replace)
+    """What goes into the denoiser for a pass; without `anchors`, which streams are replaced but not
+    by what; `swap`: streams exchanged.
+    """
+    replaced = sorted(
+        (OTHER[stream] if swap else stream, repr(anchor) if anchors else "")
+        for stream, anchor in asked.replace
+    )
     return tuple(replaced), tuple(sorted(asked.drop)), tuple(sorted(asked.hints))
 
 
 @attrs.frozen
 class Walk:
-    """Steps at some times. Predictions follow from `seed`, the step, and what a pass asks for: equal passes get equal ones.
+    """Steps at some times. Predictions follow from `seed`, the step, and what a pass asks for:
+    equal passes get equal ones.
 
     `form` is one of `FORMS`: standard normal numbers, or degenerate ones.
     """
@@ -53,10 +59,15 @@ class Walk:
     form: str = "normal"
 
     def values(self, step: int, key: object, stream: str, like: str | None = None) -> Tensor:
-        """[samples, ...] of `stream`'s shape (or of the stream `like`'s): velocities for the key of a pass, x_t for `LATENTS`."""
+        """[samples, ...] of `stream`'s shape (or of the stream `like`'s): velocities for the key of
+        a pass, x_t for `LATENTS`.
+        """
         shape = (self.samples, *SHAPES[like or stream])
-        seeded = torch.Generator().manual_seed(zlib.crc32(repr((self.seed, step, key, stream)).encode()))
-        # With all digits: numbers of float32's would be added in float64 without any rounding, and all sums be the same bit for bit.
+        seeded = torch.Generator().manual_seed(
+            zlib.crc32(repr((self.seed, step, key, stream)).encode())
+        )
+        # With all digits: numbers of float32's would be added in float64 without any rounding, and
+        # all sums be the same bit for bit.
         made = torch.randn(shape, dtype=torch.float64, generator=seeded)
         match self.form:
             case "constant":
@@ -65,10 +76,21 @@ class Walk:
                 made = made * {"zero": 0.0, "tiny": 1e-30, "huge": 1e10}[self.form]
         return made.to(self.dtype)
 
-    def predictions(self, step: int, passes: list[Pass], *, anchors: bool = True) -> dict[str, AV[Tensor]]:
-        """What the passes of a step answer, just the streams that each may read, and what they are of."""
-        latents = {LATENTS: AV(**{s: self.values(step, LATENTS, s) for s in self.times[step].present()})}
-        return latents | {p.name: AV(**{s: self.values(step, key(p, anchors), s) for s in noisy(p) if s in p.read}) for p in passes}
+    def predictions(
+        self, step: int, passes: list[Pass], *, anchors: bool = True
+    ) -> dict[str, AV[Tensor]]:
+        """What the passes of a step answer, just the streams that each may read, and what they are
+        of.
+        """
+        latents = {
+            LATENTS: AV(**{s: self.values(step, LATENTS, s) for s in self.times[step].present()})
+        }
+        return latents | {
+            p.name: AV(
+                **{s: self.values(step, key(p, anchors), s) for s in noisy(p) if s in p.read}
+            )
+            for p in passes
+        }
 
 
 @attrs.frozen(eq=False)
@@ -83,7 +105,9 @@ class Step:
 
 
 def asked(guidance: Guidance, times: StepTimes, state: Any) -> list[Pass]:
-    """The passes of a guidance, checked, for a denoiser that knows every hint and conditions that all can be dropped."""
+    """The passes of a guidance, checked, for a denoiser that knows every hint and conditions that
+    all can be dropped.
+    """
     passes = list(guidance.passes(times, state))
     hints, names = {h for p in passes for h in p.hints}, {name for p in passes for name in p.drop}
     return ask(guidance, times, state, hints=hints, droppable=names)
@@ -96,7 +120,9 @@ def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Itera
         passes = asked(guidance, times, state)
         preds = walk.predictions(number, passes)
         if change is not None:
-            preds = {name: AV(**{s: change(name, s, av[s]) for s in av}) for name, av in preds.items()}
+            preds = {
+                name: AV(**{s: change(name, s, av[s]) for s in av}) for name, av in preds.items()
+            }
         result, state = guidance.combine(preds, times, state)
         yield Step(times, passes, preds, result, state)
 
@@ -109,7 +135,10 @@ def results(guidance: Guidance, walk: Walk, change: Change | None = None) -> lis
 def some_walks() -> Iterator[Walk]:
     """Walks of two steps, of every task, for what needs no search."""
     for seed, shares in enumerate([*TASKS.values()] * 2):
-        times = tuple(StepTimes(*(None if share is None else share * now for share in shares)) for now in (0.9, 0.5))
+        times = tuple(
+            StepTimes(*(None if share is None else share * now for share in shares))
+            for now in (0.9, 0.5)
+        )
         yield Walk(times, seed, samples=2)
 
 
@@ -118,12 +147,19 @@ def walks(draw: st.DrawFn) -> Walk:
     """Walks of one to three steps, of every task, from any time."""
     shares, start = draw(st.sampled_from(list(TASKS.values()))), draw(st.floats(0.05, 1))
     many = draw(st.integers(1, 3))
-    times = tuple(StepTimes(*(None if share is None else share * start * (1 - k / many) for share in shares)) for k in range(many))
+    times = tuple(
+        StepTimes(*(None if share is None else share * start * (1 - k / many) for share in shares))
+        for k in range(many)
+    )
     return Walk(times, seed=draw(st.integers(0, 9999)), samples=draw(st.integers(1, 3)))
 
 
 @st.composite
-def velocities(draw: st.DrawFn, streams: tuple[str, ...] = STREAMS, dtype: torch.dtype = torch.float64) -> AV[Tensor]:
+def velocities(
+    draw: st.DrawFn, streams: tuple[str, ...] = STREAMS, dtype: torch.dtype = torch.float64
+) -> AV[Tensor]:
     """Predictions of one pass, degenerate ones too."""
-    walk = Walk((), draw(st.integers(0, 9999)), draw(st.integers(1, 3)), dtype, draw(st.sampled_from(FORMS)))
+    walk = Walk(
+        (), draw(st.integers(0, 9999)), draw(st.integers(1, 3)), dtype, draw(st.sampled_from(FORMS))
+    )
     return AV(**{stream: walk.values(0, "", stream) for stream in streams})

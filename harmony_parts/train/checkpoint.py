@@ -1,4 +1,6 @@
-"""Checkpoints: folders `step-0001000` that are complete or absent, and are read only where every byte is what was written."""
+"""Checkpoints: folders `step-0001000` that are complete or absent, and are read only where every
+byte is what was written.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write folder/step-..., and remove all but the last KEPT. It gets its name when all of it is on the disk. Raises RunError."""
+    """Write folder/step-..., and remove all but the last KEPT. It gets its name when all of it is
+    on the disk. Raises RunError.
+    """
     target = write(folder / f"step-{checkpoint.step:07d}", checkpoint)
     until = steps(folder)
     for old in until[: until.index(target) + 1][:-KEPT]:
@@ -42,7 +46,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def write(target: Path, checkpoint: Checkpoint) -> Path:
-    """Write `target`, which appears whole or not at all, and takes the place of one that is there. Raises RunError."""
+    """Write `target`, which appears whole or not at all, and takes the place of one that is there.
+    Raises RunError.
+    """
     folder = target.parent
     part = folder / f".{target.name}.part"
     try:
@@ -53,7 +59,12 @@ def write(target: Path, checkpoint: Checkpoint) -> Path:
             save_tensors(part / f"{group}.safetensors", tensors)
         files = {path.name: _digest(path) for path in sorted(part.iterdir())}
         state = part / STATE
-        state.write_text(json.dumps({"step": checkpoint.step, "facts": checkpoint.facts, "sha256": files}, indent=1), encoding="utf-8")
+        state.write_text(
+            json.dumps(
+                {"step": checkpoint.step, "facts": checkpoint.facts, "sha256": files}, indent=1
+            ),
+            encoding="utf-8",
+        )
         flush(state)
         flush(part)
         if target.exists():  # a damaged one, which was passed over
@@ -74,12 +85,16 @@ def _clear(folder: Path) -> None:
 
 def steps(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the last step last, whether or not they can be read."""
-    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)] if folder.is_dir() else []
+    found = (
+        [path for path in folder.iterdir() if NAME.fullmatch(path.name)] if folder.is_dir() else []
+    )
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def load_last(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The last checkpoint that is whole; `warn` is told about each that isn't. `None` where there is none."""
+    """The last checkpoint that is whole; `warn` is told about each that isn't. `None` where there
+    is none.
+    """
     for path in reversed(steps(folder)):
         try:
             return load(path)
@@ -89,7 +104,9 @@ def load_last(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
 
 
 def load(path: Path) -> Checkpoint:
-    """One checkpoint. Raises RunError, naming the file, where something is missing from it or isn't what was written."""
+    """One checkpoint. Raises RunError, naming the file, where something is missing from it or isn't
+    what was written.
+    """
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         step, facts, files = int(state["step"]), dict(state["facts"]), dict(state["sha256"])
@@ -100,7 +117,11 @@ def load(path: Path) -> Checkpoint:
             raise RunError(f"{path / name}: is missing")
         if _digest(path / name) != digest:
             raise RunError(f"{path / name}: is damaged: it isn't what was written")
-    return Checkpoint(step, {name.removesuffix(".safetensors"): load_tensors(path / name) for name in files}, facts)
+    return Checkpoint(
+        step,
+        {name.removesuffix(".safetensors"): load_tensors(path / name) for name in files},
+        facts,
+    )
 
 
 def _digest(path: Path) -> str:

@@ -9,9 +9,11 @@ from torch import Tensor
 
 
 class EMA:
-    """average <- average + (1 - d) (weight - average) after every step, d = min(decay, (1 + step) / (10 + step)).
+    """average <- average + (1 - d) (weight - average) after every step, d = min(decay, (1 + step) /
+    (10 + step)).
 
-    The ramp of d lets a short run forget where it started: TensorFlow's ExponentialMovingAverage with num_updates.
+    The ramp of d lets a short run forget where it started: TensorFlow's ExponentialMovingAverage
+    with num_updates.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:
@@ -22,7 +24,11 @@ class EMA:
     def update(self, parameters: Mapping[str, Tensor], step: int) -> None:
         """Take in the weights after `step` steps (1 or more)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.values()), [parameters[name].detach() for name in self.average], 1 - decay)
+        torch._foreach_lerp_(
+            list(self.average.values()),
+            [parameters[name].detach() for name in self.average],
+            1 - decay,
+        )
 
     def load(self, average: Mapping[str, Tensor]) -> None:
         """Go on from a saved average. Raises KeyError for a name that it lacks."""

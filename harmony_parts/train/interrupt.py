@@ -1,4 +1,6 @@
-"""Ctrl-C between two steps and not in the middle of one, so that what is saved is the state after a whole step."""
+"""Ctrl-C between two steps and not in the middle of one, so that what is saved is the state after a
+whole step.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Asked:
 
 @contextmanager
 def politely() -> Iterator[Asked]:
-    """The first Ctrl-C (or SIGTERM, from schedulers) is noted, the second raised at once. Outside of the main thread it does nothing."""
+    """The first Ctrl-C (or SIGTERM, from schedulers) is noted, the second raised at once. Outside
+    of the main thread it does nothing.
+    """
     asked = Asked()
     if threading.current_thread() is not threading.main_thread():
         yield asked

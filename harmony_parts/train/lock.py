@@ -20,9 +20,11 @@ LOCK = ".lock"
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder, which is made where there is none. The system lets go of it however the process ends, SIGKILL too.
+    """Hold the folder, which is made where there is none. The system lets go of it however the
+    process ends, SIGKILL too.
 
-    Raises RunError, naming the other process, where one holds it, or where the folder can't be written.
+    Raises RunError, naming the other process, where one holds it, or where the folder can't be
+    written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +38,10 @@ def alone(folder: Path) -> Iterator[None]:
             except BlockingIOError:
                 file.seek(0)
                 whose = file.read().strip() or "another process"
-                raise RunError(f"{folder}: {whose} trains here at this moment; wait for its end, or choose another folder") from None
+                raise RunError(
+                    f"{folder}: {whose} trains here at this moment; wait for its end, or choose"
+                    " another folder"
+                ) from None
             except OSError:
                 pass  # a file system without locks
         file.truncate(0)

@@ -1,4 +1,6 @@
-"""What a run tells: log.jsonl and TensorBoard for later, a progress bar or plain lines on stderr for now."""
+"""What a run tells: log.jsonl and TensorBoard for later, a progress bar or plain lines on stderr
+for now.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from harmony_parts.errors import RunError
 from harmony_parts.pace import Pace
@@ -21,7 +30,9 @@ QUIET = 5.0  # seconds between plain lines
 
 
 class Log:
-    """The log of a run in `folder`. With `progress`: on a terminal a bar with the time left, elsewhere plain lines now and then."""
+    """The log of a run in `folder`. With `progress`: on a terminal a bar with the time left,
+    elsewhere plain lines now and then.
+    """
 
     def __init__(self, folder: Path, *, step: int, steps: int, progress: bool) -> None:
         self.folder, self.step, self.steps, self.progress = folder, step, steps, progress
@@ -52,7 +63,9 @@ class Log:
             print(text, file=sys.stderr, flush=True)
 
     def track(self, numbers: Iterable[int], total: int) -> Iterator[int]:
-        """The numbers, with a bar for what happens before the first step, or a plain line now and then."""
+        """The numbers, with a bar for what happens before the first step, or a plain line now and
+        then.
+        """
         if not self.progress:
             yield from numbers
         elif not self.console.is_terminal:
@@ -61,7 +74,12 @@ class Log:
                 yield number
                 pace.tell(done + 1, total)
         else:
-            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                "{task.description}",
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             with Progress(*columns, console=self.console, transient=True) as bar:
                 yield from bar.track(numbers, total=total, description="preparing clips")
 
@@ -71,21 +89,36 @@ class Log:
         if not (self.progress and self.console.is_terminal):
             return
         if self._bar is None:
-            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4f}"))
-            self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
-            self._task = self._bar.add_task("training", total=self.steps, completed=step - 1, loss=loss)
+            columns = (
+                "{task.description}",
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]:.4f}"),
+            )
+            self._bar = Progress(
+                *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console
+            )
+            self._task = self._bar.add_task(
+                "training", total=self.steps, completed=step - 1, loss=loss
+            )
             self._bar.start()
         self._bar.update(self._task, completed=step, loss=loss)
 
     def write(self, record: dict[str, Any]) -> None:
-        """A line of log.jsonl, and the same for TensorBoard. Nested numbers get names with a slash: losses/joint.video. Raises RunError."""
+        """A line of log.jsonl, and the same for TensorBoard. Nested numbers get names with a slash:
+        losses/joint.video. Raises RunError.
+        """
         try:
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
             self._draw(record)
         except OSError as error:
             raise RunError(f"{self.folder}: its log can't be written: {error}") from error
-        if self.progress and not self.console.is_terminal and (time.monotonic() - self._said >= QUIET or record["step"] >= self.steps):
+        if (
+            self.progress
+            and not self.console.is_terminal
+            and (time.monotonic() - self._said >= QUIET or record["step"] >= self.steps)
+        ):
             self._said = time.monotonic()
             self.say(self._line(record))
 
@@ -116,7 +149,9 @@ def _flat(record: dict[str, Any], before: str = "") -> Iterator[tuple[str, float
 
 
 def _forget(path: Path, step: int) -> None:
-    """Take out of a log what came after `step`: the run goes on from there. A half-written last line goes too."""
+    """Take out of a log what came after `step`: the run goes on from there. A half-written last
+    line goes too.
+    """
     if not path.is_file():
         return
     kept = []

@@ -1,4 +1,6 @@
-"""The training loop. It knows protocols, never parts: whatever task, flow, denoiser and encoders a recipe names, a step is the same."""
+"""The training loop. It knows protocols, never parts: whatever task, flow, denoiser and encoders a
+recipe names, a step is the same.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,15 @@ from harmony_parts.train.lock import alone
 from harmony_parts.train.log import Log
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
 from harmony_parts.train.order import Order
-from harmony_parts.train.prepare import Batch, OnTheFly, Prepared, Source, choose, is_frozen, prepare
+from harmony_parts.train.prepare import (
+    Batch,
+    OnTheFly,
+    Prepared,
+    Source,
+    choose,
+    is_frozen,
+    prepare,
+)
 from harmony_parts.train.run import find_run, open_run
 from harmony_parts.train.skip import Readable
 from harmony_parts.train.window import Window
@@ -46,22 +56,27 @@ def train(
     progress: bool = True,
     device: str | None = None,
 ) -> Path:
-    """Train a recipe's model in the folder `out`; returns the folder of the finished model, `out`/model.
+    """Train a recipe's model in the folder `out`; returns the folder of the finished model,
+    `out`/model.
 
-    `start`, a model or run folder or a name on the Hugging Face Hub, gives the weights to begin with, in float32; without it they are fresh.
-    `data_root` is the folder that the data set reads, where it reads one. `device`: "cuda" where there is one, else "cpu". With `resume`
-    the run in `out` goes on from its last whole checkpoint; on the CPU, with as many threads, it ends at the same bits as a run that was never
-    interrupted. Ctrl-C saves a checkpoint and raises KeyboardInterrupt, which says how to go on.
-    A clip that can't be read is named once and left out; where none can be read any more, the run is saved, too. Raises AssemblyError for a
-    recipe that can't be built, MediaError for a folder of clips that can't be read, RunError for a folder that holds a run or in which another
-    process trains, for other data on resuming, a full disk, and clips or a loss that can't be gone on with.
+    `start`, a model or run folder or a name on the Hugging Face Hub, gives the weights to begin
+    with, in float32; without it they are fresh. `data_root` is the folder that the data set reads,
+    where it reads one. `device`: "cuda" where there is one, else "cpu". With `resume` the run in
+    `out` goes on from its last whole checkpoint; on the CPU, with as many threads, it ends at the
+    same bits as a run that was never interrupted. Ctrl-C saves a checkpoint and raises
+    KeyboardInterrupt, which says how to go on. A clip that can't be read is named once and left
+    out; where none can be read any more, the run is saved, too. Raises AssemblyError for a recipe
+    that can't be built, MediaError for a folder of clips that can't be read, RunError for a folder
+    that holds a run or in which another process trains, for other data on resuming, a full disk,
+    and clips or a loss that can't be gone on with.
     """
     if start is not None and resume:
         raise RunError("a run that is resumed has its own weights: leave `start` out")
     out = Path(out)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     devices = [place] if place.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):  # third-party modules may draw from the global generator: dropout
+    # third-party modules may draw from the global generator: dropout
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(_seed(recipe, "modules"))
         find_run(out, recipe, resume)  # raises before anything is built or written
         run = Run(recipe, place, start)
@@ -75,19 +90,32 @@ def _train(run: Run, out: Path, data_root: Path | None, resume: bool, progress: 
     there = find_run(out, recipe, resume)
     saved = checkpoint.load_last(out / "checkpoints", _warn) if there else None
     if saved is not None and saved.step > recipe.train.steps:
-        raise RunError(f"{out}: is at step {saved.step} already, beyond train.steps = {recipe.train.steps}; ask for more steps")
+        raise RunError(
+            f"{out}: is at step {saved.step} already, beyond train.steps = {recipe.train.steps};"
+            " ask for more steps"
+        )
     open_run(out, recipe)
-    with Log(out, step=saved.step if saved else 0, steps=recipe.train.steps, progress=progress) as log:
+    with Log(
+        out, step=saved.step if saved else 0, steps=recipe.train.steps, progress=progress
+    ) as log:
         run.open_data(data_root, log)
         if saved is not None:
             run.load(saved)
         elif there:
             log.say(f"{out}: no whole checkpoint, so the run starts anew")
         _steps(run, out, log)
-    kind = f"their moving average (decay {recipe.train.ema:g})" if recipe.train.ema else "those of the last step"
-    clips = len(run.source) - (0 if recipe.train.prepared else len(run.bad))  # those that are prepared could all be read
+    kind = (
+        f"their moving average (decay {recipe.train.ema:g})"
+        if recipe.train.ema
+        else "those of the last step"
+    )
+    # those that are prepared could all be read
+    clips = len(run.source) - (0 if recipe.train.prepared else len(run.bad))
     bad = f" ({len(run.bad)} more couldn't be read)" if run.bad else ""
-    note = f"{run.step} steps of {recipe.train.batch} clips, out of {clips}{bad}; the weights are {kind}"
+    note = (
+        f"{run.step} steps of {recipe.train.batch} clips, out of {clips}{bad}; the weights are"
+        f" {kind}"
+    )
     return save_model(out / "model", recipe, run.result(), note=note)
 
 
@@ -114,20 +142,29 @@ def _steps(run: Run, out: Path, log: Log) -> None:
         if run.step != saved:
             checkpoint.save(out / "checkpoints", run.saved())
     if failed is not None:
-        kept = f"the run is saved after step {run.step}" if run.step else "it was the first step, so nothing is lost"
+        kept = (
+            f"the run is saved after step {run.step}"
+            if run.step
+            else "it was the first step, so nothing is lost"
+        )
         how = f"{kept}; mend that, and go on with --resume and --out {out} (in Python: resume=True)"
         if isinstance(failed, HarmonyError):
             raise RunError(f"{failed}\n{how}") from failed
         failed.add_note(how)
         raise failed
     if asked.stop and run.step < settings.steps:
-        message = f"stopped after step {run.step} of {settings.steps}; go on with --resume and --out {out} (in Python: resume=True)"
+        message = (
+            f"stopped after step {run.step} of {settings.steps}; go on with --resume and --out"
+            f" {out} (in Python: resume=True)"
+        )
         log.say(message)
         raise KeyboardInterrupt(message)
 
 
 class NoBatch(Exception):
-    """A batch couldn't be made, because of `cause`. The run is what it was after the last step, so it can be saved."""
+    """A batch couldn't be made, because of `cause`. The run is what it was after the last step, so
+    it can be saved.
+    """
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(cause)
@@ -135,9 +172,13 @@ class NoBatch(Exception):
 
 
 class Run:
-    """What a run is made of, and all that changes in it: weights, their average, the optimizer, the generator, the order of the clips."""
+    """What a run is made of, and all that changes in it: weights, their average, the optimizer, the
+    generator, the order of the clips.
+    """
 
-    def __init__(self, recipe: Recipe, device: torch.device, start: str | Path | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, device: torch.device, start: str | Path | None = None
+    ) -> None:
         self.recipe, self.device, self.step = recipe, device, 0
         self.parts = build(recipe, recipe.train.seed, empty=() if start is None else ("denoiser",))
         _check_task(recipe, tuple(self.parts.codecs))
@@ -146,14 +187,23 @@ class Run:
         self.weights = weights(self.parts).train()
         self.encoders: dict[str, Any] = dict(self.parts.encoders)
         codecs = self.parts.codecs
-        self.still = (*(codecs[s] for s in codecs), *(encoder.eval() for encoder in self.encoders.values() if is_frozen(encoder)))
+        self.still = (
+            *(codecs[s] for s in codecs),
+            *(encoder.eval() for encoder in self.encoders.values() if is_frozen(encoder)),
+        )
         """What stays as it is: it is on the device only as long as clips are encoded there."""
-        for part in (self.parts.denoiser, *(encoder for encoder in self.encoders.values() if not is_frozen(encoder))):
+        for part in (
+            self.parts.denoiser,
+            *(encoder for encoder in self.encoders.values() if not is_frozen(encoder)),
+        ):
             move(part, device)
         self.trained = {name: p for name, p in self.weights.named_parameters() if p.requires_grad}
         settings = recipe.train
         self.optimizer = torch.optim.AdamW(
-            self.trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=device.type in ("cpu", "cuda")
+            self.trained.values(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
         )
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
         self.generator = torch.Generator().manual_seed(_seed(recipe, "training"))
@@ -164,7 +214,9 @@ class Run:
         self.data: dict[str, Any]
 
     def open_data(self, root: Path | None, log: Log) -> None:
-        """Make or open what batches come from. Prepared clips are a function of the seed: a resumed run makes, or finds, the same ones."""
+        """Make or open what batches come from. Prepared clips are a function of the seed: a resumed
+        run makes, or finds, the same ones.
+        """
         recipe, format = self.recipe, self.parts.format
         dataset = recipe.data.build(format=format, root=root)
         if not len(dataset):
@@ -179,8 +231,16 @@ class Run:
             self.source = OnTheFly(readable, format, self.parts.codecs, self.encoders, self.device)
         self.order = Order(len(self.source))
         # Names that are known without reading, or those of the clips that were prepared.
-        names = self.source.names if isinstance(self.source, Prepared) else getattr(dataset, "names", None)
-        digest = None if names is None else hashlib.sha256("\0".join(names).encode("utf-8", errors="replace")).hexdigest()
+        names = (
+            self.source.names
+            if isinstance(self.source, Prepared)
+            else getattr(dataset, "names", None)
+        )
+        digest = (
+            None
+            if names is None
+            else hashlib.sha256("\0".join(names).encode("utf-8", errors="replace")).hexdigest()
+        )
         self.data = {"examples": len(dataset), "names": digest}
 
     def _prepared(self, readable: Readable, log: Log) -> Prepared:
@@ -190,23 +250,43 @@ class Run:
         chosen = choose(len(readable), recipe.train.prepared, generator)
         trained = [encoder for encoder in encoders.values() if not is_frozen(encoder)]
         # Weights that are trained have no part in what is prepared; the code of their classes may.
-        name = None if readable.bad else cache.key(recipe, readable.dataset, chosen, self.still, self.device)
+        name = (
+            None
+            if readable.bad
+            else cache.key(recipe, readable.dataset, chosen, self.still, self.device)
+        )
         folder = log.folder / cache.FOLDER
         if name is not None and (found := cache.load(folder, name, trained, self.device, log.say)):
             return found
         with ExitStack() as stack:
             for part in self.still:
-                stack.enter_context(visit(part, self.device, "none" if self.device.type == "cpu" else "parts"))
-            made = prepare(readable, chosen, self.parts.format, codecs, encoders, generator=generator, device=self.device, track=log.track)
-        if name is not None and not readable.bad:  # what took the place of a bad clip isn't in the name
+                stack.enter_context(
+                    visit(part, self.device, "none" if self.device.type == "cpu" else "parts")
+                )
+            made = prepare(
+                readable,
+                chosen,
+                self.parts.format,
+                codecs,
+                encoders,
+                generator=generator,
+                device=self.device,
+                track=log.track,
+            )
+        # what took the place of a bad clip isn't in the name
+        if name is not None and not readable.bad:
             cache.save(folder, name, made)
         return made
 
     def advance(self) -> float:
-        """One step; returns its loss. Raises RunError where loss or gradient isn't finite, before the weights are touched, and NoBatch."""
+        """One step; returns its loss. Raises RunError where loss or gradient isn't finite, before
+        the weights are touched, and NoBatch.
+        """
         settings, flow, generator = self.recipe.train, self.recipe.flow, self.generator
         batch = self._batch()
-        plan = self.recipe.task.plan(settings.batch, lambda n, g: flow.shift(flow.density.draw(n, g)), generator)
+        plan = self.recipe.task.plan(
+            settings.batch, lambda n, g: flow.shift(flow.density.draw(n, g)), generator
+        )
         conditions = dropped(packed(batch.conditions, plan), settings.drop, generator)
         noise = noise_for(batch.latents, plan, generator)
         result = losses(self.weights["denoiser"], batch.latents, noise, conditions, plan, flow.path)
@@ -231,17 +311,25 @@ class Run:
         return float(numbers[0])
 
     def _batch(self) -> Batch:
-        """The clips of the next step. Raises NoBatch, with the run as it was before, where anything goes wrong."""
+        """The clips of the next step. Raises NoBatch, with the run as it was before, where anything
+        goes wrong.
+        """
         chance, place = self._chance(), self.order.place
         try:
-            return self.source.batch(self.order.next(self.recipe.train.batch, self.generator), self.generator)
+            return self.source.batch(
+                self.order.next(self.recipe.train.batch, self.generator), self.generator
+            )
         except Exception as error:
             self._rewind(chance, place)
             raise NoBatch(error) from error
 
     def _chance(self) -> dict[str, Tensor]:
         """The state of all generators, and the order of the clips."""
-        random = {"training": self.generator.get_state(), "modules": torch.get_rng_state(), "order": self.order.permutation}
+        random = {
+            "training": self.generator.get_state(),
+            "modules": torch.get_rng_state(),
+            "order": self.order.permutation,
+        }
         if self.device.type == "cuda":
             random["modules_cuda"] = torch.cuda.get_rng_state(self.device)
         return random
@@ -265,15 +353,33 @@ class Run:
     def _not_finite(self, batch: Batch, plan: Plan, entries: dict[str, list[float]]) -> str:
         """Which step, task, stream, clip and time it was."""
         rate = self.recipe.train.learning_rate
-        cure = f"look at that clip, or lower train.learning_rate ({rate:g}) or train.clip; the last checkpoint is untouched"
+        cure = (
+            f"look at that clip, or lower train.learning_rate ({rate:g}) or train.clip; the last"
+            " checkpoint is untouched"
+        )
         for stream, errors in entries.items():
             for m, error in enumerate(errors):
                 if not math.isfinite(error):
-                    task, clip, t = plan.names[int(plan.task[m])], batch.names[int(plan.source[m])], float(plan.times[stream][m])
-                    return f"step {self.step + 1}: the loss is {error}: task {task}, {stream}, clip {clip}, time {t:.4f}; {cure}"
-        bad = [name for name, p in self.trained.items() if p.grad is not None and not bool(p.grad.isfinite().all())]
+                    task, clip, t = (
+                        plan.names[int(plan.task[m])],
+                        batch.names[int(plan.source[m])],
+                        float(plan.times[stream][m]),
+                    )
+                    return (
+                        f"step {self.step + 1}: the loss is {error}: task {task}, {stream}, clip"
+                        f" {clip}, time {t:.4f}; {cure}"
+                    )
+        bad = [
+            name
+            for name, p in self.trained.items()
+            if p.grad is not None and not bool(p.grad.isfinite().all())
+        ]
         tasks, clips = ", ".join(plan.names), ", ".join(batch.names)
-        what = f"the gradient of {', '.join(bad[:3])} isn't finite" if bad else "the sum of the loss or of the gradient isn't finite"
+        what = (
+            f"the gradient of {', '.join(bad[:3])} isn't finite"
+            if bad
+            else "the sum of the loss or of the gradient isn't finite"
+        )
         return f"step {self.step + 1}: {what}: tasks {tasks}, clips {clips}; {cure}"
 
     def result(self) -> dict[str, Tensor]:
@@ -287,22 +393,37 @@ class Run:
         moments = self.optimizer.state_dict()["state"]
         tensors = {
             "weights": self.weights.state_dict(),
-            "optimizer": {f"{names[i]}/{key}": value for i, state in moments.items() for key, value in state.items()},
+            "optimizer": {
+                f"{names[i]}/{key}": value
+                for i, state in moments.items()
+                for key, value in state.items()
+            },
             "random": self._chance(),
         }
         if self.ema is not None:
             tensors["ema"] = self.ema.average
-        return checkpoint.Checkpoint(self.step, tensors, {"place": self.order.place, "window": self.window.state(), "data": self.data})
+        return checkpoint.Checkpoint(
+            self.step,
+            tensors,
+            {"place": self.order.place, "window": self.window.state(), "data": self.data},
+        )
 
     def load(self, saved: checkpoint.Checkpoint) -> None:
-        """Go on from there. Raises RunError where it doesn't fit this run, or the data are others."""
+        """Go on from there. Raises RunError where it doesn't fit this run, or the data are
+        others.
+        """
         before = saved.facts.get("data", self.data)
         if before != self.data:
             was, now = before["examples"], self.data["examples"]
-            differ = f"of {was} examples, now {now}" if was != now else f"of as many examples ({now}), but others"
+            differ = (
+                f"of {was} examples, now {now}"
+                if was != now
+                else f"of as many examples ({now}), but others"
+            )
             raise RunError(
-                f"the checkpoint of step {saved.step} was made with other data ({differ}); "
-                f"go on with the run's own folder of clips, unchanged (--data), or begin a new run (--out)"
+                f"the checkpoint of step {saved.step} was made with other data ({differ}); go on"
+                " with the run's own folder of clips, unchanged (--data), or begin a new run"
+                " (--out)"
             )
         try:
             self.weights.load_state_dict(saved.tensors["weights"])
@@ -311,25 +432,35 @@ class Run:
             for name, value in saved.tensors["optimizer"].items():
                 parameter, _, key = name.rpartition("/")
                 state[index[parameter]][key] = value
-            self.optimizer.load_state_dict({"state": dict(state), "param_groups": self.optimizer.state_dict()["param_groups"]})
+            self.optimizer.load_state_dict(
+                {"state": dict(state), "param_groups": self.optimizer.state_dict()["param_groups"]}
+            )
             if self.ema is not None:
                 self.ema.load(saved.tensors["ema"])
             self._rewind(saved.tensors["random"], saved.facts["place"])
             self.window = Window.load(saved.facts["window"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise RunError(f"the checkpoint of step {saved.step} doesn't fit this model; have its parts changed since? {error}") from error
+            raise RunError(
+                f"the checkpoint of step {saved.step} doesn't fit this model; have its parts"
+                f" changed since? {error}"
+            ) from error
         self.step = saved.step
 
 
 def _check_task(recipe: Recipe, streams: Sequence[str]) -> None:
-    """Raise AssemblyError for a task whose losses are all of a stream that the model hasn't: its clips would be for nothing."""
-    plan = recipe.task.plan(PROBE, lambda n, g: torch.rand(n, generator=g), torch.Generator().manual_seed(0))
+    """Raise AssemblyError for a task whose losses are all of a stream that the model hasn't: its
+    clips would be for nothing.
+    """
+    plan = recipe.task.plan(
+        PROBE, lambda n, g: torch.rand(n, generator=g), torch.Generator().manual_seed(0)
+    )
     for number, name in enumerate(plan.names):
         learnt = [s for s in plan.weights if bool(plan.weights[s][plan.task == number].any())]
         if learnt and not set(learnt) & set(streams):
             raise AssemblyError(
-                f"$.task: {name} teaches the {' and '.join(learnt)} stream alone, and this model has {' and '.join(streams)} alone: "
-                "there is nothing to learn in it; `joint` trains the streams that there are",
+                f"$.task: {name} teaches the {' and '.join(learnt)} stream alone, and this model"
+                f" has {' and '.join(streams)} alone: there is nothing to learn in it; `joint`"
+                " trains the streams that there are",
                 recipe.name,
             )
 
@@ -344,4 +475,6 @@ def _split(numbers: list[float], size: int) -> list[list[float]]:
 
 def _seed(recipe: Recipe, use: str) -> int:
     """A seed for each use of chance, so that none repeats the numbers of another."""
-    return int.from_bytes(hashlib.blake2b(f"{recipe.train.seed}:train:{use}".encode(), digest_size=7).digest())
+    return int.from_bytes(
+        hashlib.blake2b(f"{recipe.train.seed}:train:{use}".encode(), digest_size=7).digest()
+    )

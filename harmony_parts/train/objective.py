@@ -16,7 +16,9 @@ from harmony_parts.tasks.protocol import Plan
 
 @attrs.frozen(eq=False)
 class Losses:
-    """`total`, what is trained; `entries` [M] per stream that was read: the mean squared error of each entry, without its weight."""
+    """`total`, what is trained; `entries` [M] per stream that was read: the mean squared error of
+    each entry, without its weight.
+    """
 
     total: Tensor
     entries: AV[Tensor]
@@ -24,11 +26,18 @@ class Losses:
 
 def packed(conditions: Conditions, plan: Plan) -> dict[str, Condition]:
     """The conditions of n clips as those of a plan's M entries."""
-    return {name: condition.rows(plan.source.to(condition.tokens.device)) for name, condition in conditions.items()}
+    return {
+        name: condition.rows(plan.source.to(condition.tokens.device))
+        for name, condition in conditions.items()
+    }
 
 
-def dropped(conditions: Conditions, probabilities: Mapping[str, float], generator: torch.Generator) -> dict[str, Condition]:
-    """Each entry's condition `name` in its null form with `probabilities[name]`, whatever becomes of the entry's other conditions."""
+def dropped(
+    conditions: Conditions, probabilities: Mapping[str, float], generator: torch.Generator
+) -> dict[str, Condition]:
+    """Each entry's condition `name` in its null form with `probabilities[name]`, whatever becomes
+    of the entry's other conditions.
+    """
     result = dict(conditions)
     for name in sorted(probabilities):
         condition = result[name]
@@ -39,21 +48,35 @@ def dropped(conditions: Conditions, probabilities: Mapping[str, float], generato
 
 
 def noise_for(latents: AV[Tensor], plan: Plan, generator: torch.Generator) -> AV[Tensor]:
-    """Normal noise for each entry and stream of a plan, drawn on the CPU: the same numbers on every machine."""
+    """Normal noise for each entry and stream of a plan, drawn on the CPU: the same numbers on every
+    machine.
+    """
 
     def draw(x: Tensor, times: Tensor) -> Tensor:
-        return torch.randn(len(times), *x.shape[1:], generator=generator, dtype=x.dtype).to(x.device)
+        return torch.randn(len(times), *x.shape[1:], generator=generator, dtype=x.dtype).to(
+            x.device
+        )
 
     return latents.map(draw, plan.times)
 
 
-def losses(denoiser: Any, latents: AV[Tensor], noise: AV[Tensor], conditions: Conditions, plan: Plan, path: Path) -> Losses:
-    """sum_m sum_s weights[s][m] |v_s[m] - v^_s[m]|^2 / n, |.|^2 the mean over a stream's latents (cross-task synergy, arXiv:2511.21579; `Plan`).
+def losses(
+    denoiser: Any,
+    latents: AV[Tensor],
+    noise: AV[Tensor],
+    conditions: Conditions,
+    plan: Plan,
+    path: Path,
+) -> Losses:
+    """sum_m sum_s weights[s][m] |v_s[m] - v^_s[m]|^2 / n, |.|^2 the mean over a stream's latents
+    (cross-task synergy, arXiv:2511.21579; `Plan`).
 
-    `latents` [n, ...] are of the clips, `noise` [M, ...] and `conditions` of the plan's M entries. Streams without any weight aren't read,
-    and a stream at time 0 is exactly its data.
+    `latents` [n, ...] are of the clips, `noise` [M, ...] and `conditions` of the plan's M entries.
+    Streams without any weight aren't read, and a stream at time 0 is exactly its data.
     """
-    clean: AV[Tensor] = latents.map(lambda x, times: x.index_select(0, plan.source.to(x.device)), plan.times)
+    clean: AV[Tensor] = latents.map(
+        lambda x, times: x.index_select(0, plan.source.to(x.device)), plan.times
+    )
 
     def at(times: Tensor, x: Tensor) -> Tensor:
         return times.to(x).view(-1, *(1,) * (x.ndim - 1))
@@ -64,7 +87,11 @@ def losses(denoiser: Any, latents: AV[Tensor], noise: AV[Tensor], conditions: Co
 
     x_t: AV[Tensor] = clean.map(mixed, noise, plan.times)
     times: AV[Times] = plan.times.map(lambda t, x: Times.uniform(t.to(x), x.shape[1]), clean)
-    read = tuple(stream for stream in clean if stream in tuple(plan.weights) and bool(plan.weights[stream].any()))
+    read = tuple(
+        stream
+        for stream in clean
+        if stream in tuple(plan.weights) and bool(plan.weights[stream].any())
+    )
     if not read:  # by chance every clip drew a task of weight 0
         return Losses(next(clean[s] for s in clean).new_zeros(()), AV())
     velocity: AV[Tensor] = denoiser(x_t, times, conditions, read=read)

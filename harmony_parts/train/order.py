@@ -7,14 +7,18 @@ from torch import Tensor
 
 
 class Order:
-    """Endless shuffled numbers below `size`. Its state is the permutation that is being read and the place in it."""
+    """Endless shuffled numbers below `size`. Its state is the permutation that is being read and
+    the place in it.
+    """
 
     def __init__(self, size: int) -> None:
         self.size, self.place = size, 0
         self.permutation = torch.empty(0, dtype=torch.long)
 
     def next(self, count: int, generator: torch.Generator) -> Tensor:
-        """int64 [count]. An epoch that ends within a batch is followed by the next one, so that batches are never short."""
+        """int64 [count]. An epoch that ends within a batch is followed by the next one, so that
+        batches are never short.
+        """
         taken = []
         while count:
             if self.place == len(self.permutation):

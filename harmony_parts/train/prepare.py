@@ -1,4 +1,6 @@
-"""From a data set to batches of latents and conditions: made once and kept in memory, or anew for every step."""
+"""From a data set to batches of latents and conditions: made once and kept in memory, or anew for
+every step.
+"""
 
 from __future__ import annotations
 
@@ -39,25 +41,49 @@ class Source(Protocol):
         """The clips of `index` (int64 [n]). Trainable encoders are run here, with gradients."""
 
 
-def encode(examples: Sequence[Example], format: Format, codecs: AV[VideoCodec | AudioCodec], device: torch.device) -> AV[Tensor]:
+def encode(
+    examples: Sequence[Example],
+    format: Format,
+    codecs: AV[VideoCodec | AudioCodec],
+    device: torch.device,
+) -> AV[Tensor]:
     """Latents of clips in the model's format. Raises RunError for a clip that isn't."""
     frames, samples = [], []
     for example in examples:
         clip = example.clip
         if codecs.video is not None:
-            if clip.frames is None or tuple(clip.frames.shape) != (format.frames, format.height, format.width, 3):
-                seen = "no picture" if clip.frames is None else f"frames of {list(clip.frames.shape)}"
-                raise RunError(f"{example.name}: has {seen}; the model's format is {[format.frames, format.height, format.width, 3]}")
+            if clip.frames is None or tuple(clip.frames.shape) != (
+                format.frames,
+                format.height,
+                format.width,
+                3,
+            ):
+                seen = (
+                    "no picture" if clip.frames is None else f"frames of {list(clip.frames.shape)}"
+                )
+                raise RunError(
+                    f"{example.name}: has {seen}; the model's format is"
+                    f" {[format.frames, format.height, format.width, 3]}"
+                )
             frames.append(clip.frames)
         if codecs.audio is not None:
             wanted = (format.samples(format.frames), format.sample_rate)
             if clip.waveform is None or (clip.waveform.shape[1], clip.sample_rate) != wanted:
-                seen = "no sound" if clip.waveform is None else f"{clip.waveform.shape[1]} samples at {clip.sample_rate} Hz"
-                raise RunError(f"{example.name}: has {seen}; the model's format is {wanted[0]} samples at {wanted[1]} Hz")
+                seen = (
+                    "no sound"
+                    if clip.waveform is None
+                    else f"{clip.waveform.shape[1]} samples at {clip.sample_rate} Hz"
+                )
+                raise RunError(
+                    f"{example.name}: has {seen}; the model's format is {wanted[0]} samples at"
+                    f" {wanted[1]} Hz"
+                )
             samples.append(clip.mono())
     given: AV[list[Tensor]] = AV(frames or None, samples or None)
     with torch.no_grad():
-        return given.map(lambda stream, codec: codec.encode(torch.stack(stream).to(device)).to(device), codecs)
+        return given.map(
+            lambda stream, codec: codec.encode(torch.stack(stream).to(device)).to(device), codecs
+        )
 
 
 def is_frozen(encoder: nn.Module) -> bool:
@@ -72,7 +98,9 @@ def conditions_of(encoders: Iterable[nn.Module], prompts: Sequence[Prompt]) -> d
 
 @attrs.frozen(eq=False)
 class OnTheFly:
-    """Every clip is made, and encoded, when a step asks for it: each time a new random cut, where the data set makes them."""
+    """Every clip is made, and encoded, when a step asks for it: each time a new random cut, where
+    the data set makes them.
+    """
 
     dataset: Dataset
     format: Format
@@ -93,7 +121,9 @@ class OnTheFly:
 
 @attrs.frozen(eq=False)
 class Prepared:
-    """Clips kept in memory: latents, and what frozen encoders say. Encoders that are trained read the prompts at every step."""
+    """Clips kept in memory: latents, and what frozen encoders say. Encoders that are trained read
+    the prompts at every step.
+    """
 
     latents: AV[Tensor]
     frozen: Mapping[str, Condition]
@@ -109,13 +139,18 @@ class Prepared:
         """See `Source`; nothing is left to `generator`."""
         numbers = index.tolist()
         latents: AV[Tensor] = self.latents.map(lambda x: x.index_select(0, index).to(self.device))
-        kept = {name: _moved(condition.rows(index), self.device) for name, condition in self.frozen.items()}
+        kept = {
+            name: _moved(condition.rows(index), self.device)
+            for name, condition in self.frozen.items()
+        }
         told = conditions_of(self.trained, [self.prompts[i] for i in numbers])
         return Batch(latents, kept | told, tuple(self.names[i] for i in numbers))
 
 
 def choose(size: int, count: int, generator: torch.Generator) -> list[int]:
-    """`count` of `size` examples, at random, each as often as any other to within one; what repeats is a new random cut."""
+    """`count` of `size` examples, at random, each as often as any other to within one; what repeats
+    is a new random cut.
+    """
     rounds = [torch.randperm(size, generator=generator) for _ in range(-(-count // size))]
     return torch.cat(rounds)[:count].tolist()
 
@@ -143,7 +178,12 @@ def prepare(
         asked = [example.prompt for example in examples]
         latents.append(encode(examples, format, codecs, device).map(Tensor.cpu))
         with torch.no_grad():
-            kept.append({name: _moved(c, torch.device("cpu")) for name, c in conditions_of(still, asked).items()})
+            kept.append(
+                {
+                    name: _moved(c, torch.device("cpu"))
+                    for name, c in conditions_of(still, asked).items()
+                }
+            )
         prompts += asked
         names += [example.name for example in examples]
     return Prepared(
@@ -162,7 +202,9 @@ def _moved(condition: Condition, device: torch.device) -> Condition:
 
 
 def _joined(chunks: Sequence[Condition]) -> Condition:
-    """Conditions of several batches as one, all as long as the longest; what is added doesn't count."""
+    """Conditions of several batches as one, all as long as the longest; what is added doesn't
+    count.
+    """
     longest = max(chunk.mask.shape[1] for chunk in chunks)
 
     def grown(x: Tensor) -> Tensor:

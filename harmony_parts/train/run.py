@@ -1,4 +1,6 @@
-"""The folder of a run: `recipe.toml`, `log.jsonl`, `tensorboard/`, `checkpoints/` and, when it is done, `model/`."""
+"""The folder of a run: `recipe.toml`, `log.jsonl`, `tensorboard/`, `checkpoints/` and, when it is
+done, `model/`.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +21,32 @@ FREE = ("$.train.steps", "$.train.checkpoint_every", "$.train.log_every")
 def find_run(folder: Path, recipe: Recipe, resume: bool) -> bool:
     """Whether there is a run to go on with in the folder. Nothing is written.
 
-    Raises RunError where there is a run and `resume` isn't asked for, none where it is, or one of another recipe.
+    Raises RunError where there is a run and `resume` isn't asked for, none where it is, or one of
+    another recipe.
     """
     text, path = write_recipe(recipe), folder / RECIPE
     there = path.is_file()
     if not there and (resume or (folder / "checkpoints").is_dir()):
         raise RunError(f"{folder}: there is no run to resume here: it has no {RECIPE}")
     if there and not resume:
-        raise RunError(f"{folder}: holds a run already; go on with it by --resume (in Python: resume=True), or choose another folder")
+        raise RunError(
+            f"{folder}: holds a run already; go on with it by --resume (in Python: resume=True), or"
+            " choose another folder"
+        )
     if there:
         try:
             before = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: can't be read: {error}") from error
-        differs = [line for place, line in differences(before, tomllib.loads(text)) if place not in FREE]
+        differs = [
+            line for place, line in differences(before, tomllib.loads(text)) if place not in FREE
+        ]
         if differs:
             listed = "\n".join(f"  {line}" for line in differs)
-            raise RunError(f"{folder}: was begun with another recipe; go on with its own, or choose another folder. Differences:\n{listed}")
+            raise RunError(
+                f"{folder}: was begun with another recipe; go on with its own, or choose another"
+                f" folder. Differences:\n{listed}"
+            )
     return there
 
 
@@ -50,10 +61,17 @@ def open_run(folder: Path, recipe: Recipe) -> None:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(`$.path`, "$.path: was ..., is now ...") of each setting that two recipes don't share. Versions of plugins don't count."""
-    old, new = (dict(_leaves({k: v for k, v in recipe.items() if k != VERSIONS}, "$")) for recipe in (before, now))
+    """(`$.path`, "$.path: was ..., is now ...") of each setting that two recipes don't share.
+    Versions of plugins don't count.
+    """
+    old, new = (
+        dict(_leaves({k: v for k, v in recipe.items() if k != VERSIONS}, "$"))
+        for recipe in (before, now)
+    )
     for place in [*old, *(place for place in new if place not in old)]:
-        was, now_is = (repr(recipe[place]) if place in recipe else "left out" for recipe in (old, new))
+        was, now_is = (
+            repr(recipe[place]) if place in recipe else "left out" for recipe in (old, new)
+        )
         if was != now_is:
             yield place, f"{place}: was {was}, is now {now_is}"
 

@@ -14,8 +14,13 @@ SMALL = ("--recipe", "demo", "--layers", "1")
 
 
 def test_it_measures_and_writes(tmp_path: Path) -> None:
-    """Predicted bytes are those that live in a real run, but for what a CPU's kernels do otherwise."""
-    done = CliRunner().invoke(main, [*SMALL, "--device", "cpu", "--steps", "2", "--json", str(tmp_path / "out" / "model.json")])
+    """Predicted bytes are those that live in a real run, but for what a CPU's kernels do
+    otherwise.
+    """
+    done = CliRunner().invoke(
+        main,
+        [*SMALL, "--device", "cpu", "--steps", "2", "--json", str(tmp_path / "out" / "model.json")],
+    )
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "out" / "model.json").read_text())
     assert {"torch", "python"} <= set(found["versions"])

@@ -1,4 +1,6 @@
-"""`--quick`: all of a benchmark runs, within seconds, and its figures aren't taken for measured ones."""
+"""`--quick`: all of a benchmark runs, within seconds, and its figures aren't taken for measured
+ones.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,20 @@ def test_model(tmp_path: Path) -> None:
     assert QUICK in done.output
     report = json.loads(file.read_text())
     assert (report["quick"], report["recipe"]) == (True, "demo")
-    assert [(result["layers"], result["seconds"]["runs"]) for result in report["results"]] == [(1, 2), (1, 2)]
+    assert [(result["layers"], result["seconds"]["runs"]) for result in report["results"]] == [
+        (1, 2),
+        (1, 2),
+    ]
 
 
-@pytest.mark.parametrize(("main", "option"), [(guidance.main, "--out"), (model.main, "--json"), (local_attention.main, "--json")])
+@pytest.mark.parametrize(
+    ("main", "option"),
+    [(guidance.main, "--out"), (model.main, "--json"), (local_attention.main, "--json")],
+)
 @pytest.mark.parametrize("kept", ['{"rounds": 7}', '{"quick": false}', "[]", "no report", ""])
-def test_what_was_measured_is_not_overwritten(main: click.Command, option: str, kept: str, tmp_path: Path) -> None:
+def test_what_was_measured_is_not_overwritten(
+    main: click.Command, option: str, kept: str, tmp_path: Path
+) -> None:
     """And that is told before anything is run."""
     file = tmp_path / "kept.json"
     file.write_text(kept)
@@ -52,7 +62,12 @@ def test_what_was_measured_is_not_overwritten(main: click.Command, option: str, 
 
 def test_a_quick_report_may_be_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
-    for quick, now in ((True, {"figure": 1}), (True, {"figure": 2}), (False, {"figure": 3}), (False, {"figure": 4})):
+    for quick, now in (
+        (True, {"figure": 1}),
+        (True, {"figure": 2}),
+        (False, {"figure": 3}),
+        (False, {"figure": 4}),
+    ):
         keep(now, file, quick)
         assert json.loads(file.read_text()) == ({"quick": True} if quick else {}) | now
     with pytest.raises(click.UsageError, match=r"report\.json holds what isn't a quick run's"):

@@ -77,7 +77,9 @@ def harmony() -> Harmony:
     """`harmony("parts", "list")` -> its exit code, output (stdout and stderr) and exception."""
 
     def run(*args: object, **env: str) -> Result:
-        return CliRunner(env={"COLUMNS": "100", **env}).invoke(cli, [str(arg) for arg in args], prog_name="harmony")
+        return CliRunner(env={"COLUMNS": "100", **env}).invoke(
+            cli, [str(arg) for arg in args], prog_name="harmony"
+        )
 
     return run
 

@@ -1,4 +1,6 @@
-"""The comparison as a user meets it: what it makes, shows and measures, how it goes on, and what it says of mistakes."""
+"""The comparison as a user meets it: what it makes, shows and measures, how it goes on, and what it
+says of mistakes.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,19 @@ from harmony_parts.pipeline import Pipeline, load
 
 @pytest.fixture
 def run(harmony, trained, tmp_path, monkeypatch):
-    """`run(*words)`: the command, in a folder with files of prompts, on the tiny model, for one step."""
+    """`run(*words)`: the command, in a folder with files of prompts, on the tiny model, for one
+    step.
+    """
     monkeypatch.chdir(tmp_path)
-    Path("prompts.txt").write_text("# two\na ball falls\n\nrain & <thunder>\na ball falls\n", encoding="utf-8")
+    Path("prompts.txt").write_text(
+        "# two\na ball falls\n\nrain & <thunder>\na ball falls\n", encoding="utf-8"
+    )
     Path("one.txt").write_text("a ball falls\n", encoding="utf-8")
 
     def main(*words, prompts="prompts.txt", fails=0):
-        result = harmony("compare", trained, prompts, "--out", "out", "--steps", "1", "--device", "cpu", *words)
+        result = harmony(
+            "compare", trained, prompts, "--out", "out", "--steps", "1", "--device", "cpu", *words
+        )
         assert result.exit_code == fails, result.output
         return result
 
@@ -44,7 +52,9 @@ def run(harmony, trained, tmp_path, monkeypatch):
 @pytest.fixture
 def unloaded(monkeypatch):
     """Fails the test where a model is loaded."""
-    monkeypatch.setattr("harmony_parts.pipeline.load", lambda *args, **settings: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(
+        "harmony_parts.pipeline.load", lambda *args, **settings: pytest.fail("a model was loaded")
+    )
 
 
 def results():
@@ -60,16 +70,24 @@ def written():
 
 
 def test_guidances_are_shown_side_by_side(run, trained):
-    """A clip for each prompt, seed and guidance, each what the pipeline makes of it; a page that shows them, and needs nothing else."""
+    """A clip for each prompt, seed and guidance, each what the pipeline makes of it; a page that
+    shows them, and needs nothing else.
+    """
     told = run("--with-text", "--seed", "5", "--seeds", "2")
     folders = ["none", "cfg", "cfg+modality", "cfg+sync-cfg", "recipe"]
-    stems = [f"{name}-5{more}" for name in ("0002-a-ball-falls", "0004-rain-thunder") for more in ("", "+1")]
+    stems = [
+        f"{name}-5{more}"
+        for name in ("0002-a-ball-falls", "0004-rain-thunder")
+        for more in ("", "+1")
+    ]
     files = [file.replace("%2B", "+") for file in re.findall(r'src="([^"]+)"', page())]
     assert files == [f"{folder}/{stem}.mp4" for stem in stems for folder in folders]
     assert [clip["file"] for clip in results()["clips"]] == files
     clips = {file: Clip.read(Path("out", file)) for file in files}
     assert {tuple(clip.frames.shape) for clip in clips.values()} == {(6, 16, 16, 3)}
-    own = load(trained).generate("rain & <thunder>", seed=1_000_006, steps=1, guidance=Sum((CFG(), SyncCFG())))
+    own = load(trained).generate(
+        "rain & <thunder>", seed=1_000_006, steps=1, guidance=Sum((CFG(), SyncCFG()))
+    )
     again = Clip.read(own.save("again.mp4"))
     assert torch.equal(again.frames, clips["cfg+sync-cfg/0004-rain-thunder-5+1.mp4"].frames)
     assert torch.equal(again.waveform, clips["cfg+sync-cfg/0004-rain-thunder-5+1.mp4"].waveform)
@@ -82,7 +100,13 @@ def test_guidances_are_shown_side_by_side(run, trained):
         "steps: 1; Euler()",
         "torch 2.",
     )
-    for piece in (*said, str(trained), "): 4 passes a step", "NoGuidance(): 1 pass a step", "20 of 20 are made"):
+    for piece in (
+        *said,
+        str(trained),
+        "): 4 passes a step",
+        "NoGuidance(): 1 pass a step",
+        "20 of 20 are made",
+    ):
         assert piece in page()
     assert re.search(r"2 of 20 done, about .* left\n", told.stdout)
     assert told.stdout.endswith("20 of 20 done\nout/index.html\n")
@@ -90,10 +114,27 @@ def test_guidances_are_shown_side_by_side(run, trained):
 
 
 def test_every_clip_is_measured(run):
-    """Alone and over the prompts, with what chance gives; what the page says is what the JSON says."""
+    """Alone and over the prompts, with what chance gives; what the page says is what the JSON
+    says.
+    """
     loose = ("onset=0.5", "flash=0.0001", "contrast=0")
-    run("--guidance", "none", "--guidance", "cfg", "--metric", "correlation", *(w for s in loose for w in ("--metric", f"mine.{s}")),
-        "--metric", "mine.use=events", "--metric", "mine.onset=0.5", "--metric", "mine.flash=0.0001", "--metric", "mine.contrast=0")  # fmt: skip
+    run(
+        "--guidance",
+        "none",
+        "--guidance",
+        "cfg",
+        "--metric",
+        "correlation",
+        *(w for s in loose for w in ("--metric", f"mine.{s}")),
+        "--metric",
+        "mine.use=events",
+        "--metric",
+        "mine.onset=0.5",
+        "--metric",
+        "mine.flash=0.0001",
+        "--metric",
+        "mine.contrast=0",
+    )
     metrics = {"correlation": Correlation(), "mine": Events(onset=0.5, flash=0.0001, contrast=0)}
     told = results()
     assert [column["name"] for column in told["columns"]] == ["none", "cfg"]
@@ -108,27 +149,51 @@ def test_every_clip_is_measured(run):
                 assert entry["numbers"][name] == metric.score(found.video, found.audio)
     assert all(clip["seconds"] > 0 for clip in told["clips"])
     shown = f"{told['columns'][0]['numbers']['correlation']['correlation']['paired']:.2f} <small>("
-    for said in ("events seen", "events matched", "correlation of motion and sound, at its peak", shown):
+    for said in (
+        "events seen",
+        "events matched",
+        "correlation of motion and sound, at its peak",
+        shown,
+    ):
         assert said in page()
 
 
 def test_all_three_tasks_are_compared(run, tmp_path):
-    """The table of a batch, with what is given; each clip has that in it, and fewer passes are counted."""
+    """The table of a batch, with what is given; each clip has that in it, and fewer passes are
+    counted.
+    """
     wave = 0.5 * torch.sin(torch.arange(24000) * 0.3)[None]
-    given = Clip(torch.full((12, 32, 32, 3), 90, dtype=torch.uint8), Fraction(24), wave, 48000).save(tmp_path / "given.mp4")
+    given = Clip(
+        torch.full((12, 32, 32, 3), 90, dtype=torch.uint8), Fraction(24), wave, 48000
+    ).save(tmp_path / "given.mp4")
     Clip.read(given, streams={"audio"}).save(tmp_path / "given.wav")
-    lines = [{"sound": "a hum", "name": "joint"}, {"audio": "given.wav", "name": "a"}, {"video": "given.mp4", "name": "v", "seed": 3}]
+    lines = [
+        {"sound": "a hum", "name": "joint"},
+        {"audio": "given.wav", "name": "a"},
+        {"video": "given.mp4", "name": "v", "seed": 3},
+    ]
     Path("tasks.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     run("--guidance", "sync-cfg", prompts="tasks.jsonl")
-    assert [clip["title"] for clip in results()["clips"]] == ["a hum", "no text; audio given.wav", "no text; video given.mp4"]
+    assert [clip["title"] for clip in results()["clips"]] == [
+        "a hum",
+        "no text; audio given.wav",
+        "no text; video given.mp4",
+    ]
     assert [clip["seed"] for clip in results()["clips"]] == [0, 1_000_000, 3]
     assert results()["columns"][0]["passes"] == round((3 + 2 + 2) / 3, 2)
-    assert torch.allclose(Clip.read(Path("out/sync-cfg/a.mp4")).waveform, Clip.read(tmp_path / "given.wav").waveform, atol=2**-22, rtol=0)
+    assert torch.allclose(
+        Clip.read(Path("out/sync-cfg/a.mp4")).waveform,
+        Clip.read(tmp_path / "given.wav").waveform,
+        atol=2**-22,
+        rtol=0,
+    )
     assert torch.equal(Clip.read(Path("out/sync-cfg/v.mp4")).frames, Clip.read(given).frames)
 
 
 def test_an_interrupted_comparison_goes_on(run, monkeypatch):
-    """Clips that are there stay; one that was never finished is made anew; where all are there, no model is loaded."""
+    """Clips that are there stay; one that was never finished is made anew; where all are there, no
+    model is loaded.
+    """
     generate, calls = Pipeline.generate, []
 
     def interrupted(self, *args, **settings):
@@ -138,20 +203,28 @@ def test_an_interrupted_comparison_goes_on(run, monkeypatch):
         return generate(self, *args, **settings)
 
     monkeypatch.setattr(Pipeline, "generate", interrupted)
-    assert "stopped; the same command goes on from there" in run(prompts="one.txt", fails=130).stderr
+    assert (
+        "stopped; the same command goes on from there" in run(prompts="one.txt", fails=130).stderr
+    )
     assert page().count("not made yet") == 2
     monkeypatch.setattr(Pipeline, "generate", generate)
-    Path("out/cfg/0001-a-ball-falls-0.mp4.json").unlink()  # as if it had been stopped between the clip and its note
+    # as if it had been stopped between the clip and its note
+    Path("out/cfg/0001-a-ball-falls-0.mp4.json").unlink()
     before = written()
     told = run(prompts="one.txt")
     assert len(written()) == 4  # the recipe's own guidance is sync-cfg
-    assert [file for file in before if before[file] == written()[file]] == ["out/none/0001-a-ball-falls-0.mp4"]
+    assert [file for file in before if before[file] == written()[file]] == [
+        "out/none/0001-a-ball-falls-0.mp4"
+    ]
     assert "1 of 4 clips are there already, in out" in told.stdout
     first = results()
-    monkeypatch.setattr("harmony_parts.pipeline.load", lambda *args, **settings: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(
+        "harmony_parts.pipeline.load", lambda *args, **settings: pytest.fail("a model was loaded")
+    )
     run(prompts="one.txt")
     assert results() == first
-    assert "4 of 4 clips are there already" in run("--metric", "events", prompts="one.txt").stdout  # measured anew, not made
+    # measured anew, not made
+    assert "4 of 4 clips are there already" in run("--metric", "events", prompts="one.txt").stdout
     assert results()["columns"][0]["numbers"].keys() == {"events"}
 
 
@@ -159,9 +232,14 @@ def test_clips_of_another_comparison_are_left_alone(run):
     """They may have taken hours."""
     one = ("--guidance", "none")
     run(*one, prompts="one.txt")
-    clip, note = Path("out/none/0001-a-ball-falls-0.mp4"), Path("out/none/0001-a-ball-falls-0.mp4.json")
+    clip, note = (
+        Path("out/none/0001-a-ball-falls-0.mp4"),
+        Path("out/none/0001-a-ball-falls-0.mp4.json"),
+    )
     before = clip.read_bytes()
-    Path("other.jsonl").write_text(json.dumps({"prompt": "a door", "name": clip.name}), encoding="utf-8")
+    Path("other.jsonl").write_text(
+        json.dumps({"prompt": "a door", "name": clip.name}), encoding="utf-8"
+    )
     for words, prompts, differ in (
         (("--steps", "2"), "one.txt", "steps"),
         (("--dtype", "bfloat16"), "one.txt", "model"),
@@ -169,7 +247,10 @@ def test_clips_of_another_comparison_are_left_alone(run):
         (("--guidance", "none.use=cfg"), "one.txt", "guidance"),
     ):
         refused = run(*one, *words, prompts=prompts, fails=1).stderr
-        assert f"{clip}: is there, and differs in its {differ} from what is asked for; choose another --out, or remove out" in refused
+        assert (
+            f"{clip}: is there, and differs in its {differ} from what is asked for; choose another"
+            " --out, or remove out" in refused
+        )
     assert clip.read_bytes() == before
     note.unlink()
     run(*one, "--steps", "2", prompts="one.txt")  # one without a note was never finished
@@ -187,13 +268,26 @@ def test_a_clip_that_fails_stops_no_other(run):
 
 
 def test_what_the_model_cannot_do_is_left_out(run):
-    """Before anything is made, with the reason on the page; other settings of a guidance leave the recipe's own a column."""
-    told = run("--guidance", "sync-cfg.audio=4", "--guidance", "skip-layer.layer=7", prompts="one.txt")
+    """Before anything is made, with the reason on the page; other settings of a guidance leave the
+    recipe's own a column.
+    """
+    told = run(
+        "--guidance", "sync-cfg.audio=4", "--guidance", "skip-layer.layer=7", prompts="one.txt"
+    )
     assert "skip-layer is left out: the guidance SkipLayer(layer=7" in told.stderr
-    assert {file.split("/")[1] for file in written()} == {"none", "cfg", "modality", "sync-cfg", "recipe"}
+    assert {file.split("/")[1] for file in written()} == {
+        "none",
+        "cfg",
+        "modality",
+        "sync-cfg",
+        "recipe",
+    }
     assert "SyncCFG(video=3.0, audio=4.0" in page()
     assert "left out: the guidance SkipLayer(layer=7" in page()
-    assert "none of these guidances fits the model" in run("--guidance", "skip-layer", prompts="one.txt", fails=1).stderr
+    assert (
+        "none of these guidances fits the model"
+        in run("--guidance", "skip-layer", prompts="one.txt", fails=1).stderr
+    )
 
 
 def test_mistakes_are_told_before_anything_is_loaded(run, unloaded):
@@ -230,7 +324,9 @@ def test_mistakes_are_told_before_anything_is_loaded(run, unloaded):
 
 
 def test_settings_are_the_recipes_where_it_has_them(recipe):
-    """At any depth of its guidance; and text is added where there is none, but not to a guidance that goes by text itself."""
+    """At any depth of its guidance; and text is added where there is none, but not to a guidance
+    that goes by text itself.
+    """
     plain = read_recipe(recipe)
 
     def with_guidance(guidance):
@@ -239,18 +335,41 @@ def test_settings_are_the_recipes_where_it_has_them(recipe):
     own = with_guidance(Window(inner=Sum((CFG(video=7.0), SyncCFG(audio=5.0)))))
     found = columns.guidances(own)
     assert list(found) == ["none", "cfg", "modality", "sync-cfg", "recipe"]
-    assert (found["cfg"], found["sync-cfg"], found["recipe"]) == (CFG(video=7.0), SyncCFG(audio=5.0), own.sample.guidance)
-    text = columns.guidances(own, ["mine.use=cfg-rescale", "skip.use=skip-layer", "skip.drop=[]"], with_text=True)
-    assert list(text) == ["none", "cfg", "cfg + modality", "cfg + sync-cfg", "recipe", "mine", "cfg + skip"]
+    assert (found["cfg"], found["sync-cfg"], found["recipe"]) == (
+        CFG(video=7.0),
+        SyncCFG(audio=5.0),
+        own.sample.guidance,
+    )
+    text = columns.guidances(
+        own, ["mine.use=cfg-rescale", "skip.use=skip-layer", "skip.drop=[]"], with_text=True
+    )
+    assert list(text) == [
+        "none",
+        "cfg",
+        "cfg + modality",
+        "cfg + sync-cfg",
+        "recipe",
+        "mine",
+        "cfg + skip",
+    ]
     assert list(columns.guidances(with_guidance(Sum((CFG(), SyncCFG()))), with_text=True)) == [
         "none",
         "cfg",
         "cfg + modality",
         "cfg + sync-cfg",
     ]
-    assert list(columns.guidances(plain, ["sync-cfg", "mine.use=cfg", "cfg.video=2", "none"])) == ["sync-cfg", "mine", "none"]
-    assert columns.guidances(plain, ["recipe", "recipe.video=1.5"]) == {"recipe": SyncCFG(video=1.5)}
-    deep = columns.guidances(plain, ["mine", "mine.use=window", "mine.inner.use=sync-cfg", "mine.inner.static.use=static"])
+    assert list(columns.guidances(plain, ["sync-cfg", "mine.use=cfg", "cfg.video=2", "none"])) == [
+        "sync-cfg",
+        "mine",
+        "none",
+    ]
+    assert columns.guidances(plain, ["recipe", "recipe.video=1.5"]) == {
+        "recipe": SyncCFG(video=1.5)
+    }
+    deep = columns.guidances(
+        plain,
+        ["mine", "mine.use=window", "mine.inner.use=sync-cfg", "mine.inner.static.use=static"],
+    )
     assert deep == {"mine": Window(inner=SyncCFG())}
 
 
@@ -262,18 +381,26 @@ def test_metrics_are_the_recipes_where_it_has_them(recipe):
     assert columns.metrics(own, ["correlation", "events.onset=7"]) == {"correlation": Correlation()}
     twice = attrs.evolve(plain, metrics=(Events(), Events(tolerance=0.05)))
     assert columns.metrics(twice) == {"events": Events(), "events-2": Events(tolerance=0.05)}
-    assert columns.metrics(own, ["loose.use=events"]) == {"events": Events(tolerance=0.05), "loose": Events()}
+    assert columns.metrics(own, ["loose.use=events"]) == {
+        "events": Events(tolerance=0.05),
+        "loose": Events(),
+    }
 
 
 def test_passes_are_those_of_the_walk(recipe):
     """Over all steps, where a guidance may rest in some; of the streams that are made."""
     plain = read_recipe(recipe)
     asked = {"steps": 4, "audio": None, "video": None}
-    assert [columns.passes(guidance, plain, asked) for guidance in columns.guidances(plain).values()] == [4, 8, 8, 12]
+    assert [
+        columns.passes(guidance, plain, asked) for guidance in columns.guidances(plain).values()
+    ] == [4, 8, 8, 12]
     assert columns.passes(SyncCFG(), plain, asked | {"audio": Path("x.wav")}) == 8
-    assert columns.passes(Window(inner=SyncCFG(), low=0.9, high=1.0), plain, asked) == 4 + 2 * 2  # times 1, 0.94, 0.83, 0.63
+    # times 1, 0.94, 0.83, 0.63
+    assert columns.passes(Window(inner=SyncCFG(), low=0.9, high=1.0), plain, asked) == 4 + 2 * 2
     nothing = SimpleNamespace(hints=frozenset(), accepts={})
-    assert "hint isolate" in columns.unfit(columns.guidances(plain)["modality"], nothing, plain, asked)
+    assert "hint isolate" in columns.unfit(
+        columns.guidances(plain)["modality"], nothing, plain, asked
+    )
     assert not columns.unfit(SyncCFG(), nothing, plain, asked)
 
 
@@ -281,11 +408,24 @@ def test_a_model_of_one_stream_is_shown_unmeasured(harmony, recipe, tmp_path):
     """There is no sync in it."""
     table = tomllib.loads(recipe.read_text())
     denoiser = table["denoiser"]
-    table |= {"denoiser": {"use": "video-only", "layers": 1, "video": denoiser["video"]}, "task": {"use": "joint"}}
+    table |= {
+        "denoiser": {"use": "video-only", "layers": 1, "video": denoiser["video"]},
+        "task": {"use": "joint"},
+    }
     del table["codecs"]["audio"], table["encoders"]["voice"]
     Pipeline.assemble(read_recipe(table)).save(tmp_path / "model")
     (tmp_path / "p.txt").write_text("a ball")
-    told = harmony("compare", tmp_path / "model", tmp_path / "p.txt", "--out", tmp_path / "out", "--device", "cpu", "--guidance", "cfg")
+    told = harmony(
+        "compare",
+        tmp_path / "model",
+        tmp_path / "p.txt",
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+        "--guidance",
+        "cfg",
+    )
     assert told.exit_code == 0, told.output
     report = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [clip["made"] for clip in report["clips"]] == [True]

@@ -17,7 +17,10 @@ from harmony_parts.pace import EVERY, FIRST, Pace
 
 def complete(*words: str) -> list[str]:
     """What bash would be offered for the last word, by a process that must not load torch."""
-    script = "import sys\ntry:\n    from harmony_parts.cli.main import main; main()\nfinally:\n    assert 'torch' not in sys.modules"
+    script = (
+        "import sys\ntry:\n    from harmony_parts.cli.main import main; main()\nfinally:\n   "
+        " assert 'torch' not in sys.modules"
+    )
     environment = {
         **os.environ,
         VARIABLE: "bash_complete",
@@ -25,7 +28,9 @@ def complete(*words: str) -> list[str]:
         "COMP_CWORD": str(len(words)),
         "HARMONY_PARTS_PLUGINS": "none",
     }
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
@@ -49,7 +54,10 @@ def test_the_script_of_each_shell(harmony, shell):
 
 def test_the_help_tells_the_exit_codes(harmony):
     said = " ".join(harmony("--help").output.split())
-    assert "Exit codes: 0, all is done; 1, something is wrong, and told; 2, the command line is wrong; 130, stopped by Ctrl-C." in said
+    assert (
+        "Exit codes: 0, all is done; 1, something is wrong, and told; 2, the command line is wrong;"
+        " 130, stopped by Ctrl-C." in said
+    )
 
 
 def test_plain_lines_come_now_and_then_and_tell_the_time_that_is_left():
@@ -73,11 +81,26 @@ def test_plain_lines_come_now_and_then_and_tell_the_time_that_is_left():
 
 def test_ctrl_c_in_a_batch_ends_with_130_and_the_rest_can_be_made(harmony, trained, tmp_path):
     (tmp_path / "b.jsonl").write_text('{"steps": 3}\n' * 400)
-    args = ["generate", trained, "--batch", tmp_path / "b.jsonl", "--out", tmp_path / "clips", "--device", "cpu"]
+    args = [
+        "generate",
+        trained,
+        "--batch",
+        tmp_path / "b.jsonl",
+        "--out",
+        tmp_path / "clips",
+        "--device",
+        "cpu",
+    ]
     command = [sys.executable, "-m", "harmony_parts", *map(str, args)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         until = time.monotonic() + 60
-        while len(list(tmp_path.glob("clips/*.json"))) < 2 and time.monotonic() < until and process.poll() is None:
+        while (
+            len(list(tmp_path.glob("clips/*.json"))) < 2
+            and time.monotonic() < until
+            and process.poll() is None
+        ):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]

@@ -15,7 +15,17 @@ def test_a_sound_installation(harmony, monkeypatch):
     result = harmony("doctor")
     assert result.exit_code == 0, result.output
     assert "all well" in result.output
-    for what in ("python", "torch ", "torchaudio", "cuda", "attention", "ffmpeg", "soundfile", "parts", "mp4"):
+    for what in (
+        "python",
+        "torch ",
+        "torchaudio",
+        "cuda",
+        "attention",
+        "ffmpeg",
+        "soundfile",
+        "parts",
+        "mp4",
+    ):
         assert f" {what}" in result.output
 
 

@@ -44,7 +44,9 @@ def test_it_names_parts_settings_and_figures(harmony, recipe):
 
 
 def test_windows_follow_from_the_clocks(recipe):
-    """Latents of 1/12 s that reach 0.1 s further hear what overlaps that span of latents of 1/30 s: brute force over both clocks."""
+    """Latents of 1/12 s that reach 0.1 s further hear what overlaps that span of latents of 1/30 s:
+    brute force over both clocks.
+    """
     parts = build(read_recipe(recipe))
     clocks = parts.codecs["video"].clock(6), parts.codecs["audio"].clock(15)
 
@@ -52,8 +54,14 @@ def test_windows_follow_from_the_clocks(recipe):
         return [sum(bool(k[0] < q[1] + 0.1 and k[1] > q[0] - 0.1) for k in keys) for q in queries]
 
     output = "\n".join(windows(parts))
-    for stream, verb, sizes, keys in (("video", "hears", seen(*clocks), 15), ("audio", "sees", seen(*clocks[::-1]), 6)):
-        assert f"each of {len(sizes)} {stream} latents {verb} {min(sizes)} to {max(sizes)} of {keys}" in output
+    for stream, verb, sizes, keys in (
+        ("video", "hears", seen(*clocks), 15),
+        ("audio", "sees", seen(*clocks[::-1]), 6),
+    ):
+        assert (
+            f"each of {len(sizes)} {stream} latents {verb} {min(sizes)} to {max(sizes)} of {keys}"
+            in output
+        )
 
 
 def test_a_global_interaction_has_no_windows(harmony, recipe):
@@ -72,20 +80,35 @@ def test_parameters_are_all_counted_once(recipe):
     lines = parameters(weights_of(parts))
     assert f"({total:,} in {tensors} tensors)" in lines[-1]
     groups = {re.split(r"\s{2,}", line)[0] for line in lines}
-    interaction = {f"interaction: {part}" for part in ("video hears audio", "audio sees video", "style")}
-    assert groups == {"encoder caption", "video branch", "audio branch", "trained together"} | interaction
+    interaction = {
+        f"interaction: {part}" for part in ("video hears audio", "audio sees video", "style")
+    }
+    assert (
+        groups
+        == {
+            "encoder caption",
+            "video branch",
+            "audio branch",
+            "trained together",
+        }
+        | interaction
+    )
 
 
 @pytest.mark.parametrize(("guidance", "count"), [("cfg", 2), ("sync-cfg", 3)])
 def test_passes_of_other_guidance(harmony, recipe, guidance, count):
-    found = json.loads(harmony("explain", recipe, "--json", "--set", f"sample.guidance.use={guidance}").stdout)["flops"]["tasks"]["joint"]
+    found = json.loads(
+        harmony("explain", recipe, "--json", "--set", f"sample.guidance.use={guidance}").stdout
+    )["flops"]["tasks"]["joint"]
     assert len(found["passes"]) == count
     assert found["step"] == sum(found["passes"].values())
     assert found["clip"] == 2 * found["step"]  # the recipe's steps
 
 
 def test_json_holds_what_is_counted(harmony, recipe):
-    found = json.loads(harmony("explain", recipe, "--json", "--gpus", 4, "--dtype", "bfloat16").stdout)
+    found = json.loads(
+        harmony("explain", recipe, "--json", "--gpus", 4, "--dtype", "bfloat16").stdout
+    )
     assert found["latents"] == {"video": [6, 2, 2, 24], "audio": [15, 8]}
     assert found["flops"]["pass"]["total"] == sum(found["flops"]["pass"]["steps"].values())
     assert found["flops"]["tasks"]["joint"]["passes"]["joint"] == found["flops"]["pass"]["total"]
@@ -114,7 +137,9 @@ def test_a_model_of_one_stream(harmony, recipe, tmp_path, stream):
 
 
 def test_a_denoiser_that_needs_numbers_is_told_apart(recipe):
-    """A third party's denoiser, which asks a tensor for a number: all is said but arithmetic and memory."""
+    """A third party's denoiser, which asks a tensor for a number: all is said but arithmetic and
+    memory.
+    """
     read = read_recipe(recipe)
 
     class Asks(BranchDenoiser):

@@ -20,7 +20,11 @@ def commands(group: click.Group, before: tuple[str, ...] = ()) -> list[tuple[str
         for name in group.list_commands(ctx):
             command = group.get_command(ctx, name)
             assert command is not None
-            found += commands(command, (*before, name)) if isinstance(command, click.Group) else [(*before, name)]
+            found += (
+                commands(command, (*before, name))
+                if isinstance(command, click.Group)
+                else [(*before, name)]
+            )
     return found
 
 
@@ -28,7 +32,15 @@ ALL = commands(cli)
 
 
 def test_the_commands_of_the_issue_are_there():
-    wanted = {("parts", "list"), ("parts", "show"), ("explain",), ("train",), ("generate",), ("doctor",), ("demo",)}
+    wanted = {
+        ("parts", "list"),
+        ("parts", "show"),
+        ("explain",),
+        ("train",),
+        ("generate",),
+        ("doctor",),
+        ("demo",),
+    }
     assert wanted <= set(ALL)
 
 
@@ -61,7 +73,11 @@ def test_examples_name_options_and_commands_that_exist(words):
             found = inner.get_command(click.Context(inner), rest[0])
             assert found is not None, example
             inner, rest = found, rest[1:]
-        known = {name for parameter in inner.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        known = {
+            name
+            for parameter in inner.params
+            for name in (*parameter.opts, *parameter.secondary_opts)
+        }
         assert {word for word in rest if word.startswith("--")} <= known, example
 
 
@@ -75,12 +91,18 @@ for args in (["parts", "list"], ["parts", "list", "guidance", "--json"], ["--hel
     cli(args, standalone_mode=False)
 loaded = {"torch", "torchaudio", "soundfile", "imageio_ffmpeg"} & set(sys.modules)
 assert not loaded, loaded
-"""
+"""  # noqa: E501
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
 
 
 def test_runs_as_a_module():
-    result = subprocess.run([sys.executable, "-m", "harmony_parts", "--version"], check=True, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-m", "harmony_parts", "--version"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert result.stdout.startswith("harmony, version ")
 
 
@@ -123,7 +145,14 @@ def test_errors_are_told_without_a_traceback(harmony, recipe, trained, tmp_path)
         ("train", recipe, "--out", trained): "--resume",
         ("generate", tmp_path, "--out", tmp_path / "x.mp4"): str(tmp_path),
         ("generate", trained, "--video", silent, "--out", tmp_path / "x.mp4"): "text.mp4",
-        ("generate", trained, "--set", "vidio=2", "--out", tmp_path / "x.mp4"): "did you mean 'video'",
+        (
+            "generate",
+            trained,
+            "--set",
+            "vidio=2",
+            "--out",
+            tmp_path / "x.mp4",
+        ): "did you mean 'video'",
         ("measure", silent): "text.mp4",
     }
     for args, says in cases.items():
@@ -137,9 +166,11 @@ def test_errors_are_told_without_a_traceback(harmony, recipe, trained, tmp_path)
 
 @pytest.mark.parametrize("place", ["before", "after", "environment"])
 def test_debug_shows_the_traceback(harmony, place):
-    args = {"before": ("--debug", "explain", "absent"), "after": ("explain", "absent", "--debug"), "environment": ("explain", "absent")}[
-        place
-    ]
+    args = {
+        "before": ("--debug", "explain", "absent"),
+        "after": ("explain", "absent", "--debug"),
+        "environment": ("explain", "absent"),
+    }[place]
     result = harmony(*args, **({"HARMONY_DEBUG": "1"} if place == "environment" else {}))
     assert result.exit_code == 1
     assert "Traceback (most recent call last)" in result.stderr
@@ -159,7 +190,11 @@ def test_the_listing_can_be_cut_off():
     """`harmony parts list | head -1` ends quietly."""
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [sys.executable, "-m", "harmony_parts", "parts", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        [sys.executable, "-m", "harmony_parts", "parts", "list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -171,5 +206,10 @@ def test_no_command_imports_torch_at_its_top():
     """Each command is imported for the help; what it needs, it imports when it runs."""
     folder = Path(cli.callback.__code__.co_filename).parent  # type: ignore[union-attr]
     for file in folder.glob("*.py"):
-        top = [line for line in file.read_text().splitlines() if line.startswith(("import ", "from "))]
-        assert not any(line.split()[1].split(".")[0] in ("torch", "torchaudio", "soundfile", "numpy", "rich") for line in top), file
+        top = [
+            line for line in file.read_text().splitlines() if line.startswith(("import ", "from "))
+        ]
+        assert not any(
+            line.split()[1].split(".")[0] in ("torch", "torchaudio", "soundfile", "numpy", "rich")
+            for line in top
+        ), file

@@ -1,4 +1,6 @@
-"""`harmony parts new`; that what it writes works is tested with the writer itself (tests/guidance/test_scaffold.py)."""
+"""`harmony parts new`; that what it writes works is tested with the writer itself
+(tests/guidance/test_scaffold.py).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def test_a_plugin_is_begun_once(harmony, tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_taken_is_told(harmony, tmp_path: Path) -> None:
-    """With both spellings; the package is written all the same, and another kind's part of that name is no matter."""
+    """With both spellings; the package is written all the same, and another kind's part of that
+    name is no matter.
+    """
     taken = harmony("parts", "new", "guidance", "cfg", "--in", str(tmp_path))
     assert taken.exit_code == 0, taken.output
     assert (tmp_path / "harmony-cfg" / "pyproject.toml").is_file()

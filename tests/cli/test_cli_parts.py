@@ -24,15 +24,18 @@ from harmony_parts.plugin import hookimpl, part
 BUILT_IN = Catalogue.discover(only=[]).list()
 
 PLUGINS = {
-    "half": """
+    "half": (
+        """
 from harmony_parts.plugin import hookimpl, part
 
 @hookimpl
 def harmony_guidance():
     yield part("cli-half", "cli_half_parts:Half", summary="Goes half the way.", source="a test [2024]")
     yield part("cli-outer", "cli_half_parts:Outer", summary="Does what another does.")
-""",
-    "half_parts": '''
+"""  # noqa: E501
+    ),
+    "half_parts": (
+        '''
 import attrs
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import Guidance
@@ -61,16 +64,20 @@ class Outer:
 
     def combine(self, preds, times, state):
         return self.inner.combine(preds, times, state)
-''',
-    "weighty": """
+'''
+    ),
+    "weighty": (
+        """
 from harmony_parts.plugin import hookimpl, part
 
 @hookimpl
 def harmony_video_codec():
     yield part("cli-loads", "cli_weighty_parts:Loads", summary="Needs its weights.")
     yield part("cli-picky", "cli_weighty_parts:Picky", summary="Needs small pictures.")
-""",
-    "weighty_parts": """
+"""
+    ),
+    "weighty_parts": (
+        """
 from pathlib import Path
 import attrs
 
@@ -84,7 +91,8 @@ class Loads:
 class Picky:
     def build(self, *, format):
         raise ValueError("pictures must be 1 x 1")
-""",
+"""
+    ),
     "broken": "import a_module_that_is_not_there\n",
 }
 
@@ -117,7 +125,11 @@ def test_the_list_has_every_part(harmony):
     for declared in BUILT_IN:
         kind = lines.index(str(KINDS[declared.kind]))
         rest = lines[kind + 1 :]
-        section = rest[: next((k for k, line in enumerate(rest) if line and not line.startswith(" ")), len(rest))]
+        section = rest[
+            : next(
+                (k for k, line in enumerate(rest) if line and not line.startswith(" ")), len(rest)
+            )
+        ]
         assert any(line.split()[0] == declared.name for line in section), declared
 
 
@@ -133,7 +145,9 @@ def test_the_list_as_json(harmony):
     found = json.loads(result.stdout)
     assert found.keys() == {"parts", "failures"}
     own = [p for p in found["parts"] if p["plugin"] == "harmony"]  # others may be installed here
-    assert [(p["kind"], p["qualified"]) for p in own] == [(str(KINDS[d.kind]), d.qualified) for d in BUILT_IN]
+    assert [(p["kind"], p["qualified"]) for p in own] == [
+        (str(KINDS[d.kind]), d.qualified) for d in BUILT_IN
+    ]
     assert all(p["summary"] and p["target"].count(":") == 1 for p in found["parts"])
     one = json.loads(harmony("parts", "list", "guidance", "--json").stdout)["parts"]
     assert {p["kind"] for p in one} == {"guidance"}
@@ -166,8 +180,8 @@ def paste(table: Any, piece: Any) -> None:
 
 @pytest.mark.parametrize("declared", BUILT_IN, ids=lambda d: f"{KINDS[d.kind]}/{d.name}")
 def test_the_snippet_can_be_pasted(declared):
-    """Into the shipped recipe: it is read, and the part is the one with its defaults, at the place that the snippet names. Where a setting must
-    be given, that is said."""
+    """Into the shipped recipe: it is read, and the part is the one with its defaults, at the place
+    that the snippet names. Where a setting must be given, that is said."""
     known = catalogue()
     text = snippet(declared, known)
     piece = tomllib.loads(text)
@@ -201,14 +215,23 @@ def test_a_part_that_is_a_setting_is_shown_with_its_choices(harmony):
 
 
 def test_a_part_is_found_without_its_kind_where_that_is_clear(harmony):
-    assert harmony("parts", "show", "gldi").output == harmony("parts", "show", "interaction/harmony/gldi").output
+    assert (
+        harmony("parts", "show", "gldi").output
+        == harmony("parts", "show", "interaction/harmony/gldi").output
+    )
     result = harmony("parts", "show", "none")
     assert result.exit_code == 1
-    assert "interaction/harmony/none or style/harmony/none or guidance/harmony/none" in result.stderr
+    assert (
+        "interaction/harmony/none or style/harmony/none or guidance/harmony/none" in result.stderr
+    )
 
 
 def test_unknown_parts_and_kinds(harmony):
-    for name, says in (("guidance/synccfg", "'sync-cfg'"), ("sync-cgf", "'sync-cfg'"), ("guidence/cfg", "'guidance'")):
+    for name, says in (
+        ("guidance/synccfg", "'sync-cfg'"),
+        ("sync-cgf", "'sync-cfg'"),
+        ("guidence/cfg", "'guidance'"),
+    ):
         result = harmony("parts", "show", name)
         assert result.exit_code == 1
         assert f"did you mean {says}" in result.stderr
@@ -231,7 +254,14 @@ def test_plugins_are_listed_with_their_package_and_failed_ones_with_their_cause(
 
 def test_a_plugins_part_is_shown_as_any_other(harmony, plugins):
     output = harmony("parts", "show", "guidance/half/cli-half").output
-    for piece in ("scale = 0.5 of the way", "off at 1.0", "source: a guess", "a test [2024]", 'use = "half/cli-half"', "(cli-half 0.3)"):
+    for piece in (
+        "scale = 0.5 of the way",
+        "off at 1.0",
+        "source: a guess",
+        "a test [2024]",
+        'use = "half/cli-half"',
+        "(cli-half 0.3)",
+    ):
         assert piece in output
 
 
@@ -269,7 +299,9 @@ def test_a_name_that_is_declared_twice_is_a_fault() -> None:
 
 @pytest.mark.parametrize("name", ["half", "cli-half"])
 def test_check_of_one_plugin_runs_the_contract_of_its_kind(harmony, plugins, name):
-    """`Half` halves the velocity at its first step, where all passes agree; `Outer` can't be made without a setting."""
+    """`Half` halves the velocity at its first step, where all passes agree; `Outer` can't be made
+    without a setting.
+    """
     result = harmony("parts", "check", name)
     assert result.exit_code == 1
     assert "guidance half/cli-half (cli-half 0.3): Half(scale=0.5) must" in result.stderr
@@ -278,7 +310,9 @@ def test_check_of_one_plugin_runs_the_contract_of_its_kind(harmony, plugins, nam
 
 
 def test_check_of_what_needs_files_or_settings_says_so(harmony, tmp_path, monkeypatch):
-    """A codec is stopped before it reads its weights, one that refuses the format is believed; both are sound as far as one can see."""
+    """A codec is stopped before it reads its weights, one that refuses the format is believed; both
+    are sound as far as one can see.
+    """
     monkeypatch.delenv("HARMONY_PARTS_PLUGINS", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "weights.bin").write_bytes(b"")
@@ -310,11 +344,22 @@ def test_check_of_the_built_in_parts(harmony, monkeypatch):
     catalogue.cache_clear()
     assert result.exit_code == 0, result.output
     first, *rest = result.output.splitlines()
-    branches = {f"{KINDS[d.kind]}/{d.qualified}" for d in BUILT_IN if d.kind in ("video_branch", "audio_branch", "denoiser")}
+    branches = {
+        f"{KINDS[d.kind]}/{d.qualified}"
+        for d in BUILT_IN
+        if d.kind in ("video_branch", "audio_branch", "denoiser")
+    }
     hindered = {line.split(": ")[1] for line in rest}
-    assert hindered - {"attention/harmony/triton"} == branches | {"data/harmony/clips", "guidance/harmony/sum"}
+    assert hindered - {"attention/harmony/triton"} == branches | {
+        "data/harmony/clips",
+        "guidance/harmony/sum",
+    }
     assert ("attention/harmony/triton" in hindered) == bool(backends()["triton"])
-    assert first == f"{len(BUILT_IN)} parts: all can be used; {len(BUILT_IN) - len(hindered)} of them keep the contract of their kind"
+    assert (
+        first
+        == f"{len(BUILT_IN)} parts: all can be used; {len(BUILT_IN) - len(hindered)} of them keep"
+        " the contract of their kind"
+    )
 
 
 def test_a_setting_without_a_default_is_marked(harmony, plugins):
@@ -330,12 +375,18 @@ def test_a_setting_without_a_default_is_marked(harmony, plugins):
 def test_the_doctor_finds_a_broken_plugin(harmony, plugins):
     result = harmony("doctor")
     assert result.exit_code == 1
-    assert "broken  parts       plugin broken (cli-broken 0.3): can't be imported: ModuleNotFoundError" in result.output
+    assert (
+        "broken  parts       plugin broken (cli-broken 0.3): can't be imported: ModuleNotFoundError"
+        in result.output
+    )
     assert "HARMONY_PARTS_PLUGINS" in result.output
     assert "1 thing broken" in result.output
 
 
-@pytest.mark.parametrize("words", [("parts", "list"), ("explain", "demo"), ("parts", "show", "guidance/cfg"), ("--version",)])
+@pytest.mark.parametrize(
+    "words",
+    [("parts", "list"), ("explain", "demo"), ("parts", "show", "guidance/cfg"), ("--version",)],
+)
 def test_a_broken_plugin_stops_no_other_command(harmony, plugins, words):
     result = harmony(*words)
     assert result.exit_code == 0, result.output

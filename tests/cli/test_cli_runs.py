@@ -1,4 +1,6 @@
-"""`harmony train`, `generate`, `measure`, `demo`: with a tiny model, on files that are made here and on real clips."""
+"""`harmony train`, `generate`, `measure`, `demo`: with a tiny model, on files that are made here
+and on real clips.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def flash(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames[6:9] = 230
     wave = torch.zeros(1, 24000)
     wave[0, 12000:12960] = 0.5 * torch.sin(torch.arange(960) * 0.3)
-    return Clip(frames, Fraction(24), wave, 48000).save(tmp_path_factory.mktemp("clips") / "flash.mp4")
+    return Clip(frames, Fraction(24), wave, 48000).save(
+        tmp_path_factory.mktemp("clips") / "flash.mp4"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +61,50 @@ def test_training_leaves_a_model_and_says_what_to_try(harmony, recipe, tmp_path,
     assert (tmp_path / "tiny.mp4").is_file()
     result = harmony("train", recipe, "--set", "train.steps=2", "--resume", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert [json.loads(line)["step"] for line in (tmp_path / "runs/tiny/log.jsonl").read_text().splitlines()] == [1, 2]
+    assert [
+        json.loads(line)["step"]
+        for line in (tmp_path / "runs/tiny/log.jsonl").read_text().splitlines()
+    ] == [1, 2]
 
 
 def test_ctrl_c_ends_with_130_and_a_command_that_goes_on(recipe, tmp_path):
-    args = ["-m", "harmony_parts", "train", str(recipe), "--out", str(tmp_path / "run"), "--set", "train.steps=100000", "--device", "cpu"]
+    args = [
+        "-m",
+        "harmony_parts",
+        "train",
+        str(recipe),
+        "--out",
+        str(tmp_path / "run"),
+        "--set",
+        "train.steps=100000",
+        "--device",
+        "cpu",
+    ]
     with subprocess.Popen([sys.executable, *args], stderr=subprocess.PIPE, text=True) as process:
         log, began = tmp_path / "run" / "log.jsonl", time.monotonic()
-        while not (log.is_file() and log.read_text()) and time.monotonic() - began < 60 and process.poll() is None:
+        while (
+            not (log.is_file() and log.read_text())
+            and time.monotonic() - began < 60
+            and process.poll() is None
+        ):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert "Traceback" not in said
     again = said.strip().splitlines()[-1].strip()
-    assert again == f"harmony train {recipe} --out {tmp_path / 'run'} --resume --set train.steps=100000 --device cpu"
+    assert (
+        again
+        == f"harmony train {recipe} --out {tmp_path / 'run'} --resume --set train.steps=100000"
+        " --device cpu"
+    )
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
 def test_both_streams_are_made(harmony, trained, tmp_path):
-    result = generate(harmony, trained, tmp_path / "new" / "joint.mp4", "--prompt", "a ball", "--seed", "5")
+    result = generate(
+        harmony, trained, tmp_path / "new" / "joint.mp4", "--prompt", "a ball", "--seed", "5"
+    )
     clip = Clip.read(tmp_path / "new" / "joint.mp4")
     assert clip.frames is not None
     assert clip.frames.shape == (6, 16, 16, 3)
@@ -114,7 +142,9 @@ def test_sound_for_a_video(harmony, trained, flash, tmp_path):
 
 
 def test_requests_that_make_no_sense(harmony, trained, flash, click_sound, tmp_path):
-    both = harmony("generate", trained, "--audio", click_sound, "--video", flash, "--out", tmp_path / "x.mp4")
+    both = harmony(
+        "generate", trained, "--audio", click_sound, "--video", flash, "--out", tmp_path / "x.mp4"
+    )
     assert both.exit_code == 2
     assert "nothing to make" in both.stderr
     sound = harmony("generate", trained, "--audio", click_sound, "--out", tmp_path / "x.wav")
@@ -134,9 +164,26 @@ def no_sampling(monkeypatch):
     monkeypatch.setattr(Pipeline, "generate", lambda *args, **given: pytest.fail("it was sampled"))
 
 
-def test_a_video_that_the_container_does_not_take_is_told_before_sampling(harmony, trained, flash, tmp_path, no_sampling):
+def test_a_video_that_the_container_does_not_take_is_told_before_sampling(
+    harmony, trained, flash, tmp_path, no_sampling
+):
     given, out = tmp_path / "old.mpg", tmp_path / "new" / "x.mp4"
-    subprocess.run([executable(), "-loglevel", "error", "-i", flash, "-c:v", "mpeg1video", "-r", "25", "-an", given], check=True)
+    subprocess.run(
+        [
+            executable(),
+            "-loglevel",
+            "error",
+            "-i",
+            flash,
+            "-c:v",
+            "mpeg1video",
+            "-r",
+            "25",
+            "-an",
+            given,
+        ],
+        check=True,
+    )
     result = harmony("generate", trained, "--video", given, "--device", "cpu", "--out", out)
     assert result.exit_code == 1
     assert "old.mpg: its mpeg1video video can't be copied into x.mp4" in result.stderr
@@ -145,7 +192,9 @@ def test_a_video_that_the_container_does_not_take_is_told_before_sampling(harmon
     assert not out.parent.exists()
 
 
-def test_a_given_file_is_not_written_over(harmony, trained, flash, click_sound, tmp_path, no_sampling):
+def test_a_given_file_is_not_written_over(
+    harmony, trained, flash, click_sound, tmp_path, no_sampling
+):
     link, before = tmp_path / "link.mp4", flash.read_bytes()
     link.symlink_to(flash)
     for out in (flash, link):
@@ -154,12 +203,23 @@ def test_a_given_file_is_not_written_over(harmony, trained, flash, click_sound, 
         assert f"--out {out}" in result.stderr
         assert f"--video {flash}" in result.stderr
     assert flash.read_bytes() == before
-    assert harmony("generate", trained, "--voice", click_sound, "--out", click_sound, "--device", "cpu").exit_code == 2
+    assert (
+        harmony(
+            "generate", trained, "--voice", click_sound, "--out", click_sound, "--device", "cpu"
+        ).exit_code
+        == 2
+    )
 
 
 def test_numbers_that_are_none(harmony, trained, tmp_path, no_sampling):
     out = tmp_path / "x.mp4"
-    for args in (("--seconds", "inf"), ("--seconds", "nan"), ("--seconds", "0"), ("--seed", 2**63), ("--seed", "-1")):
+    for args in (
+        ("--seconds", "inf"),
+        ("--seconds", "nan"),
+        ("--seconds", "0"),
+        ("--seed", 2**63),
+        ("--seed", "-1"),
+    ):
         result = harmony("generate", trained, *args, "--device", "cpu", "--out", out)
         assert result.exit_code == 2, (args, result.output)
         assert args[0] in result.stderr
@@ -167,10 +227,22 @@ def test_numbers_that_are_none(harmony, trained, tmp_path, no_sampling):
 
 
 def test_folders_are_made_only_to_write(harmony, tmp_path):
-    assert harmony("generate", tmp_path / "none", "--out", tmp_path / "a" / "b" / "x.mp4", "--device", "cpu").exit_code == 1
+    assert (
+        harmony(
+            "generate",
+            tmp_path / "none",
+            "--out",
+            tmp_path / "a" / "b" / "x.mp4",
+            "--device",
+            "cpu",
+        ).exit_code
+        == 1
+    )
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").touch()
-    result = harmony("generate", tmp_path / "none", "--out", tmp_path / "file" / "x.mp4", "--device", "cpu")
+    result = harmony(
+        "generate", tmp_path / "none", "--out", tmp_path / "file" / "x.mp4", "--device", "cpu"
+    )
     assert result.exit_code == 2
     assert f"{str(tmp_path / 'file')!r} is no folder" in result.stderr
 
@@ -189,9 +261,14 @@ def test_settings_reach_the_guidance(harmony, trained):
     assert choose(None, ("video=1.5",), own) == SyncCFG(video=1.5)
     assert choose("sync-cfg", ("video=3", "audio=4"), own) == SyncCFG(video=3, audio=4)
     assert choose(None, ("use=cfg", "video=3"), own) == CFG(video=3)
-    assert choose("sync-cfg", ("static.image=caption",), own) == SyncCFG(static=StaticVideo("caption"))
+    assert choose("sync-cfg", ("static.image=caption",), own) == SyncCFG(
+        static=StaticVideo("caption")
+    )
     assert choose("cfg", ("drop=['caption']",), own) == CFG(drop=("caption",))
-    assert choose("sum", ('terms=["cfg", {use="sync-cfg", video=2}]',), own).terms == (CFG(), SyncCFG(video=2))
+    assert choose("sum", ('terms=["cfg", {use="sync-cfg", video=2}]',), own).terms == (
+        CFG(),
+        SyncCFG(video=2),
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,17 +276,25 @@ def test_settings_reach_the_guidance(harmony, trained):
     [
         (
             "skip-layer",
-            "knows isolate, skip-0: set `layer` to one of these numbers, where there are any (`harmony generate`: --set layer=N)",
+            (
+                "knows isolate, skip-0: set `layer` to one of these numbers, where there are any"
+                " (`harmony generate`: --set layer=N)"
+            ),
             "layer=0",
         ),
         (
             "sum",
-            '$.terms: missing: expected a list (the guidances to add up, such as terms = ["cfg", "sync-cfg"]',
+            (
+                "$.terms: missing: expected a list (the guidances to add up, such as terms ="
+                ' ["cfg", "sync-cfg"]'
+            ),
             'terms=["cfg", "sync-cfg"]',
         ),
     ],
 )
-def test_a_guidance_that_needs_a_setting_says_what_to_type(harmony, trained, tmp_path, asked, says, remedy):
+def test_a_guidance_that_needs_a_setting_says_what_to_type(
+    harmony, trained, tmp_path, asked, says, remedy
+):
     args = ("--guidance", asked, "--steps", "1")
     failed = harmony("generate", trained, *args, "--out", tmp_path / "x.mp4")
     assert failed.exit_code == 1
@@ -222,13 +307,23 @@ def test_a_guidance_that_needs_a_setting_says_what_to_type(harmony, trained, tmp
     [
         (("--guidance", "sync-cgf"), 1, "did you mean 'sync-cfg'"),
         (("--guidance", "cfg", "--set", "vidoe=3"), 1, "did you mean 'video'"),
-        (("--guidance", "cfg", "--set", "video=-1"), 1, "$.video: video must be a finite number of at least 0, not -1"),
-        (("--guidance", "sync-cfg", "--set", "audio=inf"), 1, "$.audio: audio must be a finite number of at least 0, not inf"),
+        (
+            ("--guidance", "cfg", "--set", "video=-1"),
+            1,
+            "$.video: video must be a finite number of at least 0, not -1",
+        ),
+        (
+            ("--guidance", "sync-cfg", "--set", "audio=inf"),
+            1,
+            "$.audio: audio must be a finite number of at least 0, not inf",
+        ),
         (("--steps", "0"), 2, "--steps"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_bad_guidance_is_told_before_sampling(harmony, trained, tmp_path, no_sampling, args, code, says):
+def test_bad_guidance_is_told_before_sampling(
+    harmony, trained, tmp_path, no_sampling, args, code, says
+):
     result = harmony("generate", trained, *args, "--out", tmp_path / "x.mp4")
     assert result.exit_code == code
     assert says in result.stderr
@@ -237,7 +332,11 @@ def test_bad_guidance_is_told_before_sampling(harmony, trained, tmp_path, no_sam
 def test_models_that_are_not_there(harmony, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained.parent.parent)
     (Path("runs") / "tiny").mkdir(parents=True, exist_ok=True)
-    for model, says in (("rnus/tiny", "did you mean 'runs/tiny'"), ("tiny", "did you mean 'runs/tiny'"), ("demo", "harmony train demo")):
+    for model, says in (
+        ("rnus/tiny", "did you mean 'runs/tiny'"),
+        ("tiny", "did you mean 'runs/tiny'"),
+        ("demo", "harmony train demo"),
+    ):
         result = harmony("generate", model, "--out", tmp_path / "x.mp4")
         assert result.exit_code == 1
         assert says in result.stderr
@@ -271,8 +370,12 @@ def test_the_demo_takes_what_the_command_gives(harmony, tmp_path, monkeypatch):
     from harmony_parts.demo import run
 
     signature, calls = inspect.signature(run.demo), []
-    monkeypatch.setattr(run, "demo", lambda **given: calls.append(signature.bind(**given).arguments))
-    result = harmony("demo", "--out", tmp_path, "--seed", "3", "--steps", "20", "--set", "train.batch=2")
+    monkeypatch.setattr(
+        run, "demo", lambda **given: calls.append(signature.bind(**given).arguments)
+    )
+    result = harmony(
+        "demo", "--out", tmp_path, "--seed", "3", "--steps", "20", "--set", "train.batch=2"
+    )
     assert result.exit_code == 0, result.output
     (given,) = calls
     assert given == {"out": tmp_path, "seed": 3, "overrides": ("train.steps=20", "train.batch=2")}
@@ -283,19 +386,35 @@ def test_real_clips(harmony, recipe, clips, tmp_path):
     """Train on a folder, then make sound for a real video and video for its sound."""
     folder, out, real = tmp_path / "folder", tmp_path / "run", clips / "ovi_1.mp4"
     folder.mkdir()
-    (folder / real.name).symlink_to(real)  # one clip of the folder: reading them all is tested with the data set
+    # one clip of the folder: reading them all is tested with the data set
+    (folder / real.name).symlink_to(real)
     result = harmony(
-        "train", recipe, "--data", folder, "--out", out, "--set", "data.use=clips", "--set", "train.prepared=2", "--device", "cpu"
+        "train",
+        recipe,
+        "--data",
+        folder,
+        "--out",
+        out,
+        "--set",
+        "data.use=clips",
+        "--set",
+        "train.prepared=2",
+        "--device",
+        "cpu",
     )
     assert result.exit_code == 0, result.output
     source = Clip.read(real, seconds=1)
-    generate(harmony, out, tmp_path / "video.mp4", "--video", real, "--seconds", "1", "--steps", "1")
+    generate(
+        harmony, out, tmp_path / "video.mp4", "--video", real, "--seconds", "1", "--steps", "1"
+    )
     dubbed = Clip.read(tmp_path / "video.mp4")
     # a copied stream keeps the few frames beyond the cut that others refer to
     assert 1 <= dubbed.seconds < 1.25
     assert torch.equal(dubbed.frames[: len(source.frames)], source.frames)
     assert not torch.allclose(dubbed.waveform[:1, :8000], source.waveform[:1, :8000], atol=1e-3)
-    generate(harmony, out, tmp_path / "audio.mp4", "--audio", real, "--seconds", "1", "--steps", "1")
+    generate(
+        harmony, out, tmp_path / "audio.mp4", "--audio", real, "--seconds", "1", "--steps", "1"
+    )
     seen = Clip.read(tmp_path / "audio.mp4")
     assert seen.seconds == 1
     assert seen.sample_rate == source.sample_rate

@@ -1,4 +1,6 @@
-"""Code that may reach for nothing outside is stopped at its first try, whatever it catches, and nothing else is."""
+"""Code that may reach for nothing outside is stopped at its first try, whatever it catches, and
+nothing else is.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def insists(reach: Callable[[], object]) -> None:
         (lambda file: subprocess.run([sys.executable, "-c", ""]), "would run a program"),
     ],
 )
-def test_what_reaches_outside_is_stopped(tmp_path: Path, reach: Callable[[Path], object], says: str) -> None:
+def test_what_reaches_outside_is_stopped(
+    tmp_path: Path, reach: Callable[[Path], object], says: str
+) -> None:
     file = tmp_path / "weights.json"
     file.write_text("1")
     with pytest.raises(Reached, match=says), unaided():
@@ -43,11 +47,14 @@ def test_what_reaches_outside_is_stopped(tmp_path: Path, reach: Callable[[Path],
     assert file.read_text() == "1"  # afterwards nothing is stopped
 
 
-def test_what_belongs_to_python_is_let_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_belongs_to_python_is_let_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Installed files, code, what is written, and whatever a module does while it is imported."""
     (tmp_path / "facts.json").write_text("[1]")
     (tmp_path / "reads_when_imported.py").write_text(
-        "import json, pathlib\nfacts = json.loads(pathlib.Path(__file__).with_name('facts.json').read_text())\n"
+        "import json, pathlib\nfacts ="
+        " json.loads(pathlib.Path(__file__).with_name('facts.json').read_text())\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     installed = next(Path(pytest.__file__).parent.parent.glob("pytest-*/METADATA"))

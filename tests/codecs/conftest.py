@@ -1,4 +1,6 @@
-"""The real clips as codecs meet them: 64 pixels high at their own frame rate, mono sound at 16 kHz. Read once."""
+"""The real clips as codecs meet them: 64 pixels high at their own frame rate, mono sound at 16 kHz.
+Read once.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ def real(clips: Path) -> dict[str, Clip]:
         rows = list(csv.DictReader(manifest))
     return {
         row["file"]: Clip.read(
-            clips / row["file"], height=64, width=8 * round(64 * int(row["width"]) / int(row["height"]) / 8), sample_rate=16_000
+            clips / row["file"],
+            height=64,
+            width=8 * round(64 * int(row["width"]) / int(row["height"]) / 8),
+            sample_rate=16_000,
         )
         for row in rows
     }

@@ -20,12 +20,20 @@ from harmony_parts.testing.contracts import check_audio_codec, check_video_codec
 FORMAT = Format(fps="24000/1001", height=32, width=48, sample_rate=8000, seconds=1.0)
 
 
-@pytest.mark.parametrize("spec", [DCTVideo(), DCTVideo(block=8, frames_per_latent=1, keep=40), DCTVideo(block=16)], ids=repr)
+@pytest.mark.parametrize(
+    "spec",
+    [DCTVideo(), DCTVideo(block=8, frames_per_latent=1, keep=40), DCTVideo(block=16)],
+    ids=repr,
+)
 def test_video_codecs_keep_it(spec: DCTVideo) -> None:
     check_video_codec(spec, FORMAT)
 
 
-@pytest.mark.parametrize("spec", [LogMel(), LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3)], ids=repr)
+@pytest.mark.parametrize(
+    "spec",
+    [LogMel(), LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3)],
+    ids=repr,
+)
 def test_audio_codecs_keep_it(spec: LogMel) -> None:
     check_audio_codec(spec, FORMAT)
 
@@ -53,12 +61,20 @@ class Broken:
         ("clock", lambda real: lambda n: real(n).flip(0), "never go back"),
         ("clock", lambda real: lambda n: real(n) / 2, "covers all"),
         ("encode", lambda real: lambda x: real(x).double(), "encode to finite float32"),
-        ("encode", lambda real: lambda x: real(x) + torch.rand(()), "from torch's global one|encode the same to the same"),
+        (
+            "encode",
+            lambda real: lambda x: real(x) + torch.rand(()),
+            "from torch's global one|encode the same to the same",
+        ),
         ("encode", lambda real: lambda x: real(x) * (1 + len(x)), "encode each clip by itself"),
         ("decode", lambda real: lambda z: real(z)[:, 1:], "decode to"),
     ],
 )
-@pytest.mark.parametrize(("spec", "check"), [(DCTVideo(), check_video_codec), (LogMel(), check_audio_codec)], ids=["video", "audio"])
+@pytest.mark.parametrize(
+    ("spec", "check"),
+    [(DCTVideo(), check_video_codec), (LogMel(), check_audio_codec)],
+    ids=["video", "audio"],
+)
 def test_a_broken_one_is_found(spec: Any, check: Any, method: str, other: Any, must: str) -> None:
     with pytest.raises(PartContractError, match=must):
         check(Broken(spec, method, other), FORMAT)

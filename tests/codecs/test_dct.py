@@ -1,4 +1,6 @@
-"""The cosine codec: what is kept comes back, time is causal, an image is one latent, real clips keep 30 dB in an eighth of the numbers."""
+"""The cosine codec: what is kept comes back, time is causal, an image is one latent, real clips
+keep 30 dB in an eighth of the numbers.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,20 @@ from harmony_parts.codecs.protocol import VideoCodec
 from harmony_parts.media import Clip
 
 
-def built(spec: DCTVideo, height: int = 16, width: int = 16, fps: Fraction | int = 25) -> DCTVideoCodec:
-    return spec.build(format=Format(fps=Fraction(fps), height=height, width=width, sample_rate=16_000, seconds=2.0))
+def built(
+    spec: DCTVideo, height: int = 16, width: int = 16, fps: Fraction | int = 25
+) -> DCTVideoCodec:
+    return spec.build(
+        format=Format(
+            fps=Fraction(fps), height=height, width=width, sample_rate=16_000, seconds=2.0
+        )
+    )
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 specs = st.builds(
@@ -37,7 +47,9 @@ grids = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
 @given(specs, grids, st.integers(1, 20))
-def test_what_is_kept_whole_comes_back_whole(spec: DCTVideo, grid: tuple[int, int], count: int) -> None:
+def test_what_is_kept_whole_comes_back_whole(
+    spec: DCTVideo, grid: tuple[int, int], count: int
+) -> None:
     codec = built(spec, spec.block * grid[0], spec.block * grid[1])
     frames = noise(2, count, spec.block * grid[0], spec.block * grid[1], 3)
     latents = codec.encode(frames)
@@ -50,11 +62,26 @@ def test_what_is_kept_whole_comes_back_whole(spec: DCTVideo, grid: tuple[int, in
 
 
 @given(specs, grids, st.integers(1, 5), st.data())
-def test_analyse_turns_back_what_synthesise_makes(spec: DCTVideo, grid: tuple[int, int], count: int, data: st.DataObject) -> None:
+def test_analyse_turns_back_what_synthesise_makes(
+    spec: DCTVideo, grid: tuple[int, int], count: int, data: st.DataObject
+) -> None:
     most = 3 * spec.frames_per_latent * spec.block**2
-    spec = DCTVideo(spec.block, spec.frames_per_latent, data.draw(st.integers(1, most)), spec.lapped, spec.whiten)
+    spec = DCTVideo(
+        spec.block,
+        spec.frames_per_latent,
+        data.draw(st.integers(1, most)),
+        spec.lapped,
+        spec.whiten,
+    )
     codec = built(spec, spec.block * grid[0], spec.block * grid[1])
-    latents = torch.randn(1, count, *grid, codec.channels, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    latents = torch.randn(
+        1,
+        count,
+        *grid,
+        codec.channels,
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(1),
+    )
     again = codec.analyse(codec.synthesise(latents))
     torch.testing.assert_close(again[:, 1:], latents[:, 1:])
     still = again[:, :1]  # of the first latent only what stands still counts
@@ -64,7 +91,11 @@ def test_analyse_turns_back_what_synthesise_makes(spec: DCTVideo, grid: tuple[in
 
 @given(specs, st.integers(1, 4))
 def test_without_whitening_it_is_a_rotation_times_one_scale(spec: DCTVideo, count: int) -> None:
-    codec = built(DCTVideo(spec.block, spec.frames_per_latent, 0, spec.lapped, 0.0), 2 * spec.block, 3 * spec.block)
+    codec = built(
+        DCTVideo(spec.block, spec.frames_per_latent, 0, spec.lapped, 0.0),
+        2 * spec.block,
+        3 * spec.block,
+    )
     shape = (2, codec.frames(count), 2 * spec.block, 3 * spec.block, 3)
     video = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     energy = video.square().flatten(2).sum(2)
@@ -77,18 +108,37 @@ def test_without_whitening_it_is_a_rotation_times_one_scale(spec: DCTVideo, coun
 @given(specs.filter(lambda spec: spec.block > 1))
 def test_keeping_more_is_never_worse(spec: DCTVideo) -> None:
     k, size = spec.frames_per_latent, 2 * spec.block
-    video = torch.randn(1, 1 + k, size, size, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    video = torch.randn(
+        1, 1 + k, size, size, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+    )
     weight = torch.ones(1 + k, dtype=torch.float64)
     weight[0] = k
     errors = []
     for share in (0.1, 0.4, 0.7, 1.0):
-        codec = built(DCTVideo(spec.block, k, math.ceil(share * 3 * k * spec.block**2), spec.lapped, spec.whiten), size, size)
-        errors.append(float(((codec.synthesise(codec.analyse(video)) - video).square().mean((0, 2, 3, 4)) * weight).sum()))
+        codec = built(
+            DCTVideo(
+                spec.block, k, math.ceil(share * 3 * k * spec.block**2), spec.lapped, spec.whiten
+            ),
+            size,
+            size,
+        )
+        errors.append(
+            float(
+                (
+                    (codec.synthesise(codec.analyse(video)) - video).square().mean((0, 2, 3, 4))
+                    * weight
+                ).sum()
+            )
+        )
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-20 < errors[0]
 
 
-@given(st.integers(1, 8), st.integers(1, 60), st.sampled_from([Fraction(24), Fraction(25, 2), Fraction(30_000, 1001)]))
+@given(
+    st.integers(1, 8),
+    st.integers(1, 60),
+    st.sampled_from([Fraction(24), Fraction(25, 2), Fraction(30_000, 1001)]),
+)
 def test_counts_and_clock_agree(k: int, count: int, fps: Fraction) -> None:
     codec = built(DCTVideo(frames_per_latent=k, keep=1), fps=fps)
     assert isinstance(codec, VideoCodec)
@@ -97,20 +147,28 @@ def test_counts_and_clock_agree(k: int, count: int, fps: Fraction) -> None:
     assert latents == 1 or codec.frames(latents - 1) < count
     clock = codec.clock(latents)
     assert clock.dtype == torch.float64
-    expected = [(0.0, float(1 / fps))] + [(float((1 + k * (n - 1)) / fps), float((1 + k * n) / fps)) for n in range(1, latents)]
-    torch.testing.assert_close(clock, torch.tensor(expected, dtype=torch.float64), rtol=1e-15, atol=0)
+    expected = [(0.0, float(1 / fps))] + [
+        (float((1 + k * (n - 1)) / fps), float((1 + k * n) / fps)) for n in range(1, latents)
+    ]
+    torch.testing.assert_close(
+        clock, torch.tensor(expected, dtype=torch.float64), rtol=1e-15, atol=0
+    )
     assert torch.equal(clock[1:, 0], clock[:-1, 1])
 
 
 @given(specs, st.integers(2, 12))
-def test_a_repeated_image_is_the_latent_of_the_image_in_every_place(spec: DCTVideo, count: int) -> None:
+def test_a_repeated_image_is_the_latent_of_the_image_in_every_place(
+    spec: DCTVideo, count: int
+) -> None:
     codec = built(spec, 2 * spec.block, spec.block)
     image = noise(2, 1, 2 * spec.block, spec.block, 3)
     one = codec.encode(image)
     assert one.shape[1] == 1
     many = codec.encode(image.expand(-1, count, -1, -1, -1))
     # float32 sums of up to k values of 1 / CONTRAST, times what whitening multiplies by at most
-    torch.testing.assert_close(many, one.expand_as(many), rtol=1e-5, atol=1e-5 * float(one.abs().max()))
+    torch.testing.assert_close(
+        many, one.expand_as(many), rtol=1e-5, atol=1e-5 * float(one.abs().max())
+    )
     assert torch.equal(codec.decode(one), image)
 
 
@@ -122,14 +180,20 @@ def test_no_latent_knows_what_comes_after_it(spec: DCTVideo, known: int) -> None
     other = noise(1, codec.frames(5), spec.block, spec.block, 3, seed=1)
     other[:, : codec.frames(known + 1)] = frames[:, : codec.frames(known + 1)]
     a, b = codec.encode(frames), codec.encode(other)
-    torch.testing.assert_close(a[:, : known + 1], b[:, : known + 1], rtol=0, atol=1e-6 * float(a.abs().max()))
+    torch.testing.assert_close(
+        a[:, : known + 1], b[:, : known + 1], rtol=0, atol=1e-6 * float(a.abs().max())
+    )
     assert not torch.allclose(a[:, known + 1 :], b[:, known + 1 :], atol=1e-3)
 
 
 @given(st.integers(1, 9), st.integers(1, 4))
-def test_the_lapped_transform_is_orthonormal_and_keeps_a_constant_in_one_number(block: int, blocks: int) -> None:
+def test_the_lapped_transform_is_orthonormal_and_keeps_a_constant_in_one_number(
+    block: int, blocks: int
+) -> None:
     matrix = lapped_cosines(block * blocks, block)
-    torch.testing.assert_close(matrix @ matrix.T, torch.eye(block * blocks, dtype=torch.float64), rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        matrix @ matrix.T, torch.eye(block * blocks, dtype=torch.float64), rtol=0, atol=1e-14
+    )
     expected = torch.zeros(blocks, block, dtype=torch.float64)
     expected[:, 0] = math.sqrt(block)
     torch.testing.assert_close(matrix.sum(1), expected.flatten(), rtol=0, atol=1e-13)
@@ -158,10 +222,15 @@ def test_real_clips_keep_30_db_in_an_eighth_of_the_numbers(real: dict[str, Clip]
         for lapped in (True, False):
             codec = built(DCTVideo(lapped=lapped), *frames.shape[1:3], fps=clip.fps)
             latents = codec.encode(frames[None])
-            error = (codec.decode(latents)[0, : len(frames)].float() - frames.float()).square().mean()
+            error = (
+                (codec.decode(latents)[0, : len(frames)].float() - frames.float()).square().mean()
+            )
             quality[lapped] = 10 * math.log10(255**2 / float(error))
         fewer = frames.numel() / latents.numel()
-        print(f"{name}: {quality[True]:.2f} dB, {quality[False]:.2f} without lapping, {fewer:.2f} times fewer numbers")
+        print(
+            f"{name}: {quality[True]:.2f} dB, {quality[False]:.2f} without lapping, {fewer:.2f}"
+            " times fewer numbers"
+        )
         assert latents.numel() * 8 <= frames.numel(), name
         assert quality[True] >= 30, name
         gains.append(quality[True] - quality[False])

@@ -1,4 +1,6 @@
-"""The log-mel codec: an event is in the latent whose time it has and comes back at that time; silence and loudness are kept."""
+"""The log-mel codec: an event is in the latent whose time it has and comes back at that time;
+silence and loudness are kept.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SMALL = LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3)
 
 
 def built(spec: LogMel, sample_rate: int = 16_000) -> LogMelCodec:
-    return spec.build(format=Format(fps=25, height=64, width=64, sample_rate=sample_rate, seconds=2.0))
+    return spec.build(
+        format=Format(fps=25, height=64, width=64, sample_rate=sample_rate, seconds=2.0)
+    )
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -44,7 +48,9 @@ def test_counts_and_clock_agree(rate: float, sample_rate: int, hops: int, count:
     assert codec.samples(latents - 1) < count
     clock = codec.clock(latents)
     expected = torch.arange(latents + 1, dtype=torch.float64) / rate
-    torch.testing.assert_close(clock, torch.stack([expected[:-1], expected[1:]], 1), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        clock, torch.stack([expected[:-1], expected[1:]], 1), rtol=1e-12, atol=0
+    )
     encoded = codec.encode(noise(2, count))
     assert encoded.shape == (2, latents, hops * 5)
     assert encoded.isfinite().all()
@@ -53,7 +59,9 @@ def test_counts_and_clock_agree(rate: float, sample_rate: int, hops: int, count:
 
 @settings(max_examples=12)
 @given(rates, sample_rates, st.integers(1, 4), st.integers(1, 2_000))
-def test_mute_is_one_value_and_decodes_to_silence(rate: float, sample_rate: int, hops: int, count: int) -> None:
+def test_mute_is_one_value_and_decodes_to_silence(
+    rate: float, sample_rate: int, hops: int, count: int
+) -> None:
     codec = built(LogMel(latents_per_second=rate, hops_per_latent=hops, bands=12), sample_rate)
     latents = codec.encode(torch.zeros(1, count))
     assert latents.min() == latents.max()
@@ -64,8 +72,12 @@ def test_mute_is_one_value_and_decodes_to_silence(rate: float, sample_rate: int,
 
 
 @settings(max_examples=25)
-@given(st.sampled_from([(LogMel(), 16_000), (SMALL, 16_000), (SMALL, 8_000)]), st.floats(0.02, 0.98))
-def test_a_click_is_in_the_latent_of_its_time_and_comes_back_there(case: tuple[LogMel, int], when: float) -> None:
+@given(
+    st.sampled_from([(LogMel(), 16_000), (SMALL, 16_000), (SMALL, 8_000)]), st.floats(0.02, 0.98)
+)
+def test_a_click_is_in_the_latent_of_its_time_and_comes_back_there(
+    case: tuple[LogMel, int], when: float
+) -> None:
     spec, sample_rate = case
     codec = built(spec, sample_rate)
     sound = torch.zeros(1, sample_rate)
@@ -105,7 +117,11 @@ def test_what_a_latent_decodes_to_is_the_same_every_time_and_beside_any_neighbou
 
 
 @settings(max_examples=12)
-@given(st.sampled_from([LogMel(), SMALL]), st.floats(-45, -12), st.sampled_from([0.0, 110.0, 440.0, 3000.0]))
+@given(
+    st.sampled_from([LogMel(), SMALL]),
+    st.floats(-45, -12),
+    st.sampled_from([0.0, 110.0, 440.0, 3000.0]),
+)
 def test_loudness_and_pitch_are_kept(spec: LogMel, level: float, pitch: float) -> None:
     codec = built(spec)
     time = torch.arange(16_000) / 16_000
@@ -116,9 +132,13 @@ def test_loudness_and_pitch_are_kept(spec: LogMel, level: float, pitch: float) -
     assert abs(decibels(decoded) - level) < 2
     if pitch:
         loudest = int(torch.fft.rfft(decoded).abs().argmax())
-        # As sharp as the bands are (a quarter of an octave with 64 of them, an octave with 16), or as the window is.
+        # As sharp as the bands are (a quarter of an octave with 64 of them, an octave with 16), or
+        # as the window is.
         resolution = spec.latents_per_second * spec.hops_per_latent / spec.overlap
-        assert abs(math.log2(loudest / pitch)) < (0.25 if spec.bands == 64 else 1.0) or abs(loudest - pitch) < resolution
+        assert (
+            abs(math.log2(loudest / pitch)) < (0.25 if spec.bands == 64 else 1.0)
+            or abs(loudest - pitch) < resolution
+        )
 
 
 def test_the_bands_energies_add_up_to_the_sounds() -> None:
@@ -126,8 +146,10 @@ def test_the_bands_energies_add_up_to_the_sounds() -> None:
     codec = built(spec)
     sound = 0.1 * noise(1, 64_000)
     level = codec.encode(sound) * 17 - 48
-    total = (10 ** (level / 10) - 10 ** (spec.floor_db / 10)).mean()  # the mean over bands of "as if all were as loud"
-    # Below the first band's centre (about 20 Hz of 8000) and above the last one's (350 Hz) a part is lost: at most 3 in 100.
+    # the mean over bands of "as if all were as loud"
+    total = (10 ** (level / 10) - 10 ** (spec.floor_db / 10)).mean()
+    # Below the first band's centre (about 20 Hz of 8000) and above the last one's (350 Hz) a part
+    # is lost: at most 3 in 100.
     assert abs(10 * math.log10(float(total)) - decibels(sound)) < 0.2
 
 
@@ -137,7 +159,8 @@ def test_a_pause_stays_a_pause() -> None:
         sound = 0.1 * noise(1, 32_000)
         sound[:, 10_000:22_000] = 0
         decoded = codec.decode(codec.encode(sound))[:, :32_000]
-        reach = round(16_000 * spec.overlap / (spec.latents_per_second * spec.hops_per_latent))  # a window
+        # a window
+        reach = round(16_000 * spec.overlap / (spec.latents_per_second * spec.hops_per_latent))
         assert decibels(decoded[:, 10_000 + reach : 22_000 - reach]) < -80
         assert decibels(decoded[:, :10_000]) > -22
 
@@ -165,11 +188,22 @@ def test_build_encode_and_decode_say_what_does_not_fit() -> None:
 
 
 def rise(sound: Tensor, sample_rate: int) -> Tensor:
-    """How much louder the sound gets within 20 ms, in dB, the mean over six octave bands: one number every 2.5 ms."""
+    """How much louder the sound gets within 20 ms, in dB, the mean over six octave bands: one
+    number every 2.5 ms.
+    """
     hop, window = sample_rate // 400, torch.hann_window(sample_rate // 50)
-    frames = torch.nn.functional.pad(sound, (len(window) // 2, len(window) // 2)).unfold(0, len(window), hop) * window
+    frames = (
+        torch.nn.functional.pad(sound, (len(window) // 2, len(window) // 2)).unfold(
+            0, len(window), hop
+        )
+        * window
+    )
     power = torch.fft.rfft(frames).abs().square()
-    edges = [0, *(round(f * len(window) / sample_rate) for f in (200, 400, 800, 1600, 3200)), power.shape[1]]
+    edges = [
+        0,
+        *(round(f * len(window) / sample_rate) for f in (200, 400, 800, 1600, 3200)),
+        power.shape[1],
+    ]
     level = torch.stack([power[:, a:b].sum(1) for a, b in itertools.pairwise(edges)], dim=1)
     level = 10 * torch.log10(level + 1e-4 * level.max())
     return torch.nn.functional.pad((level[8:] - level[:-8]).clamp(min=0).mean(1), (4, 4))
@@ -182,7 +216,9 @@ def peaks(curve: Tensor, above: float) -> list[int]:
 
 
 def shift(a: Tensor, b: Tensor, place: int) -> float:
-    """By how many seconds the 100 ms of `a` about `place` have to be moved to look most like `b`, within 60 ms."""
+    """By how many seconds the 100 ms of `a` about `place` have to be moved to look most like `b`,
+    within 60 ms.
+    """
     a, b = (torch.nn.functional.pad(curve, (44, 44)) for curve in (a, b))
     piece, there = a[place + 24 : place + 65], b[place : place + 89].unfold(0, 41, 1)
     likeness = there @ piece / (there.norm(dim=1) * piece.norm() + 1e-9)
@@ -190,7 +226,8 @@ def shift(a: Tensor, b: Tensor, place: int) -> float:
 
 
 def test_real_onsets_stay_where_they_are_and_so_does_loudness(real: dict[str, Clip]) -> None:
-    # Strong is 6 dB in 20 ms. A slow attack's peak may wander along its slope, so the largest move is that of the curve about the onset.
+    # Strong is 6 dB in 20 ms. A slow attack's peak may wander along its slope, so the largest move
+    # is that of the curve about the onset.
     for spec, sample_rate in ((LogMel(), 16_000), (SMALL, 16_000)):
         codec = built(spec, sample_rate)
         moved, nearest, scales = [], [], []
@@ -209,7 +246,10 @@ def test_real_onsets_stay_where_they_are_and_so_does_loudness(real: dict[str, Cl
         at, off = torch.tensor(moved), torch.tensor(nearest)
         matched = off[off < 0.05]
         for what, values in ((f"{len(at)} onsets", at), (f"{len(matched)} matched peaks", matched)):
-            largest = f"{values.median():.4f} (median) {values.quantile(0.95):.4f} (95 %) {values.max():.4f} s (largest)"
+            largest = (
+                f"{values.median():.4f} (median) {values.quantile(0.95):.4f} (95 %)"
+                f" {values.max():.4f} s (largest)"
+            )
             print(f"{spec.bands} bands: {what} moved by {largest}")
         assert at.max() <= 0.020
         assert len(matched) >= 0.95 * len(off)

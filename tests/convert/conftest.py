@@ -18,5 +18,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> toys.Files:
     for name, config in (("video.json", toys.WAN_CONFIG), ("audio.json", toys.AUDIO_CONFIG)):
         (folder / name).write_text(json.dumps(config))
     return toys.Files(
-        folder / "model.safetensors", toys.sharded(folder / "Wan", wan), ovi, wan, folder / "video.json", folder / "audio.json"
+        folder / "model.safetensors",
+        toys.sharded(folder / "Wan", wan),
+        ovi,
+        wan,
+        folder / "video.json",
+        folder / "audio.json",
     )

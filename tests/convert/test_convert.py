@@ -1,4 +1,6 @@
-"""Conversion of whole checkpoints: every tensor has its place, sizes are those of the tensors, and the way back gives the same bits."""
+"""Conversion of whole checkpoints: every tensor has its place, sizes are those of the tensors, and
+the way back gives the same bits.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,34 @@ from harmony_parts.pipeline import load
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_ovi_becomes_a_model_and_comes_back(files: toys.Files, tmp_path: Path, dtype: torch.dtype) -> None:
+def test_ovi_becomes_a_model_and_comes_back(
+    files: toys.Files, tmp_path: Path, dtype: torch.dtype
+) -> None:
     theirs = {name: tensor.to(dtype) for name, tensor in files.ovi_tensors.items()}
     save_file(theirs, tmp_path / "theirs.safetensors")
-    report = convert("ovi", tmp_path / "theirs.safetensors", tmp_path / "ovi", configs=files.configs, recipe=toys.RECIPE)
+    report = convert(
+        "ovi",
+        tmp_path / "theirs.safetensors",
+        tmp_path / "ovi",
+        configs=files.configs,
+        recipe=toys.RECIPE,
+    )
     assert len(report.fates("mapped")) == len(theirs)
     assert not report.fates("unused")
     assert all(entry.ours.startswith("encoders.") for entry in report.fates("initialised"))
     recipe = tomllib.loads((tmp_path / "ovi" / "recipe.toml").read_text())["denoiser"]
     assert recipe["use"].endswith("dual-branch")
-    assert (recipe["layers"], recipe["video"]["heads"], recipe["audio"]["feed"], recipe["video"]["patch"]) == (2, 2, 48, 2)
-    assert (recipe["audio"]["pace"], recipe["interaction"]["constant"], recipe["interaction"]["rope_map"]) == (0.25, 0.25, "constant")
+    assert (
+        recipe["layers"],
+        recipe["video"]["heads"],
+        recipe["audio"]["feed"],
+        recipe["video"]["patch"],
+    ) == (2, 2, 48, 2)
+    assert (
+        recipe["audio"]["pace"],
+        recipe["interaction"]["constant"],
+        recipe["interaction"]["rope_map"],
+    ) == (0.25, 0.25, "constant")
     pipeline = load(tmp_path / "ovi")
     assert pipeline.weights["denoiser"].blocks[0].video.modulation.dtype == dtype
     assert pipeline.generate("a ball", sound="a knock", steps=1).clip.waveform.isfinite().all()
@@ -38,49 +57,91 @@ def test_ovi_becomes_a_model_and_comes_back(files: toys.Files, tmp_path: Path, d
 
 def test_wan_becomes_a_model_of_video_and_comes_back(files: toys.Files, tmp_path: Path) -> None:
     """From shards with an index, in pieces of 50 kB; and as diffusers names it."""
-    convert("wan", files.wan, tmp_path / "wan", configs=[files.wan_config], recipe=toys.WAN_RECIPE, shard=50_000)
+    convert(
+        "wan",
+        files.wan,
+        tmp_path / "wan",
+        configs=[files.wan_config],
+        recipe=toys.WAN_RECIPE,
+        shard=50_000,
+    )
     shards = sorted(tmp_path.glob("wan/model-*.safetensors"))
     assert len(shards) > 2
     index = json.loads((tmp_path / "wan" / "model.safetensors.index.json").read_text())
     assert set(index["weight_map"].values()) == {shard.name for shard in shards}
-    assert index["metadata"]["total_size"] == sum(tensor.numel() * 4 for tensor in toys.saved(tmp_path / "wan").values())
+    assert index["metadata"]["total_size"] == sum(
+        tensor.numel() * 4 for tensor in toys.saved(tmp_path / "wan").values()
+    )
     assert all(sum(t.numel() * 4 for t in load_file(shard).values()) <= 50_000 for shard in shards)
     assert load(tmp_path / "wan").generate("a ball", steps=1).clip.waveform is None
     convert_back("wan", tmp_path / "wan", tmp_path / "a.safetensors")
     assert toys.same(load_file(tmp_path / "a.safetensors"), files.wan_tensors)
     convert_back("wan-diffusers", tmp_path / "wan", tmp_path / "b.safetensors")
-    convert("wan", tmp_path / "b.safetensors", tmp_path / "again", configs=[files.wan_config], recipe=toys.WAN_RECIPE)
+    convert(
+        "wan",
+        tmp_path / "b.safetensors",
+        tmp_path / "again",
+        configs=[files.wan_config],
+        recipe=toys.WAN_RECIPE,
+    )
     assert toys.same(toys.saved(tmp_path / "again"), toys.saved(tmp_path / "wan"))
 
 
 def test_forms_of_a_checkpoint_are_one_checkpoint(files: toys.Files, tmp_path: Path) -> None:
-    """A file, shards with and without an index, torch.save as it is and as Ovi's training writes it, a pipeline of diffusers."""
+    """A file, shards with and without an index, torch.save as it is and as Ovi's training writes
+    it, a pipeline of diffusers.
+    """
     theirs = files.wan_tensors
     save_file(theirs, tmp_path / "one.safetensors")
     toys.sharded(tmp_path / "globbed", theirs, index=False)
     toys.sharded(tmp_path / "pipeline" / "transformer", theirs)
-    for name, held in (("plain.pth", theirs), ("module.pt", {"module": theirs, "step": 3}), ("app.pt", {"app": {"model": theirs}})):
+    for name, held in (
+        ("plain.pth", theirs),
+        ("module.pt", {"module": theirs, "step": 3}),
+        ("app.pt", {"app": {"model": theirs}}),
+    ):
         torch.save(held, tmp_path / name)
     want = None
     for name in ("one.safetensors", "globbed", "pipeline", "plain.pth", "module.pt", "app.pt"):
-        convert("wan", tmp_path / name, tmp_path / f"out-{name}", configs=[files.wan_config], recipe=toys.WAN_RECIPE)
+        convert(
+            "wan",
+            tmp_path / name,
+            tmp_path / f"out-{name}",
+            configs=[files.wan_config],
+            recipe=toys.WAN_RECIPE,
+        )
         made = toys.saved(tmp_path / f"out-{name}")
         want = want or made
         assert toys.same(made, want), name
 
 
 def test_the_card_and_the_report_say_what_became_of_what(files: toys.Files, tmp_path: Path) -> None:
-    report = convert("ovi", files.ovi, tmp_path / "ovi", configs=files.configs, recipe=toys.RECIPE, dtype=torch.bfloat16)
+    report = convert(
+        "ovi",
+        files.ovi,
+        tmp_path / "ovi",
+        configs=files.configs,
+        recipe=toys.RECIPE,
+        dtype=torch.bfloat16,
+    )
     card = (tmp_path / "ovi" / "README.md").read_text()
     assert hashlib.sha256(files.ovi.read_bytes()).hexdigest() in card
     assert "Apache-2.0" in card
     assert "model.safetensors" in card
     told = json.loads(report.json())
-    assert told["counts"]["mapped"] == len(files.ovi_tensors) == sum(row["fate"] == "mapped" for row in told["tensors"])
-    (patches,) = [row for row in told["tensors"] if row.get("theirs") == "video_model.patch_embedding.weight"]
+    assert (
+        told["counts"]["mapped"]
+        == len(files.ovi_tensors)
+        == sum(row["fate"] == "mapped" for row in told["tensors"])
+    )
+    (patches,) = [
+        row for row in told["tensors"] if row.get("theirs") == "video_model.patch_embedding.weight"
+    ]
     assert patches["ours"] == "denoiser.branches.video.patch_embedding.weight"
     assert (patches["their_shape"], patches["shape"]) == ([32, 12, 1, 2, 2], [32, 48])
-    assert sum(tensors for fate, _, tensors, _ in report.table() if fate == "mapped") == len(files.ovi_tensors)
+    assert sum(tensors for fate, _, tensors, _ in report.table() if fate == "mapped") == len(
+        files.ovi_tensors
+    )
     assert len(list(report.table())) < 20
     assert {tensor.dtype for tensor in toys.saved(tmp_path / "ovi").values()} == {torch.bfloat16}
 
@@ -102,7 +163,11 @@ def test_a_mismatch_is_refused_unless_it_is_named(files: toys.Files, tmp_path: P
             partial=partial,
             seed=4,
         )
-        return [entry.ours for entry in report.fates("initialised") if entry.ours.startswith("denoiser.")]
+        return [
+            entry.ours
+            for entry in report.fates("initialised")
+            if entry.ours.startswith("denoiser.")
+        ]
 
     with pytest.raises(RunError) as raised:
         run()
@@ -110,13 +175,18 @@ def test_a_mismatch_is_refused_unless_it_is_named(files: toys.Files, tmp_path: P
         "in 3 tensors",
         "denoiser.blocks.1.video.norm3.weight [32] isn't in the checkpoint",
         "extra.weight [3] has no place in the recipe's model",
-        "denoiser.branches.video.head.out.weight is [48, 32] in the recipe's model, and head.head.weight [5, 32]",
+        (
+            "denoiser.branches.video.head.out.weight is [48, 32] in the recipe's model, and"
+            " head.head.weight [5, 32]"
+        ),
         "--partial",
     ):
         assert part in str(raised.value)
     with pytest.raises(RunError, match="in 1 tensors"):
         run("*.norm3.*", "extra*")
-    with pytest.raises(RunError, match=r"'extra.wieght' names no tensor .*did you mean 'extra.weight'"):
+    with pytest.raises(
+        RunError, match=r"'extra.wieght' names no tensor .*did you mean 'extra.weight'"
+    ):
         run("extra.wieght")
     assert not (tmp_path / "out").exists()
     assert sorted(run("*.norm3.*", "extra*", "*.head.out.weight")) == [
@@ -130,39 +200,68 @@ def test_a_mismatch_is_refused_unless_it_is_named(files: toys.Files, tmp_path: P
 
 def test_sizes_are_checked_against_the_configuration(files: toys.Files, tmp_path: Path) -> None:
     def run(**changed: object) -> None:
-        config = {name: value for name, value in (toys.WAN_CONFIG | changed).items() if value is not None}
+        config = {
+            name: value for name, value in (toys.WAN_CONFIG | changed).items() if value is not None
+        }
         (tmp_path / "config.json").write_text(json.dumps(config))
-        convert("wan", files.wan, tmp_path / "out", configs=[tmp_path / "config.json"], recipe=toys.WAN_RECIPE)
+        convert(
+            "wan",
+            files.wan,
+            tmp_path / "out",
+            configs=[tmp_path / "config.json"],
+            recipe=toys.WAN_RECIPE,
+        )
 
-    with pytest.raises(RunError, match=r"another model than the video tensors: width 64 \(the tensors: 32\), layers 3 \(the tensors: 2\)"):
+    with pytest.raises(
+        RunError,
+        match=(
+            r"another model than the video tensors: width 64 \(the tensors: 32\), layers 3 \(the"
+            r" tensors: 2\)"
+        ),
+    ):
         run(dim=64, num_layers=3)
     with pytest.raises(RunError, match=r"qk_norm = False, which these branches can't do"):
         run(qk_norm=False)
-    with pytest.raises(RunError, match="a width of 32 isn't made of heads of 128: give the configuration"):
+    with pytest.raises(
+        RunError, match="a width of 32 isn't made of heads of 128: give the configuration"
+    ):
         run(num_heads=None)
     with pytest.raises(RunError, match="these are names of Wan's"):
         convert("ovi", files.wan, tmp_path / "out", recipe=toys.RECIPE)
     with pytest.raises(RunError, match=r"no tensor for branches\.video\.patch_embedding\.weight"):
         convert("wan", files.ovi, tmp_path / "out", recipe=toys.WAN_RECIPE)
     run()
-    wide = toys.numbers(toys.wan_shapes(width=256, feed=8, layers=1))  # heads of 128, without a configuration
+    # heads of 128, without a configuration
+    wide = toys.numbers(toys.wan_shapes(width=256, feed=8, layers=1))
     save_file(wide, tmp_path / "wide.safetensors")
     convert("wan", tmp_path / "wide.safetensors", tmp_path / "wide", recipe=toys.WAN_RECIPE)
-    assert tomllib.loads((tmp_path / "wide" / "recipe.toml").read_text())["denoiser"]["video"]["heads"] == 2
+    assert (
+        tomllib.loads((tmp_path / "wide" / "recipe.toml").read_text())["denoiser"]["video"]["heads"]
+        == 2
+    )
 
 
 def test_a_model_of_another_layout_does_not_go_back(files: toys.Files, tmp_path: Path) -> None:
     convert("ovi", files.ovi, tmp_path / "ovi", configs=files.configs, recipe=toys.RECIPE)
     with pytest.raises(
-        RunError, match=r"isn't of the layout wan: it has \d+ tensors that it has no place for, such as denoiser\.blocks\.0\.audio"
+        RunError,
+        match=(
+            r"isn't of the layout wan: it has \d+ tensors that it has no place for, such as"
+            r" denoiser\.blocks\.0\.audio"
+        ),
     ):
         convert_back("wan", tmp_path / "ovi", tmp_path / "x.safetensors")
     left = ["*.audio.*", "*.interaction.*"]
     convert_back("wan", tmp_path / "ovi", tmp_path / "x.safetensors", partial=left)
     names = {
-        f"video_model.{name.replace('.modulation', '.modulation.modulation') if 'blocks' in name else name}" for name in toys.wan_shapes()
+        f"video_model.{name.replace('.modulation', '.modulation.modulation') if 'blocks' in name else name}"  # noqa: E501
+        for name in toys.wan_shapes()
     }
-    assert names == {name for name in files.ovi_tensors if name.startswith("video_model.") and "fusion" not in name}
+    assert names == {
+        name
+        for name in files.ovi_tensors
+        if name.startswith("video_model.") and "fusion" not in name
+    }
     assert load_file(tmp_path / "x.safetensors").keys() == toys.wan_shapes().keys()
     with pytest.raises(RunError, match="is there already"):
         convert_back("wan", tmp_path / "ovi", tmp_path / "x.safetensors", partial=left)

@@ -17,7 +17,9 @@ from harmony_parts.cli.main import cli
 
 def harmony(*args: object) -> Result:
     """Its exit code and output."""
-    return CliRunner(env={"COLUMNS": "100"}).invoke(cli, ["convert", *(str(arg) for arg in args)], prog_name="harmony")
+    return CliRunner(env={"COLUMNS": "100"}).invoke(
+        cli, ["convert", *(str(arg) for arg in args)], prog_name="harmony"
+    )
 
 
 @pytest.fixture
@@ -27,20 +29,38 @@ def recipe(tmp_path: Path) -> Path:
     return tmp_path / "tiny.toml"
 
 
-def test_a_table_says_what_became_of_the_tensors(files: toys.Files, recipe: Path, tmp_path: Path) -> None:
+def test_a_table_says_what_became_of_the_tensors(
+    files: toys.Files, recipe: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "pair"
     configs = [word for config in files.configs for word in ("--config", config)]
     done = harmony(
-        "wan", files.wan, "--audio", files.ovi, "--init", "mmdit", *configs, "--recipe", recipe, "--set", "train.steps=7",
-        "--dtype", "bfloat16", "--report", tmp_path / "report.json", "--out", out,
-    )  # fmt: skip
+        "wan",
+        files.wan,
+        "--audio",
+        files.ovi,
+        "--init",
+        "mmdit",
+        *configs,
+        "--recipe",
+        recipe,
+        "--set",
+        "train.steps=7",
+        "--dtype",
+        "bfloat16",
+        "--report",
+        tmp_path / "report.json",
+        "--out",
+        out,
+    )
     assert done.exit_code == 0, done.output
     rows = [line.split() for line in done.output.splitlines()]
     assert ["mapped", "denoiser.blocks.*.video", "54", "24", "k"] in rows
     assert ["initialised", "denoiser.blocks.*.interaction"] in [row[:2] for row in rows]
     assert ["unused", "audio_model.blocks.*.cross_attn"] in [row[:2] for row in rows]
     assert (
-        "to be trained: denoiser.branches.audio, denoiser.blocks.*.interaction, encoders.caption, encoders.sound; until then" in done.output
+        "to be trained: denoiser.branches.audio, denoiser.blocks.*.interaction, encoders.caption,"
+        " encoders.sound; until then" in done.output
     )
     assert len(done.output.splitlines()) < 30
     assert json.loads((tmp_path / "report.json").read_text())["counts"]["mapped"] > 100
@@ -56,7 +76,10 @@ def test_there_and_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     assert "initialised  encoders" in done.output
     done = harmony("back", "ovi", tmp_path / "ovi", "--out", tmp_path / "a.safetensors")
-    assert done.output == f"{tmp_path / 'a.safetensors'}: {len(files.ovi_tensors)} tensors in the layout ovi\n"
+    assert (
+        done.output
+        == f"{tmp_path / 'a.safetensors'}: {len(files.ovi_tensors)} tensors in the layout ovi\n"
+    )
 
 
 def test_what_starts_fresh_is_told_with_what_to_do(
@@ -64,11 +87,30 @@ def test_what_starts_fresh_is_told_with_what_to_do(
 ) -> None:
     """By name, on the terminal and in the card; the command that it gives trains the model."""
     monkeypatch.chdir(tmp_path)
-    done = harmony("ovi", files.ovi, "--config", files.wan_config, "--config", files.audio_config, "--recipe", recipe, "--out", "my model")
-    assert "fresh, and to be trained: encoders.caption, encoders.sound; until then what the model makes means nothing\n" in done.output
-    assert "- Fresh, and to be trained: `encoders.caption`, `encoders.sound`\n" in Path("my model", "README.md").read_text()
+    done = harmony(
+        "ovi",
+        files.ovi,
+        "--config",
+        files.wan_config,
+        "--config",
+        files.audio_config,
+        "--recipe",
+        recipe,
+        "--out",
+        "my model",
+    )
+    assert (
+        "fresh, and to be trained: encoders.caption, encoders.sound; until then what the model"
+        " makes means nothing\n" in done.output
+    )
+    assert (
+        "- Fresh, and to be trained: `encoders.caption`, `encoders.sound`\n"
+        in Path("my model", "README.md").read_text()
+    )
     assert "harmony generate" not in done.output
-    (command,) = re.findall(r"^next: harmony (.+), with a folder of clips for CLIPS$", done.output, re.MULTILINE)
+    (command,) = re.findall(
+        r"^next: harmony (.+), with a folder of clips for CLIPS$", done.output, re.MULTILINE
+    )
     Path("CLIPS").mkdir()
     trained = CliRunner().invoke(cli, shlex.split(command), prog_name="harmony")
     assert trained.exit_code == 0, trained.output
@@ -79,7 +121,10 @@ def test_mistakes_are_told_in_a_few_words(files: toys.Files, tmp_path: Path) -> 
     for words, cause in (
         (("wan", files.wan, "--init", "gldi", "--out", tmp_path / "x"), "give both or none"),
         (("wan", tmp_path / "none", "--out", tmp_path / "x"), "does not exist"),
-        (("ovi", files.ovi, "--out", tmp_path / "x", "--report", tmp_path / "no" / "r.json"), "there is no folder"),
+        (
+            ("ovi", files.ovi, "--out", tmp_path / "x", "--report", tmp_path / "no" / "r.json"),
+            "there is no folder",
+        ),
         (("ovi", files.ovi, "--out", tmp_path / "x", "--recipe", "ovj"), "did you mean 'ovi'"),
         (("back", "wan", tmp_path, "--out", tmp_path / "x"), "neither a model"),
     ):

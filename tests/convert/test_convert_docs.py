@@ -1,4 +1,6 @@
-"""The pages about conversion do what they say: their commands and Python run, with checkpoints of a few numbers under the real names."""
+"""The pages about conversion do what they say: their commands and Python run, with checkpoints of a
+few numbers under the real names.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,17 @@ from harmony_parts.media import Clip
 from harmony_parts.pipeline import load
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to"
-FULL = {"TEXT": 4096, "VIDEO": 48, "AUDIO": 20, "WIDTH": 128, "HEADS": 1, "LAYERS": 1}  # as the recipes' codecs and encoder have them
+# as the recipes' codecs and encoder have them
+FULL = {"TEXT": 4096, "VIDEO": 48, "AUDIO": 20, "WIDTH": 128, "HEADS": 1, "LAYERS": 1}
 
 
 def blocks(page: str, language: str) -> list[str]:
     """The fenced blocks of a page in that language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$",
+        (DOCS / page).read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
 
 
 def conversions(page: str) -> list[list[str]]:
@@ -39,12 +46,16 @@ def conversions(page: str) -> list[list[str]]:
 
 @pytest.fixture
 def _plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The plugin that the recipes take their codecs from, whatever else the process may see; or a skip that says so."""
+    """The plugin that the recipes take their codecs from, whatever else the process may see; or a
+    skip that says so.
+    """
     monkeypatch.setenv("HARMONY_PARTS_PLUGINS", "diffusers")
     catalogue.cache_clear()
     if not any(declared.plugin == "diffusers" for declared in catalogue().list()):
         catalogue.cache_clear()
-        pytest.skip("harmony-diffusers isn't installed: the recipes `ovi` and `wan-5b` can't be read")
+        pytest.skip(
+            "harmony-diffusers isn't installed: the recipes `ovi` and `wan-5b` can't be read"
+        )
     yield
     catalogue.cache_clear()
 
@@ -59,7 +70,14 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _plugin: None) ->
     sizes = {"width": 128, "feed": 48, "layers": 1}
     save_file(toys.numbers(toys.ovi_shapes(**sizes)), tmp_path / "Ovi" / "model.safetensors")
     wan = toys.sharded(tmp_path / "Wan2.2-TI2V-5B", toys.numbers(toys.wan_shapes(**sizes)))
-    config = toys.WAN_CONFIG | {"dim": 128, "num_heads": 1, "num_layers": 1, "in_dim": 48, "out_dim": 48, "text_dim": 4096}
+    config = toys.WAN_CONFIG | {
+        "dim": 128,
+        "num_heads": 1,
+        "num_layers": 1,
+        "in_dim": 48,
+        "out_dim": 48,
+        "text_dim": 4096,
+    }
     (wan / "config.json").write_text(json.dumps(config))
     return tmp_path
 
@@ -74,45 +92,80 @@ def test_the_pages_convert(downloads: Path, page: str) -> None:
         assert done.exit_code == 0, f"{shlex.join(words)}: {done.output}"
         out = words[words.index("--out") + 1]
         assert out in done.output
-        if "--init" in words:  # all but what --init starts is in the checkpoints, or comes with the parts
-            apart = "fresh, and to be trained: denoiser.blocks.*.interaction; until then the streams don't hear each other\n"
+        # all but what --init starts is in the checkpoints, or comes with the parts
+        if "--init" in words:
+            apart = (
+                "fresh, and to be trained: denoiser.blocks.*.interaction; until then the streams"
+                " don't hear each other\n"
+            )
             assert (apart in done.output) == (words[words.index("--init") + 1] != "mmdit")
-            assert f"next: harmony train {out}/recipe.toml --start {out} --data CLIPS --out" in done.output
+            assert (
+                f"next: harmony train {out}/recipe.toml --start {out} --data CLIPS --out"
+                in done.output
+            )
         elif "back" not in words:
             assert f"try: harmony generate {out} --out clip.mp4" in done.output
     if page == "convert-ovi.md":
         assert toys.same(load_file("again.safetensors"), load_file("Ovi/model.safetensors"))
         recipe = read_recipe("models/ovi/recipe.toml")
-        assert (recipe.format.height, recipe.format.width, recipe.denoiser.video.heads) == (512, 992, 1)
+        assert (recipe.format.height, recipe.format.width, recipe.denoiser.video.heads) == (
+            512,
+            992,
+            1,
+        )
         for text in blocks(page, "py"):
             exec(compile(text, page, "exec"), {})
-        assert {tensor.dtype for tensor in load_file("bf16.safetensors").values()} == {torch.bfloat16}
+        assert {tensor.dtype for tensor in load_file("bf16.safetensors").values()} == {
+            torch.bfloat16
+        }
     else:
-        wan = {name: tensor for file in Path("Wan2.2-TI2V-5B").glob("*.safetensors") for name, tensor in load_file(file).items()}
+        wan = {
+            name: tensor
+            for file in Path("Wan2.2-TI2V-5B").glob("*.safetensors")
+            for name, tensor in load_file(file).items()
+        }
         assert toys.same(load_file("video.safetensors"), wan)
         fates = json.loads(Path("start.json").read_text())["counts"]
         assert all(fates.values())
         assert read_recipe("models/wan/recipe.toml").denoiser.layers == 1
 
 
-def test_a_stitched_pair_is_trained(files: toys.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the page says, on a folder of two clips: what is saved has moved from where it began, the interaction too."""
+def test_a_stitched_pair_is_trained(
+    files: toys.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the page says, on a folder of two clips: what is saved has moved from where it began, the
+    interaction too.
+    """
     monkeypatch.chdir(tmp_path)
     recipe = toys.RECIPE | {"data": "clips", "train": toys.RECIPE["train"] | {"prepared": 0}}
-    convert("wan", files.wan, "models/start", audio=files.ovi, init="gldi", configs=files.configs, recipe=recipe)
+    convert(
+        "wan",
+        files.wan,
+        "models/start",
+        audio=files.ovi,
+        init="gldi",
+        configs=files.configs,
+        recipe=recipe,
+    )
     generator = torch.Generator().manual_seed(0)
     for n in range(2):
         frames = torch.randint(0, 256, (8, 16, 16, 3), dtype=torch.uint8, generator=generator)
         Path("clips").mkdir(exist_ok=True)
-        Clip(frames, 12, 0.1 * torch.randn(1, 5334, generator=generator), 8000).save(f"clips/{n}.mp4")
+        Clip(frames, 12, 0.1 * torch.randn(1, 5334, generator=generator), 8000).save(
+            f"clips/{n}.mp4"
+        )
     (text,) = blocks("start-from-wan.md", "py")
     exec(compile(text, "start-from-wan.md", "exec"), {})
     before, after = toys.saved(Path("models/start")), load("runs/start").weights.state_dict()
     assert before.keys() == after.keys()
     assert not torch.equal(
-        before["denoiser.blocks.0.interaction.to_video.o.weight"], after["denoiser.blocks.0.interaction.to_video.o.weight"]
+        before["denoiser.blocks.0.interaction.to_video.o.weight"],
+        after["denoiser.blocks.0.interaction.to_video.o.weight"],
     )
-    change = after["denoiser.blocks.0.video.ffn.0.weight"] - before["denoiser.blocks.0.video.ffn.0.weight"]
+    change = (
+        after["denoiser.blocks.0.video.ffn.0.weight"]
+        - before["denoiser.blocks.0.video.ffn.0.weight"]
+    )
     assert 0 < change.abs().max() < 0.01  # two steps of AdamW at no more than 1e-3
 
 
@@ -122,4 +175,7 @@ def test_full_size_is_that_of_the_originals() -> None:
     for name, tensors, numbers in (("ovi", 2073, 11_660_753_108), ("wan-5b", 825, 4_999_787_712)):
         assert name in shipped_recipes()
         wanted = Fresh(read_recipe(name), 0).wanted
-        assert (len(wanted), sum(tensor.numel() for tensor in wanted.values())) == (tensors, numbers)
+        assert (len(wanted), sum(tensor.numel() for tensor in wanted.values())) == (
+            tensors,
+            numbers,
+        )

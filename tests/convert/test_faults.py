@@ -1,4 +1,6 @@
-"""What goes wrong with checkpoints and disks: each is told, nothing in a file is run, and no half model is left under the final name."""
+"""What goes wrong with checkpoints and disks: each is told, nothing in a file is run, and no half
+model is left under the final name.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from harmony_parts.pipeline import load
 
 def wan(files: toys.Files, checkpoint: Path, out: Path, **more: Any) -> Any:
     """Convert it."""
-    return convert("wan", checkpoint, out, configs=[files.wan_config], recipe=toys.WAN_RECIPE, **more)
+    return convert(
+        "wan", checkpoint, out, configs=[files.wan_config], recipe=toys.WAN_RECIPE, **more
+    )
 
 
 def nothing_is_left(folder: Path, *names: str) -> None:
@@ -49,7 +53,13 @@ def test_shards_that_are_missing_or_of_several_models(files: toys.Files, tmp_pat
     for index in (True, False):
         folder = toys.sharded(tmp_path / f"wan-{index}", files.wan_tensors, index=index)
         (folder / "diffusion_pytorch_model-00002-of-00003.safetensors").unlink()
-        with pytest.raises(RunError, match=r"of 3 shards these aren't there: diffusion_pytorch_model-00002-of-00003\.safetensors"):
+        with pytest.raises(
+            RunError,
+            match=(
+                r"of 3 shards these aren't there:"
+                r" diffusion_pytorch_model-00002-of-00003\.safetensors"
+            ),
+        ):
             wan(files, folder, tmp_path / "out")
     (folder / "diffusion_pytorch_model.safetensors.index.json").write_text("{}")
     with pytest.raises(RunError, match="can't be read as an index"):
@@ -58,7 +68,9 @@ def test_shards_that_are_missing_or_of_several_models(files: toys.Files, tmp_pat
     several.mkdir()
     for name in ("model.safetensors", "model_960x960.safetensors"):
         save_file(files.wan_tensors, several / name)
-    with pytest.raises(RunError, match=r"model_960x960\.safetensors: these are several models; name one file"):
+    with pytest.raises(
+        RunError, match=r"model_960x960\.safetensors: these are several models; name one file"
+    ):
         wan(files, several, tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match=r"no \.safetensors file in this folder"):
@@ -83,7 +95,11 @@ def test_code_in_a_checkpoint_is_not_run(files: toys.Files, tmp_path: Path) -> N
     torch.save(evil, tmp_path / "zip.pt")
     torch.save(evil, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(Runs(proof)))
-    for name, cause in (("zip.pt", "could run code"), ("old.pt", "torch.save it anew"), ("bare.pt", r"bare\.pt: ")):
+    for name, cause in (
+        ("zip.pt", "could run code"),
+        ("old.pt", "torch.save it anew"),
+        ("bare.pt", r"bare\.pt: "),
+    ):
         with pytest.raises(RunError, match=cause):
             wan(files, tmp_path / name, tmp_path / "out")
         assert not proof.exists()
@@ -91,18 +107,35 @@ def test_code_in_a_checkpoint_is_not_run(files: toys.Files, tmp_path: Path) -> N
     assert proof.exists()
 
 
-def test_numbers_of_other_types_are_refused_and_not_finite_ones_told(files: toys.Files, tmp_path: Path) -> None:
+def test_numbers_of_other_types_are_refused_and_not_finite_ones_told(
+    files: toys.Files, tmp_path: Path
+) -> None:
     for dtype in (torch.int8, torch.float8_e4m3fn):
-        save_file({**files.wan_tensors, "blocks.0.ffn.0.weight": torch.zeros(48, 32).to(dtype)}, tmp_path / "a.safetensors")
-        with pytest.raises(RunError, match=r"such as blocks\.0\.ffn\.0\.weight .*a quantised checkpoint can't be converted"):
+        save_file(
+            {**files.wan_tensors, "blocks.0.ffn.0.weight": torch.zeros(48, 32).to(dtype)},
+            tmp_path / "a.safetensors",
+        )
+        with pytest.raises(
+            RunError,
+            match=r"such as blocks\.0\.ffn\.0\.weight .*a quantised checkpoint can't be converted",
+        ):
             wan(files, tmp_path / "a.safetensors", tmp_path / "out")
     holes = files.wan_tensors["blocks.1.ffn.0.bias"].clone()
     holes[3] = torch.nan
     save_file({**files.wan_tensors, "blocks.1.ffn.0.bias": holes}, tmp_path / "a.safetensors")
-    with pytest.warns(UserWarning, match=r"1 tensors hold numbers that aren't finite, such as denoiser\.blocks\.1\.video\.ffn\.0\.bias"):
+    with pytest.warns(
+        UserWarning,
+        match=(
+            r"1 tensors hold numbers that aren't finite, such as"
+            r" denoiser\.blocks\.1\.video\.ffn\.0\.bias"
+        ),
+    ):
         report = wan(files, tmp_path / "a.safetensors", tmp_path / "out")
     assert report.not_finite == ("denoiser.blocks.1.video.ffn.0.bias",)
-    assert "Not finite: denoiser.blocks.1.video.ffn.0.bias" in (tmp_path / "out" / "README.md").read_text()
+    assert (
+        "Not finite: denoiser.blocks.1.video.ffn.0.bias"
+        in (tmp_path / "out" / "README.md").read_text()
+    )
 
 
 def test_a_folder_that_is_there_is_kept(files: toys.Files, tmp_path: Path) -> None:
@@ -118,9 +151,25 @@ def test_a_folder_that_is_there_is_kept(files: toys.Files, tmp_path: Path) -> No
 
 def test_a_plugin_that_is_not_there_is_named(files: toys.Files, tmp_path: Path) -> None:
     """The recipes that ship take their codecs from one."""
-    script = "import sys; from harmony_parts.convert import convert; convert('ovi', sys.argv[1], sys.argv[2], configs=sys.argv[3:])"
-    words = [sys.executable, "-c", script, str(files.ovi), str(tmp_path / "out"), *map(str, files.configs)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env={**os.environ, "HARMONY_PARTS_PLUGINS": "none"})
+    script = (
+        "import sys; from harmony_parts.convert import convert; convert('ovi', sys.argv[1],"
+        " sys.argv[2], configs=sys.argv[3:])"
+    )
+    words = [
+        sys.executable,
+        "-c",
+        script,
+        str(files.ovi),
+        str(tmp_path / "out"),
+        *map(str, files.configs),
+    ]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HARMONY_PARTS_PLUGINS": "none"},
+    )
     assert "there is no video-codec called 'diffusers/wan-vae'" in done.stderr
     assert "the recipe was written with harmony-diffusers, which isn't installed" in done.stderr
 
@@ -140,12 +189,24 @@ except RunError as error:
 
 def child(script: str, *args: object) -> list[str]:
     """A command line for a script that knows the toys."""
-    return [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{script}", *map(str, args)]
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{script}",
+        *map(str, args),
+    ]
 
 
 def test_a_full_disk(files: toys.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known before, where the disk says so; and met while writing: the system refuses to make the file longer."""
-    done = subprocess.run(child(LIMITED, files.wan, files.wan_config, tmp_path / "out"), capture_output=True, text=True, timeout=120)
+    """Known before, where the disk says so; and met while writing: the system refuses to make the
+    file longer.
+    """
+    done = subprocess.run(
+        child(LIMITED, files.wan, files.wan_config, tmp_path / "out"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert "the model can't be written: [Errno 27] File too large" in done.stdout, done.stderr
     usage = harmony_parts.convert.forward.shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
@@ -163,14 +224,20 @@ def slow(done, total):
         print("half way", flush=True)
         time.sleep(60)
 convert("wan", sys.argv[1], sys.argv[3], configs=[sys.argv[2]], recipe=toys.WAN_RECIPE, progress=slow, shard=20_000)
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_conversion_leaves_no_half_model(files: toys.Files, tmp_path: Path, how: signal.Signals) -> None:
-    """Ctrl-C cleans up too; after a kill there is a hidden folder, and the next conversion doesn't mind."""
+def test_an_interrupted_conversion_leaves_no_half_model(
+    files: toys.Files, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Ctrl-C cleans up too; after a kill there is a hidden folder, and the next conversion doesn't
+    mind.
+    """
     command = child(STOPPED, files.wan, files.wan_config, tmp_path / "out")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "half way\n"
         process.send_signal(how)
@@ -186,9 +253,18 @@ def test_what_is_no_checkpoint_or_another_ones(files: toys.Files, tmp_path: Path
     """Told with the command that it is for."""
     (tmp_path / "notes.txt").write_text("no weights")
     torch.save(files.wan_tensors, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(RunError, match=r"notes\.txt: can't be read: it is neither \.safetensors nor from torch\.save$"):
+    with pytest.raises(
+        RunError,
+        match=r"notes\.txt: can't be read: it is neither \.safetensors nor from torch\.save$",
+    ):
         wan(files, tmp_path / "notes.txt", tmp_path / "out")
-    with pytest.raises(RunError, match=r"old\.pt: can't be read: it has the form from before PyTorch 1\.6: torch\.save it anew$"):
+    with pytest.raises(
+        RunError,
+        match=(
+            r"old\.pt: can't be read: it has the form from before PyTorch 1\.6: torch\.save it"
+            r" anew$"
+        ),
+    ):
         wan(files, tmp_path / "old.pt", tmp_path / "out")
     with pytest.raises(RunError, match=r"names of Ovi's towers \(`harmony convert ovi`"):
         wan(files, files.ovi, tmp_path / "out")

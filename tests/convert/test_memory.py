@@ -1,4 +1,6 @@
-"""A checkpoint is converted, and a model loaded, without holding more of it than is needed: peak memory of a process that does nothing else."""
+"""A checkpoint is converted, and a model loaded, without holding more of it than is needed: peak
+memory of a process that does nothing else.
+"""
 
 from __future__ import annotations
 
@@ -43,26 +45,39 @@ def peak():  # of this program alone; getrusage also counts what the parent had 
 def run(script: str, *args: Path) -> list[int]:
     """What it prints."""
     script = PEAK.format(tests=str(Path(__file__).parent)) + script
-    done = subprocess.run([sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     return [int(number) for number in done.stdout.split()]
 
 
 def checkpoint(folder: Path, **sizes: int) -> int:
     """Write one of random numbers, a block of them at a time; its bytes."""
-    described = {name: torch.empty(shape, device="meta") for name, shape in toys.wan_shapes(**sizes).items()}
+    described = {
+        name: torch.empty(shape, device="meta") for name, shape in toys.wan_shapes(**sizes).items()
+    }
     some = torch.randn(8 * MB)
-    write_tensors(folder / "big.safetensors", described, lambda name: some[: described[name].numel()].view(described[name].shape))
+    write_tensors(
+        folder / "big.safetensors",
+        described,
+        lambda name: some[: described[name].numel()].view(described[name].shape),
+    )
     return (folder / "big.safetensors").stat().st_size
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc"
+)
 def test_memory_stays_within_bounds(tmp_path: Path) -> None:
     """Within a shard and as much again (4 GiB each by default; here 200 MiB), for 1.4 GiB."""
     total = checkpoint(tmp_path, **SIZES)
     assert total > 1300 * MB
     before, after = run(CONVERT, tmp_path / "big.safetensors", tmp_path / "out")
-    print(f"converting {total / MB:.0f} MiB: {(after - before) / MB:.0f} MiB beyond the {before / MB:.0f} MiB of an idle process")
+    print(
+        f"converting {total / MB:.0f} MiB: {(after - before) / MB:.0f} MiB beyond the"
+        f" {before / MB:.0f} MiB of an idle process"
+    )
     assert after - before < 400 * MB
     (tmp_path / "big.safetensors").unlink()
     before, after, held = run(LOAD, tmp_path / "out")

@@ -42,7 +42,9 @@ def pipeline() -> Pipeline:
     return made
 
 
-def test_small_models_are_one_file_and_large_ones_shards(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_small_models_are_one_file_and_large_ones_shards(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     """Each takes the other's place in a folder, and what is loaded is what was saved."""
     state, folder = pipeline.weights.state_dict(), tmp_path / "model"
     sizes = {}
@@ -54,7 +56,10 @@ def test_small_models_are_one_file_and_large_ones_shards(pipeline: Pipeline, tmp
             assert names == ["model.safetensors"]
         else:
             count = len(names) - 1
-            assert names == [*(f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)), "model.safetensors.index.json"]
+            assert names == [
+                *(f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)),
+                "model.safetensors.index.json",
+            ]
             where = json.loads((folder / names[-1]).read_text())["weight_map"]
             assert where == {name: file for file in names[:-1] for name in load_file(folder / file)}
         assert toys.same(toys.saved(folder), dict(state))
@@ -64,40 +69,70 @@ def test_small_models_are_one_file_and_large_ones_shards(pipeline: Pipeline, tmp
 
 
 def test_the_file_is_what_safetensors_reads(tmp_path: Path) -> None:
-    """All types, in one file: read by that library, and theirs by this one; tied and transposed tensors, scalars, and ones without numbers."""
+    """All types, in one file: read by that library, and theirs by this one; tied and transposed
+    tensors, scalars, and ones without numbers.
+    """
     tied = torch.randn(3, 5)
     state = {
-        **{str(dtype): (torch.randn(3, 7) * 10).to(dtype) for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)},
-        **{str(dtype): torch.randint(0, 2, (5,)).to(dtype) for dtype in (torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)},
-        "tied": tied, "turned": tied.t(), "scalar": torch.tensor(2.5), "none": torch.zeros(0, 4), "float8": torch.randn(3).to(torch.float8_e5m2),
-    }  # fmt: skip
+        **{
+            str(dtype): (torch.randn(3, 7) * 10).to(dtype)
+            for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+        },
+        **{
+            str(dtype): torch.randint(0, 2, (5,)).to(dtype)
+            for dtype in (torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
+        },
+        "tied": tied,
+        "turned": tied.t(),
+        "scalar": torch.tensor(2.5),
+        "none": torch.zeros(0, 4),
+        "float8": torch.randn(3).to(torch.float8_e5m2),
+    }
     save_tensors(tmp_path / "a.safetensors", state)
     read = load_file(tmp_path / "a.safetensors")
     assert read.keys() == state.keys()
     for name, tensor in state.items():
         assert read[name].dtype == tensor.dtype
         assert torch.equal(read[name].float(), tensor.float())
-    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, tmp_path / "b.safetensors")
+    save_file(
+        {name: tensor.contiguous().clone() for name, tensor in state.items()},
+        tmp_path / "b.safetensors",
+    )
     theirs = load_tensors(tmp_path / "b.safetensors")
     assert all(torch.equal(theirs[name].float(), tensor.float()) for name, tensor in state.items())
     for file in ("a", "b"):
         shapes = described(tmp_path / f"{file}.safetensors")
-        assert all((shapes[n].shape, shapes[n].dtype) == (t.shape, t.dtype) for n, t in state.items())
+        assert all(
+            (shapes[n].shape, shapes[n].dtype) == (t.shape, t.dtype) for n, t in state.items()
+        )
     with pytest.raises(ValueError, match=r"x is torch.float32 \[3\], and not torch.float32 \[2\]"):
-        write_tensors(tmp_path / "c.safetensors", {"x": torch.zeros(2)}, lambda name: torch.zeros(3))
+        write_tensors(
+            tmp_path / "c.safetensors", {"x": torch.zeros(2)}, lambda name: torch.zeros(3)
+        )
 
 
 def test_types_are_kept_or_asked_for(pipeline: Pipeline, tmp_path: Path) -> None:
-    half = {name: tensor.to(torch.bfloat16) for name, tensor in pipeline.weights.state_dict().items()}
+    half = {
+        name: tensor.to(torch.bfloat16) for name, tensor in pipeline.weights.state_dict().items()
+    }
     save_model(tmp_path, pipeline.recipe, half)
     kept, wide = load(tmp_path), load(tmp_path, dtype=torch.float32)
     assert {p.dtype for p in kept.weights["denoiser"].parameters()} == {torch.bfloat16}
     assert {p.dtype for p in wide.weights.parameters()} == {torch.float32}
-    assert all(torch.equal(tensor, half[name].float()) for name, tensor in wide.weights.state_dict().items())
+    assert all(
+        torch.equal(tensor, half[name].float())
+        for name, tensor in wide.weights.state_dict().items()
+    )
     assert all(p.requires_grad for p in kept.weights["denoiser"].parameters())
-    counts = {**half, "denoiser.branches.video.head.modulation": torch.zeros(2, 32, dtype=torch.int64)}
+    counts = {
+        **half,
+        "denoiser.branches.video.head.modulation": torch.zeros(2, 32, dtype=torch.int64),
+    }
     save_model(tmp_path, pipeline.recipe, counts)
-    with pytest.raises(RunError, match=r"of another type: denoiser.branches.video.head.modulation \(there torch.int64"):
+    with pytest.raises(
+        RunError,
+        match=r"of another type: denoiser.branches.video.head.modulation \(there torch.int64",
+    ):
         load(tmp_path)
 
 
@@ -109,11 +144,13 @@ def test_a_missing_shard_is_named(pipeline: Pipeline, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=rf"{shards[1].name}: can't be read"):
         load(tmp_path)
     shards[1].unlink()
-    with pytest.raises(RunError, match=rf"of {len(shards)} shards these aren't there: {shards[1].name}"):
+    with pytest.raises(
+        RunError, match=rf"of {len(shards)} shards these aren't there: {shards[1].name}"
+    ):
         load(tmp_path)
 
 
-# --- the Hub --------------------------------------------------------------------------------------------------------------------------
+# --- the Hub --------------------------------------------------------------------------------------
 
 
 def test_names_that_are_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,13 +158,21 @@ def test_names_that_are_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RunError, match=r"runs/a/b: no such folder$"):
         load("runs/a/b")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # as if it weren't installed
-    with pytest.raises(RunError, match="owner/name: no such folder; for models on the Hugging Face Hub: pip install huggingface_hub"):
+    with pytest.raises(
+        RunError,
+        match=(
+            "owner/name: no such folder; for models on the Hugging Face Hub: pip install"
+            " huggingface_hub"
+        ),
+    ):
         load("owner/name")
 
 
 @pytest.fixture
 def hub(pipeline: Pipeline, tmp_path: Path) -> Iterator[str]:
-    """A server that answers as the Hub does for one repository, owner/tiny: address of it. It refuses what isn't of a model."""
+    """A server that answers as the Hub does for one repository, owner/tiny: address of it. It
+    refuses what isn't of a model.
+    """
     pytest.importorskip("huggingface_hub", reason="huggingface_hub isn't installed")
     folder, commit = tmp_path / "served", "a" * 40
     save_model(folder, pipeline.recipe, pipeline.weights.state_dict(), shard=200_000)
@@ -137,18 +182,30 @@ def hub(pipeline: Pipeline, tmp_path: Path) -> Iterator[str]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             prefix = f"/owner/tiny/resolve/{commit}/"
-            if path in ("/api/models/owner/tiny/revision/main", "/api/models/owner/tiny/revision/v1"):
+            if path in (
+                "/api/models/owner/tiny/revision/main",
+                "/api/models/owner/tiny/revision/v1",
+            ):
                 files = [{"rfilename": file.name} for file in folder.iterdir()]
                 body = json.dumps({"id": "owner/tiny", "sha": commit, "siblings": files}).encode()
                 self.answer(200, body, {"Content-Type": "application/json"})
             elif path == f"/api/models/owner/tiny/tree/{commit}":
-                tree = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": commit} for file in folder.iterdir()]
+                tree = [
+                    {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": commit}
+                    for file in folder.iterdir()
+                ]
                 self.answer(200, json.dumps(tree).encode(), {"Content-Type": "application/json"})
             elif path.startswith(prefix) and not path.endswith(".py"):
                 body = (folder / path.removeprefix(prefix)).read_bytes()
-                self.answer(200, body, {"ETag": f'"{hash(path) & 0xFFFF:x}"', "X-Repo-Commit": commit})
+                self.answer(
+                    200, body, {"ETag": f'"{hash(path) & 0xFFFF:x}"', "X-Repo-Commit": commit}
+                )
             else:
-                self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound" if "tiny" not in path else "RevisionNotFound"})
+                self.answer(
+                    404,
+                    b"{}",
+                    {"X-Error-Code": "RepoNotFound" if "tiny" not in path else "RevisionNotFound"},
+                )
 
         do_HEAD = do_GET
 
@@ -186,19 +243,45 @@ for name in ("owner/absent", "owner/tiny@v2"):
 
 
 def test_models_on_the_hub(hub: str, pipeline: Pipeline, tmp_path: Path) -> None:
-    """Fetched by name and revision, without what could be code; a name that isn't there, and a Hub that can't be reached, are told."""
-    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    environment = {name: value for name, value in environment.items() if "proxy" not in name.lower() and name != "HF_HUB_OFFLINE"}
+    """Fetched by name and revision, without what could be code; a name that isn't there, and a Hub
+    that can't be reached, are told.
+    """
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    environment = {
+        name: value
+        for name, value in environment.items()
+        if "proxy" not in name.lower() and name != "HF_HUB_OFFLINE"
+    }
     done = subprocess.run(
-        [sys.executable, "-c", FETCH, str(tmp_path / "cache")], capture_output=True, text=True, timeout=120, env=environment
+        [sys.executable, "-c", FETCH, str(tmp_path / "cache")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     first, second, code, absent, revision = done.stdout.splitlines()
     assert int(first) == int(second) == sum(p.numel() for p in pipeline.weights.parameters())
     assert code == "[]"
     for told, name in ((absent, "owner/absent"), (revision, "owner/tiny@v2")):
-        assert told.startswith(f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had: ")
+        assert told.startswith(
+            f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had: "
+        )
     environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "none")}
     offline = "from harmony_parts.pipeline import load; load('owner/tiny')"
-    done = subprocess.run([sys.executable, "-c", offline], capture_output=True, text=True, timeout=120, env=environment)
-    assert "RunError: owner/tiny: no such folder, and as a name on the Hugging Face Hub it can't be had" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", offline],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert (
+        "RunError: owner/tiny: no such folder, and as a name on the Hugging Face Hub it can't"
+        " be had" in done.stderr
+    )

@@ -1,4 +1,6 @@
-"""Pairs of two parents: at step 0 each stream computes what its parent computes, bit for bit, and the report says what starts fresh."""
+"""Pairs of two parents: at step 0 each stream computes what its parent computes, bit for bit, and
+the report says what starts fresh.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,22 @@ from harmony_parts.weights import load_weights
 
 def pair(files: toys.Files, out: Path, init: Any, **more: Any) -> Report:
     """Wan's video and Ovi's audio tower."""
-    return convert("wan", files.wan, out, audio=files.ovi, init=init, configs=files.configs, recipe=toys.RECIPE, **more)
+    return convert(
+        "wan",
+        files.wan,
+        out,
+        audio=files.ovi,
+        init=init,
+        configs=files.configs,
+        recipe=toys.RECIPE,
+        **more,
+    )
 
 
 def audio_parent(files: toys.Files) -> torch.nn.Module:
-    """Ovi's audio tower without its interaction: an `audio-only` of `cross`, with the tensors of the checkpoint."""
+    """Ovi's audio tower without its interaction: an `audio-only` of `cross`, with the tensors of
+    the checkpoint.
+    """
     table = {
         **toys.RECIPE,
         "codecs": {"audio": toys.RECIPE["codecs"]["audio"]},
@@ -34,7 +47,14 @@ def audio_parent(files: toys.Files) -> torch.nn.Module:
         "denoiser": {
             "use": "audio-only",
             "layers": toys.LAYERS,
-            "audio": {"use": "cross", "width": 32, "heads": 2, "feed": 48, "pace": 0.25, "precision": "weights"},
+            "audio": {
+                "use": "cross",
+                "width": 32,
+                "heads": 2,
+                "feed": 48,
+                "pace": 0.25,
+                "precision": "weights",
+            },
         },
         "task": "joint",
     }
@@ -50,30 +70,54 @@ def audio_parent(files: toys.Files) -> torch.nn.Module:
 
 
 def request() -> tuple[AV[Tensor], AV[Times], dict[str, Condition]]:
-    """Noisy latents of different times, a clean first frame in one sample, two texts of different lengths."""
+    """Noisy latents of different times, a clean first frame in one sample, two texts of different
+    lengths.
+    """
     g = torch.Generator().manual_seed(3)
-    latents = AV(torch.randn(2, 4, 4, 4, toys.VIDEO, generator=g), torch.randn(2, 10, toys.AUDIO, generator=g))
-    times = AV(*(Times.uniform(torch.tensor([0.3, 0.9], dtype=torch.float64), x.shape[1]) for x in (latents["video"], latents["audio"])))
+    latents = AV(
+        torch.randn(2, 4, 4, 4, toys.VIDEO, generator=g),
+        torch.randn(2, 10, toys.AUDIO, generator=g),
+    )
+    times = AV(
+        *(
+            Times.uniform(torch.tensor([0.3, 0.9], dtype=torch.float64), x.shape[1])
+            for x in (latents["video"], latents["audio"])
+        )
+    )
     mask = torch.arange(5)[None] < torch.tensor([[5], [3]])
     image = torch.randn(2, 1, 4, 4, toys.VIDEO, generator=g)
-    conditions = {name: Condition(torch.randn(2, 5, toys.TEXT, generator=g), mask) for name in ("caption", "sound")}
-    return latents, times, {**conditions, "image": Condition(image, torch.tensor([[True], [False]]))}
+    conditions = {
+        name: Condition(torch.randn(2, 5, toys.TEXT, generator=g), mask)
+        for name in ("caption", "sound")
+    }
+    return (
+        latents,
+        times,
+        {**conditions, "image": Condition(image, torch.tensor([[True], [False]]))},
+    )
 
 
 @pytest.mark.parametrize("init", ["gldi", "global"])
 @torch.no_grad()
-def test_a_stitched_pair_starts_as_its_parents(files: toys.Files, tmp_path: Path, init: str) -> None:
+def test_a_stitched_pair_starts_as_its_parents(
+    files: toys.Files, tmp_path: Path, init: str
+) -> None:
     pair(files, tmp_path / "pair", init)
     convert("wan", files.wan, tmp_path / "wan", configs=[files.wan_config], recipe=toys.WAN_RECIPE)
     stitched, video = (load(tmp_path / name).parts.denoiser for name in ("pair", "wan"))
     latents, times, told = request()
     made = stitched(latents, times, told)
     of_video = {name: told[name] for name in ("caption", "image")}
-    assert torch.equal(made["video"], video(latents.only(["video"]), times.only(["video"]), of_video)["video"])
-    audio = audio_parent(files)(latents.only(["audio"]), times.only(["audio"]), {"sound": told["sound"]})
+    assert torch.equal(
+        made["video"], video(latents.only(["video"]), times.only(["video"]), of_video)["video"]
+    )
+    audio = audio_parent(files)(
+        latents.only(["audio"]), times.only(["audio"]), {"sound": told["sound"]}
+    )
     assert torch.equal(made["audio"], audio["audio"])
     assert made["video"].abs().mean() > 1e-3 < made["audio"].abs().mean()
-    for name, parameter in stitched.named_parameters():  # it is the interaction's start that does it
+    # it is the interaction's start that does it
+    for name, parameter in stitched.named_parameters():
         if ".interaction." in name:
             parameter += 0.1
     assert not torch.equal(stitched(latents, times, told)["audio"], made["audio"])
@@ -87,7 +131,9 @@ def test_what_starts_fresh_is_the_interaction(files: toys.Files, tmp_path: Path)
     assert all(".interaction." in name or name.startswith("encoders.") for name in fresh)
     unused = [entry.theirs for entry in report.fates("unused")]
     assert all(name.startswith("video_model.") or "fusion" in name for name in unused)
-    assert len(unused) == sum(name.startswith("video_model.") or "fusion" in name for name in files.ovi_tensors)
+    assert len(unused) == sum(
+        name.startswith("video_model.") or "fusion" in name for name in files.ovi_tensors
+    )
     assert load(tmp_path / "a").recipe.denoiser.interaction.audio_window == 0.25
     pair(files, tmp_path / "b", "gldi", seed=1)
     pair(files, tmp_path / "c", "gldi", seed=2)
@@ -104,7 +150,9 @@ def test_fresh_tensors_are_those_that_the_parts_make(files: toys.Files, tmp_path
     """Same spread, same zeros and ones as in a model that is assembled; the encoders too."""
     report = pair(files, tmp_path / "pair", "mmdit")
     made = toys.saved(tmp_path / "pair")
-    assembled = Pipeline.assemble(read_recipe(tmp_path / "pair" / "recipe.toml")).weights.state_dict()
+    assembled = Pipeline.assemble(
+        read_recipe(tmp_path / "pair" / "recipe.toml")
+    ).weights.state_dict()
     for entry in report.fates("initialised"):
         mine, want = made[entry.ours].double(), assembled[entry.ours].double()
         assert mine.shape == want.shape
@@ -125,46 +173,97 @@ def test_an_mmdit_takes_what_it_can(files: toys.Files, tmp_path: Path) -> None:
         ("branches.audio.head.out.weight", "head.head.weight"),
     ):
         assert torch.equal(made[f"denoiser.{ours}"], theirs[f"audio_model.{name}"])
-    assert torch.equal(made["denoiser.blocks.0.audio.modulation"], theirs["audio_model.blocks.0.modulation.modulation"][0])
-    fresh = {entry.ours for entry in report.fates("initialised") if "interaction" not in entry.ours and "encoders" not in entry.ours}
+    assert torch.equal(
+        made["denoiser.blocks.0.audio.modulation"],
+        theirs["audio_model.blocks.0.modulation.modulation"][0],
+    )
+    fresh = {
+        entry.ours
+        for entry in report.fates("initialised")
+        if "interaction" not in entry.ours and "encoders" not in entry.ours
+    }
     assert fresh == {
         f"denoiser.branches.audio.{name}"
-        for name in ("latent_embedding.weight", "latent_embedding.bias", "reference_group", "target_group")
+        for name in (
+            "latent_embedding.weight",
+            "latent_embedding.bias",
+            "reference_group",
+            "target_group",
+        )
     }
     pipeline = load(tmp_path / "pair")
     voice = torch.rand(800) - 0.5
-    assert pipeline.latents([Prompt("a ball", voice=voice)], seeds=[0], steps=1)["audio"].isfinite().all()
+    assert (
+        pipeline.latents([Prompt("a ball", voice=voice)], seeds=[0], steps=1)["audio"]
+        .isfinite()
+        .all()
+    )
 
 
-def test_a_condition_that_no_checkpoint_knows_starts_fresh(files: toys.Files, tmp_path: Path) -> None:
-    """A transcript beside the caption of the sound: its encoder, its way in, and what tells the two apart."""
-    recipe = toys.RECIPE | {"encoders": toys.RECIPE["encoders"] | {"speech": {"use": "transcript", "width": 8, "blocks": 1}}}
-    report = convert("wan", files.wan, tmp_path / "pair", audio=files.ovi, init="gldi", configs=files.configs, recipe=recipe)
+def test_a_condition_that_no_checkpoint_knows_starts_fresh(
+    files: toys.Files, tmp_path: Path
+) -> None:
+    """A transcript beside the caption of the sound: its encoder, its way in, and what tells the two
+    apart.
+    """
+    recipe = toys.RECIPE | {
+        "encoders": (
+            toys.RECIPE["encoders"] | {"speech": {"use": "transcript", "width": 8, "blocks": 1}}
+        )
+    }
+    report = convert(
+        "wan",
+        files.wan,
+        tmp_path / "pair",
+        audio=files.ovi,
+        init="gldi",
+        configs=files.configs,
+        recipe=recipe,
+    )
     fresh = {
-        entry.ours for entry in report.fates("initialised") if "interaction" not in entry.ours and not entry.ours.startswith("encoders.")
+        entry.ours
+        for entry in report.fates("initialised")
+        if "interaction" not in entry.ours and not entry.ours.startswith("encoders.")
     }
     listener = "denoiser.branches.audio.listener"
-    projections = {f"{listener}.projections.speech.{n}.{part}" for n in (0, 2) for part in ("weight", "bias")}
+    projections = {
+        f"{listener}.projections.speech.{n}.{part}" for n in (0, 2) for part in ("weight", "bias")
+    }
     assert fresh == projections | {f"{listener}.groups.{name}" for name in ("sound", "speech")}
     assert any(entry.ours.startswith("encoders.speech.") for entry in report.fates("initialised"))
 
 
 def test_ovi_gives_both_parents(files: toys.Files, tmp_path: Path) -> None:
-    report = convert("ovi", files.ovi, tmp_path / "pair", init="gldi", configs=files.configs, recipe=toys.RECIPE)
+    report = convert(
+        "ovi", files.ovi, tmp_path / "pair", init="gldi", configs=files.configs, recipe=toys.RECIPE
+    )
     made = toys.saved(tmp_path / "pair")
-    assert torch.equal(made["denoiser.blocks.0.video.norm3.weight"], files.ovi_tensors["video_model.blocks.0.norm3.weight"])
-    assert torch.equal(made["denoiser.blocks.0.audio.norm3.weight"], files.ovi_tensors["audio_model.blocks.0.norm3.weight"])
-    assert {entry.theirs for entry in report.fates("unused")} == {name for name in files.ovi_tensors if "fusion" in name}
+    assert torch.equal(
+        made["denoiser.blocks.0.video.norm3.weight"],
+        files.ovi_tensors["video_model.blocks.0.norm3.weight"],
+    )
+    assert torch.equal(
+        made["denoiser.blocks.0.audio.norm3.weight"],
+        files.ovi_tensors["audio_model.blocks.0.norm3.weight"],
+    )
+    assert {entry.theirs for entry in report.fates("unused")} == {
+        name for name in files.ovi_tensors if "fusion" in name
+    }
 
 
-def test_a_pair_can_be_loaded_into_parts_that_are_trained(files: toys.Files, tmp_path: Path) -> None:
+def test_a_pair_can_be_loaded_into_parts_that_are_trained(
+    files: toys.Files, tmp_path: Path
+) -> None:
     """Parts with numbers of their own get copies, which stay float32 whatever the file holds."""
     pair(files, tmp_path / "pair", "gldi", dtype=torch.bfloat16)
     parts = build(read_recipe(tmp_path / "pair" / "recipe.toml"))
     load_weights(parts, tmp_path / "pair")
     assert isinstance(parts.denoiser, torch.nn.Module)
     state, saved = parts.denoiser.state_dict(), toys.saved(tmp_path / "pair")
-    assert all(tensor.dtype == torch.float32 and torch.equal(tensor, saved[f"denoiser.{name}"].float()) for name, tensor in state.items())
+    assert all(
+        tensor.dtype == torch.float32 and torch.equal(tensor, saved[f"denoiser.{name}"].float())
+        for name, tensor in state.items()
+    )
 
 
 def test_parents_that_do_not_fit(files: toys.Files, tmp_path: Path) -> None:
@@ -177,6 +276,11 @@ def test_parents_that_do_not_fit(files: toys.Files, tmp_path: Path) -> None:
     config.write_text('{"num_heads": 2}')
     with pytest.raises(RunError, match="the video tower has 3 layers and the audio tower 2"):
         convert(
-            "wan", tmp_path / "deep.safetensors", tmp_path / "x", audio=files.ovi, init="gldi",
-            configs=[config, files.audio_config], recipe=toys.RECIPE,
-        )  # fmt: skip
+            "wan",
+            tmp_path / "deep.safetensors",
+            tmp_path / "x",
+            audio=files.ovi,
+            init="gldi",
+            configs=[config, files.audio_config],
+            recipe=toys.RECIPE,
+        )

@@ -1,4 +1,6 @@
-"""Plugins that are installed for one test: real modules and real metadata in a folder on the import path."""
+"""Plugins that are installed for one test: real modules and real metadata in a folder on the import
+path.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,32 @@ Install = Callable[..., str]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """`install(entry, source, distribution=...)` installs a plugin of one module, `plug_<entry>`, and returns the module's name."""
+    """`install(entry, source, distribution=...)` installs a plugin of one module, `plug_<entry>`,
+    and returns the module's name.
+    """
     site, modules = tmp_path / "site", set(sys.modules)
     site.mkdir()
     monkeypatch.delenv("HARMONY_PARTS_PLUGINS", raising=False)
 
-    def add(entry: str, source: str, *, distribution: str = "", version: str = "1.2", target: str = "", module: str = "") -> str:
+    def add(
+        entry: str,
+        source: str,
+        *,
+        distribution: str = "",
+        version: str = "1.2",
+        target: str = "",
+        module: str = "",
+    ) -> str:
         module = module or f"plug_{entry}"
         distribution = distribution or f"harmony-{entry}"
-        (site / f"{module}.py").write_text("from harmony_parts.plugin import hookimpl, part\n" + source)
+        (site / f"{module}.py").write_text(
+            "from harmony_parts.plugin import hookimpl, part\n" + source
+        )
         info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        )
         (info / "entry_points.txt").write_text(f"[harmony_parts]\n{entry} = {target or module}\n")
         monkeypatch.syspath_prepend(site)
         return module

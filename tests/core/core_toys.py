@@ -1,4 +1,6 @@
-"""A small recipe of built-in parts, and a toy plugin whose guidance has a setting of every form that a recipe can hold."""
+"""A small recipe of built-in parts, and a toy plugin whose guidance has a setting of every form
+that a recipe can hold.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ import attrs
 
 from harmony_parts.av import AV
 from harmony_parts.catalogue import Catalogue
-from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, Pass, Predictions, StepTimes, conditional
+from harmony_parts.guidance.protocol import (
+    CONDITIONAL,
+    Guidance,
+    Pass,
+    Predictions,
+    StepTimes,
+    conditional,
+)
 from harmony_parts.plugin import PartDeclaration, hookimpl, knob, part
 
 N = TypeVar("N")
@@ -27,7 +36,11 @@ TINY: dict[str, Any] = {
         "video": {"use": "transformer", "width": 24, "heads": 2, "feed": 32},
         "audio": {"use": "mmdit", "width": 24, "heads": 2, "feed": 32},
     },
-    "flow": {"path": "straight", "density": "logit-normal", "shift": {"use": "constant", "shift": 3}},
+    "flow": {
+        "path": "straight",
+        "density": "logit-normal",
+        "shift": {"use": "constant", "shift": 3},
+    },
     "task": "weighted-sum",
     "data": "soundstage",
     "sample": {"guidance": "sync-cfg", "solver": "euler", "shift": "constant"},

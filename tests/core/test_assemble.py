@@ -41,7 +41,7 @@ def faults(table: Any, cls: type = Recipe) -> tuple[str, ...]:
     return caught.value.faults
 
 
-# --- round trips ----------------------------------------------------------------------------------------------------------------------
+# --- round trips ----------------------------------------------------------------------------------
 
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -80,7 +80,9 @@ def test_settings_of_every_form_survive_toml(part):
 
 @pytest.mark.parametrize("declared", TOYS.list(), ids=str)
 def test_each_part_with_its_defaults_survives_toml(declared):
-    """Every built-in part that can be made without settings; and each of its settings is written."""
+    """Every built-in part that can be made without settings; and each of its settings is
+    written.
+    """
     cls = TOYS.load_declared(declared)
     if any(a.default is attrs.NOTHING for a in attrs.fields(cls)):
         pytest.skip("has settings without defaults")
@@ -91,7 +93,9 @@ def test_each_part_with_its_defaults_survives_toml(declared):
 
 
 def test_a_recipe_survives_writing():
-    """Reading what was written gives the same recipe and the same text; names are qualified, versions noted and not needed."""
+    """Reading what was written gives the same recipe and the same text; names are qualified,
+    versions noted and not needed.
+    """
     recipe = read_recipe(TINY, parts=TOYS)
     text = write_recipe(recipe, parts=TOYS)
     table = tomllib.loads(text)
@@ -107,10 +111,19 @@ def test_a_recipe_survives_writing():
 
 def test_a_recipe_made_in_python_is_the_same():
     """Parts inside a table may be instances, and a whole recipe may be one."""
-    made = structure({**TINY, "sample": {"guidance": Everything(count=7), "solver": "euler", "shift": "constant"}}, Recipe, parts=TOYS)
+    made = structure(
+        {
+            **TINY,
+            "sample": {"guidance": Everything(count=7), "solver": "euler", "shift": "constant"},
+        },
+        Recipe,
+        parts=TOYS,
+    )
     assert made.sample.guidance == Everything(count=7)
     assert attrs.evolve(read_recipe(TINY, parts=TOYS), sample=made.sample) == made
-    assert faults({**TINY, "task": Everything()}) == ("$.task: Everything is no task: it has no plan(n, draw, generator)",)
+    assert faults({**TINY, "task": Everything()}) == (
+        "$.task: Everything is no task: it has no plan(n, draw, generator)",
+    )
 
 
 def test_plugins_are_noted_with_their_versions():
@@ -120,7 +133,10 @@ def test_plugins_are_noted_with_their_versions():
     recipe = read_recipe(TINY, ["sample.guidance.use=outside/everything"], parts=parts)
     text = write_recipe(recipe, parts=parts)
     assert tomllib.loads(text)["harmony"]["plugins"] == {"outside": "harmony-outside 4.5"}
-    with pytest.raises(AssemblyError, match=r"\$\.harmony\.plugins\.outside: the recipe was written with harmony-outside 4\.5"):
+    with pytest.raises(
+        AssemblyError,
+        match=r"\$\.harmony\.plugins\.outside: the recipe was written with harmony-outside 4\.5",
+    ):
         read_recipe(tomllib.loads(text), parts=TOYS)
 
 
@@ -137,7 +153,10 @@ def test_what_cannot_be_written_is_told():
     class Mine(Everything):
         pass
 
-    for value, path in ((Mine(), "$.guidance: no plugin declares"), (Everything(label=object()), "$.guidance.label: <object")):
+    for value, path in (
+        (Mine(), "$.guidance: no plugin declares"),
+        (Everything(label=object()), "$.guidance.label: <object"),
+    ):
         with pytest.raises(AssemblyError) as caught:
             unstructure(Holder(value), parts=TOYS)
         assert caught.value.faults[0].startswith(path)
@@ -146,27 +165,43 @@ def test_what_cannot_be_written_is_told():
 @pytest.mark.parametrize("value", ["30000/1001", 25, 29.97, "12.5"])
 def test_fractions(value):
     """As text or as a number; of a float, what is written counts."""
-    assert structure({"use": "everything", "rate": value}, Guidance, parts=TOYS).rate == Fraction(str(value))
+    assert structure({"use": "everything", "rate": value}, Guidance, parts=TOYS).rate == Fraction(
+        str(value)
+    )
 
 
-# --- faults ---------------------------------------------------------------------------------------------------------------------------
+# --- faults ---------------------------------------------------------------------------------------
 
 
-def _tables(value: Any, path: str = "$", keys: tuple[Any, ...] = ()) -> list[tuple[str, tuple[Any, ...]]]:
+def _tables(
+    value: Any, path: str = "$", keys: tuple[Any, ...] = ()
+) -> list[tuple[str, tuple[Any, ...]]]:
     """All tables inside a table: how each is called, and the way there."""
     if isinstance(value, dict):
-        inner = [t for key, item in value.items() for t in _tables(item, f"{path}.{key}", (*keys, key))]
+        inner = [
+            t for key, item in value.items() for t in _tables(item, f"{path}.{key}", (*keys, key))
+        ]
         return [(path, keys), *inner]
     if isinstance(value, list):
-        return [t for i, item in enumerate(value) for t in _tables(item, f"{path}[{i}]", (*keys, i))]
+        return [
+            t for i, item in enumerate(value) for t in _tables(item, f"{path}[{i}]", (*keys, i))
+        ]
     return []
 
 
-def _leaves(value: Any, path: str = "$", keys: tuple[Any, ...] = ()) -> list[tuple[str, tuple[Any, ...]]]:
+def _leaves(
+    value: Any, path: str = "$", keys: tuple[Any, ...] = ()
+) -> list[tuple[str, tuple[Any, ...]]]:
     """All plain values inside a table."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        return [t for k, item in items for t in _leaves(item, f"{path}.{k}" if isinstance(k, str) else f"{path}[{k}]", (*keys, k))]
+        return [
+            t
+            for k, item in items
+            for t in _leaves(
+                item, f"{path}.{k}" if isinstance(k, str) else f"{path}[{k}]", (*keys, k)
+            )
+        ]
     return [(path, keys)]
 
 
@@ -181,9 +216,12 @@ def test_unknown_keys_anywhere_are_all_told_with_their_paths(places):
     """One fault for each, at its own path, and no other."""
     table = copy.deepcopy(EXPANDED)
     for _, keys in places:
-        _put(table, (*keys, "zzz"), [[]])  # in a table with free names (encoders, ports), no value of theirs either
+        # in a table with free names (encoders, ports), no value of theirs either
+        _put(table, (*keys, "zzz"), [[]])
     told = faults(table)
-    assert sorted(fault.partition(": ")[0] for fault in told) == sorted(f"{path}.zzz" for path, _ in places)
+    assert sorted(fault.partition(": ")[0] for fault in told) == sorted(
+        f"{path}.zzz" for path, _ in places
+    )
 
 
 @given(st.sampled_from(_leaves(EXPANDED)))
@@ -211,27 +249,63 @@ WRONG = {
         {"sample": {"guidance": {"use": "sync-cfg", "vidoe": 3}}},
         "$.sample.guidance.vidoe: unknown setting (did you mean 'video'?)",
     ),
-    "unknown part": ({"sample": {"solver": "oiler"}}, "$.sample.solver.use: there is no solver called 'oiler' (did you mean 'euler'?)"),
-    "no use": ({"task": {"terms": []}}, "$.task.use: missing: expected the name of a task; there are: joint"),
-    "part by number": ({"codecs": {"audio": 3}}, "$.codecs.audio: expected an audio-codec (a table with `use`, or a name), not 3"),
+    "unknown part": (
+        {"sample": {"solver": "oiler"}},
+        "$.sample.solver.use: there is no solver called 'oiler' (did you mean 'euler'?)",
+    ),
+    "no use": (
+        {"task": {"terms": []}},
+        "$.task.use: missing: expected the name of a task; there are: joint",
+    ),
+    "part by number": (
+        {"codecs": {"audio": 3}},
+        "$.codecs.audio: expected an audio-codec (a table with `use`, or a name), not 3",
+    ),
     "validator": ({"train": {"batch": 0}}, "$.train.batch: 'batch' must be >= 1: 0"),
-    "validator beside a fault": ({"train": {"batch": 0, "zzz": 1}}, "$.train.batch: 'batch' must be >= 1: 0"),
-    "own validator": ({"format": {**TINY["format"], "fps": "-1"}}, "$.format.fps: fps must be above 0, not -1"),
+    "validator beside a fault": (
+        {"train": {"batch": 0, "zzz": 1}},
+        "$.train.batch: 'batch' must be >= 1: 0",
+    ),
+    "own validator": (
+        {"format": {**TINY["format"], "fps": "-1"}},
+        "$.format.fps: fps must be above 0, not -1",
+    ),
     "module's own name": (
         {"encoders": {"keys": "bytes"}},
         "$.encoders.keys: an encoder can't have this name, which torch.nn.ModuleDict uses",
     ),
-    "path as a name": ({"encoders": {"a.b": "bytes"}}, '$.encoders."a.b": an encoder\'s name is made of letters'),
-    "no name": ({"encoders": {"": "bytes"}}, '$.encoders."": an encoder\'s name is made of letters'),
+    "path as a name": (
+        {"encoders": {"a.b": "bytes"}},
+        '$.encoders."a.b": an encoder\'s name is made of letters',
+    ),
+    "no name": (
+        {"encoders": {"": "bytes"}},
+        '$.encoders."": an encoder\'s name is made of letters',
+    ),
     "float for int": ({"train": {"steps": 1.5}}, "$.train.steps: expected a whole number, not 1.5"),
-    "bool for int": ({"train": {"steps": True}}, "$.train.steps: expected a whole number, not true"),
+    "bool for int": (
+        {"train": {"steps": True}},
+        "$.train.steps: expected a whole number, not true",
+    ),
     "text for float": ({"train": {"ema": "0.9"}}, "$.train.ema: expected a number, not '0.9'"),
-    "text for list": ({"data": {"use": "soundstage", "scenes": "ball"}}, "$.data.scenes: expected a list, not 'ball'"),
+    "text for list": (
+        {"data": {"use": "soundstage", "scenes": "ball"}},
+        "$.data.scenes: expected a list, not 'ball'",
+    ),
     "number for text": ({"name": 3}, "$.name: expected a string, not 3"),
-    "fraction": ({"format": {**TINY["format"], "fps": "25/0"}}, "$.format.fps: expected a fraction"),
+    "fraction": (
+        {"format": {**TINY["format"], "fps": "25/0"}},
+        "$.format.fps: expected a fraction",
+    ),
     "missing": ({"format": {}}, "$.format.fps: missing: expected a fraction"),
-    "choice": ({"denoiser": {"use": "dual-branch", "driven_interaction": "oneway"}}, "'oneway' (did you mean 'one_way'?)"),
-    "in a list": ({"metrics": ["events", {"use": "events", "tolerance": -1}]}, "$.metrics[1].tolerance: 'tolerance' must be >= 0: -1"),
+    "choice": (
+        {"denoiser": {"use": "dual-branch", "driven_interaction": "oneway"}},
+        "'oneway' (did you mean 'one_way'?)",
+    ),
+    "in a list": (
+        {"metrics": ["events", {"use": "events", "tolerance": -1}]},
+        "$.metrics[1].tolerance: 'tolerance' must be >= 0: -1",
+    ),
     "in a list of settings": (
         {"task": {"use": "weighted-sum", "terms": [{"task": "jiont"}]}},
         "$.task.terms[0].task.use: there is no task called 'jiont'",
@@ -240,7 +314,10 @@ WRONG = {
         {"encoders": {"c": {"use": "bytes", "width": 6}}},
         "$.encoders.c: ByteText.width must be even and a multiple of heads (4), not 6",
     ),
-    "odd name": ({"encoders": {"my text": "byte"}}, "$.encoders.\"my text\".use: there is no encoder called 'byte'"),
+    "odd name": (
+        {"encoders": {"my text": "byte"}},
+        "$.encoders.\"my text\".use: there is no encoder called 'byte'",
+    ),
     "versions": ({"harmony": 3}, "$.harmony: expected a table"),
 }
 
@@ -249,11 +326,18 @@ WRONG = {
 def test_what_is_said_about_faults(change, said):
     """Path, cause and remedy."""
     table = {
-        key: {**value, **change.get(key, {})} if key == "sample" or key == "codecs" else change.get(key, value)
+        key: (
+            {**value, **change.get(key, {})}
+            if key == "sample" or key == "codecs"
+            else change.get(key, value)
+        )
         for key, value in TINY.items()
     }
     with pytest.raises(AssemblyError) as caught:
-        read_recipe({**table, **{key: value for key, value in change.items() if key not in TINY}}, parts=TOYS)
+        read_recipe(
+            {**table, **{key: value for key, value in change.items() if key not in TINY}},
+            parts=TOYS,
+        )
     assert said in str(caught.value)
 
 
@@ -262,7 +346,17 @@ def test_all_faults_are_told_at_once():
     parts = with_toys()
     parts.add("broken", type("Broken", (), {"harmony_gidance": _Outside.harmony_guidance})())
     with pytest.raises(AssemblyError) as caught:
-        read_recipe(TINY, ["sample.steps=0", "flow.path.use=bent", "flow.density.use=thick", "train.drop.caption=2", "nam=x"], parts=parts)
+        read_recipe(
+            TINY,
+            [
+                "sample.steps=0",
+                "flow.path.use=bent",
+                "flow.density.use=thick",
+                "train.drop.caption=2",
+                "nam=x",
+            ],
+            parts=parts,
+        )
     assert [fault.partition(": ")[0] for fault in caught.value.faults] == [
         "$.nam",
         "$.flow.path.use",
@@ -284,21 +378,29 @@ def test_none_is_written_where_leaving_it_out_means_something_else():
 def test_generic_settings_take_the_type_that_they_are_given():
     """Both[float] holds numbers."""
     assert structure({"both": {"video": 3}}, Everything, parts=TOYS).both.video == 3.0
-    assert faults({"both": {"video": "x"}}, Everything) == ("$.both.video: expected a number, not 'x'",)
+    assert faults({"both": {"video": "x"}}, Everything) == (
+        "$.both.video: expected a number, not 'x'",
+    )
     written = unstructure(Everything(both=Both(audio=2.0)), parts=TOYS)
     assert written["both"] == {"audio": 2.0}
 
 
-# --- where recipes come from ----------------------------------------------------------------------------------------------------------
+# --- where recipes come from ----------------------------------------------------------------------
 
 
 def test_a_recipe_is_read_from_a_file(tmp_path):
     """And errors name it."""
     file = tmp_path / "mine.toml"
     file.write_text(tomli_w.dumps(TINY), encoding="utf-8")
-    assert read_recipe(file, parts=TOYS) == read_recipe(str(file), parts=TOYS) == read_recipe(TINY, parts=TOYS)
+    assert (
+        read_recipe(file, parts=TOYS)
+        == read_recipe(str(file), parts=TOYS)
+        == read_recipe(TINY, parts=TOYS)
+    )
     file.write_text("name = = 3")
-    with pytest.raises(AssemblyError, match=r"mine\.toml can't be assembled:\n  it isn't TOML: .*line 1"):
+    with pytest.raises(
+        AssemblyError, match=r"mine\.toml can't be assembled:\n  it isn't TOML: .*line 1"
+    ):
         read_recipe(file)
 
 
@@ -314,9 +416,15 @@ def test_an_unknown_recipe_gets_the_nearest_name():
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_recipes_that_ship_can_be_read_and_written(name):
     """Those that take nothing from plugins; of the others, the plugins are named."""
-    wanted = tomllib.loads(shipped_recipes()[name].read_text(encoding="utf-8")).get("harmony", {}).get("plugins", {})
+    wanted = (
+        tomllib.loads(shipped_recipes()[name].read_text(encoding="utf-8"))
+        .get("harmony", {})
+        .get("plugins", {})
+    )
     if wanted:
-        with pytest.raises(AssemblyError, match="|".join(wanted.values()).replace("(", r"\(").replace(")", r"\)")):
+        with pytest.raises(
+            AssemblyError, match="|".join(wanted.values()).replace("(", r"\(").replace(")", r"\)")
+        ):
             read_recipe(name)
         return
     recipe = read_recipe(name)
@@ -333,5 +441,7 @@ def test_a_folder_given_as_a_recipe_names_the_recipe_in_it(tmp_path: Path) -> No
     model.mkdir(parents=True)
     (model / "recipe.toml").write_text("")
     for folder in (tmp_path / "run", model):
-        with pytest.raises(AssemblyError, match=re.escape(f"its recipe is {str(model / 'recipe.toml')!r}")):
+        with pytest.raises(
+            AssemblyError, match=re.escape(f"its recipe is {str(model / 'recipe.toml')!r}")
+        ):
             read_recipe(str(folder))

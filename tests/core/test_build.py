@@ -1,4 +1,6 @@
-"""From a recipe to parts: weights are a function of the seed, and what doesn't fit is told with its place in the recipe."""
+"""From a recipe to parts: weights are a function of the seed, and what doesn't fit is told with its
+place in the recipe.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_parts_are_sized_for_each_other():
 
 
 def test_weights_are_a_function_of_the_seed():
-    """The same seed gives the same bits, another seed others, and the global generator isn't touched."""
+    """The same seed gives the same bits, another seed others, and the global generator isn't
+    touched.
+    """
     torch.manual_seed(7)
     before = torch.get_rng_state()
     first, again, other = made(seed=1), made(seed=1), made(seed=2)
@@ -61,11 +65,23 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
     ("overrides", "said"),
     [
         (["format.height=33"], "$.codecs.video: "),
-        (["encoders.sound.field=caption"], "$.encoders.sound: it produces the condition 'caption', and so does caption"),
-        (["train.drop.captoin=0.1"], "$.train.drop.captoin: no encoder produces this condition (did you mean 'caption'?)"),
         (
-            ["denoiser.ports={sound={stream='video', how='clean_tokens'}, caption={stream='video', how='clean_tokens'}}"],
-            "$.denoiser.ports: caption and sound would both be the clean tokens of the video stream",
+            ["encoders.sound.field=caption"],
+            "$.encoders.sound: it produces the condition 'caption', and so does caption",
+        ),
+        (
+            ["train.drop.captoin=0.1"],
+            "$.train.drop.captoin: no encoder produces this condition (did you mean 'caption'?)",
+        ),
+        (
+            [
+                "denoiser.ports={sound={stream='video', how='clean_tokens'},"
+                " caption={stream='video', how='clean_tokens'}}"
+            ],
+            (
+                "$.denoiser.ports: caption and sound would both be the clean tokens of the video"
+                " stream"
+            ),
         ),
         (
             ["sample.guidance.use=everything", "sample.guidance.hint=louder"],
@@ -73,7 +89,11 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
         ),
         *(
             (
-                ["sample.guidance.use=everything", "sample.guidance.hint=louder", f"sample.guidance.given={stream}"],
+                [
+                    "sample.guidance.use=everything",
+                    "sample.guidance.hint=louder",
+                    f"sample.guidance.given={stream}",
+                ],
                 "$.sample.guidance: it asks for the hint louder; the denoiser knows",
             )
             for stream in ("video", "audio")
@@ -92,16 +112,24 @@ def test_a_hint_that_the_denoiser_knows_is_fine():
     hints = made().denoiser.hints
     assert {"isolate", "skip-0"} <= hints
     for hint in hints:
-        assert made("sample.guidance.use=everything", f"sample.guidance.hint={hint}").denoiser.hints == hints
+        assert (
+            made("sample.guidance.use=everything", f"sample.guidance.hint={hint}").denoiser.hints
+            == hints
+        )
 
 
 @pytest.mark.parametrize("fps", [29.97, "29.97", "2997/100", Fraction(2997, 100)])
 def test_a_rate_written_as_a_float_is_what_is_written(fps):
     """As in TOML; the nearest float to 29.97 has a denominator of 2^48."""
-    assert Format(fps=fps, height=16, width=16, sample_rate=8000, seconds=1.0).fps == Fraction(2997, 100)
+    assert Format(fps=fps, height=16, width=16, sample_rate=8000, seconds=1.0).fps == Fraction(
+        2997, 100
+    )
 
 
-@pytest.mark.parametrize("name", ["keys", "items", "type", "train", "float", "training", "_modules", "a.b", "", "2nd", "a\n"])
+@pytest.mark.parametrize(
+    "name",
+    ["keys", "items", "type", "train", "float", "training", "_modules", "a.b", "", "2nd", "a\n"],
+)
 def test_names_that_no_module_can_have_are_refused(name):
     """When the recipe is made, and not when its weights are collected."""
     recipe = read_recipe("demo")
@@ -114,5 +142,9 @@ def test_other_names_of_encoders_can_be_built_and_collected():
     """Hyphens, keywords of Python and names of conditions among them."""
     recipe = read_recipe("demo", ["denoiser.layers=1"])
     names = dict(zip(recipe.encoders, ("my-text", "class", "_x", "Speech2", "image"), strict=False))
-    parts = build(attrs.evolve(recipe, encoders={names.get(name, name): spec for name, spec in recipe.encoders.items()}))
+    parts = build(
+        attrs.evolve(
+            recipe, encoders={names.get(name, name): spec for name, spec in recipe.encoders.items()}
+        )
+    )
     assert list(weights(parts)["encoders"]) == list(parts.encoders)

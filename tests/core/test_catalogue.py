@@ -23,12 +23,16 @@ def harmony_guidance():
 """
 
 
-# --- the built-in parts ---------------------------------------------------------------------------------------------------------------
+# --- the built-in parts ---------------------------------------------------------------------------
 
 
 def test_every_kind_has_a_hook_and_a_built_in_part():
     """The table of kinds, the hook specifications and what ships agree."""
-    hooks = {name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("harmony_")}
+    hooks = {
+        name
+        for name, _ in inspect.getmembers(hookspecs, inspect.isfunction)
+        if name.startswith("harmony_")
+    }
     assert hooks == {kind.hook for kind in KINDS.values()}
     built_in = Catalogue.discover(only=())
     assert built_in.failures == ()
@@ -37,7 +41,9 @@ def test_every_kind_has_a_hook_and_a_built_in_part():
 
 @pytest.mark.parametrize("declared", Catalogue.discover(only=()).list(), ids=str)
 def test_built_in_parts_load_and_know_their_names(declared):
-    """Each built-in declaration points to a class that keeps its protocol, and whose name leads back to it."""
+    """Each built-in declaration points to a class that keeps its protocol, and whose name leads
+    back to it.
+    """
     parts = catalogue()
     loaded = parts.load(declared.kind, declared.qualified)
     assert parts.qualified_name(loaded, declared.kind) == declared.qualified
@@ -48,7 +54,11 @@ def test_built_in_parts_load_and_know_their_names(declared):
 def test_the_example_of_each_hook_is_a_plugin(kind):
     """What a hook's documentation shows can be pasted."""
     documentation = inspect.getdoc(getattr(hookspecs, KINDS[kind].hook))
-    example = textwrap.dedent("\n".join(line for line in documentation.splitlines() if line.startswith("    ") or not line)).strip()
+    example = textwrap.dedent(
+        "\n".join(
+            line for line in documentation.splitlines() if line.startswith("    ") or not line
+        )
+    ).strip()
     assert isinstance(ast.parse(example).body[0], ast.FunctionDef)
     scope = {"hookimpl": hookimpl, "part": part}
     exec(example, scope)
@@ -65,7 +75,7 @@ def test_kinds_have_two_spellings():
         kind_name("gidance")
 
 
-# --- names ----------------------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def test_installed_plugins_are_found(install):
@@ -93,14 +103,24 @@ def test_ambiguity_is_an_error_on_use_that_names_both_spellings(install):
 def test_a_name_declared_twice_by_one_plugin(install):
     """No silent choice here either."""
     install("twice", FINE + '    yield part("calm", "core_toys:Size", summary="Again.")\n')
-    with pytest.raises(PartNameClash, match=r"'twice/calm' is declared 2 times.*core_toys:Everything.*core_toys:Size"):
+    with pytest.raises(
+        PartNameClash,
+        match=r"'twice/calm' is declared 2 times.*core_toys:Everything.*core_toys:Size",
+    ):
         Catalogue.discover().find("guidance", "calm")
 
 
 def test_two_packages_with_one_entry_point_name(install):
-    """The names that both use are ambiguous, and the error says which packages they are of; the others work."""
+    """The names that both use are ambiguous, and the error says which packages they are of; the
+    others work.
+    """
     install("same", FINE, distribution="harmony-a", module="plug_a")
-    install("same", FINE + '    yield part("mine", "core_toys:Everything", summary="Mine.")\n', distribution="harmony-b", module="plug_b")
+    install(
+        "same",
+        FINE + '    yield part("mine", "core_toys:Everything", summary="Mine.")\n',
+        distribution="harmony-b",
+        module="plug_b",
+    )
     parts = Catalogue.discover()
     with pytest.raises(PartNameClash, match=r"harmony-a 1.2.*harmony-b 1.2"):
         parts.find("guidance", "same/calm")
@@ -123,13 +143,18 @@ def test_a_class_that_nobody_declares_has_no_name():
 
 def test_a_target_may_name_a_class_by_another_module(install):
     """The class knows where it was made, the declaration where it is offered."""
-    install("alias", "from core_toys import Everything\n" + FINE.replace("core_toys:", "plug_alias:"))
+    install(
+        "alias", "from core_toys import Everything\n" + FINE.replace("core_toys:", "plug_alias:")
+    )
     parts = Catalogue.discover()
     parts.load("guidance", "calm")
     assert parts.qualified_name(Everything) == "alias/calm"
 
 
-@pytest.mark.parametrize(("limit", "found"), [("none", []), ("one", ["one"]), ("one, two", ["one", "two"]), ("", ["one", "two"])])
+@pytest.mark.parametrize(
+    ("limit", "found"),
+    [("none", []), ("one", ["one"]), ("one, two", ["one", "two"]), ("", ["one", "two"])],
+)
 def test_the_environment_limits_what_is_loaded(install, monkeypatch, limit, found):
     """HARMONY_PARTS_PLUGINS; what isn't asked for isn't even imported."""
     for name in ("one", "two"):
@@ -147,32 +172,76 @@ def test_asking_for_a_plugin_that_is_not_installed_is_told(monkeypatch):
     assert [f.plugin for f in Catalogue.discover().failures] == ["nobody"]
 
 
-# --- broken plugins -------------------------------------------------------------------------------------------------------------------
+# --- broken plugins -------------------------------------------------------------------------------
 
 BROKEN = {
-    "import": ("import nothing_of_that_name\n", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+    "import": (
+        "import nothing_of_that_name\n",
+        "ModuleNotFoundError: No module named 'nothing_of_that_name'",
+    ),
     "syntax": ("def (:\n", "SyntaxError"),
     "exit": ("raise SystemExit(3)\n", "SystemExit: 3"),
-    "hook raises": ("@hookimpl\ndef harmony_guidance():\n    raise OSError('no disk')\n", "harmony_guidance fails: OSError: no disk"),
-    "returns a number": ("@hookimpl\ndef harmony_guidance():\n    return 3\n", "harmony_guidance fails: TypeError"),
-    "yields a tuple": ("@hookimpl\ndef harmony_guidance():\n    yield ('x', 'y:Z')\n", "which is no declaration"),
-    "name": ("@hookimpl\ndef harmony_guidance():\n    yield part('No Good', 'y:Z', summary='S.')\n", "the name 'No Good'"),
-    "slash": ("@hookimpl\ndef harmony_guidance():\n    yield part('a/b', 'y:Z', summary='S.')\n", "the name 'a/b'"),
-    "target": ("@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y.Z', summary='S.')\n", "the target 'y.Z'"),
-    "summary": ("@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y:Z', summary=' ')\n", "no summary for 'x'"),
-    "types": ("@hookimpl\ndef harmony_guidance():\n    yield part(7, b'y:Z', summary=None)\n", "the name 7"),
-    "source": ("@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y:Z', summary='S.', source=2024)\n", "the source 2024"),
+    "hook raises": (
+        "@hookimpl\ndef harmony_guidance():\n    raise OSError('no disk')\n",
+        "harmony_guidance fails: OSError: no disk",
+    ),
+    "returns a number": (
+        "@hookimpl\ndef harmony_guidance():\n    return 3\n",
+        "harmony_guidance fails: TypeError",
+    ),
+    "yields a tuple": (
+        "@hookimpl\ndef harmony_guidance():\n    yield ('x', 'y:Z')\n",
+        "which is no declaration",
+    ),
+    "name": (
+        "@hookimpl\ndef harmony_guidance():\n    yield part('No Good', 'y:Z', summary='S.')\n",
+        "the name 'No Good'",
+    ),
+    "slash": (
+        "@hookimpl\ndef harmony_guidance():\n    yield part('a/b', 'y:Z', summary='S.')\n",
+        "the name 'a/b'",
+    ),
+    "target": (
+        "@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y.Z', summary='S.')\n",
+        "the target 'y.Z'",
+    ),
+    "summary": (
+        "@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y:Z', summary=' ')\n",
+        "no summary for 'x'",
+    ),
+    "types": (
+        "@hookimpl\ndef harmony_guidance():\n    yield part(7, b'y:Z', summary=None)\n",
+        "the name 7",
+    ),
+    "source": (
+        (
+            "@hookimpl\ndef harmony_guidance():\n    yield part('x', 'y:Z', summary='S.',"
+            " source=2024)\n"
+        ),
+        "the source 2024",
+    ),
     "newer hooks": ("harmony_parts_hooks = 2\n" + FINE, "written for version 2 of the hooks"),
     "no version": ("harmony_parts_hooks = 'new'\n" + FINE, "version 'new' of the hooks"),
-    "misspelt": ("@hookimpl\ndef harmony_guidence():\n    yield part('x', 'y:Z', summary='S.')\n", "did you mean 'harmony_guidance'"),
-    "arguments": ("@hookimpl\ndef harmony_guidance(x):\n    yield part('x', 'y:Z', summary='S.')\n", "can not be found in the hookspec"),
-    "no decorator": ("def harmony_guidance():\n    yield part('x', 'y:Z', summary='S.')\n", "lacks the decorator @hookimpl"),
+    "misspelt": (
+        "@hookimpl\ndef harmony_guidence():\n    yield part('x', 'y:Z', summary='S.')\n",
+        "did you mean 'harmony_guidance'",
+    ),
+    "arguments": (
+        "@hookimpl\ndef harmony_guidance(x):\n    yield part('x', 'y:Z', summary='S.')\n",
+        "can not be found in the hookspec",
+    ),
+    "no decorator": (
+        "def harmony_guidance():\n    yield part('x', 'y:Z', summary='S.')\n",
+        "lacks the decorator @hookimpl",
+    ),
 }
 
 
 @pytest.mark.parametrize(("source", "cause"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_plugin_is_remembered_and_harms_no_other(install, source, cause):
-    """Its package, version and cause are in `failures`, and in the errors that it may have caused."""
+    """Its package, version and cause are in `failures`, and in the errors that it may have
+    caused.
+    """
     install("bad", source, distribution="harmony-bad", version="0.9")
     install("good", FINE)
     parts = Catalogue.discover()
@@ -197,7 +266,9 @@ def test_a_slow_plugin_works_and_is_named(install, monkeypatch, capsys):
     """Afterwards, and, where it takes long, while everybody waits."""
     monkeypatch.setattr("harmony_parts.catalogue.SLOW", 0.2)
     monkeypatch.setattr("harmony_parts.catalogue.STUCK", 0.1)
-    install("lazy", "import time\ntime.sleep(0.3)\n" + FINE, distribution="harmony-lazy", version="2.0")
+    install(
+        "lazy", "import time\ntime.sleep(0.3)\n" + FINE, distribution="harmony-lazy", version="2.0"
+    )
     install("quick", FINE.replace("calm", "brisk"))
     parts = Catalogue.discover()
     assert parts.find("guidance", "calm").plugin == "lazy"
@@ -234,7 +305,7 @@ def test_a_plugin_can_be_added_by_hand():
     assert "can't be a plugin's name" in str(parts.failures[0])
 
 
-# --- parts that aren't what they claim ------------------------------------------------------------------------------------------------
+# --- parts that aren't what they claim ------------------------------------------------------------
 
 SPECS = """
 import attrs
@@ -269,7 +340,11 @@ class RightNeighbours:
 
 
 def _load(install, kind, target):
-    install("spec", SPECS + f"@hookimpl\ndef harmony_{kind}():\n    yield part('it', 'plug_spec:{target}', summary='S.')\n")
+    install(
+        "spec",
+        SPECS + f"@hookimpl\ndef harmony_{kind}():\n    yield part('it', 'plug_spec:{target}',"
+        " summary='S.')\n",
+    )
     return Catalogue.discover().load(kind, "it")
 
 
@@ -293,7 +368,9 @@ def test_a_part_that_breaks_its_contract_is_told_why(install, kind, target, caus
     assert "harmony-spec 1.2" in str(caught.value)
 
 
-@pytest.mark.parametrize(("kind", "target"), [("guidance", "Optional"), ("encoder", "RightNeighbours")])
+@pytest.mark.parametrize(
+    ("kind", "target"), [("guidance", "Optional"), ("encoder", "RightNeighbours")]
+)
 def test_a_part_may_accept_more_than_its_contract(install, kind, target):
     """Wider signatures are fine."""
     assert _load(install, kind, target).__name__ == target
@@ -301,18 +378,28 @@ def test_a_part_may_accept_more_than_its_contract(install, kind, target):
 
 def test_a_class_without_settings_by_attrs_is_refused(install):
     """A plain class can't be read from a recipe."""
-    install("plain", "class Plain: ...\n@hookimpl\ndef harmony_guidance():\n    yield part('it', 'plug_plain:Plain', summary='S.')\n")
+    install(
+        "plain",
+        "class Plain: ...\n@hookimpl\ndef harmony_guidance():\n    yield part('it',"
+        " 'plug_plain:Plain', summary='S.')\n",
+    )
     with pytest.raises(PartContractError, match=r"decorate it with @attrs\.frozen"):
         Catalogue.discover().load("guidance", "it")
 
 
 @pytest.mark.parametrize(
     ("target", "cause"),
-    [("no_such_module:It", "No module named 'no_such_module'"), ("core_toys:Everythin", "has no 'Everythin' .did you mean 'Everything'")],
+    [
+        ("no_such_module:It", "No module named 'no_such_module'"),
+        ("core_toys:Everythin", "has no 'Everythin' .did you mean 'Everything'"),
+    ],
 )
 def test_a_part_whose_code_is_missing(install, target, cause):
     """BrokenPart, on use only: it can still be listed."""
-    install("lost", f"@hookimpl\ndef harmony_guidance():\n    yield part('it', '{target}', summary='S.')\n")
+    install(
+        "lost",
+        f"@hookimpl\ndef harmony_guidance():\n    yield part('it', '{target}', summary='S.')\n",
+    )
     parts = Catalogue.discover()
     assert parts.find("guidance", "it").declaration == PartDeclaration("it", target, "S.")
     with pytest.raises(BrokenPart, match=cause):

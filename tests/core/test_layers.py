@@ -1,6 +1,8 @@
-"""Imports go one way: errors, av <- plugin, hookspecs, hooks <- protocols <- maths <- parts <- catalogue, assembly <- train, sample <- testing, cli.
+"""Imports go one way: errors, av <- plugin, hookspecs, hooks <- protocols <- maths <- parts <-
+catalogue, assembly <- train, sample <- testing, cli.
 
-A part never imports a part of another kind: neighbours arrive as arguments. Assembly and the loops know protocols, never parts.
+A part never imports a part of another kind: neighbours arrive as arguments. Assembly and the loops
+know protocols, never parts.
 """
 
 from __future__ import annotations
@@ -16,8 +18,17 @@ from harmony_parts.hookspecs import KINDS
 
 PACKAGE = Path(harmony_parts.__file__).parent
 FOLDERS = {kind.folder for kind in KINDS.values()}
-# Shared maths that lives beside the parts of one kind, but is no part: it imports only protocols and other maths.
-MATHS = {"rope", "attention.windows", "blocks.attention", "blocks.known", "blocks.layers", "kernels", "offload"}
+# Shared maths that lives beside the parts of one kind, but is no part: it imports only protocols
+# and other maths.
+MATHS = {
+    "rope",
+    "attention.windows",
+    "blocks.attention",
+    "blocks.known",
+    "blocks.layers",
+    "kernels",
+    "offload",
+}
 
 BASE = {"errors", "av", "pace"}
 FRONT = BASE | {"plugin", "hookspecs"}
@@ -54,7 +65,12 @@ def layer(module: str) -> str:
         return "pipeline"
     if first in ("cli", "testing", "benchmarks", "comparison", "cost", "demo", "__main__", ""):
         return "top"
-    for name, members in (("base", BASE), ("media", MEDIA), ("assembly", ASSEMBLY), ("pipeline", {"pipeline"} | SAVED)):
+    for name, members in (
+        ("base", BASE),
+        ("media", MEDIA),
+        ("assembly", ASSEMBLY),
+        ("pipeline", {"pipeline"} | SAVED),
+    ):
         if module in members:
             return name
     return module  # plugin, hookspecs; anything new is unknown to MAY, and fails
@@ -71,7 +87,11 @@ def imported(file: Path) -> Iterator[str]:
             names = [name if _is_module(name) else str(node.module) for name in submodules]
         else:
             continue
-        yield from (name.removeprefix("harmony_parts").lstrip(".") for name in names if name.split(".")[0] == "harmony_parts")
+        yield from (
+            name.removeprefix("harmony_parts").lstrip(".")
+            for name in names
+            if name.split(".")[0] == "harmony_parts"
+        )
 
 
 def _is_module(name: str) -> bool:
@@ -81,7 +101,11 @@ def _is_module(name: str) -> bool:
 
 def name_of(file: Path) -> str:
     """`folder.module` of a file, `folder` of its __init__."""
-    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    return (
+        ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+        .removesuffix("__init__")
+        .rstrip(".")
+    )
 
 
 def faults(module: str, imports: Iterator[str]) -> list[str]:
@@ -100,7 +124,8 @@ def faults(module: str, imports: Iterator[str]) -> list[str]:
 
 def test_imports_go_one_way():
     """Every file of the package against the table above."""
-    files = [file for file in sorted(PACKAGE.rglob("*.py")) if name_of(file)]  # but harmony_parts/__init__.py, whose imports are lazy
+    # but harmony_parts/__init__.py, whose imports are lazy
+    files = [file for file in sorted(PACKAGE.rglob("*.py")) if name_of(file)]
     assert len(files) > 50
     wrong = [fault for file in files for fault in faults(name_of(file), imported(file))]
     assert not wrong, "\n".join(wrong)
@@ -133,21 +158,39 @@ def test_the_table_says_what_it_should(module, other, allowed):
 def test_folders_of_kinds_import_nothing_by_themselves():
     """So that looking at one hook, or one protocol, imports no part."""
     for folder in FOLDERS:
-        assert not (PACKAGE / folder / "__init__.py").read_text().strip(), f"{folder}/__init__.py isn't empty"
+        assert not (PACKAGE / folder / "__init__.py").read_text().strip(), (
+            f"{folder}/__init__.py isn't empty"
+        )
 
 
 def test_plugins_import_what_is_public():
-    """What docs/reference/surface.txt lists, and no more: protocols, the modules in it, those behind `import harmony_parts`, and testing."""
+    """What docs/reference/surface.txt lists, and no more: protocols, the modules in it, those
+    behind `import harmony_parts`, and testing.
+    """
     root = PACKAGE.parent
     surface = (root / "docs" / "reference" / "surface.txt").read_text(encoding="utf-8")
-    public = {line.strip().partition(":")[0].removeprefix("harmony_parts.") for line in surface.splitlines() if "harmony_parts." in line}
-    public |= {target.partition(":")[0] for target in harmony_parts._NAMES.values()} | {"", "testing"}
+    public = {
+        line.strip().partition(":")[0].removeprefix("harmony_parts.")
+        for line in surface.splitlines()
+        if "harmony_parts." in line
+    }
+    public |= {target.partition(":")[0] for target in harmony_parts._NAMES.values()} | {
+        "",
+        "testing",
+    }
     files = sorted((root / "plugins").glob("*/harmony_*/**/*.py"))
     assert len(files) > 20
-    wrong = [f"{file.relative_to(root)} imports {name}" for file in files for name in imported(file) if not _within(name, public)]
+    wrong = [
+        f"{file.relative_to(root)} imports {name}"
+        for file in files
+        for name in imported(file)
+        if not _within(name, public)
+    ]
     assert not wrong, "\n".join(wrong)
 
 
 def _within(name: str, public: set[str]) -> bool:
     """A module of them, or what it has."""
-    return name in public or name.rpartition(".")[0] in public or name.partition(".")[0] == "testing"
+    return (
+        name in public or name.rpartition(".")[0] in public or name.partition(".")[0] == "testing"
+    )

@@ -27,7 +27,10 @@ def test_public_names_are_told_to_type_checkers():
     block = next(node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If))
     told = {alias.asname: (node.module, alias.name) for node in block.body for alias in node.names}
     table = {name: target.partition(":") for name, target in hp._NAMES.items()}
-    assert told == {name: (f"harmony_parts.{module}", attribute or name) for name, (module, _, attribute) in table.items()}
+    assert told == {
+        name: (f"harmony_parts.{module}", attribute or name)
+        for name, (module, _, attribute) in table.items()
+    }
 
 
 def test_no_public_name_is_that_of_a_module():
@@ -45,13 +48,23 @@ def test_unknown_names_are_attribute_errors():
 @pytest.mark.parametrize(
     "code",
     [
-        "import harmony_parts; dir(harmony_parts); harmony_parts.__version__; harmony_parts.Format(25, 8, 8, 16000, 1).frames",
+        (
+            "import harmony_parts; dir(harmony_parts); harmony_parts.__version__;"
+            " harmony_parts.Format(25, 8, 8, 16000, 1).frames"
+        ),
         "from harmony_parts.plugin import hookimpl, knob, part",
         "import harmony_parts.hookspecs",
-        "from harmony_parts.catalogue import Catalogue; found = Catalogue.discover(only=()); assert found.list() and not found.failures",
+        (
+            "from harmony_parts.catalogue import Catalogue; found = Catalogue.discover(only=());"
+            " assert found.list() and not found.failures"
+        ),
         "from harmony_parts.assemble import apply_overrides, shipped_recipes; shipped_recipes()",
     ],
 )
 def test_torch_stays_unloaded(code):
     """Until a part is used."""
-    subprocess.run([sys.executable, "-c", f"{code}\nimport sys\nassert 'torch' not in sys.modules"], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nassert 'torch' not in sys.modules"],
+        check=True,
+        timeout=60,
+    )

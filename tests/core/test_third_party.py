@@ -1,4 +1,4 @@
-"""A guidance from somebody else's package, of at most 20 lines with its pyproject: installed by pip, found, listed, used in a recipe."""
+"""A guidance from somebody else's package, of at most 20 lines with its pyproject: installed by pip, found, listed, used in a recipe."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -36,12 +36,17 @@ full = recipe.sample.guidance.inner.combine(preds, times, None)[0]
 half = recipe.sample.guidance.combine(preds, times, None)[0]
 assert full["video"].abs().min() > 0
 assert torch.equal(half["video"], full["video"] / 2) and torch.equal(half["audio"], full["audio"] / 2)
-"""
+"""  # noqa: E501
 
 
 def test_it_is_short():
     """Writing a plugin is a matter of minutes."""
-    lines = [line for file in PACKAGE.rglob("*") if file.suffix in (".py", ".toml") for line in file.read_text().splitlines()]
+    lines = [
+        line
+        for file in PACKAGE.rglob("*")
+        if file.suffix in (".py", ".toml")
+        for line in file.read_text().splitlines()
+    ]
     assert 0 < len(lines) <= 20
 
 
@@ -49,20 +54,56 @@ def test_it_is_short():
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which pip has installed the package; nothing is downloaded."""
     folder = tmp_path_factory.mktemp("third-party")
-    source = shutil.copytree(PACKAGE, folder / "source", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
-    options = ["--no-index", "--no-build-isolation", "--no-deps", "--disable-pip-version-check", "--quiet"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder / "site"), str(source)]
+    source = shutil.copytree(
+        PACKAGE,
+        folder / "source",
+        ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"),
+    )
+    options = [
+        "--no-index",
+        "--no-build-isolation",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--quiet",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        *options,
+        "--target",
+        str(folder / "site"),
+        str(source),
+    ]
     subprocess.run(command, check=True, timeout=120, cwd=folder)
     return folder / "site"
 
 
 def test_it_is_found_listed_and_used(target, tmp_path):
     """By its bare name in a recipe, which is written with its qualified name and version."""
-    recipe = {**TINY, "sample": {**TINY["sample"], "guidance": {"use": "half", "inner": {"use": "sync-cfg", "video": 3}}}}
+    recipe = {
+        **TINY,
+        "sample": {
+            **TINY["sample"],
+            "guidance": {"use": "half", "inner": {"use": "sync-cfg", "video": 3}},
+        },
+    }
     (tmp_path / "recipe.toml").write_text(tomli_w.dumps(recipe), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(Path(__file__).parents[2])]), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(target), str(Path(__file__).parents[2])]),
+        "OMP_NUM_THREADS": "1",
+    }
     environment.pop("HARMONY_PARTS_PLUGINS", None)
-    done = subprocess.run([sys.executable, "-c", USE], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", USE],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     assert "guidance half/half harmony-half 0.1.0" in done.stdout
     assert 'use = "half/half"' in done.stdout

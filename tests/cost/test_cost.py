@@ -30,7 +30,8 @@ from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.testing.neighbours import Latents, Says
 
-T_V, GRID, T_A, WIDTH, FEED, LAYERS = 31, (44, 80), 157, 3072, 14336, 30  # the paper's size: 5 s at 704 x 1280
+# the paper's size: 5 s at 704 x 1280
+T_V, GRID, T_A, WIDTH, FEED, LAYERS = 31, (44, 80), 157, 3072, 14336, 30
 N = T_V * GRID[0] * GRID[1] // 4  # video tokens
 
 
@@ -48,10 +49,14 @@ def given(**conditions: tuple[int, ...]) -> Inputs:
     """Inputs of one clip, with conditions of those shapes."""
     av = AV(torch.empty(1, T_V, *GRID, 48, device="meta"), torch.empty(1, T_A, 20, device="meta"))
     told = {
-        name: Condition(torch.empty(1, *s, device="meta"), torch.ones(1, s[0], dtype=torch.bool, device="meta"))
+        name: Condition(
+            torch.empty(1, *s, device="meta"), torch.ones(1, s[0], dtype=torch.bool, device="meta")
+        )
         for name, s in conditions.items()
     }
-    return Inputs(av, av.map(lambda x: Times.uniform(torch.ones(1, device="meta"), x.shape[1])), told)
+    return Inputs(
+        av, av.map(lambda x: Times.uniform(torch.ones(1, device="meta"), x.shape[1])), told
+    )
 
 
 def test_ovis_layout_has_ovis_numbers() -> None:
@@ -69,7 +74,9 @@ def test_ovis_layout_has_ovis_numbers() -> None:
 
 
 def test_operations_are_those_on_paper() -> None:
-    """4 N M C of attention and 2 N C C' of a linear map, at full size; `reference` computes the scores of all pairs."""
+    """4 N M C of attention and 2 N C C' of a linear map, at full size; `reference` computes the
+    scores of all pairs.
+    """
     model = full_size(MMDiT(), GLDI(attention=Reference()), caption=4096, voice=20)
     inputs_ = given(caption=(512, 4096), voice=(94, 20))
     found = account.forward(model, inputs_, ("video", "audio"), frozenset())
@@ -87,14 +94,17 @@ def test_operations_are_those_on_paper() -> None:
     }
     for step, operations in wanted.items():
         assert found[step] == LAYERS * operations, step
-    # A pass of Harmony with Ovi's global keys and values of the video, as estimated on paper: 0.609 PFLOP.
+    # A pass of Harmony with Ovi's global keys and values of the video, as estimated on paper: 0.609
+    # PFLOP.
     audio = sum(found[step] for step in found if step.startswith("audio"))
     assert found.total() - audio == pytest.approx(0.609e15, rel=0.01)
 
 
 def demo(**denoiser: Any) -> tuple[BranchDenoiser, Inputs]:
     """The demo's denoiser and inputs, without numbers."""
-    table = tomllib.loads((importlib.resources.files("harmony_parts") / "recipes" / "demo.toml").read_text())
+    table = tomllib.loads(
+        (importlib.resources.files("harmony_parts") / "recipes" / "demo.toml").read_text()
+    )
     table["denoiser"] |= denoiser
     parts = build(read_recipe(table), empty=("codecs", "encoders", "denoiser"))
     return parts.denoiser, account.prepared(parts)
@@ -106,10 +116,16 @@ def test_three_blocks_tell_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def counts() -> tuple[Any, ...]:
         there = account.backward(model, clip, "nothing")
-        return attrs.evolve(there, block=0), account.activations(model, clip), account.forward(model, clip, ("video",), frozenset())
+        return (
+            attrs.evolve(there, block=0),
+            account.activations(model, clip),
+            account.forward(model, clip, ("video",), frozenset()),
+        )
 
     short = counts()
-    monkeypatch.setattr(account, "_by_depth", lambda denoiser, count: (count(), (Counter(), Counter())))
+    monkeypatch.setattr(
+        account, "_by_depth", lambda denoiser, count: (count(), (Counter(), Counter()))
+    )
     assert short == counts()
     assert len(model.blocks) == 4
     assert not any(p.grad is not None for p in model.parameters())
@@ -117,12 +133,15 @@ def test_three_blocks_tell_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_less_is_kept_where_more_is_recomputed() -> None:
     model, clip = demo()
-    nothing, some, everything = (account.backward(model, clip, name) for name in ("nothing", "all_but_attention", "all"))
+    nothing, some, everything = (
+        account.backward(model, clip, name) for name in ("nothing", "all_but_attention", "all")
+    )
     assert nothing.kept > 2 * some.kept
     assert some.kept > everything.kept
     assert nothing.flops < some.flops < everything.flops < 4 / 3 * nothing.flops
     assert model.recompute == "nothing"
-    # recomputing everything keeps a block's inputs, 64 numbers a token: hidden states, reference and words
+    # recomputing everything keeps a block's inputs, 64 numbers a token: hidden states, reference
+    # and words
     video, audio = clip.av["video"].shape, clip.av["audio"].shape
     told = [clip.conditions[name].tokens.shape[1] for name in ("sound", "voice")]
     assert everything.block == 4 * 64 * (video[1] * video[2] * video[3] + audio[1] + sum(told))
@@ -148,8 +167,12 @@ def test_live_bytes_are_those_of_storages() -> None:
 
 @pytest.mark.parametrize("mask", [False, True])
 def test_attention_is_counted_as_fused(mask: bool) -> None:
-    """Operations 4 N M d per head forward, kept: q, k, v, the result and a number per query; never the scores."""
-    q, k, v = (torch.empty(1, 4, n, 32, device="meta", requires_grad=True) for n in (1024, 2048, 2048))
+    """Operations 4 N M d per head forward, kept: q, k, v, the result and a number per query; never
+    the scores.
+    """
+    q, k, v = (
+        torch.empty(1, 4, n, 32, device="meta", requires_grad=True) for n in (1024, 2048, 2048)
+    )
     seen = torch.ones(1, 1, 1, 2048, dtype=torch.bool, device="meta") if mask else None
     with counted(None) as operations, Live([q, k, v]) as live:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
@@ -167,7 +190,9 @@ def test_random_inputs_have_those_shapes() -> None:
     model, clip = demo(layers=1)
     drawn = clip.random("cpu", torch.Generator().manual_seed(0))
     assert {s: drawn.av[s].shape for s in drawn.av} == {s: clip.av[s].shape for s in clip.av}
-    assert {n: c.tokens.shape for n, c in drawn.conditions.items()} == {n: c.tokens.shape for n, c in clip.conditions.items()}
+    assert {n: c.tokens.shape for n, c in drawn.conditions.items()} == {
+        n: c.tokens.shape for n, c in clip.conditions.items()
+    }
     model = model.to_empty(device="cpu")
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)

@@ -1,4 +1,6 @@
-"""A folder of clips: which files, which words, and random cuts in which picture and sound stay together."""
+"""A folder of clips: which files, which words, and random cuts in which picture and sound stay
+together.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +18,33 @@ from harmony_parts.data.clips import ClipFolder
 from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.media import Clip
 
-FORMAT = Format(fps=Fraction(10), height=16, width=24, sample_rate=8000, seconds=1.0)  # 10 frames, 8,000 samples
+# 10 frames, 8,000 samples
+FORMAT = Format(fps=Fraction(10), height=16, width=24, sample_rate=8000, seconds=1.0)
 LONG, SHORT = 25, 4  # frames
 
 
 def counting(frames: int) -> Clip:
     """Frame i is grey of level 9 i + 16, and what sounds with it is constant at (i + 1) / 32."""
     count = torch.arange(frames)
-    pictures = (9 * count + 16).to(torch.uint8)[:, None, None, None].expand(-1, 16, 24, 3).contiguous()
-    return Clip(pictures, Fraction(10), ((count + 1) / 32).repeat_interleave(800)[None].float(), 8000)
+    pictures = (
+        (9 * count + 16).to(torch.uint8)[:, None, None, None].expand(-1, 16, 24, 3).contiguous()
+    )
+    return Clip(
+        pictures, Fraction(10), ((count + 1) / 32).repeat_interleave(800)[None].float(), 8000
+    )
 
 
 def seen(frames: torch.Tensor) -> list[int]:
-    """Which frame of `counting` each is; a level of 9 is more than what H.264 and BT.709 (limited range) change."""
+    """Which frame of `counting` each is; a level of 9 is more than what H.264 and BT.709 (limited
+    range) change.
+    """
     return ((frames.float().mean((1, 2, 3)) - 16) / 9).round().int().tolist()
 
 
 def heard(sound: torch.Tensor) -> torch.Tensor:
-    """Which frame of `counting` each sample belongs to; -1 is silence. FLAC keeps multiples of 1/32 exactly."""
+    """Which frame of `counting` each sample belongs to; -1 is silence. FLAC keeps multiples of 1/32
+    exactly.
+    """
     return sound * 32 - 1
 
 
@@ -89,7 +100,9 @@ def test_picture_and_sound_of_a_cut_belong_together(plain, seed) -> None:
     first = seen(clip.frames)[0]
     assert 0 <= first <= LONG - 10
     assert seen(clip.frames) == list(range(first, first + 10))
-    assert torch.equal(heard(clip.mono()), torch.arange(first, first + 10).repeat_interleave(800).float())
+    assert torch.equal(
+        heard(clip.mono()), torch.arange(first, first + 10).repeat_interleave(800).float()
+    )
     assert torch.equal(example.prompt.image, clip.frames[0])
     voice = example.prompt.voice
     assert voice.dtype == torch.float32
@@ -99,10 +112,14 @@ def test_picture_and_sound_of_a_cut_belong_together(plain, seed) -> None:
 
 
 def test_cuts_and_voices_reach_both_ends_and_are_uniform(plain) -> None:
-    """400 cuts of 16 places: 25 expected at each, and the chance of fewer than 6 or more than 52 anywhere is below 1e-4 (binomial)."""
+    """400 cuts of 16 places: 25 expected at each, and the chance of fewer than 6 or more than 52
+    anywhere is below 1e-4 (binomial).
+    """
     generator = torch.Generator().manual_seed(0)
     examples = [plain.example(0, generator) for _ in range(400)]
-    counts = torch.bincount(torch.tensor([seen(e.clip.frames[:1])[0] for e in examples]), minlength=16)
+    counts = torch.bincount(
+        torch.tensor([seen(e.clip.frames[:1])[0] for e in examples]), minlength=16
+    )
     assert len(counts) == 16
     assert counts.min() >= 6
     assert counts.max() <= 52
@@ -116,7 +133,9 @@ def test_cuts_and_voices_reach_both_ends_and_are_uniform(plain) -> None:
 def test_a_short_file_holds_its_last_frame_and_falls_silent(plain) -> None:
     example = draw(plain, 1, 3)
     assert seen(example.clip.frames) == [0, 1, 2, 3] + [3] * 6
-    assert torch.equal(heard(example.clip.mono()), torch.tensor([0.0, 1, 2, 3] + [-1] * 6).repeat_interleave(800))
+    assert torch.equal(
+        heard(example.clip.mono()), torch.tensor([0.0, 1, 2, 3] + [-1] * 6).repeat_interleave(800)
+    )
     assert len(example.prompt.voice) == SHORT * 800  # no silence in the voice
 
 
@@ -142,13 +161,25 @@ def test_an_example_is_its_own(plain) -> None:
     """Nothing that a trainer does to an example in place reaches the next."""
     for index in range(2):
         example = draw(plain, index, 5)
-        kept = [x.clone() for x in (example.clip.frames, example.clip.waveform, example.prompt.image, example.prompt.voice)]
+        kept = [
+            x.clone()
+            for x in (
+                example.clip.frames,
+                example.clip.waveform,
+                example.prompt.image,
+                example.prompt.voice,
+            )
+        ]
         example.clip.frames.zero_()
         assert torch.equal(example.prompt.image, kept[2])
         for tensor in (example.clip.waveform, example.prompt.image, example.prompt.voice):
             tensor.zero_()
         again = draw(plain, index, 5)
-        for want, got in zip(kept, (again.clip.frames, again.clip.waveform, again.prompt.image, again.prompt.voice), strict=True):
+        for want, got in zip(
+            kept,
+            (again.clip.frames, again.clip.waveform, again.prompt.image, again.prompt.voice),
+            strict=True,
+        ):
             assert torch.equal(want, got)
 
 
@@ -173,11 +204,16 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_files_stay_in_memory_up_to_its_limit(folder, monkeypatch) -> None:
     names = reads(monkeypatch)
-    size = {"long.mkv": LONG * (16 * 24 * 3 + 800 * 4), "short.MKV": SHORT * (16 * 24 * 3 + 800 * 4)}  # bytes
+    # bytes
+    size = {
+        "long.mkv": LONG * (16 * 24 * 3 + 800 * 4),
+        "short.MKV": SHORT * (16 * 24 * 3 + 800 * 4),
+    }
     for memory, want in (  # one byte more or less, for MB as a float
         (sum(size.values()) + 1, ["long.mkv", "short.MKV"]),
         (sum(size.values()) - 1, ["long.mkv", "short.MKV", "long.mkv", "short.MKV"]),
-        (size["short.MKV"] + 1, ["long.mkv", "short.MKV", "long.mkv", "long.mkv"]),  # what doesn't fit puts nothing else out
+        # what doesn't fit puts nothing else out
+        (size["short.MKV"] + 1, ["long.mkv", "short.MKV", "long.mkv", "long.mkv"]),
         (0, ["long.mkv", "short.MKV", "long.mkv", "long.mkv", "short.MKV"]),
     ):
         names.clear()
@@ -220,9 +256,13 @@ def test_manifest_can_be_left_aside(listed) -> None:
     assert len(listed("file\nlong.mkv\n", manifest="")) == 2
 
 
-@pytest.mark.parametrize("name", ["../long.mkv", "within/../../x.mkv", "/etc/passwd", "", ".", "..", "within/.."])
+@pytest.mark.parametrize(
+    "name", ["../long.mkv", "within/../../x.mkv", "/etc/passwd", "", ".", "..", "within/.."]
+)
 def test_manifest_cannot_leave_the_folder(listed, name) -> None:
-    with pytest.raises(MediaError, match=r"manifest\.csv, line 3: file .* isn't a file in the data folder"):
+    with pytest.raises(
+        MediaError, match=r"manifest\.csv, line 3: file .* isn't a file in the data folder"
+    ):
         listed(f"file,caption\nlong.mkv,a\n{name},b\n")
 
 

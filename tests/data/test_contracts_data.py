@@ -26,7 +26,11 @@ ODD = Format(fps="24000/1001", height=17, width=8, sample_rate=11025, seconds=0.
 
 
 @pytest.mark.parametrize("format", [FORMAT, ODD], ids=["even", "odd"])
-@pytest.mark.parametrize("spec", [Soundstage(), *(Soundstage(scenes=(name,), size=1, seed=3) for name in SCENES)], ids=repr)
+@pytest.mark.parametrize(
+    "spec",
+    [Soundstage(), *(Soundstage(scenes=(name,), size=1, seed=3) for name in SCENES)],
+    ids=repr,
+)
 def test_soundstage_keeps_it(spec: Soundstage, format: Format) -> None:
     assert len(check_data(spec, format)) == spec.size
 
@@ -36,13 +40,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two clips, one of them short, and one that is none."""
     root = tmp_path_factory.mktemp("clips")
     for name, frames in (("long", 25), ("short", 4)):
-        picture = torch.randint(256, (frames, 16, 24, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        Clip(picture, Fraction(10), torch.linspace(-0.5, 0.5, 800 * frames)[None], 8000).save(root / f"{name}.mkv")
+        picture = torch.randint(
+            256, (frames, 16, 24, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+        )
+        Clip(picture, Fraction(10), torch.linspace(-0.5, 0.5, 800 * frames)[None], 8000).save(
+            root / f"{name}.mkv"
+        )
     (root / "none.mkv").write_text("no media")
     return root
 
 
-@pytest.mark.parametrize("spec", [ClipFolder(), ClipFolder(memory_mb=0.0)], ids=["kept", "read again"])
+@pytest.mark.parametrize(
+    "spec", [ClipFolder(), ClipFolder(memory_mb=0.0)], ids=["kept", "read again"]
+)
 def test_a_folder_of_clips_keeps_it(spec: ClipFolder, folder: Path) -> None:
     assert len(check_data(spec, FORMAT, root=folder).unreadable) == 1
 
@@ -54,7 +64,9 @@ def test_a_folder_that_is_lacking_is_asked_for() -> None:
 
 @attrs.frozen
 class Broken:
-    """A data set with something exchanged: `change(example, index, generator)` has the last word, `about` are further attributes."""
+    """A data set with something exchanged: `change(example, index, generator)` has the last word,
+    `about` are further attributes.
+    """
 
     change: Callable[..., Any] = lambda example, index, generator: example
     about: dict[str, Any] = attrs.field(factory=dict, hash=False)
@@ -82,11 +94,17 @@ class BrokenSet:
 
 
 def of_clip(change: Callable[[Clip], Clip]) -> Broken:
-    return Broken(lambda example, index, generator: attrs.evolve(example, clip=change(example.clip)))
+    return Broken(
+        lambda example, index, generator: attrs.evolve(example, clip=change(example.clip))
+    )
 
 
 def of_prompt(**fields: Any) -> Broken:
-    return Broken(lambda example, index, generator: attrs.evolve(example, prompt=attrs.evolve(example.prompt, **fields)))
+    return Broken(
+        lambda example, index, generator: attrs.evolve(
+            example, prompt=attrs.evolve(example.prompt, **fields)
+        )
+    )
 
 
 def of_events(*events: Any) -> Broken:
@@ -96,7 +114,9 @@ def of_events(*events: Any) -> Broken:
 def shared() -> Broken:
     """All examples sound with one tensor."""
     voice = torch.ones(9)
-    return Broken(lambda example, index, generator: attrs.evolve(example, prompt=Prompt(voice=voice)))
+    return Broken(
+        lambda example, index, generator: attrs.evolve(example, prompt=Prompt(voice=voice))
+    )
 
 
 def _globally(example: Example, index: int, generator: torch.Generator) -> Example:
@@ -108,7 +128,9 @@ def _unreadable(example: Example, index: int, generator: torch.Generator) -> Exa
 
 
 def _mute(example: Example, index: int, generator: torch.Generator) -> Example:
-    return attrs.evolve(example, clip=attrs.evolve(example.clip, waveform=None)) if index else example
+    return (
+        attrs.evolve(example, clip=attrs.evolve(example.clip, waveform=None)) if index else example
+    )
 
 
 NOTHING = torch.zeros(0)
@@ -120,36 +142,65 @@ NOTHING = torch.zeros(0)
         (Broken(size=0), "have at least one example"),
         (Broken(ends=False), "raise IndexError for example 5"),
         (Broken(about={"names": ["one"]}), "have a name, a str, for each of its 5 examples"),
-        (Broken(about={"names": [f"other {k}" for k in range(5)]}), "call example 0 by its name in `names`"),
+        (
+            Broken(about={"names": [f"other {k}" for k in range(5)]}),
+            "call example 0 by its name in `names`",
+        ),
         (Broken(about={"unreadable": {7: "bad"}}), "the numbers of examples, each with a cause"),
-        (Broken(about={"unreadable": dict.fromkeys(range(5), "bad")}), "raise MediaError when it is built"),
+        (
+            Broken(about={"unreadable": dict.fromkeys(range(5), "bad")}),
+            "raise MediaError when it is built",
+        ),
         (Broken(about={"fingerprint": lambda index: str(next(COUNT))}), "have a fingerprint"),
-        (Broken(_unreadable), "be able to give one of its examples 0, 1, 3, 4; all raise MediaError"),
-        (Broken(lambda example, index, generator: None), "give an Example; example 0 is of NoneType"),
+        (
+            Broken(_unreadable),
+            "be able to give one of its examples 0, 1, 3, 4; all raise MediaError",
+        ),
+        (
+            Broken(lambda example, index, generator: None),
+            "give an Example; example 0 is of NoneType",
+        ),
         (Broken(_globally), "from torch's global one"),
         (
-            Broken(lambda example, index, generator: attrs.evolve(example, name=f"call {next(COUNT)}")),
+            Broken(
+                lambda example, index, generator: attrs.evolve(example, name=f"call {next(COUNT)}")
+            ),
             "give the same example for the same number",
         ),
         (shared(), "give tensors of its own each time"),
-        (Broken(lambda example, index, generator: attrs.evolve(example, name=index)), "give an Example with a name"),
+        (
+            Broken(lambda example, index, generator: attrs.evolve(example, name=index)),
+            "give an Example with a name",
+        ),
         (Broken(_mute), "the same streams in all its clips"),
         (
             of_clip(lambda clip: attrs.evolve(clip, frames=clip.frames[1:])),
             r"give frames \[10, 16, 24, 3\] at 10 a second \(example 0: \[9",
         ),
         (of_clip(lambda clip: attrs.evolve(clip, fps=12)), "at 10 a second"),
-        (of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform[:, 1:])), "give 8000 samples of sound at 8000 Hz"),
-        (of_clip(lambda clip: attrs.evolve(clip, sample_rate=16000)), "give 8000 samples of sound at 8000 Hz"),
+        (
+            of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform[:, 1:])),
+            "give 8000 samples of sound at 8000 Hz",
+        ),
+        (
+            of_clip(lambda clip: attrs.evolve(clip, sample_rate=16000)),
+            "give 8000 samples of sound at 8000 Hz",
+        ),
         (of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform / 0)), "give finite sound"),
         (of_prompt(caption=["a word"]), "have str or `None` for the texts"),
         (of_prompt(image=torch.zeros(16, 24, 3)), r"have an image of uint8 \[16, 24, 3\]"),
-        (of_prompt(image=torch.zeros(8, 12, 3, dtype=torch.uint8)), r"have an image of uint8 \[16, 24, 3\]"),
+        (
+            of_prompt(image=torch.zeros(8, 12, 3, dtype=torch.uint8)),
+            r"have an image of uint8 \[16, 24, 3\]",
+        ),
         (of_prompt(voice=torch.zeros(1, 9)), r"have a voice of finite float32 \[samples\]"),
         (of_prompt(voice=NOTHING), r"have a voice of finite float32 \[samples\]"),
         (of_events(0.5), "have a tuple of Events"),
         (of_events(Event(0.5, "")), "have a tuple of Events"),
-        (of_events(Event(0.5, "two"), Event(0.2, "one")), "in order, and within the 1 s of its clip"),
+        (
+            of_events(Event(0.5, "two"), Event(0.2, "one")),
+            "in order, and within the 1 s of its clip",
+        ),
         (of_events(Event(1.2, "late")), "in order, and within the 1 s of its clip"),
     ],
 )
@@ -162,4 +213,11 @@ def test_what_is_not_broken_passes() -> None:
     """The same wrapper without a fault, silent films, and a set of which some can't be read."""
     check_data(Broken(), FORMAT)
     check_data(of_clip(lambda clip: attrs.evolve(clip, waveform=None)), FORMAT)
-    check_data(Broken(lambda example, index, generator: example if index == 3 else _unreadable(example, index, generator)), FORMAT)
+    check_data(
+        Broken(
+            lambda example, index, generator: (
+                example if index == 3 else _unreadable(example, index, generator)
+            )
+        ),
+        FORMAT,
+    )

@@ -30,7 +30,11 @@ scenes = st.sampled_from(sorted(SCENES))
 
 
 def example(scene: str, index: int, format: Format = SMALL, seed: int = 0) -> Example:
-    return Soundstage(scenes=(scene,), seed=seed).build(format=format).example(index, torch.Generator())
+    return (
+        Soundstage(scenes=(scene,), seed=seed)
+        .build(format=format)
+        .example(index, torch.Generator())
+    )
 
 
 @given(formats, scenes, st.integers(0, 4095), st.integers(0, 2**40))
@@ -58,7 +62,9 @@ def test_every_format_is_served(format: Format, scene: str, index: int, seed: in
 
 @given(scenes, st.integers(0, 4095), st.floats(0.5, 6))
 def test_events_are_apart_and_inside(scene: str, index: int, seconds: float) -> None:
-    one = example(scene, index, Format(fps=100, height=2, width=2, sample_rate=1000, seconds=seconds))
+    one = example(
+        scene, index, Format(fps=100, height=2, width=2, sample_rate=1000, seconds=seconds)
+    )
     assert one.events is not None
     times = np.array([event.time for event in one.events])
     assert len(times) >= 1
@@ -69,7 +75,10 @@ def test_events_are_apart_and_inside(scene: str, index: int, seconds: float) -> 
 
 @given(scenes, st.integers(0, 4095))
 def test_what_happens_does_not_hang_on_resolution(scene: str, index: int) -> None:
-    small, large = example(scene, index), example(scene, index, Format(fps=12, height=48, width=40, sample_rate=16000, seconds=2.0))
+    small, large = (
+        example(scene, index),
+        example(scene, index, Format(fps=12, height=48, width=40, sample_rate=16000, seconds=2.0)),
+    )
     assert small.events == large.events
     assert (small.prompt.caption, small.prompt.sound) == (large.prompt.caption, large.prompt.sound)
 
@@ -99,16 +108,32 @@ def test_brightness_leaps_in_the_frame_of_each_event_or_the_next(scene: str) -> 
 
 
 def test_events_have_no_phase_on_the_frame_grid_and_no_common_rhythm() -> None:
-    times = np.array([e.time for scene in SCENES for i in range(120) for e in example(scene, i, Format(12, 1, 1, 1000, 2.0)).events or ()])
-    # Of n random phases the mean vector has squared length 1/n on average; 7/n is exceeded with probability exp(-7).
+    times = np.array(
+        [
+            e.time
+            for scene in SCENES
+            for i in range(120)
+            for e in example(scene, i, Format(12, 1, 1, 1000, 2.0)).events or ()
+        ]
+    )
+    # Of n random phases the mean vector has squared length 1/n on average; 7/n is exceeded with
+    # probability exp(-7).
     assert abs(np.exp(2j * np.pi * 12 * times).mean()) ** 2 < 7 / len(times)
     hits = np.histogram(times, bins=8, range=(0.3, 1.8))[0]
     assert hits.max() < 2 * hits.min()
 
 
 def test_seeds_share_nothing() -> None:
-    first = {e.time for i in range(60) for e in Soundstage(seed=0).build(format=SMALL).example(i).events or ()}
-    second = {e.time for i in range(60) for e in Soundstage(seed=1).build(format=SMALL).example(i).events or ()}
+    first = {
+        e.time
+        for i in range(60)
+        for e in Soundstage(seed=0).build(format=SMALL).example(i).events or ()
+    }
+    second = {
+        e.time
+        for i in range(60)
+        for e in Soundstage(seed=1).build(format=SMALL).example(i).events or ()
+    }
     assert len(first) > 100
     assert not first & second
 
@@ -132,19 +157,26 @@ def test_bars_are_lower_to_the_left() -> None:
 def test_flash_is_the_mean_over_the_exposure() -> None:
     canvas, time = Canvas(24, 1, 1, 12.0, (0, 0, 0)), 0.637
     fine = (np.arange(24 * 2000) + 0.5) / (12 * 2000)
-    light = np.where(fine >= time, np.exp(-np.maximum(fine - time, 0) / FLASH_DECAY), 0).reshape(24, 2000).mean(1)
+    light = (
+        np.where(fine >= time, np.exp(-np.maximum(fine - time, 0) / FLASH_DECAY), 0)
+        .reshape(24, 2000)
+        .mean(1)
+    )
     # The midpoint rule errs by at most one of the 2,000 steps, in the one that holds the leap.
     assert np.abs(canvas.flash(np.array([time])).ravel() - light).max() < 1 / 2000
 
 
 @settings(max_examples=25)
 @given(st.floats(0.1, 0.3), st.floats(0.4, 0.6), st.floats(0.4, 0.6), st.sampled_from([16, 64]))
-def test_discs_keep_area_and_place_below_a_pixel(radius: float, x: float, y: float, size: int) -> None:
+def test_discs_keep_area_and_place_below_a_pixel(
+    radius: float, x: float, y: float, size: int
+) -> None:
     canvas = Canvas(1, size, size, 1.0, (0, 0, 0))
     canvas.paint(canvas.disc(x, y, radius), (1, 1, 1))
     cover = canvas.image[0, :, :, 0].astype(float)
     area = cover.sum() / size**2
-    # A straight edge is exact when upright, and off by at most 0.04 pixel when oblique: that much of the circumference.
+    # A straight edge is exact when upright, and off by at most 0.04 pixel when oblique: that much
+    # of the circumference.
     assert abs(area - np.pi * radius**2) < 0.04 / size * 2 * np.pi * radius
     centre = (cover * canvas.x[0]).sum() / cover.sum(), (cover * canvas.y[0]).sum() / cover.sum()
     assert abs(centre[0] - x) < 0.05 / size
@@ -164,7 +196,9 @@ def test_voice_is_the_same_thing_at_other_times() -> None:
 
 
 def test_faults_are_named() -> None:
-    with pytest.raises(ValueError, match="scenes: kettle given; choose one or more of ball, hammer, bar"):
+    with pytest.raises(
+        ValueError, match="scenes: kettle given; choose one or more of ball, hammer, bar"
+    ):
         Soundstage(scenes=("ball", "kettle"))
     with pytest.raises(ValueError, match="scenes: none given"):
         Soundstage(scenes=())

@@ -1,4 +1,6 @@
-"""The demo from end to end: quickly, to see that all of it is there; and as users run it, to see that it learns what it shows."""
+"""The demo from end to end: quickly, to see that all of it is there; and as users run it, to see
+that it learns what it shows.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Sources(HTMLParser):
 def test_all_of_it_is_there(tmp_path: Path) -> None:
     report = demo(tmp_path, clips=3, overrides=QUICK)
     assert json.loads((tmp_path / "report.json").read_text()) == report
-    assert [(m["task"], m["guidance"]) for m in report["made"]] == [(task, g) for task in TASKS for g in ("none", "sync-cfg")]
+    assert [(m["task"], m["guidance"]) for m in report["made"]] == [
+        (task, g) for task in TASKS for g in ("none", "sync-cfg")
+    ]
     assert report["truth"]["video_matched"]["paired"] == 1
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width == 1200
@@ -43,7 +47,10 @@ def test_all_of_it_is_there(tmp_path: Path) -> None:
     assert clip.seconds == 2
     # a second run uses the finished model; another seed is another model
     before = (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns
-    assert demo(tmp_path, clips=3, overrides=QUICK)["made"][0]["numbers"] == report["made"][0]["numbers"]
+    assert (
+        demo(tmp_path, clips=3, overrides=QUICK)["made"][0]["numbers"]
+        == report["made"][0]["numbers"]
+    )
     assert (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(RunError, match="another recipe or seed"):
         demo(tmp_path, seed=1, clips=3, overrides=QUICK)
@@ -57,4 +64,8 @@ def test_it_learns_to_be_in_sync(tmp_path: Path) -> None:
         for share in ("video_matched", "audio_matched"):
             number = made["numbers"][share]
             spread = (number["paired_error"] ** 2 + number["repaired_error"] ** 2) ** 0.5
-            assert number["paired"] - number["repaired"] > max(0.3, 4 * spread), (made["task"], made["guidance"], share)
+            assert number["paired"] - number["repaired"] > max(0.3, 4 * spread), (
+                made["task"],
+                made["guidance"],
+                share,
+            )

@@ -22,11 +22,15 @@ from harmony_parts.train.loop import Run, train
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here; `make gpu` on a machine that has one"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available(),
+        reason="no CUDA device here; `make gpu` on a machine that has one",
+    ),
 ]
 
 SHORT = ("train.prepared=64", "data.size=64", "train.log_every=1")
-# float32 sums of at most a few thousand terms in another order, through a few layers: 1e-3 of the scale is far beyond, and far below a bug
+# float32 sums of at most a few thousand terms in another order, through a few layers: 1e-3 of the
+# scale is far beyond, and far below a bug
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 
 
@@ -42,7 +46,12 @@ def report(**figures: Any) -> None:
         versions = {package: version(package) for package in ("torch", "triton", "harmony-parts")}
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"device": torch.cuda.get_device_name(), "versions": versions, **figures}) + "\n")
+            file.write(
+                json.dumps(
+                    {"device": torch.cuda.get_device_name(), "versions": versions, **figures}
+                )
+                + "\n"
+            )
 
 
 def losses(folder: Path) -> list[float]:
@@ -59,7 +68,12 @@ def test_losses_follow_those_on_a_cpu(tmp_path: Path) -> None:
 def test_a_run_resumes(tmp_path: Path) -> None:
     whole = read_recipe("demo", (*SHORT, "train.steps=8"))
     train(whole, out=tmp_path / "whole", device="cuda", progress=False)
-    train(read_recipe("demo", (*SHORT, "train.steps=4")), out=tmp_path / "halves", device="cuda", progress=False)
+    train(
+        read_recipe("demo", (*SHORT, "train.steps=4")),
+        out=tmp_path / "halves",
+        device="cuda",
+        progress=False,
+    )
     train(whole, out=tmp_path / "halves", device="cuda", resume=True, progress=False)
     assert losses(tmp_path / "halves") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
 
@@ -75,18 +89,27 @@ def test_a_seed_means_the_same_clip(given: tuple[str, ...]) -> None:
     for device in ("cpu", "cuda"):
         pipeline.to(device)
         made.append(
-            pipeline.latents([Prompt(caption="a ball")], seeds=[0], given=pipeline.encode([clip]).only(given)).map(torch.Tensor.cpu)
+            pipeline.latents(
+                [Prompt(caption="a ball")], seeds=[0], given=pipeline.encode([clip]).only(given)
+            ).map(torch.Tensor.cpu)
         )
     for stream in made[0]:
         torch.testing.assert_close(*(latents[stream] for latents in made), **CLOSE)
 
 
-WIDE = ("denoiser.layers=12", "denoiser.video.width=1024", "denoiser.video.heads=16", "denoiser.video.feed=4096")
+WIDE = (
+    "denoiser.layers=12",
+    "denoiser.video.width=1024",
+    "denoiser.video.heads=16",
+    "denoiser.video.feed=4096",
+)
 
 
 @pytest.mark.parametrize("offload", ["parts", "layers"])
 def test_offloaded_clips_are_the_same(offload: Offload) -> None:
-    """Bit for bit, over layers that are large enough for copies to run beside what is computed; the peak falls by what stays on the host."""
+    """Bit for bit, over layers that are large enough for copies to run beside what is computed; the
+    peak falls by what stays on the host.
+    """
     pipeline = Pipeline.assemble(read_recipe("demo", ("sample.steps=8", *WIDE)))
     generator = torch.Generator().manual_seed(0)
     for parameter in pipeline.weights.parameters():
@@ -99,18 +122,28 @@ def test_offloaded_clips_are_the_same(offload: Offload) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         begun = time.perf_counter()
-        made.append([pipeline.latents([Prompt(caption="a ball")], seeds=[seed]).map(torch.Tensor.cpu) for seed in range(3)])
+        made.append(
+            [
+                pipeline.latents([Prompt(caption="a ball")], seeds=[seed]).map(torch.Tensor.cpu)
+                for seed in range(3)
+            ]
+        )
         seconds.append((time.perf_counter() - begun) / 3)
         peaks.append(torch.cuda.max_memory_allocated())
     for straight, offloaded in zip(*made, strict=True):
         assert all(torch.equal(straight[stream], offloaded[stream]) for stream in straight)
-    assert peaks[1] < peaks[0] - 0.9 * (resident(denoiser, "parts") - resident(denoiser, offload)) + 2**24
+    assert (
+        peaks[1]
+        < peaks[0] - 0.9 * (resident(denoiser, "parts") - resident(denoiser, offload)) + 2**24
+    )
     report(recipe="demo, wide", offload=offload, seconds_per_clip=seconds, peak_memory_bytes=peaks)
 
 
 @pytest.mark.parametrize("name", ["demo", "clips"])
 def test_time_and_memory_of_a_step(name: str, tmp_path: Path) -> None:
-    """Median seconds of 20 steps after 5, and the peak of the memory; to HARMONY_GPU_REPORT, where that is set. Clips are Soundstage's."""
+    """Median seconds of 20 steps after 5, and the peak of the memory; to HARMONY_GPU_REPORT, where
+    that is set. Clips are Soundstage's.
+    """
     overrides = ("data.use=soundstage", "data.size=64", "train.prepared=64")
     run = Run(read_recipe(name, overrides), torch.device("cuda"))
     with Log(tmp_path, step=0, steps=25, progress=False) as log:

@@ -31,18 +31,24 @@ def gaussian(seed: int = 0, hints: tuple[str, ...] = ()) -> GaussianDenoiser:
     random = torch.Generator().manual_seed(seed)
     root = torch.randn(SIZE, SIZE, dtype=torch.float64, generator=random)
     covariance = root @ root.T / SIZE + 0.3 * torch.eye(SIZE, dtype=torch.float64)
-    return GaussianDenoiser(VIDEO, AUDIO, torch.randn(SIZE, dtype=torch.float64, generator=random), covariance, hints)
+    return GaussianDenoiser(
+        VIDEO, AUDIO, torch.randn(SIZE, dtype=torch.float64, generator=random), covariance, hints
+    )
 
 
 def latents(n: int = 4, seed: int = 1) -> AV[Tensor]:
     """Standard normal latents of the two shapes, float64."""
     random = torch.Generator().manual_seed(seed)
-    return AV(*(torch.randn(n, *shape, dtype=torch.float64, generator=random) for shape in (VIDEO, AUDIO)))
+    return AV(
+        *(torch.randn(n, *shape, dtype=torch.float64, generator=random) for shape in (VIDEO, AUDIO))
+    )
 
 
 def caption(n: int = 4, seed: int = 2) -> dict[str, Condition]:
     """A caption that moves the mean, and doesn't when it is dropped."""
-    tokens = torch.randn(n, 1, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    tokens = torch.randn(
+        n, 1, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     mask = torch.ones(n, 1, dtype=torch.bool)
     return {"caption": Condition(tokens, mask, Condition(torch.zeros_like(tokens), mask))}
 
@@ -93,15 +99,23 @@ class Same:
 
 @attrs.frozen
 class Counting:
-    """CFG that goes without another condition, and further, at every step; its state is how many steps there were."""
+    """CFG that goes without another condition, and further, at every step; its state is how many
+    steps there were.
+    """
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
         k = state or 0
-        return [conditional(times), Pass(f"without {k}", times, drop=(TEXT[k % len(TEXT)],), read=times.generated())]
+        return [
+            conditional(times),
+            Pass(f"without {k}", times, drop=(TEXT[k % len(TEXT)],), read=times.generated()),
+        ]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         own, k = preds[CONDITIONAL].only(times.generated()), state or 0
-        return own.map(lambda v, without: torch.lerp(without, v, 2.0 + k), preds[f"without {k}"]), k + 1
+        return (
+            own.map(lambda v, without: torch.lerp(without, v, 2.0 + k), preds[f"without {k}"]),
+            k + 1,
+        )
 
 
 SYNC = SyncCFG(3, 2, mute=Constant("audio"), static=Estimate("video"))

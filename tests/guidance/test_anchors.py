@@ -22,17 +22,31 @@ T_V, T_A = 3, 20
 
 
 def pictures(n: int, seed: int = 0) -> torch.Tensor:
-    """Smooth random pictures, uint8 [n, 1, 16, 16, 3], far enough from black and white that the codec's loss clips nothing."""
+    """Smooth random pictures, uint8 [n, 1, 16, 16, 3], far enough from black and white that the
+    codec's loss clips nothing.
+    """
     coarse = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-    return (torch.nn.functional.interpolate(coarse, 16, mode="bilinear") * 96 + 80).to(torch.uint8).permute(0, 2, 3, 1)[:, None]
+    return (
+        (torch.nn.functional.interpolate(coarse, 16, mode="bilinear") * 96 + 80)
+        .to(torch.uint8)
+        .permute(0, 2, 3, 1)[:, None]
+    )
 
 
 def reference(having: list[bool]) -> dict[str, Condition]:
-    """An image condition with a picture for the samples of `having`, as the reference-image encoder makes it."""
+    """An image condition with a picture for the samples of `having`, as the reference-image encoder
+    makes it.
+    """
     mask = torch.tensor(having)[:, None]
     tokens = CODECS["video"].encode(pictures(len(having)))
     null = torch.zeros_like(tokens)
-    return {"image": Condition(tokens.where(mask[..., None, None, None], null), mask, Condition(null, torch.zeros_like(mask)))}
+    return {
+        "image": Condition(
+            tokens.where(mask[..., None, None, None], null),
+            mask,
+            Condition(null, torch.zeros_like(mask)),
+        )
+    }
 
 
 def scene(conditions: dict[str, Condition] | None = None, n: int = 4, seed: int = 0) -> Scene:
@@ -42,7 +56,8 @@ def scene(conditions: dict[str, Condition] | None = None, n: int = 4, seed: int 
     first = pictures(n, seed + 10)
     moving = torch.cat([first.roll(k, dims=3) for k in range(codec.frames(T_V))], dim=1)
     latents = AV(
-        torch.randn(n, T_V, *codec.grid, codec.channels, generator=random), torch.randn(n, T_A, CODECS["audio"].channels, generator=random)
+        torch.randn(n, T_V, *codec.grid, codec.channels, generator=random),
+        torch.randn(n, T_A, CODECS["audio"].channels, generator=random),
     )
     return Scene(CODECS, latents, conditions or {}, AV(codec.encode(moving), latents["audio"]))
 
@@ -59,12 +74,15 @@ def test_mute_is_the_codec_s_silence() -> None:
     latents = MuteAudio().latents(scene())
     assert torch.equal(latents[0], codec.encode(torch.zeros(1, codec.samples(T_A)))[0])
     noise = torch.randn(4, codec.samples(T_A), generator=torch.Generator().manual_seed(0)) * 1e-3
-    assert (latents < codec.encode(noise)).all()  # quieter, in every band and at every time, than noise at -60 dB
+    # quieter, in every band and at every time, than noise at -60 dB
+    assert (latents < codec.encode(noise)).all()
 
 
 @attrs.define
 class Spied:
-    """A codec that remembers what it was given, and isn't causal: a latent is two frames, of which the second is the negative."""
+    """A codec that remembers what it was given, and isn't causal: a latent is two frames, of which
+    the second is the negative.
+    """
 
     codec: Any
     seen: list[torch.Tensor] = attrs.field(factory=list)
@@ -83,8 +101,8 @@ class Spied:
 
 
 def test_what_the_codecs_are_given() -> None:
-    """Zeros, as many as the sound has samples (a log-mel codec wouldn't hear a constant). Of a video no more than one frame takes, and that
-    frame as often as the clip has frames."""
+    """Zeros, as many as the sound has samples (a log-mel codec wouldn't hear a constant). Of a
+    video no more than one frame takes, and that frame as often as the clip has frames."""
     now = scene()
     spied = AV(Spied(CODECS["video"]), Spied(CODECS["audio"]))
     made = attrs.evolve(now, codecs=spied)
@@ -103,25 +121,33 @@ def test_what_the_codecs_are_given() -> None:
 @pytest.mark.parametrize("anchor", [MuteAudio(), StaticVideo()])
 def test_anchors_are_of_the_latents_type(anchor: Anchor, dtype: torch.dtype) -> None:
     now = scene(reference([True, False, True, True]))
-    assert anchor.latents(attrs.evolve(now, latents=now.latents.map(lambda x: x.to(dtype)))).dtype == dtype
+    assert (
+        anchor.latents(attrs.evolve(now, latents=now.latents.map(lambda x: x.to(dtype)))).dtype
+        == dtype
+    )
 
 
 @pytest.mark.parametrize("having", [[True] * 4, [False] * 4, [True, False, False, True]], ids=str)
 def test_static_video_stands_still(having: list[bool]) -> None:
-    """Every frame is the picture that the codec shows of the reference image, or of the estimate's first frame, to its own loss."""
+    """Every frame is the picture that the codec shows of the reference image, or of the estimate's
+    first frame, to its own loss.
+    """
     codec, now = CODECS["video"], scene(reference(having))
     assert now.estimate is not None
     frames = codec.decode(StaticVideo().latents(now)).int()
     assert (frames - frames[:, :1]).abs().max() <= 1  # rounding to 8 bits
     shown = codec.decode(now.estimate["video"])[:, :1].int()
     known = codec.decode(reference([True] * 4)["image"].tokens)[:, :1].int()
-    # The codec keeps fixed coefficients, so a decoded picture is coded again without loss but for rounding.
+    # The codec keeps fixed coefficients, so a decoded picture is coded again without loss but for
+    # rounding.
     want = torch.where(torch.tensor(having)[:, None, None, None, None], known, shown)
     assert (frames[:, :1] - want).abs().max() <= 2
 
 
 def test_static_video_can_be_the_mean_frame() -> None:
-    """Of all frames of the estimate, to the codec's own loss; a reference image stays what it is."""
+    """Of all frames of the estimate, to the codec's own loss; a reference image stays what it
+    is.
+    """
     codec, now = CODECS["video"], scene()
     assert now.estimate is not None
     mean = codec.decode(now.estimate["video"]).float().mean(1, keepdim=True)
@@ -137,13 +163,20 @@ def test_static_video_can_be_the_mean_frame() -> None:
 
 @pytest.mark.parametrize("frame", ["first", "mean"])
 def test_a_latent_that_is_a_frame_is_repeated_as_it_is(frame: Literal["first", "mean"]) -> None:
-    """Nothing is decoded; it is what decoding and encoding again gives, to 8 bits and the codec's loss."""
+    """Nothing is decoded; it is what decoding and encoding again gives, to 8 bits and the codec's
+    loss.
+    """
     form = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=0.5)
     codec = DCTVideo(frames_per_latent=1, keep=0, whiten=0.0).build(format=form)
     first = pictures(2)
     moving = torch.cat([first.roll(k, dims=3) for k in range(4)], dim=1)
     latents = codec.encode(moving)
-    now = Scene(CODECS.replace(video=codec), AV(torch.zeros_like(latents), torch.zeros(2, T_A, 4)), {}, AV(latents))
+    now = Scene(
+        CODECS.replace(video=codec),
+        AV(torch.zeros_like(latents), torch.zeros(2, T_A, 4)),
+        {},
+        AV(latents),
+    )
     still = StaticVideo(frame=frame, repeat="latent").latents(now)
     with pytest.raises(PartContractError, match="two latents of this codec hold 5 frames"):
         StaticVideo(frame=frame, repeat="latent").latents(scene())
@@ -154,7 +187,9 @@ def test_a_latent_that_is_a_frame_is_repeated_as_it_is(frame: Literal["first", "
 
 
 def test_samples_do_not_mix() -> None:
-    """With and without a reference image in one batch, each sample gets what it gets in a batch of its kind."""
+    """With and without a reference image in one batch, each sample gets what it gets in a batch of
+    its kind.
+    """
     mixed = StaticVideo().latents(scene(reference([True, False, True, False])))
     images = StaticVideo().latents(scene(reference([True] * 4)))
     estimates = StaticVideo().latents(scene())
@@ -172,7 +207,9 @@ def test_faults_are_named() -> None:
     with pytest.raises(PartContractError, match=r"StaticVideo\(image="):
         StaticVideo().latents(Scene(CODECS, now.latents, words, now.estimate))
     assert now.estimate is not None
-    other = StaticVideo(image="first_frame").latents(Scene(CODECS, now.latents, words, now.estimate))
+    other = StaticVideo(image="first_frame").latents(
+        Scene(CODECS, now.latents, words, now.estimate)
+    )
     assert torch.equal(other, StaticVideo().latents(now))
 
 

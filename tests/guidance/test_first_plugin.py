@@ -1,4 +1,6 @@
-"""The tutorial of the first plugin: its files are written, its commands run, in the order of the page."""
+"""The tutorial of the first plugin: its files are written, its commands run, in the order of the
+page.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ Blocks = list[tuple[str, str, str]]
 
 
 def test_the_plugin_is_short(first_plugin: Blocks) -> None:
-    code = [text for language, file, text in first_plugin if language == "python" and file.startswith("harmony-heed/harmony_heed/")]
+    code = [
+        text
+        for language, file, text in first_plugin
+        if language == "python" and file.startswith("harmony-heed/harmony_heed/")
+    ]
     assert len(code) == 2
     assert sum(len(text.splitlines()) for text in code) <= 15
 
@@ -36,11 +42,18 @@ def test_every_block_is_a_file_or_a_command(first_plugin: Blocks) -> None:
 
 @pytest.fixture(scope="module")
 def ran(
-    first_plugin: Blocks, pip_install: Callable[[Path, Path], None], tmp_path_factory: pytest.TempPathFactory
+    first_plugin: Blocks,
+    pip_install: Callable[[Path, Path], None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, dict[str, str]]:
     """The folder in which the page was followed, and what each command said."""
     folder = tmp_path_factory.mktemp("first-plugin")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+    }
     environment["HARMONY_PARTS_PLUGINS"] = "heed"  # whatever else is installed
     said = {}
     for language, file, text in first_plugin:
@@ -60,7 +73,9 @@ def ran(
                     command = [sys.executable, *rest]
                 case _:
                     raise AssertionError(f"the page has a command that the test can't run: {line}")
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment
+            )
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
             said[line.removeprefix("$ ")] = done.stdout
     return folder, said
@@ -68,7 +83,9 @@ def ran(
 
 def test_it_is_found_and_used(ran: tuple[Path, dict[str, str]]) -> None:
     folder, said = ran
-    by_start = {command.split(" ")[0] + " " + command.split(" ")[1]: text for command, text in said.items()}
+    by_start = {
+        command.split(" ")[0] + " " + command.split(" ")[1]: text for command, text in said.items()
+    }
     assert "heed" in by_start["harmony parts"]
     assert "unheard" in by_start["harmony explain"]
     assert by_start["python use.py"].startswith("Heed(scale=4.0)")
@@ -76,7 +93,9 @@ def test_it_is_found_and_used(ran: tuple[Path, dict[str, str]]) -> None:
     assert all((folder / file).stat().st_size for file in ("heed.mp4", "loud.mp4", "early.mp4"))
 
 
-def test_the_piece_of_a_recipe_reads(ran: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_piece_of_a_recipe_reads(
+    ran: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Put into the demo's recipe, with the package at hand."""
     from harmony_parts.catalogue import Catalogue
 
@@ -92,8 +111,12 @@ def test_the_piece_of_a_recipe_reads(ran: tuple[Path, dict[str, str]], monkeypat
 
 
 @pytest.mark.parametrize("layout", ["demo", "ovi"])
-def test_it_runs_unchanged_on_other_models(ran: tuple[Path, dict[str, str]], layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo's, and one of Ovi's layout: its prediction is what the equation makes of theirs. LTX-2 is in the plugin's own tests."""
+def test_it_runs_unchanged_on_other_models(
+    ran: tuple[Path, dict[str, str]], layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo's, and one of Ovi's layout: its prediction is what the equation makes of theirs.
+    LTX-2 is in the plugin's own tests.
+    """
     monkeypatch.syspath_prepend(ran[0] / "site")
     from harmony_heed.heed import Heed
 
@@ -107,10 +130,14 @@ def test_it_runs_unchanged_on_other_models(ran: tuple[Path, dict[str, str]], lay
     pipeline = Pipeline.assemble(read_recipe(recipe))
     with torch.no_grad():
         for parameter in pipeline.weights.parameters():  # heads and interactions begin at zero
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+            parameter.add_(
+                0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+            )
     asked = [Prompt("a red ball", "a knock")]
     made = {
-        scale: pipeline.latents(asked, seeds=[0], steps=1, shift=ConstantShift(3.0), guidance=Heed(scale=scale))
+        scale: pipeline.latents(
+            asked, seeds=[0], steps=1, shift=ConstantShift(3.0), guidance=Heed(scale=scale)
+        )
         for scale in (0.0, 1.0, 4.0)
     }
     for stream in made[0.0]:  # one step is linear in the scale

@@ -42,7 +42,9 @@ def test_contracts() -> None:
 
 @given(UNIT, st.integers(0, 99))
 def test_data_and_velocity_agree(t: float, seed: int) -> None:
-    """x = x_t - t v and n = x_t + (1 - t) v, to the rounding of three operations on numbers below 8."""
+    """x = x_t - t v and n = x_t + (1 - t) v, to the rounding of three operations on numbers below
+    8.
+    """
     random = torch.Generator().manual_seed(seed)
     data, noise = torch.randn(2, 5, dtype=torch.float64, generator=random)
     path, time = StraightPath(), torch.tensor(t, dtype=torch.float64)
@@ -63,14 +65,21 @@ def test_shift_off_is_exact(times: list[float]) -> None:
 def test_shifts_compose(t: float, a: float, b: float) -> None:
     """shift(a) after shift(b) is shift(ab), and shift(1/a) undoes shift(a)."""
     time = torch.tensor(t, dtype=torch.float64)
-    assert torch.allclose(ConstantShift(a)(ConstantShift(b)(time)), ConstantShift(a * b)(time), rtol=1e-13, atol=0)
+    assert torch.allclose(
+        ConstantShift(a)(ConstantShift(b)(time)), ConstantShift(a * b)(time), rtol=1e-13, atol=0
+    )
     assert torch.allclose(ConstantShift(1 / a)(ConstantShift(a)(time)), time, rtol=1e-12, atol=0)
 
 
 @given(UNIT, SCALES)
 def test_shift_is_the_paper_s(t: float, s: float) -> None:
     want = s * t / (1 + (s - 1) * t)
-    assert math.isclose(float(ConstantShift(s)(torch.tensor(t, dtype=torch.float64))), want, rel_tol=1e-12, abs_tol=0)
+    assert math.isclose(
+        float(ConstantShift(s)(torch.tensor(t, dtype=torch.float64))),
+        want,
+        rel_tol=1e-12,
+        abs_tol=0,
+    )
 
 
 @given(UNIT, UNIT, SCALES)
@@ -98,9 +107,13 @@ def test_timetable(steps: int, s: float) -> None:
 
 
 def test_a_timetable_is_exact() -> None:
-    """Even steps, shifted, to the rounding of float64: errors of float32's would show in the last digits of a clip."""
+    """Even steps, shifted, to the rounding of float64: errors of float32's would show in the last
+    digits of a clip.
+    """
     even = [1 - k / 40 for k in range(41)]
-    assert timetable(40, ConstantShift(5.0)) == pytest.approx([5 * t / (1 + 4 * t) for t in even], abs=1e-15)
+    assert timetable(40, ConstantShift(5.0)) == pytest.approx(
+        [5 * t / (1 + 4 * t) for t in even], abs=1e-15
+    )
 
 
 def test_timetable_refuses() -> None:
@@ -112,7 +125,9 @@ def test_timetable_refuses() -> None:
             return self.how(t)
 
     for steps in (0, -1, 1.5):
-        with pytest.raises(ValueError, match=f"steps must be a whole number of at least 1, not {steps}"):
+        with pytest.raises(
+            ValueError, match=f"steps must be a whole number of at least 1, not {steps}"
+        ):
             timetable(steps, ConstantShift())
     for how in (
         lambda t: 1 - t,
@@ -122,16 +137,22 @@ def test_timetable_refuses() -> None:
         lambda t: t + torch.sin(2 * math.pi * t) * t.gt(0) * t.lt(1),  # turns back
         lambda t: t.round(),  # stands still
     ):
-        with pytest.raises(PartContractError, match=r"Bad.* must be a rising map .* of 4 even steps it makes \["):
+        with pytest.raises(
+            PartContractError, match=r"Bad.* must be a rising map .* of 4 even steps it makes \["
+        ):
             timetable(4, Bad(how))
 
 
 def test_densities_have_their_moments() -> None:
-    """Means of 200,000 draws, within five standard errors; of the logit-normal, those of its logits."""
+    """Means of 200,000 draws, within five standard errors; of the logit-normal, those of its
+    logits.
+    """
     n = 200_000
     uniform = Uniform().draw(n, torch.Generator().manual_seed(0)).double()
     assert abs(uniform.mean() - 0.5) < 5 * math.sqrt(1 / 12 / n)
-    logits = LogitNormal(mean=0.4, std=1.5).draw(n, torch.Generator().manual_seed(0)).double().logit()
+    logits = (
+        LogitNormal(mean=0.4, std=1.5).draw(n, torch.Generator().manual_seed(0)).double().logit()
+    )
     assert abs(logits.mean() - 0.4) < 5 * 1.5 / math.sqrt(n)
     assert abs(logits.std() - 1.5) < 5 * 1.5 / math.sqrt(2 * n)
 
@@ -141,25 +162,38 @@ def test_euler_is_exact_on_straight_fields(steps: int, start: float, velocity: f
     x, end = AV(torch.tensor([start], dtype=torch.float64), torch.zeros(1)), start - velocity
     table = timetable(steps, ConstantShift(3.0))
     for t, t_next in pairwise(table):
-        x, _ = Euler().step(x, t, t_next, lambda at, _: AV(video=torch.full_like(at["video"], velocity)))
+        x, _ = Euler().step(
+            x, t, t_next, lambda at, _: AV(video=torch.full_like(at["video"], velocity))
+        )
     assert abs(float(x["video"]) - end) < 1e-14 * (steps + 2) * 8
     assert torch.equal(x["audio"], torch.zeros(1))
 
 
 @given(st.integers(1, 30), SCALES, st.floats(-3, 3), st.floats(-3, 3))
 def test_adams_bashforth_is_exact_on_lines(steps: int, shift: float, a: float, b: float) -> None:
-    """dx/dt = a + b t is followed without error from the second step on, whatever the steps' lengths; the first is Euler's."""
+    """dx/dt = a + b t is followed without error from the second step on, whatever the steps'
+    lengths; the first is Euler's.
+    """
     x, memory = AV(torch.zeros(1, dtype=torch.float64)), None
     table = timetable(steps, ConstantShift(shift))
     for t, t_next in pairwise(table):
-        x, memory = AdamsBashforth().step(x, t, t_next, lambda _, t: AV(torch.tensor([a + b * t], dtype=torch.float64)), memory)
-    first = b * (1 - table[1]) ** 2 / 2  # what Euler leaves: the integral of b (1 - t) from table[1] to 1
+        x, memory = AdamsBashforth().step(
+            x, t, t_next, lambda _, t: AV(torch.tensor([a + b * t], dtype=torch.float64)), memory
+        )
+    # what Euler leaves: the integral of b (1 - t) from table[1] to 1
+    first = b * (1 - table[1]) ** 2 / 2
     assert abs(float(x["video"]) - (-a - b / 2 - first)) < 1e-11
 
 
-@pytest.mark.parametrize(("solver", "velocities", "order"), [(Euler(), 8, 1), (Heun(), 15, 2), (AdamsBashforth(), 8, 2)], ids=repr)
+@pytest.mark.parametrize(
+    ("solver", "velocities", "order"),
+    [(Euler(), 8, 1), (Heun(), 15, 2), (AdamsBashforth(), 8, 2)],
+    ids=repr,
+)
 def test_velocities_of_eight_steps(solver: Solver, velocities: int, order: int) -> None:
-    """The last step of Heun has one: there is none at time 0. That the order is reached is checked elsewhere, that it isn't less here."""
+    """The last step of Heun has one: there is none at time 0. That the order is reached is checked
+    elsewhere, that it isn't less here.
+    """
     assert solver.order == order
     asked: list[float] = []
 

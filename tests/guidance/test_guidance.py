@@ -35,27 +35,43 @@ from harmony_parts.testing.contracts import check_guidance
 
 SCALE = st.floats(0, 12)
 SEED = st.integers(0, 999)
-TASKS = st.sampled_from([StepTimes(0.7, 0.7), StepTimes(0.7, 0.0), StepTimes(0.0, 0.7), StepTimes(0.7), StepTimes(None, 0.7)])
+TASKS = st.sampled_from(
+    [
+        StepTimes(0.7, 0.7),
+        StepTimes(0.7, 0.0),
+        StepTimes(0.0, 0.7),
+        StepTimes(0.7),
+        StepTimes(None, 0.7),
+    ]
+)
 JOINT = StepTimes(0.7, 0.7)
 OFF = (NoGuidance(), CFG(1, 1), SyncCFG(1, 1), Sum(()), Sum((CFG(1, 1), SyncCFG(1, 1))))
 KNOWN = ("caption", "sound", "speech")
 
 
-def predict(guidance: Guidance, times: StepTimes, seed: int = 0, n: int = 3) -> dict[str, AV[Tensor]]:
+def predict(
+    guidance: Guidance, times: StepTimes, seed: int = 0, n: int = 3
+) -> dict[str, AV[Tensor]]:
     """Random predictions of each distinct pass, float64, as the sampler gives them."""
     random = torch.Generator().manual_seed(seed)
     answers = {}
     for run in order(ask(guidance, times, None, hints=(), droppable=KNOWN), guidance):
         both = AV(
-            torch.randn(n, 2, 2, 1, 2, dtype=torch.float64, generator=random), torch.randn(n, 5, 3, dtype=torch.float64, generator=random)
+            torch.randn(n, 2, 2, 1, 2, dtype=torch.float64, generator=random),
+            torch.randn(n, 5, 3, dtype=torch.float64, generator=random),
         )
         answers.update(dict.fromkeys(run.names, both.only(run.read)))
     return answers
 
 
-def change(preds: Mapping[str, AV[Tensor]], how: Any, streams: tuple[str, ...] = ("video", "audio")) -> dict[str, AV[Tensor]]:
+def change(
+    preds: Mapping[str, AV[Tensor]], how: Any, streams: tuple[str, ...] = ("video", "audio")
+) -> dict[str, AV[Tensor]]:
     """`preds` with `how` done to every velocity of `streams`."""
-    return {name: velocity.replace(**{s: how(velocity[s]) for s in velocity if s in streams}) for name, velocity in preds.items()}
+    return {
+        name: velocity.replace(**{s: how(velocity[s]) for s in velocity if s in streams})
+        for name, velocity in preds.items()
+    }
 
 
 def same(a: AV[Tensor], b: AV[Tensor]) -> bool:
@@ -64,7 +80,9 @@ def same(a: AV[Tensor], b: AV[Tensor]) -> bool:
 
 def near(a: AV[Tensor], b: AV[Tensor]) -> bool:
     """Within the rounding of a dozen float64 operations on numbers of size 1,000 at most."""
-    return tuple(a) == tuple(b) and all(torch.allclose(a[s], b[s], rtol=1e-11, atol=1e-11) for s in a)
+    return tuple(a) == tuple(b) and all(
+        torch.allclose(a[s], b[s], rtol=1e-11, atol=1e-11) for s in a
+    )
 
 
 @st.composite
@@ -123,7 +141,10 @@ def test_each_stream_has_its_own_switch(times: StepTimes, seed: int, scale: floa
         (SyncCFG(1, scale), "video"),
     ):
         preds = predict(guidance, times, seed)
-        assert same(guidance.combine(preds, times, None)[0].only((stream,)), preds[CONDITIONAL].only((stream,)))
+        assert same(
+            guidance.combine(preds, times, None)[0].only((stream,)),
+            preds[CONDITIONAL].only((stream,)),
+        )
 
 
 @given(SEED)
@@ -142,7 +163,9 @@ def test_sync_cfg_is_the_paper_s_equation(seed: int, video: float, audio: float)
     preds = predict(SyncCFG(2, 2), JOINT, seed)
     got, _ = guidance.combine(preds, JOINT, None)
     joint, mute, static = preds["joint"], preds["mute"]["video"], preds["static"]["audio"]
-    assert near(got, AV(mute + video * (joint["video"] - mute), static + audio * (joint["audio"] - static)))
+    assert near(
+        got, AV(mute + video * (joint["video"] - mute), static + audio * (joint["audio"] - static))
+    )
 
 
 @given(guidances(), TASKS, SEED)
@@ -155,21 +178,27 @@ def test_passes_that_agree_change_nothing(guidance: Guidance, times: StepTimes, 
 
 @given(guidances(), TASKS, SEED, st.floats(-3, 3), st.floats(-3, 3))
 def test_affine(guidance: Guidance, times: StepTimes, seed: int, a: float, b: float) -> None:
-    """A scale and an offset of all predictions are those of the guided one: no term has a direction or a size of its own."""
+    """A scale and an offset of all predictions are those of the guided one: no term has a direction
+    or a size of its own.
+    """
     preds = predict(guidance, times, seed)
     moved, _ = guidance.combine(change(preds, lambda v: a * v + b), times, None)
     assert near(moved, guidance.combine(preds, times, None)[0].map(lambda v: a * v + b))
 
 
 @given(guidances(), TASKS, SEED, st.lists(st.integers(0, 2), min_size=1, max_size=4))
-def test_samples_are_guided_by_themselves(guidance: Guidance, times: StepTimes, seed: int, rows: list[int]) -> None:
+def test_samples_are_guided_by_themselves(
+    guidance: Guidance, times: StepTimes, seed: int, rows: list[int]
+) -> None:
     preds = predict(guidance, times, seed)
     picked, _ = guidance.combine(change(preds, lambda v: v[rows]), times, None)
     assert near(picked, guidance.combine(preds, times, None)[0].map(lambda v: v[rows]))
 
 
 @given(guidances(), SEED, st.sampled_from([("video", "audio"), ("audio", "video")]))
-def test_streams_are_combined_by_themselves(guidance: Guidance, seed: int, order_of: tuple[str, str]) -> None:
+def test_streams_are_combined_by_themselves(
+    guidance: Guidance, seed: int, order_of: tuple[str, str]
+) -> None:
     changed, kept = order_of
     preds = predict(guidance, JOINT, seed)
     other, _ = guidance.combine(change(preds, lambda v: v.sin() + 2, (changed,)), JOINT, None)
@@ -177,16 +206,35 @@ def test_streams_are_combined_by_themselves(guidance: Guidance, seed: int, order
 
 
 @given(TASKS, SEED, SCALE, SCALE)
-def test_sync_cfg_treats_the_streams_alike(times: StepTimes, seed: int, video: float, audio: float) -> None:
-    """Video and audio exchanged, with their scales and anchors, exchanges the result, and what is asked."""
+def test_sync_cfg_treats_the_streams_alike(
+    times: StepTimes, seed: int, video: float, audio: float
+) -> None:
+    """Video and audio exchanged, with their scales and anchors, exchanges the result, and what is
+    asked.
+    """
     one = SyncCFG(video, audio, mute=Constant("audio"), static=Constant("video"))
     two = SyncCFG(audio, video, mute=Constant("audio"), static=Constant("video"))
-    swapped_times, names = StepTimes(times.audio, times.video), {"mute": "static", "static": "mute", CONDITIONAL: CONDITIONAL}
+    swapped_times, names = (
+        StepTimes(times.audio, times.video),
+        {
+            "mute": "static",
+            "static": "mute",
+            CONDITIONAL: CONDITIONAL,
+        },
+    )
     streams = {"video": "audio", "audio": "video"}
     asked = {
-        (names[p.name], frozenset(streams[s] for s, _ in p.replace), frozenset(streams[s] for s in p.read)) for p in one.passes(times, None)
+        (
+            names[p.name],
+            frozenset(streams[s] for s, _ in p.replace),
+            frozenset(streams[s] for s in p.read),
+        )
+        for p in one.passes(times, None)
     }
-    assert asked == {(p.name, frozenset(s for s, _ in p.replace), frozenset(p.read)) for p in two.passes(swapped_times, None)}
+    assert asked == {
+        (p.name, frozenset(s for s, _ in p.replace), frozenset(p.read))
+        for p in two.passes(swapped_times, None)
+    }
     preds = predict(one, times, seed)
     swapped = {names[name]: AV(velocity.audio, velocity.video) for name, velocity in preds.items()}
     a, b = one.combine(preds, times, None)[0], two.combine(swapped, swapped_times, None)[0]
@@ -200,7 +248,10 @@ def test_a_sum_with_terms_that_are_off_is_its_one_term(
     summed = Sum((*off[:at], guidance, *off[at:]))
     preds = predict(summed, times, seed)
     k = len(off[:at])
-    own = {each.name: preds[CONDITIONAL if each == conditional(times) else f"{k}.{each.name}"] for each in guidance.passes(times, None)}
+    own = {
+        each.name: preds[CONDITIONAL if each == conditional(times) else f"{k}.{each.name}"]
+        for each in guidance.passes(times, None)
+    }
     assert same(summed.combine(preds, times, None)[0], guidance.combine(own, times, None)[0])
 
 
@@ -211,43 +262,77 @@ def test_a_sum_adds_differences(times: StepTimes, seed: int, one: Guidance, two:
     own = preds[CONDITIONAL].only(times.generated())
     results = []
     for k, term in enumerate((one, two)):
-        mine = {each.name: preds[CONDITIONAL if each == conditional(times) else f"{k}.{each.name}"] for each in term.passes(times, None)}
+        mine = {
+            each.name: preds[CONDITIONAL if each == conditional(times) else f"{k}.{each.name}"]
+            for each in term.passes(times, None)
+        }
         results.append(term.combine(mine, times, None)[0])
-    assert near(summed.combine(preds, times, None)[0], own.map(lambda c, a, b: c + (a - c) + (b - c), *results))
+    assert near(
+        summed.combine(preds, times, None)[0],
+        own.map(lambda c, a, b: c + (a - c) + (b - c), *results),
+    )
 
 
 def test_sums_switch_per_stream() -> None:
-    """CFG on the video and SyncCFG on the audio: each stream has one term, and gets it bit for bit."""
+    """CFG on the video and SyncCFG on the audio: each stream has one term, and gets it bit for
+    bit.
+    """
     cfg, sync = CFG(3.3, 1), SyncCFG(1, 2.2)
     summed = Sum((cfg, sync))
     preds = predict(summed, JOINT)
     got, _ = summed.combine(preds, JOINT, None)
-    assert torch.equal(got["video"], torch.lerp(preds["0.dropped"]["video"], preds["joint"]["video"], 3.3))
-    assert torch.equal(got["audio"], torch.lerp(preds["1.static"]["audio"], preds["joint"]["audio"], 2.2))
+    assert torch.equal(
+        got["video"], torch.lerp(preds["0.dropped"]["video"], preds["joint"]["video"], 3.3)
+    )
+    assert torch.equal(
+        got["audio"], torch.lerp(preds["1.static"]["audio"], preds["joint"]["audio"], 2.2)
+    )
 
 
-def runs(guidance: Guidance, times: StepTimes = JOINT, droppable: tuple[str, ...] = KNOWN) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    return [(run.names, run.read) for run in order(ask(guidance, times, None, hints=(), droppable=droppable), guidance)]
+def runs(
+    guidance: Guidance, times: StepTimes = JOINT, droppable: tuple[str, ...] = KNOWN
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    return [
+        (run.names, run.read)
+        for run in order(ask(guidance, times, None, hints=(), droppable=droppable), guidance)
+    ]
 
 
 def test_equal_passes_are_run_once() -> None:
     both = ("video", "audio")
-    assert runs(Sum((CFG(3, 1), CFG(1, 2), CFG(5, 5)))) == [((CONDITIONAL,), both), (("0.dropped", "1.dropped", "2.dropped"), both)]
+    assert runs(Sum((CFG(3, 1), CFG(1, 2), CFG(5, 5)))) == [
+        ((CONDITIONAL,), both),
+        (("0.dropped", "1.dropped", "2.dropped"), both),
+    ]
     assert runs(CFG(3, 1)) == [((CONDITIONAL,), both), (("dropped",), ("video",))]
     assert len(runs(Sum((CFG(), SyncCFG())))) == 4
     assert len(runs(Sum((CFG(drop=("caption",)), CFG(drop=("caption", "sound")))))) == 3
-    # Names that the model isn't told are nothing to drop, so these two are the same, and without any the negative is the positive.
-    assert len(runs(Sum((CFG(drop=("caption",)), CFG(drop=("caption", "sound")))), droppable=("caption",))) == 2
+    # Names that the model isn't told are nothing to drop, so these two are the same, and without
+    # any the negative is the positive.
+    assert (
+        len(
+            runs(
+                Sum((CFG(drop=("caption",)), CFG(drop=("caption", "sound")))),
+                droppable=("caption",),
+            )
+        )
+        == 2
+    )
     assert runs(CFG(), droppable=()) == [((CONDITIONAL, "dropped"), both)]
     assert len(runs(Sum((SyncCFG(), SyncCFG(mute=Constant("audio")))))) == 4
 
 
 def test_which_passes_are_equal() -> None:
-    """Those of which the denoiser sees the same: not names, what is read, what is waited for, or in which order anchors are named."""
+    """Those of which the denoiser sees the same: not names, what is read, what is waited for, or in
+    which order anchors are named.
+    """
     own, anchors = conditional(JOINT), {"video": Constant("video"), "audio": Constant("audio")}
     for one, two in (
         (own, Pass("other", JOINT, read=("audio",), needs=(CONDITIONAL,), remedy="none")),
-        (Pass("a", JOINT, replace=anchors), Pass("b", JOINT, replace=dict(reversed(anchors.items())))),
+        (
+            Pass("a", JOINT, replace=anchors),
+            Pass("b", JOINT, replace=dict(reversed(anchors.items()))),
+        ),
         (Pass("a", JOINT, replace=anchors), Pass("b", JOINT, replace=list(anchors.items()))),
         (Pass("a", JOINT, drop=("caption", "sound")), Pass("b", JOINT, drop=["sound", "caption"])),
     ):
@@ -263,7 +348,9 @@ def test_which_passes_are_equal() -> None:
 
 
 def test_passes_of_each_task() -> None:
-    """A stream that is given is neither read nor guided; only a static video waits for the task's own pass."""
+    """A stream that is given is neither read nor guided; only a static video waits for the task's
+    own pass.
+    """
     video, audio = ("video",), ("audio",)
     assert runs(SyncCFG(), StepTimes(0.5, 0.0)) == [((CONDITIONAL,), video), (("mute",), video)]
     assert runs(SyncCFG(), StepTimes(0.0, 0.5)) == [((CONDITIONAL,), audio), (("static",), audio)]
@@ -274,20 +361,30 @@ def test_passes_of_each_task() -> None:
     assert (asked["mute"].needs, asked["static"].needs) == ((), (CONDITIONAL,))
 
 
-RESTING = st.sampled_from([Window(CFG(), 0.8, 1.0), Schedule(CFG(), (0.0,)), Window(SyncCFG(), 0.1, 0.9), Rescale(CFG())])
+RESTING = st.sampled_from(
+    [Window(CFG(), 0.8, 1.0), Schedule(CFG(), (0.0,)), Window(SyncCFG(), 0.1, 0.9), Rescale(CFG())]
+)
 
 
 @given(guidances() | RESTING, TASKS, SEED)
-def test_predictions_of_more_than_was_asked_change_nothing(guidance: Guidance, times: StepTimes, seed: int) -> None:
+def test_predictions_of_more_than_was_asked_change_nothing(
+    guidance: Guidance, times: StepTimes, seed: int
+) -> None:
     """Another guidance may have asked for more of the same pass."""
     preds = predict(guidance, times, seed)
-    more = AV(torch.zeros(3, 2, 2, 1, 2, dtype=torch.float64), torch.zeros(3, 5, 3, dtype=torch.float64))
-    full = {name: more.replace(**{s: velocity[s] for s in velocity}) for name, velocity in preds.items()}
+    more = AV(
+        torch.zeros(3, 2, 2, 1, 2, dtype=torch.float64), torch.zeros(3, 5, 3, dtype=torch.float64)
+    )
+    full = {
+        name: more.replace(**{s: velocity[s] for s in velocity}) for name, velocity in preds.items()
+    }
     assert same(guidance.combine(full, times, None)[0], guidance.combine(preds, times, None)[0])
 
 
 def test_what_can_be_read_of_a_pass() -> None:
-    """The streams that go in at a time above 0: not the given one, nor an anchor, whatever it says it reads."""
+    """The streams that go in at a time above 0: not the given one, nor an anchor, whatever it says
+    it reads.
+    """
     driven, mute = StepTimes(0.7, 0.0), {"audio": Constant("audio")}
     assert noisy(Pass("a", driven)) == ("video",)
     assert noisy(Pass("a", JOINT)) == ("video", "audio")
@@ -296,7 +393,9 @@ def test_what_can_be_read_of_a_pass() -> None:
     assert run.read == ("video",)
     with pytest.raises(PartContractError, match="reads audio; what can be read of it is video"):
         ask(Asks(Pass("a", driven, read=("audio",))), driven, None, hints=(), droppable=())
-    with pytest.raises(PartContractError, match=r"Constant\(stream='audio'.* in place of audio; present: video"):
+    with pytest.raises(
+        PartContractError, match=r"Constant\(stream='audio'.* in place of audio; present: video"
+    ):
         ask(Asks(Pass("a", StepTimes(0.7), replace=mute)), JOINT, None, hints=(), droppable=())
     with pytest.raises(PartContractError, match="with the stream audio, which is absent"):
         ask(Asks(Pass("a", JOINT)), StepTimes(0.7), None, hints=(), droppable=())
@@ -313,13 +412,17 @@ class Asks:
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
         return [self.asked]
 
-    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+    def combine(
+        self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any
+    ) -> tuple[AV[Tensor], Any]:
         return preds[self.asked.name], state
 
 
 @attrs.frozen
 class Chained:
-    """Three passes, one after the other; the last needs `last`. A fourth is the second, and waits for nothing."""
+    """Three passes, one after the other; the last needs `last`. A fourth is the second, and waits
+    for nothing.
+    """
 
     last: str = "second"
 
@@ -331,7 +434,9 @@ class Chained:
             conditional(times),
         ]
 
-    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+    def combine(
+        self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any
+    ) -> tuple[AV[Tensor], Any]:
         return preds["third"], state
 
 
@@ -345,7 +450,11 @@ def test_passes_in_a_sum_wait_for_their_own() -> None:
         (("1.third",), 2),
     ]
     alone = order(ask(Chained(), JOINT, None, hints=(), droppable=KNOWN), CFG())
-    assert [(run.names, run.level) for run in alone] == [((CONDITIONAL,), 0), (("early", "second"), 1), (("third",), 2)]
+    assert [(run.names, run.level) for run in alone] == [
+        ((CONDITIONAL,), 0),
+        (("early", "second"), 1),
+        (("third",), 2),
+    ]
     with pytest.raises(PartContractError, match="which needs unknown 'dropped'"):
         ask(Sum((CFG(), Chained("dropped"))), JOINT, None, hints=(), droppable=KNOWN)
 
@@ -357,7 +466,9 @@ class Momentum:
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
         return [conditional(times), Pass("other", times, drop=("caption",), read=times.generated())]
 
-    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+    def combine(
+        self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any
+    ) -> tuple[AV[Tensor], Any]:
         own = preds[CONDITIONAL].only(times.generated())
         push = own.map(lambda a, b: a - b, preds["other"])
         if state is not None:
@@ -371,13 +482,17 @@ def test_sums_keep_each_term_s_state() -> None:
     alone, summed, before, all_before = Momentum(), Sum((NoGuidance(), Momentum())), None, None
     for step in range(3):
         preds = predict(summed, JOINT, step)
-        one, before = alone.combine({"joint": preds["joint"], "other": preds["1.other"]}, JOINT, before)
+        one, before = alone.combine(
+            {"joint": preds["joint"], "other": preds["1.other"]}, JOINT, before
+        )
         two, all_before = summed.combine(preds, JOINT, all_before)
         assert same(one, two)
 
 
 def test_defaults_are_those_of_their_sources() -> None:
-    """Ovi's for the text and for the skipped layer, LTX-2's, and Lin et al.'s share; what is written as a list or a whole number is the same."""
+    """Ovi's for the text and for the skipped layer, LTX-2's, and Lin et al.'s share; what is
+    written as a list or a whole number is the same.
+    """
     words = ("caption", "sound", "speech")
     for default, written in (
         (CFG(), CFG(4.0, 3.0, drop=words)),
@@ -415,7 +530,10 @@ def test_checks_catch_faults() -> None:
     @attrs.frozen
     class NeverOff(CFG):
         def passes(self, times: StepTimes, state: Any) -> list[Pass]:
-            return [conditional(times), Pass("dropped", times, drop=self.drop, read=times.generated())]
+            return [
+                conditional(times),
+                Pass("dropped", times, drop=self.drop, read=times.generated()),
+            ]
 
     @attrs.frozen
     class MeanOfBatch(NoGuidance):
@@ -426,7 +544,10 @@ def test_checks_catch_faults() -> None:
     class TooEarly(NoGuidance):
         def passes(self, times: StepTimes, state: Any) -> list[Pass]:
             replaced = {s: Estimate(s) for s in times.present() if s not in times.generated()[:1]}
-            return [conditional(times), Pass("anchored", times, replace=replaced, read=times.generated()[:1])]
+            return [
+                conditional(times),
+                Pass("anchored", times, replace=replaced, read=times.generated()[:1]),
+            ]
 
     class NotAValue(NoGuidance):
         def __deepcopy__(self, memo: object) -> NotAValue:
@@ -452,23 +573,33 @@ class Inertia:
     def passes(self, times: StepTimes, state: Any) -> Any:
         return self.inner.passes(times, None)
 
-    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+    def combine(
+        self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any
+    ) -> tuple[AV[Tensor], Any]:
         now, _ = self.inner.combine(preds, times, None)
-        return now if state is None or not self.momentum else now.map(lambda u, last: u + self.momentum * last, state), now
+        return (
+            now
+            if state is None or not self.momentum
+            else now.map(lambda u, last: u + self.momentum * last, state)
+        ), now
 
 
 @attrs.frozen
 class Sticky(Inertia):
     """Doesn't let go when it is off, from the second step on."""
 
-    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+    def combine(
+        self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any
+    ) -> tuple[AV[Tensor], Any]:
         now, _ = self.inner.combine(preds, times, None)
         return now if state is None else now.map(lambda u, last: u + 0.1 * last, state), now
 
 
 @attrs.frozen
 class Rescaled:
-    """CFG brought back to the size of the conditional prediction (Lin et al., arXiv:2305.08891), also where only that is asked for."""
+    """CFG brought back to the size of the conditional prediction (Lin et al., arXiv:2305.08891),
+    also where only that is asked for.
+    """
 
     inner: Guidance
     share: float = knob(0.7, help="how much of it", off=0.0)
@@ -476,7 +607,9 @@ class Rescaled:
     def passes(self, times: StepTimes, state: Any) -> Any:
         return self.inner.passes(times, state)
 
-    def combine(self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
+    def combine(
+        self, preds: Mapping[str, AV[Tensor]], times: StepTimes, state: Any
+    ) -> tuple[AV[Tensor], Any]:
         guided, state = self.inner.combine(preds, times, state)
 
         def size(v: Tensor) -> Tensor:
@@ -490,7 +623,9 @@ class Rescaled:
 
 @pytest.mark.parametrize("inner", [NoGuidance(), CFG(), SyncCFG()], ids=repr)
 @pytest.mark.parametrize("kind", [Inertia, Rescaled])
-def test_a_guidance_may_change_the_only_prediction_unless_it_is_off(kind: Any, inner: Guidance) -> None:
+def test_a_guidance_may_change_the_only_prediction_unless_it_is_off(
+    kind: Any, inner: Guidance
+) -> None:
     """The protocol promises that prediction bit for bit at the off value, and nowhere else."""
     check_guidance(kind(inner))
 
@@ -527,7 +662,10 @@ class Answering(NoGuidance):
         (Answering(asked=conditional), r"returned Pass\(.*it should return a list"),
         (Answering(asked=lambda times: ["joint"]), "returned \\['joint'\\] as its passes"),
         (Answering(made=lambda v: v), "returned AV; it should be .*return v, state"),
-        (Answering(made=lambda v: (dict(zip(v, v, strict=True)), None)), r"returned \(dict, NoneType\); it should be"),
+        (
+            Answering(made=lambda v: (dict(zip(v, v, strict=True)), None)),
+            r"returned \(dict, NoneType\); it should be",
+        ),
     ],
 )
 def test_answers_of_another_form_are_named(guidance: Guidance, says: str) -> None:

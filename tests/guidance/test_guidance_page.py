@@ -1,4 +1,6 @@
-"""The figures of docs/explanation/guidance.md are those of the benchmark's report, and of the solvers as they are."""
+"""The figures of docs/explanation/guidance.md are those of the benchmark's report, and of the
+solvers as they are.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,25 @@ from harmony_parts.testing.properties import PROPERTIES
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "explanation" / "guidance.md").read_text(encoding="utf-8")
-REPORT: dict[str, Any] = json.loads((DOCS / "results" / "guidance.json").read_text(encoding="utf-8"))
+REPORT: dict[str, Any] = json.loads(
+    (DOCS / "results" / "guidance.json").read_text(encoding="utf-8")
+)
 
 
 def solver_errors() -> dict[str, tuple[int, float]]:
-    """Velocities and error of 40 steps at shift 5 of each solver, plain, against x = m + C^(1/2) n."""
+    """Velocities and error of 40 steps at shift 5 of each solver, plain, against x = m + C^(1/2)
+    n.
+    """
     model, noise = gaussian(), latents(64)
     values, vectors = torch.linalg.eigh(model.covariance)
     both = torch.cat([noise[s].flatten(1) for s in noise], dim=1)
     want = model.mean + both @ (vectors * values.sqrt() @ vectors.T)
     found = {}
-    for name, solver, velocities in (("euler", Euler(), 40), ("heun", Heun(), 79), ("adams-bashforth", AdamsBashforth(), 40)):
+    for name, solver, velocities in (
+        ("euler", Euler(), 40),
+        ("heun", Heun(), 79),
+        ("adams-bashforth", AdamsBashforth(), 40),
+    ):
         made = sample(
             model,
             noise,
@@ -54,7 +64,9 @@ def solver_errors() -> dict[str, tuple[int, float]]:
 
 def solver_rows(errors: dict[str, tuple[int, float]]) -> str:
     """As the page has them."""
-    return "\n".join(f"| `{name}` | {velocities} | {error:.4f} |" for name, (velocities, error) in errors.items())
+    return "\n".join(
+        f"| `{name}` | {velocities} | {error:.4f} |" for name, (velocities, error) in errors.items()
+    )
 
 
 def test_costs_are_those_that_were_measured() -> None:
@@ -65,9 +77,15 @@ def test_costs_are_those_that_were_measured() -> None:
 
 
 def test_the_rule_is_what_was_measured() -> None:
-    """Together is faster wherever both passes hold no more latents than the rule allows, on the machine of the report."""
+    """Together is faster wherever both passes hold no more latents than the rule allows, on the
+    machine of the report.
+    """
     assert REPORT["together"]["default"] == TOGETHER
-    assert all(row["together"] < row["apart"] for row in REPORT["together"]["sizes"] if row["latents"] <= TOGETHER)
+    assert all(
+        row["together"] < row["apart"]
+        for row in REPORT["together"]["sizes"]
+        if row["latents"] <= TOGETHER
+    )
 
 
 def test_the_sampler_adds_little() -> None:
@@ -94,7 +112,9 @@ def test_errors_of_the_solvers() -> None:
 @pytest.mark.slow
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     """And writes a report with all that the page is made of."""
-    done = CliRunner().invoke(main, ["--rounds", "1", "--large", "", "--out", str(tmp_path / "report.json")])
+    done = CliRunner().invoke(
+        main, ["--rounds", "1", "--large", "", "--out", str(tmp_path / "report.json")]
+    )
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert set(report) == set(REPORT)

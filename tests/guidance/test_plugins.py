@@ -1,4 +1,6 @@
-"""The guidance packages of `plugins/`: built, installed by pip, found, and through their own tests."""
+"""The guidance packages of `plugins/`: built, installed by pip, found, and through their own
+tests.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from harmony_parts.catalogue import catalogue
 assert not catalogue().failures, catalogue().failures
 print(*(f"{d.qualified} {d.distribution} {d.version}" for d in catalogue().list("guidance")), sep="\\n")
 assert "torch" not in sys.modules
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,30 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which pip has installed the wheels of both packages; nothing is downloaded."""
     folder = tmp_path_factory.mktemp("plugins")
     sources = [
-        shutil.copytree(ROOT / "plugins" / name, folder / name, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
+        shutil.copytree(
+            ROOT / "plugins" / name,
+            folder / name,
+            ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"),
+        )
         for name in PACKAGES
     ]
-    options = ["--no-index", "--no-build-isolation", "--no-deps", "--disable-pip-version-check", "--quiet"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder / "site"), *map(str, sources)]
+    options = [
+        "--no-index",
+        "--no-build-isolation",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--quiet",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        *options,
+        "--target",
+        str(folder / "site"),
+        *map(str, sources),
+    ]
     subprocess.run(command, check=True, timeout=120, cwd=folder)
     return folder / "site"
 
@@ -38,8 +59,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(site: Path, *command: str) -> str:
     """A Python beside the installed packages."""
     path = os.pathsep.join([str(site), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HARMONY_PARTS_PLUGINS": "apg,cfg-zero"}
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240, cwd=site, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        "HARMONY_PARTS_PLUGINS": "apg,cfg-zero",
+    }
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=site,
+        env=environment,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -24,7 +24,13 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.testing.properties import PROPERTIES, Property, cases, check_exemptions, exemptions
+from harmony_parts.testing.properties import (
+    PROPERTIES,
+    Property,
+    cases,
+    check_exemptions,
+    exemptions,
+)
 from harmony_parts.testing.walks import some_walks
 
 BUILT_IN = (
@@ -55,7 +61,9 @@ def test_property(guidance: Guidance, holds: Property) -> None:
 
 def test_every_guidance_in_the_box_is_here() -> None:
     known = Catalogue.discover(only=())
-    assert {known.load_declared(each) for each in known.list("guidance")} == {type(guidance) for guidance in BUILT_IN}
+    assert {known.load_declared(each) for each in known.list("guidance")} == {
+        type(guidance) for guidance in BUILT_IN
+    }
 
 
 @pytest.mark.parametrize("guidance", [g for g in BUILT_IN if getattr(g, "exempt", None)], ids=repr)
@@ -74,7 +82,9 @@ def test_exempt_from_what_holds() -> None:
 
 @attrs.frozen
 class Broken:
-    """v_dropped + s (v - v_dropped) with one thing wrong, which the property `how` is there to find."""
+    """v_dropped + s (v - v_dropped) with one thing wrong, which the property `how` is there to
+    find.
+    """
 
     how: str
     video: float = scale(3.0, help="of the video")
@@ -121,7 +131,11 @@ class Broken:
                 self.memory.append(guided)
                 return guided.map(lambda v, before: v + before, last), "not the first step"
             case "bfloat16":
-                guided = guided.map(lambda v: v if v.dtype == torch.float64 else (v.bfloat16() * 1.1 / 1.1).to(v.dtype))
+                guided = guided.map(
+                    lambda v: (
+                        v if v.dtype == torch.float64 else (v.bfloat16() * 1.1 / 1.1).to(v.dtype)
+                    )
+                )
             case "finite":
                 guided = guided.map(lambda v: v / v.std())
         return guided, state
@@ -152,15 +166,26 @@ def test_a_scale_of_the_other_stream_is_found() -> None:
 
 
 def test_what_is_found_is_told() -> None:
-    with pytest.raises(PartContractError, match=r"Broken.* must guide each sample by itself \(the property 'batch'\); it doesn't on Walk"):
+    with pytest.raises(
+        PartContractError,
+        match=(
+            r"Broken.* must guide each sample by itself \(the property 'batch'\); it doesn't on"
+            r" Walk"
+        ),
+    ):
         PROPERTIES["batch"](Broken("batch"))
 
 
 def test_known_failures_are_strict() -> None:
-    found = {case.id: case.marks for case in cases(Broken("tokens"), known_failures={"tokens": "it sums over time"})}
+    found = {
+        case.id: case.marks
+        for case in cases(Broken("tokens"), known_failures={"tokens": "it sums over time"})
+    }
     marks = {name: mark.kwargs for name, all_marks in found.items() for mark in all_marks}
     assert [name.rpartition(": ")[2] for name in marks] == ["tokens"]
-    assert all(kwargs["strict"] and kwargs["reason"] == "it sums over time" for kwargs in marks.values())
+    assert all(
+        kwargs["strict"] and kwargs["reason"] == "it sums over time" for kwargs in marks.values()
+    )
 
 
 def test_names_of_properties_are_checked() -> None:
@@ -168,7 +193,10 @@ def test_names_of_properties_are_checked() -> None:
     class Misspelt(NoGuidance):
         exempt: ClassVar[dict[str, str]] = {"afine": "no reason"}
 
-    with pytest.raises(PartContractError, match=r"Misspelt.exempt names the property 'afine' \(did it mean 'affine'\?\)"):
+    with pytest.raises(
+        PartContractError,
+        match=r"Misspelt.exempt names the property 'afine' \(did it mean 'affine'\?\)",
+    ):
         cases(Misspelt())
     with pytest.raises(PartContractError, match="known_failures names the property 'tolkiens'"):
         cases(CFG(), known_failures={"tolkiens": ""})

@@ -32,19 +32,40 @@ def test_it_holds(guidance, holds):
 @pytest.mark.guidance_properties(Clipped(), known_failures={"homogeneous": "clips", "tokens": "but this holds"})
 def test_it_fails(guidance, holds):
     holds(guidance, examples=4)
-'''
+'''  # noqa: E501
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """With this tree's library, and no other plugins of pytest."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=120,
+    )
 
 
 def test_the_mark_gives_every_property(tmp_path: Path) -> None:
     """Known failures are expected, and an unexpected pass is a failure."""
     (tmp_path / "test_mine.py").write_text(TESTS)
-    done = run("-m", "pytest", "-p", "harmony_parts.testing.pytest_plugin", "--strict-markers", "-rA", "-q", cwd=tmp_path)
+    done = run(
+        "-m",
+        "pytest",
+        "-p",
+        "harmony_parts.testing.pytest_plugin",
+        "--strict-markers",
+        "-rA",
+        "-q",
+        cwd=tmp_path,
+    )
     report = done.stdout
     assert "XFAIL test_mine.py::test_it_fails[Clipped(): homogeneous] - clips" in report, report
     assert "FAILED test_mine.py::test_it_fails[Clipped(): tokens]" in report
@@ -54,5 +75,8 @@ def test_the_mark_gives_every_property(tmp_path: Path) -> None:
 
 
 def test_it_imports_nothing_heavy() -> None:
-    code = "import sys, harmony_parts.testing.pytest_plugin; print({'torch', 'numpy', 'hypothesis', 'attrs', 'pytest'} & set(sys.modules))"
+    code = (
+        "import sys, harmony_parts.testing.pytest_plugin; print({'torch', 'numpy', 'hypothesis',"
+        " 'attrs', 'pytest'} & set(sys.modules))"
+    )
     assert run("-c", code, cwd=ROOT).stdout.strip() == "set()"

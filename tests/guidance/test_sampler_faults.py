@@ -1,4 +1,6 @@
-"""What the sampler says of what goes wrong: which part, which pass, which step, and what to change."""
+"""What the sampler says of what goes wrong: which part, which pass, which step, and what to
+change.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,25 @@ from harmony_parts.testing.analytic import Recorded
 def test_faults_of_one_pass_of_several_are_named() -> None:
     def broken(call: int, velocity: AV[Tensor]) -> AV[Tensor]:
         if call == 2:
-            velocity["video"][-1] = math.nan  # of the last sample, so of the second of the two passes
+            # of the last sample, so of the second of the two passes
+            velocity["video"][-1] = math.nan
         return velocity
 
-    with pytest.raises(RunError, match=r"at step 2 of 4 .*, pass 'dropped' returned NaN or infinity for video"):
-        make(Recorded(gaussian(), after=broken), latents(), caption(), guidance=CFG(), together=10**6)
+    with pytest.raises(
+        RunError, match=r"at step 2 of 4 .*, pass 'dropped' returned NaN or infinity for video"
+    ):
+        make(
+            Recorded(gaussian(), after=broken), latents(), caption(), guidance=CFG(), together=10**6
+        )
 
 
 @pytest.mark.parametrize(
-    "raised", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: 9 GB")]
+    "raised",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("can't allocate memory: 9 GB"),
+    ],
 )
 def test_out_of_memory_says_what_to_change(raised: Exception) -> None:
     def full(call: int, velocity: AV[Tensor]) -> AV[Tensor]:
@@ -39,14 +51,24 @@ def test_out_of_memory_says_what_to_change(raised: Exception) -> None:
             raise raised
         return velocity
 
-    with pytest.raises(RunError, match=r"out of memory at step 3 of 4 .*video \[4, 2, 1, 1, 2\].*together=0.*fewer seconds"):
+    with pytest.raises(
+        RunError,
+        match=r"out of memory at step 3 of 4 .*video \[4, 2, 1, 1, 2\].*together=0.*fewer seconds",
+    ):
         make(Recorded(gaussian(), after=full), latents(), caption(), guidance=CFG(), together=100)
     with pytest.raises(RuntimeError, match="another fault"):
-        make(Recorded(gaussian(), after=lambda *_: (_ for _ in ()).throw(RuntimeError("another fault"))), latents())
+        make(
+            Recorded(
+                gaussian(), after=lambda *_: (_ for _ in ()).throw(RuntimeError("another fault"))
+            ),
+            latents(),
+        )
 
 
 def test_cancelling() -> None:
-    """What the progress callback raises comes out as it is, and the next run isn't touched by it."""
+    """What the progress callback raises comes out as it is, and the next run isn't touched by
+    it.
+    """
 
     class Stop(Exception):
         pass
@@ -73,7 +95,11 @@ class Asks:
         return [attrs.evolve(each, times=times) for each in self.asked]
 
     def combine(self, preds: Any, times: StepTimes, state: Any) -> Any:
-        return preds[self.asked[0].name].only(times.generated()) if self.result is None else self.result, state
+        return (
+            preds[self.asked[0].name].only(times.generated())
+            if self.result is None
+            else self.result
+        ), state
 
 
 NOW = StepTimes(1.0, 1.0)
@@ -86,12 +112,27 @@ OWN = conditional(NOW)
         ([], "asked for no passes"),
         ([OWN, OWN], "'joint' twice"),
         ([OWN, Pass("a", NOW, needs=("b",))], "'a', which needs b; its passes are joint, a"),
-        ([Pass("a", NOW, drop=("caption",), needs=("b",)), Pass("b", NOW, needs=("a",))], "need each other: "),
+        (
+            [Pass("a", NOW, drop=("caption",), needs=("b",)), Pass("b", NOW, needs=("a",))],
+            "need each other: ",
+        ),
         ([OWN, Pass("a", NOW, hints=("blur",))], "hint blur; the denoiser knows skip"),
-        ([OWN, Pass("a", NOW, replace={"audio": Constant("video")})], "which is for video, in place of audio"),
-        ([OWN, Pass("a", NOW, replace={"audio": Constant("audio")}, read=("audio",))], "reads audio; what can be read of it is video"),
-        ([Pass("a", NOW, replace={"video": Estimate("video")}), OWN], "must come after the task's own one"),
-        ([OWN, Pass("a", NOW, replace={"video": Estimate("video")})], "must come after the task's own one"),
+        (
+            [OWN, Pass("a", NOW, replace={"audio": Constant("video")})],
+            "which is for video, in place of audio",
+        ),
+        (
+            [OWN, Pass("a", NOW, replace={"audio": Constant("audio")}, read=("audio",))],
+            "reads audio; what can be read of it is video",
+        ),
+        (
+            [Pass("a", NOW, replace={"video": Estimate("video")}), OWN],
+            "must come after the task's own one",
+        ),
+        (
+            [OWN, Pass("a", NOW, replace={"video": Estimate("video")})],
+            "must come after the task's own one",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -110,11 +151,17 @@ def test_anchors_that_are_wrong_are_named() -> None:
             return self.how(super().latents(scene))
 
     for kind, how, says in (
-        (PartContractError, lambda x: x[:, :1], r"returned \{'audio': \[4, 1, 1\]\}; it should be \{'audio': \[4, 3, 1\]\}"),
+        (
+            PartContractError,
+            lambda x: x[:, :1],
+            r"returned \{'audio': \[4, 1, 1\]\}; it should be \{'audio': \[4, 3, 1\]\}",
+        ),
         (PartContractError, lambda x: x[:1], r"returned \{'audio': \[1, 3, 1\]\}"),
         (RunError, lambda x: x + math.inf, "returned NaN or infinity for audio"),
     ):
-        with pytest.raises(kind, match=r"Wrong\(stream='audio'.* at step 1 of 4 .*, pass 'mute' " + says):
+        with pytest.raises(
+            kind, match=r"Wrong\(stream='audio'.* at step 1 of 4 .*, pass 'mute' " + says
+        ):
             make(gaussian(), latents(), guidance=attrs.evolve(SYNC, mute=Wrong("audio", how=how)))
 
 
@@ -123,10 +170,23 @@ def test_results_that_are_wrong_are_named() -> None:
     for result in (noise.only(("video",)), noise.map(lambda x: x[:1])):
         with pytest.raises(PartContractError, match=r"the guidance Asks.* at step 1 of 4"):
             make(gaussian(), noise, guidance=Asks((OWN,), result))
-    with pytest.raises(RunError, match=r"the guidance Asks.* at step 1 of 4 .*NaN or infinity for video"):
+    with pytest.raises(
+        RunError, match=r"the guidance Asks.* at step 1 of 4 .*NaN or infinity for video"
+    ):
         make(gaussian(), noise, guidance=Asks((OWN,), noise.map(lambda x: x / 0)))
-    model = Recorded(gaussian(), after=lambda call, velocity: velocity.map(lambda v: v * math.nan) if call == 5 else velocity)
-    with pytest.raises(RunError, match=r"the denoiser Recorded at step 3 of 4 .*, pass 'joint' returned NaN or infinity for video"):
+    model = Recorded(
+        gaussian(),
+        after=lambda call, velocity: (
+            velocity.map(lambda v: v * math.nan) if call == 5 else velocity
+        ),
+    )
+    with pytest.raises(
+        RunError,
+        match=(
+            r"the denoiser Recorded at step 3 of 4 .*, pass 'joint' returned NaN or infinity for"
+            r" video"
+        ),
+    ):
         make(model, noise, caption(), guidance=CFG())
     with pytest.raises(PartContractError, match=r"the denoiser Recorded at step 1 of 4"):
         make(Recorded(gaussian(), after=lambda _, velocity: velocity.only(("audio",))), noise)
@@ -140,7 +200,9 @@ def test_solvers_that_ask_at_time_zero_are_named() -> None:
             velocity(there, t_next)
             return there, None
 
-    with pytest.raises(PartContractError, match=r"Heun.* asked for the velocity at time 0.0 in step 4 of 4"):
+    with pytest.raises(
+        PartContractError, match=r"Heun.* asked for the velocity at time 0.0 in step 4 of 4"
+    ):
         make(gaussian(), latents(), solver=Heun())
 
 

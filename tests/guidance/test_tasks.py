@@ -34,13 +34,19 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def loss(plan: Plan, n: int) -> Tensor:
-    """The batch loss of a made-up model, whose error depends on clip, stream, and which streams are noisy (so on the task), not on time."""
+    """The batch loss of a made-up model, whose error depends on clip, stream, and which streams are
+    noisy (so on the task), not on time.
+    """
     clean = 2.0 * (plan.times["video"] == 0) + 3.0 * (plan.times["audio"] == 0)
     errors = AV((1.0 + plan.source) * (1 + clean), (2.0 + plan.source**2) * (1 + clean))
     return sum((plan.weights[s].double() * errors[s]).sum() for s in plan.weights) / n  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("task", [*ALONE, WeightedSum(), Sampled(), Sampled((Draw(WeightedSum(), 2.0), Draw(Joint(), 1.0)))], ids=repr)
+@pytest.mark.parametrize(
+    "task",
+    [*ALONE, WeightedSum(), Sampled(), Sampled((Draw(WeightedSum(), 2.0), Draw(Joint(), 1.0)))],
+    ids=repr,
+)
 def test_contract(task: Task) -> None:
     check_task(task)
 
@@ -56,25 +62,37 @@ def test_who_is_clean() -> None:
 
 
 def test_defaults_are_the_paper_s() -> None:
-    """Joint 1, audio-driven 0.1, video-driven 0.3; drawn in proportion, so that every entry counts 1.4."""
+    """Joint 1, audio-driven 0.1, video-driven 0.3; drawn in proportion, so that every entry counts
+    1.4.
+    """
     names = ("joint", "audio-driven", "video-driven")
     plan = WeightedSum().plan(2, draw, seeded())
     assert plan.names == names
-    totals = {name: sum(plan.weights[s][plan.task == k].sum().item() for s in plan.weights) for k, name in enumerate(names)}
+    totals = {
+        name: sum(plan.weights[s][plan.task == k].sum().item() for s in plan.weights)
+        for k, name in enumerate(names)
+    }
     assert totals == pytest.approx({"joint": 4.0, "audio-driven": 0.2, "video-driven": 0.6})
     assert Sampled().probabilities() == pytest.approx((1 / 1.4, 0.1 / 1.4, 0.3 / 1.4))
     drawn = Sampled().plan(500, draw, seeded())
     assert drawn.names == names
-    assert torch.allclose(torch.maximum(drawn.weights["video"], drawn.weights["audio"]), torch.tensor(1.4))
+    assert torch.allclose(
+        torch.maximum(drawn.weights["video"], drawn.weights["audio"]), torch.tensor(1.4)
+    )
 
 
 def test_mixtures_of_mixtures_keep_names_and_clips() -> None:
-    """Each entry is called what it is, a name stands once, and an entry is of the clip that drew its mixture."""
+    """Each entry is called what it is, a name stands once, and an entry is of the clip that drew
+    its mixture.
+    """
     plan = Sampled((Draw(VideoDriven(), 1.0), Draw(WeightedSum(), 1.0))).plan(40, draw, seeded())
     assert plan.names == ("video-driven", "joint", "audio-driven")
     called = [plan.names[k] for k in plan.task]
     clean = {(False, False): "joint", (False, True): "audio-driven", (True, False): "video-driven"}
-    assert called == [clean[bool(v == 0), bool(a == 0)] for v, a in zip(plan.times["video"], plan.times["audio"], strict=True)]
+    assert called == [
+        clean[bool(v == 0), bool(a == 0)]
+        for v, a in zip(plan.times["video"], plan.times["audio"], strict=True)
+    ]
     entries = plan.source.bincount(minlength=40)
     assert set(entries.tolist()) == {1, 3}
     assert set(plan.source[plan.task == 1].tolist()) == set((entries == 3).nonzero()[:, 0].tolist())
@@ -85,17 +103,26 @@ def test_weighted_sum_is_the_sum(n: int, weights: list[float]) -> None:
     """Its loss is sum_k lambda_k L_k, and every clip goes through every term."""
     terms = tuple(Term(task, weight) for task, weight in zip(ALONE, weights, strict=True))
     plan = WeightedSum(terms).plan(n, draw, seeded())
-    want = sum(weight * loss(task.plan(n, draw, seeded()), n) for task, weight in zip(ALONE, weights, strict=True))
+    want = sum(
+        weight * loss(task.plan(n, draw, seeded()), n)
+        for task, weight in zip(ALONE, weights, strict=True)
+    )
     assert torch.allclose(loss(plan, n), torch.as_tensor(want, dtype=torch.float64), rtol=1e-6)
     active = sum(weight > 0 for weight in weights)
     assert torch.equal(plan.source.bincount(minlength=n), torch.full((n,), active))
 
 
 @given(WEIGHTS, st.lists(st.floats(0.1, 1), min_size=3, max_size=3))
-def test_sampled_has_the_expectation_of_the_weighted_sum(weights: list[float], shares: list[float]) -> None:
-    """sum_k p_k (lambda_k / p_k) L_k: the mean of the losses of the clips that drew each task, times the chance of it."""
+def test_sampled_has_the_expectation_of_the_weighted_sum(
+    weights: list[float], shares: list[float]
+) -> None:
+    """sum_k p_k (lambda_k / p_k) L_k: the mean of the losses of the clips that drew each task,
+    times the chance of it.
+    """
     p = [share / sum(shares) for share in shares]
-    sampled = Sampled(tuple(Draw(task, weight, q) for task, weight, q in zip(ALONE, weights, p, strict=True)))
+    sampled = Sampled(
+        tuple(Draw(task, weight, q) for task, weight, q in zip(ALONE, weights, p, strict=True))
+    )
     plan = sampled.plan(200, draw, seeded())
     expected = 0.0
     for k, name in enumerate(plan.names):
@@ -112,13 +139,19 @@ def test_sampled_has_the_expectation_of_the_weighted_sum(weights: list[float], s
         )
         expected += p[k] * float(loss(each, len(rows)))
     if all((plan.task == k).any() for k in range(3)):
-        whole = WeightedSum(tuple(Term(task, weight) for task, weight in zip(ALONE, weights, strict=True))).plan(1, draw, seeded())
+        whole = WeightedSum(
+            tuple(Term(task, weight) for task, weight in zip(ALONE, weights, strict=True))
+        ).plan(1, draw, seeded())
         assert expected == pytest.approx(float(loss(whole, 1)), rel=1e-5)
 
 
 def test_sampled_draws_as_often_as_it_says() -> None:
-    """The mean loss of 4,000 batches of 4 is that of the weighted sum within five standard errors, and so are the counts."""
-    sampled = Sampled((Draw(Joint(), 1.0, 0.5), Draw(AudioDriven(), 0.1, 0.2), Draw(VideoDriven(), 0.3, 0.3)))
+    """The mean loss of 4,000 batches of 4 is that of the weighted sum within five standard errors,
+    and so are the counts.
+    """
+    sampled = Sampled(
+        (Draw(Joint(), 1.0, 0.5), Draw(AudioDriven(), 0.1, 0.2), Draw(VideoDriven(), 0.3, 0.3))
+    )
     random, n, batches = seeded(), 4, 4000
     losses, counts = [], torch.zeros(3)
     for _ in range(batches):
@@ -127,7 +160,10 @@ def test_sampled_draws_as_often_as_it_says() -> None:
         losses.append(loss(plan, n))
         counts += plan.task.bincount(minlength=3)
     values = torch.stack(losses)
-    assert abs(values.mean() - loss(WeightedSum().plan(n, draw, seeded()), n)) < 5 * values.std() / batches**0.5
+    assert (
+        abs(values.mean() - loss(WeightedSum().plan(n, draw, seeded()), n))
+        < 5 * values.std() / batches**0.5
+    )
     p = torch.tensor(sampled.probabilities())
     assert ((counts / (n * batches) - p).abs() < 5 * (p * (1 - p) / (n * batches)).sqrt()).all()
 
@@ -151,7 +187,13 @@ def test_tasks_of_other_streams_cannot_be_packed() -> None:
     class AudioAlone:
         def plan(self, n, draw, generator):
             plan = VideoDriven().plan(n, draw, generator)
-            return Plan(plan.source, plan.times.only(("audio",)), plan.weights.only(("audio",)), plan.task, ("audio-alone",))
+            return Plan(
+                plan.source,
+                plan.times.only(("audio",)),
+                plan.weights.only(("audio",)),
+                plan.task,
+                ("audio-alone",),
+            )
 
     check_task(AudioAlone())
     with pytest.raises(PartContractError, match="audio-alone"):

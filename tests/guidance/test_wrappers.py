@@ -51,11 +51,15 @@ def test_contract(guidance, hints):
 
 @given(walks(), UNIT)
 def test_rescaled_to_the_size_of_the_prediction(walk: Walk, share: float):
-    """std(g') = (1 - share) std(g) + share std(v); with all of it, that of the conditional prediction."""
+    """std(g') = (1 - share) std(g) + share std(v); with all of it, that of the conditional
+    prediction.
+    """
     pairs = zip(steps(Rescale(CFG(6, 5), share), walk), results(CFG(6, 5), walk), strict=True)
     for step, plain in pairs:
         for stream in plain:
-            want = (1 - share) * sizes(plain[stream]) + share * sizes(step.preds[CONDITIONAL][stream])
+            want = (1 - share) * sizes(plain[stream]) + share * sizes(
+                step.preds[CONDITIONAL][stream]
+            )
             assert torch.allclose(sizes(step.result[stream]), want, rtol=1e-9, atol=1e-12)
 
 
@@ -64,23 +68,36 @@ def test_rescaling_a_constant_leaves_it():
     times = StepTimes(0.5, None)
     flat, full = torch.full((2, 1, 1, 1, 4), 3.0), torch.arange(8.0).reshape(2, 1, 1, 1, 4)
     for own, null in ((flat, flat), (flat, flat + 1), (full, flat), (flat, full), (full * 0, full)):
-        made, _ = Rescale(CFG(2, 2)).combine({CONDITIONAL: AV(own), "dropped": AV(null)}, times, None)
+        made, _ = Rescale(CFG(2, 2)).combine(
+            {CONDITIONAL: AV(own), "dropped": AV(null)}, times, None
+        )
         assert made["video"].isfinite().all()
-    noise = full * 1e-9  # far below what float32 resolves beside `full`: left as it is, not blown up to its size
-    kept, _ = Rescale(CFG(0, 0), 1.0).combine({CONDITIONAL: AV(full), "dropped": AV(noise)}, times, None)
+    # far below what float32 resolves beside `full`: left as it is, not blown up to its size
+    noise = full * 1e-9
+    kept, _ = Rescale(CFG(0, 0), 1.0).combine(
+        {CONDITIONAL: AV(full), "dropped": AV(noise)}, times, None
+    )
     assert torch.equal(kept["video"], noise)
-    kept, _ = Rescale(CFG(2, 2), 1.0).combine({CONDITIONAL: AV(flat), "dropped": AV(flat + 1)}, times, None)
+    kept, _ = Rescale(CFG(2, 2), 1.0).combine(
+        {CONDITIONAL: AV(flat), "dropped": AV(flat + 1)}, times, None
+    )
     assert torch.equal(kept["video"], flat - 1)
 
 
 @given(walks())
 def test_rescaled_clean_estimates_are_ltx2_s(walk: Walk):
-    """pred = cond + (c - 1)(cond - text) + (m - 1)(cond - mod); pred *= r std(cond) / std(pred) + 1 - r, all of x_0."""
+    """pred = cond + (c - 1)(cond - text) + (m - 1)(cond - mod); pred *= r std(cond) / std(pred) + 1
+    - r, all of x_0.
+    """
     guidance = DataSpace(Rescale(Sum((CFG(3, 7), Modality(3, 2.5))), 0.7))
     for step in steps(guidance, walk):
         for stream in step.result:
             x, t = step.preds[LATENTS][stream], step.times[stream]
-            clean = {name: x - t * v[stream] for name, v in step.preds.items() if name != LATENTS and stream in tuple(v)}
+            clean = {
+                name: x - t * v[stream]
+                for name, v in step.preds.items()
+                if name != LATENTS and stream in tuple(v)
+            }
             cond = clean[CONDITIONAL]
             pred = cond + (getattr(CFG(3, 7), stream) - 1) * (cond - clean["0.dropped"])
             if "1.apart" in clean:
@@ -101,7 +118,14 @@ def test_a_window_is_closed_below_and_open_above(walk: Walk, edge: float):
 
 @pytest.mark.parametrize(
     ("factors", "time", "factor"),
-    [((1.0,), 0.3, 1), ((0.0, 2.0), 1.0, 0), ((0.0, 2.0), 0.25, 1.5), ((0, 1, 0), 0.5, 1), ((0, 1, 0), 0.75, 0.5), ((3, 1, 2), 1e-9, 2)],
+    [
+        ((1.0,), 0.3, 1),
+        ((0.0, 2.0), 1.0, 0),
+        ((0.0, 2.0), 0.25, 1.5),
+        ((0, 1, 0), 0.5, 1),
+        ((0, 1, 0), 0.75, 0.5),
+        ((3, 1, 2), 1e-9, 2),
+    ],
 )
 def test_a_schedule_multiplies_the_difference(factors, time, factor):
     walk = Walk((StepTimes(time, time),))
@@ -109,7 +133,9 @@ def test_a_schedule_multiplies_the_difference(factors, time, factor):
     plain = results(CFG(), walk)[0]
     own = step.preds[CONDITIONAL]
     assert near(step.result, own.map(lambda v, g: v + factor * (g - v), plain)) or abs(time) < 1e-6
-    assert torch.allclose(step.result["audio"], own["audio"] + factor * (plain["audio"] - own["audio"]), atol=1e-6)
+    assert torch.allclose(
+        step.result["audio"], own["audio"] + factor * (plain["audio"] - own["audio"]), atol=1e-6
+    )
     assert len(step.passes) == (2 if factor else 1)
 
 
@@ -118,22 +144,33 @@ def test_off_is_the_one_inside(walk: Walk):
     """Its results bit for bit, its passes, and its state, whatever it remembers."""
     for inner in (CFG(), SyncCFG(), Counting(), Sum((CFG(), Counting()))):
         want = list(steps(inner, walk))
-        for off in (Rescale(inner, 0), Window(inner, 0, 1), Schedule(inner, (1,)), Schedule(inner, (1, 1, 1))):
+        for off in (
+            Rescale(inner, 0),
+            Window(inner, 0, 1),
+            Schedule(inner, (1,)),
+            Schedule(inner, (1, 1, 1)),
+        ):
             got = list(steps(off, walk))
             assert all(same(a.result, b.result) for a, b in zip(got, want, strict=True))
-            assert [(step.passes, step.state) for step in got] == [(step.passes, step.state) for step in want]
+            assert [(step.passes, step.state) for step in got] == [
+                (step.passes, step.state) for step in want
+            ]
 
 
 @given(walks())
 def test_a_sum_hands_each_term_its_state(walk: Walk):
     """Beside terms without any, one that remembers asks for the same passes and gives the same."""
-    for step, alone in zip(steps(Sum((NoGuidance(), Counting())), walk), steps(Counting(), walk), strict=True):
+    for step, alone in zip(
+        steps(Sum((NoGuidance(), Counting())), walk), steps(Counting(), walk), strict=True
+    ):
         assert step.passes == alone.passes
         assert step.state == (None, alone.state)
         assert same(step.result, alone.result)
 
 
-@pytest.mark.parametrize("guidance", [Window(Counting(), 0.3, 0.8), Schedule(Counting(), (0, 0, 3, 0, 0))], ids=repr)
+@pytest.mark.parametrize(
+    "guidance", [Window(Counting(), 0.3, 0.8), Schedule(Counting(), (0, 0, 3, 0, 0))], ids=repr
+)
 def test_the_state_stands_still_while_nothing_is_guided(guidance):
     """What is inside finds its state as it left it: outside no step was its."""
     state, seen = None, []
@@ -161,7 +198,9 @@ class Looks:
         return preds["mine"], state
 
 
-@pytest.mark.parametrize("around", [Rescale, Window, Schedule, DataSpace, lambda inner: Sum((CFG(), inner))])
+@pytest.mark.parametrize(
+    "around", [Rescale, Window, Schedule, DataSpace, lambda inner: Sum((CFG(), inner))]
+)
 def test_what_is_inside_gets_its_own_passes_and_the_latents(around):
     walk = Walk((StepTimes(0.5, 0.5),))
     looks = Looks(AV(*(walk.values(0, LATENTS, stream) for stream in ("video", "audio"))))
@@ -179,7 +218,11 @@ def test_one_stream_alone_has_no_other_to_hear():
     for times in (StepTimes(0.5, None), StepTimes(None, 0.5)):
         assert Modality().passes(times, None) == [conditional(times)]
     driven = Modality().passes(StepTimes(0.5, 0.0), None)[1]
-    assert (driven.hints, driven.drop, driven.read) == (frozenset({"isolate"}), frozenset(), ("video",))
+    assert (driven.hints, driven.drop, driven.read) == (
+        frozenset({"isolate"}),
+        frozenset(),
+        ("video",),
+    )
 
 
 def test_a_skipped_layer_goes_without_text_unless_it_is_told():

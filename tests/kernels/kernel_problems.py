@@ -1,4 +1,6 @@
-"""Problems for the kernels, and what their answers are held to; on a CPU by the interpreter, or on a GPU."""
+"""Problems for the kernels, and what their answers are held to; on a CPU by the interpreter, or on
+a GPU.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Problem:
         return self.direction == "frames_read"
 
     def tables(self) -> op.Tables:
-        made = Windows.of(*self.windows.unbind(1), self.latents if self.q_is_frames else self.frames).to(self.device)
+        made = Windows.of(
+            *self.windows.unbind(1), self.latents if self.q_is_frames else self.frames
+        ).to(self.device)
         if self.q_is_frames:
             return op.Tables.of(made.of_query, made.of_key, made.most_keys)
         return op.Tables.of(made.of_key, made.of_query, made.most_queries)
@@ -48,12 +52,19 @@ class Problem:
         frame = (self.batch, self.frames, self.tokens, self.heads, self.head)
         latent = (self.batch, self.latents, self.heads, self.head)
         q, kv = (frame, latent) if self.q_is_frames else (latent, frame)
-        drawn = [torch.randn(shape, generator=g, dtype=torch.float64).to(self.dtype) for shape in (q, kv, kv, q)]
+        drawn = [
+            torch.randn(shape, generator=g, dtype=torch.float64).to(self.dtype)
+            for shape in (q, kv, kv, q)
+        ]
         turns = [40 * torch.rand(n, self.pairs, generator=g) for n in (self.frames, self.latents)]
         return drawn[:3], drawn[3], turns[0], turns[1]
 
-    def solve(self, f: Callable[..., Tensor], dtype: torch.dtype, device: str = "cpu") -> list[Tensor]:
-        """o, dq, dk, dv in that precision, on the CPU. `f` takes q, k, v and the angles, on the device."""
+    def solve(
+        self, f: Callable[..., Tensor], dtype: torch.dtype, device: str = "cpu"
+    ) -> list[Tensor]:
+        """o, dq, dk, dv in that precision, on the CPU. `f` takes q, k, v and the angles, on the
+        device.
+        """
         inputs, do, *turns = self.tensors()
         leaves = [x.to(device, dtype).clone().requires_grad_() for x in inputs]
         out = f(*leaves, *(turn.to(device) for turn in turns), self.half)
@@ -74,20 +85,32 @@ def pairs_of(start: list[int], end: list[int]) -> Tensor:
 
 
 def check(problem: Problem) -> None:
-    """At most twice naive.py's error at that precision, and one ulp of the largest number; nothing left unwritten.
+    """At most twice naive.py's error at that precision, and one ulp of the largest number; nothing
+    left unwritten.
 
-    dS = p (dp - delta) is a difference, and 0 where a window holds one key. The direction that reads frames has delta from a rounded o, so
-    its dq and dk are held to an ulp of what is subtracted instead. It also takes p from the logsumexp that it stored, p = exp(s - lse), where
-    naive.py subtracts the maximum first: an ulp of that in float32 is as much of p, and so of what is summed over p. |s| <= |q| |k| / sqrt(d).
+    dS = p (dp - delta) is a difference, and 0 where a window holds one key. The direction that
+    reads frames has delta from a rounded o, so its dq and dk are held to an ulp of what is
+    subtracted instead. It also takes p from the logsumexp that it stored, p = exp(s - lse), where
+    naive.py subtracts the maximum first: an ulp of that in float32 is as much of p, and so of what
+    is summed over p. |s| <= |q| |k| / sqrt(d).
     """
-    exact, plain, mine = problem.naive(torch.float64), problem.naive(problem.dtype), problem.kernel()
+    exact, plain, mine = (
+        problem.naive(torch.float64),
+        problem.naive(problem.dtype),
+        problem.kernel(),
+    )
     subtracted = dict.fromkeys(("o", "dq", "dk", "dv"), 0.0)
     stored = dict.fromkeys(subtracted, 0.0)  # ulps of p, in float32
     if not problem.q_is_frames:
         (q, k, v), do, *_ = problem.tensors()
-        scores = float(q.double().norm(dim=-1).max() * k.double().norm(dim=-1).max()) / problem.head**0.5
+        scores = (
+            float(q.double().norm(dim=-1).max() * k.double().norm(dim=-1).max()) / problem.head**0.5
+        )
         stored |= {"dq": scores, "dk": scores, "dv": scores}
-        dp = torch.einsum("bthd,bfshd->bhtfs", do.double(), v.double()).abs().max() / problem.head**0.5
+        dp = (
+            torch.einsum("bthd,bfshd->bhtfs", do.double(), v.double()).abs().max()
+            / problem.head**0.5
+        )
         subtracted |= {"dq": float(dp * k.abs().max()), "dk": float(dp * q.abs().max())}
     for name, e, n, m in zip(subtracted, exact, plain, mine, strict=True):
         assert m.shape == e.shape
@@ -98,11 +121,17 @@ def check(problem: Problem) -> None:
         assert (m.double() - e).norm() <= 2 * (n.double() - e).norm() + ulp * m.numel() ** 0.5, name
     # whatever no window holds gets nothing, exactly
     tables = attrs.evolve(problem, device="cpu").tables()
-    unread = (tables.of_frame[:, 0] == tables.of_frame[:, 1], tables.of_latent[:, 0] == tables.of_latent[:, 1])
+    unread = (
+        tables.of_frame[:, 0] == tables.of_frame[:, 1],
+        tables.of_latent[:, 0] == tables.of_latent[:, 1],
+    )
     of_q, of_k = unread if problem.q_is_frames else unread[::-1]
     for m, empty in zip(mine, (of_q, of_q, of_k, of_k), strict=True):
         assert (m[:, empty] == 0).all()
 
 
 # an empty window between others, and a frame that hears everything
-RAGGED = {"frames_read": pairs_of([0, 3, 4], [3, 3, 7]), "latents_read": pairs_of([0, 0, 0, 1, 1, 2, 3], [1, 2, 3, 3, 3, 3, 3])}
+RAGGED = {
+    "frames_read": pairs_of([0, 3, 4], [3, 3, 7]),
+    "latents_read": pairs_of([0, 0, 0, 1, 1, 2, 3], [1, 2, 3, 3, 3, 3, 3]),
+}

@@ -26,7 +26,13 @@ def test_a_quick_run(tmp_path: Path) -> None:
     report = json.loads(file.read_text())
     assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert report["copy_bytes_per_second"] > 0
-    names = {"eager", "gather + SDPA (math)", "gather + SDPA (flash)", "SDPA with a mask", "global SDPA, as in Ovi"}
+    names = {
+        "eager",
+        "gather + SDPA (math)",
+        "gather + SDPA (flash)",
+        "SDPA with a mask",
+        "global SDPA, as in Ovi",
+    }
     for direction in DIRECTIONS:
         rows = [row for row in report["rows"] if row["direction"] == direction]
         assert {row["name"] for row in rows} == names
@@ -35,8 +41,16 @@ def test_a_quick_run(tmp_path: Path) -> None:
             assert (row["error"] is None) is (row["name"] == "global SDPA, as in Ovi")
             for passes in ("forward", "backward"):
                 assert row[passes]["runs"] == 3
-                assert 0 < row[passes]["least"] <= row[passes]["low"] <= row[passes]["median"] <= row[passes]["high"]
-        assert {each["name"] for each in report["memory"] if each["direction"] == direction} == names
+                assert (
+                    0
+                    < row[passes]["least"]
+                    <= row[passes]["low"]
+                    <= row[passes]["median"]
+                    <= row[passes]["high"]
+                )
+        assert {
+            each["name"] for each in report["memory"] if each["direction"] == direction
+        } == names
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -91,17 +105,29 @@ ROOT = Path(__file__).parents[2]
 def test_the_page_says_what_was_measured() -> None:
     """Every row of the kept results is in the documentation, as it is there."""
     page = (ROOT / "docs/explanation/local-attention.md").read_text(encoding="utf-8")
-    report = json.loads((ROOT / "docs/results/local-attention-cpu.json").read_text(encoding="utf-8"))
+    report = json.loads(
+        (ROOT / "docs/results/local-attention-cpu.json").read_text(encoding="utf-8")
+    )
     for direction in DIRECTIONS:
         rows = {row["name"]: row for row in report["rows"] if row["direction"] == direction}
-        saved = {each["name"]: each["bytes"] for each in report["memory"] if each["direction"] == direction}
+        saved = {
+            each["name"]: each["bytes"]
+            for each in report["memory"]
+            if each["direction"] == direction
+        }
         for name, row in rows.items():
             assert row["fault"] == ""
             cells = [name + ("*" if row["turned"] else "")]
             for passes in ("forward", "backward"):
                 median, low, high = (row[passes][each] * 1e3 for each in ("median", "low", "high"))
                 faster = rows["SDPA with a mask"][passes]["median"] / row[passes]["median"]
-                of_copy = row[f"{passes}_bytes"] / row[passes]["median"] / report["copy_bytes_per_second"]
-                cells += [f"{median:.1f} ({low:.1f} to {high:.1f})", f"{faster:.1f}", f"{of_copy:.0%}"]
+                of_copy = (
+                    row[f"{passes}_bytes"] / row[passes]["median"] / report["copy_bytes_per_second"]
+                )
+                cells += [
+                    f"{median:.1f} ({low:.1f} to {high:.1f})",
+                    f"{faster:.1f}",
+                    f"{of_copy:.0%}",
+                ]
             line = f"| {' | '.join(cells)} | {saved[name] / 1e6:.1f} |"
             assert line in page, line

@@ -1,4 +1,6 @@
-"""The interpreter's tests, in a process of their own, and what the kernels say where they can't run."""
+"""The interpreter's tests, in a process of their own, and what the kernels say where they can't
+run.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,28 @@ pytest.importorskip("triton", reason="Triton isn't installed here")
 
 @pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
 def test_interpreted(which: str) -> None:
-    """Triton decides when a kernel is defined whether to interpret it, so the variable must be there before the first import."""
+    """Triton decides when a kernel is defined whether to interpret it, so the variable must be
+    there before the first import.
+    """
     folder = Path(__file__).parent / "interpreted"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", which, str(folder)]
-    done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=280)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        which,
+        str(folder),
+    ]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " skipped" not in done.stdout, done.stdout
 

@@ -19,28 +19,61 @@ from harmony_parts.testing.contracts import check_attention
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here; `make gpu` on a machine that has one"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available(),
+        reason="no CUDA device here; `make gpu` on a machine that has one",
+    ),
 ]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("head", "pairs", "half"), [(16, 8, False), (24, 10, True), (64, 32, True), (128, 64, False), (7, 3, True)])
-def test_ragged_windows(direction: str, dtype: torch.dtype, head: int, pairs: int, half: bool) -> None:
-    check(Problem(direction, 3, 221, 7, RAGGED[direction], batch=2, heads=3, head=head, pairs=pairs, half=half, dtype=dtype, device="cuda"))
+@pytest.mark.parametrize(
+    ("head", "pairs", "half"),
+    [(16, 8, False), (24, 10, True), (64, 32, True), (128, 64, False), (7, 3, True)],
+)
+def test_ragged_windows(
+    direction: str, dtype: torch.dtype, head: int, pairs: int, half: bool
+) -> None:
+    check(
+        Problem(
+            direction,
+            3,
+            221,
+            7,
+            RAGGED[direction],
+            batch=2,
+            heads=3,
+            head=head,
+            pairs=pairs,
+            half=half,
+            dtype=dtype,
+            device="cuda",
+        )
+    )
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_two_runs_are_the_same_bits(direction: str, dtype: torch.dtype) -> None:
-    """31 frames and 157 latents, as in 5 s of Wan2.2 and MMAudio; each latent meets 3 frames, or each frame 11 latents."""
+    """31 frames and 157 latents, as in 5 s of Wan2.2 and MMAudio; each latent meets 3 frames, or
+    each frame 11 latents.
+    """
     rate = 157 / 31
     if direction == "frames_read":
-        windows = pairs_of([max(0, int(f * rate) - 3) for f in range(31)], [min(157, int(f * rate) + 8) for f in range(31)])
+        windows = pairs_of(
+            [max(0, int(f * rate) - 3) for f in range(31)],
+            [min(157, int(f * rate) + 8) for f in range(31)],
+        )
     else:
-        windows = pairs_of([max(0, int(j / rate) - 1) for j in range(157)], [min(31, int(j / rate) + 2) for j in range(157)])
-    problem = Problem(direction, 31, 220, 157, windows, heads=4, head=128, pairs=64, dtype=dtype, device="cuda")
+        windows = pairs_of(
+            [max(0, int(j / rate) - 1) for j in range(157)],
+            [min(31, int(j / rate) + 2) for j in range(157)],
+        )
+    problem = Problem(
+        direction, 31, 220, 157, windows, heads=4, head=128, pairs=64, dtype=dtype, device="cuda"
+    )
     for first, second in zip(problem.kernel(), problem.kernel(), strict=True):
         assert torch.equal(first, second)
 
@@ -53,5 +86,7 @@ def test_the_contract(attention: LocalAttention) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_benchmark_runs(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["--device", "cuda", "--quick", "--json", str(tmp_path / "report.json")])
+    done = CliRunner().invoke(
+        main, ["--device", "cuda", "--quick", "--json", str(tmp_path / "report.json")]
+    )
     assert done.exit_code == 0, done.output

@@ -19,7 +19,9 @@ def run_ffmpeg() -> Callable[..., bytes]:
 
     def run(*args: object) -> bytes:
         done = subprocess.run(
-            [ffmpeg.executable(), "-hide_banner", "-loglevel", "error", "-y", *map(str, args)], capture_output=True, timeout=60
+            [ffmpeg.executable(), "-hide_banner", "-loglevel", "error", "-y", *map(str, args)],
+            capture_output=True,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout

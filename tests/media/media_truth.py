@@ -1,4 +1,6 @@
-"""A clip whose picture and sound can be dated: white flashes on known frames, a click at the same sample."""
+"""A clip whose picture and sound can be dated: white flashes on known frames, a click at the same
+sample.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,22 @@ FLASHES = (6, 15, 31, 42)  # no two gaps are equal, so that a shift has one answ
 
 
 def flash_and_click(
-    fps: Fraction = Fraction(24), sample_rate: int = 16000, frames: int = 48, size: tuple[int, int] = (48, 64), channels: int = 1
+    fps: Fraction = Fraction(24),
+    sample_rate: int = 16000,
+    frames: int = 48,
+    size: tuple[int, int] = (48, 64),
+    channels: int = 1,
 ) -> Clip:
     """White frames at FLASHES on grey; at the same time a decaying burst of noise, 20 ms long."""
     height, width = size
     picture = torch.full((frames, height, width, 3), 60, dtype=torch.uint8)
     waveform = torch.zeros(channels, round(frames / fps * sample_rate))
     length = sample_rate // 50
-    burst = torch.randn(length, generator=torch.Generator().manual_seed(0)) * torch.linspace(1, 0, length) * 0.25
+    burst = (
+        torch.randn(length, generator=torch.Generator().manual_seed(0))
+        * torch.linspace(1, 0, length)
+        * 0.25
+    )
     for flash in FLASHES:
         picture[flash] = 255
         at = round(flash / fps * sample_rate)
@@ -35,8 +45,12 @@ def flashes(clip: Clip) -> tuple[int, ...]:
 
 
 def shift(heard: Tensor, truth: Tensor, sample_rate: int) -> float:
-    """Seconds by which `heard` [samples] lags `truth` [samples], by the peak of their cross-correlation."""
+    """Seconds by which `heard` [samples] lags `truth` [samples], by the peak of their
+    cross-correlation.
+    """
     size = 2 * max(len(heard), len(truth))
-    correlation = torch.fft.irfft(torch.fft.rfft(heard, size) * torch.fft.rfft(truth, size).conj(), size)
+    correlation = torch.fft.irfft(
+        torch.fft.rfft(heard, size) * torch.fft.rfft(truth, size).conj(), size
+    )
     lag = int(correlation.argmax())
     return (lag if lag < size // 2 else lag - size) / sample_rate

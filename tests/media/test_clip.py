@@ -49,7 +49,12 @@ def test_length_and_mono() -> None:
         Clip(FRAMES).mono()
 
 
-@given(samples=st.integers(1, 400), channels=st.integers(1, 3), rate=st.sampled_from([8000, 44100, 48000]), seed=st.integers(0, 99))
+@given(
+    samples=st.integers(1, 400),
+    channels=st.integers(1, 3),
+    rate=st.sampled_from([8000, 44100, 48000]),
+    seed=st.integers(0, 99),
+)
 def test_wav_keeps_every_bit_and_flac_24_of_them(
     samples: int, channels: int, rate: int, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -73,13 +78,16 @@ def test_part_of_a_wav(start: int, length: int, tmp_path_factory: pytest.TempPat
     assert torch.equal(part.waveform, wave[:, start : start + length])
 
 
-@pytest.mark.parametrize(("old", "new"), [(48000, 44100), (16000, 48000), (44100, 8000), (8000, 44100)])
+@pytest.mark.parametrize(
+    ("old", "new"), [(48000, 44100), (16000, 48000), (44100, 8000), (8000, 44100)]
+)
 def test_direct_resampling_is_torchaudios(old: int, new: int) -> None:
     wave = torch.rand(2, 3001, generator=torch.Generator().manual_seed(1)) * 2 - 1
     direct, reference = sound._resample_directly(wave, old, new), resample(wave, old, new)
     assert direct.shape == reference.shape
-    # torchaudio holds the tap positions, up to the period of the rates (441 samples), in float32: off by 441 * 2^-24 of a sample; the
-    # slope of a full-scale signal is pi per sample at most, and some twelve taps add up.
+    # torchaudio holds the tap positions, up to the period of the rates (441 samples), in float32:
+    # off by 441 * 2^-24 of a sample; the slope of a full-scale signal is pi per sample at most, and
+    # some twelve taps add up.
     assert (direct - reference).abs().max() < 12 * 3.2 * 441 * 2**-24
 
 
@@ -89,7 +97,8 @@ def test_rates_without_a_common_divisor_stay_affordable() -> None:
     heard = sound.resample(wave, 48000, 44101)
     assert heard.shape == (1, 44101)
     expected = torch.sin(2 * torch.pi * 440 * torch.arange(44101) / 44101)
-    # Hann-windowed sinc of width 6: ripple below 1 %; away from the ends, where the sound begins and stops.
+    # Hann-windowed sinc of width 6: ripple below 1 %; away from the ends, where the sound begins
+    # and stops.
     assert (heard[0] - expected)[100:-100].abs().max() < 0.01
 
 

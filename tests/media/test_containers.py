@@ -1,4 +1,6 @@
-"""Written and read again, per container: frames to the frame, sound within 1 ms, lengths to the sample."""
+"""Written and read again, per container: frames to the frame, sound within 1 ms, lengths to the
+sample.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,25 @@ from harmony_parts import ffmpeg
 from harmony_parts.media import Clip
 
 NTSC = Fraction(30000, 1001)
-CONTAINERS: list[tuple[str, dict[str, Any]]] = [("mp4", {}), ("mp4", {"lossless_sound": True}), ("mkv", {})]
+CONTAINERS: list[tuple[str, dict[str, Any]]] = [
+    ("mp4", {}),
+    ("mp4", {"lossless_sound": True}),
+    ("mkv", {}),
+]
 
 
 def lag(clip: Clip, truth: Clip) -> float:
     """Seconds by which the clip's sound lags the truth's."""
-    return shift(clip.mono(), resample(truth.mono(), truth.sample_rate, clip.sample_rate), clip.sample_rate)
+    return shift(
+        clip.mono(), resample(truth.mono(), truth.sample_rate, clip.sample_rate), clip.sample_rate
+    )
 
 
 @pytest.mark.parametrize("fps", [Fraction(24), Fraction(25), NTSC, Fraction(1437, 100)])
 @pytest.mark.parametrize(("suffix", "options"), CONTAINERS)
-def test_flash_and_click_survive(suffix: str, options: dict[str, Any], fps: Fraction, tmp_path: Path) -> None:
+def test_flash_and_click_survive(
+    suffix: str, options: dict[str, Any], fps: Fraction, tmp_path: Path
+) -> None:
     truth = flash_and_click(fps)
     clip = Clip.read(truth.save(tmp_path / f"x.{suffix}", **options))
     rate = 48000 if suffix == "mp4" and not options else 16000
@@ -44,40 +54,64 @@ def test_flash_and_click_survive(suffix: str, options: dict[str, Any], fps: Frac
     assert abs(lag(asked, truth)) < 0.001
 
 
-def test_what_is_written_is_what_players_expect(truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_what_is_written_is_what_players_expect(
+    truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     path = truth.save(tmp_path / "x.mp4")
     video = ffmpeg.probe(path).video
     assert (video.codec, video.pixels, video.matrix) == ("h264", "yuv420p", "bt709")
     assert ffmpeg.probe(path).audio.codec == "aac"
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
-    packets = [line.split(b",") for line in run_ffmpeg("-i", path, "-map", "0:v", "-c", "copy", "-f", "framecrc", "-").splitlines()]
+    packets = [
+        line.split(b",")
+        for line in run_ffmpeg(
+            "-i", path, "-map", "0:v", "-c", "copy", "-f", "framecrc", "-"
+        ).splitlines()
+    ]
     stamps = [(int(p[1]), int(p[2])) for p in packets if len(p) > 5]
     assert len(stamps) == 48
-    assert all(dts == pts for dts, pts in stamps)  # no B-frames: decoded in the order in which they are shown
+    # no B-frames: decoded in the order in which they are shown
+    assert all(dts == pts for dts, pts in stamps)
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(("suffix", "options"), CONTAINERS)
-def test_flat_colours_keep_their_colour(suffix: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_flat_colours_keep_their_colour(
+    suffix: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     levels = torch.tensor([16, 80, 128, 200, 240], dtype=torch.uint8)
     colours = torch.cartesian_prod(levels, levels, levels)[::7]
     frames = colours[:, None, None, :].expand(-1, 32, 32, -1).contiguous()
     clip = Clip.read(Clip(frames, 25).save(tmp_path / f"x.{suffix}", quality=1, **options))
     assert clip.waveform is None
-    # Y, Cb, Cr in 8 bits of limited range are off by half a step each, and x264 at this quality by at most one step more; BT.709 gives back
-    # B = 255/219 Y + 255/224 * 1.8556 Cb, the worst of the three: 1.5 * (1.164 + 2.112) + 0.5 = 5.4.
+    # Y, Cb, Cr in 8 bits of limited range are off by half a step each, and x264 at this quality by
+    # at most one step more; BT.709 gives back B = 255/219 Y + 255/224 * 1.8556 Cb, the worst of the
+    # three: 1.5 * (1.164 + 2.112) + 0.5 = 5.4.
     assert (clip.frames.int() - frames.int()).abs().max() <= 5
 
 
-def test_untagged_colours_are_601_when_small_and_709_when_large(tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_untagged_colours_are_601_when_small_and_709_when_large(
+    tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     for lines, matrix in ((576, "bt601"), (720, "bt709")):
         path = tmp_path / f"{lines}.mkv"
-        graph = f"scale=out_color_matrix={matrix}:out_range=limited,format=yuv420p,setparams=colorspace=unknown"
-        run_ffmpeg("-f", "lavfi", "-i", f"color=0x28C83C:s=1280x{lines}:r=25:d=0.08", "-vf", graph, "-c:v", "ffv1", path)
+        graph = f"scale=out_color_matrix={matrix}:out_range=limited,format=yuv420p,setparams=colorspace=unknown"  # noqa: E501
+        run_ffmpeg(
+            "-f",
+            "lavfi",
+            "-i",
+            f"color=0x28C83C:s=1280x{lines}:r=25:d=0.08",
+            "-vf",
+            graph,
+            "-c:v",
+            "ffv1",
+            path,
+        )
         assert ffmpeg.probe(path).video.matrix == "unknown"
         seen = Clip.read(path).frames[0, 100, 100].int()
-        # Half a step of Y and of a chroma: 0.5 * (1.164 + 2.112) + 0.5 = 2.1. The other matrix is off by 13 and more.
+        # Half a step of Y and of a chroma: 0.5 * (1.164 + 2.112) + 0.5 = 2.1. The other matrix is
+        # off by 13 and more.
         assert (seen - torch.tensor([0x28, 0xC8, 0x3C])).abs().max() <= 3
 
 
@@ -87,7 +121,8 @@ def test_odd_sizes_are_continued_to_even_ones(size: tuple[int, int], tmp_path: P
     clip = Clip.read(truth.save(tmp_path / "x.mp4"))
     assert clip.frames.shape == (48, size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
     assert flashes(clip) == FLASHES
-    assert (clip.frames[6, -1, -1].int() - 255).abs().max() <= 5  # the continued corner is white in a white frame
+    # the continued corner is white in a white frame
+    assert (clip.frames[6, -1, -1].int() - 255).abs().max() <= 5
 
 
 def test_scaling_covers_and_cuts_the_centre(tmp_path: Path) -> None:
@@ -105,27 +140,67 @@ def test_scaling_covers_and_cuts_the_centre(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize("offset", [0.25, -0.25, 0.01])
 def test_sound_is_placed_by_its_timestamps(
-    archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes], suffix: str, offset: float
+    archive: Path,
+    truth: Clip,
+    tmp_path: Path,
+    run_ffmpeg: Callable[..., bytes],
+    suffix: str,
+    offset: float,
 ) -> None:
     path = tmp_path / f"x.{suffix}"
     inputs = ["-i", archive, "-itsoffset", offset, "-i", archive]
-    run_ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-c:v", "libx264", "-bf", 3, "-c:a", "aac", "-ar", 48000, path)
+    run_ffmpeg(
+        *inputs,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c:v",
+        "libx264",
+        "-bf",
+        3,
+        "-c:a",
+        "aac",
+        "-ar",
+        48000,
+        path,
+    )
     clip = Clip.read(path)
     assert flashes(clip) == FLASHES
     assert clip.waveform.shape == (1, 96000)
     assert abs(lag(clip, truth) - offset) < 0.001
 
 
-@pytest.mark.parametrize("flags", ["frag_keyframe+empty_moov", "frag_keyframe+delay_moov", "faststart"])
-def test_b_frames_and_fragments(archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes], flags: str) -> None:
+@pytest.mark.parametrize(
+    "flags", ["frag_keyframe+empty_moov", "frag_keyframe+delay_moov", "faststart"]
+)
+def test_b_frames_and_fragments(
+    archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes], flags: str
+) -> None:
     path = tmp_path / "x.mp4"
-    run_ffmpeg("-i", archive, "-c:v", "libx264", "-bf", 3, "-c:a", "aac", "-ar", 48000, "-movflags", flags, path)
+    run_ffmpeg(
+        "-i",
+        archive,
+        "-c:v",
+        "libx264",
+        "-bf",
+        3,
+        "-c:a",
+        "aac",
+        "-ar",
+        48000,
+        "-movflags",
+        flags,
+        path,
+    )
     clip = Clip.read(path)
     assert flashes(clip) == FLASHES
     assert abs(lag(clip, truth)) < 0.001
 
 
-def test_an_edit_list_in_the_middle_of_a_gop(archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_an_edit_list_in_the_middle_of_a_gop(
+    archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     long, cut = tmp_path / "long.mp4", tmp_path / "cut.mp4"
     run_ffmpeg("-i", archive, "-c:v", "libx264", "-bf", 3, "-c:a", "aac", "-ar", 48000, long)
     run_ffmpeg("-ss", 0.5, "-i", long, "-c", "copy", cut)
@@ -136,15 +211,22 @@ def test_an_edit_list_in_the_middle_of_a_gop(archive: Path, truth: Clip, tmp_pat
     assert abs(lag(clip, later)) < 0.001
 
 
-def test_a_variable_frame_rate_is_placed_by_time(archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_a_variable_frame_rate_is_placed_by_time(
+    archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     path = tmp_path / "x.mkv"
-    # Of the frames between the first two flashes all but those flashes are dropped: 14 slots are held by their predecessors.
+    # Of the frames between the first two flashes all but those flashes are dropped: 14 slots are
+    # held by their predecessors.
     keep = "select='not(between(n,7,14))',setpts=PTS"
     run_ffmpeg("-i", archive, "-vf", keep, "-fps_mode", "passthrough", "-c:a", "copy", path)
     clip = Clip.read(path, fps=24)
     assert len(clip.frames) == 48
-    assert flashes(clip) == (*range(6, 15), *FLASHES[1:])  # the first flash is held until the second
-    assert torch.equal(clip.waveform, truth.waveform) or (clip.waveform - truth.waveform).abs().max() <= 2**-23
+    # the first flash is held until the second
+    assert flashes(clip) == (*range(6, 15), *FLASHES[1:])
+    assert (
+        torch.equal(clip.waveform, truth.waveform)
+        or (clip.waveform - truth.waveform).abs().max() <= 2**-23
+    )
     assert Clip.read(path).seconds == pytest.approx(2.0, abs=1 / 20)
 
 
@@ -157,9 +239,18 @@ def test_another_frame_rate_keeps_the_times(archive: Path, fps: Fraction, truth:
     assert clip.waveform.shape == (1, round(len(clip.frames) / fps * 16000))
     seen = flashes(clip)
     # A flash lasts one old frame: each new frame lies within half a new one of its time.
-    assert all(any(abs(at / fps - Fraction(flash, 24)) <= Fraction(1, 24) + 1 / fps / 2 for flash in FLASHES) for at in seen)
+    assert all(
+        any(
+            abs(at / fps - Fraction(flash, 24)) <= Fraction(1, 24) + 1 / fps / 2
+            for flash in FLASHES
+        )
+        for at in seen
+    )
     if fps >= 24:
-        assert all(any(0 <= at / fps - Fraction(flash, 24) + 1 / fps / 2 <= 1 / fps for at in seen) for flash in FLASHES)
+        assert all(
+            any(0 <= at / fps - Fraction(flash, 24) + 1 / fps / 2 <= 1 / fps for at in seen)
+            for flash in FLASHES
+        )
 
 
 @pytest.mark.parametrize(("start", "seconds"), [(0, 0.5), (0.25, 1), (1.3, None), (0.625, 9)])
@@ -170,29 +261,51 @@ def test_a_part_is_a_part_of_the_whole(archive: Path, start: float, seconds: flo
     last = 48 if seconds is None else min(48, first + round(seconds * 24))
     assert torch.equal(part.frames, whole.frames[first:last])
     at = round(Fraction(first, 24) * 16000)
-    assert torch.equal(part.waveform, whole.waveform[:, at : at + round(Fraction(last - first, 24) * 16000)])
+    assert torch.equal(
+        part.waveform, whole.waveform[:, at : at + round(Fraction(last - first, 24) * 16000)]
+    )
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "mpg"])
-def test_seeking_finds_what_decoding_from_the_beginning_finds(tmp_path: Path, run_ffmpeg: Callable[..., bytes], suffix: str) -> None:
+def test_seeking_finds_what_decoding_from_the_beginning_finds(
+    tmp_path: Path, run_ffmpeg: Callable[..., bytes], suffix: str
+) -> None:
     path = tmp_path / f"x.{suffix}"
-    codecs = ["-c:v", "mpeg2video", "-c:a", "mp2"] if suffix == "mpg" else ["-c:v", "libx264", "-bf", 2, "-g", 100, "-c:a", "aac"]
-    sources = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=20", "-f", "lavfi", "-i", "aevalsrc='sin(200*t*t)':s=16000:d=20"]
+    codecs = (
+        ["-c:v", "mpeg2video", "-c:a", "mp2"]
+        if suffix == "mpg"
+        else ["-c:v", "libx264", "-bf", 2, "-g", 100, "-c:a", "aac"]
+    )
+    sources = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=64x48:r=25:d=20",
+        "-f",
+        "lavfi",
+        "-i",
+        "aevalsrc='sin(200*t*t)':s=16000:d=20",
+    ]
     run_ffmpeg(*sources, *codecs, path)
     whole, part = Clip.read(path), Clip.read(path, start=15, seconds=2)
     assert torch.equal(part.frames, whole.frames[375:425])
-    # The decoders have run for ten seconds, but MP2's and AAC's noise filling and overlap keep states: compare to 16-bit precision.
+    # The decoders have run for ten seconds, but MP2's and AAC's noise filling and overlap keep
+    # states: compare to 16-bit precision.
     assert (part.waveform - whole.waveform[:, 240000:272000]).abs().max() < 2**-10
 
 
-def test_rotation_is_honoured(archive: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_rotation_is_honoured(
+    archive: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     path = tmp_path / "x.mp4"
     run_ffmpeg("-display_rotation", 90, "-i", archive, "-c", "copy", path)
     assert Clip.read(path).frames.shape == (48, 64, 48, 3)
     assert flashes(Clip.read(path)) == FLASHES
 
 
-def test_a_gap_in_the_sound_is_silence(tmp_path: Path, truth: Clip, archive: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_a_gap_in_the_sound_is_silence(
+    tmp_path: Path, truth: Clip, archive: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     path = tmp_path / "x.mkv"
     # Packets of about 0.26 s lie between 0.5 and 1 s: without them the later clicks must not move.
     run_ffmpeg("-i", archive, "-c", "copy", "-bsf:a", "noise=drop='between(pts*tb,0.4,1)'", path)
@@ -203,10 +316,24 @@ def test_a_gap_in_the_sound_is_silence(tmp_path: Path, truth: Clip, archive: Pat
     assert clip.waveform.shape == (1, 32000)
 
 
-def test_a_timestamp_far_away_costs_no_memory(tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
-    """The sound jumps by 10,000 s: silence up to what is asked for, and no buffer for the whole gap (1.9 GB)."""
+def test_a_timestamp_far_away_costs_no_memory(
+    tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
+    """The sound jumps by 10,000 s: silence up to what is asked for, and no buffer for the whole gap
+    (1.9 GB).
+    """
     jump = "asetpts='if(gt(N,10),PTS+10000/TB,PTS)'"
-    run_ffmpeg("-f", "lavfi", "-i", "sine=f=440:r=48000:d=1", "-af", jump, "-c:a", "pcm_s16le", tmp_path / "x.mkv")
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=f=440:r=48000:d=1",
+        "-af",
+        jump,
+        "-c:a",
+        "pcm_s16le",
+        tmp_path / "x.mkv",
+    )
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     read = Clip.read(tmp_path / "x.mkv", seconds=5)
     assert read.waveform.shape == (1, 240000)
@@ -217,7 +344,9 @@ def test_a_timestamp_far_away_costs_no_memory(tmp_path: Path, run_ffmpeg: Callab
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.png"])
 @pytest.mark.parametrize("fps", [1, 12, 24, 25])
-def test_the_first_frame_has_a_place_in_every_grid(name: str, fps: int, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_the_first_frame_has_a_place_in_every_grid(
+    name: str, fps: int, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     """A single frame lasts 1/25 s, less than half a place of a grid of 12 a second or fewer."""
     path = tmp_path / name
     run_ffmpeg("-f", "lavfi", "-i", "color=0x28C83C:s=32x16:r=25", "-frames:v", 1, path)

@@ -20,21 +20,42 @@ from harmony_parts.mux import check_copy
 
 def packets(run_ffmpeg: Callable[..., bytes], path: Path, stream: str) -> list[bytes]:
     """The MD5 of each packet, in decoding order."""
-    out = run_ffmpeg("-i", path, "-map", f"0:{stream}:0", "-c", "copy", "-f", "framehash", "-hash", "md5", "-")
+    out = run_ffmpeg(
+        "-i", path, "-map", f"0:{stream}:0", "-c", "copy", "-f", "framehash", "-hash", "md5", "-"
+    )
     return [line.split(b",")[5].strip() for line in out.splitlines() if not line.startswith(b"#")]
 
 
 @pytest.fixture(scope="module")
-def given_video(archive: Path, run_ffmpeg: Callable[..., bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def given_video(
+    archive: Path, run_ffmpeg: Callable[..., bytes], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """H.264 with B-frames and AAC, its video beginning a quarter second after its sound."""
     path = tmp_path_factory.mktemp("given") / "given.mp4"
     inputs = ["-itsoffset", 0.25, "-i", archive, "-i", archive]
-    run_ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-c:v", "libx264", "-bf", 3, "-c:a", "aac", "-ar", 48000, path)
+    run_ffmpeg(
+        *inputs,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c:v",
+        "libx264",
+        "-bf",
+        3,
+        "-c:a",
+        "aac",
+        "-ar",
+        48000,
+        path,
+    )
     return path
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_a_given_video_is_copied_bit_for_bit(given_video: Path, suffix: str, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_a_given_video_is_copied_bit_for_bit(
+    given_video: Path, suffix: str, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     ours = flash_and_click(sample_rate=48000)
     grey = attrs.evolve(ours, frames=torch.zeros_like(ours.frames))
     path = grey.save(tmp_path / f"x.{suffix}", copy_video_from=given_video)
@@ -47,13 +68,16 @@ def test_a_given_video_is_copied_bit_for_bit(given_video: Path, suffix: str, tmp
     assert abs(shift(clip.mono(), ours.mono(), 48000)) < 0.001
 
 
-def test_a_longer_video_is_cut(archive: Path, given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_a_longer_video_is_cut(
+    archive: Path, given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     ours = flash_and_click(sample_rate=48000, frames=44)
     short = Clip(None, 24, ours.waveform[:, :40000], 48000)  # 20 frames long
     path = short.save(tmp_path / "x.mp4", copy_video_from=archive)
     assert len(Clip.read(path).frames) == 20
     assert packets(run_ffmpeg, path, "v") == packets(run_ffmpeg, archive, "v")[:20]
-    # B-frames refer to what comes later: the first packets are kept, and at most a pyramid of three B-frames more than the length.
+    # B-frames refer to what comes later: the first packets are kept, and at most a pyramid of three
+    # B-frames more than the length.
     path = short.save(tmp_path / "y.mp4", copy_video_from=given_video)
     kept = packets(run_ffmpeg, path, "v")
     assert kept == packets(run_ffmpeg, given_video, "v")[: len(kept)]
@@ -62,9 +86,18 @@ def test_a_longer_video_is_cut(archive: Path, given_video: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-@pytest.mark.parametrize(("kind", "codec", "copied"), [("m4a", "aac", True), ("opus", "libopus", True), ("mp3", "libmp3lame", False)])
+@pytest.mark.parametrize(
+    ("kind", "codec", "copied"),
+    [("m4a", "aac", True), ("opus", "libopus", True), ("mp3", "libmp3lame", False)],
+)
 def test_a_given_sound_is_copied_or_kept_lossless(
-    archive: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes], suffix: str, kind: str, codec: str, copied: bool
+    archive: Path,
+    tmp_path: Path,
+    run_ffmpeg: Callable[..., bytes],
+    suffix: str,
+    kind: str,
+    codec: str,
+    copied: bool,
 ) -> None:
     given = tmp_path / f"given.{kind}"
     run_ffmpeg("-i", archive, "-vn", "-ar", 48000, "-c:a", codec, given)
@@ -74,15 +107,23 @@ def test_a_given_sound_is_copied_or_kept_lossless(
     clip, own = Clip.read(path), Clip.read(given)
     assert flashes(clip) == FLASHES
     assert clip.sample_rate == 48000
-    # Copied packets decode to the same values (two decoders of Opus: to rounding); FLAC has 24 bits.
+    # Copied packets decode to the same values (two decoders of Opus: to rounding); FLAC has 24
+    # bits.
     length = min(clip.waveform.shape[1], own.waveform.shape[1])
     assert (clip.waveform[:, :length] - own.waveform[:, :length]).abs().max() <= 2**-20
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-@pytest.mark.parametrize(("kind", "subtype"), [("wav", "pcm_s16le"), ("wav", "pcm_s24le"), ("flac", "flac")])
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("wav", "pcm_s16le"), ("wav", "pcm_s24le"), ("flac", "flac")]
+)
 def test_pcm_stays_what_it_was(
-    archive: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes], suffix: str, kind: str, subtype: str
+    archive: Path,
+    tmp_path: Path,
+    run_ffmpeg: Callable[..., bytes],
+    suffix: str,
+    kind: str,
+    subtype: str,
 ) -> None:
     given = tmp_path / f"given.{kind}"
     run_ffmpeg("-i", archive, "-vn", "-ar", 44100, "-ac", 2, "-t", 1.5, "-c:a", subtype, given)
@@ -102,7 +143,9 @@ def test_a_longer_sound_is_cut(archive: Path, tmp_path: Path) -> None:
     assert torch.equal(clip.waveform, Clip.read(archive).waveform[:, :8000])
 
 
-def test_both_may_be_given(given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_both_may_be_given(
+    given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     length = Clip(waveform=torch.zeros(1, 96000))
     path = length.save(tmp_path / "x.mp4", copy_video_from=given_video, copy_sound_from=given_video)
     assert packets(run_ffmpeg, path, "v") == packets(run_ffmpeg, given_video, "v")
@@ -114,14 +157,21 @@ def test_both_may_be_given(given_video: Path, tmp_path: Path, run_ffmpeg: Callab
     assert abs(shift(before.mono(), truth, 48000) + 0.25) < 0.001
 
 
-def test_what_does_not_fit_is_refused(archive: Path, given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_what_does_not_fit_is_refused(
+    archive: Path, given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     clip = flash_and_click()
     old, silent = tmp_path / "old.mpg", tmp_path / "silent.mkv"
     run_ffmpeg("-i", archive, "-c:v", "mpeg1video", "-r", 25, "-c:a", "mp2", old)
     attrs.evolve(clip, waveform=None).save(silent)
-    with pytest.raises(MediaError, match=r"old\.mpg: its mpeg1video video can't be copied into x\.mp4: .*--out x\.mkv"):
+    with pytest.raises(
+        MediaError,
+        match=r"old\.mpg: its mpeg1video video can't be copied into x\.mp4: .*--out x\.mkv",
+    ):
         clip.save(tmp_path / "x.mp4", copy_video_from=old)
-    assert ffmpeg.probe(clip.save(tmp_path / "x.mkv", copy_video_from=old)).video.codec == "mpeg1video"
+    assert (
+        ffmpeg.probe(clip.save(tmp_path / "x.mkv", copy_video_from=old)).video.codec == "mpeg1video"
+    )
     with pytest.raises(MediaError, match=r"silent\.mkv: has no sound to copy"):
         clip.save(tmp_path / "x.mp4", copy_sound_from=silent)
     with pytest.raises(MediaError, match="copied streams need"):
@@ -142,11 +192,15 @@ def test_what_does_not_fit_is_known_before_there_is_a_clip(
     old, raw, cut = tmp_path / "old.mpg", tmp_path / "raw.avi", tmp_path / "cut.mov"
     run_ffmpeg("-i", archive, "-c:v", "mpeg1video", "-r", 25, "-an", old)
     run_ffmpeg("-i", archive, "-c:v", "rawvideo", "-pix_fmt", "bgr24", "-an", raw)
-    with pytest.raises(MediaError, match=r"old\.mpg: its mpeg1video video .* x\.mp4: .*`--out x\.mkv`"):
+    with pytest.raises(
+        MediaError, match=r"old\.mpg: its mpeg1video video .* x\.mp4: .*`--out x\.mkv`"
+    ):
         check_copy(tmp_path / "x.mp4", copy_video_from=old)
     check_copy(tmp_path / "x.mkv", copy_video_from=old)
     for name in ("x.mp4", "x.mkv"):
-        with pytest.raises(MediaError, match=r"raw\.avi: its rawvideo video .* x\.m..: .*encode it anew first"):
+        with pytest.raises(
+            MediaError, match=r"raw\.avi: its rawvideo video .* x\.m..: .*encode it anew first"
+        ):
             check_copy(tmp_path / name, copy_video_from=raw)
     run_ffmpeg("-ss", 0.5, "-i", given_video, "-c", "copy", "-an", cut)
     with pytest.raises(MediaError, match=r"edit list .*`--out x\.mp4`"):
@@ -164,12 +218,27 @@ def test_a_clip_that_is_slightly_longer_keeps_every_frame(
 ) -> None:
     """76 frames at 25 a second last 3.04 s; 37 at 12, the next whole number, 3.083 s."""
     given = tmp_path / "given.mp4"
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25", "-frames:v", 76, "-c:v", "libx264", "-bf", b_frames, given)
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=64x48:r=25",
+        "-frames:v",
+        76,
+        "-c:v",
+        "libx264",
+        "-bf",
+        b_frames,
+        given,
+    )
     length = Fraction(37, 12)
-    path = Clip(waveform=torch.full((1, 148000), 0.1)).save(tmp_path / f"x.{suffix}", copy_video_from=given)
+    path = Clip(waveform=torch.full((1, 148000), 0.1)).save(
+        tmp_path / f"x.{suffix}", copy_video_from=given
+    )
     assert packets(run_ffmpeg, path, "v") == packets(run_ffmpeg, given, "v")
     clip = Clip.read(path)
     assert clip.fps == 25
     assert torch.equal(clip.frames, Clip.read(given).frames)
     assert Clip.read(path, streams=("audio",)).waveform.shape == (1, length * 48000)
-    assert abs(ffmpeg.probe(path).seconds - length) < Fraction(1, 100)  # the header tells hundredths
+    # the header tells hundredths
+    assert abs(ffmpeg.probe(path).seconds - length) < Fraction(1, 100)

@@ -39,7 +39,9 @@ def test_files_that_are_not_media(tmp_path: Path) -> None:
         Clip.read(tmp_path)
     text = "Some text that ffmpeg would draw as a picture.\n" * 200
     for name in ("readme.txt", "x.mp4", "x.nfo", "x.bin", "-i.mp4", "list.m3u8"):
-        (tmp_path / name).write_text(text if name != "list.m3u8" else "#EXTM3U\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n")
+        (tmp_path / name).write_text(
+            text if name != "list.m3u8" else "#EXTM3U\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n"
+        )
         with pytest.raises(MediaError, match="can't be read as media"):
             Clip.read(tmp_path / name)
     (tmp_path / "empty.mp4").touch()
@@ -59,12 +61,21 @@ def test_streams_that_are_asked_for_and_missing(archive: Path, tmp_path: Path) -
     assert Clip.read(archive, streams=("video",)).waveform is None
     with pytest.raises(MediaError, match="no frame at 5 s"):
         Clip.read(archive, start=5)
-    for wrong in ({"start": -1}, {"seconds": 0}, {"height": 0}, {"fps": 0}, {"fps": 1e9}, {"streams": ("smell",)}):
+    for wrong in (
+        {"start": -1},
+        {"seconds": 0},
+        {"height": 0},
+        {"fps": 0},
+        {"fps": 1e9},
+        {"streams": ("smell",)},
+    ):
         with pytest.raises(ValueError):
             Clip.read(archive, **wrong)
 
 
-def test_absurd_sizes_are_refused_before_they_are_decoded(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
+def test_absurd_sizes_are_refused_before_they_are_decoded(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
     big = Clip(torch.zeros(4, 512, 512, 3, dtype=torch.uint8), 24).save(tmp_path / "x.mp4")
     size = 4 * 512 * 512 * 3
     started.clear()
@@ -73,13 +84,25 @@ def test_absurd_sizes_are_refused_before_they_are_decoded(tmp_path: Path, starte
     assert len(started) == 2  # looked at, not decoded
     assert Clip.read(big, limits=Limits(bytes=size)).frames.shape == (4, 512, 512, 3)
     # A header that claims less than there is: the limit holds while decoding, too.
-    args = ["-f", "lavfi", "-i", "color=s=256x256:d=99999", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    args = [
+        "-f",
+        "lavfi",
+        "-i",
+        "color=s=256x256:d=99999",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
     with pytest.raises(MediaError, match="more than the limit"):
         ffmpeg.run(args, big, Limits(bytes=1 << 22))
     assert all(process.poll() is not None for process in started)
 
 
-def test_processes_end_in_time_and_on_exceptions(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
+def test_processes_end_in_time_and_on_exceptions(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
     endless = ["-re", "-f", "lavfi", "-i", "color=s=16x16", "-f", "null", "-"]
     before = time.monotonic()
     with pytest.raises(MediaError, match=r"x: ffmpeg took longer than 0\.3 s"):
@@ -90,7 +113,19 @@ def test_processes_end_in_time_and_on_exceptions(tmp_path: Path, started: list[s
         yield bytes(16 * 16 * 3)
         raise KeyboardInterrupt
 
-    raw = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", "16x16", "-i", "pipe:0", "-f", "null", "-"]
+    raw = [
+        "-f",
+        "rawvideo",
+        "-pixel_format",
+        "rgb24",
+        "-video_size",
+        "16x16",
+        "-i",
+        "pipe:0",
+        "-f",
+        "null",
+        "-",
+    ]
     with pytest.raises(KeyboardInterrupt):
         ffmpeg.run(raw, Path("x"), Limits(), feed=broken())
     assert len(started) == 2
@@ -98,7 +133,9 @@ def test_processes_end_in_time_and_on_exceptions(tmp_path: Path, started: list[s
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "wav", "flac"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / f"x.{suffix}"
     path.write_bytes(b"old")
     clip = Clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), 24, torch.zeros(1, 6000), 48000)
@@ -119,7 +156,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, suf
 
 def test_names_that_can_not_be_written(tmp_path: Path) -> None:
     clip = Clip(waveform=torch.zeros(1, 800), sample_rate=8000)
-    for name, cause in (("x.gif", r"choose \.mp4"), ("x", "without a suffix"), ("no/x.mp4", "folder doesn't exist")):
+    for name, cause in (
+        ("x.gif", r"choose \.mp4"),
+        ("x", "without a suffix"),
+        ("no/x.mp4", "folder doesn't exist"),
+    ):
         with pytest.raises(MediaError, match=cause):
             clip.save(tmp_path / name)
     with pytest.raises(MediaError, match=r"x\.mp4"):  # AAC knows at most 16 channels
@@ -144,7 +185,9 @@ def test_a_truncated_file_gives_what_it_holds(archive: Path, tmp_path: Path, par
     assert torch.equal(clip.frames[:-1], Clip.read(archive).frames[: len(clip.frames) - 1])
 
 
-def test_a_file_cut_before_its_index_is_refused(archive: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_a_file_cut_before_its_index_is_refused(
+    archive: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     path = tmp_path / "x.mp4"
     run_ffmpeg("-i", archive, "-c", "copy", path)  # its index comes last
     path.write_bytes(path.read_bytes()[:2000])
@@ -166,4 +209,6 @@ def test_a_file_cut_before_its_index_is_refused(archive: Path, tmp_path: Path, r
     ],
 )
 def test_the_rate_of_a_file(nominal: str | None, average: str | None, rate: str) -> None:
-    assert ffmpeg._rate(Fraction(nominal) if nominal else None, Fraction(average) if average else None) == Fraction(rate)
+    assert ffmpeg._rate(
+        Fraction(nominal) if nominal else None, Fraction(average) if average else None
+    ) == Fraction(rate)

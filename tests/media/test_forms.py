@@ -1,4 +1,6 @@
-"""Forms that real files come in, and that cost something to get wrong: surround, narrow band, deep colour, odd rates, no numbers at all."""
+"""Forms that real files come in, and that cost something to get wrong: surround, narrow band, deep
+colour, odd rates, no numbers at all.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,18 @@ def test_surround_keeps_its_channels_in_their_order(tmp_path: Path, run_ffmpeg: 
     levels = torch.tensor([1, 2, 3, 4, 5, 6]) / 16
     wave = levels[:, None].expand(6, 24000).contiguous()
     source = Clip(waveform=wave, sample_rate=48000).save(tmp_path / "51.wav")
-    run_ffmpeg(*PICTURE, "-channel_layout", "5.1", "-i", source, "-c:v", "ffv1", "-c:a", "flac", tmp_path / "51.mkv")
+    run_ffmpeg(
+        *PICTURE,
+        "-channel_layout",
+        "5.1",
+        "-i",
+        source,
+        "-c:v",
+        "ffv1",
+        "-c:a",
+        "flac",
+        tmp_path / "51.mkv",
+    )
     read = Clip.read(tmp_path / "51.mkv")
     assert read.waveform.shape == (6, 24000)
     assert torch.equal(read.waveform, wave)
@@ -35,7 +48,18 @@ def test_surround_keeps_its_channels_in_their_order(tmp_path: Path, run_ffmpeg: 
 
 def test_telephone_sound(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
     """8 kHz: its own rate unless another is asked for, and the same length in both."""
-    run_ffmpeg(*PICTURE, "-f", "lavfi", "-i", "sine=f=500:r=8000:d=0.5", "-c:v", "ffv1", "-c:a", "pcm_mulaw", tmp_path / "x.mkv")
+    run_ffmpeg(
+        *PICTURE,
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=f=500:r=8000:d=0.5",
+        "-c:v",
+        "ffv1",
+        "-c:a",
+        "pcm_mulaw",
+        tmp_path / "x.mkv",
+    )
     own, other = Clip.read(tmp_path / "x.mkv"), Clip.read(tmp_path / "x.mkv", sample_rate=16000)
     assert (own.waveform.shape, own.sample_rate) == ((1, 4000), 8000)
     assert (other.waveform.shape, other.sample_rate) == ((1, 8000), 16000)
@@ -51,11 +75,15 @@ def test_telephone_sound(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
         ("yuv420p10le", [502] * 1024 + [512] * 512),  # luma (502 / 4 - 16) / 219 = 0.5
     ],
 )
-def test_deep_colour_is_rounded_to_eight_bits(pixels: str, planes: list[int], tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
+def test_deep_colour_is_rounded_to_eight_bits(
+    pixels: str, planes: list[int], tmp_path: Path, run_ffmpeg: RunFFmpeg
+) -> None:
     """A flat grey of half the full scale, 32 x 32 pixels of 16 or 10 bits a channel."""
     (tmp_path / "x.raw").write_bytes(np.array(planes, "<u2").tobytes())
     form = ("-f", "rawvideo", "-pixel_format", pixels, "-video_size", "32x32", "-framerate", "24")
-    run_ffmpeg(*form, "-i", tmp_path / "x.raw", "-c:v", "ffv1", "-pix_fmt", pixels, tmp_path / "x.mkv")
+    run_ffmpeg(
+        *form, "-i", tmp_path / "x.raw", "-c:v", "ffv1", "-pix_fmt", pixels, tmp_path / "x.mkv"
+    )
     frames = Clip.read(tmp_path / "x.mkv").frames
     assert frames.shape == (1, 32, 32, 3)
     assert ((frames.int() - 128).abs() <= 1).all()
@@ -69,14 +97,28 @@ def test_2997_is_30000_over_1001(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mkv"])
-def test_sound_that_is_no_number_is_refused(suffix: str, tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
+def test_sound_that_is_no_number_is_refused(
+    suffix: str, tmp_path: Path, run_ffmpeg: RunFFmpeg
+) -> None:
     """Both ways of reading: count, place and file are told."""
     values = np.full((8000, 1), 0.1, np.float32)
     values[[2000, 2001]] = [[np.nan], [np.inf]]
     soundfile.write(tmp_path / "x.wav", values, 8000, subtype="FLOAT")
     if suffix == "mkv":
-        run_ffmpeg(*PICTURE, "-i", tmp_path / "x.wav", "-c:v", "ffv1", "-c:a", "pcm_f32le", tmp_path / "x.mkv")
-    with pytest.raises(MediaError, match=rf"x\.{suffix}: .* 2 of \d+ samples aren't finite numbers, the first at 0\.25 s"):
+        run_ffmpeg(
+            *PICTURE,
+            "-i",
+            tmp_path / "x.wav",
+            "-c:v",
+            "ffv1",
+            "-c:a",
+            "pcm_f32le",
+            tmp_path / "x.mkv",
+        )
+    with pytest.raises(
+        MediaError,
+        match=rf"x\.{suffix}: .* 2 of \d+ samples aren't finite numbers, the first at 0\.25 s",
+    ):
         Clip.read(tmp_path / f"x.{suffix}")
     assert Clip.read(tmp_path / f"x.{suffix}", seconds=0.125).waveform.shape == (1, 1000)
 
@@ -98,16 +140,40 @@ def png(width: int, height: int) -> bytes:
     """A PNG that claims a size, and holds next to nothing."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(64)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def wav(channels: int, rate: int, claim: int, data: bytes) -> bytes:
     """A WAV with a header of its own mind."""
-    form = struct.pack("<IHHIIHH", 16, 1, channels, rate & 0xFFFFFFFF, (rate * channels * 2) & 0xFFFFFFFF, (channels * 2) & 0xFFFF, 16)
-    return b"RIFF" + struct.pack("<I", (claim + 36) & 0xFFFFFFFF) + b"WAVEfmt " + form + b"data" + struct.pack("<I", claim) + data
+    form = struct.pack(
+        "<IHHIIHH",
+        16,
+        1,
+        channels,
+        rate & 0xFFFFFFFF,
+        (rate * channels * 2) & 0xFFFFFFFF,
+        (channels * 2) & 0xFFFF,
+        16,
+    )
+    return (
+        b"RIFF"
+        + struct.pack("<I", (claim + 36) & 0xFFFFFFFF)
+        + b"WAVEfmt "
+        + form
+        + b"data"
+        + struct.pack("<I", claim)
+        + data
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,11 +203,15 @@ def test_a_length_in_a_header_is_not_believed(tmp_path: Path) -> None:
     assert Clip.read(tmp_path / "x.wav").waveform.shape == (1, 2000)
 
 
-def test_absurd_requests_are_refused_before_memory_is_taken(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
+def test_absurd_requests_are_refused_before_memory_is_taken(
+    tmp_path: Path, run_ffmpeg: RunFFmpeg
+) -> None:
     wave = Clip(waveform=torch.zeros(1, 8000), sample_rate=8000).save(tmp_path / "x.wav")
     with pytest.raises(ValueError, match=f"at most {MAX_RATE} Hz"):
         Clip.read(wave, sample_rate=10**12)
-    with pytest.raises(MediaError, match=r"x\.wav: 48000 samples at 48000 Hz take .* lower sample_rate"):
+    with pytest.raises(
+        MediaError, match=r"x\.wav: 48000 samples at 48000 Hz take .* lower sample_rate"
+    ):
         Clip.read(wave, sample_rate=48000, limits=Limits(bytes=100_000))
     run_ffmpeg(*PICTURE, tmp_path / "x.mp4")
     with pytest.raises(MediaError, match=r"x\.mp4: 12 frames of 1000000x1000000 take"):
@@ -158,7 +228,9 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
             Clip.read(name)
 
 
-@pytest.mark.parametrize("name", ["a\nb.mp4", "  a b\t.mkv", "'a' \"b\".mp4", "a" * 240 + ".mp4", "x\n.wav"])
+@pytest.mark.parametrize(
+    "name", ["a\nb.mp4", "  a b\t.mkv", "'a' \"b\".mp4", "a" * 240 + ".mp4", "x\n.wav"]
+)
 def test_names_with_spaces_quotes_and_line_breaks(name: str, tmp_path: Path) -> None:
     clip = Clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), 24, torch.zeros(1, 6000), 48000)
     assert Clip.read(clip.save(tmp_path / name)).seconds == 0.125
@@ -166,7 +238,9 @@ def test_names_with_spaces_quotes_and_line_breaks(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_what_is_noted_in_a_file_comes_back(suffix: str, tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
+def test_what_is_noted_in_a_file_comes_back(
+    suffix: str, tmp_path: Path, run_ffmpeg: RunFFmpeg
+) -> None:
     """Any text, also one that is longer than an argument of a program may be."""
     text = 'a = b; #c \\ "q"\nnew line é漢 ' + "x" * 200_000
     clip = Clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), 24, torch.zeros(1, 6000), 48000)

@@ -1,4 +1,6 @@
-"""Every real clip reads with the size, rate and length that its manifest tells, and as many frames as its decoder gives."""
+"""Every real clip reads with the size, rate and length that its manifest tells, and as many frames
+as its decoder gives.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,25 @@ def test_every_clip_reads(clips: Path, run_ffmpeg: Callable[..., bytes]) -> None
         path = clips / row["file"]
         height = 64
         clip = Clip.read(path, height=height)
-        assert clip.frames.shape[1:] == (height, round(height * int(row["width"]) / int(row["height"])), 3), path
+        assert clip.frames.shape[1:] == (
+            height,
+            round(height * int(row["width"]) / int(row["height"])),
+            3,
+        ), path
         assert clip.fps == Fraction(row["fps"]).limit_denominator(1001), path
-        assert (clip.waveform.shape[0], clip.sample_rate) == (int(row["channels"]), int(row["sample_rate"])), path
+        assert (clip.waveform.shape[0], clip.sample_rate) == (
+            int(row["channels"]),
+            int(row["sample_rate"]),
+        ), path
         assert clip.waveform.shape[1] == round(len(clip.frames) / clip.fps * clip.sample_rate), path
         assert clip.frames.float().std() > 5, path
         assert clip.waveform.abs().max() > 0.01, path
-        # The manifest tells the container's length, to the end of its longer stream: sound outlasts the picture by up to a few frames of AAC.
+        # The manifest tells the container's length, to the end of its longer stream: sound outlasts
+        # the picture by up to a few frames of AAC.
         assert abs(clip.seconds - float(row["seconds"])) < 0.1, path
-        packets = run_ffmpeg("-i", path, "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-").splitlines()
+        packets = run_ffmpeg(
+            "-i", path, "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-"
+        ).splitlines()
         assert len(clip.frames) == sum(not line.startswith(b"#") for line in packets), path
 
 
@@ -40,14 +52,25 @@ def test_a_real_clip_at_full_size(clips: Path, tmp_path: Path) -> None:
     assert 10 * (255**2 / error).log10() > 35
 
 
-def test_a_real_video_is_copied_with_a_new_sound(clips: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
-    for name, suffix in (("grid_bbaf2n.mpg", "mkv"), ("mova_cat.mp4", "mp4"), ("mova_cat.mp4", "mkv")):
+def test_a_real_video_is_copied_with_a_new_sound(
+    clips: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
+    for name, suffix in (
+        ("grid_bbaf2n.mpg", "mkv"),
+        ("mova_cat.mp4", "mp4"),
+        ("mova_cat.mp4", "mkv"),
+    ):
         given = Clip.read(clips / name, height=32)
         ours = Clip(given.frames, given.fps, given.waveform.flip(1), given.sample_rate)
         path = ours.save(tmp_path / f"x.{suffix}", copy_video_from=clips / name)
-        hashes = ["-map", "0:V:0", "-f", "framehash", "-hash", "md5", "-"]  # of the decoded pictures
+        # of the decoded pictures
+        hashes = ["-map", "0:V:0", "-f", "framehash", "-hash", "md5", "-"]
         pictures = [
-            [line.split(b",")[5] for line in run_ffmpeg("-i", file, *hashes).splitlines() if not line.startswith(b"#")]
+            [
+                line.split(b",")[5]
+                for line in run_ffmpeg("-i", file, *hashes).splitlines()
+                if not line.startswith(b"#")
+            ]
             for file in (clips / name, path)
         ]
         assert pictures[0] == pictures[1], name

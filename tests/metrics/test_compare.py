@@ -15,7 +15,12 @@ from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events
 
-MADE = [Soundstage(seed=77).build(format=Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)).example(i) for i in range(36)]
+MADE = [
+    Soundstage(seed=77)
+    .build(format=Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0))
+    .example(i)
+    for i in range(36)
+]
 CLIPS = [one.clip for one in MADE]
 TRUTHS = [one.events or () for one in MADE]
 
@@ -35,7 +40,9 @@ def test_true_clips_match_and_re_paired_ones_do_not() -> None:
     assert "repaired" not in numbers["video_truth_f1"]
     assert numbers["offset_ms"]["paired"] < 20 < numbers["offset_ms"]["repaired"]
     assert numbers["video_events"]["paired"] == pytest.approx(numbers["video_events"]["repaired"])
-    assert numbers["video_events"]["paired"] == pytest.approx(np.mean([len(t) for t in TRUTHS]), rel=0.05)
+    assert numbers["video_events"]["paired"] == pytest.approx(
+        np.mean([len(t) for t in TRUTHS]), rel=0.05
+    )
 
 
 def test_correlation_of_true_clips_beats_chance() -> None:
@@ -51,7 +58,10 @@ def test_shares_are_pooled_over_events() -> None:
         def analyse(self, clip: Clip) -> AV[np.ndarray]:
             return clip  # type: ignore[return-value]
 
-    many, few = AV(video=np.array([0.0, 1, 2, 3]), audio=np.array([0.0, 1, 2, 3])), AV(video=np.array([9.0]), audio=np.array([5.0]))
+    many, few = (
+        AV(video=np.array([0.0, 1, 2, 3]), audio=np.array([0.0, 1, 2, 3])),
+        AV(video=np.array([9.0]), audio=np.array([5.0])),
+    )
     numbers = compare(Given(), [many, few])["numbers"]  # type: ignore[list-item]
     assert numbers["video_matched"]["paired"] == pytest.approx(4 / 5)
     assert numbers["f1"]["paired"] == pytest.approx(8 / 10)

@@ -23,7 +23,14 @@ COUNT = itertools.count()
 
 
 @pytest.mark.parametrize(
-    "metric", [Events(), Events(tolerance=0.0, apart=0.0), Correlation(), Correlation(sound="level", reach=0.02)], ids=repr
+    "metric",
+    [
+        Events(),
+        Events(tolerance=0.0, apart=0.0),
+        Correlation(),
+        Correlation(sound="level", reach=0.02),
+    ],
+    ids=repr,
 )
 def test_metrics_keep_it(metric: Any) -> None:
     check_metric(metric)
@@ -95,29 +102,69 @@ def adds(number: Any, name: Any = "more") -> Callable[..., Any]:
             "return an AV of the streams that a clip has, here video and audio",
         ),
         (
-            Broken(analysed=lambda found, clip: found if clip.waveform is not None else found.replace(audio=0)),
+            Broken(
+                analysed=lambda found, clip: (
+                    found if clip.waveform is not None else found.replace(audio=0)
+                )
+            ),
             "return an AV of the streams that a clip has, here video$",
         ),
         (Broken(analysed=_darkens), "leave clips as they are"),
         (Broken(analysed=_borrows), "look at picture and sound each without the other"),
-        (Broken(analysed=_needs_samples), "take a clip of sound without a sample, and leave out what has no meaning there; it raised"),
-        (Broken(scored=lambda numbers, video, audio, truth: list(numbers)), "return a dict of named numbers"),
-        (Broken(scored=lambda numbers, video, audio, truth: {}), "have a number for one of the clips at least"),
+        (
+            Broken(analysed=_needs_samples),
+            (
+                "take a clip of sound without a sample, and leave out what has no meaning there; it"
+                " raised"
+            ),
+        ),
+        (
+            Broken(scored=lambda numbers, video, audio, truth: list(numbers)),
+            "return a dict of named numbers",
+        ),
+        (
+            Broken(scored=lambda numbers, video, audio, truth: {}),
+            "have a number for one of the clips at least",
+        ),
         (Broken(scored=adds(0.0, 1)), "return a dict of named numbers"),
         (Broken(scored=adds(1)), "score with finite floats, .* it gave more = 1$"),
         (Broken(scored=adds(float("nan"))), "it gave more = nan"),
         (
-            Broken(scored=lambda numbers, video, audio, truth: numbers | {"mean": float(np.mean(video)) if len(video) else float("nan")}),
+            Broken(
+                scored=lambda numbers, video, audio, truth: (
+                    numbers | {"mean": float(np.mean(video)) if len(video) else float("nan")}
+                )
+            ),
             r"it gave mean = nan \(a clip of a black picture\)",
         ),
         (
             Broken(scored=lambda numbers, video, audio, truth: numbers | {"n": float(next(COUNT))}),
             "the same numbers",
         ),
-        (Broken(scored=lambda numbers, video, audio, truth: numbers | {"more": float(torch.rand(()) * 0)}), "from torch's global one"),
-        (Broken(scored=lambda numbers, video, audio, truth: numbers if truth is None else {"f1": 1.0}), "that it gives without a truth"),
-        (Broken(weighed=lambda weights, numbers: weights | {"f1": -1.0}), "weigh its numbers with finite numbers of at least 0"),
-        (Broken(weighed=lambda weights, numbers: weights | {"f1": float("inf")}), "weigh its numbers with finite numbers of at least 0"),
+        (
+            Broken(
+                scored=lambda numbers, video, audio, truth: (
+                    numbers | {"more": float(torch.rand(()) * 0)}
+                )
+            ),
+            "from torch's global one",
+        ),
+        (
+            Broken(
+                scored=lambda numbers, video, audio, truth: (
+                    numbers if truth is None else {"f1": 1.0}
+                )
+            ),
+            "that it gives without a truth",
+        ),
+        (
+            Broken(weighed=lambda weights, numbers: weights | {"f1": -1.0}),
+            "weigh its numbers with finite numbers of at least 0",
+        ),
+        (
+            Broken(weighed=lambda weights, numbers: weights | {"f1": float("inf")}),
+            "weigh its numbers with finite numbers of at least 0",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")

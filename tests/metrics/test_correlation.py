@@ -24,7 +24,8 @@ def test_lag_of_a_shifted_signal_is_recovered(shift: float, seed: int, sound: st
     signal = [np.exp(-(((t[:, None] - centres - d) / 0.06) ** 2)).sum(1) for d in (0.0, shift)]
     numbers = Correlation(sound=sound).score(signal[0], signal[1])
     assert numbers["lag_ms"] == pytest.approx(1000 * shift, abs=2)  # a fifth of a step
-    # Up to a tenth of the time is shifted out, where the signal is 0: the square of its mean, about 0.23 of its variance, is lost there.
+    # Up to a tenth of the time is shifted out, where the signal is 0: the square of its mean, about
+    # 0.23 of its variance, is lost there.
     assert numbers["correlation"] > 1 - 0.1 * 0.3
 
 
@@ -42,22 +43,32 @@ def test_correlation_is_bounded_and_scale_free(seed: int, n: int, m: int) -> Non
 
 @pytest.mark.parametrize("shift", [-0.3, -0.13, 0.0, 0.07, 0.21])
 def test_shifted_sound_of_soundstage_is_measured(shift: float) -> None:
-    data = Soundstage(seed=9).build(format=Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0))
+    data = Soundstage(seed=9).build(
+        format=Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
+    )
     metric, lags = Correlation(), []
     for i in range(18):
         clip = data.example(i).clip
         assert clip.waveform is not None
         n = round(shift * 8000)
         sound = torch.nn.functional.pad(clip.waveform, (n, -n))
-        seen = metric.analyse(Clip(frames=clip.frames, fps=clip.fps, waveform=sound, sample_rate=8000))
+        seen = metric.analyse(
+            Clip(frames=clip.frames, fps=clip.fps, waveform=sound, sample_rate=8000)
+        )
         lags.append(metric.score(seen["video"], seen["audio"])["lag_ms"])
-    # A frame lasts 83 ms: the bound for a clip, and a quarter of it for the median. Three events may fit at another lag as well.
+    # A frame lasts 83 ms: the bound for a clip, and a quarter of it for the median. Three events
+    # may fit at another lag as well.
     assert abs(np.median(lags) - 1000 * shift) < 21
     assert np.mean(np.abs(np.array(lags) - 1000 * shift) < 83) >= 0.9
 
 
 def test_still_or_mute_has_no_number() -> None:
-    still = Clip(frames=torch.zeros(24, 8, 8, 3, dtype=torch.uint8), fps=12, waveform=torch.rand(1, 16000), sample_rate=8000)
+    still = Clip(
+        frames=torch.zeros(24, 8, 8, 3, dtype=torch.uint8),
+        fps=12,
+        waveform=torch.rand(1, 16000),
+        sample_rate=8000,
+    )
     seen = Correlation().analyse(still)
     assert Correlation().score(seen["video"], seen["audio"]) == {}
     assert Correlation().score(np.zeros(0), np.zeros(0)) == {}

@@ -24,14 +24,23 @@ FORMAT = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
 METRIC = Events()
 
 # Times on a grid of 1/64 s, which floating point holds exactly, so that distances are exact too.
-times = st.lists(st.integers(0, 200), max_size=9, unique=True).map(lambda ks: np.array(sorted(ks)) / 64)
+times = st.lists(st.integers(0, 200), max_size=9, unique=True).map(
+    lambda ks: np.array(sorted(ks)) / 64
+)
 tolerances = st.integers(0, 40).map(lambda k: k / 64)
 
 
 @given(times, times, tolerances)
-def test_matching_is_one_to_one_and_symmetric(a: np.ndarray, b: np.ndarray, tolerance: float) -> None:
+def test_matching_is_one_to_one_and_symmetric(
+    a: np.ndarray, b: np.ndarray, tolerance: float
+) -> None:
     pairs = match(a, b, tolerance)
-    assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs) <= min(len(a), len(b))
+    assert (
+        len({i for i, _ in pairs})
+        == len({j for _, j in pairs})
+        == len(pairs)
+        <= min(len(a), len(b))
+    )
     assert all(abs(a[i] - b[j]) <= tolerance for i, j in pairs)
     back = match(b, a, tolerance)
     assert len(back) == len(pairs)
@@ -39,7 +48,9 @@ def test_matching_is_one_to_one_and_symmetric(a: np.ndarray, b: np.ndarray, tole
 
 
 @given(times, times, tolerances, tolerances)
-def test_matching_grows_with_tolerance(a: np.ndarray, b: np.ndarray, one: float, two: float) -> None:
+def test_matching_grows_with_tolerance(
+    a: np.ndarray, b: np.ndarray, one: float, two: float
+) -> None:
     assert len(match(a, b, min(one, two))) <= len(match(a, b, max(one, two)))
 
 
@@ -48,7 +59,9 @@ def test_matching_of_equals_is_the_identity(a: np.ndarray, tolerance: float) -> 
     assert match(a, a, tolerance) == [(i, i) for i in range(len(a))]
 
 
-short = st.lists(st.integers(0, 40), max_size=4, unique=True).map(lambda ks: np.array(sorted(ks)) / 64)
+short = st.lists(st.integers(0, 40), max_size=4, unique=True).map(
+    lambda ks: np.array(sorted(ks)) / 64
+)
 
 
 @given(short, short, tolerances)
@@ -87,7 +100,9 @@ def test_offset_is_positive_where_sound_is_late() -> None:
     numbers = METRIC.score(np.array([0.5, 1.0]), np.array([0.53, 1.05]))
     assert numbers["offset_bias_ms"] == pytest.approx(40)
     assert numbers["offset_ms"] == pytest.approx(40)
-    assert METRIC.score(np.array([0.53, 1.05]), np.array([0.5, 1.0]))["offset_bias_ms"] == pytest.approx(-40)
+    assert METRIC.score(np.array([0.53, 1.05]), np.array([0.5, 1.0]))[
+        "offset_bias_ms"
+    ] == pytest.approx(-40)
 
 
 def examples(scene: str, count: int = 40, format: Format = FORMAT) -> list[Example]:
@@ -107,7 +122,9 @@ def found(clips: list[Clip], truths: list[np.ndarray], stream: str) -> tuple[flo
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
-@pytest.mark.parametrize("rates", [(12, 16, 8000), (24, 48, 16000), (Fraction(30000, 1001), 32, 44100)], ids=str)
+@pytest.mark.parametrize(
+    "rates", [(12, 16, 8000), (24, 48, 16000), (Fraction(30000, 1001), 32, 44100)], ids=str
+)
 def test_events_of_true_clips_are_found(scene: str, rates: tuple[Fraction, int, int]) -> None:
     fps, size, rate = rates
     made = examples(scene, 40 if fps == 12 else 10, Format(fps, size, size, rate, 2.0))
@@ -123,12 +140,18 @@ def test_events_of_true_clips_are_found(scene: str, rates: tuple[Fraction, int, 
 def test_events_survive_the_codecs(scene: str) -> None:
     made = examples(scene, 8)
     truths = [np.array([event.time for event in one.events or ()]) for one in made]
-    video, audio = DCTVideo(keep=0).build(format=FORMAT), LogMel(bands=16, latents_per_second=30).build(format=FORMAT)
+    video, audio = (
+        DCTVideo(keep=0).build(format=FORMAT),
+        LogMel(bands=16, latents_per_second=30).build(format=FORMAT),
+    )
     frames = torch.stack([one.clip.frames for one in made if one.clip.frames is not None])
     sound = torch.stack([one.clip.mono() for one in made])
     frames = video.decode(video.encode(frames))[:, : frames.shape[1]]
     sound = audio.decode(audio.encode(sound))[:, : sound.shape[1]]
-    clips = [Clip(frames=f, fps=FORMAT.fps, waveform=w[None], sample_rate=8000) for f, w in zip(frames, sound, strict=True)]
+    clips = [
+        Clip(frames=f, fps=FORMAT.fps, waveform=w[None], sample_rate=8000)
+        for f, w in zip(frames, sound, strict=True)
+    ]
     for stream in ("video", "audio"):
         f1, _ = found(clips, truths, stream)
         assert f1 >= 0.95, (stream, f1)
@@ -144,19 +167,34 @@ def test_events_of_imperfect_clips_are_found(scene: str) -> None:
         assert one.clip.frames is not None
         assert one.clip.waveform is not None
         x = one.clip.frames.float()
-        # Half of the contrast in time, and noise of 12 grey levels in every pixel; noise 30 dB below full scale.
+        # Half of the contrast in time, and noise of 12 grey levels in every pixel; noise 30 dB
+        # below full scale.
         x = 0.5 * x + 0.5 * x.mean(0, keepdim=True) + 12 * torch.randn(x.shape, generator=generator)
         w = one.clip.waveform + 0.03 * torch.randn(one.clip.waveform.shape, generator=generator)
-        clips.append(Clip(frames=x.clamp(0, 255).byte(), fps=FORMAT.fps, waveform=w, sample_rate=8000))
+        clips.append(
+            Clip(frames=x.clamp(0, 255).byte(), fps=FORMAT.fps, waveform=w, sample_rate=8000)
+        )
     for stream in ("video", "audio"):
         f1, _ = found(clips, truths, stream)
         assert f1 >= 0.95, (stream, f1)
 
 
 def test_nothing_is_found_in_nothing() -> None:
-    blank = Clip(frames=torch.full((24, 16, 16, 3), 90, dtype=torch.uint8), fps=12, waveform=torch.zeros(1, 16000), sample_rate=8000)
-    assert [len(events) for events in (METRIC.analyse(blank)["video"], METRIC.analyse(blank)["audio"])] == [0, 0]
-    one_frame = Clip(frames=torch.zeros(1, 4, 4, 3, dtype=torch.uint8), fps=12, waveform=torch.zeros(1, 3), sample_rate=8000)
+    blank = Clip(
+        frames=torch.full((24, 16, 16, 3), 90, dtype=torch.uint8),
+        fps=12,
+        waveform=torch.zeros(1, 16000),
+        sample_rate=8000,
+    )
+    assert [
+        len(events) for events in (METRIC.analyse(blank)["video"], METRIC.analyse(blank)["audio"])
+    ] == [0, 0]
+    one_frame = Clip(
+        frames=torch.zeros(1, 4, 4, 3, dtype=torch.uint8),
+        fps=12,
+        waveform=torch.zeros(1, 3),
+        sample_rate=8000,
+    )
     assert METRIC.score(METRIC.analyse(one_frame)["video"], METRIC.analyse(one_frame)["audio"]) == {
         "video_events": 0,
         "audio_events": 0,
@@ -169,9 +207,17 @@ def test_little_is_found_in_noise() -> None:
     counts = np.zeros(2)
     for _ in range(40):
         frames = torch.randint(0, 256, (24, 16, 16, 3), generator=generator, dtype=torch.uint8)
-        seen = METRIC.analyse(Clip(frames=frames, fps=12, waveform=0.2 * torch.randn(1, 16000, generator=generator), sample_rate=8000))
+        seen = METRIC.analyse(
+            Clip(
+                frames=frames,
+                fps=12,
+                waveform=0.2 * torch.randn(1, 16000, generator=generator),
+                sample_rate=8000,
+            )
+        )
         counts += [len(seen["video"]), len(seen["audio"])]
-    # Soundstage itself has about 2.7 a clip. Noise of full range on so few pixels is the worst case: the mean brightness flickers by 0.015.
+    # Soundstage itself has about 2.7 a clip. Noise of full range on so few pixels is the worst
+    # case: the mean brightness flickers by 0.015.
     assert counts[0] / 40 < 2.7 / 1.5
     assert counts[1] == 0
 

@@ -1,4 +1,6 @@
-"""Models of one stream: assembled from a recipe with one codec, trained and sampled as any other."""
+"""Models of one stream: assembled from a recipe with one codec, trained and sampled as any
+other.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,16 @@ ENCODERS = {"video": ("caption", "image"), "audio": ("sound", "voice")}
 
 def table(stream: str, **denoiser: Any) -> dict[str, Any]:
     """The demo's recipe with one stream, two layers and a plain guidance."""
-    demo = tomllib.loads((importlib.resources.files("harmony_parts") / "recipes" / "demo.toml").read_text())
+    demo = tomllib.loads(
+        (importlib.resources.files("harmony_parts") / "recipes" / "demo.toml").read_text()
+    )
     demo["codecs"] = {stream: demo["codecs"][stream]}
     demo["encoders"] = {name: demo["encoders"][name] for name in ENCODERS[stream]}
-    demo["denoiser"] = {"use": f"{stream}-only", "layers": 2, stream: demo["denoiser"][stream]} | denoiser
+    demo["denoiser"] = {
+        "use": f"{stream}-only",
+        "layers": 2,
+        stream: demo["denoiser"][stream],
+    } | denoiser
     demo["train"] |= {"steps": 2, "batch": 2, "prepared": 4, "drop": {}}
     demo |= {"task": "joint", "metrics": []}
     demo["sample"] |= {"guidance": "none", "steps": 2}
@@ -43,7 +51,10 @@ def test_one_stream_is_trained_saved_and_sampled(stream: str, tmp_path: Path) ->
     train(read_recipe(table(stream)), out=tmp_path / "run")
     told = {"prompt": "a ball"} if stream == "video" else {"sound": "a knock"}
     clip = load(tmp_path / "run").generate(**told, seed=1).clip
-    assert (clip.frames is not None, clip.waveform is not None) == (stream == "video", stream == "audio")
+    assert (clip.frames is not None, clip.waveform is not None) == (
+        stream == "video",
+        stream == "audio",
+    )
     frames = 24
     shape = clip.frames.shape if stream == "video" else clip.waveform.shape
     assert tuple(shape) == ((frames, 16, 16, 3) if stream == "video" else (1, frames * 8000 // 12))
@@ -54,14 +65,26 @@ def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(ValueError, match="this model makes video alone"):
         pipeline.generate("a ball", audio="x.wav")
     with pytest.raises(
-        AssemblyError, match=r"^demo can't be assembled:\n  \$\.denoiser: it has a branch for audio alone, and the codecs are for video"
+        AssemblyError,
+        match=(
+            r"^demo can't be assembled:\n  \$\.denoiser: it has a branch for audio alone, and the"
+            r" codecs are for video"
+        ),
     ):
         build(read_recipe(table("video") | {"denoiser": "audio-only"}))
-    with pytest.raises(AssemblyError, match=r"\$\.denoiser: .*needs codecs of both streams; add \$\.codecs\.audio, or use `video-only`"):
+    with pytest.raises(
+        AssemblyError,
+        match=(
+            r"\$\.denoiser: .*needs codecs of both streams; add \$\.codecs\.audio, or use"
+            r" `video-only`"
+        ),
+    ):
         build(read_recipe(table("video") | {"denoiser": "dual-branch"}))
     lost = table("audio")
     lost["encoders"]["caption"] = {"use": "bytes", "field": "caption"}
-    with pytest.raises(AssemblyError, match="'caption' enters by the video stream, which this model hasn't"):
+    with pytest.raises(
+        AssemblyError, match="'caption' enters by the video stream, which this model hasn't"
+    ):
         build(read_recipe(lost))
     with pytest.raises(AssemblyError, match="at least one codec"):
         read_recipe(table("video") | {"codecs": {}})
@@ -72,12 +95,16 @@ def test_what_it_cannot_do_is_said() -> None:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_bfloat16_weights_keep_the_clip(stream: str) -> None:
-    """Velocities of bfloat16 weights are those of float32 to some of bfloat16's 8 bits; latents and noise stay float32."""
+    """Velocities of bfloat16 weights are those of float32 to some of bfloat16's 8 bits; latents and
+    noise stay float32.
+    """
     recipe = read_recipe(table(stream))
     pipeline = Pipeline.assemble(recipe)
     with torch.no_grad():
         for parameter in pipeline.weights.parameters():  # the head starts at zero
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+            parameter.add_(
+                0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+            )
     exact = pipeline.latents([Prompt()], seeds=[3], steps=1)[stream]
     rounded = pipeline.to(dtype=torch.bfloat16).latents([Prompt()], seeds=[3], steps=1)[stream]
     assert rounded.dtype == torch.float32
@@ -90,20 +117,27 @@ def test_an_empty_denoiser_has_shapes_and_no_numbers() -> None:
     empty, full = build(recipe, empty=("denoiser",)), build(recipe)
     assert all(p.is_meta for p in empty.denoiser.parameters())
     assert not any(p.is_meta for encoder in empty.encoders.values() for p in encoder.parameters())
-    assert {n: p.shape for n, p in empty.denoiser.named_parameters()} == {n: p.shape for n, p in full.denoiser.named_parameters()}
+    assert {n: p.shape for n, p in empty.denoiser.named_parameters()} == {
+        n: p.shape for n, p in full.denoiser.named_parameters()
+    }
 
 
 def test_a_task_of_the_other_stream_is_refused(tmp_path: Path) -> None:
     """Alone or as a share of a mixture: its clips would teach nothing."""
     for task in ("video-driven", "sampled", "weighted-sum"):
-        with pytest.raises(AssemblyError, match="video-driven teaches the audio stream alone, and this model has video alone"):
+        with pytest.raises(
+            AssemblyError,
+            match="video-driven teaches the audio stream alone, and this model has video alone",
+        ):
             train(read_recipe(table("video") | {"task": task}), out=tmp_path / "run")
     assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
 def test_a_guidance_of_two_streams_is_said_to_do_nothing() -> None:
     pipeline = Pipeline.assemble(read_recipe(table("video")))
-    with pytest.warns(UserWarning, match="SyncCFG is about two streams, and with video alone it does nothing"):
+    with pytest.warns(
+        UserWarning, match="SyncCFG is about two streams, and with video alone it does nothing"
+    ):
         idle = pipeline.generate(seed=1, guidance=SyncCFG()).clip
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -117,15 +151,22 @@ def test_a_guidance_of_two_streams_is_said_to_do_nothing() -> None:
 def test_the_command_line_makes_and_draws_one_stream(stream: str, tmp_path: Path) -> None:
     """With a preview of what there is; what can't be written is told before anything is sampled."""
     model = Pipeline.assemble(read_recipe(table(stream))).save(tmp_path / "model")
-    made = CliRunner().invoke(cli, ["generate", str(model), "--preview", "--device", "cpu", "--out", str(tmp_path / "a.mkv")])
+    made = CliRunner().invoke(
+        cli,
+        ["generate", str(model), "--preview", "--device", "cpu", "--out", str(tmp_path / "a.mkv")],
+    )
     assert made.exit_code == 0, made.output
     with Image.open(tmp_path / "a.mkv.png") as sheet:
         # the heading and margins take 62 rows, frames 1200 / 24, a waveform 44
         assert sheet.size == (1200, 62 + (50 if stream == "video" else 44))
-    sound = CliRunner().invoke(cli, ["generate", str(model), "--device", "cpu", "--out", str(tmp_path / "a.wav")])
+    sound = CliRunner().invoke(
+        cli, ["generate", str(model), "--device", "cpu", "--out", str(tmp_path / "a.wav")]
+    )
     if stream == "video":
         assert sound.exit_code == 2
-        assert "this model makes video alone: --out must end in .mp4 or .mkv, not .wav" in sound.output
+        assert (
+            "this model makes video alone: --out must end in .mp4 or .mkv, not .wav" in sound.output
+        )
     else:
         assert sound.exit_code == 0, sound.output
     assert (tmp_path / "a.wav").exists() == (stream == "audio")
@@ -133,5 +174,7 @@ def test_the_command_line_makes_and_draws_one_stream(stream: str, tmp_path: Path
 
 def test_wan_is_not_made_of_sound_alone(tmp_path: Path) -> None:
     model = Pipeline.assemble(read_recipe(table("audio"))).save(tmp_path / "model")
-    with pytest.raises(RunError, match=r"isn't of the layout wan: it has .* tensors that it has no place for"):
+    with pytest.raises(
+        RunError, match=r"isn't of the layout wan: it has .* tensors that it has no place for"
+    ):
         convert_back("wan", model, tmp_path / "wan.safetensors")

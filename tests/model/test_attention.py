@@ -33,10 +33,14 @@ rates = st.floats(0.7, 40)
 
 
 @given(counts, counts, rates, rates, st.floats(0, 2), st.booleans())
-def test_windows_hold_what_overlaps(n: int, m: int, rate: float, other: float, reach: float, causal: bool) -> None:
+def test_windows_hold_what_overlaps(
+    n: int, m: int, rate: float, other: float, reach: float, causal: bool
+) -> None:
     queries, keys = clock(n, rate, 0.25 / rate if causal else None), clock(m, other)
     mask = windows(queries, keys, reach).mask(m)
-    overlap = (keys[None, :, 1] > queries[:, None, 0] - reach) & (keys[None, :, 0] < queries[:, None, 1] + reach)
+    overlap = (keys[None, :, 1] > queries[:, None, 0] - reach) & (
+        keys[None, :, 0] < queries[:, None, 1] + reach
+    )
     assert torch.equal(mask, overlap)
 
 
@@ -49,7 +53,9 @@ def test_windows_leave_nobody_out(n: int, rate: float, other: float, reach: floa
 
 
 @given(counts, counts, rates, rates, st.floats(0, 2))
-def test_windows_know_their_sizes_and_their_inverse(n: int, m: int, rate: float, other: float, reach: float) -> None:
+def test_windows_know_their_sizes_and_their_inverse(
+    n: int, m: int, rate: float, other: float, reach: float
+) -> None:
     made = windows(clock(n, rate), clock(m, other), reach)
     mask = made.mask(m)
     assert torch.equal(mask, Windows.of(made.of_key[:, 0], made.of_key[:, 1], n).mask(n).T)
@@ -57,7 +63,10 @@ def test_windows_know_their_sizes_and_their_inverse(n: int, m: int, rate: float,
     assert made.to("meta").most_keys == made.most_keys
 
 
-@pytest.mark.parametrize(("start", "end"), [([0, 0], [3, 2]), ([1, 0], [2, 2]), ([0, 0], [2, 4]), ([-1, 0], [2, 2]), ([2, 2], [1, 3])])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [([0, 0], [3, 2]), ([1, 0], [2, 2]), ([0, 0], [2, 4]), ([-1, 0], [2, 2]), ([2, 2], [1, 3])],
+)
 def test_windows_that_are_none_are_refused(start: list[int], end: list[int]) -> None:
     with pytest.raises(ValueError, match=r"0 \.\. 3"):
         Windows.of(torch.tensor(start), torch.tensor(end), 3)
@@ -75,9 +84,21 @@ def problems(draw: st.DrawFn) -> tuple:
     d = 2 * draw(st.integers(1, 4))
     g = torch.Generator().manual_seed(draw(st.integers(0, 999)))
     start = torch.tensor(sorted(draw(st.lists(st.integers(0, tk), min_size=tq, max_size=tq))))
-    end = torch.tensor(sorted(draw(st.lists(st.integers(0, tk), min_size=tq, max_size=tq)))).maximum(start)
-    q, k, v = (torch.randn(b, t, s, h, d, generator=g, dtype=torch.float64) for t, s in ((tq, sq), (tk, sk), (tk, sk)))
-    return q, k, v, Windows.of(start, end, tk), angles(torch.arange(tq), d // 2), angles(torch.arange(tk) * 0.7, d // 2)
+    end = torch.tensor(
+        sorted(draw(st.lists(st.integers(0, tk), min_size=tq, max_size=tq)))
+    ).maximum(start)
+    q, k, v = (
+        torch.randn(b, t, s, h, d, generator=g, dtype=torch.float64)
+        for t, s in ((tq, sq), (tk, sk), (tk, sk))
+    )
+    return (
+        q,
+        k,
+        v,
+        Windows.of(start, end, tk),
+        angles(torch.arange(tq), d // 2),
+        angles(torch.arange(tk) * 0.7, d // 2),
+    )
 
 
 @given(problems())
@@ -95,20 +116,36 @@ def test_eager_is_the_reference(problem: tuple) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
-@given(st.integers(1, 6), st.integers(1, 20), rates, rates, st.floats(0, 0.5), st.booleans(), st.booleans())
-def test_eager_with_windows_from_clocks(n: int, m: int, rate: float, other: float, reach: float, causal: bool, video_reads: bool) -> None:
+@given(
+    st.integers(1, 6),
+    st.integers(1, 20),
+    rates,
+    rates,
+    st.floats(0, 0.5),
+    st.booleans(),
+    st.booleans(),
+)
+def test_eager_with_windows_from_clocks(
+    n: int, m: int, rate: float, other: float, reach: float, causal: bool, video_reads: bool
+) -> None:
     """A causal codec's first latent is one frame long, and all others are four."""
     clocks = clock(n, rate, 0.25 / rate if causal else None), clock(m, other)
     sizes = (n, 3, m, 1) if video_reads else (m, 1, n, 3)
     seen = windows(*(clocks if video_reads else clocks[::-1]), reach)
     q, k, v, _, *angle = example(*sizes, dtype=torch.float64)
-    torch.testing.assert_close(Eager()(q, k, v, seen, *angle), Reference()(q, k, v, seen, *angle), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        Eager()(q, k, v, seen, *angle), Reference()(q, k, v, seen, *angle), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(3, 40, 16, 1), (16, 1, 3, 40)])
-def test_eager_is_as_exact_as_its_precision_allows(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """At most twice the error of the dense definition at that precision, and an ulp of the largest number."""
+def test_eager_is_as_exact_as_its_precision_allows(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """At most twice the error of the dense definition at that precision, and an ulp of the largest
+    number.
+    """
     *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
     inputs = [x.detach().to(dtype) for x in inputs]  # so that all three see the same numbers
     results = []
@@ -144,7 +181,8 @@ def test_rotation_is_relative(i: float, j: float, shift: float, pairs: int) -> N
         turn = table(angles(torch.tensor([a, b], dtype=torch.float64), pairs).double())
         return rotate(q, turn[0]) @ rotate(k, turn[1])
 
-    # angles are stored in float32: up to 100 radians with 6e-8 relative error, on a score of at most |q| |k|
+    # angles are stored in float32: up to 100 radians with 6e-8 relative error, on a score of at
+    # most |q| |k|
     assert abs(score(i, j) - score(i + shift, j + shift)) <= 4 * 100 * 6e-8 * q.norm() * k.norm()
 
 
@@ -157,7 +195,8 @@ def test_rotation_keeps_norms_and_passes_the_rest_through() -> None:
 
 def test_grid_angles_split_the_pairs_as_wan_does() -> None:
     a = grid_angles(torch.arange(2, dtype=torch.float64), 3, 5, 64).view(2, 3, 5, 64)
-    assert torch.equal(a[1, :, :, :22], a[1, :1, :1, :22].expand(3, 5, 22))  # 22 pairs turn with time alone
+    # 22 pairs turn with time alone
+    assert torch.equal(a[1, :, :, :22], a[1, :1, :1, :22].expand(3, 5, 22))
     assert torch.equal(a[:, 2, :, 22:43], a[:1, 2, :1, 22:43].expand(2, 5, 21))  # 21 with height
     assert torch.equal(a[:, :, 4, 43:], a[:1, :1, 4, 43:].expand(2, 3, 21))  # 21 with width
     assert torch.equal(a[1, 0, 0, :22], angles(torch.tensor(1), 22))
@@ -177,7 +216,9 @@ class Wrong:
 
     what: str
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor) -> Tensor:
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor
+    ) -> Tensor:
         if self.what == "as the reference":
             q_angles = q_angles + 0.01
         if self.what == "shape and type":
@@ -189,7 +230,9 @@ class Wrong:
         return Reference()(q, k, v, windows, q_angles, k_angles)
 
 
-@pytest.mark.parametrize("what", ["as the reference", "shape and type", "one graph", "forward-mode"])
+@pytest.mark.parametrize(
+    "what", ["as the reference", "shape and type", "one graph", "forward-mode"]
+)
 def test_the_contract_finds_what_is_wrong(what: str) -> None:
     with pytest.raises(PartContractError, match=what):
         check_attention(Wrong(what))
@@ -200,7 +243,10 @@ def example(tq: int, sq: int, tk: int, sk: int, dtype: torch.dtype = torch.float
     g = torch.Generator().manual_seed(0)
     start = (torch.arange(tq) * tk) // tq
     seen = Windows.of(start, (start + 2).clamp(max=tk).where(torch.arange(tq) > 0, start), tk)
-    q, k, v = (torch.randn(2, t, s, 2, 8, generator=g, dtype=dtype, requires_grad=True) for t, s in ((tq, sq), (tk, sk), (tk, sk)))
+    q, k, v = (
+        torch.randn(2, t, s, 2, 8, generator=g, dtype=dtype, requires_grad=True)
+        for t, s in ((tq, sq), (tk, sk), (tk, sk))
+    )
     return q, k, v, seen, angles(torch.arange(tq), 4), angles(torch.arange(tk) * 0.7, 4)
 
 
@@ -246,11 +292,18 @@ def test_runs_on_the_meta_device(attention: Reference | Eager, shape: tuple[int,
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gradients_in_float64(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
     *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda *x: attention(*x, seen, q_angles, k_angles), inputs, fast_mode=True, check_forward_ad=True)
+    assert torch.autograd.gradcheck(
+        lambda *x: attention(*x, seen, q_angles, k_angles),
+        inputs,
+        fast_mode=True,
+        check_forward_ad=True,
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_heads_at_once_are_heads_one_by_one(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_at_once_are_heads_one_by_one(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a GPU is given."""
     *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
     results = []
@@ -259,4 +312,5 @@ def test_heads_at_once_are_heads_one_by_one(shape: tuple[int, ...], monkeypatch:
         out = Eager()(*inputs, seen, q_angles, k_angles)
         results.append([out, *torch.autograd.grad(out.square().sum(), inputs)])
     for mine, theirs in zip(*results):
-        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)  # at most 18 products in float64
+        # at most 18 products in float64
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)

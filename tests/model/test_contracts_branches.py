@@ -24,23 +24,34 @@ MMDIT = MMDiT(width=16, heads=2, feed=32)
 CROSS = CrossAudio(width=16, heads=2, feed=32)
 
 
-@pytest.mark.parametrize("spec", [VIDEO, attrs.evolve(VIDEO, patch=1), attrs.evolve(VIDEO, patch=2, precision="weights")], ids=repr)
+@pytest.mark.parametrize(
+    "spec",
+    [VIDEO, attrs.evolve(VIDEO, patch=1), attrs.evolve(VIDEO, patch=2, precision="weights")],
+    ids=repr,
+)
 def test_video_branches_keep_it(spec: VideoTransformer) -> None:
     check_video_branch(spec)
 
 
-@pytest.mark.parametrize("spec", [*(attrs.evolve(s, precision=p) for s in (MMDIT, CROSS) for p in ("float32", "weights"))], ids=repr)
+@pytest.mark.parametrize(
+    "spec",
+    [*(attrs.evolve(s, precision=p) for s in (MMDIT, CROSS) for p in ("float32", "weights"))],
+    ids=repr,
+)
 def test_audio_branches_keep_it(spec: MMDiT | CrossAudio) -> None:
-    assert (check_audio_branch(spec).listener.ways.get("voice") is None) == isinstance(spec, CrossAudio)  # told of a voice where it can be
+    # told of a voice where it can be
+    assert (check_audio_branch(spec).listener.ways.get("voice") is None) == isinstance(
+        spec, CrossAudio
+    )
 
 
 def test_conditions_may_be_chosen() -> None:
-    assert check_video_branch(VIDEO, conditions={"pose": ("context", 3)}, channels=2, grid=(4, 4), latents=2).listener.ways == {
-        "pose": "context"
-    }
+    assert check_video_branch(
+        VIDEO, conditions={"pose": ("context", 3)}, channels=2, grid=(4, 4), latents=2
+    ).listener.ways == {"pose": "context"}
 
 
-# --- broken ones ----------------------------------------------------------------------------------------------------------------------
+# --- broken ones ----------------------------------------------------------------------------------
 
 Change = Callable[[Any], Any]
 
@@ -85,14 +96,20 @@ def times(other: Callable[[Times], Times]) -> Change:
 
 def said(other: Callable[[Condition], Condition], only: str = "") -> Change:
     """What `told` makes of conditions."""
-    return method("told", lambda real, given: real({n: other(c) if only in n else c for n, c in given.items()}))
+    return method(
+        "told",
+        lambda real, given: real({n: other(c) if only in n else c for n, c in given.items()}),
+    )
 
 
 def out(other: Callable[[Any, Any], Any]) -> Change:
     """A fault in what comes out, of the branch's own memory and the velocities."""
 
     def change(branch: Any) -> None:
-        memory, real = SimpleNamespace(made=torch.ones(()), first=None, number=next(COUNT)), branch.unembed
+        memory, real = (
+            SimpleNamespace(made=torch.ones(()), first=None, number=next(COUNT)),
+            branch.unembed,
+        )
         branch.unembed = lambda tokens, shape: other(memory, real(tokens, shape))
 
     return change
@@ -125,7 +142,11 @@ def as_first(memory: Any, v: Any) -> Any:
 
 def kept(memory: Any, v: Any) -> Any:
     """A factor that is made once, wherever that is."""
-    memory.first = 2 * torch.ones_like(v) if memory.first is None or memory.first.shape != v.shape else memory.first
+    memory.first = (
+        2 * torch.ones_like(v)
+        if memory.first is None or memory.first.shape != v.shape
+        else memory.first
+    )
     return v * memory.first.to(v)
 
 
@@ -153,7 +174,11 @@ def halved(real: Any, latents: Any, times: Any, told: Any) -> Any:
 def wet(real: Any, tokens: Any, term: Any = None) -> Any:
     """Where there is no text, the output's bias comes in with a term."""
     made = real(tokens, term)
-    return made if tokens.context is not None or term is None else replace(made, hidden=made.hidden + 0.1)
+    return (
+        made
+        if tokens.context is not None or term is None
+        else replace(made, hidden=made.hidden + 0.1)
+    )
 
 
 def picky(branch: Any) -> None:
@@ -207,47 +232,112 @@ VIDEO_FAULTS: list[tuple[Change, str]] = [
     (method("grid", lambda real, shape: (1, 1)), "S the product of its grid"),
     (method("embed", hidden(lambda x: x.flatten(1, 2))), "embed to hidden states"),
     (method("embed", lambda real, *given: 1 / 0), "embed latents at some times.*ZeroDivisionError"),
-    (method("unembed", lambda real, *given: 1 / 0), "answer latents, times and conditions with velocities; it raised"),
+    (
+        method("unembed", lambda real, *given: 1 / 0),
+        "answer latents, times and conditions with velocities; it raised",
+    ),
     (out(lambda memory, v: v[:, 1:]), "velocities of the video of the latents' shape"),
     (out(lambda memory, v: v / 0), "give finite velocities"),
-    (method("embed", lambda real, x, t, told: real(x.add_(0.1), t, told)), "leave the latents, times and conditions"),
+    (
+        method("embed", lambda real, x, t, told: real(x.add_(0.1), t, told)),
+        "leave the latents, times and conditions",
+    ),
     (step("attend", hidden(lambda x: torch.dropout(x, 0.1, train=True))), "torch's global one"),
     (out(lambda memory, v: v + next(COUNT)), "the same with the same, to the last bit"),
     (
-        lambda branch: setattr(branch, "bias", torch.nn.Parameter(torch.full((1,), next(COUNT) * 1.0))),
+        lambda branch: setattr(
+            branch, "bias", torch.nn.Parameter(torch.full((1,), next(COUNT) * 1.0))
+        ),
         "draw its first weights from torch's global generator",
     ),
-    (method("embed", hidden(lambda x: x - x.mean(0))), "each sample of a batch what it gives it alone"),
-    (said(lambda c: attrs.evolve(c, mask=torch.ones_like(c.mask))), "not hear tokens of 'mood' where its mask is False; "),
-    (masked(lambda c: c.tokens * (1 + c.tokens.shape[1])), "not hear tokens of .* however many there are"),
+    (
+        method("embed", hidden(lambda x: x - x.mean(0))),
+        "each sample of a batch what it gives it alone",
+    ),
+    (
+        said(lambda c: attrs.evolve(c, mask=torch.ones_like(c.mask))),
+        "not hear tokens of 'mood' where its mask is False; ",
+    ),
+    (
+        masked(lambda c: c.tokens * (1 + c.tokens.shape[1])),
+        "not hear tokens of .* however many there are",
+    ),
     (masked(empty, "words"), "finite velocities of the video where no token of 'words' counts"),
-    (masked(lambda c: c.tokens.view(-1).view(c.tokens.shape), "words"), "answer for the null form of 'words'; it raised"),
+    (
+        masked(lambda c: c.tokens.view(-1).view(c.tokens.shape), "words"),
+        "answer for the null form of 'words'; it raised",
+    ),
     (masked(lambda c: 0 * c.tokens, "mood"), "hear the condition 'mood'"),
-    (times(lambda t: Times.uniform(t.values[:, 0], t.index.shape[1])), "the time of each latent of the video as values"),
+    (
+        times(lambda t: Times.uniform(t.values[:, 0], t.index.shape[1])),
+        "the time of each latent of the video as values",
+    ),
     (times(lambda t: Times(0 * t.values, t.index)), "hear the time of the video"),
-    (times(lambda t: Times.uniform(t.per_latent()[:, 0], t.index.shape[1])), "hear the time of each latent"),
+    (
+        times(lambda t: Times.uniform(t.per_latent()[:, 0], t.index.shape[1])),
+        "hear the time of each latent",
+    ),
     (times(lambda t: Times(t.values.view(-1, 1), t.index)), "take Times of several values"),
     (out(as_first), "answer other numbers of latents than before"),
     (out(longer), "answer as before after a longer clip"),
-    (out(lambda memory, v: v @ torch.eye(v.shape[-1])), r"answer after .to\(torch.float64\), with latents of torch.float64; it raised"),
+    (
+        out(lambda memory, v: v @ torch.eye(v.shape[-1])),
+        r"answer after .to\(torch.float64\), with latents of torch.float64; it raised",
+    ),
     (out(lambda memory, v: v.float()), "velocities of torch.float64 or torch.float64 after"),
     (scaled(1.001, torch.float64), r"compute the same after .to\(torch.float64\).*of the largest"),
     (scaled(1.5, torch.bfloat16), r"compute the same after .to\(torch.bfloat16\).*of the norm"),
     (out(lambda memory, v: v * (2 if v.any() else 1)), "answer, on the meta device"),
     (extra, "make all tensors where torch.device says; elsewhere are branch.extra"),
-    (out(lambda memory, v: v * memory.made.to(v.dtype)), "be as before with its saved weights in a new one"),
-    (out(lambda memory, v: v * (1 + 1e-6 * memory.number)), "answer the same with the same weights in a new one"),
+    (
+        out(lambda memory, v: v * memory.made.to(v.dtype)),
+        "be as before with its saved weights in a new one",
+    ),
+    (
+        out(lambda memory, v: v * (1 + 1e-6 * memory.number)),
+        "answer the same with the same weights in a new one",
+    ),
     (method("embed", halved), "with what `told` made before"),
-    *((step(name, in_place), f"return new Tokens from {name}") for name in ("attend", "read", "feed")),
+    *(
+        (step(name, in_place), f"return new Tokens from {name}")
+        for name in ("attend", "read", "feed")
+    ),
     (step("attend", spoilt), "return new Tokens from attend"),
     (step("feed", hidden(torch.Tensor.double)), "keep shape and type of the hidden states in feed"),
-    (step("read", lambda real, tokens, term=None: real(tokens, term and (lambda q: term(q.flatten(3)).view_as(q)))), "with queries"),
-    (step("read", lambda real, tokens, term=None: real(tokens, term and (lambda q: term(q) + term(q)))), "call the term of `read` once"),
-    (step("read", lambda real, tokens, term=None: real(tokens, term and (lambda q: term(q) + 1))), "with a term of zeros as with none"),
-    (step("read", lambda real, tokens, term=None: real(tokens, term and (lambda q: 0 * term(q)))), "add the term to what `read` hears"),
+    (
+        step(
+            "read",
+            lambda real, tokens, term=None: real(
+                tokens, term and (lambda q: term(q.flatten(3)).view_as(q))
+            ),
+        ),
+        "with queries",
+    ),
+    (
+        step(
+            "read",
+            lambda real, tokens, term=None: real(tokens, term and (lambda q: term(q) + term(q))),
+        ),
+        "call the term of `read` once",
+    ),
+    (
+        step(
+            "read", lambda real, tokens, term=None: real(tokens, term and (lambda q: term(q) + 1))
+        ),
+        "with a term of zeros as with none",
+    ),
+    (
+        step(
+            "read", lambda real, tokens, term=None: real(tokens, term and (lambda q: 0 * term(q)))
+        ),
+        "add the term to what `read` hears",
+    ),
     (step("read", lambda real, tokens: real(tokens)), "take a term in `read`"),
     (out(kept), "learn after a call in torch.inference_mode"),
-    (method("embed", hidden(torch.Tensor.detach)), "give each weight a gradient.*none reaches branch.patch_embedding"),
+    (
+        method("embed", hidden(torch.Tensor.detach)),
+        "give each weight a gradient.*none reaches branch.patch_embedding",
+    ),
     (picky, "be built, and answer, without any condition"),
     (step("read", wet), "with a term of zeros as with none where it has no conditions"),
 ]
@@ -271,7 +361,10 @@ def voiced(other: Callable[[Condition], Condition]) -> Change:
 AUDIO_FAULTS: list[tuple[Change, str]] = [
     (two_tokens, r"have a grid of \(1, 1\)"),
     (voiced(lambda c: attrs.evolve(c, mask=torch.ones_like(c.mask))), "not hear tokens of 'voice'"),
-    (voiced(lambda c: attrs.evolve(c, mask=torch.zeros_like(c.mask))), "hear the condition 'voice'"),
+    (
+        voiced(lambda c: attrs.evolve(c, mask=torch.zeros_like(c.mask))),
+        "hear the condition 'voice'",
+    ),
     (step("feed", in_place), "return new Tokens from feed"),
     (times(lambda t: Times(0 * t.values, t.index)), "hear the time of the audio"),
 ]

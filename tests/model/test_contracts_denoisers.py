@@ -40,19 +40,36 @@ PORTED = {"pose": Port("video", "context"), "mood": Port("audio", "add")}
 
 KEEP: dict[str, tuple[DualBranch, dict[str, Any]]] = {
     "gldi, mmdit": (DualBranch(2, VIDEO, MMDIT, GLDI()), {"encoders": ALL, "idle": LAST}),
-    "gldi, mmdit, one way": (DualBranch(2, VIDEO, MMDIT, GLDI(), "one_way"), {"encoders": ALL, "idle": LAST}),
+    "gldi, mmdit, one way": (
+        DualBranch(2, VIDEO, MMDIT, GLDI(), "one_way"),
+        {"encoders": ALL, "idle": LAST},
+    ),
     "gldi, cross": (DualBranch(1, VIDEO, CROSS, GLDI(audio_window=0.0)), {"idle": EVERY}),
-    "gldi without style": (DualBranch(1, VIDEO, MMDIT, GLDI(style=NoStyle(), width=8)), {"encoders": ALL}),
+    "gldi without style": (
+        DualBranch(1, VIDEO, MMDIT, GLDI(style=NoStyle(), width=8)),
+        {"encoders": ALL},
+    ),
     "global, mmdit": (DualBranch(1, VIDEO, MMDIT, Global()), {"encoders": ALL}),
     "global, cross, one way": (DualBranch(1, VIDEO, CROSS, Global(), "one_way"), {}),
-    "none, mmdit, one way": (DualBranch(1, VIDEO, MMDIT, NoInteraction(), "one_way"), {"encoders": ALL}),
+    "none, mmdit, one way": (
+        DualBranch(1, VIDEO, MMDIT, NoInteraction(), "one_way"),
+        {"encoders": ALL},
+    ),
     "none, cross": (DualBranch(1, VIDEO, CROSS, NoInteraction()), {}),
     "as precise as weights": (
-        DualBranch(1, attrs.evolve(VIDEO, precision="weights"), attrs.evolve(MMDIT, precision="weights"), Global()),
+        DualBranch(
+            1,
+            attrs.evolve(VIDEO, precision="weights"),
+            attrs.evolve(MMDIT, precision="weights"),
+            Global(),
+        ),
         {"encoders": ALL},
     ),
     "computed again": (DualBranch(1, VIDEO, CROSS, Global(), recompute="all"), {}),
-    "ports of one's own": (DualBranch(1, VIDEO, CROSS, Global(), ports=PORTED), {"encoders": SEVERAL}),
+    "ports of one's own": (
+        DualBranch(1, VIDEO, CROSS, Global(), ports=PORTED),
+        {"encoders": SEVERAL},
+    ),
 }
 
 
@@ -66,13 +83,17 @@ def test_denoisers_of_one_stream_keep_it() -> None:
     check_denoiser(VideoOnly(1, VIDEO), codecs=AV(video=CODECS.video))
     check_denoiser(AudioOnly(1, CROSS), codecs=AV(audio=CODECS.audio))
     told: Any = {"all": Says(sound=6, voice=3)}
-    denoiser: Any = check_denoiser(AudioOnly(1, MMDIT), codecs=AV(audio=CODECS.audio), encoders=told)
+    denoiser: Any = check_denoiser(
+        AudioOnly(1, MMDIT), codecs=AV(audio=CODECS.audio), encoders=told
+    )
     assert denoiser.accepts == {name: PORTS[name] for name in ("sound", "voice")}
 
 
 @attrs.frozen
 class Analytic:
-    """The denoiser whose answers are known, for any number of latents, and with a caption of any width that can't be left out."""
+    """The denoiser whose answers are known, for any number of latents, and with a caption of any
+    width that can't be left out.
+    """
 
     def build(self, *, codecs: AV[Any], encoders: Mapping[str, Any]) -> nn.Module:
         """It has no weights."""
@@ -89,7 +110,8 @@ class AnyLength(nn.Module):
         """A Gaussian in which all numbers of both streams go together."""
         shapes = AV(*(None if x is None else tuple(x.shape[1:]) for x in (av.video, av.audio)))
         video, audio = shapes.video or (), shapes.audio or ()
-        size = sum(prod(shapes[s]) for s in shapes) + (2 - len(tuple(shapes)))  # of a stream that is absent: one number
+        # of a stream that is absent: one number
+        size = sum(prod(shapes[s]) for s in shapes) + (2 - len(tuple(shapes)))
         caption = conditions.get("caption")
         if caption is None:
             raise PartContractError("the caption is missing")
@@ -99,10 +121,15 @@ class AnyLength(nn.Module):
 
 
 def test_the_analytic_denoiser_keeps_it() -> None:
-    check_denoiser(Analytic(), codecs=AV(Latents(2, (1, 2), 6.0), Latents(1, (), 9.0)), encoders={"x": Says(caption=4)}, latents=AV(2, 3))
+    check_denoiser(
+        Analytic(),
+        codecs=AV(Latents(2, (1, 2), 6.0), Latents(1, (), 9.0)),
+        encoders={"x": Says(caption=4)},
+        latents=AV(2, 3),
+    )
 
 
-# --- broken ones ----------------------------------------------------------------------------------------------------------------------
+# --- broken ones ----------------------------------------------------------------------------------
 
 Change = Callable[[Any], Any]
 SPEC = DualBranch(1, VIDEO, MMDIT, Global())
@@ -128,7 +155,11 @@ class Deaf:
 
     def build(self, *, codecs: AV[Any], encoders: Mapping[str, Any]) -> Any:
         """Without them."""
-        known = {name: encoder for name, encoder in encoders.items() if set(encoder.produces) <= set(PORTS)}
+        known = {
+            name: encoder
+            for name, encoder in encoders.items()
+            if set(encoder.produces) <= set(PORTS)
+        }
         if self.says is not None and known != dict(encoders):
             raise AssemblyError(self.says)
         return SPEC.build(codecs=codecs, encoders=known)
@@ -149,14 +180,20 @@ def call(other: Callable[..., Any]) -> Change:
 
     def change(denoiser: Any) -> None:
         real = denoiser.forward
-        denoiser.forward = lambda av, times, conditions, **settings: other(real, av, times, conditions, **settings)
+        denoiser.forward = lambda av, times, conditions, **settings: other(
+            real, av, times, conditions, **settings
+        )
 
     return change
 
 
 def out(other: Callable[[AV[Any], AV[Any], AV[Any]], AV[Any]]) -> Change:
     """Of velocities, latents and times."""
-    return call(lambda real, av, times, conditions, **settings: other(real(av, times, conditions, **settings), av, times))
+    return call(
+        lambda real, av, times, conditions, **settings: other(
+            real(av, times, conditions, **settings), av, times
+        )
+    )
 
 
 def forgives(real: Any, av: Any, times: Any, conditions: Any, **settings: Any) -> Any:
@@ -167,7 +204,11 @@ def forgives(real: Any, av: Any, times: Any, conditions: Any, **settings: Any) -
 
 def hints(other: Callable[[frozenset[str]], Any]) -> Change:
     """What becomes of the hints."""
-    return call(lambda real, *given, **settings: real(*given, **settings | {"hints": other(frozenset(settings.get("hints", ())))}))
+    return call(
+        lambda real, *given, **settings: real(
+            *given, **settings | {"hints": other(frozenset(settings.get("hints", ())))}
+        )
+    )
 
 
 def boasts(denoiser: Any) -> None:
@@ -183,7 +224,9 @@ def leaks(to: str) -> Change:
     def change(v: AV[Any], av: AV[Any], times: AV[Any]) -> AV[Any]:
         if len(tuple(av)) < 2 or getattr(v, to) is None:
             return v
-        return v.replace(**{to: v[to] + 0.01 * av[other].flatten(1).mean(1).view(-1, *(1,) * (v[to].ndim - 1))})
+        return v.replace(
+            **{to: v[to] + 0.01 * av[other].flatten(1).mean(1).view(-1, *(1,) * (v[to].ndim - 1))}
+        )
 
     return out(change)
 
@@ -192,10 +235,14 @@ def told_both(real: Any, av: Any, times: Any, conditions: Any, **settings: Any) 
     """The video hears the sound's words, whatever is asked for."""
     v, sound = real(av, times, conditions, **settings), conditions["sound"]
     mean = (sound.tokens * sound.mask[..., None]).flatten(1).sum(1)
-    return v if v.video is None else v.replace(video=v.video + 0.01 * mean[:, None, None, None, None])
+    return (
+        v if v.video is None else v.replace(video=v.video + 0.01 * mean[:, None, None, None, None])
+    )
 
 
-def keeps_answer(real: Any, av: Any, times: Any, conditions: Any, cache: Any = None, **settings: Any) -> Any:
+def keeps_answer(
+    real: Any, av: Any, times: Any, conditions: Any, cache: Any = None, **settings: Any
+) -> Any:
     """One answer for all steps."""
     made = real(av, times, conditions, **settings)
     return made if cache is None else cache.setdefault("answer", made)
@@ -203,10 +250,14 @@ def keeps_answer(real: Any, av: Any, times: Any, conditions: Any, cache: Any = N
 
 def keeps_hints(real: Any, *given: Any, cache: Any = None, hints: Any = (), **settings: Any) -> Any:
     """It remembers what was asked for first."""
-    return real(*given, hints=hints if cache is None else cache.setdefault("hints", hints), **settings)
+    return real(
+        *given, hints=hints if cache is None else cache.setdefault("hints", hints), **settings
+    )
 
 
-def keeps_clean(real: Any, av: Any, times: Any, conditions: Any, cache: Any = None, **settings: Any) -> Any:
+def keeps_clean(
+    real: Any, av: Any, times: Any, conditions: Any, cache: Any = None, **settings: Any
+) -> Any:
     """Clean sound is always the same."""
     if cache is not None and av.audio is not None and not times.audio.values.any():
         av = av.replace(audio=cache.setdefault("clean", av.audio))
@@ -239,37 +290,89 @@ def peeks(v: AV[Any], av: AV[Any], times: AV[Any]) -> AV[Any]:
 
 def drifts(v: AV[Any], av: AV[Any], times: AV[Any]) -> AV[Any]:
     """Even at time 0 it goes somewhere."""
-    return v if v.video is None else v.replace(video=v.video + (times.video.per_latent() == 0)[:, :, None, None, None])
+    return (
+        v
+        if v.video is None
+        else v.replace(video=v.video + (times.video.per_latent() == 0)[:, :, None, None, None])
+    )
 
 
 FAULTS: list[tuple[Any, str]] = [
     (Broken(lambda denoiser: SimpleNamespace(accepts=denoiser.accepts)), "build a torch module"),
-    (Broken(sets(accepts={"caption": "context", "sound": "context", "image": "clean_tokens"})), "have `accepts`, a mapping"),
-    (Broken(sets(accepts={"caption": PORTS["caption"]})), "accept the conditions that its encoders produce"),
+    (
+        Broken(sets(accepts={"caption": "context", "sound": "context", "image": "clean_tokens"})),
+        "have `accepts`, a mapping",
+    ),
+    (
+        Broken(sets(accepts={"caption": PORTS["caption"]})),
+        "accept the conditions that its encoders produce",
+    ),
     (Broken(sets(hints={"isolate"})), "have `hints`, a frozenset"),
     (Deaf(), "raise AssemblyError, naming the condition"),
     (Deaf("$.denoiser: no"), "raise AssemblyError, naming the condition"),
-    (Broken(out(lambda v, av, times: v.map(lambda x: x[..., :1]))), "velocities of the video of the latents' shape"),
-    (Broken(out(lambda v, av, times: v.replace(audio=None))), "velocities of the audio of the latents' shape.*it gave None"),
-    (Broken(call(lambda real, av, *given, **settings: real(av.map(lambda x: x.add_(1)), *given, **settings))), "leave the latents, times"),
-    (Broken(out(lambda v, av, times: v.map(lambda x: x + x.mean(0)))), "give each sample of a batch what it gives it alone"),
-    (Broken(out(lambda v, av, times: v.map(lambda x: x.to(torch.float16)))), "velocities of torch.float64 or torch.float64"),
-    (Broken(call(forgives)), "raise PartContractError, naming 'sound', where that condition is missing"),
-    (Broken(hints(lambda given: given & {"isolate", "skip-0"})), "raise PartContractError, naming the hint"),
-    (Broken(out(lambda v, av, times: v if len(tuple(v)) == 2 else AV())), r"velocities of the .* where read=\("),
+    (
+        Broken(out(lambda v, av, times: v.map(lambda x: x[..., :1]))),
+        "velocities of the video of the latents' shape",
+    ),
+    (
+        Broken(out(lambda v, av, times: v.replace(audio=None))),
+        "velocities of the audio of the latents' shape.*it gave None",
+    ),
+    (
+        Broken(
+            call(
+                lambda real, av, *given, **settings: real(
+                    av.map(lambda x: x.add_(1)), *given, **settings
+                )
+            )
+        ),
+        "leave the latents, times",
+    ),
+    (
+        Broken(out(lambda v, av, times: v.map(lambda x: x + x.mean(0)))),
+        "give each sample of a batch what it gives it alone",
+    ),
+    (
+        Broken(out(lambda v, av, times: v.map(lambda x: x.to(torch.float16)))),
+        "velocities of torch.float64 or torch.float64",
+    ),
+    (
+        Broken(call(forgives)),
+        "raise PartContractError, naming 'sound', where that condition is missing",
+    ),
+    (
+        Broken(hints(lambda given: given & {"isolate", "skip-0"})),
+        "raise PartContractError, naming the hint",
+    ),
+    (
+        Broken(out(lambda v, av, times: v if len(tuple(v)) == 2 else AV())),
+        r"velocities of the .* where read=\(",
+    ),
     (Broken(out(reads_more)), "the same velocities whether or not the other stream is read"),
     (Broken(boasts), "run with the hint 'louder'"),
-    (Broken(hints(lambda given: given - {"isolate"})), "let nothing of the audio.* through to the video"),
+    (
+        Broken(hints(lambda given: given - {"isolate"})),
+        "let nothing of the audio.* through to the video",
+    ),
     (Broken(leaks("video")), "let nothing of the audio.* through to the video"),
     (Broken(leaks("audio")), "let nothing of the video.* through to the audio"),
     (Broken(call(told_both)), "let nothing of the audio.* through to the video"),
     (Broken(call(keeps_answer)), "answer the same with a cache"),
     (Broken(call(keeps_hints)), "answer the same with a cache.*, with the hint 'isolate' too"),
     (Broken(call(keeps_clean)), "answer the same with a cache.*, where the audio is clean too"),
-    (Broken(alone(KeyError("no 'audio' stream here"))), "answer the video alone, or raise PartContractError.* not KeyError"),
+    (
+        Broken(alone(KeyError("no 'audio' stream here"))),
+        "answer the video alone, or raise PartContractError.* not KeyError",
+    ),
     (Broken(alone(PartContractError("it takes both"))), "name the audio in its PartContractError"),
-    (Broken(out(lambda v, av, times: v if len(tuple(av)) == 2 else v.map(lambda x: x / 0))), "finite velocities of the .* is absent"),
-    (Broken(out(lambda v, av, times: v.map(lambda x: 1.1 * x))), r"\(x_t - known\) / t where the condition 'image'"),
+    (
+        Broken(out(lambda v, av, times: v if len(tuple(av)) == 2 else v.map(lambda x: x / 0))),
+        "finite velocities of the .* is absent",
+    ),
+    (
+        Broken(out(lambda v, av, times: v.map(lambda x: 1.1 * x))),
+        r"\(x_t - known\) / t where the condition 'image'",
+    ),
     (Broken(out(peeks)), "not see what stands in the place of a known latent"),
     (Broken(out(drifts)), "answer with 0 for a latent known from 'image' at time 0"),
     (
@@ -287,7 +390,9 @@ def test_a_broken_one_is_found(spec: Any, must: str) -> None:
 
 def test_weights_are_not_idle_for_nothing() -> None:
     check_denoiser(SPEC, idle=["branches.audio.reference_group"])  # there is no voice
-    with pytest.raises(PartContractError, match=r"not be said to have idle weights 'branches.video.\*'"):
+    with pytest.raises(
+        PartContractError, match=r"not be said to have idle weights 'branches.video.\*'"
+    ):
         check_denoiser(SPEC, idle=["branches.audio.reference_group", "branches.video.*"])
 
 

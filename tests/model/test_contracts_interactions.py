@@ -1,4 +1,6 @@
-"""The contracts of interactions and style parts: what ships keeps them, and each of their points can be broken."""
+"""The contracts of interactions and style parts: what ships keeps them, and each of their points
+can be broken.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,22 @@ from harmony_parts.testing.contracts import check_interaction, check_style
 COUNT = itertools.count()
 INTERACTIONS = [
     GLDI(),
-    GLDI(audio_window=0.0, video_window=0.0, rope_map="seconds", width=16, attention=Reference(), style=NoStyle()),
+    GLDI(
+        audio_window=0.0,
+        video_window=0.0,
+        rope_map="seconds",
+        width=16,
+        attention=Reference(),
+        style=NoStyle(),
+    ),
     Global(),
     Global(rope_map="constant"),
     NoInteraction(),
 ]
-OVI = AV(VideoTransformer(width=12, heads=2, feed=8, precision="weights"), CrossAudio(width=12, heads=2, feed=8, precision="weights"))
+OVI = AV(
+    VideoTransformer(width=12, heads=2, feed=8, precision="weights"),
+    CrossAudio(width=12, heads=2, feed=8, precision="weights"),
+)
 
 
 @pytest.mark.parametrize("branches", [None, OVI], ids=["default", "ovi"])
@@ -51,7 +63,9 @@ def test_style_parts_keep_it(spec: Any) -> None:
 
 @attrs.frozen
 class Broken:
-    """A part whose layers are given a fault: `faulty(layer, branches)` is what is built in their place."""
+    """A part whose layers are given a fault: `faulty(layer, branches)` is what is built in their
+    place.
+    """
 
     inner: Any
     faulty: Callable[[Any, Any], Any]
@@ -71,7 +85,9 @@ class Faulty(nn.Module):
     def tables(self, layout: Any) -> Any:
         return self.inner.tables(layout)
 
-    def forward(self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS) -> Any:
+    def forward(
+        self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
+    ) -> Any:
         return self.changed(self.inner(video, audio, tables, to), video, audio)
 
     def changed(self, exchange: Any, video: Tokens, audio: Tokens) -> Any:
@@ -80,7 +96,11 @@ class Faulty(nn.Module):
 
 def changes(change: Callable[[AV[Exchange], Tokens, Tokens], Any]) -> type[Faulty]:
     """The fault of changing what is exchanged."""
-    return type("Changes", (Faulty,), {"changed": lambda self, exchange, video, audio: change(exchange, video, audio)})
+    return type(
+        "Changes",
+        (Faulty,),
+        {"changed": lambda self, exchange, video, audio: change(exchange, video, audio)},
+    )
 
 
 def residual(change: Callable[[Tensor], Any]) -> type[Faulty]:
@@ -90,7 +110,9 @@ def residual(change: Callable[[Tensor], Any]) -> type[Faulty]:
         if exchange.video is None or exchange.video.hidden is exchange.video.term is None:
             return exchange
         if exchange.video.hidden is not None:
-            return exchange.replace(video=replace(exchange.video, hidden=change(exchange.video.hidden)))
+            return exchange.replace(
+                video=replace(exchange.video, hidden=change(exchange.video.hidden))
+            )
         term = exchange.video.term
         return exchange.replace(video=replace(exchange.video, term=lambda q: change(term(q))))
 
@@ -128,22 +150,34 @@ class Hidden(Faulty):
         self.scale = torch.full((), 2.0)
 
     def changed(self, exchange: Any, video: Tokens, audio: Tokens) -> Any:
-        return exchange.map(lambda each: replace(each, hidden=None if each.hidden is None else self.scale * each.hidden))
+        return exchange.map(
+            lambda each: replace(
+                each, hidden=None if each.hidden is None else self.scale * each.hidden
+            )
+        )
 
 
 class Both(Faulty):
     """Whoever asks."""
 
-    def forward(self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS) -> Any:
+    def forward(
+        self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
+    ) -> Any:
         return self.inner(video, audio, tables)
 
 
 class Louder(Faulty):
     """More, where it is for one alone."""
 
-    def forward(self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS) -> Any:
+    def forward(
+        self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
+    ) -> Any:
         exchange = self.inner(video, audio, tables, to)
-        return exchange.map(lambda each: replace(each, hidden=None if each.hidden is None else each.hidden * (3 - len(to))))
+        return exchange.map(
+            lambda each: replace(
+                each, hidden=None if each.hidden is None else each.hidden * (3 - len(to))
+            )
+        )
 
 
 class Own(Faulty):
@@ -152,9 +186,16 @@ class Own(Faulty):
     def tables(self, layout: Any) -> Any:
         return self.inner.tables(layout), self
 
-    def forward(self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS) -> Any:
+    def forward(
+        self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
+    ) -> Any:
         exchange = self.inner(video, audio, tables[0], to)
-        return exchange.map(lambda each: replace(each, hidden=None if each.hidden is None else each.hidden * (1 + (tables[1] is self))))
+        return exchange.map(
+            lambda each: replace(
+                each,
+                hidden=None if each.hidden is None else each.hidden * (1 + (tables[1] is self)),
+            )
+        )
 
 
 class Used(Faulty):
@@ -163,10 +204,14 @@ class Used(Faulty):
     def tables(self, layout: Any) -> Any:
         return self.inner.tables(layout), [1.0]
 
-    def forward(self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS) -> Any:
+    def forward(
+        self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
+    ) -> Any:
         exchange, scale = self.inner(video, audio, tables[0], to), tables[1][0]
         tables[1][0] /= 2
-        return exchange.map(lambda each: replace(each, hidden=None if each.hidden is None else each.hidden * scale))
+        return exchange.map(
+            lambda each: replace(each, hidden=None if each.hidden is None else each.hidden * scale)
+        )
 
 
 def _in_place(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchange]:
@@ -182,22 +227,44 @@ def _hears_padding(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[E
 
 
 def _refers_to_nothing(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchange]:
-    return exchange if exchange.video is None else exchange.replace(video=replace(exchange.video, reference=video.hidden[:, :, 0]))
+    return (
+        exchange
+        if exchange.video is None
+        else exchange.replace(video=replace(exchange.video, reference=video.hidden[:, :, 0]))
+    )
 
 
 @pytest.mark.parametrize(
     ("faulty", "must"),
     [
         (Plain, "build a torch module"),
-        (Keeps, r"have weights of its own in every layer that it builds; video\..* belong elsewhere too"),
+        (
+            Keeps,
+            (
+                r"have weights of its own in every layer that it builds; video\..* belong"
+                r" elsewhere too"
+            ),
+        ),
         (lambda layer, branches: nn.Linear(2, 2), "build an Interaction"),
-        (changes(lambda exchange, video, audio: (exchange.video, exchange.audio)), "return an AV of Exchange"),
-        (changes(lambda exchange, video, audio: exchange.map(lambda each: each.hidden)), "return an AV of Exchange"),
+        (
+            changes(lambda exchange, video, audio: (exchange.video, exchange.audio)),
+            "return an AV of Exchange",
+        ),
+        (
+            changes(lambda exchange, video, audio: exchange.map(lambda each: each.hidden)),
+            "return an AV of Exchange",
+        ),
         (Both, "give the audio stream nothing where it doesn't receive"),
-        (residual(lambda x: x[:, :1]), r"give finite floats of the shape of the video's hidden states, \[3, 3, 8, 24\]"),
+        (
+            residual(lambda x: x[:, :1]),
+            r"give finite floats of the shape of the video's hidden states, \[3, 3, 8, 24\]",
+        ),
         (residual(lambda x: x / 0), "give finite floats .* with NaN or infinity"),
         (residual(lambda x: x.long()), "give finite floats"),
-        (changes(_refers_to_nothing), "give the video no residual of a reference where it has none"),
+        (
+            changes(_refers_to_nothing),
+            "give the video no residual of a reference where it has none",
+        ),
         (Own, "make tables of the layout alone"),
         (Used, "make tables of the layout alone"),
         (Louder, "give the video stream the same whether it receives alone or both do"),
@@ -209,9 +276,18 @@ def _refers_to_nothing(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> 
         (Idle, "let a gradient reach every weight, .* none reaches idle.weight, idle.bias"),
         (residual(torch.detach), "let a gradient reach every weight"),
         (Hidden, "hold what it computes with as parameters and buffers"),
-        (residual(lambda x: x.float() if x.dtype == torch.bfloat16 else x), "bfloat16 hidden states; video: the .* is wider"),
-        (residual(lambda x: x @ torch.eye(x.shape[-1], device=x.device)), "work with float64 weights and float64 hidden states: "),
-        (residual(lambda x: x.to(torch.float8_e4m3fn).to(x.dtype)), "nearly the same as in float64"),
+        (
+            residual(lambda x: x.float() if x.dtype == torch.bfloat16 else x),
+            "bfloat16 hidden states; video: the .* is wider",
+        ),
+        (
+            residual(lambda x: x @ torch.eye(x.shape[-1], device=x.device)),
+            "work with float64 weights and float64 hidden states: ",
+        ),
+        (
+            residual(lambda x: x.to(torch.float8_e4m3fn).to(x.dtype)),
+            "nearly the same as in float64",
+        ),
         (residual(lambda x: x * float(x.abs().max() > -1)), "run on the meta device"),
     ],
 )
@@ -233,7 +309,10 @@ def test_layers_that_share_their_weights_are_found() -> None:
 
 @pytest.mark.parametrize(
     ("change", "must"),
-    [(lambda x: x[..., 0], "the shape of the video's queries, "), (lambda x: x.float(), "the term is wider than what it is added to")],
+    [
+        (lambda x: x[..., 0], "the shape of the video's queries, "),
+        (lambda x: x.float(), "the term is wider than what it is added to"),
+    ],
 )
 def test_a_broken_term_is_found(change: Any, must: str) -> None:
     with pytest.raises(PartContractError, match=must):
@@ -256,14 +335,26 @@ class Style(nn.Module):
     [
         (lambda moved, reference, video: (moved,), "return a residual of the reference"),
         (lambda moved, reference, video: moved[:, :1], "the shape of the reference"),
-        (lambda moved, reference, video: moved + moved.mean(0), "what follows from that sample alone"),
-        (lambda moved, reference, video: moved + moved.mean(1, keepdim=True), "each token of the reference its own"),
-        (lambda moved, reference, video: moved + video[:, :1].mean((2, 3)).unsqueeze(-1), "not care in which order"),
+        (
+            lambda moved, reference, video: moved + moved.mean(0),
+            "what follows from that sample alone",
+        ),
+        (
+            lambda moved, reference, video: moved + moved.mean(1, keepdim=True),
+            "each token of the reference its own",
+        ),
+        (
+            lambda moved, reference, video: moved + video[:, :1].mean((2, 3)).unsqueeze(-1),
+            "not care in which order",
+        ),
         (lambda moved, reference, video: moved + torch.rand(()), "from torch's global one"),
         (lambda moved, reference, video: moved + reference.mul_(2), "changed in place"),
         (lambda moved, reference, video: moved.detach(), "let a gradient reach every weight"),
         (lambda moved, reference, video: moved.double(), "is wider than what it is added to"),
-        (lambda moved, reference, video: moved * float(video.sum() < 1e9), "run on the meta device"),
+        (
+            lambda moved, reference, video: moved * float(video.sum() < 1e9),
+            "run on the meta device",
+        ),
     ],
 )
 def test_a_broken_style_part_is_found(change: Any, must: str) -> None:

@@ -1,4 +1,6 @@
-"""The dual-branch denoiser: what it promises to loops, and what an interaction may and may not do."""
+"""The dual-branch denoiser: what it promises to loops, and what an interaction may and may not
+do.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,13 @@ def awake(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
-def build(interaction: str = "gldi", audio: object = None, seed: int = 0, fresh: bool = False, **settings: object) -> BranchDenoiser:
+def build(
+    interaction: str = "gldi",
+    audio: object = None,
+    seed: int = 0,
+    fresh: bool = False,
+    **settings: object,
+) -> BranchDenoiser:
     spec = DualBranch(
         layers=2,
         video=VideoTransformer(width=24, heads=2, feed=32, patch=1),
@@ -52,7 +60,12 @@ def build(interaction: str = "gldi", audio: object = None, seed: int = 0, fresh:
         **settings,
     )
     torch.manual_seed(seed)
-    denoiser = spec.build(codecs=CODECS, encoders={"all": Says(**(WIDTHS if audio is None else {"caption": 6, "sound": 6, "image": 12}))})
+    denoiser = spec.build(
+        codecs=CODECS,
+        encoders={
+            "all": Says(**(WIDTHS if audio is None else {"caption": 6, "sound": 6, "image": 12}))
+        },
+    )
     return (denoiser if fresh else awake(denoiser)).double()
 
 
@@ -65,7 +78,10 @@ def inputs(seed: int = 0) -> tuple[AV[Tensor], dict[str, Condition]]:
     def mask(n: int, lengths: tuple[int, ...]) -> Tensor:
         return torch.arange(n) < torch.tensor(lengths)[:, None]
 
-    conditions = {name: Condition(noise(B, L, WIDTHS[name]), mask(L, (4, 2, 1))) for name in ("caption", "speech", "sound")}
+    conditions = {
+        name: Condition(noise(B, L, WIDTHS[name]), mask(L, (4, 2, 1)))
+        for name in ("caption", "speech", "sound")
+    }
     conditions["voice"] = Condition(noise(B, 5, 8), mask(5, (5, 3, 0)))
     conditions["image"] = Condition(noise(B, 1, 2, 2, 12), mask(1, (1, 0, 1)))
     return AV(noise(B, TV, 2, 2, 12), noise(B, TA, 8)), conditions
@@ -73,7 +89,9 @@ def inputs(seed: int = 0) -> tuple[AV[Tensor], dict[str, Condition]]:
 
 def at(video: float | tuple[float, ...], audio: float | tuple[float, ...]) -> AV[Times]:
     def times(t: float | tuple[float, ...], n: int) -> Times:
-        return Times.uniform(torch.tensor(t if isinstance(t, tuple) else (t,) * B, dtype=torch.float64), n)
+        return Times.uniform(
+            torch.tensor(t if isinstance(t, tuple) else (t,) * B, dtype=torch.float64), n
+        )
 
     return AV(times(video, TV), times(audio, TA))
 
@@ -81,7 +99,11 @@ def at(video: float | tuple[float, ...], audio: float | tuple[float, ...]) -> AV
 def pick(rows: Tensor, av: AV[Tensor], times: AV[Times], conditions: dict[str, Condition]) -> tuple:
     """The same question for some of the samples."""
     chosen = {name: condition.rows(rows) for name, condition in conditions.items()}
-    return av.map(lambda x: x[rows]), times.map(lambda t: Times(t.values[rows], t.index[rows])), chosen
+    return (
+        av.map(lambda x: x[rows]),
+        times.map(lambda t: Times(t.values[rows], t.index[rows])),
+        chosen,
+    )
 
 
 def same(a: AV[Tensor], b: AV[Tensor]) -> None:
@@ -121,7 +143,10 @@ def test_streams_hear_each_other_unless_isolated(interaction: str) -> None:
     denoiser = build(interaction)
     av, conditions = inputs()
     other = AV(av.video, av.audio.flip(1))
-    assert not torch.allclose(denoiser(av, at(0.7, 0.7), conditions).video, denoiser(other, at(0.7, 0.7), conditions).video)
+    assert not torch.allclose(
+        denoiser(av, at(0.7, 0.7), conditions).video,
+        denoiser(other, at(0.7, 0.7), conditions).video,
+    )
     alone = [denoiser(x, at(0.7, 0.7), conditions, hints={"isolate"}).video for x in (av, other)]
     assert torch.equal(*alone)
 
@@ -143,9 +168,15 @@ def test_padding_says_nothing() -> None:
 
     def padded(condition: Condition) -> Condition:
         junk = torch.full((B, 3, condition.tokens.shape[-1]), 9.0, dtype=torch.float64)
-        return Condition(torch.cat((condition.tokens, junk), 1), torch.cat((condition.mask, torch.zeros(B, 3, dtype=torch.bool)), 1))
+        return Condition(
+            torch.cat((condition.tokens, junk), 1),
+            torch.cat((condition.mask, torch.zeros(B, 3, dtype=torch.bool)), 1),
+        )
 
-    longer = {name: condition if name == "image" else padded(condition) for name, condition in conditions.items()}
+    longer = {
+        name: condition if name == "image" else padded(condition)
+        for name, condition in conditions.items()
+    }
     same(denoiser(av, at(0.7, 0.7), conditions), denoiser(av, at(0.7, 0.7), longer))
 
 
@@ -157,18 +188,27 @@ def test_one_way_cuts_every_path_into_the_clean_stream(interaction: str, clean: 
     times = at(0.0, 0.6) if clean == "video" else at(0.6, 0.0)
     noisy = "audio" if clean == "video" else "video"
     other = av.replace(**{noisy: av[noisy].flip(1)})
-    # the clean stream's states don't depend on the noisy one: neither do its outputs, to the last bit
-    assert torch.equal(denoiser(av, times, conditions)[clean], denoiser(other, times, conditions)[clean])
+    # the clean stream's states don't depend on the noisy one: neither do its outputs, to the last
+    # bit
+    assert torch.equal(
+        denoiser(av, times, conditions)[clean], denoiser(other, times, conditions)[clean]
+    )
     two_way = build(interaction)
-    assert not torch.equal(two_way(av, times, conditions)[clean], two_way(other, times, conditions)[clean])
+    assert not torch.equal(
+        two_way(av, times, conditions)[clean], two_way(other, times, conditions)[clean]
+    )
     # and where both are noisy, one-way is two-way
     same(denoiser(av, at(0.6, 0.6), conditions), two_way(av, at(0.6, 0.6), conditions))
 
 
 @pytest.mark.parametrize("interaction", ["gldi", "global", "none"])
 @pytest.mark.parametrize("clean", STREAMS)
-def test_a_clean_stream_of_one_way_interaction_is_computed_once(interaction: str, clean: str) -> None:
-    """With a cache, and while its latents are the same object; what is predicted doesn't change by it, to the last bit."""
+def test_a_clean_stream_of_one_way_interaction_is_computed_once(
+    interaction: str, clean: str
+) -> None:
+    """With a cache, and while its latents are the same object; what is predicted doesn't change by
+    it, to the last bit.
+    """
     denoiser = build(interaction, driven_interaction="one_way")
     av, conditions = inputs()
     noisy = "audio" if clean == "video" else "video"
@@ -176,7 +216,10 @@ def test_a_clean_stream_of_one_way_interaction_is_computed_once(interaction: str
     for block in denoiser.blocks:
         for s in STREAMS:
             attend = getattr(block, s).attend
-            getattr(block, s).attend = lambda tokens, s=s, attend=attend: (ran.append(s), attend(tokens))[1]
+            getattr(block, s).attend = lambda tokens, s=s, attend=attend: (
+                ran.append(s),
+                attend(tokens),
+            )[1]
     cache: dict = {}
     with torch.no_grad():
         for step, t in enumerate((0.9, 0.6, 0.3)):
@@ -187,12 +230,17 @@ def test_a_clean_stream_of_one_way_interaction_is_computed_once(interaction: str
             got = denoiser(now, times, conditions, read=(noisy,), cache=cache)
             assert ran.count(clean) == (0 if step else len(denoiser.blocks))
             assert torch.equal(got[noisy], wanted[noisy])
-        other = av.replace(**{clean: av[clean] + 1})  # another clean stream isn't taken for the first
+        # another clean stream isn't taken for the first
+        other = av.replace(**{clean: av[clean] + 1})
         assert torch.equal(
-            denoiser(other, times, conditions, read=(noisy,), cache=cache)[noisy], denoiser(other, times, conditions, read=(noisy,))[noisy]
+            denoiser(other, times, conditions, read=(noisy,), cache=cache)[noisy],
+            denoiser(other, times, conditions, read=(noisy,))[noisy],
         )
         hinted = {"hints": {"isolate"}, "read": (noisy,)}
-        assert torch.equal(denoiser(av, times, conditions, cache=cache, **hinted)[noisy], denoiser(av, times, conditions, **hinted)[noisy])
+        assert torch.equal(
+            denoiser(av, times, conditions, cache=cache, **hinted)[noisy],
+            denoiser(av, times, conditions, **hinted)[noisy],
+        )
 
 
 def test_a_known_first_latent_leads_to_itself() -> None:
@@ -205,7 +253,12 @@ def test_a_known_first_latent_leads_to_itself() -> None:
     torch.testing.assert_close(estimate[known, :1], conditions["image"].tokens[known])
     assert not torch.allclose(estimate[~known, :1], conditions["image"].tokens[~known])
     # what stood in its place isn't seen
-    covered = av.replace(video=torch.cat((torch.where(known[:, None, None, None, None], 5.0, av.video[:, :1]), av.video[:, 1:]), 1))
+    covered = av.replace(
+        video=torch.cat(
+            (torch.where(known[:, None, None, None, None], 5.0, av.video[:, :1]), av.video[:, 1:]),
+            1,
+        )
+    )
     assert torch.equal(denoiser(covered, at(t, t), conditions).video[:, 1:], out.video[:, 1:])
     # and a clean video has nowhere to go
     assert (denoiser(av, at(0.0, t), conditions).video[known, :1] == 0).all()
@@ -241,9 +294,14 @@ def test_a_stream_may_be_absent(stream: str) -> None:
 
 
 def test_local_interaction_reaches_no_further_than_its_windows_per_layer() -> None:
-    """With one layer, an audio latent can only change the video latents whose windows hold it: self-attention comes before."""
+    """With one layer, an audio latent can only change the video latents whose windows hold it:
+    self-attention comes before.
+    """
     spec = DualBranch(
-        layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32), interaction=GLDI(audio_window=0.0, video_window=0.0)
+        layers=1,
+        video=VideoTransformer(24, 2, 32, 1),
+        audio=MMDiT(16, 2, 32),
+        interaction=GLDI(audio_window=0.0, video_window=0.0),
     )
     torch.manual_seed(0)
     denoiser = awake(spec.build(codecs=CODECS, encoders={"all": Says(**WIDTHS)})).double()
@@ -251,7 +309,10 @@ def test_local_interaction_reaches_no_further_than_its_windows_per_layer() -> No
     av, _ = inputs()
     tables = denoiser._tables_for(av)
     mask = tables.video.windows.mask(TA)
-    video, audio = torch.randn(1, TV, 4, 24, dtype=torch.float64), torch.randn(1, TA, 1, 16, dtype=torch.float64)
+    video, audio = (
+        torch.randn(1, TV, 4, 24, dtype=torch.float64),
+        torch.randn(1, TA, 1, 16, dtype=torch.float64),
+    )
     before = layer.to_video(video, audio, tables.video)
     for j in range(TA):
         changed = audio.clone()
@@ -265,10 +326,14 @@ def test_per_latent_times_match_uniform_ones() -> None:
     denoiser = build()
     av, conditions = inputs()
     times = at(0.7, 0.7)
-    spread = times.map(lambda t: Times(torch.cat((t.values * 0, t.values), 1), torch.ones_like(t.index)))
+    spread = times.map(
+        lambda t: Times(torch.cat((t.values * 0, t.values), 1), torch.ones_like(t.index))
+    )
     same(denoiser(av, times, conditions), denoiser(av, spread, conditions))
     part = times.replace(video=times.video.clean_where(torch.arange(TV).expand(B, -1) < 2))
-    assert not torch.allclose(denoiser(av, part, conditions).video, denoiser(av, times, conditions).video)
+    assert not torch.allclose(
+        denoiser(av, part, conditions).video, denoiser(av, times, conditions).video
+    )
 
 
 @pytest.mark.parametrize("interaction", sorted(INTERACTIONS))
@@ -298,7 +363,10 @@ def test_a_third_party_condition_enters_by_a_port() -> None:
     g = torch.Generator().manual_seed(0)
 
     def said(width: int) -> Condition:
-        return Condition(torch.randn(B, 2, width, generator=g, dtype=torch.float64), torch.ones(B, 2, dtype=torch.bool))
+        return Condition(
+            torch.randn(B, 2, width, generator=g, dtype=torch.float64),
+            torch.ones(B, 2, dtype=torch.bool),
+        )
 
     conditions = {"pose": said(4), "mood": said(3)}
     out = denoiser(av, at(0.7, 0.7), conditions, hints={"isolate"})
@@ -309,9 +377,9 @@ def test_a_third_party_condition_enters_by_a_port() -> None:
 
 def test_cross_has_no_place_for_a_reference() -> None:
     with pytest.raises(AssemblyError, match="voice"):
-        DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=CrossAudio(16, 2, 32)).build(
-            codecs=CODECS, encoders={"x": Says(voice=8)}
-        )
+        DualBranch(
+            layers=1, video=VideoTransformer(24, 2, 32, 1), audio=CrossAudio(16, 2, 32)
+        ).build(codecs=CODECS, encoders={"x": Says(voice=8)})
 
 
 def test_bad_calls_say_what_is_missing() -> None:
@@ -328,13 +396,21 @@ def test_bad_calls_say_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("ports", "fault"),
     [
-        ({"caption": Port("audio", "clean_tokens")}, "caption and voice would both be the clean tokens of the audio stream"),
-        ({"caption": Port("audio", "clean_tokens"), "voice": Port("audio", "context")}, "8 channels; this condition has 6"),
+        (
+            {"caption": Port("audio", "clean_tokens")},
+            "caption and voice would both be the clean tokens of the audio stream",
+        ),
+        (
+            {"caption": Port("audio", "clean_tokens"), "voice": Port("audio", "context")},
+            "8 channels; this condition has 6",
+        ),
         ({"voice": Port("video", "clean_tokens")}, "image and voice would both"),
     ],
 )
 def test_clean_tokens_that_cannot_be_are_refused(ports: dict[str, Port], fault: str) -> None:
-    spec = DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32), ports=ports)
+    spec = DualBranch(
+        layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32), ports=ports
+    )
     with pytest.raises(AssemblyError, match=fault):
         spec.build(codecs=CODECS, encoders={"x": Says(caption=6, image=12, voice=8)})
 
@@ -351,7 +427,9 @@ def test_latents_may_be_told_as_words(how: str) -> None:
     denoiser = awake(spec.build(codecs=CODECS, encoders={"x": Says(image=12)})).double()
     av, conditions = inputs()
     other = Condition(conditions["image"].tokens + 1, conditions["image"].mask)
-    one, two = (denoiser(av, at(0.7, 0.7), {"image": c}).audio for c in (conditions["image"], other))
+    one, two = (
+        denoiser(av, at(0.7, 0.7), {"image": c}).audio for c in (conditions["image"], other)
+    )
     masked = ~conditions["image"].mask[:, 0]
     assert torch.equal(one[masked], two[masked])
     assert not torch.allclose(one[~masked], two[~masked])
@@ -359,4 +437,6 @@ def test_latents_may_be_told_as_words(how: str) -> None:
 
 def test_a_grid_that_does_not_split_into_patches_is_refused() -> None:
     with pytest.raises(ValueError, match="2 x 2 don't split into patches of 3 x 3"):
-        DualBranch(layers=1, video=VideoTransformer(24, 2, 32, patch=3), audio=MMDiT(16, 2, 32)).build(codecs=CODECS, encoders={})
+        DualBranch(
+            layers=1, video=VideoTransformer(24, 2, 32, patch=3), audio=MMDiT(16, 2, 32)
+        ).build(codecs=CODECS, encoders={})

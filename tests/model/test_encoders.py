@@ -26,8 +26,19 @@ from harmony_parts.testing.contracts_encoders import TOLERANCE, check_encoder, e
 
 FORMAT = Format(fps=Fraction(12), height=16, width=24, sample_rate=8000, seconds=1.0)
 CODECS = AV(DCTVideo().build(format=FORMAT), LogMel().build(format=FORMAT))
-TEXTS = (ByteText(width=16, heads=2, length=40), ByteText(field="sound", width=16, layers=2, heads=2), Transcript(width=16, blocks=2))
-ALL = (*TEXTS, ByteText(layers=0), Transcript(blocks=0), ReferenceImage(), ReferenceAudio(), ReferenceAudio(seconds_max=0.25))
+TEXTS = (
+    ByteText(width=16, heads=2, length=40),
+    ByteText(field="sound", width=16, layers=2, heads=2),
+    Transcript(width=16, blocks=2),
+)
+ALL = (
+    *TEXTS,
+    ByteText(layers=0),
+    Transcript(blocks=0),
+    ReferenceImage(),
+    ReferenceAudio(),
+    ReferenceAudio(seconds_max=0.25),
+)
 
 texts = st.one_of(st.none(), st.text(max_size=30), st.text(alphabet="aé雨😀", max_size=30))
 
@@ -75,7 +86,9 @@ def test_a_text_says_the_same_whatever_stands_beside_it(spec, text, other) -> No
     assert beside.mask[0, :length].all()
     assert (beside.tokens[0, :length] - alone.tokens[0]).abs().max() <= TOLERANCE
     assert not beside.tokens[0, length:].any()  # padding is 0
-    assert beside.mask.shape[1] == max(len(ids_of(text, spec.length)), len(ids_of(other, spec.length)))
+    assert beside.mask.shape[1] == max(
+        len(ids_of(text, spec.length)), len(ids_of(other, spec.length))
+    )
 
 
 @pytest.mark.parametrize("spec", TEXTS, ids=repr)
@@ -113,7 +126,8 @@ def test_text_is_cut_between_characters(text, length) -> None:
     else:
         kept = bytes(i - 1 for i in ids).decode()  # raises inside a character
         assert text.startswith(kept)
-        assert kept == text or len((kept + text[len(kept)]).encode()) > length  # not a character less than fits
+        # not a character less than fits
+        assert kept == text or len((kept + text[len(kept)]).encode()) > length
 
 
 def test_half_a_surrogate_pair_is_a_question_mark() -> None:
@@ -129,7 +143,11 @@ def test_positions_have_constant_norm_and_shift_by_rotation(length, width) -> No
     assert (table.square().sum(1) - width / 2).abs().max() <= width * 2**-23
     # <p, q> depends on q - p alone.
     products = table @ table.T
-    assert (products[:-1, :-1] - products[1:, 1:]).abs().max() <= 2 * width * 2**-23 if length > 1 else True
+    assert (
+        (products[:-1, :-1] - products[1:, 1:]).abs().max() <= 2 * width * 2**-23
+        if length > 1
+        else True
+    )
 
 
 def test_grn_by_its_equation() -> None:
@@ -157,7 +175,9 @@ def test_a_word_moves_only_what_its_convolutions_reach() -> None:
     """Two blocks of 7 reach 6 bytes; beyond that only GRN's norm, off here, carries anything."""
     torch.manual_seed(0)
     encoder = Transcript(width=16, blocks=2).build(format=FORMAT, codecs=CODECS)
-    one, other = (say(encoder, text).tokens[0] for text in ("aaaaaaaaaaaaaaaaaaaa", "baaaaaaaaaaaaaaaaaaa"))
+    one, other = (
+        say(encoder, text).tokens[0] for text in ("aaaaaaaaaaaaaaaaaaaa", "baaaaaaaaaaaaaaaaaaa")
+    )
     moved = (one - other).abs().amax(1) > 0
     assert moved[:7].all()
     assert not moved[7:].any()
@@ -201,16 +221,25 @@ def test_image_is_the_first_latent_of_a_clip_that_begins_with_it() -> None:
     assert not condition.dropped().tokens.any()
     assert not condition.dropped().mask.any()
     for row, prompt in enumerate(prompts[:4]):
-        clip = torch.cat([prompt.image[None], torch.randint(256, (8, 16, 24, 3), dtype=torch.uint8)])
+        clip = torch.cat(
+            [prompt.image[None], torch.randint(256, (8, 16, 24, 3), dtype=torch.uint8)]
+        )
         first = CODECS["video"].encode(clip[None])[0, :1]
-        assert (condition.tokens[row] - first).abs().max() <= TOLERANCE  # float32 sums of 1,536 terms
+        # float32 sums of 1,536 terms
+        assert (condition.tokens[row] - first).abs().max() <= TOLERANCE
         # The still clip that stands for it as an anchor begins with it too.
         still = CODECS["video"].encode(prompt.image[None, None].expand(1, 9, -1, -1, -1))[0, :1]
         assert (condition.tokens[row] - still).abs().max() <= TOLERANCE
 
 
 @pytest.mark.parametrize(
-    "image", [torch.zeros(24, 16, 3, dtype=torch.uint8), torch.zeros(16, 24, 3), torch.zeros(3, 16, 24, dtype=torch.uint8), [[0]]]
+    "image",
+    [
+        torch.zeros(24, 16, 3, dtype=torch.uint8),
+        torch.zeros(16, 24, 3),
+        torch.zeros(3, 16, 24, dtype=torch.uint8),
+        [[0]],
+    ],
 )
 def test_an_image_of_another_form_is_refused_naming_both_sizes(image) -> None:
     with pytest.raises(ValueError, match=r"image of prompt 1 .*\[16, 24, 3\]") as error:
@@ -265,7 +294,9 @@ def test_references_have_no_weights_and_need_their_codec() -> None:
 
 
 class Leaky:
-    """An encoder whose tokens depend on the padding of the batch, and faults that a test switches on."""
+    """An encoder whose tokens depend on the padding of the batch, and faults that a test switches
+    on.
+    """
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -274,7 +305,13 @@ class Leaky:
         inner, fault = build(Transcript(width=16)), self.fault
 
         class Encoder(nn.Module):
-            produces = {"speech": 17} if fault == "width" else {"talk": 16} if fault == "name" else {"speech": 16}
+            produces = (
+                {"speech": 17}
+                if fault == "width"
+                else {"talk": 16}
+                if fault == "name"
+                else {"speech": 16}
+            )
 
             def __init__(self) -> None:
                 super().__init__()
@@ -293,7 +330,9 @@ class Leaky:
                 if fault == "null says something":
                     said = attrs.evolve(said, null=attrs.evolve(said, null=None))
                 if fault == "nan":
-                    said = attrs.evolve(said, tokens=said.tokens.masked_fill(~said.mask[..., None], torch.nan))
+                    said = attrs.evolve(
+                        said, tokens=said.tokens.masked_fill(~said.mask[..., None], torch.nan)
+                    )
                 return said if fault == "bare" else {"speech": said}
 
         return Encoder()
@@ -322,7 +361,12 @@ def test_a_text_that_is_cut_is_warned_of_once(monkeypatch) -> None:
     """Each text where clips are made, once in all in training; never one that fits."""
     monkeypatch.setattr(utf8, "_SAID", set())
     encoder = build(ByteText(width=16, heads=2, length=20))
-    prompts = [Prompt(caption="a hammer strikes twice, then thrice"), Prompt(caption="x" * 21), Prompt(caption="x" * 20), Prompt()]
+    prompts = [
+        Prompt(caption="a hammer strikes twice, then thrice"),
+        Prompt(caption="x" * 21),
+        Prompt(caption="x" * 20),
+        Prompt(),
+    ]
     for training, count in ((True, 1), (False, 2)):
         encoder.train(training)
         with warnings.catch_warnings(record=True) as said:
@@ -331,5 +375,7 @@ def test_a_text_that_is_cut_is_warned_of_once(monkeypatch) -> None:
                 with torch.set_grad_enabled(grad):
                     encoder(prompts)
         assert len(said) == count
-        assert all("20 bytes" in str(one.message) and "`length`" in str(one.message) for one in said)
+        assert all(
+            "20 bytes" in str(one.message) and "`length`" in str(one.message) for one in said
+        )
     assert "35 bytes ('a hammer strikes" in str(said[0].message)

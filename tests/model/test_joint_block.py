@@ -1,4 +1,6 @@
-"""What a layer computes: gradients, symmetries, types, and that compiling or recomputing it changes nothing."""
+"""What a layer computes: gradients, symmetries, types, and that compiling or recomputing it changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def awake(module: nn.Module, scale: float = 0.1) -> nn.Module:
     return module
 
 
-def build(interaction: str, audio: str, precision: str = "float32", **settings: object) -> BranchDenoiser:
+def build(
+    interaction: str, audio: str, precision: str = "float32", **settings: object
+) -> BranchDenoiser:
     widths = {"caption": 5, "sound": 4} | ({"voice": 3} if audio == "mmdit" else {})
     spec = DualBranch(
         layers=2,
@@ -58,17 +62,24 @@ def build(interaction: str, audio: str, precision: str = "float32", **settings: 
     return awake(spec.build(codecs=CODECS, encoders={"all": Says(**widths)})).double()
 
 
-def inputs(denoiser: BranchDenoiser, seed: int = 0) -> tuple[AV[Tensor], AV[Times], dict[str, Condition]]:
+def inputs(
+    denoiser: BranchDenoiser, seed: int = 0
+) -> tuple[AV[Tensor], AV[Times], dict[str, Condition]]:
     g = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64)
 
     mask = torch.arange(L) < torch.tensor([[L], [1]])
-    told = {name: Condition(noise(B, L, {"caption": 5, "sound": 4, "voice": 3}[name]), mask) for name in denoiser.accepts}
+    told = {
+        name: Condition(noise(B, L, {"caption": 5, "sound": 4, "voice": 3}[name]), mask)
+        for name in denoiser.accepts
+    }
     av = AV(noise(B, TV, 4, 2, 2), noise(B, TA, 3))
     first = torch.arange(TV).expand(B, -1) == 0
-    values = AV(torch.tensor([0.7, 0.2], dtype=torch.float64), torch.tensor([0.7, 0.0], dtype=torch.float64))
+    values = AV(
+        torch.tensor([0.7, 0.2], dtype=torch.float64), torch.tensor([0.7, 0.0], dtype=torch.float64)
+    )
     times = values.map(lambda t, x: Times.uniform(t, x.shape[1]), av)
     return av, times.replace(video=times.video.clean_where(first)), told
 
@@ -77,31 +88,52 @@ def layer(denoiser: BranchDenoiser) -> tuple[JointBlock, AV[Tokens], object]:
     """A joint block, what enters it, and its tables."""
     av, times, told = inputs(denoiser)
     cache: dict[str, object] = {}
-    streams = av.map(lambda x, t, s, c: denoiser.branches[s].embed(x, t, c), times, AV(*STREAMS), denoiser._told(av, told, cache))
+    streams = av.map(
+        lambda x, t, s, c: denoiser.branches[s].embed(x, t, c),
+        times,
+        AV(*STREAMS),
+        denoiser._told(av, told, cache),
+    )
     return denoiser.blocks[0], streams, denoiser._tables_for(av)
 
 
 @pytest.mark.parametrize(("interaction", "audio"), PAIRS)
 def test_gradients_of_a_joint_block(interaction: str, audio: str) -> None:
-    """Of hidden states, references, words, and every weight, against finite differences in float64."""
+    """Of hidden states, references, words, and every weight, against finite differences in
+    float64.
+    """
     block, streams, tables = layer(build(interaction, audio))
     weights = {name: p.detach().requires_grad_() for name, p in block.named_parameters()}
-    fields = [(s, name) for s in STREAMS for name in ("hidden", "reference", "context") if getattr(streams[s], name) is not None]
+    fields = [
+        (s, name)
+        for s in STREAMS
+        for name in ("hidden", "reference", "context")
+        if getattr(streams[s], name) is not None
+    ]
     given = [getattr(streams[s], name).detach().requires_grad_() for s, name in fields]
 
     def run(*values: Tensor) -> tuple[Tensor, ...]:
         fed = streams
         for (s, name), value in zip(fields, values):
             fed = fed.replace(**{s: replace(fed[s], **{name: value})})
-        out, _ = functional_call(block, dict(zip(weights, values[len(fields) :])), (fed, tables, AV()))
-        return tuple(getattr(out[s], name) for s in out for name in ("hidden", "reference", "context") if getattr(out[s], name) is not None)
+        out, _ = functional_call(
+            block, dict(zip(weights, values[len(fields) :])), (fed, tables, AV())
+        )
+        return tuple(
+            getattr(out[s], name)
+            for s in out
+            for name in ("hidden", "reference", "context")
+            if getattr(out[s], name) is not None
+        )
 
     assert gradcheck(run, (*given, *weights.values()), fast_mode=True, atol=1e-7)
 
 
 @pytest.mark.parametrize("audio", AUDIO)
 def test_gradients_of_the_ends(audio: str) -> None:
-    """Embeddings, times and heads of both branches: latents to tokens to velocities, without a layer between."""
+    """Embeddings, times and heads of both branches: latents to tokens to velocities, without a
+    layer between.
+    """
     denoiser = build("none", audio)
     av, times, told = inputs(denoiser)
     for s in STREAMS:
@@ -109,10 +141,16 @@ def test_gradients_of_the_ends(audio: str) -> None:
         own = {name: told[name] for name, port in denoiser.accepts.items() if port.stream == s}
         weights = {name: p.detach().requires_grad_() for name, p in branch.named_parameters()}
 
-        def run(x: Tensor, *values: Tensor, branch=branch, own=own, names=tuple(weights), t=times[s]) -> Tensor:
-            return functional_call(Ends(branch), {f"branch.{n}": v for n, v in zip(names, values)}, (x, t, own))
+        def run(
+            x: Tensor, *values: Tensor, branch=branch, own=own, names=tuple(weights), t=times[s]
+        ) -> Tensor:
+            return functional_call(
+                Ends(branch), {f"branch.{n}": v for n, v in zip(names, values)}, (x, t, own)
+            )
 
-        assert gradcheck(run, (av[s].clone().requires_grad_(), *weights.values()), fast_mode=True, atol=1e-7)
+        assert gradcheck(
+            run, (av[s].clone().requires_grad_(), *weights.values()), fast_mode=True, atol=1e-7
+        )
 
 
 class Ends(nn.Module):
@@ -130,12 +168,21 @@ class Ends(nn.Module):
 
 
 def test_tokens_of_a_frame_have_no_order_but_their_positions() -> None:
-    """Permuted together with their rotary table, tokens of a frame come out permuted; local attention doesn't see their order at all."""
+    """Permuted together with their rotary table, tokens of a frame come out permuted; local
+    attention doesn't see their order at all.
+    """
     denoiser = build("gldi", "mmdit")
     block, streams, tables = layer(denoiser)
     turned = torch.tensor([1, 0])
-    video = replace(streams["video"], hidden=streams["video"].hidden[:, :, turned], rope=streams["video"].rope[:, turned])
-    (one, _), (two, _) = block(streams, tables, AV()), block(streams.replace(video=video), tables, AV())
+    video = replace(
+        streams["video"],
+        hidden=streams["video"].hidden[:, :, turned],
+        rope=streams["video"].rope[:, turned],
+    )
+    (one, _), (two, _) = (
+        block(streams, tables, AV()),
+        block(streams.replace(video=video), tables, AV()),
+    )
     torch.testing.assert_close(two["video"].hidden, one["video"].hidden[:, :, turned])
     torch.testing.assert_close(two["audio"].hidden, one["audio"].hidden)
 
@@ -146,7 +193,10 @@ def test_words_have_no_order_here(interaction: str, audio: str) -> None:
     denoiser = build(interaction, audio)
     av, times, told = inputs(denoiser)
     order = torch.tensor([2, 0, 1])
-    shuffled = told | {name: Condition(told[name].tokens[:, order], told[name].mask[:, order]) for name in ("caption", "sound")}
+    shuffled = told | {
+        name: Condition(told[name].tokens[:, order], told[name].mask[:, order])
+        for name in ("caption", "sound")
+    }
     one, two = denoiser(av, times, told), denoiser(av, times, shuffled)
     for s in STREAMS:
         torch.testing.assert_close(one[s], two[s])
@@ -159,7 +209,10 @@ def test_a_latent_outside_the_window_has_no_influence(stream: str) -> None:
     block, streams, tables = layer(denoiser)
     other = "audio" if stream == "video" else "video"
     direction, cross = tables[stream], getattr(block.interaction, f"to_{stream}")
-    reader, source = streams[stream].hidden.detach(), streams[other].hidden.detach().requires_grad_()
+    reader, source = (
+        streams[stream].hidden.detach(),
+        streams[other].hidden.detach().requires_grad_(),
+    )
     seen = direction.windows.mask(source.shape[1])
     assert not seen.all(), "windows that hold everything prove nothing"
     for i in range(reader.shape[1]):
@@ -170,7 +223,14 @@ def test_a_latent_outside_the_window_has_no_influence(stream: str) -> None:
 
 @pytest.mark.parametrize(
     ("interaction", "audio"),
-    [pair if pair in (("gldi", "mmdit"), ("global", "cross")) else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
+    [
+        (
+            pair
+            if pair in (("gldi", "mmdit"), ("global", "cross"))
+            else pytest.param(*pair, marks=pytest.mark.slow)
+        )
+        for pair in PAIRS
+    ],
 )
 def test_a_joint_block_compiles_without_a_break(interaction: str, audio: str) -> None:
     denoiser = build(interaction, audio)
@@ -187,11 +247,20 @@ def test_a_joint_block_compiles_without_a_break(interaction: str, audio: str) ->
 @pytest.mark.timeout(900)  # a C++ compiler makes every kernel
 @pytest.mark.parametrize(("interaction", "audio"), [("gldi", "mmdit")])
 def test_a_compiled_denoiser_computes_the_same(interaction: str, audio: str) -> None:
-    """The setting itself, with inductor, forward and backward, in float32: equal but for the order of sums."""
+    """The setting itself, with inductor, forward and backward, in float32: equal but for the order
+    of sums.
+    """
     results = []
-    for denoiser in (build(interaction, audio).float(), build(interaction, audio, compile=True).float()):
+    for denoiser in (
+        build(interaction, audio).float(),
+        build(interaction, audio, compile=True).float(),
+    ):
         av, times, told = inputs(denoiser)
-        out = denoiser(av.map(Tensor.float), times, {name: Condition(c.tokens.float(), c.mask) for name, c in told.items()})
+        out = denoiser(
+            av.map(Tensor.float),
+            times,
+            {name: Condition(c.tokens.float(), c.mask) for name, c in told.items()},
+        )
         (out.video.square().sum() + out.audio.square().sum()).backward()
         results.append((out, {name: p.grad for name, p in denoiser.named_parameters()}))
     (one, gradients), (two, others) = results
@@ -206,7 +275,9 @@ def test_a_compiled_denoiser_computes_the_same(interaction: str, audio: str) -> 
 
 @pytest.mark.parametrize("recompute", ["all", "all_but_attention"])
 @pytest.mark.parametrize(("interaction", "audio"), [("gldi", "mmdit"), ("global", "cross")])
-def test_recomputing_layers_saves_memory_and_changes_nothing(interaction: str, audio: str, recompute: str) -> None:
+def test_recomputing_layers_saves_memory_and_changes_nothing(
+    interaction: str, audio: str, recompute: str
+) -> None:
     kept, gradients = [], []
     for setting in ("nothing", recompute):
         denoiser = build(interaction, audio, recompute=setting)
@@ -223,7 +294,8 @@ def test_recomputing_layers_saves_memory_and_changes_nothing(interaction: str, a
         sum(out[s].hidden.square().sum() for s in STREAMS).backward()
         kept.append(sum(sizes))
         gradients.append({name: p.grad for name, p in denoiser.named_parameters()})
-    assert kept[1] < kept[0] / 5  # of what the graph keeps; what a policy keeps of attention isn't in it
+    # of what the graph keeps; what a policy keeps of attention isn't in it
+    assert kept[1] < kept[0] / 5
     for name, gradient in gradients[0].items():
         other = gradients[1][name]
         assert (gradient is None and other is None) or torch.equal(gradient, other), name
@@ -248,13 +320,19 @@ def test_attention_is_computed_again_where_it_should_be(recompute: str, again: b
 
 
 @pytest.mark.parametrize(("interaction", "audio"), PAIRS)
-def test_float32_between_bfloat16_weights_is_nearer_to_the_truth(interaction: str, audio: str) -> None:
+def test_float32_between_bfloat16_weights_is_nearer_to_the_truth(
+    interaction: str, audio: str
+) -> None:
     """Wan's precision against Ovi's, both against float64 with the same rounded weights."""
     errors = {}
     for precision in ("float32", "weights"):
         denoiser = build(interaction, audio, precision).bfloat16()
         av, times, told = inputs(denoiser)
-        rough = denoiser(av.map(Tensor.float), times, {n: Condition(c.tokens.float(), c.mask) for n, c in told.items()})
+        rough = denoiser(
+            av.map(Tensor.float),
+            times,
+            {n: Condition(c.tokens.float(), c.mask) for n, c in told.items()},
+        )
         exact = denoiser.double()(av, times, told)
         errors[precision] = sum((rough[s] - exact[s]).norm() / exact[s].norm() for s in STREAMS)
     assert errors["float32"] < errors["weights"]

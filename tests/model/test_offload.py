@@ -1,6 +1,8 @@
-"""Weights that come to the device for their work and go again: the same numbers, less memory, and everything in its place afterwards.
+"""Weights that come to the device for their work and go again: the same numbers, less memory, and
+everything in its place afterwards.
 
-On the CPU "the device" is the host's memory, and what comes is a copy, so that all of it can be seen here but CUDA's streams.
+On the CPU "the device" is the host's memory, and what comes is a copy, so that all of it can be
+seen here but CUDA's streams.
 """
 
 from __future__ import annotations
@@ -59,24 +61,40 @@ def pipeline() -> Pipeline:
 
 
 def places(pipeline: Pipeline) -> list[tuple[str, int, Tensor]]:
-    return [(name, x.data_ptr(), x.detach().clone()) for name, x in pipeline.weights.state_dict().items()]
+    return [
+        (name, x.data_ptr(), x.detach().clone())
+        for name, x in pipeline.weights.state_dict().items()
+    ]
 
 
 @pytest.mark.parametrize("offload", ["parts", "layers"])
-@pytest.mark.parametrize("guidance", [hp.SyncCFG(), hp.SkipLayer(layer=1), hp.SkipLayer(layer=3), hp.Modality(), hp.NoGuidance()])
-def test_clips_are_the_same_and_weights_stay(pipeline: Pipeline, offload: Any, guidance: Any) -> None:
-    """Bit for bit, also where a guidance leaves a layer out and the one that was fetched isn't called."""
+@pytest.mark.parametrize(
+    "guidance",
+    [hp.SyncCFG(), hp.SkipLayer(layer=1), hp.SkipLayer(layer=3), hp.Modality(), hp.NoGuidance()],
+)
+def test_clips_are_the_same_and_weights_stay(
+    pipeline: Pipeline, offload: Any, guidance: Any
+) -> None:
+    """Bit for bit, also where a guidance leaves a layer out and the one that was fetched isn't
+    called.
+    """
     before = places(pipeline)
     want = pipeline.latents([hp.Prompt("a ball")], seeds=[1], guidance=guidance)
-    got = pipeline.to("cpu", offload=offload).latents([hp.Prompt("a ball")], seeds=[1], guidance=guidance)
+    got = pipeline.to("cpu", offload=offload).latents(
+        [hp.Prompt("a ball")], seeds=[1], guidance=guidance
+    )
     assert all(torch.equal(got[stream], want[stream]) for stream in want)
-    for (name, place, value), (again, same_place, same) in zip(before, places(pipeline), strict=True):
+    for (name, place, value), (again, same_place, same) in zip(
+        before, places(pipeline), strict=True
+    ):
         assert (name, place) == (again, same_place)
         assert torch.equal(value, same)
 
 
 def test_what_is_on_the_device_at_most(pipeline: Pipeline) -> None:
-    """A pass holds as many bytes more as `resident` says: whole parts, or the rest of one and two of its four layers."""
+    """A pass holds as many bytes more as `resident` says: whole parts, or the rest of one and two
+    of its four layers.
+    """
     denoiser = pipeline.weights["denoiser"]
     av = pipeline.shapes(6).map(lambda shape: torch.zeros(1, *shape))
     times = av.map(lambda x: hp.Times.uniform(torch.ones(1), x.shape[1]))
@@ -109,7 +127,10 @@ def test_a_failure_brings_everything_home(pipeline: Pipeline, offload: Any) -> N
         pipeline.latents([hp.Prompt()], seeds=[0])
     hook.remove()
     assert [place for _, place, _ in before] == [place for _, place, _ in places(pipeline)]
-    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers_of(pipeline.parts.denoiser))
+    assert not any(
+        layer._forward_hooks or layer._forward_pre_hooks
+        for layer in layers_of(pipeline.parts.denoiser)
+    )
 
 
 def test_codecs_with_weights_come_for_their_work(pipeline: Pipeline) -> None:
@@ -128,7 +149,12 @@ def test_codecs_with_weights_come_for_their_work(pipeline: Pipeline) -> None:
     home = codec.gain.weight.data_ptr()
     assert [place == home for place in codec.seen] == [True, False, False, True]
     assert (visiting.channels, visiting.grid) == (codec.channels, codec.grid)
-    made = [pipeline.to("cpu", offload=how).generate("a ball", guidance=hp.SyncCFG(), seconds=0.5).clip.frames for how in get_args(Offload)]
+    made = [
+        pipeline.to("cpu", offload=how)
+        .generate("a ball", guidance=hp.SyncCFG(), seconds=0.5)
+        .clip.frames
+        for how in get_args(Offload)
+    ]
     assert torch.equal(made[0], made[1])
     assert torch.equal(made[0], made[2])
 
@@ -141,20 +167,30 @@ def test_compiled_layers_are_refused(pipeline: Pipeline) -> None:
 
 
 class Nested(nn.Module):
-    """Lists of one module, of several classes and of lists of layers, a tied weight, a buffer, a layer that is called twice."""
+    """Lists of one module, of several classes and of lists of layers, a tied weight, a buffer, a
+    layer that is called twice.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.single = nn.ModuleList([nn.Linear(4, 4)])
         self.mixed = nn.ModuleList([nn.Linear(4, 4), nn.ReLU()])
-        self.lists = nn.ModuleList([nn.ModuleList([nn.Linear(4, 4) for _ in range(2)]) for _ in range(2)])
+        self.lists = nn.ModuleList(
+            [nn.ModuleList([nn.Linear(4, 4) for _ in range(2)]) for _ in range(2)]
+        )
         self.tied = nn.Linear(4, 4)
         self.tied.weight = self.lists[0][0].weight
         self.register_buffer("shift", torch.ones(4))
 
     def forward(self, x: Tensor) -> Tensor:
         """All of it, some of it twice."""
-        for layer in (*self.single, *self.mixed, *(layer for pair in self.lists for layer in pair), self.lists[1][0], self.tied):
+        for layer in (
+            *self.single,
+            *self.mixed,
+            *(layer for pair in self.lists for layer in pair),
+            self.lists[1][0],
+            self.tied,
+        ):
             x = layer(x)
         return x + self.shift
 
@@ -183,7 +219,11 @@ class Gains(nn.Module):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(2, 5).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n - 1), max_size=12))))
+@given(
+    st.integers(2, 5).flatmap(
+        lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n - 1), max_size=12))
+    )
+)
 def test_layers_may_be_called_in_any_order(case: tuple[int, list[int]]) -> None:
     """Left out, again, backwards: each has its own weights."""
     layers, order = case
@@ -199,7 +239,10 @@ def test_what_a_part_holds() -> None:
     assert modules(object()) == ()
     with torch.device("meta"):
         empty = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match=r'Linear has no weights to move: it was built inside `torch\.device\("meta"\)`'):
+    with pytest.raises(
+        ValueError,
+        match=r'Linear has no weights to move: it was built inside `torch\.device\("meta"\)`',
+    ):
         move(empty, "cpu")
     move(holder, "meta")
     assert holder.weight.is_meta
@@ -208,11 +251,19 @@ def test_what_a_part_holds() -> None:
 
 @settings(max_examples=50)
 @given(
-    st.lists(st.tuples(st.sampled_from([torch.float32, torch.bfloat16, torch.bool, torch.int64]), st.lists(st.integers(0, 5), max_size=3)))
+    st.lists(
+        st.tuples(
+            st.sampled_from([torch.float32, torch.bfloat16, torch.bool, torch.int64]),
+            st.lists(st.integers(0, 5), max_size=3),
+        )
+    )
 )
 def test_views_hold_their_tensors(forms: list[tuple[torch.dtype, list[int]]]) -> None:
     """Each in a place of its own, aligned, of its shape and type."""
-    tensors = [torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).to(dtype) for dtype, shape in forms]
+    tensors = [
+        torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+        for dtype, shape in forms
+    ]
     room = torch.zeros(sum(-(-x.nbytes // ALIGNED) * ALIGNED for x in tensors), dtype=torch.uint8)
     found = views(room, tensors)
     for view, x in zip(found, tensors, strict=True):
@@ -235,15 +286,21 @@ def test_a_loaded_model_is_offloaded(pipeline: Pipeline, tmp_path: Path) -> None
     assert {x.dtype for x in copied.values() if x.is_floating_point()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copied", "pickled"])
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copied", "pickled"]
+)
 def test_an_offloaded_codec_can_be(again: Any, pipeline: Pipeline) -> None:
     visiting = _Visiting(pipeline.codecs["video"], torch.device("cpu"))
-    latents = torch.randn(1, 3, *visiting.grid, visiting.channels, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(
+        1, 3, *visiting.grid, visiting.channels, generator=torch.Generator().manual_seed(0)
+    )
     assert torch.equal(again(visiting).decode(latents), visiting.decode(latents))
 
 
 def test_threads_take_turns() -> None:
-    """Otherwise the one that leaves last would put the weights where the other one had brought them."""
+    """Otherwise the one that leaves last would put the weights where the other one had brought
+    them.
+    """
     part = nn.Linear(2, 2)
     home, inside = part.weight.data_ptr(), Event()
 

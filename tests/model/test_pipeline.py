@@ -1,4 +1,6 @@
-"""The pipeline: what it makes depends on its seed alone, what is given stays, and what is saved comes back."""
+"""The pipeline: what it makes depends on its seed alone, what is given stays, and what is saved
+comes back.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_a_clip_depends_on_its_seed_alone(pipeline: Pipeline) -> None:
         alone = pipeline.latents([prompt], seeds=[3 + number], guidance=SyncCFG())
         for stream in ("video", "audio"):
             # the same sums in another order, through three steps
-            torch.testing.assert_close(alone[stream][0], together[stream][number], rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(
+                alone[stream][0], together[stream][number], rtol=1e-3, atol=1e-3
+            )
     assert not torch.allclose(together["video"][0], together["video"][1])
 
 
@@ -60,7 +64,9 @@ def test_the_same_request_gives_the_same_bits(pipeline: Pipeline) -> None:
 
 
 def test_given_sound_is_the_sound(pipeline: Pipeline, clip: Clip, tmp_path: Path) -> None:
-    stereo = attrs.evolve(clip, frames=None, waveform=torch.cat((clip.waveform, -0.5 * clip.waveform)))
+    stereo = attrs.evolve(
+        clip, frames=None, waveform=torch.cat((clip.waveform, -0.5 * clip.waveform))
+    )
     made = pipeline.generate(audio=stereo)
     assert torch.equal(made.clip.waveform, stereo.waveform)
     assert made.clip.seconds == clip.seconds
@@ -86,7 +92,10 @@ def test_a_text_that_is_cut_is_told_of_once(pipeline: Pipeline) -> None:
     """For each field of the request that is too long, though it is read more than once."""
     with pytest.warns(UserWarning, match="a text of .* bytes") as told:
         pipeline.generate("a wall of bricks " * 20, sound="a rattle " * 30, seconds=0.25)
-    assert sorted(str(one.message)[:25] for one in told) == ["a text of 270 bytes ('a r", "a text of 340 bytes ('a w"]
+    assert sorted(str(one.message)[:25] for one in told) == [
+        "a text of 270 bytes ('a r",
+        "a text of 340 bytes ('a w",
+    ]
 
 
 def test_a_reference_image_is_the_first_frame(pipeline: Pipeline, clip: Clip) -> None:
@@ -102,7 +111,10 @@ def test_what_is_saved_comes_back(pipeline: Pipeline, tmp_path: Path) -> None:
     assert again.recipe == pipeline.recipe
     for name, tensor in pipeline.weights.state_dict().items():
         assert torch.equal(again.weights.state_dict()[name], tensor)
-    one, two = (p.latents([Prompt(caption="x")], seeds=[0], guidance=NoGuidance()) for p in (pipeline, again))
+    one, two = (
+        p.latents([Prompt(caption="x")], seeds=[0], guidance=NoGuidance())
+        for p in (pipeline, again)
+    )
     assert torch.equal(one["audio"], two["audio"])
 
 
@@ -135,14 +147,18 @@ def test_requests_that_make_no_sense_say_so(pipeline: Pipeline, clip: Clip, tmp_
 
 def test_a_given_clip_is_brought_to_the_format(pipeline: Pipeline) -> None:
     """Twice the rate and size, twice as long on either side: the same picture at the same time."""
-    fast = Clip(torch.arange(18, dtype=torch.uint8)[:, None, None, None].expand(18, 32, 48, 3) * 10, fps=24)
+    fast = Clip(
+        torch.arange(18, dtype=torch.uint8)[:, None, None, None].expand(18, 32, 48, 3) * 10, fps=24
+    )
     made = pipeline.generate(video=fast).clip
     assert made.frames.shape == (9, 16, 16, 3)
     assert made.waveform.shape[-1] == pipeline.format.samples(9)
-    assert torch.equal(made.frames[:, 0, 0, 0], torch.arange(9, dtype=torch.uint8) * 20 + 10)  # what shows in the middle of each frame
+    # what shows in the middle of each frame
+    assert torch.equal(made.frames[:, 0, 0, 0], torch.arange(9, dtype=torch.uint8) * 20 + 10)
     slow = Clip(fast.frames[:4], fps=6)
     assert torch.equal(
-        pipeline.generate(video=slow).clip.frames[:, 0, 0, 0], torch.tensor([0, 0, 10, 10, 20, 20, 30, 30], dtype=torch.uint8)
+        pipeline.generate(video=slow).clip.frames[:, 0, 0, 0],
+        torch.tensor([0, 0, 10, 10, 20, 20, 30, 30], dtype=torch.uint8),
     )
 
 
@@ -156,7 +172,16 @@ def test_what_no_encoder_reads_is_said(pipeline: Pipeline) -> None:
         pipeline.generate("a ball", speech="hello", extra={"mood": "merry"})
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": float("nan")}, {"seconds": -1}, {"steps": 0}, {"guidance": SyncCFG}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seconds": 0},
+        {"seconds": float("nan")},
+        {"seconds": -1},
+        {"steps": 0},
+        {"guidance": SyncCFG},
+    ],
+)
 def test_zero_is_not_the_default(pipeline: Pipeline, wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pipeline.generate(**wrong)

@@ -1,7 +1,9 @@
-"""Parity with Ovi: outputs that its own code computed in float32 for a small model, in a file that isn't part of this repository.
+"""Parity with Ovi: outputs that its own code computed in float32 for a small model, in a file that
+isn't part of this repository.
 
-The file is HARMONY_OVI_FIXTURE (default ../shared/fixtures/ovi_tiny.safetensors beside the repository): weights under `weights.`, inputs, and
-outputs for common times, a clean first frame, a skipped layer, and a time of its own for each stream.
+The file is HARMONY_OVI_FIXTURE (default ../shared/fixtures/ovi_tiny.safetensors beside the
+repository): weights under `weights.`, inputs, and outputs for common times, a clean first frame, a
+skipped layer, and a time of its own for each stream.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from harmony_parts.convert.layouts import OVI
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.testing.neighbours import Latents, Says
 
-BOUND = 1e-5  # the two sum float32 products in different orders, over widths of some hundreds and six attentions
+# the two sum float32 products in different orders, over widths of some hundreds and six attentions
+BOUND = 1e-5
 CASES = {  # name of a case -> times of video and sound, whether the first frame is clean, hints
     "t700": (0.7, 0.7, False, ()),
     "t250_first_frame_clean": (0.25, 0.25, True, ()),
@@ -40,26 +43,49 @@ def fixture() -> tuple[dict[str, Tensor], dict[str, dict]]:
     default = Path(__file__).parents[2] / ".." / "shared" / "fixtures" / "ovi_tiny.safetensors"
     path = Path(os.environ.get("HARMONY_OVI_FIXTURE", default)).resolve()
     if not path.is_file():
-        pytest.skip(f"no outputs of Ovi's code at {path}; set HARMONY_OVI_FIXTURE to the file that holds them")
+        pytest.skip(
+            f"no outputs of Ovi's code at {path}; set HARMONY_OVI_FIXTURE to the file that holds"
+            " them"
+        )
     with safe_open(path, "pt") as file:
-        configs = {name: json.loads(file.metadata()[name]) for name in ("video_config", "audio_config")}
+        configs = {
+            name: json.loads(file.metadata()[name]) for name in ("video_config", "audio_config")
+        }
         return {name: file.get_tensor(name) for name in file.keys()}, configs  # noqa: SIM118 (not a mapping)
 
 
 @pytest.fixture(scope="module")
 def denoiser(fixture: tuple[dict[str, Tensor], dict[str, dict]]) -> BranchDenoiser:
-    """The model in the fixture, by the layout's rules: every tensor of one is a tensor of the other, there and back."""
+    """The model in the fixture, by the layout's rules: every tensor of one is a tensor of the
+    other, there and back.
+    """
     tensors, configs = fixture
     video, audio = configs["video_config"], configs["audio_config"]
     spec = DualBranch(
         layers=video["num_layers"],
-        video=VideoTransformer(video["dim"], video["num_heads"], video["ffn_dim"], video["patch_size"][-1]),
-        audio=CrossAudio(audio["dim"], audio["num_heads"], audio["ffn_dim"], pace=audio["temporal_rope_scaling_factor"]),
+        video=VideoTransformer(
+            video["dim"], video["num_heads"], video["ffn_dim"], video["patch_size"][-1]
+        ),
+        audio=CrossAudio(
+            audio["dim"],
+            audio["num_heads"],
+            audio["ffn_dim"],
+            pace=audio["temporal_rope_scaling_factor"],
+        ),
         interaction=Global(rope_map="constant", constant=audio["temporal_rope_scaling_factor"]),
     )
-    codecs = AV(Latents(video["in_dim"], tuple(tensors["video"].shape[-2:]), 6.0), Latents(audio["in_dim"], (), 31.25))
-    model = spec.build(codecs=codecs, encoders={"text": Says(caption=video["text_dim"], sound=audio["text_dim"])})
-    theirs = {name.removeprefix("weights."): tensor for name, tensor in tensors.items() if name.startswith("weights.")}
+    codecs = AV(
+        Latents(video["in_dim"], tuple(tensors["video"].shape[-2:]), 6.0),
+        Latents(audio["in_dim"], (), 31.25),
+    )
+    model = spec.build(
+        codecs=codecs, encoders={"text": Says(caption=video["text_dim"], sound=audio["text_dim"])}
+    )
+    theirs = {
+        name.removeprefix("weights."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("weights.")
+    }
     ours = {}
     for name, tensor in theirs.items():
         (rule,) = [rule for rule in OVI if rule.to_ours(name)]
@@ -73,14 +99,19 @@ def denoiser(fixture: tuple[dict[str, Tensor], dict[str, dict]]) -> BranchDenois
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_outputs_are_those_of_ovi(case: str, denoiser: BranchDenoiser, fixture: tuple[dict[str, Tensor], dict[str, dict]]) -> None:
+def test_outputs_are_those_of_ovi(
+    case: str, denoiser: BranchDenoiser, fixture: tuple[dict[str, Tensor], dict[str, dict]]
+) -> None:
     tensors, configs = fixture
     t_video, t_audio, clean, hints = CASES[case]
     latents = AV(tensors["video"].permute(0, 2, 3, 4, 1), tensors["audio"])  # [B, C, T, H, W] there
 
     def told(text: Tensor) -> Condition:  # Ovi pads with zeros, and attends to them
         length = configs["video_config"]["text_len"]
-        return Condition(torch.nn.functional.pad(text, (0, 0, 0, length - len(text)))[None], torch.ones(1, length, dtype=torch.bool))
+        return Condition(
+            torch.nn.functional.pad(text, (0, 0, 0, length - len(text)))[None],
+            torch.ones(1, length, dtype=torch.bool),
+        )
 
     times = AV(
         *(
@@ -89,7 +120,9 @@ def test_outputs_are_those_of_ovi(case: str, denoiser: BranchDenoiser, fixture: 
         )
     )
     if clean:
-        times = times.replace(video=times.video.clean_where(torch.arange(latents.video.shape[1])[None] == 0))
+        times = times.replace(
+            video=times.video.clean_where(torch.arange(latents.video.shape[1])[None] == 0)
+        )
     conditions = {"caption": told(tensors["video_text"]), "sound": told(tensors["audio_text"])}
     out = denoiser(latents, times, conditions, hints=hints)
     wanted = AV(tensors[f"out.{case}.video"].permute(0, 2, 3, 4, 1), tensors[f"out.{case}.audio"])

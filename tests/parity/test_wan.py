@@ -1,4 +1,6 @@
-"""Parity with diffusers' `WanTransformer3DModel`, random weights taken through `convert wan` in either naming."""
+"""Parity with diffusers' `WanTransformer3DModel`, random weights taken through `convert wan` in
+either naming.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,12 @@ from harmony_parts.av import AV, Condition, Times
 from harmony_parts.convert import convert, convert_back
 from harmony_parts.pipeline import load
 
-diffusers = pytest.importorskip("diffusers", reason="diffusers isn't installed: nothing to compare Wan's video branch with")
+diffusers = pytest.importorskip(
+    "diffusers", reason="diffusers isn't installed: nothing to compare Wan's video branch with"
+)
 
-BOUND = 1e-5  # the two sum float32 products in different orders, and diffusers takes the times' angles in float32
+# the two sum float32 products in different orders, and diffusers takes the times' angles in float32
+BOUND = 1e-5
 TEXT, CHANNELS = 24, 8
 SIZES: dict[str, Any] = {
     "patch_size": (1, 2, 2),
@@ -40,13 +45,16 @@ RECIPE: dict[str, Any] = {
     "summary": "Codecs without weights around a Wan.",
     "format": {"fps": 12, "height": 16, "width": 16, "sample_rate": 8000, "seconds": 0.5},
     "codecs": {"video": {"use": "dct", "block": 4, "frames_per_latent": 1, "keep": CHANNELS}},
-    "encoders": {"caption": {"use": "bytes", "field": "caption", "width": TEXT, "heads": 2, "layers": 0}},
+    "encoders": {
+        "caption": {"use": "bytes", "field": "caption", "width": TEXT, "heads": 2, "layers": 0}
+    },
     "flow": {"path": "straight", "density": "logit-normal", "shift": "constant"},
     "task": "joint",
     "data": {"use": "soundstage", "size": 4},
     "sample": {"guidance": "none", "solver": "euler", "shift": "constant"},
 }
-SHAPES = {"square": (1, 3, 8, 8), "wide": (2, 5, 4, 10), "one frame": (3, 1, 6, 4)}  # batch, frames, height, width of the latents
+# batch, frames, height, width of the latents
+SHAPES = {"square": (1, 3, 8, 8), "wide": (2, 5, 4, 10), "one frame": (3, 1, 6, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,13 @@ def ours(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     theirs.save_pretrained(place / "theirs")
     convert("wan", place / "theirs", place / "a", recipe=RECIPE)
     convert_back("wan", place / "a", place / "wan.safetensors")
-    convert("wan", place / "wan.safetensors", place / "b", configs=[place / "theirs" / "config.json"], recipe=RECIPE)
+    convert(
+        "wan",
+        place / "wan.safetensors",
+        place / "b",
+        configs=[place / "theirs" / "config.json"],
+        recipe=RECIPE,
+    )
     return {"diffusers": load(place / "a").parts.denoiser, "wan": load(place / "b").parts.denoiser}
 
 
@@ -98,7 +112,9 @@ def velocities(ours: Any, theirs: Any, shape: str, kind: str) -> tuple[Tensor, T
     dtype = theirs.patch_embedding.weight.dtype
     with torch.no_grad():
         made = ours(AV(video=latents), AV(video=own), {"caption": condition})["video"]
-        want = theirs(latents.permute(0, 4, 1, 2, 3).to(dtype), timestep, text.to(dtype), return_dict=False)[0].permute(0, 2, 3, 4, 1)
+        want = theirs(
+            latents.permute(0, 4, 1, 2, 3).to(dtype), timestep, text.to(dtype), return_dict=False
+        )[0].permute(0, 2, 3, 4, 1)
     return made, want
 
 
@@ -110,16 +126,20 @@ def error(made: Tensor, want: Tensor) -> float:
 @pytest.mark.parametrize("kind", ["one time", "clean first frame", "a time for each frame"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("naming", ["diffusers", "wan"])
-def test_the_video_branch_computes_what_diffusers_computes(ours: dict[str, Any], theirs: Any, naming: str, shape: str, kind: str) -> None:
+def test_the_video_branch_computes_what_diffusers_computes(
+    ours: dict[str, Any], theirs: Any, naming: str, shape: str, kind: str
+) -> None:
     found = error(*velocities(ours[naming], theirs, shape, kind))
     print(f"{naming}, {shape}, {kind}: relative error {found:.1e}")
     assert found <= BOUND
 
 
 def test_in_bfloat16_it_is_as_near_as_diffusers(theirs: Any, tmp_path: Path) -> None:
-    """Weights in bfloat16, but those that diffusers keeps in float32; the measure is float32 arithmetic with the same weights.
+    """Weights in bfloat16, but those that diffusers keeps in float32; the measure is float32
+    arithmetic with the same weights.
 
-    Here the residual stream stays float32, as in Wan's own code; diffusers rounds it in every layer, so this one should be no further off.
+    Here the residual stream stays float32, as in Wan's own code; diffusers rounds it in every
+    layer, so this one should be no further off.
     """
     rounded, exact = copy.deepcopy(theirs), copy.deepcopy(theirs)
     for name, parameter in rounded.named_parameters():

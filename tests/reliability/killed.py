@@ -1,7 +1,9 @@
-"""A process that trains in forks of itself and kills them with SIGKILL: `python killed.py JOBS`, JOBS being JSON, which is answered by JSON.
+"""A process that trains in forks of itself and kills them with SIGKILL: `python killed.py JOBS`,
+JOBS being JSON, which is answered by JSON.
 
-A job is {"out", "event", "seconds"}: die at that access to a file of the run (counted by an audit hook), or after that time, or (both null)
-not at all. The answer is {"killed", "events", "seconds"}: whether it died, how many accesses there were, and how long it took.
+A job is {"out", "event", "seconds"}: die at that access to a file of the run (counted by an audit
+hook), or after that time, or (both null) not at all. The answer is {"killed", "events", "seconds"}:
+whether it died, how many accesses there were, and how long it took.
 """
 
 from __future__ import annotations
@@ -15,11 +17,23 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-FILES = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "os.scandir", "os.listdir", "shutil.rmtree"}
+FILES = {
+    "open",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.remove",
+    "os.chmod",
+    "os.scandir",
+    "os.listdir",
+    "shutil.rmtree",
+}
 
 
 def train(out: Path, event: int | None) -> int:
-    """Train in this process, from the beginning or, where there is a run, on; how many accesses there were."""
+    """Train in this process, from the beginning or, where there is a run, on; how many accesses
+    there were.
+    """
     import tiny_training as tiny
 
     from harmony_parts.train.loop import train as run

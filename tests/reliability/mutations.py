@@ -1,4 +1,6 @@
-"""Damage of the kinds that files meet: flipped bits, lost and repeated stretches, lies in the header, an end too soon, another file inside."""
+"""Damage of the kinds that files meet: flipped bits, lost and repeated stretches, lies in the
+header, an end too soon, another file inside.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,22 @@ def lie(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray
     for _ in range(chance.randint(1, 8)):
         size, order = chance.choice((1, 2, 4)), chance.choice(("big", "little"))
         near = max(0, min(HEADER, len(data)) - size)
-        place = chance.randint(0, near) if chance.random() < 0.7 else max(0, len(data) - size - chance.randint(0, near))
-        data[place : place + size] = (chance.choice(NUMBERS) & (256**size - 1)).to_bytes(size, order)  # type: ignore[arg-type]
+        place = (
+            chance.randint(0, near)
+            if chance.random() < 0.7
+            else max(0, len(data) - size - chance.randint(0, near))
+        )
+        data[place : place + size] = (chance.choice(NUMBERS) & (256**size - 1)).to_bytes(
+            size, order
+        )  # type: ignore[arg-type]
     return data
 
 
 def cut(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray:
     """An end too soon, sometimes after no byte at all."""
-    return data[: chance.choice((0, 1, 16, chance.randrange(len(data)), chance.randrange(len(data))))]
+    return data[
+        : chance.choice((0, 1, 16, chance.randrange(len(data)), chance.randrange(len(data))))
+    ]
 
 
 def lose(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray:
@@ -72,14 +82,29 @@ def mutate(data: bytes, chance: random.Random, others: Sequence[bytes]) -> tuple
 
 def generated(folder: Path) -> list[Path]:
     """A small file of each common kind: half a second of a test picture and a tone."""
-    picture, tone = ("-f", "lavfi", "-i", "testsrc=s=48x32:r=24:d=0.5"), ("-f", "lavfi", "-i", "sine=f=440:r=16000:d=0.5")
+    picture, tone = (
+        ("-f", "lavfi", "-i", "testsrc=s=48x32:r=24:d=0.5"),
+        (
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=f=440:r=16000:d=0.5",
+        ),
+    )
     both = (*picture, *tone)
     files: dict[str, tuple[str, ...]] = {
         "h264-aac.mp4": (*both, "-movflags", "+faststart"),
         "b-frames.mp4": (*both, "-bf", "2"),
         "edit-list.mov": ("-ss", "0.2", "-i", str(folder / "b-frames.mp4"), "-c", "copy"),
         "fragments.mp4": (*both, "-movflags", "frag_keyframe+empty_moov"),
-        "rotated.mp4": ("-display_rotation", "90", "-i", str(folder / "h264-aac.mp4"), "-c", "copy"),
+        "rotated.mp4": (
+            "-display_rotation",
+            "90",
+            "-i",
+            str(folder / "h264-aac.mp4"),
+            "-c",
+            "copy",
+        ),
         "flac.mkv": (*both, "-c:v", "libx264", "-c:a", "flac"),
         "deep.mkv": (*both, "-c:v", "ffv1", "-pix_fmt", "rgb48le", "-c:a", "pcm_f32le"),
         "surround.mkv": (*both, "-ac", "6", "-c:a", "ac3"),
@@ -97,6 +122,14 @@ def generated(folder: Path) -> list[Path]:
         "moving.gif": picture,
     }
     for name, args in files.items():
-        command = [ffmpeg.executable(), "-hide_banner", "-loglevel", "error", "-y", *args, str(folder / name)]
+        command = [
+            ffmpeg.executable(),
+            "-hide_banner",
+            "-loglevel",
+            "error",
+            "-y",
+            *args,
+            str(folder / name),
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=60)
     return [folder / name for name in files]

@@ -1,6 +1,8 @@
-"""A full disk, and a process that is killed while it writes: never half a file under its name, and an error that says what it was.
+"""A full disk, and a process that is killed while it writes: never half a file under its name, and
+an error that says what it was.
 
-The disk is full because the process may write no larger files (RLIMIT_FSIZE), as the kernel says it with an error in the middle of a write.
+The disk is full because the process may write no larger files (RLIMIT_FSIZE), as the kernel says it
+with an error in the middle of a write.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ ROOT = Path(__file__).parents[2]
 
 def python(code: str, *args: object) -> subprocess.Popen[str]:
     """A Python of its own, with the tiny recipe and this library in reach."""
-    head = f"import sys; sys.path[:0] = [{str(ROOT / 'tests' / 'training')!r}, {str(ROOT)!r}]\nimport torch; torch.set_num_threads(1)\n"
+    head = (
+        f"import sys; sys.path[:0] = [{str(ROOT / 'tests' / 'training')!r}, {str(ROOT)!r}]\nimport"
+        " torch; torch.set_num_threads(1)\n"
+    )
     command = [sys.executable, "-c", head + textwrap.dedent(code), *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -55,11 +60,13 @@ FULL = """
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     train(recipe, out=out / "run", resume=True, progress=False, device="cpu")
     train(recipe, out=out / "straight", progress=False, device="cpu")
-"""
+"""  # noqa: E501
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """Each write names its file and the cause and leaves nothing of itself; the run, when there is room again, ends at the same bits."""
+    """Each write names its file and the cause and leaves nothing of itself; the run, when there is
+    room again, ends at the same bits.
+    """
     process = python(FULL, tmp_path)
     told, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
@@ -72,14 +79,18 @@ def test_a_full_disk(tmp_path: Path) -> None:
     for what in ("mp4", "mkv", "wav", "flac"):
         assert errors[what].startswith(f"MediaError: {tmp_path / f'x.{what}'}: "), errors[what]
     assert {path.name for path in tmp_path.iterdir()} == {"run", "new", "straight"}
-    weights = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("run", "straight")]
+    weights = [
+        (tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("run", "straight")
+    ]
     assert weights[0] == weights[1]
     assert not list(tmp_path.glob("run/**/.*.part*"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
 def test_a_log_that_can_not_be_written(tmp_path: Path) -> None:
-    """The disk is full between two checkpoints: the run ends, says why, and goes on from the last one."""
+    """The disk is full between two checkpoints: the run ends, says why, and goes on from the last
+    one.
+    """
     out = tmp_path / "run"
     first = train(tiny.recipe(steps=2), out=out, progress=False, device="cpu")
     (out / "log.jsonl").rename(tmp_path / "kept")
@@ -89,7 +100,12 @@ def test_a_log_that_can_not_be_written(tmp_path: Path) -> None:
     (out / "log.jsonl").unlink()
     (tmp_path / "kept").rename(out / "log.jsonl")
     assert train(tiny.recipe(steps=4), out=out, resume=True, progress=False, device="cpu") == first
-    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 WRITING = """
@@ -100,12 +116,14 @@ WRITING = """
     print("ready", flush=True)
     for number in range(10000):
         clip.save(Path(sys.argv[1], f"{number}.{sys.argv[2]}"))
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize("suffix", ["mp4", pytest.param("flac", marks=pytest.mark.slow)])
 def test_a_killed_writer_leaves_whole_files_only(suffix: str, tmp_path: Path) -> None:
-    """SIGKILL while files are written one after the other: all that have a name are whole, and no ffmpeg stays behind."""
+    """SIGKILL while files are written one after the other: all that have a name are whole, and no
+    ffmpeg stays behind.
+    """
     process = python(WRITING, tmp_path, suffix)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -133,7 +151,16 @@ READING = """
 
 @pytest.mark.slow
 def test_a_killed_reader_leaves_no_ffmpeg(tmp_path: Path) -> None:
-    command = [ffmpeg.executable(), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=320x240:d=5", str(tmp_path / "x.mp4")]
+    command = [
+        ffmpeg.executable(),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=s=320x240:d=5",
+        str(tmp_path / "x.mp4"),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     process = python(READING, tmp_path / "x.mp4")
     assert process.stdout is not None
@@ -149,7 +176,11 @@ def wait_for_no_process_with(text: str) -> None:
     if not Path("/proc").is_dir():
         pytest.skip("processes are listed by /proc")
     until = time.monotonic() + 10
-    while left := [p for p in Path("/proc").glob("[0-9]*/cmdline") if text.encode() in _read(p) and p.parent.name != str(os.getpid())]:
+    while left := [
+        p
+        for p in Path("/proc").glob("[0-9]*/cmdline")
+        if text.encode() in _read(p) and p.parent.name != str(os.getpid())
+    ]:
         assert time.monotonic() < until, [_read(p).replace(b"\0", b" ") for p in left]
         time.sleep(0.05)
 
@@ -178,7 +209,9 @@ def test_a_second_process_in_a_run_folder_is_refused(tmp_path: Path) -> None:
     try:
         assert first.stdout is not None
         assert first.stdout.readline() == "ready\n"
-        with pytest.raises(RunError, match=rf"run: process {first.pid} on .* trains here at this moment"):
+        with pytest.raises(
+            RunError, match=rf"run: process {first.pid} on .* trains here at this moment"
+        ):
             train(recipe, out=tmp_path / "run", progress=False, device="cpu")
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
     finally:

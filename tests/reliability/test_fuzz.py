@@ -1,6 +1,8 @@
-"""Damaged files by the thousand: each is read, or refused by name, in time, and no ffmpeg outlives it.
+"""Damaged files by the thousand: each is read, or refused by name, in time, and no ffmpeg outlives
+it.
 
-The report (how many, of which kinds, the slowest) is printed, and kept in the file HARMONY_FUZZ_REPORT where that is set.
+The report (how many, of which kinds, the slowest) is printed, and kept in the file
+HARMONY_FUZZ_REPORT where that is set.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from harmony_parts.errors import MediaError
 from harmony_parts.ffmpeg import Limits
 from harmony_parts.media import Clip
 
-SECONDS = 30.0  # for one file, all of its processes together; the slowest of 2,200 took 0.9 s on a busy machine
+# for one file, all of its processes together; the slowest of 2,200 took 0.9 s on a busy machine
+SECONDS = 30.0
 LIMITS = Limits(bytes=1 << 28, seconds=10.0)
 REAL = 1 << 18  # bytes of a real file: its header, and some seconds
 
@@ -36,7 +39,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return files + sorted(path for path in real.glob("*.m*") if path.suffix in (".mp4", ".mpg"))
 
 
-def fuzz(sources: list[Path], count: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def fuzz(
+    sources: list[Path], count: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, object]:
     """Read `count` damaged files; how it went."""
     contents = [path.read_bytes()[:REAL] for path in sources]
     running: list[subprocess.Popen[bytes]] = []
@@ -55,7 +60,14 @@ def fuzz(sources: list[Path], count: int, folder: Path, monkeypatch: pytest.Monk
         kind, damaged = mutate(contents[which], chance, contents)
         path = folder / f"{number}-{sources[which].name}"
         path.write_bytes(damaged)
-        form = chance.choice(({}, {"seconds": 0.5}, {"height": 16, "width": 16, "fps": 12, "sample_rate": 8000}, {"start": 0.2}))
+        form = chance.choice(
+            (
+                {},
+                {"seconds": 0.5},
+                {"height": 16, "width": 16, "fps": 12, "sample_rate": 8000},
+                {"start": 0.2},
+            )
+        )
         before = time.monotonic()
         try:
             clip = Clip.read(path, limits=LIMITS, **form)
@@ -70,7 +82,9 @@ def fuzz(sources: list[Path], count: int, folder: Path, monkeypatch: pytest.Monk
         took = time.monotonic() - before
         assert took < SECONDS, f"{path.name} ({kind}) took {took:.1f} s"
         slowest = max(slowest, (took, f"{path.name} ({kind})"))
-        assert all(process.poll() is not None for process in running), f"{path.name} ({kind}): an ffmpeg is still running"
+        assert all(process.poll() is not None for process in running), (
+            f"{path.name} ({kind}): an ffmpeg is still running"
+        )
         running.clear()
         path.unlink()
     return {
@@ -78,7 +92,9 @@ def fuzz(sources: list[Path], count: int, folder: Path, monkeypatch: pytest.Monk
         **ended,
         "slowest": {"seconds": round(slowest[0], 2), "file": slowest[1]},
         "seconds": round(time.monotonic() - began, 1),
-        "greatest memory of one ffmpeg (MB)": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+        "greatest memory of one ffmpeg (MB)": (
+            resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+        ),
         "most frequent causes": dict(causes.most_common(8)),
     }
 
@@ -93,7 +109,10 @@ def tell(report: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_some_damaged_files(
-    sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sources: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     report = fuzz(sources, 60, tmp_path, monkeypatch)
     assert report["read"]
@@ -104,6 +123,9 @@ def test_some_damaged_files(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_two_thousand_damaged_files(
-    sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sources: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tell(fuzz(sources, 2200, tmp_path, monkeypatch), capsys)

@@ -1,4 +1,6 @@
-"""SIGKILL anywhere, then --resume: the log and the weights of a run that was left alone, bit for bit."""
+"""SIGKILL anywhere, then --resume: the log and the weights of a run that was left alone, bit for
+bit.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ def train(*jobs: dict[str, Any]) -> list[dict[str, Any]]:
     """Do jobs of killed.py in one process, and tell how they went."""
     jobs = tuple({"event": None, "seconds": None, **job, "out": str(job["out"])} for job in jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HARMONY_PARTS_PLUGINS": "none"}
-    done = subprocess.run([sys.executable, SCRIPT, json.dumps(jobs)], capture_output=True, text=True, timeout=600, env=environment)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, json.dumps(jobs)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return answers
@@ -27,7 +35,9 @@ def train(*jobs: dict[str, Any]) -> list[dict[str, Any]]:
 
 def result(out: Path) -> tuple[bytes, list[dict[str, Any]]]:
     """The weights' file, and the log without what the clock says."""
-    lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     return (out / "model" / "model.safetensors").read_bytes(), [
         {k: v for k, v in line.items() if k != "seconds_per_step"} for line in lines
     ]
@@ -44,7 +54,9 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def check(kills: int, straight: dict[str, Any], folder: Path, seed: int) -> None:
-    """Kill that many runs at random places, every second one once more while it goes on, and let each come to its end."""
+    """Kill that many runs at random places, every second one once more while it goes on, and let
+    each come to its end.
+    """
     chance, jobs = random.Random(seed), []
     for number in range(kills):
         out = folder / str(number)
@@ -57,7 +69,11 @@ def check(kills: int, straight: dict[str, Any], folder: Path, seed: int) -> None
     for job, done in zip(jobs, told, strict=True):
         if len(job) == 1:
             assert not done["killed"]
-            where = [{k: v for k, v in other.items() if k != "out"} for other in jobs if other["out"] == job["out"]]
+            where = [
+                {k: v for k, v in other.items() if k != "out"}
+                for other in jobs
+                if other["out"] == job["out"]
+            ]
             assert result(job["out"]) == straight["result"], f"killed at {where}"
             assert not list(job["out"].glob("**/.*.part*")), "what a killed run left is cleared up"
     assert sum(done["killed"] for done in told) >= kills * 0.8

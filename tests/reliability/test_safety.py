@@ -54,7 +54,8 @@ def test_pickled_weights_are_refused_and_not_run(run: Path, tmp_path: Path) -> N
         load(out)
     for file in out.glob("checkpoints/*/*.safetensors"):
         file.write_bytes(bomb)
-    train(tiny.recipe(steps=3), out=out, resume=True, progress=False, device="cpu")  # from the beginning: none of them is whole
+    # from the beginning: none of them is whole
+    train(tiny.recipe(steps=3), out=out, resume=True, progress=False, device="cpu")
     assert not fuse.exists()
 
 
@@ -70,4 +71,10 @@ def test_nothing_here_reads_pickles() -> None:
                 called = ast.unparse(node.func)
                 if called == "torch.load":  # of other projects' checkpoints, without their code
                     assert "weights_only=True" in ast.unparse(node), file
-                assert called not in ("eval", "exec", "np.load", "numpy.load", "os.system"), f"{file}: {called}"
+                assert called not in (
+                    "eval",
+                    "exec",
+                    "np.load",
+                    "numpy.load",
+                    "os.system",
+                ), f"{file}: {called}"

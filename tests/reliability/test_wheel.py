@@ -1,6 +1,8 @@
-"""The wheel alone: built from a copy of the sources, unpacked by pip into a folder, and run elsewhere, without plugins.
+"""The wheel alone: built from a copy of the sources, unpacked by pip into a folder, and run
+elsewhere, without plugins.
 
-torch and the other dependencies are those of this Python; what is tried is that the wheel holds all of this library.
+torch and the other dependencies are those of this Python; what is tried is that the wheel holds all
+of this library.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def pip(*args: object) -> None:
-    done = subprocess.run([sys.executable, "-m", "pip", "--quiet", *map(str, args)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -31,7 +38,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def installed(package: Path, pieces: Iterable[str], folder: Path) -> Path:
-    """The wheel of a package, built from a copy of those pieces of it and unpacked into `folder`/site."""
+    """The wheel of a package, built from a copy of those pieces of it and unpacked into
+    `folder`/site.
+    """
     source = folder / package.name
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     for name in pieces:
@@ -39,7 +48,15 @@ def installed(package: Path, pieces: Iterable[str], folder: Path) -> Path:
             shutil.copytree(package / name, source / name, ignore=leave)
         else:
             shutil.copy(package / name, source)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder / "wheels" / package.name, source)
+    pip(
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        folder / "wheels" / package.name,
+        source,
+    )
     (wheel,) = (folder / "wheels" / package.name).glob("*.whl")
     pip("install", "--no-deps", "--no-index", "--target", folder / "site", wheel)
     return folder / "site"
@@ -47,43 +64,84 @@ def installed(package: Path, pieces: Iterable[str], folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_wheel_alone(site: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(site), "HARMONY_PARTS_PLUGINS": "none", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(site),
+        "HARMONY_PARTS_PLUGINS": "none",
+        "OMP_NUM_THREADS": "1",
+    }
 
     def harmony(*args: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "harmony_parts", *args], capture_output=True, text=True, timeout=240, cwd=tmp_path, env=environment
+            [sys.executable, "-m", "harmony_parts", *args],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=tmp_path,
+            env=environment,
         )
         assert done.returncode == 0, f"harmony {' '.join(args)}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     where = "import harmony_parts; print(harmony_parts.__file__)"
-    found = subprocess.run([sys.executable, "-c", where], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment)
+    found = subprocess.run(
+        [sys.executable, "-c", where],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment,
+    )
     assert found.stdout.startswith(str(site)), "the wheel is what is tried"
     assert "all well" in harmony("doctor")
     assert "sync-cfg" in harmony("parts", "list")
     assert "all can be used" in harmony("parts", "check")
     few = ("train.steps=3", "train.batch=2", "train.prepared=4", "data.size=4")
-    assert "trained in" in harmony("train", "demo", *(word for change in few for word in ("--set", change)))
-    assert "ball.mp4: 2.00 s" in harmony("generate", "runs/demo", "--prompt", "a ball", "--steps", "2", "--out", "ball.mp4")
+    assert "trained in" in harmony(
+        "train", "demo", *(word for change in few for word in ("--set", change))
+    )
+    assert "ball.mp4: 2.00 s" in harmony(
+        "generate", "runs/demo", "--prompt", "a ball", "--steps", "2", "--out", "ball.mp4"
+    )
     assert (site / "bin" / "harmony").is_file()
 
 
 @pytest.mark.slow
 def test_the_wheels_of_the_plugins_keep_their_contracts(site: Path, tmp_path: Path) -> None:
-    """Of every package in plugins/, beside that of the library: all parts can be used, and pass the checks of their kinds."""
+    """Of every package in plugins/, beside that of the library: all parts can be used, and pass the
+    checks of their kinds.
+    """
     plugins = sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))
     names = []
     for plugin in plugins:
         declared = tomllib.loads((plugin / "pyproject.toml").read_text(encoding="utf-8"))
         (name,) = declared["project"]["entry-points"]["harmony_parts"]
         names.append(name)
-        installed(plugin, (*declared["tool"]["setuptools"]["packages"], "pyproject.toml", "README.md"), tmp_path)
+        installed(
+            plugin,
+            (*declared["tool"]["setuptools"]["packages"], "pyproject.toml", "README.md"),
+            tmp_path,
+        )
     path = os.pathsep.join((str(site), str(tmp_path / "site")))
-    environment = {**os.environ, "PYTHONPATH": path, "HARMONY_PARTS_PLUGINS": ",".join(names), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": path,
+        "HARMONY_PARTS_PLUGINS": ",".join(names),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-m", "harmony_parts", "parts", "check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, cwd=tmp_path, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all can be used" in done.stdout
-    listed = subprocess.run([*command[:-1], "list"], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment).stdout
+    listed = subprocess.run(
+        [*command[:-1], "list"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment,
+    ).stdout
     assert names
     assert all(name in listed for name in names)

@@ -1,4 +1,6 @@
-"""Prepared clips on disk: the same bits as made anew, found again only where nothing that they are made of has changed."""
+"""Prepared clips on disk: the same bits as made anew, found again only where nothing that they are
+made of has changed.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def source(recipe: Recipe, out: Path, root: Path | None = None) -> Prepared:
 
 
 def test_what_comes_back_is_what_was_kept_bit_for_bit(tmp_path: Path, prepared: list[int]) -> None:
-    """Latents, what frozen encoders said, prompts with their tensors, and names: and so every batch."""
+    """Latents, what frozen encoders said, prompts with their tensors, and names: and so every
+    batch.
+    """
     made, kept = (source(tiny.recipe(), tmp_path) for _ in range(2))
     assert prepared == [8]
     assert kept.names == made.names
@@ -68,7 +72,10 @@ def test_what_comes_back_is_what_was_kept_bit_for_bit(tmp_path: Path, prepared: 
         assert torch.equal(one.latents[stream], other.latents[stream])
     assert one.conditions.keys() == other.conditions.keys() >= {"caption", "image"}
     for name, condition in one.conditions.items():
-        for own, its in ((condition, other.conditions[name]), (condition.dropped(), other.conditions[name].dropped())):
+        for own, its in (
+            (condition, other.conditions[name]),
+            (condition.dropped(), other.conditions[name].dropped()),
+        ):
             assert torch.equal(own.mask, its.mask), name
             if is_frozen(Run(tiny.recipe(), CPU).encoders[name]):
                 assert torch.equal(own.tokens, its.tokens), name
@@ -78,8 +85,12 @@ def test_what_comes_back_is_what_was_kept_bit_for_bit(tmp_path: Path, prepared: 
         assert torch.equal(own.voice, its.voice)
 
 
-def test_a_changed_file_is_never_served_from_disk(folder: Path, tmp_path: Path, prepared: list[int]) -> None:
-    """Of the same name, length and time: content counts. Another place of the same files doesn't."""
+def test_a_changed_file_is_never_served_from_disk(
+    folder: Path, tmp_path: Path, prepared: list[int]
+) -> None:
+    """Of the same name, length and time: content counts. Another place of the same files
+    doesn't.
+    """
     root = Path(shutil.copytree(folder, tmp_path / "clips"))
     recipe = attrs.evolve(tiny.recipe(prepared=4), data=ClipFolder())
     first = source(recipe, tmp_path / "run", root)
@@ -99,7 +110,10 @@ def test_a_changed_file_is_never_served_from_disk(folder: Path, tmp_path: Path, 
 
 
 def name_of(recipe: Recipe, seed: int | None = None) -> str | None:
-    parts, data = build(recipe, recipe.train.seed if seed is None else seed), recipe.data.build(format=recipe.format, root=None)
+    parts, data = (
+        build(recipe, recipe.train.seed if seed is None else seed),
+        recipe.data.build(format=recipe.format, root=None),
+    )
     chosen = choose(len(data), recipe.train.prepared, torch.Generator().manual_seed(0))
     frozen = [encoder for encoder in parts.encoders.values() if is_frozen(encoder)]
     return key(recipe, data, chosen, [*(parts.codecs[s] for s in parts.codecs), *frozen], CPU)
@@ -112,25 +126,36 @@ def test_the_name_covers_all_that_goes_in(monkeypatch: pytest.MonkeyPatch) -> No
         "codec": attrs.evolve(base, codecs=codecs),
         "format": attrs.evolve(base, format=attrs.evolve(base.format, fps=4)),
         "data": attrs.evolve(base, data=Soundstage(size=64, seed=1)),
-        "encoder": attrs.evolve(base, encoders={**base.encoders, "voice": attrs.evolve(base.encoders["voice"], seconds_max=0.5)}),
+        "encoder": attrs.evolve(
+            base,
+            encoders={
+                **base.encoders,
+                "voice": attrs.evolve(base.encoders["voice"], seconds_max=0.5),
+            },
+        ),
         "seed": tiny.but(base, seed=1),
         "count": tiny.but(base, prepared=9),
     }
     names = {what: name_of(recipe) for what, recipe in others.items()}
     assert name_of(base) == name_of(tiny.recipe()) is not None
-    assert name_of(base) == name_of(tiny.but(base, steps=99, learning_rate=0.5, batch=1)), "training isn't part of it"
+    assert name_of(base) == name_of(tiny.but(base, steps=99, learning_rate=0.5, batch=1)), (
+        "training isn't part of it"
+    )
     monkeypatch.setattr(cache, "_code", lambda classes: "other code")
     names["code"] = name_of(base)
     monkeypatch.undo()
     monkeypatch.setattr("torch.get_num_threads", lambda: 7)
     names["threads"] = name_of(base)
-    assert len({name_of(tiny.recipe()), *names.values()}) == 1 + len(names) - 1  # the first is now that of "threads"
+    # the first is now that of "threads"
+    assert len({name_of(tiny.recipe()), *names.values()}) == 1 + len(names) - 1
     monkeypatch.undo()
     assert name_of(base) not in names.values()
 
 
 def test_the_name_covers_the_weights_of_what_a_part_holds() -> None:
-    """Those of a codec's autoencoder, say, which may change in a folder of the same name; one number of no dimensions among them."""
+    """Those of a codec's autoencoder, say, which may change in a folder of the same name; one
+    number of no dimensions among them.
+    """
     recipe = tiny.recipe()
     data = recipe.data.build(format=recipe.format, root=None)
     model = torch.nn.BatchNorm1d(2)
@@ -143,7 +168,9 @@ def test_the_name_covers_the_weights_of_what_a_part_holds() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_code_is_that_of_the_packages_of_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_is_that_of_the_packages_of_the_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cache_part.py").write_text("class Part: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     import cache_part  # type: ignore[import-not-found]
@@ -156,7 +183,9 @@ def test_code_is_that_of_the_packages_of_the_parts(tmp_path: Path, monkeypatch: 
     assert cache._code([typed_in]) is None, "nobody knows the code of what was typed in"
 
 
-def test_what_cannot_be_told_apart_is_not_kept(tmp_path: Path, prepared: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_told_apart_is_not_kept(
+    tmp_path: Path, prepared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A data set without a fingerprint; prompts that JSON would change."""
     from harmony_parts.data.soundstage import SoundstageSet
 
@@ -166,11 +195,17 @@ def test_what_cannot_be_told_apart_is_not_kept(tmp_path: Path, prepared: list[in
             source(tiny.recipe(), tmp_path)
     assert prepared == [8, 8]
     made = source(tiny.recipe(), tmp_path / "other")
-    cache.save(tmp_path / "kept", "x", attrs.evolve(made, prompts=tuple(Prompt(extra={"times": (1, 2)}) for _ in made.prompts)))
+    cache.save(
+        tmp_path / "kept",
+        "x",
+        attrs.evolve(made, prompts=tuple(Prompt(extra={"times": (1, 2)}) for _ in made.prompts)),
+    )
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_damaged_entry_is_told_and_made_anew(tmp_path: Path, prepared: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_entry_is_told_and_made_anew(
+    tmp_path: Path, prepared: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     first = source(tiny.recipe(), tmp_path)
     (file,) = (tmp_path / "prepared").glob("*/latents.safetensors")
     data = bytearray(file.read_bytes())

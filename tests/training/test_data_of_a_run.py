@@ -1,4 +1,6 @@
-"""Runs on a folder of clips that isn't what it was: other clips on resuming, and clips that are bad, or go bad in the middle."""
+"""Runs on a folder of clips that isn't what it was: other clips on resuming, and clips that are
+bad, or go bad in the middle.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(**more: int) -> Recipe:
     """Clips are read for every step, and never kept."""
-    return attrs.evolve(tiny.recipe(prepared=more.pop("prepared", 0), **more), data=ClipFolder(memory_mb=0.0))
+    return attrs.evolve(
+        tiny.recipe(prepared=more.pop("prepared", 0), **more), data=ClipFolder(memory_mb=0.0)
+    )
 
 
 def go(recipe: Recipe, out: Path, root: Path, resume: bool = False) -> dict[str, torch.Tensor]:
-    return load_tensors(train(recipe, out=out, data_root=root, resume=resume, progress=False, device="cpu") / "model.safetensors")
+    return load_tensors(
+        train(recipe, out=out, data_root=root, resume=resume, progress=False, device="cpu")
+        / "model.safetensors"
+    )
 
 
 @pytest.mark.parametrize("prepared", [0, 6])
@@ -44,10 +51,14 @@ def test_other_clips_are_refused_on_resuming(prepared: int, folder: Path, tmp_pa
     """Fewer, and as many with other names; the same clips in another place are the same."""
     out = tmp_path / "run"
     go(recipe(steps=1, prepared=prepared), out, folder)
-    fewer, others, moved = (Path(shutil.copytree(folder, tmp_path / name)) for name in ("fewer", "others", "moved"))
+    fewer, others, moved = (
+        Path(shutil.copytree(folder, tmp_path / name)) for name in ("fewer", "others", "moved")
+    )
     (fewer / "3.mkv").unlink()
     (others / "3.mkv").rename(others / "4.mkv")
-    with pytest.raises(RunError, match=r"step 1 was made with other data \(of 4 examples, now 3\); .*--data"):
+    with pytest.raises(
+        RunError, match=r"step 1 was made with other data \(of 4 examples, now 3\); .*--data"
+    ):
         go(recipe(steps=2, prepared=prepared), out, fewer, resume=True)
     with pytest.raises(RunError, match=r"other data \(of as many examples \(4\), but others\)"):
         go(recipe(steps=2, prepared=prepared), out, others, resume=True)
@@ -69,8 +80,12 @@ def break_after(step: int, clips: list[Path], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Run, "advance", watched)
 
 
-def test_a_clip_that_goes_bad_is_left_out(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    """It is named once and counted, and a run that was stopped and resumed after that ends at the bits of one that wasn't."""
+def test_a_clip_that_goes_bad_is_left_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    """It is named once and counted, and a run that was stopped and resumed after that ends at the
+    bits of one that wasn't.
+    """
     results = []
     for name in ("straight", "stopped"):
         root, out = Path(shutil.copytree(folder, tmp_path / f"{name}-clips")), tmp_path / name
@@ -82,12 +97,16 @@ def test_a_clip_that_goes_bad_is_left_out(folder: Path, tmp_path: Path, monkeypa
             results.append(go(recipe(steps=5, batch=4), out, root, resume=name == "stopped"))
         said = capfd.readouterr().err
         assert said.count("1.mkv") == 1, said
-        assert "clips, out of 3 (1 more couldn't be read)" in (out / "model" / "README.md").read_text()
+        assert (
+            "clips, out of 3 (1 more couldn't be read)" in (out / "model" / "README.md").read_text()
+        )
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
 @pytest.mark.parametrize("prepared", [0, 6])
-def test_clips_that_are_bad_from_the_start(prepared: int, folder: Path, tmp_path: Path, capfd) -> None:
+def test_clips_that_are_bad_from_the_start(
+    prepared: int, folder: Path, tmp_path: Path, capfd
+) -> None:
     """They are told before the first step, and never tried."""
     root = Path(shutil.copytree(folder, tmp_path / "clips"))
     (root / "2.mkv").write_bytes(b"no media at all")
@@ -98,23 +117,38 @@ def test_clips_that_are_bad_from_the_start(prepared: int, folder: Path, tmp_path
 
 
 @pytest.mark.parametrize("step", [0, 2])
-def test_a_disk_that_fails_costs_no_step(step: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When no clip can be read any more, the steps are saved, and the run, when the clips are back, ends at the bits of one without trouble."""
+def test_a_disk_that_fails_costs_no_step(
+    step: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When no clip can be read any more, the steps are saved, and the run, when the clips are back,
+    ends at the bits of one without trouble.
+    """
     root, out = Path(shutil.copytree(folder, tmp_path / "clips")), tmp_path / "run"
     settings = recipe(steps=5, batch=4)
     with monkeypatch.context() as patch:
         break_after(step, sorted(root.iterdir()), patch)
-        with pytest.raises(RunError, match=r"none of the 4 clips can be read; the last one: .*\.mkv: .*(\n|.)*--resume and --out"):
+        with pytest.raises(
+            RunError,
+            match=(
+                r"none of the 4 clips can be read; the last one: .*\.mkv: .*(\n|.)*--resume and"
+                r" --out"
+            ),
+        ):
             go(settings, out, root)
     saved = [path.name for path in (out / "checkpoints").iterdir()] if step else []
     assert saved == ([f"step-{step:07d}"] if step else [])
     shutil.copytree(folder, root, dirs_exist_ok=True)
-    mended, straight = go(settings, out, root, resume=True), go(settings, tmp_path / "straight", folder)
+    mended, straight = (
+        go(settings, out, root, resume=True),
+        go(settings, tmp_path / "straight", folder),
+    )
     assert all(torch.equal(mended[name], straight[name]) for name in straight)
 
 
 class Failing:
-    """A data set of 100 examples, of which those in `bad` can't be read; it draws before it notices."""
+    """A data set of 100 examples, of which those in `bad` can't be read; it draws before it
+    notices.
+    """
 
     def __init__(self, *bad: int) -> None:
         self.bad, self.tried = set(bad), []
@@ -144,12 +178,16 @@ def test_the_next_clip_takes_the_place_and_the_same_chance() -> None:
 
 def test_many_bad_clips_in_a_row_are_a_disk() -> None:
     data = Failing(*range(100))
-    with pytest.raises(MediaError, match=r"7\.mp4: is bad\n8 clips in a row can't be read: is the disk still there"):
+    with pytest.raises(
+        MediaError, match=r"7\.mp4: is bad\n8 clips in a row can't be read: is the disk still there"
+    ):
         Readable(data, lambda text: None).example(0, torch.Generator())  # type: ignore[arg-type]
     assert len(data.tried) == 8
 
 
-def test_an_error_that_no_user_can_mend_keeps_its_type(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_no_user_can_mend_keeps_its_type(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a note on how to go on; the steps are saved all the same."""
     from harmony_parts.train.prepare import OnTheFly
 

@@ -27,7 +27,9 @@ CLIPS = 3
 
 @attrs.frozen
 class Setting:
-    """A model in float64 with random weights (at the start many outputs are zero, which hides faults), three clips, and a plan."""
+    """A model in float64 with random weights (at the start many outputs are zero, which hides
+    faults), three clips, and a plan.
+    """
 
     parts: Parts
     latents: AV[Tensor]
@@ -36,7 +38,14 @@ class Setting:
     noise: AV[Tensor]
 
     def losses(self, plan: Plan, noise: AV[Tensor]) -> Any:
-        return losses(self.parts.denoiser, self.latents, noise, packed(self.conditions, plan), plan, StraightPath())
+        return losses(
+            self.parts.denoiser,
+            self.latents,
+            noise,
+            packed(self.conditions, plan),
+            plan,
+            StraightPath(),
+        )
 
 
 def setting(layers: int = 2) -> Setting:
@@ -45,7 +54,9 @@ def setting(layers: int = 2) -> Setting:
     module, generator = weights(parts).double(), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter += 0.2 * torch.randn(
+                parameter.shape, generator=generator, dtype=torch.float64
+            )
     data = recipe.data.build(format=recipe.format, root=None)
     examples = [data.example(i, generator) for i in range(CLIPS)]
     latents = encode(examples, recipe.format, parts.codecs, torch.device("cpu")).map(Tensor.double)
@@ -71,15 +82,23 @@ def some(plan: Plan, rows: Tensor) -> Plan:
 
 
 def test_a_packed_batch_is_the_sum_of_its_tasks(model: Setting) -> None:
-    """Loss and every gradient, in float64: each task computed alone, and all of them in one batch."""
+    """Loss and every gradient, in float64: each task computed alone, and all of them in one
+    batch.
+    """
     parameters = dict(weights(model.parts).named_parameters())
     whole = model.losses(model.plan, model.noise).total
     together = torch.autograd.grad(whole, parameters.values(), retain_graph=True, allow_unused=True)
-    apart, sums = torch.zeros((), dtype=torch.float64), [torch.zeros_like(p) for p in parameters.values()]
+    apart, sums = (
+        torch.zeros((), dtype=torch.float64),
+        [torch.zeros_like(p) for p in parameters.values()],
+    )
     for task in range(len(model.plan.names)):
         rows = (model.plan.task == task).nonzero()[:, 0]
         loss = model.losses(some(model.plan, rows), model.noise.map(lambda n, r=rows: n[r])).total
-        for total, gradient in zip(sums, torch.autograd.grad(loss, parameters.values(), retain_graph=True, allow_unused=True)):
+        for total, gradient in zip(
+            sums,
+            torch.autograd.grad(loss, parameters.values(), retain_graph=True, allow_unused=True),
+        ):
             if gradient is not None:
                 total += gradient
         apart = apart + loss.detach()
@@ -87,23 +106,37 @@ def test_a_packed_batch_is_the_sum_of_its_tasks(model: Setting) -> None:
     for name, one, other in zip(parameters, together, sums):
         # sums of some 10^4 terms in another order; the scale is that of the whole gradient
         torch.testing.assert_close(
-            torch.zeros_like(other) if one is None else one, other, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+            torch.zeros_like(other) if one is None else one,
+            other,
+            rtol=1e-9,
+            atol=1e-9,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
 def test_the_gradient_reaches_every_weight_that_can_matter(model: Setting) -> None:
-    """Only the last layer's style path is out of reach: it moves the reference, and after the last attention nobody reads the reference."""
+    """Only the last layer's style path is out of reach: it moves the reference, and after the last
+    attention nobody reads the reference.
+    """
     module = weights(model.parts)
     module.zero_grad()
     model.losses(model.plan, model.noise).total.backward()
-    untouched = {name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()}
-    style = {name for name, _ in module.named_parameters() if name.startswith("denoiser.blocks.1.interaction.style.")}
+    untouched = {
+        name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()
+    }
+    style = {
+        name
+        for name, _ in module.named_parameters()
+        if name.startswith("denoiser.blocks.1.interaction.style.")
+    }
     assert style
     assert untouched == style
 
 
 def test_a_known_first_latent_adds_no_loss(model: Setting) -> None:
-    """Where the image stands in the first latent, that latent's velocity is its target to rounding; elsewhere it isn't."""
+    """Where the image stands in the first latent, that latent's velocity is its target to rounding;
+    elsewhere it isn't.
+    """
     entries = packed(model.conditions, model.plan)
     without = model.plan.source == 0  # the first clip has no image
     entries["image"] = entries["image"].drop_rows(without)
@@ -116,9 +149,17 @@ def test_a_known_first_latent_adds_no_loss(model: Setting) -> None:
 
     result = losses(watched, model.latents, model.noise, entries, model.plan, StraightPath())
     noisy = model.plan.weights["video"] > 0
-    error = (seen["velocity"] - (model.noise["video"] - model.latents["video"][model.plan.source])).square().flatten(2).mean(2)  # [M, T]
+    # [M, T]
+    error = (
+        (seen["velocity"] - (model.noise["video"] - model.latents["video"][model.plan.source]))
+        .square()
+        .flatten(2)
+        .mean(2)
+    )
     # v = (x_t - x) / t with x_t of order 1: rounding is magnified by 1 / t
-    bound = (8 * torch.finfo(torch.float64).eps / model.plan.times["video"].double().clamp(min=1e-6)) ** 2 * 100
+    bound = (
+        8 * torch.finfo(torch.float64).eps / model.plan.times["video"].double().clamp(min=1e-6)
+    ) ** 2 * 100
     assert (error[:, 0] <= bound)[noisy & ~without].all()
     assert (error[:, 0] > 1e-3)[noisy & without].all()
     torch.testing.assert_close(result.entries["video"][noisy], error[noisy].mean(1))
@@ -129,8 +170,14 @@ def naive(latents: AV[Tensor], noise: AV[Tensor], plan: Plan) -> float:
     total = 0.0
     for m in range(len(plan.source)):
         for stream in ("video", "audio"):
-            x, n, t = latents[stream][plan.source[m]], noise[stream][m], plan.times[stream][m].double()
-            total += float(plan.weights[stream][m]) * float((((1 - t) * x + t * n) - (n - x)).square().mean())
+            x, n, t = (
+                latents[stream][plan.source[m]],
+                noise[stream][m],
+                plan.times[stream][m].double(),
+            )
+            total += float(plan.weights[stream][m]) * float(
+                (((1 - t) * x + t * n) - (n - x)).square().mean()
+            )
     return total / len(latents["video"])
 
 
@@ -138,34 +185,60 @@ def naive(latents: AV[Tensor], noise: AV[Tensor], plan: Plan) -> float:
 def test_weights_and_sources_are_those_of_the_plan(data: st.DataObject) -> None:
     n, entries = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
-    latents = AV(*(torch.randn(n, *shape, generator=generator, dtype=torch.float64) for shape in ((2, 1, 1, 3), (5, 2))))
-    noise = AV(*(torch.randn(entries, *shape, generator=generator, dtype=torch.float64) for shape in ((2, 1, 1, 3), (5, 2))))
-    shares = st.lists(st.sampled_from([0.0, 0.1, 1.0, 3.0]), min_size=entries, max_size=entries).map(torch.tensor)
+    latents = AV(
+        *(
+            torch.randn(n, *shape, generator=generator, dtype=torch.float64)
+            for shape in ((2, 1, 1, 3), (5, 2))
+        )
+    )
+    noise = AV(
+        *(
+            torch.randn(entries, *shape, generator=generator, dtype=torch.float64)
+            for shape in ((2, 1, 1, 3), (5, 2))
+        )
+    )
+    shares = st.lists(
+        st.sampled_from([0.0, 0.1, 1.0, 3.0]), min_size=entries, max_size=entries
+    ).map(torch.tensor)
     plan = Plan(
         source=torch.randint(n, (entries,), generator=generator),
-        times=AV(*(torch.rand(entries, generator=generator) * (torch.rand(entries, generator=generator) < 0.7) for _ in range(2))),
+        times=AV(
+            *(
+                torch.rand(entries, generator=generator)
+                * (torch.rand(entries, generator=generator) < 0.7)
+                for _ in range(2)
+            )
+        ),
         weights=AV(data.draw(shares), data.draw(shares)),
         task=torch.zeros(entries, dtype=torch.long),
         names=("any",),
     )
     asked: list[tuple[str, ...]] = []
 
-    def denoiser(av: AV[Tensor], times: AV[Times], conditions: Any, *, read: tuple[str, ...]) -> AV[Tensor]:
+    def denoiser(
+        av: AV[Tensor], times: AV[Times], conditions: Any, *, read: tuple[str, ...]
+    ) -> AV[Tensor]:
         asked.append(read)
         for stream in av:
             clean = plan.times[stream] == 0
             assert torch.equal(av[stream][clean], latents[stream][plan.source][clean])
-            assert torch.equal(times[stream].per_latent(), plan.times[stream].double()[:, None].expand(-1, av[stream].shape[1]))
+            assert torch.equal(
+                times[stream].per_latent(),
+                plan.times[stream].double()[:, None].expand(-1, av[stream].shape[1]),
+            )
         return av.only(read)
 
     result = losses(denoiser, latents, noise, {}, plan, StraightPath())
     wanted = tuple(stream for stream in ("video", "audio") if plan.weights[stream].any())
     assert asked == ([wanted] if wanted else [])
-    assert result.total.item() == pytest.approx(naive(latents, noise, plan), rel=1e-6)  # times and weights are float32
+    # times and weights are float32
+    assert result.total.item() == pytest.approx(naive(latents, noise, plan), rel=1e-6)
 
 
 class WithFloor(StraightPath):
-    """A path with some noise left at the data end: x_t = (1 - t) x + (s + (1 - s) t) n, as in Lipman et al., arXiv:2210.02747."""
+    """A path with some noise left at the data end: x_t = (1 - t) x + (s + (1 - s) t) n, as in
+    Lipman et al., arXiv:2210.02747.
+    """
 
     def interpolate(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return (1 - t) * data + (0.1 + 0.9 * t) * noise
@@ -175,7 +248,11 @@ def test_a_clean_stream_is_its_data_on_any_path() -> None:
     latents = AV(torch.ones(2, 1, 1, 1, 1), torch.ones(2, 1, 1))
     noise = latents.map(lambda x: 5 * x)
     plan = Plan(
-        torch.arange(2), AV(torch.tensor([0.0, 0.5]), torch.tensor([0.5, 0.0])), AV(*[torch.ones(2)] * 2), torch.zeros(2).long(), ("any",)
+        torch.arange(2),
+        AV(torch.tensor([0.0, 0.5]), torch.tensor([0.5, 0.0])),
+        AV(*[torch.ones(2)] * 2),
+        torch.zeros(2).long(),
+        ("any",),
     )
 
     def denoiser(av: AV[Tensor], times: AV[Times], conditions: Any, *, read: Any) -> AV[Tensor]:
@@ -187,18 +264,29 @@ def test_a_clean_stream_is_its_data_on_any_path() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1000))
-def test_conditions_are_dropped_by_their_own_probabilities(first: float, second: float, seed: int) -> None:
+def test_conditions_are_dropped_by_their_own_probabilities(
+    first: float, second: float, seed: int
+) -> None:
     n = 2000
     one = Condition(
-        torch.ones(n, 2, 1), torch.ones(n, 2, dtype=torch.bool), Condition(torch.zeros(n, 2, 1), torch.zeros(n, 2, dtype=torch.bool))
+        torch.ones(n, 2, 1),
+        torch.ones(n, 2, dtype=torch.bool),
+        Condition(torch.zeros(n, 2, 1), torch.zeros(n, 2, dtype=torch.bool)),
     )
-    result = dropped({"a": one, "b": one, "c": one}, {"b": second, "a": first}, torch.Generator().manual_seed(seed))
+    result = dropped(
+        {"a": one, "b": one, "c": one},
+        {"b": second, "a": first},
+        torch.Generator().manual_seed(seed),
+    )
     gone = {name: result[name].tokens[:, 0, 0] == 0 for name in result}
     for name, p in (("a", first), ("b", second), ("c", 0.0)):
         assert abs(float(gone[name].float().mean()) - p) <= 5 * (p * (1 - p) / n) ** 0.5 + 1e-9
         assert torch.equal(result[name].mask, ~gone[name][:, None].expand(-1, 2))
     both = first * second
-    assert abs(float((gone["a"] & gone["b"]).float().mean()) - both) <= 5 * (both * (1 - both) / n) ** 0.5 + 1e-9
+    assert (
+        abs(float((gone["a"] & gone["b"]).float().mean()) - both)
+        <= 5 * (both * (1 - both) / n) ** 0.5 + 1e-9
+    )
 
 
 def test_the_files_of_this_folder_are_found() -> None:

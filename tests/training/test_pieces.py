@@ -1,4 +1,6 @@
-"""The pieces of a run: the order of clips, the moving average, preparing, checkpoints and the log."""
+"""The pieces of a run: the order of clips, the moving average, preparing, checkpoints and the
+log.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def test_an_epoch_holds_every_clip_once(size: int, batch: int, seed: int) -> Non
 
 @given(st.floats(0, 0.9999), st.integers(1, 40))
 def test_the_average_follows_its_equation(decay: float, steps: int) -> None:
-    walk = torch.randn(steps + 1, 3, generator=torch.Generator().manual_seed(steps), dtype=torch.float64)
+    walk = torch.randn(
+        steps + 1, 3, generator=torch.Generator().manual_seed(steps), dtype=torch.float64
+    )
     ema, expected = EMA({"w": walk[0]}, decay), walk[0]
     for step in range(1, steps + 1):
         ema.update({"w": walk[step]}, step)
@@ -45,11 +49,21 @@ def test_the_average_follows_its_equation(decay: float, steps: int) -> None:
 
 
 def test_prepared_clips_are_what_would_be_made_on_the_fly() -> None:
-    """Same latents and conditions, with the chunks of preparing (18 clips: two chunks) in between; only padding may be longer."""
+    """Same latents and conditions, with the chunks of preparing (18 clips: two chunks) in between;
+    only padding may be longer.
+    """
     recipe = tiny.recipe()
     parts, data = build(recipe, 0), recipe.data.build(format=recipe.format, root=None)
     generator = torch.Generator().manual_seed(3)
-    source = prepare(data, choose(len(data), 18, generator), recipe.format, parts.codecs, parts.encoders, generator=generator, device=CPU)  # type: ignore[arg-type]
+    source = prepare(
+        data,
+        choose(len(data), 18, generator),
+        recipe.format,
+        parts.codecs,
+        parts.encoders,
+        generator=generator,
+        device=CPU,
+    )  # type: ignore[arg-type]
     fly = OnTheFly(data, recipe.format, parts.codecs, parts.encoders, CPU)  # type: ignore[arg-type]
     assert len(source) == len(set(source.names)) == 18
     index = torch.tensor([17, 0, 5])
@@ -57,8 +71,11 @@ def test_prepared_clips_are_what_would_be_made_on_the_fly() -> None:
     same = fly.batch(torch.tensor([int(name.rsplit("-", 1)[1]) for name in made.names]), generator)
     assert made.names == same.names
     for stream in made.latents:
-        torch.testing.assert_close(made.latents[stream], same.latents[stream], rtol=0, atol=1e-5)  # batches of another size, in float32
-    assert made.conditions.keys() == same.conditions.keys() == {"caption", "sound", "image", "voice"}
+        # batches of another size, in float32
+        torch.testing.assert_close(made.latents[stream], same.latents[stream], rtol=0, atol=1e-5)
+    assert (
+        made.conditions.keys() == same.conditions.keys() == {"caption", "sound", "image", "voice"}
+    )
     for name, condition in made.conditions.items():
         other = same.conditions[name]
         assert torch.equal(condition.mask, other.mask)
@@ -69,14 +86,22 @@ def test_a_data_set_smaller_than_what_is_prepared_is_used_evenly() -> None:
     recipe = tiny.recipe()
     parts, data = build(recipe, 0), type(recipe.data)(size=3).build(format=recipe.format, root=None)  # type: ignore[call-arg]
     chosen = choose(3, 8, torch.Generator())
-    names = prepare(data, chosen, recipe.format, parts.codecs, {}, generator=torch.Generator(), device=CPU).names
+    names = prepare(
+        data, chosen, recipe.format, parts.codecs, {}, generator=torch.Generator(), device=CPU
+    ).names
     assert sorted(names.count(name) for name in set(names)) == [2, 3, 3]
 
 
 def test_a_clip_of_another_format_is_named() -> None:
     recipe = tiny.recipe()
-    other = tiny.recipe().data.build(format=type(recipe.format)(fps=8, height=16, width=16, sample_rate=4000, seconds=2.0), root=None)
-    with pytest.raises(RunError, match=r"ball-0-0: has frames of \[16, 16, 16, 3\]; the model's format is \[8, 16, 16, 3\]"):
+    other = tiny.recipe().data.build(
+        format=type(recipe.format)(fps=8, height=16, width=16, sample_rate=4000, seconds=2.0),
+        root=None,
+    )
+    with pytest.raises(
+        RunError,
+        match=r"ball-0-0: has frames of \[16, 16, 16, 3\]; the model's format is \[8, 16, 16, 3\]",
+    ):
         encode([other.example(0, torch.Generator())], recipe.format, build(recipe, 0).codecs, CPU)
 
 
@@ -93,7 +118,9 @@ def test_joining_conditions_pads_with_what_does_not_count() -> None:
 
 
 def point(step: int) -> checkpoint.Checkpoint:
-    return checkpoint.Checkpoint(step, {"weights": {"w": torch.full((3,), float(step))}}, {"place": step / 3})
+    return checkpoint.Checkpoint(
+        step, {"weights": {"w": torch.full((3,), float(step))}}, {"place": step / 3}
+    )
 
 
 def test_checkpoints_come_back_and_two_are_kept(tmp_path: Path) -> None:
@@ -137,7 +164,9 @@ def test_the_log_forgets_what_a_resumed_run_does_again(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("\n".join([*lines, '{"step": 4, "lo']), encoding="utf-8")
     with Log(tmp_path, step=2, steps=9, progress=False):
         pass
-    assert (tmp_path / "log.jsonl").read_text(encoding="utf-8") == "".join(line + "\n" for line in lines[:2])
+    assert (tmp_path / "log.jsonl").read_text(encoding="utf-8") == "".join(
+        line + "\n" for line in lines[:2]
+    )
 
 
 def test_preparing_is_told_in_lines_where_there_is_no_terminal(
@@ -148,4 +177,6 @@ def test_preparing_is_told_in_lines_where_there_is_no_terminal(
         with Log(tmp_path, step=0, steps=9, progress=progress) as log:
             assert list(log.track(range(3), 3)) == [0, 1, 2]
         said = capsys.readouterr().err.splitlines()
-        assert [line.partition(", about")[0] for line in said] == (["preparing clips: 2 of 3"] if progress else [])
+        assert [line.partition(", about")[0] for line in said] == (
+            ["preparing clips: 2 of 3"] if progress else []
+        )

@@ -1,4 +1,6 @@
-"""Whole runs of a tiny model of real parts: that they learn, repeat, stop, go on, and say what is wrong."""
+"""Whole runs of a tiny model of real parts: that they learn, repeat, stop, go on, and say what is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,20 @@ CPU = torch.device("cpu")
 
 def go(recipe: Recipe, out: Path, resume: bool = False) -> dict[str, Tensor]:
     """The weights of a finished run."""
-    return load_tensors(train(recipe, out=out, resume=resume, progress=False, device="cpu") / "model.safetensors")
+    return load_tensors(
+        train(recipe, out=out, resume=resume, progress=False, device="cpu") / "model.safetensors"
+    )
 
 
 def log(out: Path) -> list[dict[str, Any]]:
     """The log without what the clock says."""
-    lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds_per_step"} for line in lines]
+    lines = [
+        json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    return [
+        {name: value for name, value in line.items() if name != "seconds_per_step"}
+        for line in lines
+    ]
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -61,7 +70,10 @@ def interrupt_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
-    straight: tuple[Path, dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    straight: tuple[Path, dict[str, Tensor]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     recipe, out = tiny.recipe(steps=7, log_every=3), tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -82,9 +94,11 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     """A real SIGKILL, at whatever step; the checkpoints are what is left."""
     out, here = tmp_path / "run", Path(__file__).parent
     code = (
-        f"import sys, torch; sys.path[:0] = [{str(here)!r}, {str(here.parents[1])!r}]; torch.set_num_threads({torch.get_num_threads()})\n"
-        "import tiny_training as tiny; from pathlib import Path; from harmony_parts.train.loop import train\n"
-        f"train(tiny.recipe(steps=100000, checkpoint_every=2, log_every=100000), out=Path({str(out)!r}), progress=False, device='cpu')"
+        f"import sys, torch; sys.path[:0] = [{str(here)!r}, {str(here.parents[1])!r}];"
+        f" torch.set_num_threads({torch.get_num_threads()})\nimport tiny_training as tiny; from"
+        " pathlib import Path; from harmony_parts.train.loop import"
+        " train\ntrain(tiny.recipe(steps=100000, checkpoint_every=2, log_every=100000),"
+        f" out=Path({str(out)!r}), progress=False, device='cpu')"
     )
     child = subprocess.Popen([sys.executable, "-c", code])
     try:
@@ -96,7 +110,14 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
-    steps = max(int(path.name[5:]) for path in (out / "checkpoints").iterdir() if path.name.startswith("step-")) + 3
+    steps = (
+        max(
+            int(path.name[5:])
+            for path in (out / "checkpoints").iterdir()
+            if path.name.startswith("step-")
+        )
+        + 3
+    )
     recipe = tiny.recipe(steps=steps, log_every=100000)
     assert same(go(recipe, out, resume=True), go(recipe, tmp_path / "straight"))
 
@@ -112,7 +133,9 @@ def test_a_damaged_checkpoint_costs_only_its_own_steps(
     assert str(file) in capsys.readouterr().err
 
 
-def test_the_seed_decides_everything(straight: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
+def test_the_seed_decides_everything(
+    straight: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
     torch.manual_seed(77)  # the caller's own chance is neither used nor touched
     before = torch.get_rng_state()
     again = go(tiny.recipe(steps=7, log_every=3), tmp_path / "again")
@@ -123,21 +146,34 @@ def test_the_seed_decides_everything(straight: tuple[Path, dict[str, Tensor]], t
 
 
 def test_it_learns_two_clips(tmp_path: Path) -> None:
-    go(tiny.recipe(steps=150, batch=2, prepared=2, learning_rate=3e-3, ema=0.0, drop={}, log_every=10), tmp_path / "run")
+    go(
+        tiny.recipe(
+            steps=150, batch=2, prepared=2, learning_rate=3e-3, ema=0.0, drop={}, log_every=10
+        ),
+        tmp_path / "run",
+    )
     lines = log(tmp_path / "run")
     for name in ("joint.video", "joint.audio", "audio-driven.video", "video-driven.audio"):
         first, last = lines[0]["losses"][name], sum(line["losses"][name] for line in lines[-3:]) / 3
         assert last < 0.6 * first, name
 
 
-def test_folders_that_hold_runs_are_guarded(straight: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
+def test_folders_that_hold_runs_are_guarded(
+    straight: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
     out, recipe = straight[0], tiny.recipe(steps=7, log_every=3)
     before = (out / "recipe.toml").read_bytes()
     with pytest.raises(RunError, match=r"holds a run already.*--resume"):
         go(recipe, out)
     with pytest.raises(RunError, match="no run to resume"):
         go(recipe, tmp_path / "nothing", resume=True)
-    with pytest.raises(RunError, match=r"\$\.train\.batch: was 3, is now 4\n  \$\.train\.drop\.caption: was 0.5, is now left out"):
+    with pytest.raises(
+        RunError,
+        match=(
+            r"\$\.train\.batch: was 3, is now 4\n  \$\.train\.drop\.caption: was 0.5, is now"
+            r" left out"
+        ),
+    ):
         go(tiny.but(recipe, batch=4, drop={}), out, resume=True)
     with pytest.raises(RunError, match=r"at step 7 already, beyond train.steps = 6"):
         go(tiny.but(recipe, steps=6), out, resume=True)
@@ -145,7 +181,9 @@ def test_folders_that_hold_runs_are_guarded(straight: tuple[Path, dict[str, Tens
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_finished_run_can_be_made_longer(straight: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
+def test_a_finished_run_can_be_made_longer(
+    straight: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
     go(tiny.recipe(steps=4, log_every=3), tmp_path / "run")
     assert same(go(tiny.recipe(steps=7, log_every=3), tmp_path / "run", resume=True), straight[1])
 
@@ -157,27 +195,36 @@ def test_a_loss_that_is_not_finite_names_step_task_and_clip(tmp_path: Path) -> N
     run.advance()
     state = {name: value.clone() for name, value in run.weights.state_dict().items()}
     run.source.latents["audio"][5] = torch.nan  # type: ignore[attr-defined]
-    with pytest.raises(RunError, match=rf"step 2: the loss is nan: task joint, (audio|video), clip {run.source.names[5]}, time 0\.\d+"):  # type: ignore[attr-defined]
+    with pytest.raises(
+        RunError,
+        match=rf"step 2: the loss is nan: task joint, (audio|video), clip {run.source.names[5]}, time 0\.\d+",  # noqa: E501
+    ):  # type: ignore[attr-defined]
         run.advance()
     assert same(dict(run.weights.state_dict()), state)
 
 
 def test_the_rate_rises_and_then_stays(tmp_path: Path) -> None:
     go(tiny.recipe(steps=6, warmup=4, learning_rate=0.01), tmp_path / "run")
-    assert [line["learning_rate"] for line in log(tmp_path / "run")] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+    assert [line["learning_rate"] for line in log(tmp_path / "run")] == pytest.approx(
+        [0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01]
+    )
 
 
 @pytest.mark.parametrize("greatest", [0.0, 0.5, 1e6])
 def test_gradients_are_shortened_to_the_clip_and_short_ones_left_alone(greatest: float) -> None:
     run = Run(tiny.recipe(), CPU)
     for parameter in run.trained.values():
-        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+        parameter.grad = torch.randn(
+            parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())
+        )
     before = {name: p.grad.clone() for name, p in run.trained.items() if p.grad is not None}
     norm = torch.stack([gradient.square().sum() for gradient in before.values()]).sum().sqrt()
     assert run._clip(greatest).item() == pytest.approx(norm.item(), rel=1e-5)
     factor = min(1.0, greatest / norm.item()) if greatest else 1.0
     for name, gradient in before.items():
-        torch.testing.assert_close(run.trained[name].grad, gradient * factor, rtol=0.0 if factor == 1 else 1e-5, atol=0)
+        torch.testing.assert_close(
+            run.trained[name].grad, gradient * factor, rtol=0.0 if factor == 1 else 1e-5, atol=0
+        )
 
 
 def test_the_model_of_a_run_loads_into_new_parts(straight: tuple[Path, dict[str, Tensor]]) -> None:
@@ -194,7 +241,9 @@ def test_the_model_of_a_run_loads_into_new_parts(straight: tuple[Path, dict[str,
     assert "7 steps of 3 clips" in card
 
 
-def test_the_average_is_handed_over_and_the_raw_weights_without_one(straight: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
+def test_the_average_is_handed_over_and_the_raw_weights_without_one(
+    straight: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
     last = straight[0] / "checkpoints" / "step-0000007"
     assert same(straight[1], load_tensors(last / "ema.safetensors"))
     raw = go(tiny.recipe(steps=7, log_every=3, ema=0.0), tmp_path / "raw")
@@ -222,6 +271,10 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
         load_weights(parts, tmp_path / "model")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    for folder, cause in (("empty", "neither a model"), ("absent", "no such folder"), ("file", "is a file; name the model's folder")):
+    for folder, cause in (
+        ("empty", "neither a model"),
+        ("absent", "no such folder"),
+        ("file", "is a file; name the model's folder"),
+    ):
         with pytest.raises(RunError, match=cause):
             find_model(tmp_path / folder)

@@ -1,4 +1,6 @@
-"""A model of real parts that trains in seconds: 1 s of Soundstage at 16 x 16 pixels, two branches of width 32."""
+"""A model of real parts that trains in seconds: 1 s of Soundstage at 16 x 16 pixels, two branches
+of width 32.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +44,19 @@ def recipe(width: int = 32, layers: int = 1, **train: Any) -> Recipe:
         name="tiny",
         summary="A model for tests.",
         format=Format(fps=8, height=16, width=16, sample_rate=4000, seconds=1.0),
-        codecs=Codecs(video=DCTVideo(frames_per_latent=2, keep=8), audio=LogMel(latents_per_second=16, hops_per_latent=1, bands=8)),
+        codecs=Codecs(
+            video=DCTVideo(frames_per_latent=2, keep=8),
+            audio=LogMel(latents_per_second=16, hops_per_latent=1, bands=8),
+        ),
         encoders={
             "caption": ByteText(field="caption", width=16, heads=2, length=32),
             "sound": ByteText(field="sound", width=16, heads=2, length=32),
             "image": ReferenceImage(),
             "voice": ReferenceAudio(seconds_max=0.25),
         },
-        denoiser=DualBranch(layers=layers, video=VideoTransformer(patch=1, **branch), audio=MMDiT(**branch)),
+        denoiser=DualBranch(
+            layers=layers, video=VideoTransformer(patch=1, **branch), audio=MMDiT(**branch)
+        ),
         flow=Flow(path=StraightPath(), density=Uniform(), shift=ConstantShift(3.0)),
         task=WeightedSum(),
         data=Soundstage(size=64),

@@ -1,4 +1,6 @@
-"""A ball falls and bounces: between contacts it is in free flight, and each contact is seen as a flash and heard as a thud."""
+"""A ball falls and bounces: between contacts it is in free flight, and each contact is seen as a
+flash and heard as a thud.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,21 @@ import numpy as np
 from harmony_parts.data.scenes.canvas import PAINTS, WALLS, Canvas, Colour, pick
 from harmony_parts.data.scenes.sound import FIRST, LAST, REST, Struck, count, mix
 
-FLOORS: dict[str, Colour] = {"stone": (0.38, 0.38, 0.40), "wooden": (0.46, 0.30, 0.15), "grass": (0.16, 0.38, 0.12)}
+FLOORS: dict[str, Colour] = {
+    "stone": (0.38, 0.38, 0.40),
+    "wooden": (0.46, 0.30, 0.15),
+    "grass": (0.16, 0.38, 0.12),
+}
 HIGHEST = 0.95  # s, the longest flight; it takes the ball to the ceiling
 GROUND = 0.82
 
 
 def bounces(rng: np.random.Generator, seconds: float) -> np.ndarray:
-    """Contact times [N]: the first before 0, the last after the end, so that every instant lies in a flight.
+    """Contact times [N]: the first before 0, the last after the end, so that every instant lies in
+    a flight.
 
-    A flight lasts a random share (the restitution, on uneven ground) of the one before; one that would be shorter than REST is
-    kicked anew.
+    A flight lasts a random share (the restitution, on uneven ground) of the one before; one that
+    would be shorter than REST is kicked anew.
     """
     end = seconds - LAST
     while True:
@@ -29,13 +36,16 @@ def bounces(rng: np.random.Generator, seconds: float) -> np.ndarray:
             if flight < REST:
                 flight = rng.uniform(0.55, HIGHEST)
             times.append(times[-1] + flight)
-        if end <= FIRST or not any(end <= time < seconds for time in times):  # a contact in the last moments would be cut
+        # a contact in the last moments would be cut
+        if end <= FIRST or not any(end <= time < seconds for time in times):
             return np.array([before, *times])
 
 
 @attrs.frozen(eq=False)
 class Ball:
-    """One ball: `size` 0 to 1, its colours, its `x` in mid-clip and `drift` over the clip, and its contact times (see `bounces`)."""
+    """One ball: `size` 0 to 1, its colours, its `x` in mid-clip and `drift` over the clip, and its
+    contact times (see `bounces`).
+    """
 
     size: float
     paint: tuple[str, Colour]
@@ -50,7 +60,16 @@ class Ball:
     def draw(cls, rng: np.random.Generator, seconds: float) -> Ball:
         """A random ball for a clip of `seconds`."""
         x, drift = rng.uniform(0.32, 0.68), rng.uniform(-0.2, 0.2)
-        return cls(rng.uniform(), pick(rng, PAINTS), pick(rng, WALLS), pick(rng, FLOORS), x, drift, bounces(rng, seconds), seconds)
+        return cls(
+            rng.uniform(),
+            pick(rng, PAINTS),
+            pick(rng, WALLS),
+            pick(rng, FLOORS),
+            x,
+            drift,
+            bounces(rng, seconds),
+            seconds,
+        )
 
     def again(self, rng: np.random.Generator, seconds: float) -> Ball:
         """The same ball at other times."""
@@ -74,7 +93,9 @@ class Ball:
         return count(len(self.events), f"{('bright', 'dull', 'deep')[int(self.size * 2.999)]} thud")
 
     def hits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Times [N] of the contacts and their strength [N], which grows with the speed, that is with the flight before."""
+        """Times [N] of the contacts and their strength [N], which grows with the speed, that is
+        with the flight before.
+        """
         return self.contacts[1:], 0.7 + 0.3 * np.diff(self.contacts) / HIGHEST
 
     def picture(self, canvas: Canvas) -> None:
@@ -93,14 +114,31 @@ class Ball:
         times, strength = self.hits()
         canvas.glow(x, GROUND - 0.04, 0.42, 0.95 * canvas.flash(times, strength))
         shade = np.clip(1 - height / room, 0.2, 1)
-        canvas.paint(canvas.disc(x, GROUND + 0.02, radius * 1.1, radius * 0.25), (0.02, 0.02, 0.02), 0.5 * shade)
+        canvas.paint(
+            canvas.disc(x, GROUND + 0.02, radius * 1.1, radius * 0.25),
+            (0.02, 0.02, 0.02),
+            0.5 * shade,
+        )
         canvas.paint(canvas.disc(x, y, radius / squash, radius * squash), self.paint[1])
-        canvas.paint(canvas.disc(x - 0.35 * radius, y - 0.35 * radius, 0.28 * radius), (1.0, 1.0, 1.0), 0.45)
+        canvas.paint(
+            canvas.disc(x - 0.35 * radius, y - 0.35 * radius, 0.28 * radius), (1.0, 1.0, 1.0), 0.45
+        )
 
     def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
         """float32 [samples]: a bigger ball is lower and rings longer."""
         f = 240 * 2 ** (-1.3 * self.size)
         decay = 0.07 + 0.05 * self.size
-        body = Struck((f, 1.59 * f, 2.14 * f, 3.6 * f), (0.42, 0.2, 0.15, 0.1), (decay, 0.8 * decay, 0.6 * decay, 0.4 * decay), 0.3, 0.035)
+        body = Struck(
+            (f, 1.59 * f, 2.14 * f, 3.6 * f),
+            (0.42, 0.2, 0.15, 0.1),
+            (decay, 0.8 * decay, 0.6 * decay, 0.4 * decay),
+            0.3,
+            0.035,
+        )
         times, strength = self.hits()
-        return mix([(float(t), float(s), body) for t, s in zip(times, strength, strict=True)], samples, rate, rng)
+        return mix(
+            [(float(t), float(s), body) for t, s in zip(times, strength, strict=True)],
+            samples,
+            rate,
+            rng,
+        )

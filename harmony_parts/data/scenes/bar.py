@@ -1,4 +1,6 @@
-"""A mallet strikes one of several bars: the bar lights up and shakes, and its pitch tells which it was."""
+"""A mallet strikes one of several bars: the bar lights up and shakes, and its pitch tells which it
+was.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ TOP, FOOT = 0.44, 0.92  # the longest bar reaches from TOP to FOOT
 
 @attrs.frozen(eq=False)
 class Bars:
-    """`bars` upright bars from low (left, long) to high; `pitch` Hz of the lowest; strike times [N] s and which bar each strikes [N]."""
+    """`bars` upright bars from low (left, long) to high; `pitch` Hz of the lowest; strike times [N]
+    s and which bar each strikes [N].
+    """
 
     bars: int
     pitch: float
@@ -27,7 +31,14 @@ class Bars:
         """A random set of bars for a clip of `seconds`."""
         bars, pitch = int(rng.integers(3, 5)), rng.uniform(330, 480)
         times = irregular(rng, seconds)
-        return cls(bars, pitch, pick(rng, PAINTS), pick(rng, WALLS), times, rng.integers(0, bars, len(times)))
+        return cls(
+            bars,
+            pitch,
+            pick(rng, PAINTS),
+            pick(rng, WALLS),
+            times,
+            rng.integers(0, bars, len(times)),
+        )
 
     def again(self, rng: np.random.Generator, seconds: float) -> Bars:
         """The same bars, struck at other times."""
@@ -37,18 +48,27 @@ class Bars:
     @property
     def events(self) -> list[tuple[float, str]]:
         """When a bar is struck, and which, counted from the left (and from the lowest)."""
-        return [(float(t), f"bar {int(bar) + 1}") for t, bar in zip(self.times, self.struck, strict=True)]
+        return [
+            (float(t), f"bar {int(bar) + 1}")
+            for t, bar in zip(self.times, self.struck, strict=True)
+        ]
 
     @property
     def caption(self) -> str:
         """What is seen."""
-        return f"a mallet strikes {NUMBERS[self.bars]} {self.paint[0]} chime bars, in front of a {self.wall[0]} wall"
+        return (
+            f"a mallet strikes {NUMBERS[self.bars]} {self.paint[0]} chime bars, in front of a"
+            f" {self.wall[0]} wall"
+        )
 
     @property
     def sound_caption(self) -> str:
         """What is heard."""
         low, high = (self.struck < self.bars / 2).sum(), (self.struck >= self.bars / 2).sum()
-        return count(len(self.times), f"{'low' if low > high else 'high' if low < high else 'clear'} chime note")
+        return count(
+            len(self.times),
+            f"{'low' if low > high else 'high' if low < high else 'clear'} chime note",
+        )
 
     def picture(self, canvas: Canvas) -> None:
         """Paint all frames."""
@@ -63,18 +83,33 @@ class Bars:
         for bar in range(self.bars):
             times = self.times[self.struck == bar]
             tone = np.array(self.paint[1], np.float32) * (0.55 + 0.3 * bar / (self.bars - 1))
-            light = np.minimum(canvas.flash(times, 1.3), 1) if len(times) else np.zeros_like(canvas.start)
+            light = (
+                np.minimum(canvas.flash(times, 1.3), 1)
+                if len(times)
+                else np.zeros_like(canvas.start)
+            )
             age = canvas.middle - times.reshape(1, 1, -1)
-            shake = (0.02 * np.exp(-age / 0.12) * np.sin(2 * np.pi * 9 * age) * (age > 0)).sum(-1, keepdims=True)
-            colour = tone + light[..., None].astype(np.float32) * (np.array(FLASH, np.float32) - tone)
-            canvas.paint(canvas.box(x[bar] + shake, (top[bar] + FOOT) / 2, half, (FOOT - top[bar]) / 2), colour)
+            shake = (0.02 * np.exp(-age / 0.12) * np.sin(2 * np.pi * 9 * age) * (age > 0)).sum(
+                -1, keepdims=True
+            )
+            colour = tone + light[..., None].astype(np.float32) * (
+                np.array(FLASH, np.float32) - tone
+            )
+            canvas.paint(
+                canvas.box(x[bar] + shake, (top[bar] + FOOT) / 2, half, (FOOT - top[bar]) / 2),
+                colour,
+            )
         if not len(self.times):
             return
         # The mallet glides from bar to bar and comes down for the last SWING of the way.
         t = canvas.middle
         target_x, target_y = x[self.struck], top[self.struck]
-        place = np.interp(t, np.stack([self.times - 0.15, self.times + 0.08], 1).ravel(), np.repeat(target_x, 2))
-        base = np.interp(t, np.stack([self.times - 0.15, self.times + 0.08], 1).ravel(), np.repeat(target_y, 2))
+        place = np.interp(
+            t, np.stack([self.times - 0.15, self.times + 0.08], 1).ravel(), np.repeat(target_x, 2)
+        )
+        base = np.interp(
+            t, np.stack([self.times - 0.15, self.times + 0.08], 1).ravel(), np.repeat(target_y, 2)
+        )
         away = np.abs(t - self.times.reshape(1, 1, -1)).min(-1, keepdims=True)
         near = 1 - np.minimum(away / 0.15, 1)
         y = base - 0.07 - 0.22 * (1 - near * near)
@@ -82,9 +117,19 @@ class Bars:
         canvas.paint(canvas.disc(place, y, 0.075), (0.80, 0.72, 0.60))
 
     def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """float32 [samples]: modes of a free bar (1, 2.76, 5.40), the bars a third of an octave or more apart."""
+        """float32 [samples]: modes of a free bar (1, 2.76, 5.40), the bars a third of an octave or
+        more apart.
+        """
         strikes = []
         for time, bar in zip(self.times, self.struck, strict=True):
             f = self.pitch * 2 ** (0.45 * int(bar))
-            strikes.append((float(time), 1.0, Struck((f, 2.76 * f, 5.40 * f), (0.42, 0.2, 0.1), (0.15, 0.09, 0.05), 0.28, 0.02)))
+            strikes.append(
+                (
+                    float(time),
+                    1.0,
+                    Struck(
+                        (f, 2.76 * f, 5.40 * f), (0.42, 0.2, 0.1), (0.15, 0.09, 0.05), 0.28, 0.02
+                    ),
+                )
+            )
         return mix(strikes, samples, rate, rng)

@@ -1,8 +1,9 @@
 """Drawing: anti-aliased shapes by signed distance, over all frames at once.
 
-Coordinates are those of the largest centred square of the picture: x to the right and y down, both from 0 to 1 (and beyond, where
-the picture isn't square). A value that changes in time is an array [T, 1, 1]; a still one is a number. A shape is a map of signed
-distances [T or 1, H, W], negative inside.
+Coordinates are those of the largest centred square of the picture: x to the right and y down, both
+from 0 to 1 (and beyond, where the picture isn't square). A value that changes in time is an array
+[T, 1, 1]; a still one is a number. A shape is a map of signed distances [T or 1, H, W], negative
+inside.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ WALLS: dict[str, Colour] = {
     "brown": (0.25, 0.15, 0.08),
 }
 FLASH: Colour = (1.0, 0.95, 0.80)
-FLASH_DECAY = 0.09  # s: about two frames at 12 a second, so that a flash spreads over the frames after its event
+# s: about two frames at 12 a second, so that a flash spreads over the frames after its event
+FLASH_DECAY = 0.09
 
 
 def pick(rng: np.random.Generator, colours: dict[str, Colour]) -> tuple[str, Colour]:
@@ -42,13 +44,21 @@ def pick(rng: np.random.Generator, colours: dict[str, Colour]) -> tuple[str, Col
 
 
 class Canvas:
-    """Frames [T, H, W, 3] in the making, each exposed from `start` to `end` [T, 1, 1] seconds; moving things are drawn at `middle`."""
+    """Frames [T, H, W, 3] in the making, each exposed from `start` to `end` [T, 1, 1] seconds;
+    moving things are drawn at `middle`.
+    """
 
-    def __init__(self, frames: int, height: int, width: int, fps: float, background: Colour) -> None:
+    def __init__(
+        self, frames: int, height: int, width: int, fps: float, background: Colour
+    ) -> None:
         side = min(height, width)
         self.pixel = 1.0 / side
-        self.x = (((np.arange(width, dtype=np.float32) + 0.5) - width / 2) / side + 0.5)[None, None, :]
-        self.y = (((np.arange(height, dtype=np.float32) + 0.5) - height / 2) / side + 0.5)[None, :, None]
+        self.x = (((np.arange(width, dtype=np.float32) + 0.5) - width / 2) / side + 0.5)[
+            None, None, :
+        ]
+        self.y = (((np.arange(height, dtype=np.float32) + 0.5) - height / 2) / side + 0.5)[
+            None, :, None
+        ]
         self.start = (np.arange(frames, dtype=np.float64) / fps)[:, None, None]
         self.end = self.start + 1.0 / fps
         self.middle = (self.start + self.end) / 2
@@ -56,13 +66,19 @@ class Canvas:
         self.image[:] = background
 
     def disc(self, x: Number, y: Number, a: Number, b: Number | None = None) -> Array:
-        """A circle of radius `a` around (x, y), or an upright ellipse of half axes `a` and `b` (its distance is exact on the edge)."""
+        """A circle of radius `a` around (x, y), or an upright ellipse of half axes `a` and `b` (its
+        distance is exact on the edge).
+        """
         dx, dy = self.x - np.float32(x), self.y - np.float32(y)
         if b is None:
             return np.sqrt(dx * dx + dy * dy) - np.float32(a)
-        return (np.sqrt((dx / np.float32(a)) ** 2 + (dy / np.float32(b)) ** 2) - 1) * np.float32(np.minimum(a, b))
+        return (np.sqrt((dx / np.float32(a)) ** 2 + (dy / np.float32(b)) ** 2) - 1) * np.float32(
+            np.minimum(a, b)
+        )
 
-    def box(self, x: Number, y: Number, half_width: Number, half_height: Number, angle: Number = 0.0) -> Array:
+    def box(
+        self, x: Number, y: Number, half_width: Number, half_height: Number, angle: Number = 0.0
+    ) -> Array:
         """A rectangle centred on (x, y), turned by `angle` radians (clockwise on the screen)."""
         dx, dy = self.x - np.float32(x), self.y - np.float32(y)
         if not np.isscalar(angle) or angle:
@@ -80,17 +96,30 @@ class Canvas:
         self.image = self.image + cover[..., None] * (np.asarray(colour, np.float32) - self.image)
 
     def flash(self, times: Array, strength: Number = 1.0) -> Array:
-        """[T, 1, 1]: light that leaps to `strength` at each of `times` (seconds) and decays, averaged over each frame's exposure.
+        """[T, 1, 1]: light that leaps to `strength` at each of `times` (seconds) and decays,
+        averaged over each frame's exposure.
 
-        With u = t - time: the mean of exp(-u / tau) over the part of [start, end] with u >= 0, so the brightness of the first two
-        frames tells where in the frame the event was.
+        With u = t - time: the mean of exp(-u / tau) over the part of [start, end] with u >= 0, so
+        the brightness of the first two frames tells where in the frame the event was.
         """
         times = np.asarray(times, np.float64).reshape(1, 1, -1)
         begin, end = np.maximum(self.start - times, 0), np.maximum(self.end - times, 0)
-        light = FLASH_DECAY * (np.exp(-begin / FLASH_DECAY) - np.exp(-end / FLASH_DECAY)) / (self.end - self.start)
+        light = (
+            FLASH_DECAY
+            * (np.exp(-begin / FLASH_DECAY) - np.exp(-end / FLASH_DECAY))
+            / (self.end - self.start)
+        )
         return (light * strength).sum(-1, keepdims=True)
 
-    def glow(self, x: Number, y: Number, radius: float, light: Array, rays: int = 0, colour: Colour = FLASH) -> None:
+    def glow(
+        self,
+        x: Number,
+        y: Number,
+        radius: float,
+        light: Array,
+        rays: int = 0,
+        colour: Colour = FLASH,
+    ) -> None:
         """A soft light around (x, y), `light` [T, 1, 1] strong, with `rays` if asked."""
         dx, dy = self.x - np.float32(x), self.y - np.float32(y)
         square = (dx * dx + dy * dy) / np.float32(radius * radius)

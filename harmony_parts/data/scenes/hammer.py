@@ -14,7 +14,9 @@ LIFT, SWING = 0.85, 0.17  # rad, s: how far the hammer is raised, and how long i
 
 @attrs.frozen(eq=False)
 class Hammer:
-    """One hammer and anvil: `size` 0 to 1 of the head, `anvil` 0 to 1 (how bright it rings), colours, and strike times [N] s."""
+    """One hammer and anvil: `size` 0 to 1 of the head, `anvil` 0 to 1 (how bright it rings),
+    colours, and strike times [N] s.
+    """
 
     size: float
     anvil: float
@@ -25,7 +27,13 @@ class Hammer:
     @classmethod
     def draw(cls, rng: np.random.Generator, seconds: float) -> Hammer:
         """A random hammer for a clip of `seconds`."""
-        return cls(rng.uniform(), rng.uniform(), pick(rng, PAINTS), pick(rng, WALLS), irregular(rng, seconds))
+        return cls(
+            rng.uniform(),
+            rng.uniform(),
+            pick(rng, PAINTS),
+            pick(rng, WALLS),
+            irregular(rng, seconds),
+        )
 
     def again(self, rng: np.random.Generator, seconds: float) -> Hammer:
         """The same hammer at other times."""
@@ -39,7 +47,10 @@ class Hammer:
     @property
     def caption(self) -> str:
         """What is seen."""
-        return f"a {('small', 'large')[self.size > 0.5]} {self.paint[0]} hammer strikes an anvil, in front of a {self.wall[0]} wall"
+        return (
+            f"a {('small', 'large')[self.size > 0.5]} {self.paint[0]} hammer strikes an anvil, in"
+            f" front of a {self.wall[0]} wall"
+        )
 
     @property
     def sound_caption(self) -> str:
@@ -62,11 +73,29 @@ class Hammer:
         angle = -LIFT * (1 - near * near)  # fastest at the blow, still at the top
         c, s = np.cos(angle), np.sin(angle)
         canvas.glow(x, y, 0.36, 0.95 * canvas.flash(self.times), rays=6)
-        canvas.paint(canvas.box(PIVOT[0] + REACH / 2 * c, PIVOT[1] + REACH / 2 * s, REACH / 2 + 0.04, 0.035, angle), (0.50, 0.34, 0.18))
-        canvas.paint(canvas.box(PIVOT[0] + REACH * c, PIVOT[1] + REACH * s, 0.075 + 0.02 * self.size, half, angle), self.paint[1])
+        canvas.paint(
+            canvas.box(
+                PIVOT[0] + REACH / 2 * c, PIVOT[1] + REACH / 2 * s, REACH / 2 + 0.04, 0.035, angle
+            ),
+            (0.50, 0.34, 0.18),
+        )
+        canvas.paint(
+            canvas.box(
+                PIVOT[0] + REACH * c, PIVOT[1] + REACH * s, 0.075 + 0.02 * self.size, half, angle
+            ),
+            self.paint[1],
+        )
 
     def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """float32 [samples]: inharmonic modes from about 700 to 3,500 Hz, lower for the heavier hammer."""
+        """float32 [samples]: inharmonic modes from about 700 to 3,500 Hz, lower for the heavier
+        hammer.
+        """
         f = 900 * 2 ** (0.7 * self.anvil - 0.4 * self.size)
-        body = Struck((f, 1.51 * f, 2.33 * f, 2.91 * f), (0.25, 0.22, 0.2, 0.15), (0.12, 0.10, 0.08, 0.07), 0.3, 0.02)
+        body = Struck(
+            (f, 1.51 * f, 2.33 * f, 2.91 * f),
+            (0.25, 0.22, 0.2, 0.15),
+            (0.12, 0.10, 0.08, 0.07),
+            0.3,
+            0.02,
+        )
         return mix([(float(t), 1.0, body) for t in self.times], samples, rate, rng)

@@ -1,4 +1,6 @@
-"""What the kernels compute, in plain PyTorch and in any precision: dense scores, relative rotation, one softmax."""
+"""What the kernels compute, in plain PyTorch and in any precision: dense scores, relative rotation,
+one softmax.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from torch import Tensor
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, half: bool) -> Tensor:
-    """Turn the first 2P channels of x [..., d] by cos, sin [..., P]. Pairs are (2i, 2i + 1), or (i, i + P) where `half`."""
+    """Turn the first 2P channels of x [..., d] by cos, sin [..., P]. Pairs are (2i, 2i + 1), or (i,
+    i + P) where `half`.
+    """
     pairs = cos.shape[-1]
     turning, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
     first, second = turning.chunk(2, -1) if half else (turning[..., 0::2], turning[..., 1::2])
@@ -17,7 +21,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, half: bool) -> Tensor:
 
 
 def _turn(own: Tensor, other: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin of own - other: angles [A, P] and [B, P] -> [A, B, P]. The difference is taken in float64."""
+    """cos and sin of own - other: angles [A, P] and [B, P] -> [A, B, P]. The difference is taken in
+    float64.
+    """
     angle = own.double()[:, None] - other.double()[None]
     return angle.cos().to(dtype), angle.sin().to(dtype)
 
@@ -37,11 +43,19 @@ def _seen(windows: Tensor, keys: int) -> Tensor:
 
 
 def frames_read(
-    q: Tensor, k: Tensor, v: Tensor, windows: Tensor, frame_angles: Tensor, latent_angles: Tensor, half: bool = False
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    windows: Tensor,
+    frame_angles: Tensor,
+    latent_angles: Tensor,
+    half: bool = False,
 ) -> Tensor:
-    """Frames of S tokens read latents of one: q [B, F, S, h, d], k and v [B, T, h, d], windows int [F, 2] -> [B, F, S, h, d].
+    """Frames of S tokens read latents of one: q [B, F, S, h, d], k and v [B, T, h, d], windows int
+    [F, 2] -> [B, F, S, h, d].
 
-    o_fs = sum_j softmax_j(q_fs . R(a_j - a_f) k_j / sqrt(d)) v_j over the frame's window; angles [F, P] and [T, P].
+    o_fs = sum_j softmax_j(q_fs . R(a_j - a_f) k_j / sqrt(d)) v_j over the frame's window; angles
+    [F, P] and [T, P].
     """
     cos, sin = _turn(latent_angles, frame_angles, q.dtype)  # [T, F, P]
     turned = rotate(k[:, :, None], cos[:, :, None], sin[:, :, None], half)  # [B, T, F, h, d]
@@ -51,11 +65,19 @@ def frames_read(
 
 
 def latents_read(
-    q: Tensor, k: Tensor, v: Tensor, windows: Tensor, frame_angles: Tensor, latent_angles: Tensor, half: bool = False
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    windows: Tensor,
+    frame_angles: Tensor,
+    latent_angles: Tensor,
+    half: bool = False,
 ) -> Tensor:
-    """Latents of one token read frames of S: q [B, T, h, d], k and v [B, F, S, h, d], windows int [T, 2] -> [B, T, h, d].
+    """Latents of one token read frames of S: q [B, T, h, d], k and v [B, F, S, h, d], windows int
+    [T, 2] -> [B, T, h, d].
 
-    o_j = sum_fs softmax_fs(R(a_j - a_f) q_j . k_fs / sqrt(d)) v_fs over the frames of the latent's window.
+    o_j = sum_fs softmax_fs(R(a_j - a_f) q_j . k_fs / sqrt(d)) v_fs over the frames of the latent's
+    window.
     """
     cos, sin = _turn(latent_angles, frame_angles, q.dtype)
     turned = rotate(q[:, :, None], cos[:, :, None], sin[:, :, None], half)

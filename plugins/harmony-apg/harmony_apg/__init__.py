@@ -9,6 +9,9 @@ def harmony_guidance():
     yield part(
         "apg",
         "harmony_apg.apg:APG",
-        summary="Away from the prediction without text, but not along the prediction itself, not too far, and less where it went before.",
+        summary=(
+            "Away from the prediction without text, but not along the prediction itself, not too"
+            " far, and less where it went before."
+        ),
         source="arXiv:2410.02416",
     )

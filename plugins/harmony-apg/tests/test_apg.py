@@ -33,7 +33,10 @@ def test_what_is_declared_not_to_hold_does_not():
 
 @given(walks(), st.floats(0, 10), st.floats(0, 10))
 def test_without_its_own_settings_it_is_cfg(walk: Walk, video: float, audio: float):
-    made = results(APG(video, audio, parallel=1, bound=0, momentum=0), walk), results(CFG(video, audio), walk)
+    made = (
+        results(APG(video, audio, parallel=1, bound=0, momentum=0), walk),
+        results(CFG(video, audio), walk),
+    )
     assert all(map(near, *made))
 
 
@@ -45,21 +48,29 @@ def test_what_is_added_is_across_and_bounded(walk: Walk, bound: float):
             t, v = step.times[stream], step.preds[CONDITIONAL][stream].flatten(1)
             x = step.preds[LATENTS][stream].flatten(1) - t * v
             added = -t * (step.result[stream].flatten(1) - v)
-            assert ((added * x).sum(1).abs() <= 1e-12 * (1 + added.norm(dim=1) * x.norm(dim=1))).all()
+            assert (
+                (added * x).sum(1).abs() <= 1e-12 * (1 + added.norm(dim=1) * x.norm(dim=1))
+            ).all()
             assert (added.norm(dim=1) <= 2 * bound * (1 + 1e-12)).all()
 
 
 @given(walks())
 def test_it_remembers_differences_as_they_were(walk: Walk):
-    """x' = x + (s - 1) d, d = x - x_null + momentum d_before shortened to the bound, d_before as it was before that."""
+    """x' = x + (s - 1) d, d = x - x_null + momentum d_before shortened to the bound, d_before as it
+    was before that.
+    """
     before: dict[str, torch.Tensor | float] = {}
     for step in steps(APG(3, 2, parallel=1, bound=0.5, momentum=-0.6), walk):
         for stream, push in (("video", 2), ("audio", 1)):
             if stream in step.result:
                 t, own = step.times[stream], step.preds[CONDITIONAL][stream].flatten(1)
-                d = before[stream] = t * (step.preds["dropped"][stream].flatten(1) - own) - 0.6 * before.get(stream, 0.0)
+                d = before[stream] = t * (
+                    step.preds["dropped"][stream].flatten(1) - own
+                ) - 0.6 * before.get(stream, 0.0)
                 added = -t * (step.result[stream].flatten(1) - own)
-                assert torch.allclose(added, push * d * (0.5 / d.norm(dim=1, keepdim=True)).clamp(max=1), atol=1e-12)
+                assert torch.allclose(
+                    added, push * d * (0.5 / d.norm(dim=1, keepdim=True)).clamp(max=1), atol=1e-12
+                )
 
 
 @settings(deadline=None)  # importing diffusers takes seconds
@@ -74,11 +85,23 @@ def test_it_is_diffusers_arithmetic(walk: Walk):
             t, x = step.times[stream], step.preds[LATENTS][stream]
             own, null = (x - t * step.preds[name][stream] for name in (CONDITIONAL, "dropped"))
             scale = getattr(mine, stream) - 1
-            want = theirs.normalized_guidance(own, null, scale, buffers[stream], mine.parallel, mine.bound, use_original_formulation=True)
+            want = theirs.normalized_guidance(
+                own,
+                null,
+                scale,
+                buffers[stream],
+                mine.parallel,
+                mine.bound,
+                use_original_formulation=True,
+            )
             assert torch.allclose(x - t * step.result[stream], want, atol=1e-9)
 
 
-@pytest.mark.parametrize("wrong", [{"bound": -1}, {"momentum": 1}, {"momentum": -1}, {"video": -1}, {"audio": float("inf")}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"bound": -1}, {"momentum": 1}, {"momentum": -1}, {"video": -1}, {"audio": float("inf")}],
+    ids=str,
+)
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         APG(**wrong)

@@ -48,12 +48,16 @@ def test_the_fit_is_the_nearest(one, two):
     n = min(len(one["video"]), len(two["video"]))
     a, b = one["video"][:n].flatten(1), two["video"][:n].flatten(1)
     made = fitted(a, b)
-    assert (((b - made) * a).sum(1).abs() <= 1e-12 * (1e-300 + a.norm(dim=1) * b.norm(dim=1) * 10)).all()
+    assert (
+        ((b - made) * a).sum(1).abs() <= 1e-12 * (1e-300 + a.norm(dim=1) * b.norm(dim=1) * 10)
+    ).all()
 
 
 @given(walks())
 def test_it_is_the_paper_s_equation(walk: Walk):
-    """v' = f v_null + s (v - f v_null), f = <v, v_null> / |v_null|^2 for each sample; s = 1 leaves its stream alone."""
+    """v' = f v_null + s (v - f v_null), f = <v, v_null> / |v_null|^2 for each sample; s = 1 leaves
+    its stream alone.
+    """
     for step in steps(CFGZero(3.5, 1, zero_steps=0, drop=("caption",)), walk):
         assert [each.drop for each in step.passes[1:]] == [{"caption"}] * ("video" in step.result)
         for stream in step.result:
@@ -61,7 +65,9 @@ def test_it_is_the_paper_s_equation(walk: Walk):
             if stream == "audio":
                 assert torch.equal(step.result[stream], own)
                 continue
-            for v, null, made in zip(own, step.preds["dropped"][stream], step.result[stream], strict=True):
+            for v, null, made in zip(
+                own, step.preds["dropped"][stream], step.result[stream], strict=True
+            ):
                 fit = (v * null).sum() / (null * null).sum() * null
                 assert torch.allclose(made, fit + 3.5 * (v - fit), atol=1e-12)
 
@@ -74,12 +80,16 @@ def test_it_is_diffusers_arithmetic(walk: Walk):
     for step in steps(CFGZero(3.5, 2.5, zero_steps=0), walk):
         for stream in step.result:
             own, null = (step.preds[name][stream] for name in (CONDITIONAL, "dropped"))
-            factor = theirs.cfg_zero_star_scale(own.flatten(1), null.flatten(1)).view(-1, *(1,) * (own.ndim - 1))
+            factor = theirs.cfg_zero_star_scale(own.flatten(1), null.flatten(1)).view(
+                -1, *(1,) * (own.ndim - 1)
+            )
             want = null * factor + {"video": 3.5, "audio": 2.5}[stream] * (own - null * factor)
             assert torch.allclose(step.result[stream], want, atol=1e-4)
 
 
-@pytest.mark.parametrize("wrong", [{"zero_steps": -1}, {"video": -1}, {"audio": float("nan")}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"zero_steps": -1}, {"video": -1}, {"audio": float("nan")}], ids=str
+)
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CFGZero(**wrong)

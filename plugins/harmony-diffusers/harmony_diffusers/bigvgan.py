@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 
 class BigVGAN16k(MMAudioVocoder):
-    """BigVGAN as Make-An-Audio 2 trained it (arXiv:2305.18474): the last convolution has a bias, and a tanh follows it.
+    """BigVGAN as Make-An-Audio 2 trained it (arXiv:2305.18474): the last convolution has a bias,
+    and a tanh follows it.
 
-    That of 44.1 kHz, diffusers' MMAudioVocoder, has neither. The clamp to [-1, 1] that diffusers puts behind it does nothing here.
+    That of 44.1 kHz, diffusers' MMAudioVocoder, has neither. The clamp to [-1, 1] that diffusers
+    puts behind it does nothing here.
     """
 
     @register_to_config
@@ -35,7 +37,9 @@ class BigVGAN16k(MMAudioVocoder):
             resblock_dilation_sizes,
         )
         super().__init__(*settings)
-        self.conv_post = TanhConv1d(upsample_initial_channel // 2 ** len(upsample_rates), 1, 7, padding=3)
+        self.conv_post = TanhConv1d(
+            upsample_initial_channel // 2 ** len(upsample_rates), 1, 7, padding=3
+        )
 
 
 class TanhConv1d(nn.Conv1d):

@@ -1,4 +1,6 @@
-"""The count and clock of a causal codec: its first latent stands for one step, every other for k of them."""
+"""The count and clock of a causal codec: its first latent stands for one step, every other for k of
+them.
+"""
 
 from __future__ import annotations
 
@@ -24,5 +26,9 @@ def steps_of(latents: int, k: int) -> int:
 
 def intervals(latents: int, k: int, step: Fraction) -> Tensor:
     """float64 [latents, 2] (start, end) in seconds, where a step lasts `step` seconds."""
-    edges = (torch.arange(latents + 1, dtype=torch.float64) * k + (1 - k)).clamp(min=0) * step.numerator / step.denominator
+    edges = (
+        (torch.arange(latents + 1, dtype=torch.float64) * k + (1 - k)).clamp(min=0)
+        * step.numerator
+        / step.denominator
+    )
     return torch.stack([edges[:-1], edges[1:]], dim=1)

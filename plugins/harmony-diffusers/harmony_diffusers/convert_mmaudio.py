@@ -1,8 +1,11 @@
-"""MMAudio's own files to a folder that the part `mmaudio-vae` reads: `python -m harmony_diffusers.convert_mmaudio VAE VOCODER FOLDER`.
+"""MMAudio's own files to a folder that the part `mmaudio-vae` reads: `python -m
+harmony_diffusers.convert_mmaudio VAE VOCODER FOLDER`.
 
-VAE is v1-16.pth or v1-44.pth, VOCODER best_netG.pt (16 kHz) or bigvgan_generator.pt (44.1 kHz). Only tensors are read from them. The names
+VAE is v1-16.pth or v1-44.pth, VOCODER best_netG.pt (16 kHz) or bigvgan_generator.pt (44.1 kHz).
+Only tensors are read from them. The names
 are those that diffusers has; what changes is that norms are worked into the weights:
-  autoencoder  w <- w / (||w|| + 1e-4 sqrt(n)) for each output channel of n numbers (arXiv:2312.02696, forced weight normalisation)
+  autoencoder  w <- w / (||w|| + 1e-4 sqrt(n)) for each output channel of n numbers
+  (arXiv:2312.02696, forced weight normalisation)
   vocoder      w <- g v / ||v|| (torch's weight_norm)
 """
 
@@ -21,9 +24,16 @@ from harmony_diffusers.mmaudio_vae import FORMS
 
 
 def convert(
-    vae: Path, vocoder: Path, folder: Path, form: str = "16k", *, config: Mapping[str, Any] = {}, vocoder_config: Mapping[str, Any] = {}
+    vae: Path,
+    vocoder: Path,
+    folder: Path,
+    form: str = "16k",
+    *,
+    config: Mapping[str, Any] = {},
+    vocoder_config: Mapping[str, Any] = {},
 ) -> None:
-    """Write `folder`/audio_vae and `folder`/vocoder. The two configs are for other sizes than MMAudio's.
+    """Write `folder`/audio_vae and `folder`/vocoder. The two configs are for other sizes than
+    MMAudio's.
 
     Raises ValueError, naming tensors, where a file doesn't hold what it should, or holds more.
     """
@@ -44,12 +54,16 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling makes of a file that is something else
-        raise ValueError(f"{path}: can't be read as a file of tensors: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(
+            f"{path}: can't be read as a file of tensors: {' '.join(str(error).split())[:200]}"
+        ) from error
     return dict(found.get("generator", found))
 
 
 def _magnitude(tensor: Tensor) -> Tensor:
-    """A convolution's weights [out, in, k], each output channel of length 1; anything else as it is."""
+    """A convolution's weights [out, in, k], each output channel of length 1; anything else as it
+    is.
+    """
     if tensor.ndim != 3 or tensor.shape[0] == 1:  # means and deviations are [1, bands, 1]
         return tensor.float()
     lengths = torch.linalg.vector_norm(tensor.float(), dim=(1, 2), keepdim=True)
@@ -58,7 +72,11 @@ def _magnitude(tensor: Tensor) -> Tensor:
 
 def _without_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """NAME.weight_g [n, 1, 1] and NAME.weight_v [n, ...] -> NAME.weight."""
-    plain = {name: tensor.float() for name, tensor in tensors.items() if not name.endswith(("weight_g", "weight_v"))}
+    plain = {
+        name: tensor.float()
+        for name, tensor in tensors.items()
+        if not name.endswith(("weight_g", "weight_v"))
+    }
     for name, v in tensors.items():
         if name.endswith("weight_v"):
             stem = name.removesuffix("_v")
@@ -71,16 +89,24 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise ValueError(f"{path}: these aren't the weights of {type(model).__name__}, or not of this form: {error}") from error
+        raise ValueError(
+            f"{path}: these aren't the weights of {type(model).__name__}, or not of this form:"
+            f" {error}"
+        ) from error
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m harmony_diffusers.convert_mmaudio", description=(__doc__ or "").partition(":")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m harmony_diffusers.convert_mmaudio",
+        description=(__doc__ or "").partition(":")[0],
+    )
     parser.add_argument("vae", type=Path, help="v1-16.pth, or v1-44.pth")
     parser.add_argument("vocoder", type=Path, help="best_netG.pt, or bigvgan_generator.pt")
     parser.add_argument("folder", type=Path, help="where to write audio_vae and vocoder")
-    parser.add_argument("--form", choices=sorted(FORMS), default="16k", help="which of the two (default: 16k)")
+    parser.add_argument(
+        "--form", choices=sorted(FORMS), default="16k", help="which of the two (default: 16k)"
+    )
     given = parser.parse_args()
     try:
         convert(given.vae, given.vocoder, given.folder, given.form)

@@ -41,6 +41,8 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
     yield part(
         "umt5",
         "harmony_diffusers.umt5:UMT5",
-        summary="Texts by a frozen UMT5, as Wan and Ovi read them; one model for several conditions.",
+        summary=(
+            "Texts by a frozen UMT5, as Wan and Ovi read them; one model for several conditions."
+        ),
         source="UniMax, arXiv:2304.09151",
     )

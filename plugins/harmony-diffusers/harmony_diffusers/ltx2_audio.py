@@ -32,13 +32,16 @@ HOPS = 4  # mel frames to a latent, apart from the first
 
 @attrs.frozen
 class LTX2Audio:
-    """The causal autoencoder of LTX-2 over stereo log-mel spectra with its vocoder: 25 latents a second, of 8 channels x 16 bands.
+    """The causal autoencoder of LTX-2 over stereo log-mel spectra with its vocoder: 25 latents a
+    second, of 8 channels x 16 bands.
 
-    Mono sound [B, samples] of any rate <-> latents [B, T, 128]: resampled to 16 kHz, twice (left and right) the same mel spectrum with a
-    hop of 10 ms, mean of the distribution, (z - mean) / std; decoded by the vocoder to stereo at 24 kHz, of which the mean is resampled.
-    The first latent stands for 10 ms, every other for 40. A format of 24000 Hz loses nothing on the way out. Sound and latents are moved to
-    the weights' device, and the result is there. The default form of the two is 53 M and 56 M numbers.
-    Source: arXiv:2601.03233. The weights of Lightricks have a licence of their own (LTX-2 Community License): read it before use.
+    Mono sound [B, samples] of any rate <-> latents [B, T, 128]: resampled to 16 kHz, twice (left
+    and right) the same mel spectrum with a hop of 10 ms, mean of the distribution, (z - mean) /
+    std; decoded by the vocoder to stereo at 24 kHz, of which the mean is resampled. The first
+    latent stands for 10 ms, every other for 40. A format of 24000 Hz loses nothing on the way out.
+    Sound and latents are moved to the weights' device, and the result is there. The default form of
+    the two is 53 M and 56 M numbers. Source: arXiv:2601.03233. The weights of Lightricks have a
+    licence of their own (LTX-2 Community License): read it before use.
     """
 
     model: str = model_knob("Lightricks/LTX-2")
@@ -50,18 +53,28 @@ class LTX2Audio:
     precision: Precision = precision_knob("float32")
     window: int = knob(
         1024,
-        help="window of a mel frame, at the autoencoder's rate; the configuration of the weights doesn't say",
+        help=(
+            "window of a mel frame, at the autoencoder's rate; the configuration of the weights"
+            " doesn't say"
+        ),
         unit="samples",
-        source="SimpleTuner and FastVideo, which encode sound for LTX-2: Hann, magnitudes, Slaney's filters, ln of at least 1e-5",
+        source=(
+            "SimpleTuner and FastVideo, which encode sound for LTX-2: Hann, magnitudes, Slaney's"
+            " filters, ln of at least 1e-5"
+        ),
         validator=attrs.validators.ge(16),
     )
 
     def __attrs_post_init__(self) -> None:
         if bool(self.config) != bool(self.vocoder_config):
-            raise ValueError("config and vocoder_config go together: give both, for random weights, or neither")
+            raise ValueError(
+                "config and vocoder_config go together: give both, for random weights, or neither"
+            )
 
     def build(self, *, format: Format) -> LTX2AudioCodec:
-        """The codec for sound of the format's rate. Raises ValueError where the weights can't be had, or don't fit each other."""
+        """The codec for sound of the format's rate. Raises ValueError where the weights can't be
+        had, or don't fit each other.
+        """
         return LTX2AudioCodec(self, format)
 
 
@@ -74,25 +87,38 @@ class LTX2AudioCodec:
 
         self.spec, self.format = spec, format
         place = (spec.precision, spec.model)
-        self._vae = diffusers_model(AutoencoderKLLTX2Audio, {}, spec.config, *place, spec.subfolder, spec.revision)
-        self._vocoder = diffusers_model(LTX2Vocoder, {}, spec.vocoder_config, *place, spec.vocoder_subfolder, spec.revision)
+        self._vae = diffusers_model(
+            AutoencoderKLLTX2Audio, {}, spec.config, *place, spec.subfolder, spec.revision
+        )
+        self._vocoder = diffusers_model(
+            LTX2Vocoder, {}, spec.vocoder_config, *place, spec.vocoder_subfolder, spec.revision
+        )
         self.frozen = Frozen(self._vae, self._vocoder)
         config, out = self._vae.config, self._vocoder.config
-        self._rate, self._hop, self._out_rate = config.sample_rate, config.mel_hop_length, out.output_sampling_rate
+        self._rate, self._hop, self._out_rate = (
+            config.sample_rate,
+            config.mel_hop_length,
+            out.output_sampling_rate,
+        )
         if math.prod(out.upsample_factors) * self._rate != self._hop * self._out_rate:
             raise ValueError(
-                f"the vocoder makes {math.prod(out.upsample_factors)} samples at {self._out_rate} Hz of a mel frame, but the autoencoder has "
-                f"one every {self._hop} samples at {self._rate} Hz"
+                f"the vocoder makes {math.prod(out.upsample_factors)} samples at {self._out_rate}"
+                f" Hz of a mel frame, but the autoencoder has one every {self._hop} samples at"
+                f" {self._rate} Hz"
             )
         self._sides = config.in_channels
         self._bands = config.mel_bins // self._vae.mel_compression_ratio
         self.channels: int = config.latent_channels * self._bands
         if self._vae.latents_mean.numel() != self.channels:
             raise ValueError(
-                f"the autoencoder has {self.channels} channels in a latent, but means of {self._vae.latents_mean.numel()} (base_channels)"
+                f"the autoencoder has {self.channels} channels in a latent, but means of"
+                f" {self._vae.latents_mean.numel()} (base_channels)"
             )
-        self._mel = MelSpectrum(self._rate, spec.window, self._hop, config.mel_bins, margin=spec.window // 2, power=0.0)
-        self._step = Fraction(self._hop * format.sample_rate, self._rate)  # samples of the format to a mel frame
+        self._mel = MelSpectrum(
+            self._rate, spec.window, self._hop, config.mel_bins, margin=spec.window // 2, power=0.0
+        )
+        # samples of the format to a mel frame
+        self._step = Fraction(self._hop * format.sample_rate, self._rate)
 
     @property
     def held(self) -> tuple[nn.Module, ...]:
@@ -108,19 +134,30 @@ class LTX2AudioCodec:
         return math.floor(steps_of(latents, HOPS) * self._step)
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: the first latent sounds for one mel frame, every other for four."""
+        """float64 [latents, 2] (start, end) in seconds: the first latent sounds for one mel frame,
+        every other for four.
+        """
         return intervals(latents, HOPS, Fraction(self._hop, self._rate))
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C]; the rest of the last latent is mute."""
+        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C]; the rest of the last
+        latent is mute.
+        """
         if waveform.ndim != 2 or not waveform.is_floating_point():
-            raise ValueError(f"a waveform is floating point [B, samples], not {waveform.dtype} {list(waveform.shape)}")
+            raise ValueError(
+                f"a waveform is floating point [B, samples], not {waveform.dtype}"
+                f" {list(waveform.shape)}"
+            )
         frames = steps_of(self.latents(waveform.shape[1]), HOPS)
-        sound = _resampled(waveform.to(self.frozen.device).float(), self.format.sample_rate, self._rate)
-        length = max(frames * self._hop, self.spec.window // 2 + 1)  # what is mirrored must be there
+        sound = _resampled(
+            waveform.to(self.frozen.device).float(), self.format.sample_rate, self._rate
+        )
+        # what is mirrored must be there
+        length = max(frames * self._hop, self.spec.window // 2 + 1)
         mel = self._mel(pad(sound[:, :length], (0, max(0, length - sound.shape[1]))))[..., :frames]
-        both = mel.transpose(1, 2)[:, None].expand(-1, self._sides, -1, -1).to(self.frozen.dtype)  # [B, sides, frames, mel bands]
+        # [B, sides, frames, mel bands]
+        both = mel.transpose(1, 2)[:, None].expand(-1, self._sides, -1, -1).to(self.frozen.dtype)
         z = rearrange(self._vae.encode(both).latent_dist.mode(), "b c t m -> b t (c m)").float()
         return (z - self._vae.latents_mean.float()) / self._vae.latents_std.float()
 
@@ -128,10 +165,19 @@ class LTX2AudioCodec:
     def decode(self, latents: Tensor) -> Tensor:
         """[B, T, C] -> float32 [B, samples(T)] in [-1, 1]."""
         if latents.ndim != 3 or latents.shape[2] != self.channels or not latents.shape[1]:
-            raise ValueError(f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}")
-        z = latents.to(self.frozen.device).float() * self._vae.latents_std.float() + self._vae.latents_mean.float()
-        mel = self._vae.decode(rearrange(z, "b t (c m) -> b c t m", m=self._bands).to(self.frozen.dtype)).sample
-        sound = _resampled(self._vocoder(mel).float().mean(1), self._out_rate, self.format.sample_rate)
+            raise ValueError(
+                f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}"
+            )
+        z = (
+            latents.to(self.frozen.device).float() * self._vae.latents_std.float()
+            + self._vae.latents_mean.float()
+        )
+        mel = self._vae.decode(
+            rearrange(z, "b t (c m) -> b c t m", m=self._bands).to(self.frozen.dtype)
+        ).sample
+        sound = _resampled(
+            self._vocoder(mel).float().mean(1), self._out_rate, self.format.sample_rate
+        )
         return sound[:, : self.samples(latents.shape[1])].clamp(-1, 1)
 
 

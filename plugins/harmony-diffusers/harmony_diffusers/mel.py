@@ -1,4 +1,6 @@
-"""Sound to log-mel spectra, as the autoencoders were trained on them: magnitudes, librosa's filters, natural logarithm."""
+"""Sound to log-mel spectra, as the autoencoders were trained on them: magnitudes, librosa's
+filters, natural logarithm.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +12,39 @@ QUIET = 1e-5  # what a mel band is at least, before the logarithm
 
 
 class MelSpectrum:
-    """ln max(M |X|, 1e-5), X the Fourier transform under Hann windows of `window` samples every `hop`, M filters even in mel (Slaney's).
+    """ln max(M |X|, 1e-5), X the Fourier transform under Hann windows of `window` samples every
+    `hop`, M filters even in mel (Slaney's).
 
-    `margin`: how many samples are mirrored at either end; `power`: what is added to |X|^2 before the root.
+    `margin`: how many samples are mirrored at either end; `power`: what is added to |X|^2 before
+    the root.
     """
 
-    def __init__(self, sample_rate: int, window: int, hop: int, bands: int, *, margin: int, power: float) -> None:
+    def __init__(
+        self, sample_rate: int, window: int, hop: int, bands: int, *, margin: int, power: float
+    ) -> None:
         from torchaudio.functional import melscale_fbanks
 
         self.hop, self.margin, self.power = hop, margin, power
         with torch.device("cpu"):  # tables, wherever the weights may be
             self._filters = melscale_fbanks(
-                window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney", mel_scale="slaney"
+                window // 2 + 1,
+                0.0,
+                sample_rate / 2,
+                bands,
+                sample_rate,
+                norm="slaney",
+                mel_scale="slaney",
             ).T.contiguous()
             self._window = torch.hann_window(window)
 
     def __call__(self, waveform: Tensor) -> Tensor:
-        """float32 [B, samples], more than `margin` of them -> [B, bands, frames], frames = 1 + (samples + 2 margin - window) // hop."""
+        """float32 [B, samples], more than `margin` of them -> [B, bands, frames], frames = 1 +
+        (samples + 2 margin - window) // hop.
+        """
         mirrored = pad(waveform[:, None], (self.margin, self.margin), mode="reflect")[:, 0]
         window = self._window.to(waveform.device)
-        spectrum = torch.stft(mirrored, len(window), self.hop, window=window, center=False, return_complex=True)
+        spectrum = torch.stft(
+            mirrored, len(window), self.hop, window=window, center=False, return_complex=True
+        )
         magnitude = (spectrum.real.square() + spectrum.imag.square() + self.power).sqrt()
         return (self._filters.to(waveform.device) @ magnitude).clamp(min=QUIET).log()

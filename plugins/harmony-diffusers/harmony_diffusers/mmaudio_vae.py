@@ -25,24 +25,44 @@ from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
 FORMS: dict[str, dict[str, Any]] = {
-    "16k": {"mel_bins": 80, "latent_channels": 20, "hidden_channels": 384, "sample_rate": 16000, "n_fft": 1024, "hop_length": 256},
-    "44k": {"mel_bins": 128, "latent_channels": 40, "hidden_channels": 512, "sample_rate": 44100, "n_fft": 2048, "hop_length": 512},
+    "16k": {
+        "mel_bins": 80,
+        "latent_channels": 20,
+        "hidden_channels": 384,
+        "sample_rate": 16000,
+        "n_fft": 1024,
+        "hop_length": 256,
+    },
+    "44k": {
+        "mel_bins": 128,
+        "latent_channels": 40,
+        "hidden_channels": 512,
+        "sample_rate": 44100,
+        "n_fft": 2048,
+        "hop_length": 512,
+    },
 }
 """The autoencoders that MMAudio has; the vocoders' defaults are those that go with them."""
 
 
 @attrs.frozen
 class MMAudio:
-    """The autoencoder of MMAudio over log-mel spectra with its vocoder: 20 channels at 16 kHz, 31.25 latents a second, as in Ovi and Harmony.
+    """The autoencoder of MMAudio over log-mel spectra with its vocoder: 20 channels at 16 kHz,
+    31.25 latents a second, as in Ovi and Harmony.
 
-    Sound [B, samples] <-> latents [B, T, 20]: waveform -> mel -> mean of the distribution -> mel -> vocoder. The form "44k" has 40
-    channels, 43.07 latents a second, and natural logarithms where "16k" has decimal ones. As in Ovi, latents aren't normalised, unless by
-    `scale`. Sound and latents are moved to the weights' device, and the result is there. The weights of 16 kHz are 172 M (autoencoder) and
-    112 M numbers (vocoder): 1.1 GB in float32.
-    Source: arXiv:2412.15322; as Ovi uses it, arXiv:2510.01284. MMAudio's weights are CC-BY-NC 4.0: not for commercial use.
+    Sound [B, samples] <-> latents [B, T, 20]: waveform -> mel -> mean of the distribution -> mel ->
+    vocoder. The form "44k" has 40 channels, 43.07 latents a second, and natural logarithms where
+    "16k" has decimal ones. As in Ovi, latents aren't normalised, unless by `scale`. Sound and
+    latents are moved to the weights' device, and the result is there. The weights of 16 kHz are 172
+    M (autoencoder) and 112 M numbers (vocoder): 1.1 GB in float32. Source: arXiv:2412.15322; as Ovi
+    uses it, arXiv:2510.01284. MMAudio's weights are CC-BY-NC 4.0: not for commercial use.
     """
 
-    form: Literal["16k", "44k"] = knob("16k", help="which of MMAudio's two autoencoders", validator=attrs.validators.in_(tuple(FORMS)))
+    form: Literal["16k", "44k"] = knob(
+        "16k",
+        help="which of MMAudio's two autoencoders",
+        validator=attrs.validators.in_(tuple(FORMS)),
+    )
     model: str = model_knob("")
     subfolder: str = subfolder_knob("audio_vae", "autoencoder")
     vocoder_subfolder: str = subfolder_knob("vocoder", "vocoder")
@@ -60,10 +80,14 @@ class MMAudio:
 
     def __attrs_post_init__(self) -> None:
         if bool(self.config) != bool(self.vocoder_config):
-            raise ValueError("config and vocoder_config go together: give both, for random weights, or neither")
+            raise ValueError(
+                "config and vocoder_config go together: give both, for random weights, or neither"
+            )
 
     def build(self, *, format: Format) -> MMAudioCodec:
-        """The codec. Raises ValueError where the weights can't be had, aren't of this form, or the format has another sample rate."""
+        """The codec. Raises ValueError where the weights can't be had, aren't of this form, or the
+        format has another sample rate.
+        """
         return MMAudioCodec(self, format)
 
 
@@ -76,18 +100,26 @@ class MMAudioCodec:
         self.frozen = Frozen(self._vae, self._vocoder)
         if format.sample_rate != config["sample_rate"]:
             raise ValueError(
-                f"the sound is at {format.sample_rate} Hz, but this autoencoder is for {config['sample_rate']} Hz: "
-                "set format.sample_rate to that, or use another form"
+                f"the sound is at {format.sample_rate} Hz, but this autoencoder is for"
+                f" {config['sample_rate']} Hz: set format.sample_rate to that, or use another form"
             )
         hop, window = config["hop_length"], config["n_fft"]
         rates = self._vocoder.config.upsample_rates
         if math.prod(rates) != hop:
             raise ValueError(
-                f"the vocoder makes {math.prod(rates)} samples of a mel frame ({rates}), but the autoencoder has one every {hop}"
+                f"the vocoder makes {math.prod(rates)} samples of a mel frame ({rates}), but the"
+                f" autoencoder has one every {hop}"
             )
         self._step = 2 * hop  # samples to a latent
         self.channels: int = config["latent_channels"]
-        self._mel = MelSpectrum(format.sample_rate, window, hop, config["mel_bins"], margin=(window - hop) // 2, power=1e-9)
+        self._mel = MelSpectrum(
+            format.sample_rate,
+            window,
+            hop,
+            config["mel_bins"],
+            margin=(window - hop) // 2,
+            power=1e-9,
+        )
         self._unit = math.log(10) if spec.form == "16k" else 1.0
 
     @property
@@ -106,15 +138,24 @@ class MMAudioCodec:
         return latents * self._step
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: latent n sounds from n to n + 1 times two hops."""
-        edges = torch.arange(latents + 1, dtype=torch.float64) * self._step / self.format.sample_rate
+        """float64 [latents, 2] (start, end) in seconds: latent n sounds from n to n + 1 times two
+        hops.
+        """
+        edges = (
+            torch.arange(latents + 1, dtype=torch.float64) * self._step / self.format.sample_rate
+        )
         return torch.stack([edges[:-1], edges[1:]], dim=1)
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C]; the rest of the last latent is mute."""
+        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C]; the rest of the last
+        latent is mute.
+        """
         if waveform.ndim != 2 or not waveform.is_floating_point():
-            raise ValueError(f"a waveform is floating point [B, samples], not {waveform.dtype} {list(waveform.shape)}")
+            raise ValueError(
+                f"a waveform is floating point [B, samples], not {waveform.dtype}"
+                f" {list(waveform.shape)}"
+            )
         rest = self.samples(self.latents(waveform.shape[1])) - waveform.shape[1]
         sound = nn.functional.pad(waveform.to(self.frozen.device).float().clamp(-1, 1), (0, rest))
         mel = (self._mel(sound) / self._unit).to(self.frozen.dtype)
@@ -125,13 +166,17 @@ class MMAudioCodec:
     def decode(self, latents: Tensor) -> Tensor:
         """[B, T, C] -> float32 [B, samples(T)] in [-1, 1]."""
         if latents.ndim != 3 or latents.shape[2] != self.channels or not latents.shape[1]:
-            raise ValueError(f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}")
+            raise ValueError(
+                f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}"
+            )
         z = (latents.to(self.frozen.device).float() / self.spec.scale).to(self.frozen.dtype)
         return self._vocoder(self._vae.decode(z.transpose(1, 2))).sample[:, 0].float()
 
 
 def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:
-    """The autoencoder between mel spectra (without diffusers' own front end), the vocoder, and the autoencoder's configuration."""
+    """The autoencoder between mel spectra (without diffusers' own front end), the vocoder, and the
+    autoencoder's configuration.
+    """
     from diffusers import MMAudioVAE, MMAudioVocoder
     from diffusers.models.autoencoders.autoencoder_mmaudio import MMAudioAutoencoder
 
@@ -141,22 +186,49 @@ def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:
     vocoder_cls = BigVGAN16k if spec.form == "16k" else MMAudioVocoder
     if not (spec.model or spec.config or on_meta()):
         raise ValueError(
-            "`model` is empty: set it to a folder with audio_vae and vocoder, which `python -m harmony_diffusers.convert_mmaudio` makes of "
-            "MMAudio's own files (v1-16.pth, best_netG.pt)"
+            "`model` is empty: set it to a folder with audio_vae and vocoder, which `python -m"
+            " harmony_diffusers.convert_mmaudio` makes of MMAudio's own files (v1-16.pth,"
+            " best_netG.pt)"
         )
-    if on_meta():  # MMAudioVAE computes its filters while it is built, which takes memory; they aren't used here
+    # MMAudioVAE computes its filters while it is built, which takes memory; they aren't used here
+    if on_meta():
         config = form | {"channel_multipliers": (1, 2, 4), "layers_per_block": 2} | spec.config
-        names = ("mel_bins", "latent_channels", "hidden_channels", "channel_multipliers", "layers_per_block")
+        names = (
+            "mel_bins",
+            "latent_channels",
+            "hidden_channels",
+            "channel_multipliers",
+            "layers_per_block",
+        )
         vae: Any = MMAudioAutoencoder(*(config[name] for name in names))
     else:
         whole = diffusers_model(
-            MMAudioVAE, {}, {**form, **spec.config} if spec.config else {}, spec.precision, spec.model, spec.subfolder, spec.revision
+            MMAudioVAE,
+            {},
+            {**form, **spec.config} if spec.config else {},
+            spec.precision,
+            spec.model,
+            spec.subfolder,
+            spec.revision,
         )
         vae, config = whole.vae, dict(whole.config)
-        wrong = [name for name in ("mel_bins", "sample_rate") if not spec.config and config[name] != form[name]]
+        wrong = [
+            name
+            for name in ("mel_bins", "sample_rate")
+            if not spec.config and config[name] != form[name]
+        ]
         if wrong:
             raise ValueError(
-                f"model {spec.model!r} has {wrong[0]} {config[wrong[0]]}, but the form {spec.form!r} {form[wrong[0]]}; change form"
+                f"model {spec.model!r} has {wrong[0]} {config[wrong[0]]}, but the form"
+                f" {spec.form!r} {form[wrong[0]]}; change form"
             )
-    vocoder = diffusers_model(vocoder_cls, {}, spec.vocoder_config, spec.precision, spec.model, spec.vocoder_subfolder, spec.revision)
+    vocoder = diffusers_model(
+        vocoder_cls,
+        {},
+        spec.vocoder_config,
+        spec.precision,
+        spec.model,
+        spec.vocoder_subfolder,
+        spec.revision,
+    )
     return vae, vocoder, config

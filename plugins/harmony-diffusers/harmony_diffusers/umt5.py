@@ -51,12 +51,15 @@ def _fields(piece: str) -> set[str]:
 
 @attrs.frozen
 class UMT5:
-    """Frozen UMT5 encoder: each condition's text -> tokens [B, length, 4096], zero after the text's end, with a mask that is all True.
+    """Frozen UMT5 encoder: each condition's text -> tokens [B, length, 4096], zero after the text's
+    end, with a mask that is all True.
 
-    Wan and Ovi attend to the zeros, so they aren't masked. Text is cleaned as they do (HTML entities, white space; ftfy isn't used). A
-    condition's text is made of pieces, joined with blanks, without those whose field a prompt doesn't have or leaves empty; where no field
-    is left, it has the null form: the tokens of `negative`. Each text is encoded by itself, so that it doesn't depend on its batch.
-    Source: arXiv:2304.09151; as Wan uses it, arXiv:2503.20314. The weights of UMT5 are Apache-2.0: 5.7 G numbers, 11 GB in bfloat16.
+    Wan and Ovi attend to the zeros, so they aren't masked. Text is cleaned as they do (HTML
+    entities, white space; ftfy isn't used). A condition's text is made of pieces, joined with
+    blanks, without those whose field a prompt doesn't have or leaves empty; where no field is left,
+    it has the null form: the tokens of `negative`. Each text is encoded by itself, so that it
+    doesn't depend on its batch. Source: arXiv:2304.09151; as Wan uses it, arXiv:2503.20314. The
+    weights of UMT5 are Apache-2.0: 5.7 G numbers, 11 GB in bfloat16.
     """
 
     model: str = model_knob("Wan-AI/Wan2.2-TI2V-5B-Diffusers")
@@ -66,22 +69,46 @@ class UMT5:
     precision: Precision = precision_knob("bfloat16")
     tokenizer: str = knob(
         "",
-        help=f'a folder with the tokenizer, its name on the Hub, or "{BYTES}" for UTF-8 bytes; empty: that of `model`, or bytes with a config',
+        help=(
+            f'a folder with the tokenizer, its name on the Hub, or "{BYTES}" for UTF-8 bytes;'
+            " empty: that of `model`, or bytes with a config"
+        ),
     )
     tokenizer_subfolder: str = subfolder_knob("tokenizer", "tokenizer")
     conditions: dict[str, tuple[str, ...]] = knob(
         {"caption": ("{caption}",)},
-        help="condition -> pieces of its text, with {caption}, {sound} and {speech} for fields of the prompt",
-        source='Ovi, arXiv:2510.01284: both branches read ["{caption}", "<S>{speech}<E>", "<AUDCAP>{sound}<ENDAUDCAP>"]',
-        converter=lambda conditions: {name: (pieces,) if isinstance(pieces, str) else tuple(pieces) for name, pieces in conditions.items()},
+        help=(
+            "condition -> pieces of its text, with {caption}, {sound} and {speech} for fields of"
+            " the prompt"
+        ),
+        source=(
+            'Ovi, arXiv:2510.01284: both branches read ["{caption}", "<S>{speech}<E>",'
+            ' "<AUDCAP>{sound}<ENDAUDCAP>"]'
+        ),
+        converter=lambda conditions: {
+            name: (pieces,) if isinstance(pieces, str) else tuple(pieces)
+            for name, pieces in conditions.items()
+        },
     )
-    negative: dict[str, str] = knob({}, help="condition -> text of its null form; empty where none is given", off={}, converter=dict)
+    negative: dict[str, str] = knob(
+        {},
+        help="condition -> text of its null form; empty where none is given",
+        off={},
+        converter=dict,
+    )
     length: int = knob(
-        512, help="tokens of every text: longer ones are cut, shorter ones followed by zeros", unit="tokens", source="Wan, Ovi: 512",
+        512,
+        help="tokens of every text: longer ones are cut, shorter ones followed by zeros",
+        unit="tokens",
+        source="Wan, Ovi: 512",
         validator=attrs.validators.ge(1),
-    )  # fmt: skip
+    )
     cache: int = knob(
-        256, help="how many of the last texts' tokens are kept in memory", unit="texts", off=0, validator=attrs.validators.ge(0)
+        256,
+        help="how many of the last texts' tokens are kept in memory",
+        unit="texts",
+        off=0,
+        validator=attrs.validators.ge(0),
     )
 
     @conditions.validator
@@ -94,10 +121,15 @@ class UMT5:
     @negative.validator
     def _of_known_conditions(self, attribute: object, negative: Mapping[str, str]) -> None:
         if unknown := sorted(set(negative) - set(self.conditions)):
-            raise ValueError(f"negative.{unknown[0]}: there is no such condition; there are: {', '.join(self.conditions)}")
+            raise ValueError(
+                f"negative.{unknown[0]}: there is no such condition; there are:"
+                f" {', '.join(self.conditions)}"
+            )
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> UMT5Encoder:
-        """The encoder; neither format nor codecs matter to it. Raises ValueError where weights or tokenizer can't be had."""
+        """The encoder; neither format nor codecs matter to it. Raises ValueError where weights or
+        tokenizer can't be had.
+        """
         return UMT5Encoder(self)
 
 
@@ -112,7 +144,9 @@ class UMT5Encoder(FrozenModule):
         super().__init__()
         self.spec = spec
         place = (spec.model, spec.subfolder, spec.revision)
-        self.frozen = Frozen(transformers_model(UMT5EncoderModel, XXL, spec.config, spec.precision, *place))
+        self.frozen = Frozen(
+            transformers_model(UMT5EncoderModel, XXL, spec.config, spec.precision, *place)
+        )
         self.width: int = self._model.config.d_model
         self.produces = dict.fromkeys(spec.conditions, self.width)
         self._tokenizer = _tokenizer(spec) if self.frozen.device.type != "meta" else None
@@ -157,9 +191,14 @@ class UMT5Encoder(FrozenModule):
             return torch.empty(self.spec.length, self.width, device=self.frozen.device)
         ids = self._tokenizer(text, truncation=True, max_length=self.spec.length).input_ids
         if len(ids) == self.spec.length and not self._told:
-            self._told = warn_of_cut("umt5", self._tokenizer, text, self.spec.length)  # once: in training, many captions may be too long
+            # once: in training, many captions may be too long
+            self._told = warn_of_cut("umt5", self._tokenizer, text, self.spec.length)
         batch = torch.tensor([ids], device=self.frozen.device)
-        return self._model(input_ids=batch, attention_mask=torch.ones_like(batch)).last_hidden_state[0].float()
+        return (
+            self._model(input_ids=batch, attention_mask=torch.ones_like(batch))
+            .last_hidden_state[0]
+            .float()
+        )
 
 
 def _tokenizer(spec: UMT5) -> Any:
@@ -167,15 +206,25 @@ def _tokenizer(spec: UMT5) -> Any:
 
     if spec.tokenizer == BYTES or (spec.config and not spec.tokenizer):
         return ByT5Tokenizer()
-    return transformers_tokenizer(AutoTokenizer, spec.tokenizer or spec.model, spec.tokenizer_subfolder, spec.revision)
+    return transformers_tokenizer(
+        AutoTokenizer, spec.tokenizer or spec.model, spec.tokenizer_subfolder, spec.revision
+    )
 
 
 def warn_of_cut(part: str, tokenizer: Any, text: str, length: int) -> bool:
-    """Whether a text has more tokens than `length`, and so somebody was warned; the setting that sets the limit is `part`'s."""
-    tokens = len(tokenizer(text, verbose=False).input_ids)  # not verbose: it would say, beside this, that indexing fails
+    """Whether a text has more tokens than `length`, and so somebody was warned; the setting that
+    sets the limit is `part`'s.
+    """
+    # not verbose: it would say, beside this, that indexing fails
+    tokens = len(tokenizer(text, verbose=False).input_ids)
     if tokens > length:
-        said = f"a text of {tokens} tokens ({text[:40]!r} ...) is cut after {length}, and so is every longer one"
-        warnings.warn(f"{said}; {part}'s setting `length` sets the limit", UserWarning, stacklevel=2)
+        said = (
+            f"a text of {tokens} tokens ({text[:40]!r} ...) is cut after {length}, and so is every"
+            " longer one"
+        )
+        warnings.warn(
+            f"{said}; {part}'s setting `length` sets the limit", UserWarning, stacklevel=2
+        )
     return tokens > length
 
 
@@ -195,9 +244,15 @@ def cleaned(text: str) -> str:
     return " ".join(html.unescape(html.unescape(text)).split())
 
 
-def text_of(pieces: Sequence[str], prompt: Prompt, clean: Callable[[str], str] = cleaned) -> str | None:
-    """The pieces whose fields the prompt has, joined with blanks and cleaned; `None` where it has none of them."""
-    fields = {field: text.strip() for field in FIELDS if cleaned(text := getattr(prompt, field) or "")}
+def text_of(
+    pieces: Sequence[str], prompt: Prompt, clean: Callable[[str], str] = cleaned
+) -> str | None:
+    """The pieces whose fields the prompt has, joined with blanks and cleaned; `None` where it has
+    none of them.
+    """
+    fields = {
+        field: text.strip() for field in FIELDS if cleaned(text := getattr(prompt, field) or "")
+    }
     said = [piece for piece in pieces if _fields(piece) <= set(fields)]
     if not any(map(_fields, said)):
         return None

@@ -8,7 +8,15 @@ import attrs
 import torch
 
 from harmony_diffusers.causal_video import CausalVideoCodec, tile_multiple
-from harmony_diffusers.frozen import Precision, config_knob, diffusers_model, model_knob, precision_knob, revision_knob, subfolder_knob
+from harmony_diffusers.frozen import (
+    Precision,
+    config_knob,
+    diffusers_model,
+    model_knob,
+    precision_knob,
+    revision_knob,
+    subfolder_knob,
+)
 from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
@@ -36,11 +44,13 @@ WAN22: dict[str, Any] = {
 
 @attrs.frozen
 class WanVAE:
-    """The causal video autoencoder of Wan2.2 (48 channels, 16 x 16 pixels and 4 frames to a latent) or Wan2.1 (16 channels, 8 x 8).
+    """The causal video autoencoder of Wan2.2 (48 channels, 16 x 16 pixels and 4 frames to a latent)
+    or Wan2.1 (16 channels, 8 x 8).
 
-    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / 16, W / 16, 48], F = 1 + 4 (T - 1): (mean of the distribution - mean) / std, per
-    channel, as the weights' own configuration has them. Frames and latents are moved to the weights' device, and the result is there.
-    Source: arXiv:2503.20314. The weights of Wan-AI are Apache-2.0; those of Wan2.2 are 0.7 G numbers (2.8 GB in float32).
+    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / 16, W / 16, 48], F = 1 + 4 (T - 1): (mean of
+    the distribution - mean) / std, per channel, as the weights' own configuration has them. Frames
+    and latents are moved to the weights' device, and the result is there. Source: arXiv:2503.20314.
+    The weights of Wan-AI are Apache-2.0; those of Wan2.2 are 0.7 G numbers (2.8 GB in float32).
     """
 
     model: str = model_knob("Wan-AI/Wan2.2-TI2V-5B-Diffusers")
@@ -48,17 +58,24 @@ class WanVAE:
     revision: str = revision_knob()
     config: dict[str, Any] = config_knob("diffusers.AutoencoderKLWan")
     precision: Precision = precision_knob("float32")
-    slicing: bool = knob(True, help="take the clips of a batch one at a time, for less memory", off=False)
+    slicing: bool = knob(
+        True, help="take the clips of a batch one at a time, for less memory", off=False
+    )
     tile: int = knob(
         0,
-        help="height and width of the pieces that a picture is cut into, for less memory; they overlap by a quarter, and are blended there",
+        help=(
+            "height and width of the pieces that a picture is cut into, for less memory; they"
+            " overlap by a quarter, and are blended there"
+        ),
         unit="pixels",
         off=0,
         validator=tile_multiple(64),
     )
 
     def build(self, *, format: Format) -> WanVAECodec:
-        """The codec for frames of the format's size. Raises ValueError where the weights can't be had, or don't fit the size."""
+        """The codec for frames of the format's size. Raises ValueError where the weights can't be
+        had, or don't fit the size.
+        """
         return WanVAECodec(self, format)
 
 
@@ -68,11 +85,20 @@ class WanVAECodec(CausalVideoCodec):
     def __init__(self, spec: WanVAE, format: Format) -> None:
         from diffusers import AutoencoderKLWan
 
-        vae = diffusers_model(AutoencoderKLWan, WAN22, spec.config, spec.precision, spec.model, spec.subfolder, spec.revision)
+        vae = diffusers_model(
+            AutoencoderKLWan,
+            WAN22,
+            spec.config,
+            spec.precision,
+            spec.model,
+            spec.subfolder,
+            spec.revision,
+        )
         config = vae.config
         if config.scale_factor_temporal != FRAMES:
             raise ValueError(
-                f"the autoencoder has {config.scale_factor_temporal} frames to a latent; this codec is for those with {FRAMES}"
+                f"the autoencoder has {config.scale_factor_temporal} frames to a latent; this codec"
+                f" is for those with {FRAMES}"
             )
         super().__init__(
             vae,

@@ -1,4 +1,6 @@
-"""These tests need the package installed beside harmony-parts: `pip install -e plugins/harmony-diffusers`."""
+"""These tests need the package installed beside harmony-parts: `pip install -e
+plugins/harmony-diffusers`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Forms of a few thousand random weights of each model, whose strides and clocks are those of the real ones."""
+"""Forms of a few thousand random weights of each model, whose strides and clocks are those of the
+real ones.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from harmony_parts.av import Format
 few = hypothesis.settings(deadline=None, derandomize=True, max_examples=15)
 """For properties that cost little to break: the same examples every time, and not many."""
 
-WAN: dict[str, Any] = {"base_dim": 3, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1, "temperal_downsample": [False, True, True]}
+WAN: dict[str, Any] = {
+    "base_dim": 3,
+    "dim_mult": [1, 1, 1, 1],
+    "num_res_blocks": 1,
+    "temperal_downsample": [False, True, True],
+}
 WAN21 = WAN | {"z_dim": 16}
 WAN22 = WAN | {
     "decoder_base_dim": 4,
@@ -28,7 +35,14 @@ WAN22 = WAN | {
     "latents_mean": [0.01 * c for c in range(48)],
     "latents_std": [1 + 0.1 * c for c in range(48)],
 }
-MEL: dict[str, Any] = {"mel_bins": 16, "latent_channels": 4, "hidden_channels": 8, "sample_rate": 4000, "n_fft": 256, "hop_length": 64}
+MEL: dict[str, Any] = {
+    "mel_bins": 16,
+    "latent_channels": 4,
+    "hidden_channels": 8,
+    "sample_rate": 4000,
+    "n_fft": 256,
+    "hop_length": 64,
+}
 VOCODER: dict[str, Any] = {
     "num_mels": 16,
     "upsample_initial_channel": 8,
@@ -37,9 +51,22 @@ VOCODER: dict[str, Any] = {
     "resblock_kernel_sizes": [3],
     "resblock_dilation_sizes": [[1, 3, 5]],
 }
-LTX_MEL: dict[str, Any] = {"base_channels": 8, "num_res_blocks": 1, "latent_channels": 2, "resolution": 32, "mel_bins": 16}
+LTX_MEL: dict[str, Any] = {
+    "base_channels": 8,
+    "num_res_blocks": 1,
+    "latent_channels": 2,
+    "resolution": 32,
+    "mel_bins": 16,
+}
 LTX_VOCODER: dict[str, Any] = {"in_channels": 32, "hidden_channels": 32}
-TEXT: dict[str, Any] = {"vocab_size": 384, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+TEXT: dict[str, Any] = {
+    "vocab_size": 384,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+}
 TEXT |= {"feed_forward_proj": "gated-gelu"}
 
 VIDEO = Format(fps="24000/1001", height=32, width=48, sample_rate=16000, seconds=1.0)

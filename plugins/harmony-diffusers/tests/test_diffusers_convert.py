@@ -16,7 +16,9 @@ MEL = {name: value for name, value in toys.MEL.items() if name not in ("mel_bins
 
 
 def originals(folder, form):
-    """Files as MMAudio has them, of tiny models, and those models: weights of any length, with weight_norm's two tensors."""
+    """Files as MMAudio has them, of tiny models, and those models: weights of any length, with
+    weight_norm's two tensors.
+    """
     torch.manual_seed(0)
     bands = {"16k": 80, "44k": 128}[form]
     config, sizes = MEL, toys.VOCODER | {"num_mels": bands}
@@ -31,7 +33,10 @@ def originals(folder, form):
     normed = {}
     for name, tensor in vocoder.state_dict().items():
         if name.endswith("weight"):
-            normed |= {f"{name}_v": torch.randn(tensor.shape), f"{name}_g": torch.rand(len(tensor), 1, 1)}
+            normed |= {
+                f"{name}_v": torch.randn(tensor.shape),
+                f"{name}_g": torch.rand(len(tensor), 1, 1),
+            }
         else:
             normed[name] = tensor
     torch.save({"generator": normed}, folder / "vocoder.pt")
@@ -41,15 +46,36 @@ def originals(folder, form):
 @pytest.mark.filterwarnings("ignore:At least one mel filterbank has all zero values:UserWarning")
 @pytest.mark.parametrize("form", ["16k", "44k"])
 def test_converted_files_load(form, tmp_path):
-    """By the part itself. Every convolution of the autoencoder has output channels of length 1; the vocoder's are as torch makes them."""
+    """By the part itself. Every convolution of the autoencoder has output channels of length 1; the
+    vocoder's are as torch makes them.
+    """
     tensors, normed, config, sizes, rate = originals(tmp_path, form)
-    convert(tmp_path / "vae.pth", tmp_path / "vocoder.pt", tmp_path / "model", form, config=config, vocoder_config=sizes)
-    codec = MMAudio(form=form, model=str(tmp_path / "model")).build(format=attrs.evolve(toys.SOUND, sample_rate=rate))
-    assert codec.decode(codec.encode(torch.zeros(1, 500))).shape == (1, codec.samples(codec.latents(500)))
+    convert(
+        tmp_path / "vae.pth",
+        tmp_path / "vocoder.pt",
+        tmp_path / "model",
+        form,
+        config=config,
+        vocoder_config=sizes,
+    )
+    codec = MMAudio(form=form, model=str(tmp_path / "model")).build(
+        format=attrs.evolve(toys.SOUND, sample_rate=rate)
+    )
+    assert codec.decode(codec.encode(torch.zeros(1, 500))).shape == (
+        1,
+        codec.samples(codec.latents(500)),
+    )
     for name, tensor in codec._vae.state_dict().items():
         if tensor.ndim == 3 and not name.startswith("data_"):
-            assert torch.allclose(tensor.flatten(1).norm(dim=1), torch.ones(len(tensor)), atol=1e-2), name
-            assert torch.nn.functional.cosine_similarity(tensor.flatten(1), tensors[name].flatten(1)).min() > 1 - 1e-6, name
+            assert torch.allclose(
+                tensor.flatten(1).norm(dim=1), torch.ones(len(tensor)), atol=1e-2
+            ), name
+            assert (
+                torch.nn.functional.cosine_similarity(
+                    tensor.flatten(1), tensors[name].flatten(1)
+                ).min()
+                > 1 - 1e-6
+            ), name
         else:
             assert torch.equal(tensor, tensors[name]), name
     for name, tensor in codec._vocoder.state_dict().items():
@@ -63,8 +89,20 @@ def test_converted_files_load(form, tmp_path):
 def test_other_files_are_refused(tmp_path):
     """By name, with what is missing; and what is no file of tensors at all."""
     *_, config, sizes, _ = originals(tmp_path, "16k")
-    with pytest.raises(ValueError, match=r"(?s)vocoder.pt: these aren't the weights of MMAudioAutoencoder.*encoder.conv_in.weight"):
-        convert(tmp_path / "vocoder.pt", tmp_path / "vae.pth", tmp_path / "model", config=config, vocoder_config=sizes)
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"(?s)vocoder.pt: these aren't the weights of"
+            r" MMAudioAutoencoder.*encoder.conv_in.weight"
+        ),
+    ):
+        convert(
+            tmp_path / "vocoder.pt",
+            tmp_path / "vae.pth",
+            tmp_path / "model",
+            config=config,
+            vocoder_config=sizes,
+        )
     (tmp_path / "text.pt").write_text("not a pickle")
     with pytest.raises(ValueError, match=r"text\.pt: can't be read as a file of tensors"):
         convert(tmp_path / "text.pt", tmp_path / "vocoder.pt", tmp_path / "model")
@@ -75,7 +113,15 @@ def test_the_command_line(tmp_path, monkeypatch):
     """Says what is wrong without a traceback."""
     (tmp_path / "text.pt").write_text("not a pickle")
     monkeypatch.setattr(
-        "sys.argv", ["convert", str(tmp_path / "text.pt"), str(tmp_path / "text.pt"), str(tmp_path / "model"), "--form", "44k"]
+        "sys.argv",
+        [
+            "convert",
+            str(tmp_path / "text.pt"),
+            str(tmp_path / "text.pt"),
+            str(tmp_path / "model"),
+            "--form",
+            "44k",
+        ],
     )
     with pytest.raises(SystemExit, match=r"text\.pt: can't be read"):
         main()

@@ -1,4 +1,6 @@
-"""Weights from folders: what is saved is what is loaded; what can't be loaded is told in a sentence."""
+"""Weights from folders: what is saved is what is loaded; what can't be loaded is told in a
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    mel = {**toys.MEL, "mel_bins": 80, "sample_rate": 16000}  # what tells the forms apart is checked
+    # what tells the forms apart is checked
+    mel = {**toys.MEL, "mel_bins": 80, "sample_rate": 16000}
     AutoencoderKLWan(**toys.WAN22).save_pretrained(folder / "vae")
     MMAudioVAE(**mel).save_pretrained(folder / "audio_vae")
     BigVGAN16k(**toys.VOCODER | {"num_mels": 80}).save_pretrained(folder / "vocoder")
@@ -57,10 +60,17 @@ def saved(folder: Path) -> dict[str, torch.Tensor]:
 def same(frozen: Frozen, *folders: Path) -> bool:
     """Whether the weights are those in the folders, of which MMAudio's front end isn't used."""
     for model, folder in zip(frozen.models, folders, strict=True):
-        there = {name.removeprefix("vae."): tensor for name, tensor in saved(folder).items() if not name.startswith("mel_converter.")}
+        there = {
+            name.removeprefix("vae."): tensor
+            for name, tensor in saved(folder).items()
+            if not name.startswith("mel_converter.")
+        }
         here = model.state_dict()
         assert there.keys() <= here.keys()  # tied weights are saved once
-        if not all(torch.equal(there[name], here[name]) for name in there) or not set(dict(model.named_parameters())) <= there.keys():
+        if (
+            not all(torch.equal(there[name], here[name]) for name in there)
+            or not set(dict(model.named_parameters())) <= there.keys()
+        ):
             return False
     return True
 
@@ -70,20 +80,35 @@ def test_codecs_load_what_was_saved(folder, name):
     """And encode and decode with it."""
     spec, format = SPECS[name]
     codec = attrs.evolve(spec, model=str(folder)).build(format=format)
-    parts = [spec.subfolder, *([spec.vocoder_subfolder] if hasattr(spec, "vocoder_subfolder") else [])]
+    parts = [
+        spec.subfolder,
+        *([spec.vocoder_subfolder] if hasattr(spec, "vocoder_subfolder") else []),
+    ]
     assert same(codec.frozen, *(folder / part for part in parts))
     if name == "wan":
-        assert codec.decode(codec.encode(torch.zeros(1, 3, 32, 48, 3, dtype=torch.uint8))).shape == (1, 5, 32, 48, 3)
+        assert codec.decode(
+            codec.encode(torch.zeros(1, 3, 32, 48, 3, dtype=torch.uint8))
+        ).shape == (1, 5, 32, 48, 3)
     else:
         latents = codec.encode(torch.zeros(1, 500))
         assert codec.decode(latents).shape == (1, codec.samples(latents.shape[1]))
 
 
 def test_umt5_loads_what_was_saved(folder):
-    """With the tokenizer beside it; and, where the folder itself holds the encoder, without subfolders."""
-    encoder = UMT5(model=str(folder), precision="float32", length=48).build(format=toys.VIDEO, codecs=AV())
+    """With the tokenizer beside it; and, where the folder itself holds the encoder, without
+    subfolders.
+    """
+    encoder = UMT5(model=str(folder), precision="float32", length=48).build(
+        format=toys.VIDEO, codecs=AV()
+    )
     assert same(encoder.frozen, folder / "text_encoder")
-    own = UMT5(model=str(folder / "text_encoder"), subfolder="", tokenizer="bytes", precision="float32", length=48)
+    own = UMT5(
+        model=str(folder / "text_encoder"),
+        subfolder="",
+        tokenizer="bytes",
+        precision="float32",
+        length=48,
+    )
     prompts = [Prompt(caption="a dog, ein Hund")]
     twin = own.build(format=toys.VIDEO, codecs=AV())(prompts)
     assert torch.equal(encoder(prompts)["caption"].tokens, twin["caption"].tokens)
@@ -93,7 +118,11 @@ def test_precision_is_that_of_the_setting(folder):
     """Whatever the file is in."""
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         for spec, format in SPECS.values():
-            frozen = attrs.evolve(spec, model=str(folder), precision=precision).build(format=format).frozen
+            frozen = (
+                attrs.evolve(spec, model=str(folder), precision=precision)
+                .build(format=format)
+                .frozen
+            )
             assert {weight.dtype for weight in frozen.parameters()} == {dtype}
 
 
@@ -135,9 +164,15 @@ def test_a_name_that_cannot_be_reached(monkeypatch):
 
 def test_another_class(folder, tmp_path):
     """Which diffusers would fill with random numbers."""
-    assert "AutoencoderKLWan: it holds a MMAudioVAE" in fault(WanVAE(model=str(folder), subfolder="audio_vae"))
-    assert "MMAudioVAE: it holds a AutoencoderKLWan" in fault(MMAudio(model=str(folder), subfolder="vae"))
-    assert "BigVGAN16k: it holds a AutoencoderKLWan" in fault(MMAudio(model=str(folder), vocoder_subfolder="vae"))
+    assert "AutoencoderKLWan: it holds a MMAudioVAE" in fault(
+        WanVAE(model=str(folder), subfolder="audio_vae")
+    )
+    assert "MMAudioVAE: it holds a AutoencoderKLWan" in fault(
+        MMAudio(model=str(folder), subfolder="vae")
+    )
+    assert "BigVGAN16k: it holds a AutoencoderKLWan" in fault(
+        MMAudio(model=str(folder), vocoder_subfolder="vae")
+    )
     said = fault(UMT5(model=str(folder), subfolder="vae"))
     assert "UMT5EncoderModel: it has no config.json that names a type of model" in said
     (tmp_path / "config.json").write_text('{"model_type": "t5"}')
@@ -147,10 +182,15 @@ def test_another_class(folder, tmp_path):
 
 def test_another_form(folder):
     """Of the right class."""
-    assert "has mel_bins 80, but the form '44k' 128; change form" in fault(MMAudio(form="44k", model=str(folder)))
+    assert "has mel_bins 80, but the form '44k' 128; change form" in fault(
+        MMAudio(form="44k", model=str(folder))
+    )
 
 
-@pytest.mark.parametrize(("name", "cut"), [("vae", "decoder.conv_in.weight"), ("text_encoder", "encoder.final_layer_norm.weight")])
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [("vae", "decoder.conv_in.weight"), ("text_encoder", "encoder.final_layer_norm.weight")],
+)
 def test_a_file_that_lacks_weights(folder, tmp_path, name, cut):
     """Names one."""
     (tmp_path / name).mkdir()

@@ -1,4 +1,6 @@
-"""The plugin as users meet it: listed without its libraries, named in a recipe, sampled from, written as a clip."""
+"""The plugin as users meet it: listed without its libraries, named in a recipe, sampled from,
+written as a clip.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,17 @@ from harmony_parts.errors import AssemblyError
 from harmony_parts.media import Clip
 from harmony_parts.pipeline import Pipeline, load
 
-NAMES = {"video_codec": ["wan-vae"], "audio_codec": ["mmaudio-vae", "ltx2-audio"], "encoder": ["umt5"]}
-LICENCES = {"wan-vae": "Apache-2.0", "mmaudio-vae": "CC-BY-NC 4.0", "ltx2-audio": "LTX-2 Community License", "umt5": "Apache-2.0"}
+NAMES = {
+    "video_codec": ["wan-vae"],
+    "audio_codec": ["mmaudio-vae", "ltx2-audio"],
+    "encoder": ["umt5"],
+}
+LICENCES = {
+    "wan-vae": "Apache-2.0",
+    "mmaudio-vae": "CC-BY-NC 4.0",
+    "ltx2-audio": "LTX-2 Community License",
+    "umt5": "Apache-2.0",
+}
 LIST = """
 import sys
 from harmony_parts.catalogue import Catalogue
@@ -52,9 +63,13 @@ def parts() -> Catalogue:
 
 
 def test_parts_are_listed_and_loaded_without_their_libraries():
-    """By `Catalogue.discover` and by `harmony parts list`, in a fresh process; diffusers and transformers wait for `build`."""
+    """By `Catalogue.discover` and by `harmony parts list`, in a fresh process; diffusers and
+    transformers wait for `build`.
+    """
     environment = {**os.environ, "HARMONY_PARTS_PLUGINS": "diffusers"}
-    done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", LIST], capture_output=True, text=True, timeout=120, env=environment
+    )
     assert done.returncode == 0, done.stderr
     for kind, names in NAMES.items():
         for name in names:
@@ -62,7 +77,9 @@ def test_parts_are_listed_and_loaded_without_their_libraries():
             assert done.stdout.count(name) >= 2
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in NAMES.items() for name in names])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, names in NAMES.items() for name in names]
+)
 def test_parts_say_whose_weights_they_load(parts, kind, name):
     """In their docstring and in the README: the licence."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -75,14 +92,28 @@ def recipe(audio: str) -> dict:
     table = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
     sound = {
         "mmaudio-vae": {"use": "mmaudio-vae", "config": toys.MEL, "vocoder_config": toys.VOCODER},
-        "ltx2-audio": {"use": "diffusers/ltx2-audio", "config": toys.LTX_MEL, "vocoder_config": toys.LTX_VOCODER},
+        "ltx2-audio": {
+            "use": "diffusers/ltx2-audio",
+            "config": toys.LTX_MEL,
+            "vocoder_config": toys.LTX_VOCODER,
+        },
     }
     rate = {"mmaudio-vae": 4000, "ltx2-audio": 24000}[audio]
     table["format"] = {"fps": 12, "height": 32, "width": 48, "sample_rate": rate, "seconds": 0.75}
     table["codecs"] = {"video": {"use": "wan-vae", "config": toys.WAN22}, "audio": sound[audio]}
     pieces = ["{caption}", "<S>{speech}<E>", "<AUDCAP>{sound}<ENDAUDCAP>"]
-    text = {"use": "umt5", "config": toys.TEXT, "precision": "float32", "length": 48, "conditions": {"caption": pieces, "sound": pieces}}
-    table["encoders"] = {"text": text | {"negative": {"sound": "noise"}}, "image": "reference-image", "voice": "reference-audio"}
+    text = {
+        "use": "umt5",
+        "config": toys.TEXT,
+        "precision": "float32",
+        "length": 48,
+        "conditions": {"caption": pieces, "sound": pieces},
+    }
+    table["encoders"] = {
+        "text": text | {"negative": {"sound": "noise"}},
+        "image": "reference-image",
+        "voice": "reference-audio",
+    }
     table["denoiser"]["layers"] = 1
     table["train"]["drop"] = {"caption": 0.1, "sound": 0.1}
     return table
@@ -90,7 +121,9 @@ def recipe(audio: str) -> dict:
 
 @pytest.mark.parametrize("audio", NAMES["audio_codec"])
 def test_a_recipe_makes_a_clip(parts, audio, tmp_path):
-    """Read, written and read again; assembled; sampled with SyncCFG, whose anchors the codecs make; saved as a file."""
+    """Read, written and read again; assembled; sampled with SyncCFG, whose anchors the codecs make;
+    saved as a file.
+    """
     read = read_recipe(recipe(audio), parts=parts)
     text = write_recipe(read, parts=parts)
     assert 'diffusers = "harmony-diffusers ' in text
@@ -98,12 +131,16 @@ def test_a_recipe_makes_a_clip(parts, audio, tmp_path):
     pipeline = Pipeline.assemble(read)
     assert not any(name.startswith("encoders.text") for name in pipeline.weights.state_dict())
     made = pipeline.generate(
-        "a ball jumps", sound="it knocks", voice=Clip(None, 12, torch.rand(1, 2000) - 0.5, read.format.sample_rate), steps=2
+        "a ball jumps",
+        sound="it knocks",
+        voice=Clip(None, 12, torch.rand(1, 2000) - 0.5, read.format.sample_rate),
+        steps=2,
     )
     assert made.clip.frames.shape == (9, 32, 48, 3)
     assert made.clip.waveform.shape == (1, round(0.75 * read.format.sample_rate))
     assert made.clip.waveform.isfinite().all()
-    again = pipeline.generate("a ball jumps", sound="it knocks", steps=1, audio=made)  # its own sound given: only the picture is made
+    # its own sound given: only the picture is made
+    again = pipeline.generate("a ball jumps", sound="it knocks", steps=1, audio=made)
     assert again.clip.frames.shape == made.clip.frames.shape
     path = made.save(tmp_path / "clip.mp4")
     back = Clip.read(path)
@@ -112,14 +149,24 @@ def test_a_recipe_makes_a_clip(parts, audio, tmp_path):
 
 
 def test_random_weights_are_always_the_same(parts, tmp_path):
-    """They aren't saved, so a model that was trained on them finds them again when it is loaded, whatever its seed was."""
+    """They aren't saved, so a model that was trained on them finds them again when it is loaded,
+    whatever its seed was.
+    """
     pipeline = Pipeline.assemble(read_recipe(recipe("mmaudio-vae"), parts=parts), seed=5)
     random = torch.get_rng_state()
     loaded = load(pipeline.save(tmp_path))
     assert torch.equal(random, torch.get_rng_state())
-    for mine, theirs in ((pipeline.codecs.video, loaded.codecs.video), (pipeline.codecs.audio, loaded.codecs.audio)):
-        assert all(torch.equal(a, b) for a, b in zip(mine.frozen.parameters(), theirs.frozen.parameters()))
-    pairs = zip(pipeline.parts.encoders["text"].frozen.parameters(), loaded.parts.encoders["text"].frozen.parameters())
+    for mine, theirs in (
+        (pipeline.codecs.video, loaded.codecs.video),
+        (pipeline.codecs.audio, loaded.codecs.audio),
+    ):
+        assert all(
+            torch.equal(a, b) for a, b in zip(mine.frozen.parameters(), theirs.frozen.parameters())
+        )
+    pairs = zip(
+        pipeline.parts.encoders["text"].frozen.parameters(),
+        loaded.parts.encoders["text"].frozen.parameters(),
+    )
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
@@ -127,7 +174,10 @@ def test_a_fault_is_told_with_its_place(parts):
     """In the recipe."""
     table = recipe("mmaudio-vae")
     table["codecs"]["video"] = {"use": "wan-vae", "model": "./nothing"}
-    with pytest.raises(AssemblyError, match=r"\$.codecs.video: model './nothing' .* there is no folder './nothing'; set `model`"):
+    with pytest.raises(
+        AssemblyError,
+        match=r"\$.codecs.video: model './nothing' .* there is no folder './nothing'; set `model`",
+    ):
         build(read_recipe(table, parts=parts))
 
 
@@ -138,7 +188,10 @@ def test_recipes_of_full_size_build_without_weights(parts, name):
     made = build(read, empty=("codecs", "encoders", "denoiser"))
     video, audio = made.codecs["video"], made.codecs["audio"]
     assert (video.grid, video.channels, audio.channels) == ((44, 80), 48, 20)
-    assert (video.latents(read.format.frames), audio.latents(read.format.samples(read.format.frames))) == (31, 157)
+    assert (
+        video.latents(read.format.frames),
+        audio.latents(read.format.samples(read.format.frames)),
+    ) == (31, 157)
     assert made.encoders["text"].produces == {"caption": 4096, "sound": 4096}
 
 
@@ -148,4 +201,7 @@ def test_harmony_at_full_size_is_explained():
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["latents"] == {"video": [31, 44, 80, 48], "audio": [157, 20]}
-    assert sum(weights["numbers"] for weights in found["parameters"].values() if weights["trained"]) == 12_280_506_068
+    assert (
+        sum(weights["numbers"] for weights in found["parameters"].values() if weights["trained"])
+        == 12_280_506_068
+    )

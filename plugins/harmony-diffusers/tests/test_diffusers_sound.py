@@ -1,4 +1,6 @@
-"""mmaudio-vae and ltx2-audio: their spectra against the formula in float64, latents and sound against diffusers called directly."""
+"""mmaudio-vae and ltx2-audio: their spectra against the formula in float64, latents and sound
+against diffusers called directly.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,13 @@ from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec
 from harmony_parts.testing.contracts import check_audio_codec
 
-# --- spectra --------------------------------------------------------------------------------------------------------------------------
+# --- spectra --------------------------------------------------------------------------------------
 
 
 def slaney(sample_rate: int, window: int, bands: int) -> np.ndarray:
-    """librosa's filters from their definition: triangles even in Slaney's mel (linear to 1 kHz, then 27 to a factor of 6.4), of area 1."""
+    """librosa's filters from their definition: triangles even in Slaney's mel (linear to 1 kHz,
+    then 27 to a factor of 6.4), of area 1.
+    """
 
     def hertz(mel: np.ndarray) -> np.ndarray:
         return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
@@ -36,26 +40,51 @@ def slaney(sample_rate: int, window: int, bands: int) -> np.ndarray:
     return np.maximum(0, np.minimum(rising, falling)) * (2 / (corner[2:] - corner[:-2]))[:, None]
 
 
-def spectrum(sound: np.ndarray, sample_rate: int, window: int, hop: int, bands: int, margin: int, power: float) -> np.ndarray:
+def spectrum(
+    sound: np.ndarray,
+    sample_rate: int,
+    window: int,
+    hop: int,
+    bands: int,
+    margin: int,
+    power: float,
+) -> np.ndarray:
     """ln max(M sqrt(|X|^2 + power), 1e-5), [bands, frames], in float64."""
     mirrored = np.pad(sound, margin, mode="reflect")
     starts = range(0, len(mirrored) - window + 1, hop)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    magnitude = np.stack([np.sqrt(np.abs(np.fft.rfft(mirrored[n : n + window] * hann)) ** 2 + power) for n in starts], axis=1)
+    magnitude = np.stack(
+        [
+            np.sqrt(np.abs(np.fft.rfft(mirrored[n : n + window] * hann)) ** 2 + power)
+            for n in starts
+        ],
+        axis=1,
+    )
     return np.log(np.maximum(slaney(sample_rate, window, bands) @ magnitude, 1e-5))
 
 
 @pytest.mark.parametrize(
     ("sample_rate", "window", "hop", "bands", "margin", "power"),
-    [(16000, 1024, 256, 80, 384, 1e-9), (44100, 2048, 512, 128, 768, 1e-9), (16000, 1024, 160, 64, 512, 0.0)],
+    [
+        (16000, 1024, 256, 80, 384, 1e-9),
+        (44100, 2048, 512, 128, 768, 1e-9),
+        (16000, 1024, 160, 64, 512, 0.0),
+    ],
     ids=["MMAudio 16k", "MMAudio 44k", "LTX-2"],
 )
 def test_spectra_are_those_of_the_formula(sample_rate, window, hop, bands, margin, power):
-    """Loud, faint and mute. Band edges are float32: 22 kHz x 2^-23 is 0.003 Hz of a band 40 Hz wide, so 1e-4 of its energy."""
+    """Loud, faint and mute. Band edges are float32: 22 kHz x 2^-23 is 0.003 Hz of a band 40 Hz
+    wide, so 1e-4 of its energy.
+    """
     random = np.random.default_rng(0)
-    sound = random.uniform(-1, 1, sample_rate // 4) * np.repeat([1, 0.01, 0, 0.3, 1], -(-sample_rate // 20))[: sample_rate // 4]
+    sound = (
+        random.uniform(-1, 1, sample_rate // 4)
+        * np.repeat([1, 0.01, 0, 0.3, 1], -(-sample_rate // 20))[: sample_rate // 4]
+    )
     sound = sound.astype(np.float32)
-    made = MelSpectrum(sample_rate, window, hop, bands, margin=margin, power=power)(torch.from_numpy(sound)[None])[0]
+    made = MelSpectrum(sample_rate, window, hop, bands, margin=margin, power=power)(
+        torch.from_numpy(sound)[None]
+    )[0]
     wanted = spectrum(sound.astype(np.float64), sample_rate, window, hop, bands, margin, power)
     assert made.shape == wanted.shape
     assert np.abs(made.double().numpy() - wanted).max() < 1e-4
@@ -67,7 +96,9 @@ def test_mmaudio_spectra_are_those_of_diffusers():
 
     sound = torch.rand(2, 20480, generator=torch.Generator().manual_seed(0)) * 2 - 1
     direct = MMAudioMelSpectrogram(44100, 2048, 128, 512)(sound)
-    assert torch.allclose(MelSpectrum(44100, 2048, 512, 128, margin=768, power=1e-9)(sound), direct, atol=1e-4)
+    assert torch.allclose(
+        MelSpectrum(44100, 2048, 512, 128, margin=768, power=1e-9)(sound), direct, atol=1e-4
+    )
 
 
 def test_ltx2_spectra_are_those_of_torchaudio():
@@ -75,12 +106,14 @@ def test_ltx2_spectra_are_those_of_torchaudio():
     from torchaudio.transforms import MelSpectrogram
 
     sound = torch.rand(2, 8000, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    direct = MelSpectrogram(16000, n_fft=1024, hop_length=160, n_mels=64, power=1.0, norm="slaney", mel_scale="slaney")(sound)
+    direct = MelSpectrogram(
+        16000, n_fft=1024, hop_length=160, n_mels=64, power=1.0, norm="slaney", mel_scale="slaney"
+    )(sound)
     made = MelSpectrum(16000, 1024, 160, 64, margin=512, power=0.0)(sound)
     assert torch.allclose(made, direct.clamp(min=1e-5).log(), atol=1e-5)
 
 
-# --- MMAudio --------------------------------------------------------------------------------------------------------------------------
+# --- MMAudio --------------------------------------------------------------------------------------
 
 
 def noise(samples: int, batch: int = 1) -> torch.Tensor:
@@ -91,10 +124,17 @@ def noise(samples: int, batch: int = 1) -> torch.Tensor:
 def build(spec: MMAudio | LTX2Audio, format: Format):
     """With means and deviations of the spectra and latents, which are 0 and 1 in a fresh model."""
     codec = spec.build(format=format)
-    for name, scale in (("data_mean", -1.0), ("data_std", 2.0), ("latents_mean", 0.1), ("latents_std", 1.5)):
+    for name, scale in (
+        ("data_mean", -1.0),
+        ("data_std", 2.0),
+        ("latents_mean", 0.1),
+        ("latents_std", 1.5),
+    ):
         if hasattr(codec._vae, name):
             buffer = getattr(codec._vae, name)
-            buffer.copy_(scale + torch.rand(buffer.shape, generator=torch.Generator().manual_seed(1)) / 10)
+            buffer.copy_(
+                scale + torch.rand(buffer.shape, generator=torch.Generator().manual_seed(1)) / 10
+            )
     return codec
 
 
@@ -105,7 +145,9 @@ def mmaudio(request):
 
 @torch.no_grad()
 def test_mmaudio_is_that_of_diffusers(mmaudio):
-    """Encoding and decoding, through diffusers' own classes; the 16 kHz form takes decimal logarithms and ends in a tanh."""
+    """Encoding and decoding, through diffusers' own classes; the 16 kHz form takes decimal
+    logarithms and ends in a tanh.
+    """
     from diffusers import MMAudioVAE, MMAudioVocoder
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
@@ -116,7 +158,9 @@ def test_mmaudio_is_that_of_diffusers(mmaudio):
     if mmaudio.spec.form == "44k":
         direct = whole.encode(padded).latent_dist.mode()
     else:
-        direct = DiagonalGaussianDistribution(whole.vae.encode(whole.mel_converter(padded) / math.log(10))).mode()
+        direct = DiagonalGaussianDistribution(
+            whole.vae.encode(whole.mel_converter(padded) / math.log(10))
+        ).mode()
     latents = mmaudio.encode(sound)
     assert latents.shape == (2, 8, 4)
     assert latents.dtype == torch.float32
@@ -155,30 +199,45 @@ def test_mmaudio_lengths_and_clock(mmaudio, samples):
     clock = mmaudio.clock(latents)
     assert torch.equal(clock[1:, 0], clock[:-1, 1])
     assert clock.dtype == torch.float64
-    assert torch.allclose(clock[:, 1] - clock[:, 0], torch.full((latents,), 128 / 4000, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(
+        clock[:, 1] - clock[:, 0],
+        torch.full((latents,), 128 / 4000, dtype=torch.float64),
+        atol=1e-12,
+    )
     assert float(clock[-1, 1]) == mmaudio.samples(latents) / 4000
 
 
 @pytest.mark.parametrize(
     ("form", "rate", "vae", "vocoder", "channels", "per_second"),
-    [("16k", 16000, 171_657_218, 112_199_473, 20, 31.25), ("44k", 44100, 305_479_682, 122_152_752, 40, 44100 / 1024)],
+    [
+        ("16k", 16000, 171_657_218, 112_199_473, 20, 31.25),
+        ("44k", 44100, 305_479_682, 122_152_752, 40, 44100 / 1024),
+    ],
 )
 def test_mmaudio_at_full_size_without_weights(form, rate, vae, vocoder, channels, per_second):
     """Counted on the meta device. Five seconds of 16 kHz are Ovi's 157 latents."""
     with torch.device("meta"):
         codec = MMAudio(form=form).build(format=attrs.evolve(toys.SOUND, sample_rate=rate))
-    assert [sum(weight.numel() for weight in model.parameters()) for model in codec.frozen.models] == [vae, vocoder]
+    assert [
+        sum(weight.numel() for weight in model.parameters()) for model in codec.frozen.models
+    ] == [vae, vocoder]
     assert codec.channels == channels
     assert float(1 / codec.clock(1)[0, 1]) == pytest.approx(per_second)
     assert form == "44k" or codec.latents(80_000) == 157
 
 
 def test_mmaudio_refuses_what_does_not_fit():
-    """Another rate, a vocoder of another hop, one config alone, no weights at all, latents and sounds of another shape."""
-    with pytest.raises(ValueError, match=r"at 16000 Hz, but this autoencoder is for 4000 Hz.*format.sample_rate"):
+    """Another rate, a vocoder of another hop, one config alone, no weights at all, latents and
+    sounds of another shape.
+    """
+    with pytest.raises(
+        ValueError, match=r"at 16000 Hz, but this autoencoder is for 4000 Hz.*format.sample_rate"
+    ):
         toys.mmaudio().build(format=toys.VIDEO)
     with pytest.raises(ValueError, match="32 samples of a mel frame"):
-        toys.mmaudio(vocoder_config=toys.VOCODER | {"upsample_rates": [8, 4]}).build(format=toys.SOUND)
+        toys.mmaudio(vocoder_config=toys.VOCODER | {"upsample_rates": [8, 4]}).build(
+            format=toys.SOUND
+        )
     with pytest.raises(ValueError, match="give both"):
         MMAudio(config=toys.MEL)
     with pytest.raises(ValueError, match=r"`model` is empty.*convert_mmaudio"):
@@ -193,7 +252,7 @@ def test_mmaudio_refuses_what_does_not_fit():
         codec.latents(0)
 
 
-# --- LTX-2 ----------------------------------------------------------------------------------------------------------------------------
+# --- LTX-2 ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +262,9 @@ def ltx2():
 
 @torch.no_grad()
 def test_ltx2_is_that_of_diffusers(ltx2):
-    """From a mel spectrum on, packed and normalised as diffusers' pipeline does; the vocoder's stereo is folded into mono."""
+    """From a mel spectrum on, packed and normalised as diffusers' pipeline does; the vocoder's
+    stereo is folded into mono.
+    """
     from diffusers import LTX2Pipeline
     from torchaudio.functional import resample
 
@@ -218,7 +279,9 @@ def test_ltx2_is_that_of_diffusers(ltx2):
     assert torch.allclose(latents, direct, atol=1e-6)
 
     z = LTX2Pipeline._denormalize_audio_latents(latents, vae.latents_mean, vae.latents_std)
-    stereo = ltx2._vocoder(vae.decode(LTX2Pipeline._unpack_audio_latents(z, 14, num_mel_bins=4)).sample)
+    stereo = ltx2._vocoder(
+        vae.decode(LTX2Pipeline._unpack_audio_latents(z, 14, num_mel_bins=4)).sample
+    )
     made = ltx2.decode(latents)
     assert stereo.shape == (2, 2, 53 * 240)
     assert torch.equal(made, stereo.mean(1))
@@ -228,7 +291,9 @@ def test_ltx2_clock_is_that_of_diffusers(ltx2):
     """The seconds from which diffusers' LTX-2 makes the positions of sound latents (float32)."""
     from diffusers.models.transformers.transformer_ltx2 import LTX2AudioVideoRotaryPosEmbed
 
-    positions = LTX2AudioVideoRotaryPosEmbed(dim=8, modality="audio", sampling_rate=16000, hop_length=160, scale_factors=(4,))
+    positions = LTX2AudioVideoRotaryPosEmbed(
+        dim=8, modality="audio", sampling_rate=16000, hop_length=160, scale_factors=(4,)
+    )
     direct = positions.prepare_audio_coords(batch_size=1, num_frames=50, device=torch.device("cpu"))
     assert torch.allclose(ltx2.clock(50).float(), direct[0, 0], atol=1e-6)
 
@@ -240,7 +305,8 @@ def test_ltx2_is_causal(ltx2):
     changed = sound.clone()
     changed[:, 12_000:] *= -1
     a, b = ltx2.encode(sound), ltx2.encode(changed)
-    reach = ltx2.latents(12_000 - 1024)  # half a window, 768 samples of 24 kHz, and the resampling filter, lie before the change
+    # half a window, 768 samples of 24 kHz, and the resampling filter, lie before the change
+    reach = ltx2.latents(12_000 - 1024)
     assert torch.equal(a[:, : reach - 1], b[:, : reach - 1])
     assert not torch.equal(a[:, reach:], b[:, reach:])
 
@@ -279,7 +345,9 @@ def test_ltx2_at_full_size_without_weights():
     """Counted on the meta device: 25 latents a second of 8 x 16 numbers."""
     with torch.device("meta"):
         codec = LTX2Audio().build(format=toys.STEREO)
-    assert [sum(weight.numel() for weight in model.parameters()) for model in codec.frozen.models] == [53_248_146, 55_592_802]
+    assert [
+        sum(weight.numel() for weight in model.parameters()) for model in codec.frozen.models
+    ] == [53_248_146, 55_592_802]
     assert codec.channels == 128
     assert codec.latents(5 * 24_000) == 126
 
@@ -287,7 +355,9 @@ def test_ltx2_at_full_size_without_weights():
 def test_ltx2_refuses_what_does_not_fit():
     """A vocoder of another rate, means of another number, one config alone, other shapes."""
     with pytest.raises(ValueError, match="240 samples at 16000 Hz of a mel frame"):
-        toys.ltx2(vocoder_config=toys.LTX_VOCODER | {"output_sampling_rate": 16000}).build(format=toys.STEREO)
+        toys.ltx2(vocoder_config=toys.LTX_VOCODER | {"output_sampling_rate": 16000}).build(
+            format=toys.STEREO
+        )
     with pytest.raises(ValueError, match="16 channels in a latent, but means of 8"):
         toys.ltx2(config=toys.LTX_MEL | {"latent_channels": 4}).build(format=toys.STEREO)
     with pytest.raises(ValueError, match="give both"):
@@ -299,9 +369,15 @@ def test_ltx2_refuses_what_does_not_fit():
         codec.decode(torch.zeros(1, 0, 8))
 
 
-@pytest.mark.parametrize(("spec", "format"), [(toys.mmaudio(), toys.SOUND), (toys.ltx2(), toys.STEREO)], ids=["mmaudio", "ltx2"])
+@pytest.mark.parametrize(
+    ("spec", "format"),
+    [(toys.mmaudio(), toys.SOUND), (toys.ltx2(), toys.STEREO)],
+    ids=["mmaudio", "ltx2"],
+)
 def test_sound_codecs_keep_the_contract(spec, format):
-    """An AudioCodec; the same again; mute and full scale stay finite and in [-1, 1]; in bfloat16 near what float32 gives."""
+    """An AudioCodec; the same again; mute and full scale stay finite and in [-1, 1]; in bfloat16
+    near what float32 gives.
+    """
     codec = build(spec, format)
     assert isinstance(codec, AudioCodec)
     for sound in (torch.zeros(1, 500), torch.ones(1, 500), noise(500)):
@@ -318,6 +394,10 @@ def test_sound_codecs_keep_the_contract(spec, format):
     assert coarse.decode(near).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("spec", "format"), [(toys.mmaudio("16k"), toys.SOUND), (toys.ltx2(), toys.STEREO)], ids=["mmaudio", "ltx2"])
+@pytest.mark.parametrize(
+    ("spec", "format"),
+    [(toys.mmaudio("16k"), toys.SOUND), (toys.ltx2(), toys.STEREO)],
+    ids=["mmaudio", "ltx2"],
+)
 def test_the_contract(spec, format):
     check_audio_codec(spec, format, seconds=0.5)

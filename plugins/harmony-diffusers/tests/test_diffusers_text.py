@@ -1,4 +1,6 @@
-"""umt5 against the text path of diffusers' Wan pipeline; the contract of encoders; texts, null forms, and where the weights are."""
+"""umt5 against the text path of diffusers' Wan pipeline; the contract of encoders; texts, null
+forms, and where the weights are.
+"""
 
 from __future__ import annotations
 
@@ -33,21 +35,31 @@ def ovi():
 
 
 @pytest.mark.filterwarnings("ignore:a text of .* tokens:UserWarning")
-@pytest.mark.parametrize("settings", [{}, {"conditions": BOTH, "negative": NEGATIVE}, {"cache": 0}, {"precision": "bfloat16"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"conditions": BOTH, "negative": NEGATIVE}, {"cache": 0}, {"precision": "bfloat16"}],
+    ids=str,
+)
 def test_it_keeps_the_contract(settings):
     """That of every encoder."""
     check_encoder(toys.umt5(**settings), toys.VIDEO, AV())
 
 
 def test_tokens_are_those_of_diffusers():
-    """The Wan pipeline pads texts together and masks; here each is encoded alone, so float32 sums differ in their order."""
+    """The Wan pipeline pads texts together and masks; here each is encoded alone, so float32 sums
+    differ in their order.
+    """
     from diffusers import WanPipeline
 
     encoder = build()
     texts = ["a dog barks twice", "  two&amp;nbsp;words,\n one  line ", "雨が屋根に", "é" * 60]
-    pipeline = SimpleNamespace(tokenizer=encoder._tokenizer, text_encoder=encoder.frozen.models[0], _execution_device="cpu")
+    pipeline = SimpleNamespace(
+        tokenizer=encoder._tokenizer, text_encoder=encoder.frozen.models[0], _execution_device="cpu"
+    )
     direct = WanPipeline._get_t5_prompt_embeds(pipeline, texts, max_sequence_length=48)
-    with pytest.warns(UserWarning, match=r"a text of 121 tokens .* is cut after 48.*; umt5's setting `length`"):
+    with pytest.warns(
+        UserWarning, match=r"a text of 121 tokens .* is cut after 48.*; umt5's setting `length`"
+    ):
         condition = encoder([Prompt(caption=text) for text in texts])["caption"]
     assert condition.tokens.shape == (4, 48, 32)
     assert condition.tokens.dtype == torch.float32
@@ -58,7 +70,9 @@ def test_tokens_are_those_of_diffusers():
 
 
 def test_a_long_text_is_told_of_once(caplog):
-    """Though it is cut in several conditions, and though the tokenizer, which knows a longest length too, would say something of its own."""
+    """Though it is cut in several conditions, and though the tokenizer, which knows a longest
+    length too, would say something of its own.
+    """
     encoder = build(conditions=BOTH)
     encoder._tokenizer.model_max_length = 48
     caplog.set_level(logging.WARNING)
@@ -127,7 +141,9 @@ def test_the_cache_holds_so_many_texts(monkeypatch):
 
 
 def test_weights_move_but_are_not_saved(ovi):
-    """Nothing to save or train; another device is followed, another precision isn't: that is a setting."""
+    """Nothing to save or train; another device is followed, another precision isn't: that is a
+    setting.
+    """
     assert not ovi.state_dict()
     assert not list(ovi.parameters())
     assert not any(weight.requires_grad for weight in ovi.frozen.parameters())
@@ -144,11 +160,17 @@ def test_weights_move_but_are_not_saved(ovi):
 
 
 def test_full_size_without_weights():
-    """umt5-xxl's encoder, counted on the meta device: embedding, 24 layers (attention, gated MLP, position table, two norms), norm."""
+    """umt5-xxl's encoder, counted on the meta device: embedding, 24 layers (attention, gated MLP,
+    position table, two norms), norm.
+    """
     with torch.device("meta"):
         encoder = UMT5(conditions=BOTH).build(format=toys.VIDEO, codecs=AV())
     layer = 4 * 4096 * 4096 + 3 * 4096 * 10240 + 32 * 64 + 2 * 4096
-    assert sum(weight.numel() for weight in encoder.frozen.parameters()) == 256384 * 4096 + 24 * layer + 4096 == 5_680_910_336
+    assert (
+        sum(weight.numel() for weight in encoder.frozen.parameters())
+        == 256384 * 4096 + 24 * layer + 4096
+        == 5_680_910_336
+    )
     condition = encoder([Prompt(caption="a dog"), Prompt()])["caption"]
     assert condition.tokens.shape == (2, 512, 4096)
     assert condition.tokens.device.type == "meta"
@@ -159,7 +181,11 @@ def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="conditions is empty"):
         UMT5(conditions={})
     for pieces in ([], ["a photo"], ["{caption}", "{style}"], ["{caption"], ["{}"], "{style}"):
-        with pytest.raises(ValueError, match=r"conditions.caption must read \{caption\}, \{sound\}, \{speech\}"):
+        with pytest.raises(
+            ValueError, match=r"conditions.caption must read \{caption\}, \{sound\}, \{speech\}"
+        ):
             UMT5(conditions={"caption": pieces})
-    with pytest.raises(ValueError, match=r"negative\.sound: there is no such condition; there are: caption"):
+    with pytest.raises(
+        ValueError, match=r"negative\.sound: there is no such condition; there are: caption"
+    ):
         UMT5(negative={"sound": "noise"})

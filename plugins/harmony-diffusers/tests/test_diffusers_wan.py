@@ -38,12 +38,20 @@ def test_it_is_a_video_codec(codec):
 
 @torch.no_grad()
 def test_latents_and_frames_are_those_of_diffusers(codec):
-    """Encoding: the distribution's mean, less the mean, over the deviation; decoding: the reverse. 6 frames are padded to 9."""
+    """Encoding: the distribution's mean, less the mean, over the deviation; decoding: the reverse.
+    6 frames are padded to 9.
+    """
     frames = frames_of(6, batch=2)
     latents = codec.encode(frames)
     whole = torch.cat([frames, frames[:, -1:].expand(-1, 3, -1, -1, -1)], dim=1)
-    mean, std = (torch.tensor(numbers)[:, None, None, None] for numbers in (codec._vae.config.latents_mean, codec._vae.config.latents_std))
-    direct = (codec._vae.encode((whole.float() / 127.5 - 1).permute(0, 4, 1, 2, 3)).latent_dist.mean - mean) / std
+    mean, std = (
+        torch.tensor(numbers)[:, None, None, None]
+        for numbers in (codec._vae.config.latents_mean, codec._vae.config.latents_std)
+    )
+    direct = (
+        codec._vae.encode((whole.float() / 127.5 - 1).permute(0, 4, 1, 2, 3)).latent_dist.mean
+        - mean
+    ) / std
     assert latents.dtype == torch.float32
     assert torch.equal(latents, direct.permute(0, 2, 3, 4, 1))
     # away from what the encoder makes, where all channels count
@@ -76,20 +84,29 @@ def test_lengths_fit(codec, frames):
 @toys.few
 @given(latents=st.integers(1, 70))
 def test_the_clock_is_causal(codec, latents):
-    """The first latent shows for one frame, every other for four, without gaps; the whole is as long as its frames."""
+    """The first latent shows for one frame, every other for four, without gaps; the whole is as
+    long as its frames.
+    """
     clock = codec.clock(latents)
     assert clock.shape == (latents, 2)
     assert clock.dtype == torch.float64
     frame = 1001 / 24000
     lengths = clock[:, 1] - clock[:, 0]
-    assert torch.allclose(lengths, torch.tensor([1.0] + [4.0] * (latents - 1), dtype=torch.float64) * frame, atol=1e-12, rtol=0)
+    assert torch.allclose(
+        lengths,
+        torch.tensor([1.0] + [4.0] * (latents - 1), dtype=torch.float64) * frame,
+        atol=1e-12,
+        rtol=0,
+    )
     assert torch.equal(clock[1:, 0], clock[:-1, 1])
     assert float(clock[-1, 1]) == pytest.approx(codec.frames(latents) * frame, abs=1e-12)
 
 
 @torch.no_grad()
 def test_a_latent_knows_no_later_frame(codec):
-    """Causal, as its clock says: other frames from number 5 on leave the first two latents as they are."""
+    """Causal, as its clock says: other frames from number 5 on leave the first two latents as they
+    are.
+    """
     frames = frames_of(9)
     changed = frames.clone()
     changed[:, 5:] = 255 - changed[:, 5:]
@@ -105,7 +122,9 @@ def built(format: Format = toys.VIDEO, **settings):
 
 @torch.no_grad()
 def test_tiles_are_those_of_diffusers():
-    """A picture of more than a tile: what diffusers makes of it with the same tiles; of at most a tile: what it makes without."""
+    """A picture of more than a tile: what diffusers makes of it with the same tiles; of at most a
+    tile: what it makes without.
+    """
     format = Format(fps=24, height=128, width=64, sample_rate=16000, seconds=1.0)
     tiled, plain = built(format, tile=64), built(format)
     latents = torch.randn(1, 2, *plain.grid, 48, generator=torch.Generator().manual_seed(0))
@@ -115,11 +134,15 @@ def test_tiles_are_those_of_diffusers():
     plain._vae.enable_tiling(64, 64, 48, 48)
     assert torch.equal(made, plain.decode(latents))
     small = attrs.evolve(format, height=64)
-    assert torch.equal(built(small, tile=64).decode(latents[:, :, :4]), built(small).decode(latents[:, :, :4]))
+    assert torch.equal(
+        built(small, tile=64).decode(latents[:, :, :4]), built(small).decode(latents[:, :, :4])
+    )
 
 
 def test_bfloat16_is_near():
-    """It computes in bfloat16, and answers in float32: within a few of its steps (2^-8) of the whole."""
+    """It computes in bfloat16, and answers in float32: within a few of its steps (2^-8) of the
+    whole.
+    """
     fine, coarse = built(), built(precision="bfloat16")
     assert coarse.frozen.dtype == torch.bfloat16
     frames = frames_of(5)
@@ -132,7 +155,9 @@ def test_bfloat16_is_near():
 def test_full_size_without_weights():
     """Wan2.2's autoencoder for 704 x 1280, counted on the meta device."""
     with torch.device("meta"):
-        codec = WanVAE().build(format=Format(fps=24, height=704, width=1280, sample_rate=16000, seconds=5.0))
+        codec = WanVAE().build(
+            format=Format(fps=24, height=704, width=1280, sample_rate=16000, seconds=5.0)
+        )
     assert sum(weight.numel() for weight in codec.frozen.parameters()) == 704_688_668
     assert (codec.grid, codec.channels) == ((44, 80), 48)
     assert (codec.latents(121), codec.frames(31)) == (31, 121)
@@ -141,7 +166,9 @@ def test_full_size_without_weights():
 
 
 def test_what_does_not_fit_is_refused():
-    """A size between latents, tiles between latents, frames of another size or type, latents of another shape."""
+    """A size between latents, tiles between latents, frames of another size or type, latents of
+    another shape.
+    """
     with pytest.raises(ValueError, match="height 40 is not a multiple of 16"):
         toys.wan22().build(format=attrs.evolve(toys.VIDEO, height=40))
     with pytest.raises(ValueError, match="multiple of 64"):

@@ -32,20 +32,26 @@ from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.plugin import knob
 
 PORTS = {**{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS}, "image": KNOWN}
-"""What it can be told: a text for each stream, and, where there is an encoder for it, the picture that the video begins with."""
+"""What it can be told: a text for each stream, and, where there is an encoder for it, the picture
+that the video begins with.
+"""
 
 CrossTimestep = Literal["auto", "other", "own"]
 
 
 @attrs.frozen
 class LTX2:
-    """The frozen transformer of LTX-2: latents of both streams, each at times of its own, to velocities of both.
+    """The frozen transformer of LTX-2: latents of both streams, each at times of its own, to
+    velocities of both.
 
-    Its time is ours: 0 is data, 1 noise, velocity n - x; it is told 1000 times the time, of each latent where they differ, and 1000 times
-    the stream's highest one as sigma, so that a given stream is at time 0 and sigma 0. Latents stand where the codecs' clocks have them.
-    Hints: `isolate`, no exchange between the streams (`isolate_modalities`); where the configuration has `perturbed_attn`, `skip-N`: the
-    self-attention of block N passes its values on (spatio-temporal guidance), the rest of the block stays. 18.9 G numbers, 38 GB in bfloat16.
-    Source: arXiv:2601.03233. The weights of Lightricks have a licence of their own (LTX-2 Community License): read it before use.
+    Its time is ours: 0 is data, 1 noise, velocity n - x; it is told 1000 times the time, of each
+    latent where they differ, and 1000 times the stream's highest one as sigma, so that a given
+    stream is at time 0 and sigma 0. Latents stand where the codecs' clocks have them. Hints:
+    `isolate`, no exchange between the streams (`isolate_modalities`); where the configuration has
+    `perturbed_attn`, `skip-N`: the self-attention of block N passes its values on (spatio-temporal
+    guidance), the rest of the block stays. 18.9 G numbers, 38 GB in bfloat16. Source:
+    arXiv:2601.03233. The weights of Lightricks have a licence of their own (LTX-2 Community
+    License): read it before use.
     """
 
     model: str = model_knob("Lightricks/LTX-2")
@@ -55,13 +61,20 @@ class LTX2:
     precision: Precision = precision_knob("bfloat16")
     cross_timestep: CrossTimestep = knob(
         "auto",
-        help="whose time scales what a stream hears: `other` (LTX-2.3 and later) or `own` (LTX-2.0); `auto`: as the weights' form tells",
+        help=(
+            "whose time scales what a stream hears: `other` (LTX-2.3 and later) or `own` (LTX-2.0);"
+            " `auto`: as the weights' form tells"
+        ),
         source="use_cross_timestep of diffusers; it matters where the streams' times differ",
         validator=attrs.validators.in_(("auto", "other", "own")),
     )
 
-    def build(self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> LTX2Denoiser:
-        """The denoiser. Raises ValueError where the weights can't be had, AssemblyError where codecs or encoders are others than it takes."""
+    def build(
+        self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
+    ) -> LTX2Denoiser:
+        """The denoiser. Raises ValueError where the weights can't be had, AssemblyError where
+        codecs or encoders are others than it takes.
+        """
         return LTX2Denoiser(self, codecs, encoders)
 
 
@@ -71,13 +84,23 @@ class LTX2Denoiser(FrozenModule):
     accepts: Mapping[str, Port]
     hints: frozenset[str]
 
-    def __init__(self, spec: LTX2, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> None:
+    def __init__(
+        self, spec: LTX2, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
+    ) -> None:
         from diffusers import LTX2VideoTransformer3DModel
 
         super().__init__()
         self.codecs = codecs
         full = _form(LTX2VideoTransformer3DModel, spec)
-        model = diffusers_model(LTX2VideoTransformer3DModel, full, spec.config, spec.precision, spec.model, spec.subfolder, spec.revision)
+        model = diffusers_model(
+            LTX2VideoTransformer3DModel,
+            full,
+            spec.config,
+            spec.precision,
+            spec.model,
+            spec.subfolder,
+            spec.revision,
+        )
         self.frozen = Frozen(model)
         self._scale: int = model.config.timestep_scale_multiplier
         self.accepts = _accepts(model.config, codecs, encoders)
@@ -97,14 +120,18 @@ class LTX2Denoiser(FrozenModule):
         read: Collection[str] = STREAMS,
         cache: MutableMapping[str, Any] | None = None,
     ) -> AV[Tensor]:
-        """Noisy latents to velocities of the streams in `read`, in the latents' type; both are computed whatever is read."""
+        """Noisy latents to velocities of the streams in `read`, in the latents' type; both are
+        computed whatever is read.
+        """
         self._check(av, conditions, hints)
         known = self._known(conditions)
         noisy, at = av, times
         if known is not None:
             latents, clean = paste(av["video"], times["video"], known)
             av, at = av.replace(video=latents), times.replace(video=clean)
-        (text, text_mask), (sound, sound_mask) = (self._told(CONDITIONS[s], conditions, cache) for s in STREAMS)
+        (text, text_mask), (sound, sound_mask) = (
+            self._told(CONDITIONS[s], conditions, cache) for s in STREAMS
+        )
         places = self._places(av)
         sigma = times.map(lambda t: t.per_latent().amax(1) * self._scale)
         timestep = at.map(self._timestep, av)
@@ -122,11 +149,15 @@ class LTX2Denoiser(FrozenModule):
             video_coords=places["video"],
             audio_coords=places["audio"],
             isolate_modalities="isolate" in hints,
-            spatio_temporal_guidance_blocks=sorted(self._skips[hint] for hint in hints if hint in self._skips),
+            spatio_temporal_guidance_blocks=sorted(
+                self._skips[hint] for hint in hints if hint in self._skips
+            ),
             use_cross_timestep=self._other,
             return_dict=False,
         )
-        made = AV(video.unflatten(1, av["video"].shape[1:4]), audio).map(lambda v, x: v.to(x.dtype), av)
+        made = AV(video.unflatten(1, av["video"].shape[1:4]), audio).map(
+            lambda v, x: v.to(x.dtype), av
+        )
         if known is not None:
             made = made.replace(video=lead(made["video"], noisy["video"], times["video"], known))
         return made.only(read)
@@ -143,57 +174,88 @@ class LTX2Denoiser(FrozenModule):
         return times.per_latent().repeat_interleave(tokens, dim=1) * self._scale
 
     def _places(self, av: AV[Tensor]) -> AV[Tensor]:
-        """Where tokens begin and end: video [B, 3, T h w, 2] in seconds and pixels, audio [B, 1, T, 2] in seconds."""
+        """Where tokens begin and end: video [B, 3, T h w, 2] in seconds and pixels, audio [B, 1, T,
+        2] in seconds.
+        """
         (b, t, h, w), device = av["video"].shape[:4], av["video"].device
-        clocks = av.map(lambda x, codec: codec.clock(x.shape[1]).to(device, torch.float32), self.codecs)
+        clocks = av.map(
+            lambda x, codec: codec.clock(x.shape[1]).to(device, torch.float32), self.codecs
+        )
         video = self._model.rope.prepare_video_coords(b, t, h, w, device)
         video[:, 0] = clocks["video"].repeat_interleave(h * w, dim=0)
         return AV(video, clocks["audio"].expand(b, 1, -1, -1))
 
-    def _told(self, name: str, conditions: Conditions, cache: MutableMapping[str, Any] | None) -> tuple[Tensor, Tensor | None]:
-        """Tokens and mask; no mask where all tokens count, since attention without one is faster."""
+    def _told(
+        self, name: str, conditions: Conditions, cache: MutableMapping[str, Any] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens and mask; no mask where all tokens count, since attention without one is
+        faster.
+        """
         cache = {} if cache is None else cache
         if name not in cache:
             mask = conditions[name].mask
-            cache[name] = conditions[name].tokens.to(self.frozen.dtype), None if mask.is_meta or mask.all() else mask
+            cache[name] = (
+                conditions[name].tokens.to(self.frozen.dtype),
+                (None if mask.is_meta or mask.all() else mask),
+            )
         told: tuple[Tensor, Tensor | None] = cache[name]
         return told
 
     def _known(self, conditions: Conditions) -> Condition | None:
-        """The picture that the video begins with; `None` where no sample has one, so that each keeps a single time."""
+        """The picture that the video begins with; `None` where no sample has one, so that each
+        keeps a single time.
+        """
         known: Condition | None = conditions["image"] if "image" in self.accepts else None
-        return known if known is not None and (known.mask.is_meta or bool(known.mask.any())) else None
+        return (
+            known if known is not None and (known.mask.is_meta or bool(known.mask.any())) else None
+        )
 
     def _check(self, av: AV[Tensor], conditions: Conditions, hints: Collection[str]) -> None:
         if absent := [stream for stream in STREAMS if stream not in tuple(av)]:
             raise PartContractError(
-                f"the {absent[0]} is absent, and LTX-2 takes both streams; give it (at time 0), or let it be made and leave it"
+                f"the {absent[0]} is absent, and LTX-2 takes both streams; give it (at time 0), or"
+                " let it be made and leave it"
             )
         if missing := sorted(self.accepts.keys() - conditions.keys()):
-            raise PartContractError(f"LTX-2 wants the conditions {', '.join(missing)}; give their null forms where there is nothing to say")
+            raise PartContractError(
+                f"LTX-2 wants the conditions {', '.join(missing)}; give their null forms where"
+                " there is nothing to say"
+            )
         if unknown := sorted(set(hints) - self.hints):
-            raise PartContractError(f"LTX-2 knows no hint {', '.join(unknown)}; it knows {', '.join(sorted(self.hints))}")
+            raise PartContractError(
+                f"LTX-2 knows no hint {', '.join(unknown)}; it knows"
+                f" {', '.join(sorted(self.hints))}"
+            )
 
 
 def _form(cls: Any, spec: LTX2) -> dict[str, Any]:
-    """For the meta device: what a folder's configuration says, without a look at its weights; else diffusers' default, which is LTX-2.0's form."""
+    """For the meta device: what a folder's configuration says, without a look at its weights; else
+    diffusers' default, which is LTX-2.0's form.
+    """
     there = Path(spec.model).expanduser() / spec.subfolder
     config = cls.load_config(there) if on_meta() and (there / "config.json").is_file() else {}
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
-def _accepts(config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]) -> dict[str, Port]:
+def _accepts(
+    config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
+) -> dict[str, Port]:
     """The port of each condition. Raises AssemblyError, with all that doesn't fit."""
     channels = AV(config.in_channels, config.audio_in_channels)
     widths = AV(config.cross_attention_dim, config.audio_cross_attention_dim)
     if config.use_prompt_embeddings:  # LTX-2.0 projects the text itself
         widths = AV(config.caption_channels, config.caption_channels)
-    produced = {name: width for encoder in encoders.values() for name, width in encoder.produces.items()}
+    produced = {
+        name: width for encoder in encoders.values() for name, width in encoder.produces.items()
+    }
     wanted = {CONDITIONS[s]: widths[s] for s in STREAMS} | {"image": channels["video"]}
     faults = [
-        f"$.denoiser: LTX-2 takes {s} latents of {channels[s]} channels; the codec's have {codecs[s].channels}"
-        if s in tuple(codecs)
-        else f"$.denoiser: LTX-2 takes both streams, and there is no codec for the {s}"
+        (
+            f"$.denoiser: LTX-2 takes {s} latents of {channels[s]} channels; the codec's have"
+            f" {codecs[s].channels}"
+            if s in tuple(codecs)
+            else f"$.denoiser: LTX-2 takes both streams, and there is no codec for the {s}"
+        )
         for s in STREAMS
         if s not in tuple(codecs) or codecs[s].channels != channels[s]
     ]
@@ -202,14 +264,27 @@ def _accepts(config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping
         for s in STREAMS
         if CONDITIONS[s] not in produced
     ]
-    faults += [f"$.denoiser: LTX-2 can't be told {name!r}; it takes {', '.join(PORTS)}" for name in produced if name not in PORTS]
     faults += [
-        f"$.denoiser: the condition {name!r} is {produced[name]} numbers wide, and LTX-2 takes {wanted[name]}"
+        f"$.denoiser: LTX-2 can't be told {name!r}; it takes {', '.join(PORTS)}"
+        for name in produced
+        if name not in PORTS
+    ]
+    faults += [
+        f"$.denoiser: the condition {name!r} is {produced[name]} numbers wide, and LTX-2 takes"
+        f" {wanted[name]}"
         for name in produced
         if name in wanted and produced[name] != wanted[name]
     ]
-    if {config.patch_size, config.patch_size_t, config.audio_patch_size, config.audio_patch_size_t} != {1}:
-        faults.append("$.denoiser: this part takes LTX-2's form of one token for each latent, and the configuration has patches")
+    if {
+        config.patch_size,
+        config.patch_size_t,
+        config.audio_patch_size,
+        config.audio_patch_size_t,
+    } != {1}:
+        faults.append(
+            "$.denoiser: this part takes LTX-2's form of one token for each latent, and the"
+            " configuration has patches"
+        )
     if faults:
         raise AssemblyError(faults)
     return {name: PORTS[name] for name in produced}

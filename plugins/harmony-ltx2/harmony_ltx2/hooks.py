@@ -48,6 +48,9 @@ def harmony_shift() -> Iterator[PartDeclaration]:
     yield part(
         "ltx2",
         "harmony_ltx2.shift:LTX2Shift",
-        summary="The sampling times of LTX-2: moved towards noise by the size of the video, the last one at 0.1.",
+        summary=(
+            "The sampling times of LTX-2: moved towards noise by the size of the video, the last"
+            " one at 0.1."
+        ),
         source=SOURCE,
     )

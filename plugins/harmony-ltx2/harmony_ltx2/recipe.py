@@ -14,6 +14,10 @@ PLACES = ("codecs.video", "codecs.audio", "encoders.text", "denoiser")
 
 
 def ltx2_recipe(model: str = "", overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe `ltx2.toml` with all weights from `model`, a folder or a name on the Hub (empty: Lightricks/LTX-2), and with `overrides`."""
+    """The recipe `ltx2.toml` with all weights from `model`, a folder or a name on the Hub (empty:
+    Lightricks/LTX-2), and with `overrides`.
+    """
     quoted = json.dumps(model, ensure_ascii=False)
-    return read_recipe(RECIPE, [*(f"{place}.model={quoted}" for place in PLACES if model), *overrides])
+    return read_recipe(
+        RECIPE, [*(f"{place}.model={quoted}" for place in PLACES if model), *overrides]
+    )

@@ -1,4 +1,6 @@
-"""These tests need the package installed beside harmony-parts and harmony-diffusers: `pip install -e plugins/harmony-ltx2`."""
+"""These tests need the package installed beside harmony-parts and harmony-diffusers: `pip install
+-e plugins/harmony-ltx2`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ torch.set_num_threads(1)  # small tensors: two threads would wait for each other
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all of a tiny LTX-2 in it, as LTX2Pipeline saves it."""
-    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
+    from diffusers import (
+        AutoencoderKLLTX2Audio,
+        AutoencoderKLLTX2Video,
+        LTX2VideoTransformer3DModel,
+    )
     from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
     from transformers import ByT5Tokenizer, Gemma3Config, Gemma3ForConditionalGeneration
 
@@ -25,6 +31,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     AutoencoderKLLTX2Audio(**toys.AUDIO).save_pretrained(place / "audio_vae")
     LTX2Vocoder(**toys.VOCODER).save_pretrained(place / "vocoder")
     LTX2TextConnectors(**toys.CONNECTORS).save_pretrained(place / "connectors")
-    Gemma3ForConditionalGeneration(Gemma3Config(**toys.GEMMA)).save_pretrained(place / "text_encoder")
+    Gemma3ForConditionalGeneration(Gemma3Config(**toys.GEMMA)).save_pretrained(
+        place / "text_encoder"
+    )
     ByT5Tokenizer().save_pretrained(place / "tokenizer")
     return place

@@ -1,4 +1,6 @@
-"""LTX-2 with a few thousand random weights: strides, clocks and channels of sound are those of the real one."""
+"""LTX-2 with a few thousand random weights: strides, clocks and channels of sound are those of the
+real one.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,13 @@ VIDEO: dict[str, Any] = {
     "spatial_compression_ratio": 32,
     "temporal_compression_ratio": 8,
 }
-AUDIO: dict[str, Any] = {"base_channels": 8, "num_res_blocks": 1, "latent_channels": 2, "resolution": 32, "mel_bins": 16}
+AUDIO: dict[str, Any] = {
+    "base_channels": 8,
+    "num_res_blocks": 1,
+    "latent_channels": 2,
+    "resolution": 32,
+    "mel_bins": 16,
+}
 VOCODER: dict[str, Any] = {"in_channels": 32, "hidden_channels": 32}
 GEMMA: dict[str, Any] = {
     "text_config": {
@@ -106,36 +114,65 @@ QUICK = ["sample.steps=2"]
 
 def text(**settings: Any) -> LTX2Text:
     """Over bytes."""
-    return LTX2Text(**{"config": GEMMA, "connectors_config": CONNECTORS, "precision": "float32", "length": 48} | settings)
+    return LTX2Text(
+        **{"config": GEMMA, "connectors_config": CONNECTORS, "precision": "float32", "length": 48}
+        | settings
+    )
 
 
-def parts(config: dict[str, Any] = TRANSFORMER, format: Format = FORMAT, **settings: Any) -> SimpleNamespace:
+def parts(
+    config: dict[str, Any] = TRANSFORMER, format: Format = FORMAT, **settings: Any
+) -> SimpleNamespace:
     """Codecs, a stand-in for the encoders that names what they make, and the denoiser."""
-    codecs: AV[Any] = AV(LTX2Video(config=VIDEO).build(format=format), LTX2Audio(config=AUDIO, vocoder_config=VOCODER).build(format=format))
-    widths = {"caption": TEXT, "sound": TEXT} if config.get("use_prompt_embeddings", True) else {"caption": 24, "sound": 16}
-    told = {"text": SimpleNamespace(produces=widths), "image": SimpleNamespace(produces={"image": C})}
-    denoiser = LTX2(**{"config": config, "precision": "float32"} | settings).build(codecs=codecs, encoders=told)
-    return SimpleNamespace(codecs=codecs, denoiser=denoiser, model=denoiser.frozen.models[0], widths=widths)
+    codecs: AV[Any] = AV(
+        LTX2Video(config=VIDEO).build(format=format),
+        LTX2Audio(config=AUDIO, vocoder_config=VOCODER).build(format=format),
+    )
+    widths = (
+        {"caption": TEXT, "sound": TEXT}
+        if config.get("use_prompt_embeddings", True)
+        else {"caption": 24, "sound": 16}
+    )
+    told = {
+        "text": SimpleNamespace(produces=widths),
+        "image": SimpleNamespace(produces={"image": C}),
+    }
+    denoiser = LTX2(**{"config": config, "precision": "float32"} | settings).build(
+        codecs=codecs, encoders=told
+    )
+    return SimpleNamespace(
+        codecs=codecs, denoiser=denoiser, model=denoiser.frozen.models[0], widths=widths
+    )
 
 
 def noise(seed: int = 0, batch: int = 1) -> AV[torch.Tensor]:
     """Latents of a clip of `FORMAT`."""
     generator = torch.Generator().manual_seed(seed)
-    return AV(torch.randn(batch, 3, 2, 3, C, generator=generator), torch.randn(batch, 19, 8, generator=generator))
+    return AV(
+        torch.randn(batch, 3, 2, 3, C, generator=generator),
+        torch.randn(batch, 19, 8, generator=generator),
+    )
 
 
-def conditions(widths: dict[str, int], seed: int = 0, batch: int = 1, length: int = 6) -> dict[str, Condition]:
+def conditions(
+    widths: dict[str, int], seed: int = 0, batch: int = 1, length: int = 6
+) -> dict[str, Condition]:
     """Texts of random tokens, with null forms; no picture."""
     generator = torch.Generator().manual_seed(100 + seed)
 
     def said(width: int) -> Condition:
-        return Condition(torch.randn(batch, length, width, generator=generator), torch.ones(batch, length, dtype=torch.bool))
+        return Condition(
+            torch.randn(batch, length, width, generator=generator),
+            torch.ones(batch, length, dtype=torch.bool),
+        )
 
     made = {}
     for name, width in widths.items():
         condition, null = said(width), said(width)
         made[name] = Condition(condition.tokens, condition.mask, null)
-    return made | {"image": picture(torch.zeros(batch, 1, 2, 3, C), torch.zeros(batch, 1, dtype=torch.bool))}
+    return made | {
+        "image": picture(torch.zeros(batch, 1, 2, 3, C), torch.zeros(batch, 1, dtype=torch.bool))
+    }
 
 
 def picture(latents: torch.Tensor, mask: torch.Tensor) -> Condition:
@@ -150,11 +187,27 @@ def row(av: AV[torch.Tensor], number: int) -> AV[torch.Tensor]:
 
 def uniform(av: AV[torch.Tensor], **times: float) -> AV[Times]:
     """One time for each stream."""
-    return AV(**{s: Times.uniform(torch.full((len(av[s]),), times[s], device=av[s].device), av[s].shape[1]) for s in av})
+    return AV(
+        **{
+            s: Times.uniform(
+                torch.full((len(av[s]),), times[s], device=av[s].device), av[s].shape[1]
+            )
+            for s in av
+        }
+    )
 
 
-def direct(model: Any, av: AV[torch.Tensor], said: dict[str, Condition], t_v: float, t_a: float, **settings: Any) -> AV[torch.Tensor]:
-    """What diffusers makes of the same, called as its pipelines call it: counts in place of coordinates."""
+def direct(
+    model: Any,
+    av: AV[torch.Tensor],
+    said: dict[str, Condition],
+    t_v: float,
+    t_a: float,
+    **settings: Any,
+) -> AV[torch.Tensor]:
+    """What diffusers makes of the same, called as its pipelines call it: counts in place of
+    coordinates.
+    """
     b, t, h, w, _ = av["video"].shape
     video, audio = (torch.full((b,), 1000 * time) for time in (t_v, t_a))
     with torch.no_grad():
@@ -163,7 +216,8 @@ def direct(model: Any, av: AV[torch.Tensor], said: dict[str, Condition], t_v: fl
             audio_hidden_states=av["audio"],
             encoder_hidden_states=said["caption"].tokens,
             audio_encoder_hidden_states=said["sound"].tokens,
-            **{"timestep": video, "audio_timestep": audio, "sigma": video, "audio_sigma": audio} | settings,
+            **{"timestep": video, "audio_timestep": audio, "sigma": video, "audio_sigma": audio}
+            | settings,
             num_frames=t,
             height=h,
             width=w,
@@ -176,4 +230,6 @@ def direct(model: Any, av: AV[torch.Tensor], said: dict[str, Condition], t_v: fl
 
 def same(a: AV[torch.Tensor], b: AV[torch.Tensor], tolerance: float = 0.0) -> bool:
     """Of the same streams and numbers."""
-    return tuple(a) == tuple(b) and all(torch.allclose(a[s], b[s], rtol=0, atol=tolerance) for s in a)
+    return tuple(a) == tuple(b) and all(
+        torch.allclose(a[s], b[s], rtol=0, atol=tolerance) for s in a
+    )

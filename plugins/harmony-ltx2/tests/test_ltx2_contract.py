@@ -12,12 +12,19 @@ from harmony_parts.av import AV
 from harmony_parts.testing.contracts import check_denoiser
 from harmony_parts.testing.neighbours import Latents, Says
 
-FORMS = {"2.0": (toys.TRANSFORMER, Says(caption=toys.TEXT, sound=toys.TEXT)), "2.3": (toys.LATER, Says(caption=24, sound=16))}
+FORMS = {
+    "2.0": (toys.TRANSFORMER, Says(caption=toys.TEXT, sound=toys.TEXT)),
+    "2.3": (toys.LATER, Says(caption=24, sound=16)),
+}
 CODECS: AV[Any] = AV(Latents(toys.C, (2, 3), 3.0), Latents(8, (), 25.0))
 
 
-@pytest.mark.parametrize(("form", "precision"), [("2.0", "float32"), ("2.3", "float32"), ("2.3", "bfloat16")])
+@pytest.mark.parametrize(
+    ("form", "precision"), [("2.0", "float32"), ("2.3", "float32"), ("2.3", "bfloat16")]
+)
 def test_it_keeps_the_contract(form: str, precision: Any) -> None:
     config, text = FORMS[form]
     told: Any = {"text": text, "image": Says(image=toys.C)}
-    check_denoiser(LTX2(config=config, precision=precision), codecs=CODECS, encoders=told, latents=AV(3, 9))
+    check_denoiser(
+        LTX2(config=config, precision=precision), codecs=CODECS, encoders=told, latents=AV(3, 9)
+    )

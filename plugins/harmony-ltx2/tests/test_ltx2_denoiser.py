@@ -1,4 +1,6 @@
-"""The denoiser against diffusers' transformer called directly: every pass of SyncCFG in every task, known pictures, hints, and errors."""
+"""The denoiser against diffusers' transformer called directly: every pass of SyncCFG in every task,
+known pictures, hints, and errors.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ GIVEN = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}
 
 
 def by_hand(ltx, noise, given, said, guidance, steps):
-    """The recipe itself: diffusers' calls, a line for each, and Euler's steps. Returns latents, and what was asked of the network."""
+    """The recipe itself: diffusers' calls, a line for each, and Euler's steps. Returns latents, and
+    what was asked of the network.
+    """
     x = noise.replace(**{s: given[s] for s in given})
     asked, mute = set(), ltx.codecs.audio.encode(torch.zeros(1, ltx.codecs.audio.samples(19)))
     shown = [s for s in noise if s not in tuple(given)]
@@ -81,26 +85,56 @@ def by_hand(ltx, noise, given, said, guidance, steps):
 
 @pytest.mark.parametrize("task", GIVEN)
 def test_sync_cfg_asks_diffusers_for_the_passes_of_its_recipe(ltx, task):
-    """Joint, the video without sound, the sound without motion, each at the times and sigmas that are its own; then the whole run."""
+    """Joint, the video without sound, the sound without motion, each at the times and sigmas that
+    are its own; then the whole run.
+    """
     noise, clean = toys.noise(), toys.noise(1)
-    given, said, guidance = clean.only(GIVEN[task]), toys.conditions(ltx.widths), SyncCFG(video=3, audio=2)
+    given, said, guidance = (
+        clean.only(GIVEN[task]),
+        toys.conditions(ltx.widths),
+        SyncCFG(video=3, audio=2),
+    )
     watched = Watched(ltx.denoiser)
-    settings = {"guidance": guidance, "solver": Euler(), "shift": ConstantShift(1), "path": StraightPath(), "steps": 2}
-    made = sample(watched, noise.only([s for s in noise if s not in tuple(given)]), said, codecs=ltx.codecs, given=given, **settings)
+    settings = {
+        "guidance": guidance,
+        "solver": Euler(),
+        "shift": ConstantShift(1),
+        "path": StraightPath(),
+        "steps": 2,
+    }
+    made = sample(
+        watched,
+        noise.only([s for s in noise if s not in tuple(given)]),
+        said,
+        codecs=ltx.codecs,
+        given=given,
+        **settings,
+    )
     seen = set()
     for av, times, conditions, answer in watched.calls:
         for row in range(len(av["video"])):  # a sampler may put passes together
             t_v, t_a = (float(times[s].per_latent()[row, 0]) for s in ("video", "audio"))
-            alone = {name: condition.rows(torch.tensor([row])) for name, condition in conditions.items()}
-            direct = toys.direct(ltx.model, toys.row(av, row), alone, t_v, t_a, use_cross_timestep=ltx.other)
+            alone = {
+                name: condition.rows(torch.tensor([row])) for name, condition in conditions.items()
+            }
+            direct = toys.direct(
+                ltx.model, toys.row(av, row), alone, t_v, t_a, use_cross_timestep=ltx.other
+            )
             assert toys.same(toys.row(answer, row), direct.only(tuple(answer)), ROUNDING)
             seen.add((round(t_v, 6), round(t_a, 6)))
     wanted, asked = by_hand(ltx, noise, given, said, guidance, steps=2)
     assert seen == asked
-    assert asked >= {"joint": {(1, 1), (1, 0), (0, 1)}, "audio-driven": {(1, 0)}, "video-driven": {(0, 1)}}[task]
+    assert (
+        asked
+        >= {"joint": {(1, 1), (1, 0), (0, 1)}, "audio-driven": {(1, 0)}, "video-driven": {(0, 1)}}[
+            task
+        ]
+    )
     # rounding, three times as large after guidance, can turn a byte of the still picture over
     assert toys.same(made, wanted, 1e-3)
-    assert not toys.same(made, by_hand(ltx, noise, given, said, SyncCFG(video=2.9, audio=1.9), steps=2)[0], 1e-3)
+    assert not toys.same(
+        made, by_hand(ltx, noise, given, said, SyncCFG(video=2.9, audio=1.9), steps=2)[0], 1e-3
+    )
 
 
 def test_a_pass_is_diffusers_bit_for_bit(ltx):
@@ -111,25 +145,36 @@ def test_a_pass_is_diffusers_bit_for_bit(ltx):
     for t_v, t_a in ((0.7, 0.7), (0.7, 0.0), (0.0, 0.3), (1.0, 0.5)):
         times = toys.uniform(av, video=t_v, audio=t_a)
         settings = {"use_cross_timestep": ltx.other}
-        assert toys.same(ltx.denoiser(av, times, said), toys.direct(ltx.model, av, said, t_v, t_a, **settings))
+        assert toys.same(
+            ltx.denoiser(av, times, said), toys.direct(ltx.model, av, said, t_v, t_a, **settings)
+        )
         settings |= {"encoder_attention_mask": mask, "audio_encoder_attention_mask": mask}
-        assert toys.same(ltx.denoiser(av, times, masked), toys.direct(ltx.model, av, masked, t_v, t_a, **settings))
+        assert toys.same(
+            ltx.denoiser(av, times, masked),
+            toys.direct(ltx.model, av, masked, t_v, t_a, **settings),
+        )
 
 
 def test_samples_have_their_own_times(ltx):
     """In one batch: what each gives alone."""
     av, said = toys.noise(batch=2), toys.conditions(ltx.widths, batch=2)
     values = AV(torch.tensor([[0.7], [0.0]]), torch.tensor([[0.0], [0.4]]))
-    times = values.map(lambda value, x: Times(value, torch.zeros(2, x.shape[1], dtype=torch.long)), av)
+    times = values.map(
+        lambda value, x: Times(value, torch.zeros(2, x.shape[1], dtype=torch.long)), av
+    )
     both = ltx.denoiser(av, times, said)
     for row, (t_v, t_a) in enumerate(((0.7, 0.0), (0.0, 0.4))):
         alone = {name: condition.rows(torch.tensor([row])) for name, condition in said.items()}
-        direct = toys.direct(ltx.model, toys.row(av, row), alone, t_v, t_a, use_cross_timestep=ltx.other)
+        direct = toys.direct(
+            ltx.model, toys.row(av, row), alone, t_v, t_a, use_cross_timestep=ltx.other
+        )
         assert toys.same(toys.row(both, row), direct, ROUNDING)
 
 
 def test_a_known_picture_is_told_as_in_diffusers(ltx):
-    """Its tokens go in clean at time 0, sigma stays the stream's; its velocity leads to it; without a picture nothing changes."""
+    """Its tokens go in clean at time 0, sigma stays the stream's; its velocity leads to it; without
+    a picture nothing changes.
+    """
     av, said = toys.noise(), toys.conditions(ltx.widths)
     known = torch.randn(1, 1, 2, 3, toys.C, generator=torch.Generator().manual_seed(5))
     shown = said | {"image": toys.picture(known, torch.ones(1, 1, dtype=torch.bool))}
@@ -138,7 +183,9 @@ def test_a_known_picture_is_told_as_in_diffusers(ltx):
     timestep = torch.full((1, 18), 600.0)
     timestep[:, :6] = 0
     pasted = av.replace(video=torch.cat([known, av["video"][:, 1:]], dim=1))
-    direct = toys.direct(ltx.model, pasted, said, 0.6, 0.6, timestep=timestep, use_cross_timestep=ltx.other)
+    direct = toys.direct(
+        ltx.model, pasted, said, 0.6, 0.6, timestep=timestep, use_cross_timestep=ltx.other
+    )
     assert torch.equal(made["audio"], direct["audio"])
     assert torch.equal(made["video"][:, 1:], direct["video"][:, 1:])
     assert torch.allclose(av["video"][:, :1] - 0.6 * made["video"][:, :1], known, atol=ROUNDING)
@@ -156,24 +203,35 @@ def test_a_known_picture_is_told_as_in_diffusers(ltx):
 def test_a_clip_begins_with_its_picture(first):
     """Whatever the guidance: sampled to the end."""
     known = torch.randn(1, 1, 2, 3, toys.C, generator=torch.Generator().manual_seed(5))
-    said = toys.conditions(first.widths) | {"image": toys.picture(known, torch.ones(1, 1, dtype=torch.bool))}
+    said = toys.conditions(first.widths) | {
+        "image": toys.picture(known, torch.ones(1, 1, dtype=torch.bool))
+    }
     settings = {"solver": Euler(), "shift": ConstantShift(1), "path": StraightPath(), "steps": 3}
-    made = sample(first.denoiser, toys.noise(), said, codecs=first.codecs, guidance=SyncCFG(), **settings)
+    made = sample(
+        first.denoiser, toys.noise(), said, codecs=first.codecs, guidance=SyncCFG(), **settings
+    )
     assert torch.allclose(made["video"][:, :1], known, atol=20 * ROUNDING)
 
 
 @pytest.mark.parametrize("fps", ["24", "12.5", "30000/1001"])
 def test_tokens_stand_where_the_clocks_say(fps):
-    """The coordinates that diffusers' pipelines compute from counts and frame rate are those of the codecs' clocks."""
+    """The coordinates that diffusers' pipelines compute from counts and frame rate are those of the
+    codecs' clocks.
+    """
     made = toys.parts(format=attrs.evolve(toys.FORMAT, fps=fps))
-    places, rate = made.denoiser._places(toys.noise(batch=2)), float(made.codecs["video"].format.fps)
+    places, rate = (
+        made.denoiser._places(toys.noise(batch=2)),
+        float(made.codecs["video"].format.fps),
+    )
     wanted = AV(
         made.model.rope.prepare_video_coords(2, 3, 2, 3, torch.device("cpu"), fps=rate),
         made.model.audio_rope.prepare_audio_coords(2, 19, torch.device("cpu")),
     )
     assert toys.same(places, wanted, 0 if fps == "24" else 1e-7)
     assert places["video"][0, 0, ::6, 1].tolist() == pytest.approx([1 / rate, 9 / rate, 17 / rate])
-    assert places["audio"][0, 0, :3].flatten().tolist() == pytest.approx([0, 0.01, 0.01, 0.05, 0.05, 0.09])
+    assert places["audio"][0, 0, :3].flatten().tolist() == pytest.approx(
+        [0, 0.01, 0.01, 0.05, 0.05, 0.09]
+    )
 
 
 def test_isolated_streams_do_not_hear_each_other(ltx):
@@ -181,21 +239,33 @@ def test_isolated_streams_do_not_hear_each_other(ltx):
     av, said = toys.noise(), toys.conditions(ltx.widths)
     times = toys.uniform(av, video=0.7, audio=0.7)
     made = ltx.denoiser(av, times, said, hints={"isolate"})
-    assert toys.same(made, toys.direct(ltx.model, av, said, 0.7, 0.7, isolate_modalities=True, use_cross_timestep=ltx.other))
+    assert toys.same(
+        made,
+        toys.direct(
+            ltx.model, av, said, 0.7, 0.7, isolate_modalities=True, use_cross_timestep=ltx.other
+        ),
+    )
     other = av.replace(audio=-av["audio"])
     assert torch.equal(ltx.denoiser(other, times, said, hints={"isolate"})["video"], made["video"])
-    assert not torch.equal(ltx.denoiser(other, times, said)["video"], ltx.denoiser(av, times, said)["video"])
+    assert not torch.equal(
+        ltx.denoiser(other, times, said)["video"], ltx.denoiser(av, times, said)["video"]
+    )
 
 
 def test_a_skipped_block_passes_its_values_on(first):
-    """As spatio_temporal_guidance_blocks, where the configuration has the processors for it; else there is no such hint."""
+    """As spatio_temporal_guidance_blocks, where the configuration has the processors for it; else
+    there is no such hint.
+    """
     av, said = toys.noise(), toys.conditions(first.widths)
     times = toys.uniform(av, video=0.7, audio=0.7)
     assert first.denoiser.hints == {"isolate", "skip-0", "skip-1"}
     plain = first.denoiser(av, times, said)
     for hints, blocks in (({"skip-1"}, [1]), ({"skip-0", "skip-1"}, [0, 1])):
         made = first.denoiser(av, times, said, hints=hints)
-        assert toys.same(made, toys.direct(first.model, av, said, 0.7, 0.7, spatio_temporal_guidance_blocks=blocks))
+        assert toys.same(
+            made,
+            toys.direct(first.model, av, said, 0.7, 0.7, spatio_temporal_guidance_blocks=blocks),
+        )
         assert not toys.same(made, plain)
     assert toys.parts(toys.TRANSFORMER | {"perturbed_attn": False}).denoiser.hints == {"isolate"}
 
@@ -205,11 +275,17 @@ def test_whose_time_scales_what_is_heard_is_a_setting(setting, other):
     """And matters in a driven task alone."""
     made = toys.parts(cross_timestep=setting)
     av, said = toys.noise(), toys.conditions(made.widths)
-    answers = [toys.direct(made.model, av, said, 0.7, 0.0, use_cross_timestep=other) for other in (other, not other)]
+    answers = [
+        toys.direct(made.model, av, said, 0.7, 0.0, use_cross_timestep=other)
+        for other in (other, not other)
+    ]
     answer = made.denoiser(av, toys.uniform(av, video=0.7, audio=0.0), said)
     assert toys.same(answer, answers[0])
     assert not toys.same(answer, answers[1])
-    same = [toys.direct(made.model, av, said, 0.7, 0.7, use_cross_timestep=other) for other in (True, False)]
+    same = [
+        toys.direct(made.model, av, said, 0.7, 0.7, use_cross_timestep=other)
+        for other in (True, False)
+    ]
     assert toys.same(*same)
 
 
@@ -229,7 +305,9 @@ def test_what_is_read_is_what_comes_back(first):
 
 
 def test_weights_move_but_are_not_saved(first):
-    """They are no part of the denoiser's own, but it names the module that they are in, and takes it along."""
+    """They are no part of the denoiser's own, but it names the module that they are in, and takes
+    it along.
+    """
     assert not first.denoiser.state_dict()
     assert not list(first.denoiser.parameters())
     assert first.denoiser.held == first.denoiser.frozen.models
@@ -240,18 +318,32 @@ def test_weights_move_but_are_not_saved(first):
 
 
 def test_full_size_without_weights():
-    """LTX-2 on the meta device: the parameters of its four models, and a pass over five seconds of 512 x 768."""
+    """LTX-2 on the meta device: the parameters of its four models, and a pass over five seconds of
+    512 x 768.
+    """
     form = toys.Format(fps=24, height=512, width=768, sample_rate=24000, seconds=5.04)
     with torch.device("meta"):
         codecs = AV(LTX2Video().build(format=form), toys.LTX2Audio().build(format=form))
         text = LTX2Text().build(format=form, codecs=codecs)
         denoiser = LTX2().build(codecs=codecs, encoders={"text": text})
-    sizes = [sum(weight.numel() for weight in part.frozen.parameters()) for part in (denoiser, codecs["video"], text)]
+    sizes = [
+        sum(weight.numel() for weight in part.frozen.parameters())
+        for part in (denoiser, codecs["video"], text)
+    ]
     assert sizes == [18_876_174_592, 1_222_479_601, 12_187_325_040 + 1_431_475_200]
-    assert (codecs["video"].grid, codecs["video"].channels, codecs["video"].latents(121)) == ((16, 24), 128, 16)
+    assert (codecs["video"].grid, codecs["video"].channels, codecs["video"].latents(121)) == (
+        (16, 24),
+        128,
+        16,
+    )
     assert codecs["audio"].latents(form.samples(121)) == 127
     av = AV(torch.empty(1, 16, 16, 24, 128, device="meta"), torch.empty(1, 127, 128, device="meta"))
-    said = {name: Condition(torch.empty(1, 1024, 3840, device="meta"), torch.ones(1, 1024, device="meta").bool()) for name in text.produces}
+    said = {
+        name: Condition(
+            torch.empty(1, 1024, 3840, device="meta"), torch.ones(1, 1024, device="meta").bool()
+        )
+        for name in text.produces
+    }
     made = denoiser(av, toys.uniform(av, video=1.0, audio=0.0), said)
     assert {s: made[s].shape for s in made} == {s: av[s].shape for s in av}
     assert text.produces == {"caption": 3840, "sound": 3840}
@@ -277,9 +369,13 @@ def test_what_does_not_fit_is_told(first):
         LTX2(cross_timestep="both")
     av, said = toys.noise(), toys.conditions(first.widths)
     times = toys.uniform(av, video=0.7, audio=0.7)
-    with pytest.raises(PartContractError, match="the audio is absent, and LTX-2 takes both streams"):
+    with pytest.raises(
+        PartContractError, match="the audio is absent, and LTX-2 takes both streams"
+    ):
         first.denoiser(av.only(["video"]), times.only(["video"]), said)
     with pytest.raises(PartContractError, match="LTX-2 wants the conditions image, sound"):
         first.denoiser(av, times, {"caption": said["caption"]})
-    with pytest.raises(PartContractError, match="LTX-2 knows no hint skip-7; it knows isolate, skip-0, skip-1"):
+    with pytest.raises(
+        PartContractError, match="LTX-2 knows no hint skip-7; it knows isolate, skip-0, skip-1"
+    ):
         first.denoiser(av, times, said, hints={"skip-7"})

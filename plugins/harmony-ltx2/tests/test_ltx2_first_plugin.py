@@ -1,4 +1,6 @@
-"""The plugin of the library's tutorial, taken from the page and installed, on LTX-2: nothing of it is changed, and nothing here helps it."""
+"""The plugin of the library's tutorial, taken from the page and installed, on LTX-2: nothing of it
+is changed, and nothing here helps it.
+"""
 
 from __future__ import annotations
 
@@ -55,17 +57,25 @@ def by_hand(pipeline, noise, given, scale):
     x = noise.replace(**{s: given[s] for s in given})
     made = [s for s in noise if s not in tuple(given)]
     for t, after in pairwise(times):
-        at = AV(**{s: Times.uniform(torch.tensor([t if s in made else 0.0]), x[s].shape[1]) for s in x})
+        at = AV(
+            **{s: Times.uniform(torch.tensor([t if s in made else 0.0]), x[s].shape[1]) for s in x}
+        )
         with torch.no_grad():
-            v, unheard = (pipeline.parts.denoiser(x, at, told) for told in (said, drop(said, ["sound"])))
-        x = x.replace(**{s: x[s] + (after - t) * (unheard[s] + scale * (v[s] - unheard[s])) for s in made})
+            v, unheard = (
+                pipeline.parts.denoiser(x, at, told) for told in (said, drop(said, ["sound"]))
+            )
+        x = x.replace(
+            **{s: x[s] + (after - t) * (unheard[s] + scale * (v[s] - unheard[s])) for s in made}
+        )
     return x
 
 
 @pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize("task", GIVEN)
 def test_it_does_on_ltx2_what_its_page_says(model, task):
-    """By its name in a recipe and from Python, in every task; at its off value it is the plain run, bit for bit."""
+    """By its name in a recipe and from Python, in every task; at its off value it is the plain run,
+    bit for bit.
+    """
     heed = ["sample.guidance.use=heed", "sample.guidance.scale=4.0"]
     pipeline = Pipeline.assemble(ltx2_recipe(str(model), [*SMALL, *QUICK, *heed]))
     from harmony_heed.heed import Heed
@@ -81,7 +91,9 @@ def test_it_does_on_ltx2_what_its_page_says(model, task):
     by_recipe, plain = latents(), latents(guidance=NoGuidance())
     assert toys.same(by_recipe, by_hand(pipeline, noise, given, 4.0), ROUNDING)
     assert toys.same(latents(guidance=Heed(scale=4.0)), by_recipe)
-    assert toys.same(latents(guidance=Heed(scale=0.5)), by_hand(pipeline, noise, given, 0.5), ROUNDING)
+    assert toys.same(
+        latents(guidance=Heed(scale=0.5)), by_hand(pipeline, noise, given, 0.5), ROUNDING
+    )
     assert toys.same(latents(guidance=Heed(scale=1)), plain)
     assert not toys.same(by_recipe, plain, 100 * ROUNDING)
 

@@ -1,4 +1,6 @@
-"""LTX-2 on a small GPU: its models' weights come while they work, and it is counted what that takes."""
+"""LTX-2 on a small GPU: its models' weights come while they work, and it is counted what that
+takes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def recipe() -> Recipe:
     return attrs.evolve(
         read,
         format=toys.FORMAT,
-        codecs=Codecs(LTX2Video(config=toys.VIDEO), LTX2Audio(config=toys.AUDIO, vocoder_config=toys.VOCODER)),
+        codecs=Codecs(
+            LTX2Video(config=toys.VIDEO), LTX2Audio(config=toys.AUDIO, vocoder_config=toys.VOCODER)
+        ),
         encoders=read.encoders | {"text": toys.text()},
         denoiser=LTX2(config=toys.TRANSFORMER, precision="float32"),
     )
@@ -45,18 +49,33 @@ def test_offloaded_clips_are_the_same(recipe):
 
 
 def test_its_models_have_layers(recipe):
-    """The transformer's blocks; those of Gemma, its eyes among them, and of the connectors where they are several."""
+    """The transformer's blocks; those of Gemma, its eyes among them, and of the connectors where
+    they are several.
+    """
     parts = build(recipe)
-    assert {type(layer).__name__ for layer in layers_of(parts.denoiser)} == {"LTX2VideoTransformerBlock"}
-    assert "Gemma3DecoderLayer" in {type(layer).__name__ for layer in layers_of(parts.encoders["text"])}
+    assert {type(layer).__name__ for layer in layers_of(parts.denoiser)} == {
+        "LTX2VideoTransformerBlock"
+    }
+    assert "Gemma3DecoderLayer" in {
+        type(layer).__name__ for layer in layers_of(parts.encoders["text"])
+    }
 
 
 def test_it_is_counted(recipe):
-    """All of its weights, none of them trained, and what is on the device at most where they come by parts."""
+    """All of its weights, none of them trained, and what is on the device at most where they come
+    by parts.
+    """
     parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
-    held = sum(x.nbytes for part in parts.each() for model in getattr(part, "held", ()) for x in model.parameters())
+    held = sum(
+        x.nbytes
+        for part in parts.each()
+        for model in getattr(part, "held", ())
+        for x in model.parameters()
+    )
     counted = account(recipe, parts)
     assert (counted.weights_bytes, counted.frozen_bytes, counted.backward) == (0, held, {})
     assert counted.inference_bytes() == held + counted.activations
     whole = resident(parts.denoiser, "parts") + counted.activations
-    assert counted.offloaded["parts"] == whole + max(resident(parts.codecs[s], "parts") for s in parts.codecs)
+    assert counted.offloaded["parts"] == whole + max(
+        resident(parts.codecs[s], "parts") for s in parts.codecs
+    )

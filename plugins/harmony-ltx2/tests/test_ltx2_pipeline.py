@@ -1,4 +1,6 @@
-"""Whole runs against diffusers' LTX2Pipeline, with its own tokenizer, text model, connectors, scheduler, autoencoders and vocoder."""
+"""Whole runs against diffusers' LTX2Pipeline, with its own tokenizer, text model, connectors,
+scheduler, autoencoders and vocoder.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ from harmony_parts.sample.loop import sample
 from harmony_parts.sample.schedule import timetable
 from harmony_parts.testing.contracts import check_shift
 
-SCHEDULER = {"use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1}
+SCHEDULER = {
+    "use_dynamic_shifting": True,
+    "base_shift": 0.95,
+    "max_shift": 2.05,
+    "shift_terminal": 0.1,
+}
 SCHEDULER |= {"base_image_seq_len": 1024, "max_image_seq_len": 4096}
 PROMPT, NEGATIVE = "a dog barks\ntwice", "worst quality"
 STEPS = 4
@@ -31,11 +38,18 @@ STEPS = 4
 @pytest.fixture(scope="module", params=["2.0", "2.3"])
 def both(request):
     """Our parts, and diffusers' pipeline over the same models."""
-    form, connectors = {"2.0": (toys.TRANSFORMER, toys.CONNECTORS), "2.3": (toys.LATER, toys.LATER_CONNECTORS)}[request.param]
+    form, connectors = {
+        "2.0": (toys.TRANSFORMER, toys.CONNECTORS),
+        "2.3": (toys.LATER, toys.LATER_CONNECTORS),
+    }[request.param]
     parts = toys.parts(form)
-    text = toys.text(connectors_config=connectors, negative=NEGATIVE).build(format=toys.FORMAT, codecs=parts.codecs)
+    text = toys.text(connectors_config=connectors, negative=NEGATIVE).build(
+        format=toys.FORMAT, codecs=parts.codecs
+    )
     parts.text = text
-    parts.denoiser = LTX2(config=form, precision="float32").build(codecs=parts.codecs, encoders={"text": text})
+    parts.denoiser = LTX2(config=form, precision="float32").build(
+        codecs=parts.codecs, encoders={"text": text}
+    )
     pipeline = LTX2Pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**SCHEDULER),
         vae=parts.codecs["video"].frozen.models[0],
@@ -52,7 +66,12 @@ def both(request):
 
 def theirs(pipeline, noise, output_type, **scales):
     """What LTX2Pipeline makes of the noise with text guidance alone."""
-    off = {"stg_scale": 0.0, "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0}
+    off = {
+        "stg_scale": 0.0,
+        "audio_stg_scale": 0.0,
+        "modality_scale": 1.0,
+        "audio_modality_scale": 1.0,
+    }
     off |= {"guidance_rescale": 0.0, "audio_guidance_rescale": 0.0}
     return pipeline(
         PROMPT,
@@ -74,16 +93,25 @@ def theirs(pipeline, noise, output_type, **scales):
 def ours(parts, noise, guidance):
     """The same by the sampler."""
     said = parts.text([Prompt(caption=PROMPT)])
-    settings = {"solver": Euler(), "shift": LTX2Shift(tokens=3 * 2 * 3), "path": StraightPath(), "steps": STEPS}
+    settings = {
+        "solver": Euler(),
+        "shift": LTX2Shift(tokens=3 * 2 * 3),
+        "path": StraightPath(),
+        "steps": STEPS,
+    }
     return sample(parts.denoiser, noise, said, codecs=parts.codecs, guidance=guidance, **settings)
 
 
 @pytest.mark.parametrize("scales", [(3.0, 7.0), (1.0, 4.0), (1.0, 1.0)])
 def test_text_guidance_is_that_of_diffusers(both, scales):
-    """Latents after a run of four steps; diffusers guides clean estimates and this library velocities, which is the same but for rounding."""
+    """Latents after a run of four steps; diffusers guides clean estimates and this library
+    velocities, which is the same but for rounding.
+    """
     parts, pipeline = both
     noise = toys.noise()
-    video, audio = theirs(pipeline, noise, "latent", guidance_scale=scales[0], audio_guidance_scale=scales[1])
+    video, audio = theirs(
+        pipeline, noise, "latent", guidance_scale=scales[0], audio_guidance_scale=scales[1]
+    )
     made = ours(parts, noise, CFG(video=scales[0], audio=scales[1]))
     assert torch.allclose(made["video"], video.permute(0, 2, 3, 4, 1), atol=5e-5)
     assert torch.allclose(made["audio"], audio.transpose(1, 2).flatten(2), atol=5e-5)
@@ -91,7 +119,9 @@ def test_text_guidance_is_that_of_diffusers(both, scales):
 
 
 def test_its_own_guidance_is_put_together_from_parts(both):
-    """Text, modality and spatio-temporal guidance, rescaled: what LTX2Pipeline does unless it is told otherwise, but for the block's number."""
+    """Text, modality and spatio-temporal guidance, rescaled: what LTX2Pipeline does unless it is
+    told otherwise, but for the block's number.
+    """
     for name in ("modality", "skip_layer", "rescale", "data_space"):
         pytest.importorskip(f"harmony_parts.guidance.{name}")
     from harmony_parts.guidance.data_space import DataSpace
@@ -101,28 +131,45 @@ def test_its_own_guidance_is_put_together_from_parts(both):
 
     parts, pipeline = both
     noise = toys.noise(3)
-    scales = {"guidance_scale": 3.0, "stg_scale": 1.0, "modality_scale": 3.0, "guidance_rescale": 0.7}
+    scales = {
+        "guidance_scale": 3.0,
+        "stg_scale": 1.0,
+        "modality_scale": 3.0,
+        "guidance_rescale": 0.7,
+    }
     video, audio = theirs(
         pipeline,
         noise,
         "latent",
         **scales,
-        **{f"audio_{name}": 7.0 if name == "guidance_scale" else scale for name, scale in scales.items()},
+        **{
+            f"audio_{name}": 7.0 if name == "guidance_scale" else scale
+            for name, scale in scales.items()
+        },
         spatio_temporal_guidance_blocks=[1],
     )
-    terms = (CFG(video=3, audio=7), Modality(video=3, audio=3), SkipLayer(layer=1, video=2, audio=2, drop=()))
+    terms = (
+        CFG(video=3, audio=7),
+        Modality(video=3, audio=3),
+        SkipLayer(layer=1, video=2, audio=2, drop=()),
+    )
     made = ours(parts, noise, DataSpace(Rescale(Sum(terms), share=0.7)))
     assert torch.allclose(made["video"], video.permute(0, 2, 3, 4, 1), atol=1e-4)
     assert torch.allclose(made["audio"], audio.transpose(1, 2).flatten(2), atol=1e-4)
 
 
 def test_the_clip_is_that_of_diffusers(both):
-    """Pictures to the rounding of a byte; of the sound, which is stereo there, the mean, as long as the picture."""
+    """Pictures to the rounding of a byte; of the sound, which is stereo there, the mean, as long as
+    the picture.
+    """
     parts, pipeline = both
     noise = toys.noise(2)
     video, audio = theirs(pipeline, noise, "np", guidance_scale=3.0, audio_guidance_scale=7.0)
     made = ours(parts, noise, CFG(video=3, audio=7))
-    frames, sound = parts.codecs["video"].decode(made["video"]), parts.codecs["audio"].decode(made["audio"])
+    frames, sound = (
+        parts.codecs["video"].decode(made["video"]),
+        parts.codecs["audio"].decode(made["audio"]),
+    )
     assert (frames / 255 - torch.from_numpy(video)).abs().max() < 0.51 / 255
     wanted = audio.mean(1)[:, : sound.shape[1]].clamp(-1, 1)
     assert sound.shape[1] >= 17 / 24 * 24000
@@ -133,11 +180,16 @@ def test_the_clip_is_that_of_diffusers(both):
 @example(tokens=6144, steps=30)
 @example(tokens=6144, steps=1)
 def test_times_are_those_of_its_scheduler(tokens, steps):
-    """For any number of steps and tokens, those that LTX2Pipeline sets it to; the recipe's shift is told how many steps there are."""
+    """For any number of steps and tokens, those that LTX2Pipeline sets it to; the recipe's shift is
+    told how many steps there are.
+    """
     from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
 
     mu = calculate_shift(tokens, 1024, 4096, 0.95, 2.05)
-    scheduler = FlowMatchEulerDiscreteScheduler(**SCHEDULER | ({} if steps > 1 else {"shift_terminal": None}))  # which divides by 0 there
+    # which divides by 0 there
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        **SCHEDULER | ({} if steps > 1 else {"shift_terminal": None})
+    )
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), mu=mu)
     times = timetable(steps, LTX2Shift(tokens=tokens))
     # float32 there; near 1 the stretch divides 1 - u by 1 - u(1 / steps), and so its rounding
@@ -162,11 +214,15 @@ def test_the_shift_keeps_the_contract():
 
 
 def test_texts_are_those_of_diffusers(both):
-    """Both streams' tokens, for texts short and long, with and without blanks at their ends; the null form is that of the negative text."""
+    """Both streams' tokens, for texts short and long, with and without blanks at their ends; the
+    null form is that of the negative text.
+    """
     parts, pipeline = both
     texts = ["a dog barks twice", "  rain\n on a roof ", "é" * 20, "x"]
     said = parts.text([Prompt(caption=text) for text in texts])
-    embeds, mask, _, _ = pipeline.encode_prompt([*texts, NEGATIVE], do_classifier_free_guidance=False, max_sequence_length=48)
+    embeds, mask, _, _ = pipeline.encode_prompt(
+        [*texts, NEGATIVE], do_classifier_free_guidance=False, max_sequence_length=48
+    )
     with torch.no_grad():
         video, audio, whole = pipeline.connectors(embeds, mask, padding_side="left")
     assert whole.bool().all()

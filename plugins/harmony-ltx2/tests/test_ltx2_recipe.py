@@ -1,4 +1,6 @@
-"""The plugin as users meet it: listed without its libraries, a recipe whose weights are all in one folder, and clips."""
+"""The plugin as users meet it: listed without its libraries, a recipe whose weights are all in one
+folder, and clips.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,21 @@ def test_parts_are_listed_and_loaded_without_their_libraries():
     """In a fresh process; diffusers and transformers wait for `build`."""
     done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    wanted = {"video_codec": "ltx2-video", "encoder": "ltx2-text", "denoiser": "ltx2", "shift": "ltx2"}
-    assert sorted(done.stdout.splitlines()) == sorted(f"{kind} ltx2/{name} harmony-ltx2" for kind, name in wanted.items())
+    wanted = {
+        "video_codec": "ltx2-video",
+        "encoder": "ltx2-text",
+        "denoiser": "ltx2",
+        "shift": "ltx2",
+    }
+    assert sorted(done.stdout.splitlines()) == sorted(
+        f"{kind} ltx2/{name} harmony-ltx2" for kind, name in wanted.items()
+    )
 
 
-@pytest.mark.parametrize(("kind", "name"), [("video_codec", "ltx2-video"), ("encoder", "ltx2-text"), ("denoiser", "ltx2")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("video_codec", "ltx2-video"), ("encoder", "ltx2-text"), ("denoiser", "ltx2")],
+)
 def test_parts_say_whose_weights_they_load(kind, name):
     """In their docstring and in the README: the licence."""
     licence = "LTX-2 Community License"
@@ -82,12 +94,16 @@ def test_the_recipe_assembles_at_full_size():
 
 
 def test_a_folders_form_is_known_without_its_weights(model, pipeline):
-    """A denoiser on the meta device beside real neighbours, as it is when saved weights are to be put into it."""
+    """A denoiser on the meta device beside real neighbours, as it is when saved weights are to be
+    put into it.
+    """
     recipe = pipeline.recipe
     with torch.device("meta"):
         empty = recipe.denoiser.build(codecs=pipeline.codecs, encoders=pipeline.parts.encoders)
     shapes = [weight.shape for weight in pipeline.parts.denoiser.frozen.parameters()]
-    assert [(weight.shape, weight.device.type) for weight in empty.frozen.parameters()] == [(shape, "meta") for shape in shapes]
+    assert [(weight.shape, weight.device.type) for weight in empty.frozen.parameters()] == [
+        (shape, "meta") for shape in shapes
+    ]
 
 
 def test_one_model_for_all_parts(model):
@@ -98,7 +114,9 @@ def test_one_model_for_all_parts(model):
         for key in place.split("."):
             inner = inner[key]
         assert inner["model"] == "someone/else"
-    with pytest.raises(AssemblyError, match=r"\$.codecs.video: model './nothing' .* there is no folder './nothing'"):
+    with pytest.raises(
+        AssemblyError, match=r"\$.codecs.video: model './nothing' .* there is no folder './nothing'"
+    ):
         build(ltx2_recipe("./nothing"))
     assert ltx2_recipe() == read_recipe(RECIPE)
 
@@ -117,12 +135,16 @@ def test_clips_are_made_and_written(pipeline, tmp_path):
     assert not torch.equal(dubbed.clip.waveform, made.clip.waveform)
     driven = pipeline.generate("a ball falls", audio=made, seed=4)
     assert not torch.equal(driven.clip.frames, made.clip.frames)
-    shown = pipeline.generate("a ball falls", image=torch.full((64, 96, 3), 200, dtype=torch.uint8), seed=3)
+    shown = pipeline.generate(
+        "a ball falls", image=torch.full((64, 96, 3), 200, dtype=torch.uint8), seed=3
+    )
     assert not torch.equal(shown.clip.frames, made.clip.frames)
 
 
 def test_a_third_partys_guidance_runs_unchanged(pipeline, monkeypatch):
-    """The one of nineteen lines that the library's own tests install: half the way of SyncCFG is between none and all of it."""
+    """The one of nineteen lines that the library's own tests install: half the way of SyncCFG is
+    between none and all of it.
+    """
     monkeypatch.syspath_prepend(THIRD_PARTY)
     from harmony_half.half import Half
 
@@ -130,14 +152,18 @@ def test_a_third_partys_guidance_runs_unchanged(pipeline, monkeypatch):
         said = [Prompt(caption="a ball falls")]
         return pipeline.latents(said, seeds=[0], guidance=guidance, steps=1)
 
-    none, all_, half = (latents(guidance) for guidance in (NoGuidance(), SyncCFG(), Half(SyncCFG())))
+    none, all_, half = (
+        latents(guidance) for guidance in (NoGuidance(), SyncCFG(), Half(SyncCFG()))
+    )
     middle = none.map(lambda a, b: (a + b) / 2, all_)
     assert toys.same(half, middle, 1e-5)
     assert not toys.same(half, none, 1e-3)
 
 
 def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypatch):
-    """Written without loading anything, and loaded with the weights of its recipe; `harmony generate` takes it."""
+    """Written without loading anything, and loaded with the weights of its recipe; `harmony
+    generate` takes it.
+    """
     from click.testing import CliRunner
 
     from harmony_parts.cli.main import cli
@@ -150,7 +176,10 @@ def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypa
     loaded = load(place)
     assert same(loaded.generate("a ball falls").clip, pipeline.generate("a ball falls").clip)
     out = tmp_path / "clip.mp4"
-    done = CliRunner().invoke(cli, ["generate", str(place), "--prompt", "a ball falls", "--device", "cpu", "--out", str(out)])
+    done = CliRunner().invoke(
+        cli,
+        ["generate", str(place), "--prompt", "a ball falls", "--device", "cpu", "--out", str(out)],
+    )
     assert done.exit_code == 0, done.output
     assert Clip.read(out).frames.shape == (17, 64, 96, 3)
     monkeypatch.setattr("sys.argv", ["folder", str(place), "--set", "nonsense"])
@@ -159,7 +188,9 @@ def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypa
 
 
 def test_guidances_are_compared(model, tmp_path, monkeypatch):
-    """With the recipe's scales, by the recipe's metrics; cfg with sync-cfg is the recipe's own, and no column more."""
+    """With the recipe's scales, by the recipe's metrics; cfg with sync-cfg is the recipe's own, and
+    no column more.
+    """
     from click.testing import CliRunner
 
     from harmony_parts.cli.main import cli
@@ -169,7 +200,10 @@ def test_guidances_are_compared(model, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["folder", "ltx2", "--model", str(model), *settings])
     folder.main()
     Path("prompts.txt").write_text("a ball falls\n", encoding="utf-8")
-    done = CliRunner().invoke(cli, ["compare", "ltx2", "prompts.txt", "--out", "compared", "--with-text", "--device", "cpu"])
+    done = CliRunner().invoke(
+        cli,
+        ["compare", "ltx2", "prompts.txt", "--out", "compared", "--with-text", "--device", "cpu"],
+    )
     assert done.exit_code == 0, done.output
     told = json.loads(Path("compared/results.json").read_text(encoding="utf-8"))
     assert {column["name"]: column["passes"] for column in told["columns"]} == {
@@ -179,13 +213,20 @@ def test_guidances_are_compared(model, tmp_path, monkeypatch):
         "cfg + sync-cfg": 4,
     }
     assert "CFG(video=3.0, audio=7.0" in told["columns"][1]["guidance"]
-    assert all(clip["made"] and clip["numbers"].keys() == {"events", "correlation"} for clip in told["clips"])
+    assert all(
+        clip["made"] and clip["numbers"].keys() == {"events", "correlation"}
+        for clip in told["clips"]
+    )
     made = load("ltx2").generate("a ball falls")
-    assert same(Clip.read(made.save("again.mp4")), Clip.read(Path("compared", told["clips"][-1]["file"])))
+    assert same(
+        Clip.read(made.save("again.mp4")), Clip.read(Path("compared", told["clips"][-1]["file"]))
+    )
 
 
 def test_the_recipe_alone_is_a_model(model, tmp_path):
-    """There is nothing of its own to save; the same seed makes the same clip as the pipeline that was assembled."""
+    """There is nothing of its own to save; the same seed makes the same clip as the pipeline that
+    was assembled.
+    """
     recipe = ltx2_recipe(str(model), [*SMALL, *QUICK])
     file = tmp_path / "tiny.toml"
     file.write_text(write_recipe(recipe), encoding="utf-8")

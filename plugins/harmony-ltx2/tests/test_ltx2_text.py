@@ -1,4 +1,6 @@
-"""ltx2-text: the contract, pieces of texts, what is kept and what is refused. That its tokens are diffusers' is in test_ltx2_pipeline."""
+"""ltx2-text: the contract, pieces of texts, what is kept and what is refused. That its tokens are
+diffusers' is in test_ltx2_pipeline.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ from harmony_ltx2.text import LTX2Text
 from harmony_parts.av import AV, Prompt
 from harmony_parts.testing.contracts import check_encoder
 
-UNREGISTERED = toys.CONNECTORS | {"video_connector_num_learnable_registers": None, "audio_connector_num_learnable_registers": None}
+UNREGISTERED = toys.CONNECTORS | {
+    "video_connector_num_learnable_registers": None,
+    "audio_connector_num_learnable_registers": None,
+}
 
 
 def build(**settings):
@@ -21,7 +26,12 @@ def build(**settings):
 @pytest.mark.filterwarnings("ignore:a text of .* tokens:UserWarning")
 @pytest.mark.parametrize(
     "settings",
-    [{"negative": "worst quality"}, {"cache": 0}, {"connectors_config": toys.LATER_CONNECTORS}, {"connectors_config": UNREGISTERED}],
+    [
+        {"negative": "worst quality"},
+        {"cache": 0},
+        {"connectors_config": toys.LATER_CONNECTORS},
+        {"connectors_config": UNREGISTERED},
+    ],
     ids=["negative", "cache", "2.3", "no registers"],
 )
 def test_it_keeps_the_contract(settings):
@@ -32,7 +42,14 @@ def test_it_keeps_the_contract(settings):
 def test_one_text_for_both_streams():
     """Made of the fields that a prompt has; each stream has tokens of its own."""
     encoder = build()
-    said = encoder([Prompt("a dog", "barking", "good boy"), Prompt('a dog barking "good boy"'), Prompt(), Prompt(caption=" ")])
+    said = encoder(
+        [
+            Prompt("a dog", "barking", "good boy"),
+            Prompt('a dog barking "good boy"'),
+            Prompt(),
+            Prompt(caption=" "),
+        ]
+    )
     for condition in said.values():
         assert torch.equal(condition.tokens[0], condition.tokens[1])
         assert torch.equal(condition.tokens[2:], condition.null.tokens[2:])
@@ -45,7 +62,9 @@ def test_one_text_for_both_streams():
 def test_long_texts_are_cut_and_said_so():
     """Once."""
     encoder = build()
-    with pytest.warns(UserWarning, match=r"a text of 61 tokens .* is cut after 48.*; ltx2-text's setting `length`") as told:
+    with pytest.warns(
+        UserWarning, match=r"a text of 61 tokens .* is cut after 48.*; ltx2-text's setting `length`"
+    ) as told:
         encoder([Prompt("a" * 60), Prompt("b" * 70)])
     assert len(told) == 1
     assert not build()._warned
@@ -69,8 +88,12 @@ def test_kept_texts_are_not_read_again():
 
 
 def test_what_does_not_fit_is_refused():
-    """Two models of different forms, lengths that the learned tokens don't fill, half a configuration, pieces that read nothing."""
-    with pytest.raises(ValueError, match=r"has 3 states .* of 16 numbers, but the connectors take 4 of 16"):
+    """Two models of different forms, lengths that the learned tokens don't fill, half a
+    configuration, pieces that read nothing.
+    """
+    with pytest.raises(
+        ValueError, match=r"has 3 states .* of 16 numbers, but the connectors take 4 of 16"
+    ):
         build(connectors_config=toys.CONNECTORS | {"text_proj_in_factor": 4})
     with pytest.raises(ValueError, match="length 40 is not a multiple of 16"):
         build(length=40)

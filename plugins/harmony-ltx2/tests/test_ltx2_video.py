@@ -1,4 +1,6 @@
-"""ltx2-video against diffusers called directly, from a folder, with means, deviations and a scale; its counts, clock and errors."""
+"""ltx2-video against diffusers called directly, from a folder, with means, deviations and a scale;
+its counts, clock and errors.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,12 @@ def codec(folder):
 
 def frames_of(count, batch=1):
     """Noise."""
-    return torch.randint(256, (batch, count, 64, 96, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return torch.randint(
+        256,
+        (batch, count, 64, 96, 3),
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.uint8,
+    )
 
 
 def test_it_is_a_video_codec(codec):
@@ -58,7 +65,9 @@ def test_latents_and_frames_are_those_of_diffusers(codec):
     assert latents.dtype == torch.float32
     assert torch.allclose(latents, direct.permute(0, 2, 3, 4, 1), atol=1e-6)
     noise = torch.randn(direct.shape, generator=torch.Generator().manual_seed(1))
-    pixels = model.decode(LTX2Pipeline._denormalize_latents(noise, *numbers)).sample.permute(0, 2, 3, 4, 1)
+    pixels = model.decode(LTX2Pipeline._denormalize_latents(noise, *numbers)).sample.permute(
+        0, 2, 3, 4, 1
+    )
     made = codec.decode(noise.permute(0, 2, 3, 4, 1))
     assert made.shape == (2, 17, 64, 96, 3)
     assert ((pixels + 1) * 127.5 - made).abs().where((made > 0) & (made < 255), 0).max() < 0.501
@@ -73,7 +82,9 @@ def test_the_same_again(codec):
 
 @given(latents=st.integers(1, 40), frames=st.integers(1, 200))
 def test_the_clock_is_causal(codec, latents, frames):
-    """The first latent is one frame, every other eight, without gaps; as few latents as hold the frames."""
+    """The first latent is one frame, every other eight, without gaps; as few latents as hold the
+    frames.
+    """
     clock = codec.clock(latents)
     lengths = torch.tensor([1.0] + [8.0] * (latents - 1), dtype=torch.float64) / 24
     assert torch.allclose(clock[:, 1] - clock[:, 0], lengths, atol=1e-12, rtol=0)
@@ -97,11 +108,15 @@ def test_a_latent_knows_no_later_frame(codec):
 def test_tiles_are_those_of_diffusers():
     """Of pictures larger than a tile."""
     format = attrs.evolve(toys.FORMAT, height=256, width=160)
-    tiled, plain = (LTX2Video(config=toys.VIDEO, tile=tile).build(format=format) for tile in (128, 0))
+    tiled, plain = (
+        LTX2Video(config=toys.VIDEO, tile=tile).build(format=format) for tile in (128, 0)
+    )
     latents = torch.randn(1, 2, 8, 5, toys.C, generator=torch.Generator().manual_seed(0))
     made = tiled.decode(latents)
     assert not torch.equal(made, plain.decode(latents))
-    plain.frozen.models[0].enable_tiling(128, 128, tile_sample_stride_height=96, tile_sample_stride_width=96)
+    plain.frozen.models[0].enable_tiling(
+        128, 128, tile_sample_stride_height=96, tile_sample_stride_width=96
+    )
     assert torch.equal(made, plain.decode(latents))
     assert tiled.encode(made).shape == latents.shape
 
@@ -111,11 +126,15 @@ def test_what_does_not_fit_is_refused(folder):
     with pytest.raises(ValueError, match="width 80 is not a multiple of 32"):
         LTX2Video(config=toys.VIDEO).build(format=attrs.evolve(toys.FORMAT, width=80))
     for size, tile in (({"width": 128, "height": 256}, 128), ({"width": 32}, 0)):
-        with pytest.raises(ValueError, match=r"pieces of a single latent .*: choose another size or tile"):
+        with pytest.raises(
+            ValueError, match=r"pieces of a single latent .*: choose another size or tile"
+        ):
             LTX2Video(config=toys.VIDEO, tile=tile).build(format=attrs.evolve(toys.FORMAT, **size))
     with pytest.raises(ValueError, match="multiple of 128"):
         LTX2Video(tile=64)
     with pytest.raises(ValueError, match="decoder adds noise"):
         LTX2Video(config=toys.VIDEO | {"timestep_conditioning": True}).build(format=toys.FORMAT)
-    with pytest.raises(ValueError, match=r"can't be loaded as AutoencoderKLLTX2Video: .*config.json"):
+    with pytest.raises(
+        ValueError, match=r"can't be loaded as AutoencoderKLLTX2Video: .*config.json"
+    ):
         LTX2Video(model=str(folder), subfolder="nothing").build(format=toys.FORMAT)

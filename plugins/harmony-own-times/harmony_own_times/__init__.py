@@ -13,6 +13,9 @@ def harmony_task() -> Iterator[PartDeclaration]:
     yield part(
         "own-times",
         "harmony_own_times.own_times:OwnTimes",
-        summary="Both streams are noisy and learnt, each at a time drawn for itself, so that all stages of one meet all stages of the other.",
+        summary=(
+            "Both streams are noisy and learnt, each at a time drawn for itself, so that all stages"
+            " of one meet all stages of the other."
+        ),
         source="UniDiffuser, arXiv:2303.06555",
     )

@@ -12,10 +12,11 @@ from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 @attrs.frozen
 class OwnTimes:
-    """L = |v_v - v^_v(t_v, t_a)|^2 + |v_a - v^_a(t_v, t_a)|^2 with t_v and t_a drawn one by one (arXiv:2303.06555).
+    """L = |v_v - v^_v(t_v, t_a)|^2 + |v_a - v^_a(t_v, t_a)|^2 with t_v and t_a drawn one by one
+    (arXiv:2303.06555).
 
-    One model learns every conditional between the streams; the driven tasks are its edges, where a time is 0. With the probability
-    `together` a clip's streams share a time, as sampling has them.
+    One model learns every conditional between the streams; the driven tasks are its edges, where a
+    time is 0. With the probability `together` a clip's streams share a time, as sampling has them.
     """
 
     together: float = knob(
@@ -32,4 +33,10 @@ class OwnTimes:
         shared = torch.rand(n, generator=generator) < self.together
         one, clip = torch.ones_like(video), torch.arange(n, device=video.device)
         times = AV(video, torch.where(shared.to(video.device), video, audio))
-        return Plan(source=clip, times=times, weights=AV(one, one), task=torch.zeros_like(clip), names=("own-times",))
+        return Plan(
+            source=clip,
+            times=times,
+            weights=AV(one, one),
+            task=torch.zeros_like(clip),
+            names=("own-times",),
+        )

@@ -50,9 +50,16 @@ def test_a_share_is_from_0_to_1(together: float) -> None:
 
 def test_a_recipe_trains_with_it(tmp_path) -> None:
     parts = Catalogue.discover(only=["own-times"])
-    small = ["task=own-times/own-times", "train.steps=2", "train.batch=2", "train.prepared=4", "denoiser.layers=1"]
+    small = [
+        "task=own-times/own-times",
+        "train.steps=2",
+        "train.batch=2",
+        "train.prepared=4",
+        "denoiser.layers=1",
+    ]
     recipe = read_recipe("demo", small, parts=parts)
     assert recipe.task == OwnTimes()
-    with pytest.MonkeyPatch.context() as patch:  # what a process that was started with this plugin sees
+    # what a process that was started with this plugin sees
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harmony_parts.assemble.catalogue", lambda: parts)
         assert (train(recipe, out=tmp_path) / "model.safetensors").is_file()

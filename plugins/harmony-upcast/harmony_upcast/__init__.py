@@ -13,5 +13,8 @@ def harmony_attention() -> Iterator[PartDeclaration]:
     yield part(
         "upcast",
         "harmony_upcast.upcast:Upcast",
-        summary="Another backend in a wider type than its inputs', to see what of an error comes from attention.",
+        summary=(
+            "Another backend in a wider type than its inputs', to see what of an error comes from"
+            " attention."
+        ),
     )

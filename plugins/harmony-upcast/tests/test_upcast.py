@@ -21,7 +21,9 @@ def test_contract(attention) -> None:
 
 @pytest.mark.parametrize("name", [name for name, *_ in problems()])
 def test_one_rounding_is_left(name: str) -> None:
-    """Of bfloat16 inputs: what it gives is the float64 result, rounded once; the backend alone is no nearer."""
+    """Of bfloat16 inputs: what it gives is the float64 result, rounded once; the backend alone is
+    no nearer.
+    """
     inputs, *rest = next(rest for other, *rest in problems() if other == name)
     narrow = [x.bfloat16() for x in inputs]
     exact = Reference()(*(x.double() for x in narrow), *rest)
@@ -44,5 +46,11 @@ def test_other_types_are_refused() -> None:
 
 def test_a_recipe_uses_it() -> None:
     parts = Catalogue.discover(only=["upcast"])
-    recipe = read_recipe("demo", ["denoiser.interaction.attention={use='upcast', inner='reference', dtype='float64'}"], parts=parts)
-    assert build(recipe).denoiser.blocks[0].interaction.to_video.attention == Upcast(Reference(), "float64")
+    recipe = read_recipe(
+        "demo",
+        ["denoiser.interaction.attention={use='upcast', inner='reference', dtype='float64'}"],
+        parts=parts,
+    )
+    assert build(recipe).denoiser.blocks[0].interaction.to_video.attention == Upcast(
+        Reference(), "float64"
+    )

@@ -1,4 +1,6 @@
-"""These run in a process that was started with TRITON_INTERPRET=1, as tests/kernels/test_kernels.py does, and are left out of any other."""
+"""These run in a process that was started with TRITON_INTERPRET=1, as tests/kernels/test_kernels.py
+does, and are left out of any other.
+"""
 
 from __future__ import annotations
 

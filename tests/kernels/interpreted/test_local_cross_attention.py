@@ -1,7 +1,8 @@
 """Outputs and gradients of the kernels, interpreted on a CPU, against naive.py in float64.
 
-The interpreter multiplies in float32 whatever the tensors' type, and runs programs one after another: what tensor cores round, and races, are
-for a GPU. A call costs milliseconds per program, so problems have few frames and heads, and larger tiles.
+The interpreter multiplies in float32 whatever the tensors' type, and runs programs one after
+another: what tensor cores round, and races, are for a GPU. A call costs milliseconds per program,
+so problems have few frames and heads, and larger tiles.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ assert kernels.INTERPRETING
 
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
-    """What a kernel is given to fill is full of NaN, and lies between sevens that it must leave alone."""
+    """What a kernel is given to fill is full of NaN, and lies between sevens that it must leave
+    alone.
+    """
     buffers = []
 
     def allocate(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -55,10 +58,34 @@ def poisoned() -> Iterator[None]:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("head", "pairs", "half"), [(16, 8, False), (24, 10, True), (64, 32, True), (128, 64, False), (20, 3, False), (7, 3, True)]
+    ("head", "pairs", "half"),
+    [
+        (16, 8, False),
+        (24, 10, True),
+        (64, 32, True),
+        (128, 64, False),
+        (20, 3, False),
+        (7, 3, True),
+    ],
 )
-def test_ragged_windows(direction: str, dtype: torch.dtype, head: int, pairs: int, half: bool) -> None:
-    check(Problem(direction, 3, 21, 7, RAGGED[direction], batch=2, heads=1, head=head, pairs=pairs, half=half, dtype=dtype))
+def test_ragged_windows(
+    direction: str, dtype: torch.dtype, head: int, pairs: int, half: bool
+) -> None:
+    check(
+        Problem(
+            direction,
+            3,
+            21,
+            7,
+            RAGGED[direction],
+            batch=2,
+            heads=1,
+            head=head,
+            pairs=pairs,
+            half=half,
+            dtype=dtype,
+        )
+    )
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -69,7 +96,11 @@ def test_a_window_of_more_than_one_tile_of_latents(direction: str) -> None:
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_fewer_latents_than_frames(direction: str) -> None:
-    windows = pairs_of([0, 0, 0, 1, 1, 1], [1, 1, 2, 2, 2, 2]) if direction == "frames_read" else pairs_of([0, 2], [4, 6])
+    windows = (
+        pairs_of([0, 0, 0, 1, 1, 1], [1, 1, 2, 2, 2, 2])
+        if direction == "frames_read"
+        else pairs_of([0, 2], [4, 6])
+    )
     check(Problem(direction, 6, 9, 2, windows, heads=3))
 
 
@@ -79,7 +110,10 @@ def problems(draw: st.DrawFn) -> Problem:
     direction = draw(st.sampled_from(DIRECTIONS))
     frames, latents = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     queries, keys = (frames, latents) if direction == "frames_read" else (latents, frames)
-    start, end = (sorted(draw(st.lists(st.integers(0, keys), min_size=queries, max_size=queries))) for _ in range(2))
+    start, end = (
+        sorted(draw(st.lists(st.integers(0, keys), min_size=queries, max_size=queries)))
+        for _ in range(2)
+    )
     head = draw(st.integers(2, 128))
     return Problem(
         direction,
@@ -104,7 +138,9 @@ def test_any_problem(problem: Problem) -> None:
 
 @st.composite
 def clips(draw: st.DrawFn) -> Problem:
-    """Windows from the clocks of a video and a sound codec, at any rates; causal ones' first latent holds one frame, and all others four."""
+    """Windows from the clocks of a video and a sound codec, at any rates; causal ones' first latent
+    holds one frame, and all others four.
+    """
     frames, latents = draw(st.integers(1, 3)), draw(st.integers(1, 16))
     seconds = draw(st.floats(0.1, 3.0))
     lengths = torch.ones(frames, dtype=torch.float64)
@@ -114,8 +150,18 @@ def clips(draw: st.DrawFn) -> Problem:
     ticks = torch.linspace(0, draw(st.floats(0.5, 1.5)) * seconds, latents + 1, dtype=torch.float64)
     video, sound = (torch.stack((x[:-1], x[1:]), 1) for x in (edges, ticks))
     direction = draw(st.sampled_from(DIRECTIONS))
-    made = windows(*((video, sound) if direction == "frames_read" else (sound, video)), draw(st.floats(0, 0.3)) * seconds)
-    return Problem(direction, frames, draw(st.integers(1, 40)), latents, made.of_query, pairs=draw(st.integers(1, 8)))
+    made = windows(
+        *((video, sound) if direction == "frames_read" else (sound, video)),
+        draw(st.floats(0, 0.3)) * seconds,
+    )
+    return Problem(
+        direction,
+        frames,
+        draw(st.integers(1, 40)),
+        latents,
+        made.of_query,
+        pairs=draw(st.integers(1, 8)),
+    )
 
 
 @given(clips())
@@ -136,10 +182,20 @@ def parts(draw: st.DrawFn) -> tuple[Any, ...]:
     """What a part is called with: tokens per frame on either side, or on both."""
     tq, sq, tk, sk = (draw(st.integers(1, n)) for n in (3, 4, 3, 4))
     g = torch.Generator().manual_seed(draw(st.integers(0, 99)))
-    start, end = (torch.tensor(sorted(draw(st.lists(st.integers(0, tk), min_size=tq, max_size=tq)))) for _ in range(2))
+    start, end = (
+        torch.tensor(sorted(draw(st.lists(st.integers(0, tk), min_size=tq, max_size=tq))))
+        for _ in range(2)
+    )
     d = 2 * draw(st.integers(1, 9))
     q, k, v = (torch.randn(1, t, s, 1, d, generator=g) for t, s in ((tq, sq), (tk, sk), (tk, sk)))
-    return q, k, v, Windows.of(start, end.maximum(start), tk), angles(torch.arange(tq), d // 2), angles(torch.arange(tk) * 0.7, d // 2)
+    return (
+        q,
+        k,
+        v,
+        Windows.of(start, end.maximum(start), tk),
+        angles(torch.arange(tq), d // 2),
+        angles(torch.arange(tk) * 0.7, d // 2),
+    )
 
 
 @given(parts())
@@ -153,13 +209,20 @@ def test_the_part_is_the_reference(problem: tuple[Any, ...]) -> None:
         out.square().sum().backward()
         results.append([out.detach(), *(leaf.grad for leaf in leaves)])
     for theirs, mine in zip(*results):
-        # float32 sums of at most 18 products, five deep, of numbers up to 10; the reference's tables are float32 too
+        # float32 sums of at most 18 products, five deep, of numbers up to 10; the reference's
+        # tables are float32 too
         torch.testing.assert_close(mine.double(), theirs, rtol=2e-5, atol=2e-5)
 
 
 def arguments(direction: str, grad: bool = True) -> tuple[Any, ...]:
     """Of the operator itself."""
-    problem = Problem(direction, 2, 5, 3, pairs_of([0, 1], [2, 3]) if direction == "frames_read" else pairs_of([0, 0, 1], [1, 2, 2]))
+    problem = Problem(
+        direction,
+        2,
+        5,
+        3,
+        pairs_of([0, 1], [2, 3]) if direction == "frames_read" else pairs_of([0, 0, 1], [1, 2, 2]),
+    )
     inputs, _, *turns = problem.tensors()
     tables = problem.tables()
     return (
@@ -174,14 +237,20 @@ def arguments(direction: str, grad: bool = True) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_the_operators_keep_torchs_rules(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "allocate", lambda shape, like, dtype=None: like.new_zeros(shape, dtype=dtype or like.dtype))
+    monkeypatch.setattr(
+        kernels,
+        "allocate",
+        lambda shape, like, dtype=None: like.new_zeros(shape, dtype=dtype or like.dtype),
+    )
     forward = getattr(torch.ops.harmony_parts, direction)
     torch.library.opcheck(forward, arguments(direction))
     inputs = arguments(direction, grad=False)
     outputs = forward(*inputs)
     kept = (outputs,) if direction == "frames_read" else outputs
     backward = getattr(torch.ops.harmony_parts, direction + "_backward")
-    torch.library.opcheck(backward, (torch.ones_like(kept[0]), *(kept if len(kept) > 1 else ()), *inputs))
+    torch.library.opcheck(
+        backward, (torch.ones_like(kept[0]), *(kept if len(kept) > 1 else ()), *inputs)
+    )
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -190,7 +259,9 @@ def test_compiles_in_one_graph(direction: str, backend: str) -> None:
     problem = Problem(direction, 3, 21, 7, RAGGED[direction])
     f, tables = getattr(op, direction), problem.tables()
     torch._dynamo.reset()
-    compiled = torch.compile(lambda q, k, v, *rest: f(q, k, v, tables, *rest) * 2, fullgraph=True, backend=backend)
+    compiled = torch.compile(
+        lambda q, k, v, *rest: f(q, k, v, tables, *rest) * 2, fullgraph=True, backend=backend
+    )
     for mine, theirs in zip(problem.solve(compiled, torch.float32), problem.kernel(), strict=True):
         assert torch.equal(mine, 2 * theirs)
 
@@ -212,14 +283,19 @@ def test_it_can_be_exported(direction: str) -> None:
     inputs, _, *turns = problem.tensors()
     module = Reads(direction, problem.tables())
     exported = torch.export.export(module, (*inputs, *turns))
-    assert any(node.target is getattr(torch.ops.harmony_parts, direction).default for node in exported.graph.nodes)
+    assert any(
+        node.target is getattr(torch.ops.harmony_parts, direction).default
+        for node in exported.graph.nodes
+    )
     assert torch.equal(exported.module()(*inputs, *turns), module(*inputs, *turns))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("saved", [True, False])
 def test_checkpointing_can_keep_its_output(direction: str, saved: bool) -> None:
-    """Selective activation checkpointing by operator: what is named is kept, all else is made again."""
+    """Selective activation checkpointing by operator: what is named is kept, all else is made
+    again.
+    """
     problem = Problem(direction, 3, 21, 7, RAGGED[direction])
     inputs, do, *turns = problem.tensors()
     module = Reads(direction, problem.tables())
@@ -250,7 +326,8 @@ def test_flops_are_counted(direction: str) -> None:
     problem = Problem(direction, 3, 21, 7, RAGGED[direction], heads=2)
     with FlopCounterMode(display=False) as counter:
         problem.kernel()
-    # two products forward, five backward, of 2 FLOPs per multiplication, over the widest window of any frame
+    # two products forward, five backward, of 2 FLOPs per multiplication, over the widest window of
+    # any frame
     assert counter.get_total_flops() == 2 * 7 * (3 * 21) * problem.tables().window * 2 * 16
 
 
