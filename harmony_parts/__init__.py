@@ -19,15 +19,15 @@ _NAMES = {
     # a whole model
     "load": "pipeline",
     "Pipeline": "pipeline",
-    "read_recipe": "assemble",
-    "write_recipe": "assemble",
-    "build": "assemble",
-    "Parts": "assemble",
-    "Recipe": "recipe",
-    "Codecs": "recipe",
-    "Flow": "recipe",
-    "Training": "recipe",
-    "Sampling": "recipe",
+    "read_recipe": "assembly.read",
+    "write_recipe": "assembly.read",
+    "build": "assembly.build",
+    "Parts": "assembly.build",
+    "Recipe": "assembly.recipe",
+    "Codecs": "assembly.recipe",
+    "Flow": "assembly.recipe",
+    "Training": "assembly.recipe",
+    "Sampling": "assembly.recipe",
     # built-in parts
     "DCTVideo": "codecs.dct",
     "LogMel": "codecs.logmel",
@@ -81,10 +81,15 @@ _NAMES = {
 if TYPE_CHECKING:
     from harmony_parts.anchors.mute import MuteAudio as MuteAudio
     from harmony_parts.anchors.static import StaticVideo as StaticVideo
-    from harmony_parts.assemble import Parts as Parts
-    from harmony_parts.assemble import build as build
-    from harmony_parts.assemble import read_recipe as read_recipe
-    from harmony_parts.assemble import write_recipe as write_recipe
+    from harmony_parts.assembly.build import Parts as Parts
+    from harmony_parts.assembly.build import build as build
+    from harmony_parts.assembly.read import read_recipe as read_recipe
+    from harmony_parts.assembly.read import write_recipe as write_recipe
+    from harmony_parts.assembly.recipe import Codecs as Codecs
+    from harmony_parts.assembly.recipe import Flow as Flow
+    from harmony_parts.assembly.recipe import Recipe as Recipe
+    from harmony_parts.assembly.recipe import Sampling as Sampling
+    from harmony_parts.assembly.recipe import Training as Training
     from harmony_parts.av import AV as AV
     from harmony_parts.av import Condition as Condition
     from harmony_parts.av import Format as Format
@@ -129,11 +134,6 @@ if TYPE_CHECKING:
     from harmony_parts.metrics.events import Events as Events
     from harmony_parts.pipeline import Pipeline as Pipeline
     from harmony_parts.pipeline import load as load
-    from harmony_parts.recipe import Codecs as Codecs
-    from harmony_parts.recipe import Flow as Flow
-    from harmony_parts.recipe import Recipe as Recipe
-    from harmony_parts.recipe import Sampling as Sampling
-    from harmony_parts.recipe import Training as Training
     from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
     from harmony_parts.style.none import NoStyle as NoStyle
     from harmony_parts.tasks.audio_driven import AudioDriven as AudioDriven

@@ -15,7 +15,9 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.assemble import Parts, build, read_recipe
+from harmony_parts.assembly.build import Parts, build
+from harmony_parts.assembly.read import read_recipe
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.errors import AssemblyError, RunError
@@ -24,7 +26,6 @@ from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.media import Clip
 from harmony_parts.offload import Offload, modules, move, visit
 from harmony_parts.picture import cover, frames_for, regrid
-from harmony_parts.recipe import Recipe
 from harmony_parts.sample.loop import Progress, sample
 from harmony_parts.sound import fit, resample
 from harmony_parts.tensorfile import described

@@ -25,8 +25,8 @@ from harmony_parts.tensorfile import load_tensors as load_tensors
 from harmony_parts.tensorfile import save_tensors as save_tensors
 
 if TYPE_CHECKING:
-    from harmony_parts.assemble import Parts
-    from harmony_parts.recipe import Recipe
+    from harmony_parts.assembly.build import Parts
+    from harmony_parts.assembly.recipe import Recipe
 
 RECIPE, WEIGHTS, CARD = "recipe.toml", "model.safetensors", "README.md"
 INDEX, SHARDS = f"{WEIGHTS}.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
@@ -111,7 +111,7 @@ def save_model(
     `note` says in the card how the weights came about. Raises RunError where the folder can't be
     written.
     """
-    from harmony_parts.assemble import write_recipe
+    from harmony_parts.assembly.read import write_recipe
 
     folder, text = Path(folder), write_recipe(recipe)
     about = card(recipe, text, state, [f"- Training: {note}"] if note else [])

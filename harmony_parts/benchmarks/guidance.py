@@ -20,7 +20,8 @@ import click
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from harmony_parts.assemble import build, read_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Prompt, Times
 from harmony_parts.benchmarks.measure import QUICK, check_kept, keep
 from harmony_parts.cost.account import forward, prepared

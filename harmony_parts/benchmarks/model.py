@@ -13,7 +13,8 @@ import click
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.assemble import build, read_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.benchmarks.measure import QUICK, Clock, Times, check_kept, keep, machine
 from harmony_parts.blocks.denoiser import BranchDenoiser
 from harmony_parts.cli.explain import operations, size

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from harmony_parts.catalogue import nearest
+from harmony_parts.assembly.catalogue import nearest
 from harmony_parts.errors import RequestError
 
 TEXTS = ("prompt", "sound", "speech")

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from harmony_parts.catalogue import Catalogue, Declared, nearest
+from harmony_parts.assembly.catalogue import Catalogue, Declared, nearest
 from harmony_parts.cli.unaided import Reached, unaided
 from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, UnknownPart
 from harmony_parts.hookspecs import KINDS

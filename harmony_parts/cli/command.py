@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from harmony_parts.catalogue import nearest
+from harmony_parts.assembly.catalogue import nearest
 from harmony_parts.cli.format import complain
 from harmony_parts.errors import HarmonyError
 

@@ -41,7 +41,7 @@ def recipes(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """The recipes that ship, and files."""
-    from harmony_parts.assemble import shipped_recipes
+    from harmony_parts.assembly.read import shipped_recipes
 
     return [*_fitting(shipped_recipes(), incomplete), CompletionItem(incomplete, type="file")]
 
@@ -63,7 +63,7 @@ def kinds(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
 
 def parts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """KIND/NAME of every part."""
-    from harmony_parts.catalogue import catalogue
+    from harmony_parts.assembly.catalogue import catalogue
     from harmony_parts.hookspecs import KINDS
 
     return _fitting((f"{KINDS[d.kind]}/{d.name}" for d in catalogue().list()), incomplete)
@@ -84,7 +84,7 @@ def metrics(
 
 
 def _of_kind(kind: str, incomplete: str) -> list[CompletionItem]:
-    from harmony_parts.catalogue import catalogue
+    from harmony_parts.assembly.catalogue import catalogue
 
     return _fitting((declared.name for declared in catalogue().list(kind)), incomplete)
 

@@ -178,7 +178,7 @@ def soundfile() -> Iterator[Finding]:
 
 def plugins() -> Iterator[Finding]:
     """The installed plugins, and every part."""
-    from harmony_parts.catalogue import BUILT_IN, catalogue
+    from harmony_parts.assembly.catalogue import BUILT_IN, catalogue
     from harmony_parts.cli.check import broken
 
     known = catalogue()

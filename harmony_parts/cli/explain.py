@@ -16,12 +16,12 @@ from harmony_parts.cli.options import set_option
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from harmony_parts.assemble import Parts
+    from harmony_parts.assembly.build import Parts
+    from harmony_parts.assembly.recipe import Recipe
     from harmony_parts.attention.protocol import Windows
     from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
     from harmony_parts.cost.account import Account
     from harmony_parts.cost.parameters import Weights
-    from harmony_parts.recipe import Recipe
 
 HEARD = {"video": "hears", "audio": "sees"}  # what a latent of that stream does with the other one
 DTYPES = ("float32", "bfloat16", "float16")
@@ -76,7 +76,7 @@ def explain(
     settings, latents per clip, windows, parameters, the passes of a sampling step, and what they
     cost in arithmetic and memory. Parts are assembled without numbers in their weights, and counted
     as they compute shapes: it takes seconds, whatever the size."""
-    from harmony_parts.assemble import read_recipe, write_recipe
+    from harmony_parts.assembly.read import read_recipe, write_recipe
 
     read = read_recipe(recipe, overrides)
     if as_toml:
@@ -94,7 +94,7 @@ def assembled(recipe: Recipe) -> Parts:
     """The parts without numbers in their weights; with numbers where a part can't be made
     otherwise.
     """
-    from harmony_parts.assemble import build
+    from harmony_parts.assembly.build import build
 
     if getattr(recipe.denoiser, "compile", False):  # it is counted as it is written
         recipe = attrs.evolve(
@@ -128,8 +128,8 @@ def tree(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> Tre
     """All of it."""
     from rich.tree import Tree
 
+    from harmony_parts.assembly.tables import unstructure
     from harmony_parts.cost.parameters import parameters as weights_of
-    from harmony_parts.structure import unstructure
 
     root = Tree(styled((recipe.name, "bold"), f": {recipe.summary}"), guide_style="dim")
     weights = weights_of(parts) if isinstance(counted, str) else counted.parameters

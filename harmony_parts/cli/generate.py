@@ -163,7 +163,7 @@ def generate(
     preview = preview or preview_every is not None
     if batch is not None and batch.suffix.lower() not in (".csv", ".jsonl"):
         raise click.BadParameter(f"{str(batch)!r} must end in .csv or .jsonl", param_hint="--batch")
-    from harmony_parts.assemble import apply_overrides
+    from harmony_parts.assembly.overrides import apply_overrides
 
     if extras:
         asked["extra"] = apply_overrides({}, extras)
@@ -199,9 +199,9 @@ def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guida
     """The guidance of that name, else `own`, with some settings changed. Raises AssemblyError."""
     if name is None and not overrides:
         return own
-    from harmony_parts.assemble import apply_overrides
+    from harmony_parts.assembly.overrides import apply_overrides
+    from harmony_parts.assembly.tables import structure, unstructure
     from harmony_parts.guidance.protocol import Guidance
-    from harmony_parts.structure import structure, unstructure
 
     where = f"the guidance {name}" if name else "the recipe's guidance"
     table = {"use": name} if name else unstructure(own, kind="guidance")

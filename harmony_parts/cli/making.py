@@ -16,9 +16,9 @@ from harmony_parts.cli.format import complain, duration, progress, quantity
 from harmony_parts.errors import HarmonyError, RunError
 
 if TYPE_CHECKING:
+    from harmony_parts.assembly.recipe import Recipe
     from harmony_parts.media import Clip
     from harmony_parts.pipeline import Pipeline
-    from harmony_parts.recipe import Recipe
     from harmony_parts.sample.loop import Step
 
 
@@ -57,8 +57,8 @@ class Work:
 
     def note(self, job: Request) -> dict[str, Any]:
         """What the job's clip is made from."""
+        from harmony_parts.assembly.tables import unstructure
         from harmony_parts.cli.note import note
-        from harmony_parts.structure import unstructure
 
         asked = {
             name: value

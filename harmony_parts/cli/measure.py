@@ -60,12 +60,12 @@ def measure(
     other files. A claim about sync rests on the difference. Figures after +- are standard errors
     over the files, from five files on.
     """
-    from harmony_parts.assemble import apply_overrides
+    from harmony_parts.assembly.overrides import apply_overrides
+    from harmony_parts.assembly.tables import structure
     from harmony_parts.errors import MediaError
     from harmony_parts.media import Clip
     from harmony_parts.metrics.compare import compare_found
     from harmony_parts.metrics.protocol import Metric
-    from harmony_parts.structure import structure
 
     chosen: Metric = structure(
         apply_overrides({"use": metric}, overrides, Metric), Metric, where=f"the metric {metric}"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harmony_parts.catalogue import installed_version
-from harmony_parts.recipe import Recipe
+from harmony_parts.assembly.catalogue import installed_version
+from harmony_parts.assembly.recipe import Recipe
 
 FILES = ("image", "voice", "audio", "video")
 
@@ -19,7 +19,7 @@ def recipe_hash(recipe: Recipe) -> str:
     """16 hexadecimal digits that two recipes share where all of their settings are the same;
     versions don't count.
     """
-    from harmony_parts.structure import unstructure
+    from harmony_parts.assembly.tables import unstructure
 
     return hashlib.sha256(json.dumps(unstructure(recipe), sort_keys=True).encode()).hexdigest()[:16]
 

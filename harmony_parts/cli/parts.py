@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
+from harmony_parts.assembly.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
 from harmony_parts.cli.command import Command, Group
 from harmony_parts.cli.completion import kinds
 from harmony_parts.cli.completion import parts as part_names
@@ -118,7 +118,7 @@ def show(name: str) -> None:
     package = f"  ({declared.distribution} {declared.version})" if declared.distribution else ""
     out.print(f"python   {declared.declaration.target.replace(':', '.')}{package}", soft_wrap=True)
     _settings(out, cls, known)
-    from harmony_parts.cli.place import snippet
+    from harmony_parts.assembly.places import snippet
 
     out.print(styled(("\nIn a recipe", "bold"), ", with its defaults:\n"))
     out.print(textwrap.indent(snippet(declared, known).rstrip(), "  "), soft_wrap=True)
@@ -190,7 +190,7 @@ def _settings(out: Console, cls: type, known: Catalogue) -> None:
     """Every setting: its default, what it does, its unit, off value and source, and the parts that
     it takes.
     """
-    from harmony_parts.cli.place import default, kinds_in, name, settings
+    from harmony_parts.assembly.places import default, kinds_in, name, settings
 
     fields = settings(cls)
     out.print(styled(("\nSettings", "bold"), "" if fields else ": none"))
@@ -218,7 +218,7 @@ def _plain(given: Any, known: Catalogue) -> str:
     """A value as it is written in TOML; a part by its name, with the settings that aren't its
     defaults.
     """
-    from harmony_parts.cli.place import default
+    from harmony_parts.assembly.places import default
 
     if attrs.has(type(given)):
         changed = {

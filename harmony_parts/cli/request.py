@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harmony_parts.catalogue import nearest
+from harmony_parts.assembly.catalogue import nearest
 from harmony_parts.cli.batch import FILES, SOUND_ONLY, SUFFIXES, Request
 from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
-    from harmony_parts.recipe import Recipe
+    from harmony_parts.assembly.recipe import Recipe
 
 
 def writable(out: Path, folder: bool) -> None:
@@ -92,7 +92,7 @@ def found(model: str) -> Path:
         path = located(model)
         if path.exists():
             return path
-    from harmony_parts.assemble import shipped_recipes
+    from harmony_parts.assembly.read import shipped_recipes
 
     hint = (
         ""
@@ -104,7 +104,7 @@ def found(model: str) -> Path:
 
 def recipe_of(model: Path) -> Recipe:
     """The recipe of a model that was found. Raises RunError where its folder holds none."""
-    from harmony_parts.assemble import read_recipe
+    from harmony_parts.assembly.read import read_recipe
     from harmony_parts.weights import RECIPE, find_model
 
     return read_recipe(model if model.suffix == ".toml" else find_model(model) / RECIPE)

@@ -66,7 +66,7 @@ def train(
     with its expanded recipe inside. Ctrl-C saves a checkpoint; the same command with --resume goes
     on from there.
     """
-    from harmony_parts.assemble import read_recipe
+    from harmony_parts.assembly.read import read_recipe
     from harmony_parts.train.loop import train as run
 
     if start is not None and resume:

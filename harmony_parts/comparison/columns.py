@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from harmony_parts.assemble import apply_overrides
+from harmony_parts.assembly.overrides import apply_overrides
+from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.assembly.tables import structure, unstructure
 from harmony_parts.av import STREAMS
 from harmony_parts.blocks.protocol import Denoiser
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.metrics.protocol import Metric
-from harmony_parts.recipe import Recipe
 from harmony_parts.sample.graph import ask
 from harmony_parts.sample.schedule import timetable
-from harmony_parts.structure import structure, unstructure
 
 GUIDANCES, METRICS = ("none", "cfg", "modality", "sync-cfg"), ("events", "correlation")
 NAME = re.compile("[A-Za-z0-9_-]+")

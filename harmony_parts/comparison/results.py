@@ -12,15 +12,15 @@ from typing import Any
 import attrs
 import torch
 
-from harmony_parts.catalogue import catalogue, installed_version
+from harmony_parts.assembly.catalogue import catalogue, installed_version
+from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.assembly.tables import parts_in
 from harmony_parts.cli.batch import Request
 from harmony_parts.comparison.page import page
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media import Clip
 from harmony_parts.metrics.compare import compare_found
 from harmony_parts.metrics.protocol import Metric
-from harmony_parts.recipe import Recipe
-from harmony_parts.structure import parts_in
 
 SHARE = 10  # of the time, what writing may take: all is paired with all anew
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 
-from harmony_parts.assemble import build, write_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import write_recipe
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import STREAMS
 from harmony_parts.blocks.protocol import Denoiser
 from harmony_parts.cli import note
@@ -23,7 +25,6 @@ from harmony_parts.comparison.columns import passes, unfit
 from harmony_parts.comparison.results import Results, Row
 from harmony_parts.errors import HarmonyError, RequestError, RunError
 from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.recipe import Recipe
 
 APART = 1_000_000  # seeds of one prompt from those of the next
 

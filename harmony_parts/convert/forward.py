@@ -17,8 +17,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.assemble import read_recipe, shipped_recipes, write_recipe
-from harmony_parts.catalogue import nearest
+from harmony_parts.assembly.catalogue import nearest
+from harmony_parts.assembly.read import read_recipe, shipped_recipes, write_recipe
 from harmony_parts.convert import report as fate
 from harmony_parts.convert.fresh import Fresh
 from harmony_parts.convert.layouts import Rule

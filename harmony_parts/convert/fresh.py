@@ -11,8 +11,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.assemble import Parts, build
-from harmony_parts.recipe import Recipe
+from harmony_parts.assembly.build import Parts, build
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.weights import weights
 
 NEIGHBOURS = ("video", "audio", "interaction")

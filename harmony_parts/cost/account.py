@@ -11,7 +11,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.assemble import Parts
+from harmony_parts.assembly.build import Parts
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, STREAMS
 from harmony_parts.blocks.denoiser import BranchDenoiser, Recompute
 from harmony_parts.blocks.protocol import KNOWN
@@ -23,7 +24,6 @@ from harmony_parts.cost.parameters import Weights, parameters
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
 from harmony_parts.offload import Offload, modules, resident
-from harmony_parts.recipe import Recipe
 from harmony_parts.sample.graph import Run, ask, order
 
 STATE = 16  # bytes per trained number: see `Account.training_bytes`

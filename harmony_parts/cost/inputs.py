@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.assemble import Parts
+from harmony_parts.assembly.build import Parts
 from harmony_parts.av import AV, Condition, Prompt, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 

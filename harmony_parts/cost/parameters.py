@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from torch import Tensor, nn
 
-from harmony_parts.assemble import Parts
+from harmony_parts.assembly.build import Parts
 
 HEARS = {"to_video": "video hears audio", "to_audio": "audio sees video"}
 """What the interactions in the box call their two directions -> what they are called in reports;

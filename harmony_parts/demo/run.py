@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from harmony_parts.assemble import read_recipe
+from harmony_parts.assembly.read import read_recipe
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV
 from harmony_parts.cli.format import console as terminal
 from harmony_parts.cli.format import duration, progress
@@ -32,7 +33,6 @@ from harmony_parts.media import Clip
 from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.protocol import Metric
 from harmony_parts.pipeline import Pipeline, load
-from harmony_parts.recipe import Recipe
 from harmony_parts.train.loop import train
 
 TASKS = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}

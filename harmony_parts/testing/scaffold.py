@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harmony_parts import contract
-from harmony_parts.catalogue import Catalogue, kind_name
+from harmony_parts.assembly import signatures
+from harmony_parts.assembly.catalogue import Catalogue, kind_name
 from harmony_parts.hookspecs import KINDS
 
 # Kind -> the built-in part that a new one begins as, and where the demo's recipe has one of the
@@ -132,8 +132,8 @@ import {package}
 import pytest
 from {package}.{module} import {cls}
 
-from harmony_parts.assemble import build, read_recipe, shipped_recipes
-from harmony_parts.catalogue import Catalogue
+from harmony_parts.assembly.build import build, read_recipe, shipped_recipes
+from harmony_parts.assembly.catalogue import Catalogue
 {checks}
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def _files(key: str, name: str, module: str) -> dict[str, str]:
             )
         ),
     }
-    members = contract.members(getattr(importlib.import_module(protocol_module), protocol))
+    members = signatures.members(getattr(importlib.import_module(protocol_module), protocol))
     words["methods"] = "".join(
         _member(each, function, protocol) for each, function in members.items()
     )

@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.assemble import write_recipe
+from harmony_parts.assembly.read import write_recipe
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.errors import RunError
 from harmony_parts.offload import modules
-from harmony_parts.recipe import Recipe
 from harmony_parts.train import checkpoint
 from harmony_parts.train.prepare import Prepared
 

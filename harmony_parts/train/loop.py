@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmony_parts.assemble import build
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import AssemblyError, HarmonyError, RunError
 from harmony_parts.offload import move, visit
-from harmony_parts.recipe import Recipe
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train import cache, checkpoint
 from harmony_parts.train.ema import EMA

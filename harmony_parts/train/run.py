@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harmony_parts.assemble import VERSIONS, write_recipe
+from harmony_parts.assembly.read import VERSIONS, write_recipe
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.recipe import Recipe
 from harmony_parts.weights import RECIPE, replace
 
 FREE = ("$.train.steps", "$.train.checkpoint_every", "$.train.log_every")

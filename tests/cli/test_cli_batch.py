@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony_parts.catalogue import installed_version
+from harmony_parts.assembly.catalogue import installed_version
 from harmony_parts.cli.batch import SUFFIXES, _name, read_batch, slug
 from harmony_parts.errors import RequestError
 from harmony_parts.ffmpeg import executable
@@ -241,7 +241,7 @@ def test_the_note_is_inside_the_file_and_beside_it(harmony, trained, tmp_path):
 def test_the_recipe_hash_tells_recipes_apart(trained):
     import attrs
 
-    from harmony_parts.assemble import read_recipe
+    from harmony_parts.assembly.read import read_recipe
     from harmony_parts.cli.note import recipe_hash
 
     recipe = read_recipe(trained / "recipe.toml")

@@ -15,7 +15,7 @@ import attrs
 import pytest
 import torch
 
-from harmony_parts.assemble import read_recipe
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.comparison import columns
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sum import Sum

@@ -178,7 +178,7 @@ def test_debug_shows_the_traceback(harmony, place):
 
 
 def test_an_unexpected_error_says_what_it_is_and_how_to_see_more(harmony, recipe, monkeypatch):
-    monkeypatch.setattr("harmony_parts.assemble.read_recipe", lambda *args: {}["here"])
+    monkeypatch.setattr("harmony_parts.assembly.read.read_recipe", lambda *args: {}["here"])
     result = harmony("explain", recipe)
     assert result.exit_code == 1
     assert "KeyError: 'here'" in result.stderr

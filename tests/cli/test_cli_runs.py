@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from harmony_parts.anchors.static import StaticVideo
-from harmony_parts.assemble import read_recipe
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.ffmpeg import executable
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sync_cfg import SyncCFG

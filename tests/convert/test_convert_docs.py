@@ -16,8 +16,8 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from harmony_parts.assemble import read_recipe, shipped_recipes
-from harmony_parts.catalogue import catalogue
+from harmony_parts.assembly.catalogue import catalogue
+from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.cli.main import cli
 from harmony_parts.convert import convert
 from harmony_parts.convert.fresh import Fresh

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harmony_parts.assemble import read_recipe
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import RunError
 from harmony_parts.pipeline import Pipeline, load
 from harmony_parts.tensorfile import described, load_tensors, save_tensors, write_tensors

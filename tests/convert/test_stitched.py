@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harmony_parts.assemble import build, read_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Condition, Prompt, Times
 from harmony_parts.convert import Report, convert
 from harmony_parts.convert.layouts import OVI, of_stream

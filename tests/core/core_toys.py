@@ -10,8 +10,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 
+from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.av import AV
-from harmony_parts.catalogue import Catalogue
 from harmony_parts.guidance.protocol import (
     CONDITIONAL,
     Guidance,

@@ -16,12 +16,12 @@ from core_toys import TINY, Both, Everything, Size, with_toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony_parts.assemble import read_recipe, shipped_recipes, write_recipe
-from harmony_parts.catalogue import catalogue
+from harmony_parts.assembly.catalogue import catalogue
+from harmony_parts.assembly.read import read_recipe, shipped_recipes, write_recipe
+from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.assembly.tables import structure, unstructure
 from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.recipe import Recipe
-from harmony_parts.structure import structure, unstructure
 
 TOYS = with_toys()
 EXPANDED = unstructure(read_recipe(TINY, parts=TOYS), parts=TOYS)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from core_toys import TINY, with_toys
 
-from harmony_parts.assemble import Parts, build, read_recipe
+from harmony_parts.assembly.build import Parts, build
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import Format
 from harmony_parts.errors import AssemblyError
 from harmony_parts.weights import weights

@@ -11,7 +11,7 @@ import pytest
 from core_toys import Everything, Plugin
 
 from harmony_parts import hookspecs
-from harmony_parts.catalogue import HOOKS, Catalogue, catalogue, kind_name
+from harmony_parts.assembly.catalogue import HOOKS, Catalogue, catalogue, kind_name
 from harmony_parts.errors import BrokenPart, PartContractError, PartNameClash, UnknownPart
 from harmony_parts.hookspecs import KINDS
 from harmony_parts.plugin import PartDeclaration, hookimpl, part
@@ -264,8 +264,8 @@ def test_a_plugin_may_say_which_hooks_it_is_written_for(install):
 
 def test_a_slow_plugin_works_and_is_named(install, monkeypatch, capsys):
     """Afterwards, and, where it takes long, while everybody waits."""
-    monkeypatch.setattr("harmony_parts.catalogue.SLOW", 0.2)
-    monkeypatch.setattr("harmony_parts.catalogue.STUCK", 0.1)
+    monkeypatch.setattr("harmony_parts.assembly.catalogue.SLOW", 0.2)
+    monkeypatch.setattr("harmony_parts.assembly.catalogue.STUCK", 0.1)
     install(
         "lazy", "import time\ntime.sleep(0.3)\n" + FINE, distribution="harmony-lazy", version="2.0"
     )

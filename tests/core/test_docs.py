@@ -21,8 +21,9 @@ import click
 import pytest
 
 import harmony_parts as hp
-from harmony_parts.assemble import build, read_recipe, shipped_recipes
-from harmony_parts.catalogue import Catalogue
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.cli.main import cli
 
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmony_parts.anchors.static import StaticVideo
-from harmony_parts.assemble import read_recipe
+from harmony_parts.assembly.overrides import apply_overrides
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.interaction.gldi import GLDI
-from harmony_parts.overrides import apply_overrides
 from harmony_parts.style.none import NoStyle
 
 TOYS = with_toys()

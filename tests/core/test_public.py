@@ -55,10 +55,10 @@ def test_unknown_names_are_attribute_errors():
         "from harmony_parts.plugin import hookimpl, knob, part",
         "import harmony_parts.hookspecs",
         (
-            "from harmony_parts.catalogue import Catalogue; found = Catalogue.discover(only=());"
-            " assert found.list() and not found.failures"
+            "from harmony_parts.assembly.catalogue import Catalogue;"
+            " found = Catalogue.discover(only=()); assert found.list() and not found.failures"
         ),
-        "from harmony_parts.assemble import apply_overrides, shipped_recipes; shipped_recipes()",
+        "from harmony_parts.assembly.read import shipped_recipes; shipped_recipes()",
     ],
 )
 def test_torch_stays_unloaded(code):

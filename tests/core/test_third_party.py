@@ -16,14 +16,14 @@ PACKAGE = Path(__file__).parent / "third_party" / "harmony-half"
 
 USE = """
 import sys, tomllib
-from harmony_parts.catalogue import catalogue
+from harmony_parts.assembly.catalogue import catalogue
 parts = catalogue()
 assert not parts.failures, parts.failures
 print(*(f"{d.kind} {d.qualified} {d.distribution} {d.version}" for d in parts.list("guidance")), sep="\\n")
 assert "torch" not in sys.modules, "listing imports torch"
 
 import torch
-from harmony_parts.assemble import build, read_recipe, write_recipe
+from harmony_parts.assembly.build import build, read_recipe, write_recipe
 from harmony_parts.av import AV
 from harmony_parts.guidance.protocol import CONDITIONAL, StepTimes
 recipe = read_recipe("recipe.toml")

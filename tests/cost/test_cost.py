@@ -12,7 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harmony_parts.assemble import Parts, build, read_recipe
+from harmony_parts.assembly.build import Parts, build
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.attention.reference import Reference
 from harmony_parts.av import AV, Condition, Format, Times
 from harmony_parts.blocks.cross import CrossAudio

@@ -12,7 +12,8 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from harmony_parts.assemble import build, read_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Prompt
 from harmony_parts.offload import Offload, resident
 from harmony_parts.pipeline import Pipeline

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from harmony_parts.assemble import build, read_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.modality import Modality

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harmony_parts.assemble import read_recipe, shipped_recipes
+from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.av import Prompt
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.pipeline import Pipeline
@@ -97,7 +97,7 @@ def test_the_piece_of_a_recipe_reads(
     ran: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Put into the demo's recipe, with the package at hand."""
-    from harmony_parts.catalogue import Catalogue
+    from harmony_parts.assembly.catalogue import Catalogue
 
     folder, _ = ran
     monkeypatch.syspath_prepend(folder / "site")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("harmony-apg", "harmony-cfg-zero")
 FOUND = """
 import sys
-from harmony_parts.catalogue import catalogue
+from harmony_parts.assembly.catalogue import catalogue
 assert not catalogue().failures, catalogue().failures
 print(*(f"{d.qualified} {d.distribution} {d.version}" for d in catalogue().list("guidance")), sep="\\n")
 assert "torch" not in sys.modules

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.av import AV
-from harmony_parts.catalogue import Catalogue
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.data_space import DataSpace

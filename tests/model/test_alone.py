@@ -15,7 +15,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from harmony_parts.assemble import build, read_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, STREAMS, Prompt, Times
 from harmony_parts.cli.main import cli
 from harmony_parts.convert import convert_back

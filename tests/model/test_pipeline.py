@@ -10,7 +10,7 @@ import attrs
 import pytest
 import torch
 
-from harmony_parts.assemble import read_recipe, shipped_recipes
+from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.av import AV, Prompt
 from harmony_parts.errors import RunError
 from harmony_parts.flow.heun import Heun

@@ -84,7 +84,7 @@ if __name__ == "__main__":
     import torch
 
     import harmony_parts.train.loop  # noqa: F401
-    from harmony_parts.catalogue import catalogue
+    from harmony_parts.assembly.catalogue import catalogue
 
     torch.set_num_threads(1)
     catalogue()

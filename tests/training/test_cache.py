@@ -13,11 +13,11 @@ import pytest
 import tiny_training as tiny
 import torch
 
-from harmony_parts.assemble import build
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import Prompt
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.data.soundstage import Soundstage
-from harmony_parts.recipe import Recipe
 from harmony_parts.train import cache, loop
 from harmony_parts.train.cache import key
 from harmony_parts.train.log import Log

@@ -13,10 +13,10 @@ import pytest
 import tiny_training as tiny
 import torch
 
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import MediaError, RunError
-from harmony_parts.recipe import Recipe
 from harmony_parts.train.loop import Run, train
 from harmony_parts.train.skip import Readable
 from harmony_parts.weights import load_tensors

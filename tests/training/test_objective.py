@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harmony_parts.assemble import Parts, build
+from harmony_parts.assembly.build import Parts, build
 from harmony_parts.av import AV, Condition, Times
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.tasks.protocol import Plan

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony_parts.assemble import build
+from harmony_parts.assembly.build import build
 from harmony_parts.av import Condition
 from harmony_parts.errors import RunError
 from harmony_parts.train import checkpoint

@@ -18,9 +18,10 @@ import tiny_training as tiny
 import torch
 from torch import Tensor
 
-from harmony_parts.assemble import build, read_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.recipe import Recipe
 from harmony_parts.train.log import Log
 from harmony_parts.train.loop import Run, train
 from harmony_parts.weights import find_model, load_tensors, load_weights, save_model, weights

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from harmony_parts.assembly.recipe import Codecs, Flow, Recipe, Sampling, Training
 from harmony_parts.av import Format
 from harmony_parts.blocks.dual import DualBranch
 from harmony_parts.blocks.mmdit import MMDiT
@@ -23,7 +24,6 @@ from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.flow.uniform import Uniform
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.recipe import Codecs, Flow, Recipe, Sampling, Training
 from harmony_parts.tasks.weighted_sum import WeightedSum
 
 

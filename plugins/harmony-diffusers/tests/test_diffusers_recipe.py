@@ -17,8 +17,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from harmony_parts.assemble import build, read_recipe, shipped_recipes, write_recipe
-from harmony_parts.catalogue import Catalogue
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.read import read_recipe, shipped_recipes, write_recipe
 from harmony_parts.cli.main import cli
 from harmony_parts.errors import AssemblyError
 from harmony_parts.media import Clip
@@ -37,7 +38,7 @@ LICENCES = {
 }
 LIST = """
 import sys
-from harmony_parts.catalogue import Catalogue
+from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.cli.main import cli
 from harmony_parts.cli.main import cli
 parts = Catalogue.discover(only=["diffusers"])

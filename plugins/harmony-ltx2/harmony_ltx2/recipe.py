@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmony_parts.assemble import read_recipe
-from harmony_parts.recipe import Recipe
+from harmony_parts.assembly.read import read_recipe
+from harmony_parts.assembly.recipe import Recipe
 
 RECIPE = Path(__file__).parent / "ltx2.toml"
 PLACES = ("codecs.video", "codecs.audio", "encoders.text", "denoiser")

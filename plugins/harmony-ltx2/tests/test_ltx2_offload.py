@@ -13,11 +13,11 @@ from harmony_diffusers.ltx2_audio import LTX2Audio
 from harmony_ltx2.denoiser import LTX2
 from harmony_ltx2.recipe import ltx2_recipe
 from harmony_ltx2.video import LTX2Video
-from harmony_parts.assemble import build
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.recipe import Codecs, Recipe
 from harmony_parts.cost.account import account
 from harmony_parts.offload import layers_of, resident
 from harmony_parts.pipeline import Pipeline
-from harmony_parts.recipe import Codecs, Recipe
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,10 @@ from ltx2_toys import QUICK, SMALL
 
 from harmony_ltx2 import folder
 from harmony_ltx2.recipe import PLACES, RECIPE, ltx2_recipe
-from harmony_parts.assemble import build, read_recipe, write_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.catalogue import catalogue
+from harmony_parts.assembly.read import read_recipe, write_recipe
 from harmony_parts.av import Prompt
-from harmony_parts.catalogue import catalogue
 from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
@@ -30,7 +31,7 @@ from harmony_parts.pipeline import Pipeline, load
 THIRD_PARTY = Path(__file__).parents[3] / "tests" / "core" / "third_party" / "harmony-half"
 LIST = """
 import sys
-from harmony_parts.catalogue import Catalogue
+from harmony_parts.assembly.catalogue import Catalogue
 parts = Catalogue.discover(only=["ltx2"])
 assert not parts.failures, parts.failures
 mine = [declared for declared in parts.list() if declared.plugin == "ltx2"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from harmony_own_times.own_times import OwnTimes
 
-from harmony_parts.assemble import read_recipe
-from harmony_parts.catalogue import Catalogue
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.testing.contracts import check_task
 from harmony_parts.train.loop import train
 
@@ -61,5 +61,5 @@ def test_a_recipe_trains_with_it(tmp_path) -> None:
     assert recipe.task == OwnTimes()
     # what a process that was started with this plugin sees
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harmony_parts.assemble.catalogue", lambda: parts)
+        patch.setattr("harmony_parts.assembly.build.catalogue", lambda: parts)
         assert (train(recipe, out=tmp_path) / "model.safetensors").is_file()

@@ -6,10 +6,11 @@ import pytest
 import torch
 from harmony_upcast.upcast import Upcast
 
-from harmony_parts.assemble import build, read_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.read import read_recipe
 from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.reference import Reference
-from harmony_parts.catalogue import Catalogue
 from harmony_parts.testing.contracts import check_attention
 from harmony_parts.testing.contracts_attention import problems
 

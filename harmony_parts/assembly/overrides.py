@@ -14,9 +14,9 @@ from typing import Any
 
 import attrs
 
-from harmony_parts.catalogue import Catalogue, catalogue
+from harmony_parts.assembly.catalogue import Catalogue, catalogue
+from harmony_parts.assembly.tables import kind_of, unstructure
 from harmony_parts.errors import AssemblyError, HarmonyError
-from harmony_parts.structure import kind_of, unstructure
 
 
 def apply_overrides(

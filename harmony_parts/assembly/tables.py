@@ -19,10 +19,10 @@ from typing import Any, Literal, TypeVar, Union
 import attrs
 from cattrs import Converter
 
-from harmony_parts import contract
-from harmony_parts.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
+from harmony_parts.assembly import signatures
+from harmony_parts.assembly.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
+from harmony_parts.assembly.table_faults import Fault, Faults, called, each_of, flatten
 from harmony_parts.errors import AssemblyError, HarmonyError
-from harmony_parts.faults import Fault, Faults, called, each_of, flatten
 from harmony_parts.hookspecs import KINDS, Kind
 
 T = TypeVar("T")
@@ -419,7 +419,7 @@ def _invalid_alone(
 def _read_part(value: Any, t: Any, c: Converter, parts: Catalogue) -> Any:
     kind = str(kind_of(t))
     if _is_class(type(value)):  # made in Python
-        for fault in contract.faults(type(value), t):
+        for fault in signatures.faults(type(value), t):
             raise TypeError(f"{type(value).__qualname__} is no {KINDS[kind]}: {fault}")
         return value
     table = {"use": value} if isinstance(value, str) else value

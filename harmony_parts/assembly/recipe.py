@@ -168,7 +168,7 @@ def _can_name_modules(
 @attrs.frozen
 class Recipe:
     """All settings of a model. Its TOML form has the same names:
-    `harmony_parts.assemble.read_recipe`, `write_recipe`.
+    `harmony_parts.assembly.read.read_recipe`, `write_recipe`.
     """
 
     name: str = knob(help="what the model is called")

@@ -27,7 +27,8 @@ from typing import Any
 import attrs
 import pluggy
 
-from harmony_parts import contract, hookspecs
+from harmony_parts import hookspecs
+from harmony_parts.assembly import signatures
 from harmony_parts.errors import (
     BrokenPart,
     HarmonyError,
@@ -227,7 +228,7 @@ class Catalogue:
             module, _, attribute = declared.declaration.target.partition(":")
             found = self._import(declared, module, attribute)
             protocol = _protocol(KINDS[declared.kind])
-            faults = list(contract.faults(found, protocol))
+            faults = list(signatures.faults(found, protocol))
             if faults:
                 raise PartContractError(
                     f"{declared}, {declared.declaration.target}: " + "; ".join(faults)
@@ -344,7 +345,7 @@ class Catalogue:
 
     def _add_built_in(self, folder: str) -> None:
         """The parts of one folder of this package."""
-        module = f"{__package__}.{folder}.hooks"
+        module = f"harmony_parts.{folder}.hooks"
         try:
             plugin = importlib.import_module(module)
         except Exception as error:

@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 import tomli_w
 
-from harmony_parts.catalogue import Catalogue, Declared
+from harmony_parts.assembly.catalogue import Catalogue, Declared
+from harmony_parts.assembly.tables import kind_of, unstructure
 from harmony_parts.errors import HarmonyError
-from harmony_parts.structure import kind_of, unstructure
 
 NAME = "NAME"  # stands for a name that the user chooses
 
@@ -51,7 +51,7 @@ def places(parts: Catalogue) -> Iterator[Place]:
     """Every setting that takes a part, nearest to the recipe's root first: those of the recipe,
     then those of the parts that fit there.
     """
-    from harmony_parts.recipe import Recipe
+    from harmony_parts.assembly.recipe import Recipe
 
     queue: deque[tuple[tuple[str, ...], type]] = deque([((), Recipe)])
     seen: set[type] = set()

@@ -1,0 +1,134 @@
+"""What recipes make: `Recipe` -> parts, codecs first, then encoders, then the denoiser. Importing
+this imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from harmony_parts.assembly.catalogue import nearest
+from harmony_parts.av import AV, Format
+from harmony_parts.errors import AssemblyError
+
+if TYPE_CHECKING:
+    from harmony_parts.assembly.recipe import Recipe
+    from harmony_parts.blocks.protocol import Denoiser
+    from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+    from harmony_parts.encoders.protocol import Encoder
+
+P = TypeVar("P")
+
+
+@attrs.frozen(eq=False)
+class Parts:
+    """The working parts of a model. Encoders have the names that the recipe gives them."""
+
+    format: Format
+    codecs: AV[VideoCodec | AudioCodec]
+    encoders: dict[str, Encoder]
+    denoiser: Denoiser
+
+    def each(self) -> Iterator[VideoCodec | AudioCodec | Encoder | Denoiser]:
+        """All of them, one by one."""
+        yield from (self.codecs[stream] for stream in self.codecs)
+        yield from self.encoders.values()
+        yield self.denoiser
+
+
+def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Parts:
+    """The parts of a recipe, with fresh weights: codecs, then encoders, then the denoiser, each
+    sized for those before it.
+
+    A part's weights are a function of the seed, of its place in the recipe and of what it is told
+    of its neighbours, so that exchanging one encoder leaves the others as they were. The global
+    generator stays untouched. The parts of `empty` ("codecs", "encoders", "denoiser") are made on
+    the meta device: they have shapes and no numbers, so that a model of any size can be looked at,
+    or filled with saved weights. Raises AssemblyError where parts don't fit together.
+    """
+    try:
+        return _assembled(recipe, seed, empty)
+    except AssemblyError as error:
+        raise AssemblyError(error.faults, recipe.name) from error
+
+
+def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
+    """See `build`."""
+
+    def built(path: str, make: Callable[..., P], **neighbours: Any) -> P:
+        return _built(f"$.{path}", seed, make, path.partition(".")[0] in empty, **neighbours)
+
+    specs: AV[Any] = AV(recipe.codecs.video, recipe.codecs.audio)
+    codecs: AV[Any] = AV(
+        **{s: built(f"codecs.{s}", specs[s].build, format=recipe.format) for s in specs}
+    )
+    encoders = {
+        name: built(f"encoders.{name}", spec.build, format=recipe.format, codecs=codecs)
+        for name, spec in recipe.encoders.items()
+    }
+    _check_conditions(recipe, encoders)
+    denoiser = built("denoiser", recipe.denoiser.build, codecs=codecs, encoders=encoders)
+    _check_hints(recipe, denoiser)
+    return Parts(recipe.format, codecs, encoders, denoiser)
+
+
+def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbours: Any) -> P:
+    """One part, with the global generator seeded for it alone, and its complaints under its
+    path.
+    """
+    import torch
+
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices), torch.device("meta") if empty else nullcontext():
+        torch.manual_seed(
+            int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=7).digest())
+        )
+        try:
+            return make(**neighbours)
+        except AssemblyError as error:
+            raise AssemblyError([_under(path, fault) for fault in error.faults]) from error
+        except ValueError as error:
+            raise AssemblyError(f"{path}: {error}") from error
+
+
+def _under(path: str, fault: str) -> str:
+    """A part's own fault, with its path from the root of the recipe."""
+    if fault.startswith(path):
+        return fault
+    return path + fault[1:] if fault.startswith("$") else f"{path}: {fault}"
+
+
+def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
+    faults: list[str] = []
+    produced: dict[str, str] = {}
+    for name, encoder in encoders.items():
+        for condition in encoder.produces:
+            if condition in produced:
+                faults.append(
+                    f"$.encoders.{name}: it produces the condition {condition!r}, and so does"
+                    f" {produced[condition]}; change one"
+                )
+            produced[condition] = name
+    for condition in recipe.train.drop:
+        if condition not in produced:
+            has = f"{nearest(condition, produced)}; there are: {', '.join(produced) or 'none'}"
+            faults.append(f"$.train.drop.{condition}: no encoder produces this condition{has}")
+    if faults:
+        raise AssemblyError(faults)
+
+
+def _check_hints(recipe: Recipe, denoiser: Denoiser) -> None:
+    """A hint that the denoiser doesn't know is told before anything is trained, for what guidance
+    asks of each task at some times.
+    """
+    from harmony_parts.guidance.protocol import StepTimes, unknown_hints
+
+    for t in (1.0, 0.75, 0.5, 0.25, 0.01):  # a guidance may rest in some
+        for times in (StepTimes(t, t), StepTimes(t, 0.0), StepTimes(0.0, t)):
+            for asked in recipe.sample.guidance.passes(times, None):
+                if misfit := unknown_hints(asked, denoiser.hints):
+                    raise AssemblyError(f"$.sample.guidance: it asks for {misfit}")

@@ -1,0 +1,134 @@
+"""Recipes in TOML: reading and writing them, and those that ship with the library.
+
+A recipe in TOML has the names of `harmony_parts.assembly.recipe.Recipe`. A part is a table with
+`use = "name"` or `"plugin/name"` and its settings, or just the name, for the defaults. The table
+`[harmony]`, with the versions that a recipe was written with, is optional. Importing this imports
+no torch; reading a recipe does.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from harmony_parts.assembly.catalogue import Catalogue, catalogue, installed_version, nearest
+from harmony_parts.assembly.overrides import apply_overrides
+from harmony_parts.assembly.tables import parts_in, structure, unstructure
+from harmony_parts.errors import AssemblyError
+
+if TYPE_CHECKING:
+    from harmony_parts.assembly.recipe import Recipe
+
+
+VERSIONS = "harmony"
+
+
+def shipped_recipes() -> dict[str, Traversable]:
+    """Name -> file of the recipes that come with the library; those of a subfolder are called
+    "folder/name".
+    """
+    return dict(sorted(_recipes(importlib.resources.files("harmony_parts") / "recipes", "")))
+
+
+def _recipes(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_dir():
+            yield from _recipes(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".toml"):
+            yield prefix + entry.name.removesuffix(".toml"), entry
+
+
+def read_recipe(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    parts: Catalogue | None = None,
+) -> Recipe:
+    """The recipe of a TOML file, of a shipped name, or of a plain table, with `overrides`
+    ("train.steps=10") applied.
+
+    Raises AssemblyError: no such recipe, no TOML, or all that is wrong with its settings, each
+    fault with its `$.path`.
+    """
+    from harmony_parts.assembly.recipe import Recipe
+
+    where, table = _table(source)
+    known = parts or catalogue()
+    table = apply_overrides(table, overrides, Recipe, parts=known)
+    versions = table.pop(VERSIONS, {})
+    if not isinstance(versions, Mapping):
+        raise AssemblyError(
+            f"$.{VERSIONS}: expected a table (what a recipe was written with; it can be left out)",
+            where,
+        )
+    try:
+        return structure(table, Recipe, parts=known, where=where)
+    except AssemblyError as error:
+        raise AssemblyError([*error.faults, *_absent(versions, known)], where) from error
+
+
+def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What to call a recipe in errors, and its table."""
+    if isinstance(source, Mapping):
+        return "recipe", dict(source)
+    name = str(source)
+    file: Traversable = Path(source)
+    if not file.is_file():
+        shipped = shipped_recipes()
+        if (
+            inside := next(
+                (
+                    p
+                    for p in (Path(name, "recipe.toml"), Path(name, "model", "recipe.toml"))
+                    if p.is_file()
+                ),
+                None,
+            )
+        ) is not None:
+            raise AssemblyError(
+                f"it is the folder of a model or a run; its recipe is {str(inside)!r}", name
+            )
+        if isinstance(source, Path) or name not in shipped:
+            known = f"{nearest(name, shipped)}; recipes that ship: {', '.join(shipped) or 'none'}"
+            raise AssemblyError(
+                f"there is no file {name!r}, and no shipped recipe of that name{known}", name
+            )
+        file = shipped[name]
+    try:
+        return name, tomllib.loads(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise AssemblyError(f"it isn't text in UTF-8: {error}", name) from error
+    except tomllib.TOMLDecodeError as error:
+        raise AssemblyError(f"it isn't TOML: {error}", name) from error
+
+
+def _absent(versions: Mapping[str, Any], parts: Catalogue) -> Iterator[str]:
+    """Plugins that a recipe was written with and that aren't here: why its parts may be unknown."""
+    here, plugins = {declared.plugin for declared in parts.list()}, versions.get("plugins", {})
+    for plugin, version in plugins.items() if isinstance(plugins, Mapping) else ():
+        if plugin not in here:
+            yield (
+                f"$.{VERSIONS}.plugins.{plugin}: the recipe was written with {version}, which isn't"
+                " installed"
+            )
+
+
+def write_recipe(recipe: Recipe, *, parts: Catalogue | None = None) -> str:
+    """The expanded recipe as TOML: every setting written out, qualified names, and `[harmony]` with
+    the versions of library and plugins.
+
+    `read_recipe` of it gives an equal recipe. Raises AssemblyError for a part that no plugin
+    declares.
+    """
+    known = parts or catalogue()
+    versions: dict[str, Any] = {"version": installed_version()}
+    plugins = known.distributions(parts_in(recipe, known))
+    if plugins:
+        versions["plugins"] = dict(sorted(plugins.items()))
+    return tomli_w.dumps({**unstructure(recipe, parts=known), VERSIONS: versions})
