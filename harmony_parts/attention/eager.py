@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harmony_parts.attention.protocol import Windows
-from harmony_parts.rope import rotate, table
+from harmony_parts.layers.rope import rotate, table
 
 
 @attrs.frozen

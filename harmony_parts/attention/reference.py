@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.attention.protocol import Windows
-from harmony_parts.rope import rotate, table
+from harmony_parts.layers.rope import rotate, table
 
 
 @attrs.frozen

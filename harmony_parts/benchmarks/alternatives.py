@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.protocol import LocalAttention, Windows
 from harmony_parts.attention.triton import Triton
-from harmony_parts.rope import angles, rotate, table
+from harmony_parts.layers.rope import angles, rotate, table
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 DIRECTIONS = ("video reads audio", "audio reads video")

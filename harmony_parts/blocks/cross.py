@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.blocks.layers import Precision, widen
-from harmony_parts.blocks.modulation import Head, TimeEmbedding
 from harmony_parts.blocks.protocol import How, Tokens
 from harmony_parts.blocks.told import Listener, Told
 from harmony_parts.blocks.transformer import TransformerBlock
 from harmony_parts.blocks.video import check_heads, precision_knob
 from harmony_parts.errors import AssemblyError
+from harmony_parts.layers.linear import Precision, widen
+from harmony_parts.layers.modulation import Head, TimeEmbedding
+from harmony_parts.layers.rope import OVI_CONSTANT, angles, table, time_pairs
 from harmony_parts.plugin import knob
-from harmony_parts.rope import OVI_CONSTANT, angles, table, time_pairs
 
 
 @attrs.frozen

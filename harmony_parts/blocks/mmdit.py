@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.blocks.attention import Heads, attend, modulation_start
-from harmony_parts.blocks.layers import Linear, Precision, mlp, plain_norm, widen
-from harmony_parts.blocks.modulation import Head, Modulation, TimeEmbedding
 from harmony_parts.blocks.protocol import How, Term, Tokens
 from harmony_parts.blocks.told import Listener, Told
 from harmony_parts.blocks.video import check_heads, precision_knob
+from harmony_parts.layers.attention import Heads, attend, modulation_start
+from harmony_parts.layers.linear import Linear, Precision, mlp, plain_norm, widen
+from harmony_parts.layers.modulation import Head, Modulation, TimeEmbedding
+from harmony_parts.layers.rope import angles, rotate, table
 from harmony_parts.plugin import knob
-from harmony_parts.rope import angles, rotate, table
 
 
 @attrs.frozen

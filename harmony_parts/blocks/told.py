@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Condition, Conditions
-from harmony_parts.blocks.layers import mlp
 from harmony_parts.blocks.protocol import How
+from harmony_parts.layers.linear import mlp
 
 
 @attrs.frozen(eq=False)

@@ -9,10 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.blocks.attention import Heads, attend, modulation_start
-from harmony_parts.blocks.layers import LayerNorm, mlp, plain_norm
 from harmony_parts.blocks.protocol import Term, Tokens
-from harmony_parts.rope import rotate
+from harmony_parts.layers.attention import Heads, attend, modulation_start
+from harmony_parts.layers.linear import LayerNorm, mlp, plain_norm
+from harmony_parts.layers.rope import rotate
 
 
 class TransformerBlock(nn.Module):

@@ -12,13 +12,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.blocks.layers import Linear, Precision, widen
-from harmony_parts.blocks.modulation import Head, TimeEmbedding
 from harmony_parts.blocks.protocol import How, Tokens
 from harmony_parts.blocks.told import Listener, Told
 from harmony_parts.blocks.transformer import TransformerBlock
+from harmony_parts.layers.linear import Linear, Precision, widen
+from harmony_parts.layers.modulation import Head, TimeEmbedding
+from harmony_parts.layers.rope import grid_angles, table
 from harmony_parts.plugin import knob
-from harmony_parts.rope import grid_angles, table
 
 
 def precision_knob(source: str) -> Any:

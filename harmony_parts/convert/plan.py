@@ -15,7 +15,7 @@ from harmony_parts.convert.checkpoint import Checkpoint
 from harmony_parts.convert.layouts import OVI, WAN, WAN_DIFFUSERS, Rule, as_mmdit, of_stream
 from harmony_parts.convert.sizes import Tower, audio_tower, read_configs, video_tower
 from harmony_parts.errors import RunError
-from harmony_parts.rope import OVI_CONSTANT
+from harmony_parts.layers.rope import OVI_CONSTANT
 
 Layout = Literal["ovi", "wan"]
 Init = Literal["gldi", "global", "mmdit"]

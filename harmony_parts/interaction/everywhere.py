@@ -14,12 +14,12 @@ import attrs
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.attention import attend
-from harmony_parts.blocks.layers import LayerNorm, Linear
 from harmony_parts.blocks.protocol import Branch, Term, Tokens
 from harmony_parts.interaction.positions import RopeMap, constant_knob, map_knob, positions
 from harmony_parts.interaction.protocol import Exchange, Layout
-from harmony_parts.rope import angles, grid_angles, rotate, table, time_pairs
+from harmony_parts.layers.attention import attend
+from harmony_parts.layers.linear import LayerNorm, Linear
+from harmony_parts.layers.rope import angles, grid_angles, rotate, table, time_pairs
 
 
 @attrs.frozen

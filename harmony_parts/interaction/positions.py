@@ -8,8 +8,8 @@ import attrs
 import torch
 from torch import Tensor
 
+from harmony_parts.layers.rope import OVI_CONSTANT
 from harmony_parts.plugin import knob
-from harmony_parts.rope import OVI_CONSTANT
 
 RopeMap = Literal["ratio", "seconds", "constant"]
 

@@ -16,7 +16,7 @@ from harmony_parts.attention.protocol import Windows
 from harmony_parts.attention.reference import Reference
 from harmony_parts.attention.windows import windows
 from harmony_parts.errors import PartContractError
-from harmony_parts.rope import angles, grid_angles, rotate, table
+from harmony_parts.layers.rope import angles, grid_angles, rotate, table
 from harmony_parts.testing.contracts import check_attention
 
 

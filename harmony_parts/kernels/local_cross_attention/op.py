@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from harmony_parts.kernels.local_cross_attention import triton as kernels
-from harmony_parts.rope import table
+from harmony_parts.layers.rope import table
 
 REMEDY = 'use attention = "eager"'
 REST = (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Times
-from harmony_parts.blocks.layers import Linear, Precision, plain_norm
+from harmony_parts.layers.linear import Linear, Precision, plain_norm
 
 FREQUENCIES = 256  # numbers in the sinusoid of a time, as in Wan
 
