@@ -35,9 +35,9 @@ _NAMES = {
     "Transcript": "encoders.transcript",
     "ReferenceImage": "encoders.image",
     "ReferenceAudio": "encoders.voice",
-    "VideoTransformer": "blocks.video",
-    "MMDiT": "blocks.mmdit",
-    "CrossAudio": "blocks.cross",
+    "VideoTransformer": "branches.video_transformer",
+    "MMDiT": "branches.mmdit",
+    "CrossAudio": "branches.cross_audio",
     "DualBranch": "blocks.dual",
     "VideoOnly": "blocks.alone",
     "AudioOnly": "blocks.alone",
@@ -97,10 +97,10 @@ if TYPE_CHECKING:
     from harmony_parts.av import Times as Times
     from harmony_parts.blocks.alone import AudioOnly as AudioOnly
     from harmony_parts.blocks.alone import VideoOnly as VideoOnly
-    from harmony_parts.blocks.cross import CrossAudio as CrossAudio
     from harmony_parts.blocks.dual import DualBranch as DualBranch
-    from harmony_parts.blocks.mmdit import MMDiT as MMDiT
-    from harmony_parts.blocks.video import VideoTransformer as VideoTransformer
+    from harmony_parts.branches.cross_audio import CrossAudio as CrossAudio
+    from harmony_parts.branches.mmdit import MMDiT as MMDiT
+    from harmony_parts.branches.video_transformer import VideoTransformer as VideoTransformer
     from harmony_parts.codecs.dct import DCTVideo as DCTVideo
     from harmony_parts.codecs.logmel import LogMel as LogMel
     from harmony_parts.data.clips import ClipFolder as ClipFolder

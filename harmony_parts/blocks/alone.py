@@ -21,9 +21,10 @@ from harmony_parts.blocks.denoiser import (
     ports_knob,
     recompute_knob,
 )
-from harmony_parts.blocks.mmdit import MMDiT
-from harmony_parts.blocks.protocol import AudioBranchSpec, BranchSpec, Port, VideoBranchSpec
-from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.blocks.protocol import Port
+from harmony_parts.branches.mmdit import MMDiT
+from harmony_parts.branches.protocol import AudioBranchSpec, BranchSpec, VideoBranchSpec
+from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError

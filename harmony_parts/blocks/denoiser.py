@@ -19,7 +19,8 @@ from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.blocks.joint import JointBlock
 from harmony_parts.blocks.known import lead, paste
 from harmony_parts.blocks.ports import accepted, entering
-from harmony_parts.blocks.protocol import KNOWN, Branch, BranchSpec, Port, Tokens
+from harmony_parts.blocks.protocol import KNOWN, Port
+from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import PartContractError

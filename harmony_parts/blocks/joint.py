@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.protocol import BranchBlock, Tokens
+from harmony_parts.branches.protocol import BranchBlock, Tokens
 from harmony_parts.interaction.protocol import Exchange, Interaction
 
 

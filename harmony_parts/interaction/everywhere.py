@@ -14,7 +14,7 @@ import attrs
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.protocol import Branch, Term, Tokens
+from harmony_parts.branches.protocol import Branch, Term, Tokens
 from harmony_parts.interaction.positions import RopeMap, constant_knob, map_knob, positions
 from harmony_parts.interaction.protocol import Exchange, Layout
 from harmony_parts.layers.attention import attend

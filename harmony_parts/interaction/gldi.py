@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harmony_parts.attention.protocol import LocalAttention, Windows
 from harmony_parts.attention.windows import windows
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.protocol import Branch, Tokens
+from harmony_parts.branches.protocol import Branch, Tokens
 from harmony_parts.interaction.positions import RopeMap, constant_knob, map_knob, positions
 from harmony_parts.interaction.protocol import Exchange, Layout
 from harmony_parts.layers.linear import LayerNorm, Linear

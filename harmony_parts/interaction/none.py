@@ -10,7 +10,7 @@ import attrs
 from torch import nn
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.protocol import Branch, Tokens
+from harmony_parts.branches.protocol import Branch, Tokens
 from harmony_parts.interaction.protocol import Exchange, Layout
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.protocol import Branch, Term, Tokens
+from harmony_parts.branches.protocol import Branch, Term, Tokens
 
 
 @attrs.frozen(eq=False)

@@ -8,7 +8,7 @@ import attrs
 from torch import Tensor, nn
 
 from harmony_parts.av import AV
-from harmony_parts.blocks.protocol import Branch
+from harmony_parts.branches.protocol import Branch
 from harmony_parts.layers.attention import Heads, attend
 from harmony_parts.layers.linear import LayerNorm
 

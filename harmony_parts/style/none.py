@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV
-from harmony_parts.blocks.protocol import Branch
+from harmony_parts.branches.protocol import Branch
 
 
 @attrs.frozen

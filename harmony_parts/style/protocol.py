@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from harmony_parts.av import AV
-from harmony_parts.blocks.protocol import Branch
+from harmony_parts.branches.protocol import Branch
 
 
 class Style(Protocol):

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV
-from harmony_parts.blocks.protocol import (
-    KNOWN,
+from harmony_parts.blocks.protocol import KNOWN, Port
+from harmony_parts.branches.protocol import (
     AudioBranchSpec,
     Branch,
     BranchBlock,
     BranchSpec,
     How,
-    Port,
     Tokens,
     VideoBranchSpec,
 )

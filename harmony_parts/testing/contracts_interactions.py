@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.protocol import Branch, BranchSpec, Tokens
+from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
 from harmony_parts.interaction.protocol import Exchange, Interaction, InteractionSpec
 from harmony_parts.style.protocol import Style, StyleSpec
 from harmony_parts.testing.contracts_layers import (

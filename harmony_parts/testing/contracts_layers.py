@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, STREAMS, Condition, Times
-from harmony_parts.blocks.mmdit import MMDiT
-from harmony_parts.blocks.protocol import Branch, BranchSpec, Tokens
-from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.branches.mmdit import MMDiT
+from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
+from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.interaction.protocol import Layout
 from harmony_parts.testing.contracts_require import generator, own_randomness, require

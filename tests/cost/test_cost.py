@@ -16,11 +16,11 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.attention.reference import Reference
 from harmony_parts.av import AV, Condition, Format, Times
-from harmony_parts.blocks.cross import CrossAudio
 from harmony_parts.blocks.denoiser import BranchDenoiser
 from harmony_parts.blocks.dual import DualBranch
-from harmony_parts.blocks.mmdit import MMDiT
-from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.branches.cross_audio import CrossAudio
+from harmony_parts.branches.mmdit import MMDiT
+from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.cost import account
 from harmony_parts.cost.flops import counted
 from harmony_parts.cost.fused import fused_attention

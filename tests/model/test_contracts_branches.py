@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from harmony_parts.av import Condition, Times
-from harmony_parts.blocks.cross import CrossAudio
-from harmony_parts.blocks.mmdit import MMDiT
-from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.branches.cross_audio import CrossAudio
+from harmony_parts.branches.mmdit import MMDiT
+from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.errors import PartContractError
 from harmony_parts.testing.contracts import check_audio_branch, check_video_branch
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from harmony_parts.attention.reference import Reference
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.cross import CrossAudio
-from harmony_parts.blocks.protocol import Tokens
-from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.branches.cross_audio import CrossAudio
+from harmony_parts.branches.protocol import Tokens
+from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.errors import PartContractError
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI

@@ -11,8 +11,8 @@ import attrs
 from harmony_parts.assembly.recipe import Codecs, Flow, Recipe, Sampling, Training
 from harmony_parts.av import Format
 from harmony_parts.blocks.dual import DualBranch
-from harmony_parts.blocks.mmdit import MMDiT
-from harmony_parts.blocks.video import VideoTransformer
+from harmony_parts.branches.mmdit import MMDiT
+from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
 from harmony_parts.data.soundstage import Soundstage

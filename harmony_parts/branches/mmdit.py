@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.blocks.protocol import How, Term, Tokens
-from harmony_parts.blocks.told import Listener, Told
-from harmony_parts.blocks.video import check_heads, precision_knob
+from harmony_parts.branches.conditioning import Listener, Told
+from harmony_parts.branches.protocol import How, Term, Tokens
+from harmony_parts.branches.video_transformer import check_heads, precision_knob
 from harmony_parts.layers.attention import Heads, attend, modulation_start
 from harmony_parts.layers.linear import Linear, Precision, mlp, plain_norm, widen
 from harmony_parts.layers.modulation import Head, Modulation, TimeEmbedding

@@ -12,9 +12,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.blocks.protocol import How, Tokens
-from harmony_parts.blocks.told import Listener, Told
-from harmony_parts.blocks.transformer import TransformerBlock
+from harmony_parts.branches.conditioning import Listener, Told
+from harmony_parts.branches.protocol import How, Tokens
+from harmony_parts.branches.transformer_block import TransformerBlock
 from harmony_parts.layers.linear import Linear, Precision, widen
 from harmony_parts.layers.modulation import Head, TimeEmbedding
 from harmony_parts.layers.rope import grid_angles, table

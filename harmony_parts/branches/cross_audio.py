@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.blocks.protocol import How, Tokens
-from harmony_parts.blocks.told import Listener, Told
-from harmony_parts.blocks.transformer import TransformerBlock
-from harmony_parts.blocks.video import check_heads, precision_knob
+from harmony_parts.branches.conditioning import Listener, Told
+from harmony_parts.branches.protocol import How, Tokens
+from harmony_parts.branches.transformer_block import TransformerBlock
+from harmony_parts.branches.video_transformer import check_heads, precision_knob
 from harmony_parts.errors import AssemblyError
 from harmony_parts.layers.linear import Precision, widen
 from harmony_parts.layers.modulation import Head, TimeEmbedding

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Condition, Conditions
-from harmony_parts.blocks.protocol import How
+from harmony_parts.branches.protocol import How
 from harmony_parts.layers.linear import mlp
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.blocks.protocol import Term, Tokens
+from harmony_parts.branches.protocol import Term, Tokens
 from harmony_parts.layers.attention import Heads, attend, modulation_start
 from harmony_parts.layers.linear import LayerNorm, mlp, plain_norm
 from harmony_parts.layers.rope import rotate
