@@ -221,7 +221,7 @@ BESIDES = {  # what the parts of a kind build, take and give
     "harmony_parts.encoders.protocol:Encoder",
     "harmony_parts.branches.protocol:Branch",
     "harmony_parts.branches.protocol:BranchBlock",
-    "harmony_parts.blocks.protocol:Denoiser",
+    "harmony_parts.denoisers.protocol:Denoiser",
     "harmony_parts.branches.protocol:Tokens",
     "harmony_parts.interaction.protocol:Interaction",
     "harmony_parts.interaction.protocol:Exchange",

@@ -38,9 +38,9 @@ _NAMES = {
     "VideoTransformer": "branches.video_transformer",
     "MMDiT": "branches.mmdit",
     "CrossAudio": "branches.cross_audio",
-    "DualBranch": "blocks.dual",
-    "VideoOnly": "blocks.alone",
-    "AudioOnly": "blocks.alone",
+    "DualBranch": "denoisers.dual_branch",
+    "VideoOnly": "denoisers.single_branch",
+    "AudioOnly": "denoisers.single_branch",
     "GLDI": "interaction.gldi",
     "GlobalInteraction": "interaction.everywhere:Global",
     "NoInteraction": "interaction.none",
@@ -95,9 +95,6 @@ if TYPE_CHECKING:
     from harmony_parts.av import Format as Format
     from harmony_parts.av import Prompt as Prompt
     from harmony_parts.av import Times as Times
-    from harmony_parts.blocks.alone import AudioOnly as AudioOnly
-    from harmony_parts.blocks.alone import VideoOnly as VideoOnly
-    from harmony_parts.blocks.dual import DualBranch as DualBranch
     from harmony_parts.branches.cross_audio import CrossAudio as CrossAudio
     from harmony_parts.branches.mmdit import MMDiT as MMDiT
     from harmony_parts.branches.video_transformer import VideoTransformer as VideoTransformer
@@ -105,6 +102,9 @@ if TYPE_CHECKING:
     from harmony_parts.codecs.logmel import LogMel as LogMel
     from harmony_parts.data.clips import ClipFolder as ClipFolder
     from harmony_parts.data.soundstage import Soundstage as Soundstage
+    from harmony_parts.denoisers.dual_branch import DualBranch as DualBranch
+    from harmony_parts.denoisers.single_branch import AudioOnly as AudioOnly
+    from harmony_parts.denoisers.single_branch import VideoOnly as VideoOnly
     from harmony_parts.encoders.bytes import ByteText as ByteText
     from harmony_parts.encoders.image import ReferenceImage as ReferenceImage
     from harmony_parts.encoders.transcript import Transcript as Transcript

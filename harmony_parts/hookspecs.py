@@ -54,7 +54,7 @@ KINDS: dict[str, Kind] = dict(
         _kind("interaction", "interaction", "InteractionSpec"),
         _kind("attention", "attention", "LocalAttention"),
         _kind("style", "style", "StyleSpec"),
-        _kind("denoiser", "blocks", "DenoiserSpec"),
+        _kind("denoiser", "denoisers", "DenoiserSpec"),
         _kind("path", "flow", "Path"),
         _kind("shift", "flow", "Shift"),
         _kind("density", "flow", "Density"),

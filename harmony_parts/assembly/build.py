@@ -17,8 +17,8 @@ from harmony_parts.errors import AssemblyError
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
-    from harmony_parts.blocks.protocol import Denoiser
     from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+    from harmony_parts.denoisers.protocol import Denoiser
     from harmony_parts.encoders.protocol import Encoder
 
 P = TypeVar("P")

@@ -12,9 +12,9 @@ from attrs.validators import and_, deep_mapping, ge, gt, instance_of, le, lt
 from torch import nn
 
 from harmony_parts.av import Format
-from harmony_parts.blocks.protocol import DenoiserSpec
 from harmony_parts.codecs.protocol import AudioCodecSpec, VideoCodecSpec
 from harmony_parts.data.protocol import DataSpec
+from harmony_parts.denoisers.protocol import DenoiserSpec
 from harmony_parts.encoders.protocol import EncoderSpec
 from harmony_parts.errors import AssemblyError
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver

@@ -10,7 +10,7 @@ from harmony_parts.assembly.overrides import apply_overrides
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import structure, unstructure
 from harmony_parts.av import STREAMS
-from harmony_parts.blocks.protocol import Denoiser
+from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum

@@ -16,13 +16,13 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import STREAMS
-from harmony_parts.blocks.protocol import Denoiser
 from harmony_parts.cli import note
 from harmony_parts.cli.batch import FILES, SOUND_ONLY, TEXTS, Request
 from harmony_parts.cli.format import complain, duration, progress, quantity
 from harmony_parts.cli.making import Work
 from harmony_parts.comparison.columns import passes, unfit
 from harmony_parts.comparison.results import Results, Row
+from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import HarmonyError, RequestError, RunError
 from harmony_parts.guidance.protocol import Guidance
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from harmony_parts.assembly.build import Parts
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.denoiser import BranchDenoiser, Recompute
-from harmony_parts.blocks.protocol import KNOWN
 from harmony_parts.cost.flops import counted
 from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.inputs import Inputs, inputs
 from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import Weights, parameters
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser, Recompute
+from harmony_parts.denoisers.protocol import KNOWN
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
 from harmony_parts.offload import Offload, modules, resident

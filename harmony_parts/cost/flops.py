@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.denoiser import BranchDenoiser
 from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.parameters import HEARS
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.interaction.protocol import Exchange
 
 REST = "embeddings, heads, conditions"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV, Conditions
-from harmony_parts.blocks.protocol import Denoiser
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
-from harmony_parts.blocks.protocol import KNOWN, Denoiser
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.protocol import KNOWN, Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS, Conditions, Times
-from harmony_parts.blocks.protocol import Denoiser, Port
+from harmony_parts.denoisers.protocol import Denoiser, Port
 from harmony_parts.errors import PartContractError
 
 

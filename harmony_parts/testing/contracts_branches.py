@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV
-from harmony_parts.blocks.protocol import KNOWN, Port
 from harmony_parts.branches.protocol import (
     AudioBranchSpec,
     Branch,
@@ -20,6 +19,7 @@ from harmony_parts.branches.protocol import (
     Tokens,
     VideoBranchSpec,
 )
+from harmony_parts.denoisers.protocol import KNOWN, Port
 from harmony_parts.errors import AssemblyError
 from harmony_parts.testing.contracts_require import generator, require
 from harmony_parts.testing.contracts_velocities import (

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, Condition
-from harmony_parts.blocks.protocol import KNOWN, Denoiser, DenoiserSpec, Port
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.protocol import KNOWN, Denoiser, DenoiserSpec, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.testing.contracts_require import generator, require

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, Condition, Times
-from harmony_parts.blocks.protocol import KNOWN, Port
+from harmony_parts.denoisers.protocol import KNOWN, Port
 from harmony_parts.testing.contracts_require import generator, own_randomness, require
 
 ROUNDING = 1000 * 2**-24

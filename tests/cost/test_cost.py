@@ -16,8 +16,6 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.attention.reference import Reference
 from harmony_parts.av import AV, Condition, Format, Times
-from harmony_parts.blocks.denoiser import BranchDenoiser
-from harmony_parts.blocks.dual import DualBranch
 from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.video_transformer import VideoTransformer
@@ -27,6 +25,8 @@ from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import parameters
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.testing.neighbours import Latents, Says

@@ -29,7 +29,7 @@ from guidance_toys import (
 from torch import Tensor
 
 from harmony_parts.av import AV, Condition, Times
-from harmony_parts.blocks.protocol import Port
+from harmony_parts.denoisers.protocol import Port
 from harmony_parts.errors import RunError
 from harmony_parts.flow.adams_bashforth import AdamsBashforth
 from harmony_parts.flow.euler import Euler

@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn.functional import pad
 
 from harmony_parts.av import AV, Condition
-from harmony_parts.blocks.alone import AudioOnly, VideoOnly
-from harmony_parts.blocks.dual import DualBranch
-from harmony_parts.blocks.ports import PORTS, accepted
-from harmony_parts.blocks.protocol import Port
 from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.video_transformer import VideoTransformer
+from harmony_parts.denoisers.dual_branch import DualBranch
+from harmony_parts.denoisers.ports import PORTS, accepted
+from harmony_parts.denoisers.protocol import Port
+from harmony_parts.denoisers.single_branch import AudioOnly, VideoOnly
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI

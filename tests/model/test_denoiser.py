@@ -11,14 +11,14 @@ from torch import Tensor
 
 from harmony_parts.anchors.protocol import AudioCodec, VideoCodec
 from harmony_parts.av import AV, STREAMS, Condition, Format, Times
-from harmony_parts.blocks.denoiser import BranchDenoiser
-from harmony_parts.blocks.dual import DualBranch
-from harmony_parts.blocks.protocol import Port
 from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.denoisers.dual_branch import DualBranch
+from harmony_parts.denoisers.protocol import Port
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI

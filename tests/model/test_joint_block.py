@@ -16,13 +16,13 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harmony_parts.av import AV, STREAMS, Condition, Times
-from harmony_parts.blocks.denoiser import BranchDenoiser
-from harmony_parts.blocks.dual import DualBranch
-from harmony_parts.blocks.joint import JointBlock
 from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.protocol import Tokens
 from harmony_parts.branches.video_transformer import VideoTransformer
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.denoisers.dual_branch import DualBranch
+from harmony_parts.denoisers.joint_block import JointBlock
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.none import NoInteraction

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmony_parts.av import Condition, Times
-from harmony_parts.blocks.known import lead, paste
+from harmony_parts.denoisers.known_latents import lead, paste
 from harmony_parts.errors import PartContractError
 
 SHAPES = st.sampled_from([(2, 3, 4), (5,)])  # H, W, C of a video's latents; C of a sound's

@@ -18,11 +18,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from harmony_parts.av import AV, Condition, Times
-from harmony_parts.blocks.denoiser import BranchDenoiser
-from harmony_parts.blocks.dual import DualBranch
 from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.convert.layouts import OVI
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.everywhere import Global
 from harmony_parts.testing.neighbours import Latents, Says
 

@@ -10,12 +10,12 @@ import attrs
 
 from harmony_parts.assembly.recipe import Codecs, Flow, Recipe, Sampling, Training
 from harmony_parts.av import Format
-from harmony_parts.blocks.dual import DualBranch
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
 from harmony_parts.data.soundstage import Soundstage
+from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.encoders.bytes import ByteText
 from harmony_parts.encoders.image import ReferenceImage
 from harmony_parts.encoders.voice import ReferenceAudio

@@ -24,9 +24,9 @@ from harmony_diffusers.frozen import (
 )
 from harmony_ltx2.text import CONDITIONS
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
-from harmony_parts.blocks.known import lead, paste
-from harmony_parts.blocks.protocol import KNOWN, Port
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.known_latents import lead, paste
+from harmony_parts.denoisers.protocol import KNOWN, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.plugin import knob

@@ -16,12 +16,12 @@ from torch.utils.checkpoint import (
 )
 
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
-from harmony_parts.blocks.joint import JointBlock
-from harmony_parts.blocks.known import lead, paste
-from harmony_parts.blocks.ports import accepted, entering
-from harmony_parts.blocks.protocol import KNOWN, Port
 from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.joint_block import JointBlock
+from harmony_parts.denoisers.known_latents import lead, paste
+from harmony_parts.denoisers.ports import accepted, entering
+from harmony_parts.denoisers.protocol import KNOWN, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import PartContractError
 from harmony_parts.interaction.protocol import InteractionSpec, Layout

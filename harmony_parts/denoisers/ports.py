@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.protocol import Port
 from harmony_parts.branches.protocol import How
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.protocol import Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError
 

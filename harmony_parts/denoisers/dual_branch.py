@@ -10,7 +10,11 @@ from typing import Literal
 import attrs
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.blocks.denoiser import (
+from harmony_parts.branches.mmdit import MMDiT
+from harmony_parts.branches.protocol import AudioBranchSpec, VideoBranchSpec
+from harmony_parts.branches.video_transformer import VideoTransformer
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.branch_denoiser import (
     BranchDenoiser,
     Recompute,
     build_denoiser,
@@ -19,11 +23,7 @@ from harmony_parts.blocks.denoiser import (
     ports_knob,
     recompute_knob,
 )
-from harmony_parts.blocks.protocol import Port
-from harmony_parts.branches.mmdit import MMDiT
-from harmony_parts.branches.protocol import AudioBranchSpec, VideoBranchSpec
-from harmony_parts.branches.video_transformer import VideoTransformer
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.protocol import Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError
 from harmony_parts.interaction.protocol import InteractionSpec

@@ -12,7 +12,7 @@ def harmony_denoiser() -> Iterator[PartDeclaration]:
     """Declare the denoisers."""
     yield part(
         "dual-branch",
-        "harmony_parts.blocks.dual:DualBranch",
+        "harmony_parts.denoisers.dual_branch:DualBranch",
         summary=(
             "Two branches of the same depth, one layer of each and an interaction per joint block."
         ),
@@ -20,13 +20,13 @@ def harmony_denoiser() -> Iterator[PartDeclaration]:
     )
     yield part(
         "video-only",
-        "harmony_parts.blocks.alone:VideoOnly",
+        "harmony_parts.denoisers.single_branch:VideoOnly",
         summary="The video branch alone: plain Wan2.2.",
         source="Wan2.2-TI2V-5B",
     )
     yield part(
         "audio-only",
-        "harmony_parts.blocks.alone:AudioOnly",
+        "harmony_parts.denoisers.single_branch:AudioOnly",
         summary="The audio branch alone, as in the first two stages of training.",
         source="arXiv:2511.21579, section 4.1",
     )
