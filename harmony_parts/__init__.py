@@ -31,10 +31,10 @@ _NAMES = {
     # built-in parts
     "DCTVideo": "codecs.dct",
     "LogMel": "codecs.logmel",
-    "ByteText": "encoders.bytes",
+    "ByteText": "encoders.byte_text",
     "Transcript": "encoders.transcript",
-    "ReferenceImage": "encoders.image",
-    "ReferenceAudio": "encoders.voice",
+    "ReferenceImage": "encoders.reference_image",
+    "ReferenceAudio": "encoders.reference_audio",
     "VideoTransformer": "branches.video_transformer",
     "MMDiT": "branches.mmdit",
     "CrossAudio": "branches.cross_audio",
@@ -42,7 +42,7 @@ _NAMES = {
     "VideoOnly": "denoisers.single_branch",
     "AudioOnly": "denoisers.single_branch",
     "GLDI": "interaction.gldi",
-    "GlobalInteraction": "interaction.everywhere:Global",
+    "GlobalInteraction": "interaction.global_cross:Global",
     "NoInteraction": "interaction.none",
     "StyleAlignment": "style.alignment",
     "NoStyle": "style.none",
@@ -105,10 +105,10 @@ if TYPE_CHECKING:
     from harmony_parts.denoisers.dual_branch import DualBranch as DualBranch
     from harmony_parts.denoisers.single_branch import AudioOnly as AudioOnly
     from harmony_parts.denoisers.single_branch import VideoOnly as VideoOnly
-    from harmony_parts.encoders.bytes import ByteText as ByteText
-    from harmony_parts.encoders.image import ReferenceImage as ReferenceImage
+    from harmony_parts.encoders.byte_text import ByteText as ByteText
+    from harmony_parts.encoders.reference_audio import ReferenceAudio as ReferenceAudio
+    from harmony_parts.encoders.reference_image import ReferenceImage as ReferenceImage
     from harmony_parts.encoders.transcript import Transcript as Transcript
-    from harmony_parts.encoders.voice import ReferenceAudio as ReferenceAudio
     from harmony_parts.flow.adams_bashforth import AdamsBashforth as AdamsBashforth
     from harmony_parts.flow.euler import Euler as Euler
     from harmony_parts.flow.heun import Heun as Heun
@@ -126,8 +126,8 @@ if TYPE_CHECKING:
     from harmony_parts.guidance.sum import Sum as SumGuidance
     from harmony_parts.guidance.sync_cfg import SyncCFG as SyncCFG
     from harmony_parts.guidance.window import Window as Window
-    from harmony_parts.interaction.everywhere import Global as GlobalInteraction
     from harmony_parts.interaction.gldi import GLDI as GLDI
+    from harmony_parts.interaction.global_cross import Global as GlobalInteraction
     from harmony_parts.interaction.none import NoInteraction as NoInteraction
     from harmony_parts.media import Clip as Clip
     from harmony_parts.metrics.correlation import Correlation as Correlation

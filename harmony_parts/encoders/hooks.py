@@ -12,7 +12,7 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
     """Text, transcript, image and voice."""
     yield part(
         "bytes",
-        "harmony_parts.encoders.bytes:ByteText",
+        "harmony_parts.encoders.byte_text:ByteText",
         summary="A caption, of the picture or of the sound, byte by byte; trained with the model.",
     )
     yield part(
@@ -25,13 +25,13 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
     )
     yield part(
         "reference-image",
-        "harmony_parts.encoders.image:ReferenceImage",
+        "harmony_parts.encoders.reference_image:ReferenceImage",
         summary="The picture that the clip begins with, as latents of the video codec.",
         source="Harmony, arXiv:2511.21579",
     )
     yield part(
         "reference-audio",
-        "harmony_parts.encoders.voice:ReferenceAudio",
+        "harmony_parts.encoders.reference_audio:ReferenceAudio",
         summary="A voice or sound whose timbre to keep, as latents of the audio codec.",
         source="Harmony, arXiv:2511.21579",
     )

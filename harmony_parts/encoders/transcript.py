@@ -13,7 +13,7 @@ from torch.nn.functional import gelu
 
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.encoders.utf8 import IDS, positions, text_condition
+from harmony_parts.encoders.text_ids import IDS, positions, text_condition
 from harmony_parts.plugin import knob
 
 F5 = "F5-TTS, arXiv:2410.06885"

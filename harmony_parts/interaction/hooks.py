@@ -21,7 +21,7 @@ def harmony_interaction() -> Iterator[PartDeclaration]:
     )
     yield part(
         "global",
-        "harmony_parts.interaction.everywhere:Global",
+        "harmony_parts.interaction.global_cross:Global",
         summary=(
             "Every token hears every token of the other stream, through its own text attention."
         ),

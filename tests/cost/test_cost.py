@@ -27,8 +27,8 @@ from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import parameters
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
-from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
+from harmony_parts.interaction.global_cross import Global
 from harmony_parts.testing.neighbours import Latents, Says
 
 # the paper's size: 5 s at 704 x 1280

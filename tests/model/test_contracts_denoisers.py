@@ -22,8 +22,8 @@ from harmony_parts.denoisers.ports import PORTS, accepted
 from harmony_parts.denoisers.protocol import Port
 from harmony_parts.denoisers.single_branch import AudioOnly, VideoOnly
 from harmony_parts.errors import AssemblyError, PartContractError
-from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
+from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.style.none import NoStyle
 from harmony_parts.testing.analytic import GaussianDenoiser

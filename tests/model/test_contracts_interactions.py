@@ -20,8 +20,8 @@ from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.protocol import Tokens
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.errors import PartContractError
-from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
+from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.interaction.protocol import Exchange
 from harmony_parts.style.alignment import StyleAlignment

@@ -20,8 +20,8 @@ from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.denoisers.protocol import Port
 from harmony_parts.errors import AssemblyError, PartContractError
-from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
+from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.testing.neighbours import Says
 

@@ -15,12 +15,12 @@ from torch import nn
 from harmony_parts.av import AV, Format, Prompt, drop
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
-from harmony_parts.encoders import utf8
-from harmony_parts.encoders.bytes import ByteText
-from harmony_parts.encoders.image import ReferenceImage
+from harmony_parts.encoders import text_ids
+from harmony_parts.encoders.byte_text import ByteText
+from harmony_parts.encoders.reference_audio import ReferenceAudio
+from harmony_parts.encoders.reference_image import ReferenceImage
+from harmony_parts.encoders.text_ids import FILLER, ids_of, positions
 from harmony_parts.encoders.transcript import GRN, Transcript
-from harmony_parts.encoders.utf8 import FILLER, ids_of, positions
-from harmony_parts.encoders.voice import ReferenceAudio
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.testing.contracts_encoders import TOLERANCE, check_encoder, example_prompts
 

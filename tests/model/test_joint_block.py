@@ -23,8 +23,8 @@ from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.denoisers.joint_block import JointBlock
-from harmony_parts.interaction.everywhere import Global
 from harmony_parts.interaction.gldi import GLDI
+from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.testing.neighbours import Latents, Says
 

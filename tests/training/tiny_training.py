@@ -16,9 +16,9 @@ from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.denoisers.dual_branch import DualBranch
-from harmony_parts.encoders.bytes import ByteText
-from harmony_parts.encoders.image import ReferenceImage
-from harmony_parts.encoders.voice import ReferenceAudio
+from harmony_parts.encoders.byte_text import ByteText
+from harmony_parts.encoders.reference_audio import ReferenceAudio
+from harmony_parts.encoders.reference_image import ReferenceImage
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath

@@ -12,7 +12,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.encoders.utf8 import IDS, positions, text_condition
+from harmony_parts.encoders.text_ids import IDS, positions, text_condition
 from harmony_parts.plugin import knob
 
 FIELDS = ("caption", "sound", "speech")
