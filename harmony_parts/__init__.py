@@ -15,7 +15,7 @@ _NAMES = {
     "Condition": "av",
     "Prompt": "av",
     "Format": "av",
-    "Clip": "media",
+    "Clip": "media.clip",
     # a whole model
     "load": "pipeline",
     "Pipeline": "pipeline",
@@ -129,7 +129,7 @@ if TYPE_CHECKING:
     from harmony_parts.interaction.gldi import GLDI as GLDI
     from harmony_parts.interaction.global_cross import Global as GlobalInteraction
     from harmony_parts.interaction.none import NoInteraction as NoInteraction
-    from harmony_parts.media import Clip as Clip
+    from harmony_parts.media.clip import Clip as Clip
     from harmony_parts.metrics.correlation import Correlation as Correlation
     from harmony_parts.metrics.events import Events as Events
     from harmony_parts.pipeline import Pipeline as Pipeline

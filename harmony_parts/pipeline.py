@@ -23,11 +23,11 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
+from harmony_parts.media.frames import cover, frames_for, regrid
+from harmony_parts.media.waveform import fit, resample
 from harmony_parts.offload import Offload, modules, move, visit
-from harmony_parts.picture import cover, frames_for, regrid
 from harmony_parts.sample.loop import Progress, sample
-from harmony_parts.sound import fit, resample
 from harmony_parts.tensorfile import described
 from harmony_parts.train.prepare import conditions_of
 from harmony_parts.weights import (

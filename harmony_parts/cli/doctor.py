@@ -145,7 +145,7 @@ def driver_version() -> str | None:
 
 def ffmpeg() -> Iterator[Finding]:
     """That the program runs, and has the encoders that clips are written with."""
-    from harmony_parts.ffmpeg import executable
+    from harmony_parts.media.ffmpeg import executable
 
     program = executable()
 
@@ -207,7 +207,7 @@ def roundtrip() -> Iterator[Finding]:
     """
     import torch
 
-    from harmony_parts.media import Clip
+    from harmony_parts.media.clip import Clip
 
     fps, rate, count, event = Fraction(24), 48000, 12, 6
     frames = torch.full((count, 64, 64, 3), 32, dtype=torch.uint8)

@@ -17,7 +17,7 @@ from harmony_parts.errors import HarmonyError, RunError
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
-    from harmony_parts.media import Clip
+    from harmony_parts.media.clip import Clip
     from harmony_parts.pipeline import Pipeline
     from harmony_parts.sample.loop import Step
 
@@ -114,7 +114,7 @@ class Work:
         """The clip's frames above its sound, as a PNG beside it. Nothing where that isn't wanted,
         or is there.
         """
-        from harmony_parts.media import Clip
+        from harmony_parts.media.clip import Clip
 
         clip, drawn = self.folder / job.name, self.beside(job)
         if not self.preview or (
@@ -208,14 +208,14 @@ def make_all(work: Work, jobs: Sequence[Request]) -> None:
 
 def _length(file: Path) -> float:
     """Seconds, by the file's header."""
-    from harmony_parts.ffmpeg import probe
+    from harmony_parts.media.ffmpeg import probe
 
     return float(probe(file).seconds or 0)
 
 
 def describe(file: Path) -> str:
     """What is in a file that was written: length, picture, sound."""
-    from harmony_parts.ffmpeg import probe
+    from harmony_parts.media.ffmpeg import probe
 
     held = probe(file)
     video, audio = held.video, held.audio

@@ -63,7 +63,7 @@ def measure(
     from harmony_parts.assembly.overrides import apply_overrides
     from harmony_parts.assembly.tables import structure
     from harmony_parts.errors import MediaError
-    from harmony_parts.media import Clip
+    from harmony_parts.media.clip import Clip
     from harmony_parts.metrics.compare import compare_found
     from harmony_parts.metrics.protocol import Metric
 

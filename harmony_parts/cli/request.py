@@ -65,7 +65,7 @@ def sensible(job: Request, folder: Path, preview: bool) -> None:
         )
     _apart(out, {name: asked[name] for name in FILES})
     if not sound_only and (asked["video"] or asked["audio"]):
-        from harmony_parts.mux import check_copy
+        from harmony_parts.media.write import check_copy
 
         check_copy(out, copy_video_from=asked["video"], copy_sound_from=asked["audio"])
 

@@ -18,7 +18,7 @@ from harmony_parts.assembly.tables import parts_in
 from harmony_parts.cli.batch import Request
 from harmony_parts.comparison.page import page
 from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare_found
 from harmony_parts.metrics.protocol import Metric
 

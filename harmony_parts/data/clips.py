@@ -18,8 +18,8 @@ from torch import Tensor
 from harmony_parts.av import Format, Prompt
 from harmony_parts.data.protocol import Example
 from harmony_parts.errors import AssemblyError, MediaError
-from harmony_parts.ffmpeg import probe
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
+from harmony_parts.media.ffmpeg import probe
 from harmony_parts.plugin import knob
 
 MANIFEST = "manifest.csv"

@@ -11,7 +11,7 @@ import attrs
 import torch
 
 from harmony_parts.av import Format, Prompt
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 
 @attrs.frozen

@@ -16,7 +16,7 @@ from harmony_parts.data.scenes.ball import Ball
 from harmony_parts.data.scenes.bar import Bars
 from harmony_parts.data.scenes.canvas import Canvas
 from harmony_parts.data.scenes.hammer import Hammer
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.plugin import knob
 
 SCENES: dict[str, type[Ball] | type[Hammer] | type[Bars]] = {

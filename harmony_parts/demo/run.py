@@ -29,7 +29,7 @@ from harmony_parts.demo.table import COLUMNS, table_rows
 from harmony_parts.errors import RunError
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.protocol import Metric
 from harmony_parts.pipeline import Pipeline, load

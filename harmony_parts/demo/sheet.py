@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from harmony_parts.av import AV
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.tensorfile import replace
 
 WIDTH, WAVE, LABEL, GAP = 1200, 44, 18, 10  # pixels

@@ -11,7 +11,7 @@ import numpy as np
 
 from harmony_parts.av import AV
 from harmony_parts.data.protocol import Event
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.protocol import Metric
 
 DRAWS = 500  # of the bootstrap

@@ -12,7 +12,7 @@ import numpy as np
 
 from harmony_parts.av import AV
 from harmony_parts.data.protocol import Event
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.envelope import smooth_energy
 from harmony_parts.plugin import knob
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from harmony_parts.av import AV
 from harmony_parts.data.protocol import Event
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 
 class Metric(Protocol):

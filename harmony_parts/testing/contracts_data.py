@@ -14,7 +14,7 @@ from torch import Tensor
 from harmony_parts.av import Format, Prompt
 from harmony_parts.data.protocol import Dataset, DataSpec, Event, Example
 from harmony_parts.errors import MediaError
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.testing.contracts_require import generator, own_randomness, require
 
 

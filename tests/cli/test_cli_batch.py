@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from harmony_parts.assembly.catalogue import installed_version
 from harmony_parts.cli.batch import SUFFIXES, _name, read_batch, slug
 from harmony_parts.errors import RequestError
-from harmony_parts.ffmpeg import executable
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
+from harmony_parts.media.ffmpeg import executable
 
 LINES = [
     {"prompt": "a red ball, bouncing", "seed": 3, "name": "ball"},

@@ -21,7 +21,7 @@ from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare as compare_clips
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events

@@ -80,7 +80,7 @@ def test_an_ffmpeg_that_does_not_work_is_found(harmony, monkeypatch):
 
 
 def test_a_clip_that_comes_back_wrong_is_found(monkeypatch):
-    from harmony_parts.media import Clip
+    from harmony_parts.media.clip import Clip
 
     read = Clip.read
 

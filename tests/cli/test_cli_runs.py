@@ -19,10 +19,10 @@ import torch
 
 from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.ffmpeg import executable
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
+from harmony_parts.media.ffmpeg import executable
 
 
 @pytest.fixture(scope="module")

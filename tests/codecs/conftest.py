@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from torch import Tensor
 from harmony_parts.av import Format
 from harmony_parts.codecs.dct import DCTVideo, DCTVideoCodec, lapped_cosines
 from harmony_parts.codecs.protocol import VideoCodec
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 
 def built(

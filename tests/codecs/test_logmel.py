@@ -16,7 +16,7 @@ from torch import Tensor
 from harmony_parts.av import Format
 from harmony_parts.codecs.logmel import LogMel, LogMelCodec
 from harmony_parts.codecs.protocol import AudioCodec
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 SMALL = LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3)
 

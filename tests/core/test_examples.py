@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harmony_parts.av import Prompt
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from harmony_parts.av import Format
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.errors import AssemblyError, MediaError
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 # 10 frames, 8,000 samples
 FORMAT = Format(fps=Fraction(10), height=16, width=24, sample_rate=8000, seconds=1.0)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from media_truth import flash_and_click
 
-from harmony_parts import ffmpeg
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip, ffmpeg
 
 
 @pytest.fixture(scope="session")

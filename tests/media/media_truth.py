@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 FLASHES = (6, 15, 31, 42)  # no two gaps are equal, so that a shift has one answer
 

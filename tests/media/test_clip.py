@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchaudio.functional import resample
 
-from harmony_parts import sound
 from harmony_parts.errors import MediaError
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
+from harmony_parts.media.waveform import _resample_directly
 
 FRAMES = torch.zeros(3, 4, 6, 3, dtype=torch.uint8)
 WAVE = torch.zeros(1, 10)
@@ -83,7 +83,7 @@ def test_part_of_a_wav(start: int, length: int, tmp_path_factory: pytest.TempPat
 )
 def test_direct_resampling_is_torchaudios(old: int, new: int) -> None:
     wave = torch.rand(2, 3001, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    direct, reference = sound._resample_directly(wave, old, new), resample(wave, old, new)
+    direct, reference = _resample_directly(wave, old, new), resample(wave, old, new)
     assert direct.shape == reference.shape
     # torchaudio holds the tap positions, up to the period of the rates (441 samples), in float32:
     # off by 441 * 2^-24 of a sample; the slope of a full-scale signal is pi per sample at most, and
@@ -94,7 +94,7 @@ def test_direct_resampling_is_torchaudios(old: int, new: int) -> None:
 def test_rates_without_a_common_divisor_stay_affordable() -> None:
     time = torch.arange(48000) / 48000
     wave = torch.sin(2 * torch.pi * 440 * time)[None]
-    heard = sound.resample(wave, 48000, 44101)
+    heard = resample(wave, 48000, 44101)
     assert heard.shape == (1, 44101)
     expected = torch.sin(2 * torch.pi * 440 * torch.arange(44101) / 44101)
     # Hann-windowed sinc of width 6: ripple below 1 %; away from the ends, where the sound begins

@@ -15,8 +15,7 @@ import torch
 from media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
-from harmony_parts import ffmpeg
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip, ffmpeg
 
 NTSC = Fraction(30000, 1001)
 CONTAINERS: list[tuple[str, dict[str, Any]]] = [

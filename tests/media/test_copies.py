@@ -12,10 +12,9 @@ import torch
 from media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
-from harmony_parts import ffmpeg
 from harmony_parts.errors import MediaError
-from harmony_parts.media import Clip
-from harmony_parts.mux import check_copy
+from harmony_parts.media.clip import Clip, ffmpeg
+from harmony_parts.media.write import check_copy
 
 
 def packets(run_ffmpeg: Callable[..., bytes], path: Path, stream: str) -> list[bytes]:

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harmony_parts import ffmpeg
 from harmony_parts.errors import MediaError
-from harmony_parts.ffmpeg import Limits
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip, ffmpeg
+from harmony_parts.media.ffmpeg import Limits
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import soundfile
 import torch
 
 from harmony_parts.errors import MediaError
-from harmony_parts.ffmpeg import Limits
-from harmony_parts.media import MAX_RATE, Clip
+from harmony_parts.media.clip import MAX_RATE, Clip
+from harmony_parts.media.ffmpeg import Limits
 
 RunFFmpeg = Callable[..., bytes]
 PICTURE = ("-f", "lavfi", "-i", "testsrc=s=64x48:r=24:d=0.5")

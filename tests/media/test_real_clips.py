@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 
 
 def test_every_clip_reads(clips: Path, run_ffmpeg: Callable[..., bytes]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from harmony_parts.av import AV, Format
 from harmony_parts.data.soundstage import Soundstage
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events

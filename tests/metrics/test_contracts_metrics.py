@@ -14,7 +14,7 @@ import torch
 from harmony_parts.av import AV
 from harmony_parts.data.protocol import Event
 from harmony_parts.errors import PartContractError
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events
 from harmony_parts.testing.contracts import check_metric

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harmony_parts.av import Format
 from harmony_parts.data.soundstage import Soundstage
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.correlation import STEP, Correlation
 
 

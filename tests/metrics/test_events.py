@@ -17,7 +17,7 @@ from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
 from harmony_parts.data.protocol import Event, Example
 from harmony_parts.data.soundstage import SCENES, Soundstage
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.events import Events, match
 
 FORMAT = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)

@@ -16,7 +16,7 @@ from harmony_parts.errors import RunError
 from harmony_parts.flow.heun import Heun
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.pipeline import Pipeline, load
 
 SMALL = (

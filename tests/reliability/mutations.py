@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harmony_parts import ffmpeg
+from harmony_parts.media import ffmpeg
 
 Mutation = Callable[[bytearray, random.Random, Sequence[bytes]], bytearray]
 HEADER = 512  # bytes at either end, where most containers keep what they say about themselves

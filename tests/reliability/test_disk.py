@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 import tiny_training as tiny
 
-from harmony_parts import ffmpeg
 from harmony_parts.errors import RunError
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip, ffmpeg
 from harmony_parts.train.loop import train
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +41,7 @@ FULL = """
     import tiny_training as tiny
     from harmony_parts.errors import HarmonyError
     from harmony_parts.train.loop import train
-    from harmony_parts.media import Clip
+    from harmony_parts.media.clip import Clip
 
     out = Path(sys.argv[1])
     recipe = tiny.recipe(steps=4, checkpoint_every=2)
@@ -110,7 +109,7 @@ def test_a_log_that_can_not_be_written(tmp_path: Path) -> None:
 
 WRITING = """
     from pathlib import Path
-    from harmony_parts.media import Clip
+    from harmony_parts.media.clip import Clip
 
     clip = Clip(torch.randint(256, (60, 128, 128, 3), dtype=torch.uint8), 24, torch.rand(2, 120000) - 0.5, 48000)
     print("ready", flush=True)
@@ -141,7 +140,7 @@ def test_a_killed_writer_leaves_whole_files_only(suffix: str, tmp_path: Path) ->
 
 
 READING = """
-    from harmony_parts.media import Clip
+    from harmony_parts.media.clip import Clip
 
     print("ready", flush=True)
     while True:

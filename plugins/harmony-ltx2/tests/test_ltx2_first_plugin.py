@@ -18,7 +18,7 @@ from harmony_ltx2.recipe import ltx2_recipe
 from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.av import AV, Prompt, Times, drop
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.pipeline import Pipeline
 from harmony_parts.sample.schedule import timetable
 

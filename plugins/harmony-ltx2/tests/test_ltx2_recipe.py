@@ -25,7 +25,7 @@ from harmony_parts.av import Prompt
 from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.media import Clip
+from harmony_parts.media.clip import Clip
 from harmony_parts.pipeline import Pipeline, load
 
 THIRD_PARTY = Path(__file__).parents[3] / "tests" / "core" / "third_party" / "harmony-half"

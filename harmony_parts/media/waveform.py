@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.errors import MediaError
-from harmony_parts.ffmpeg import Limits
+from harmony_parts.media.ffmpeg import Limits
 
 # by soundfile; ffmpeg reads the rest, and what soundfile can't read of these
 READS = {".wav", ".flac", ".ogg", ".oga", ".opus"}
@@ -72,7 +72,7 @@ def fit(waveform: Tensor, samples: int) -> Tensor:
     )
 
 
-def read(
+def read_sound_file(
     path: Path, start: Fraction, seconds: Fraction | None, limits: Limits
 ) -> tuple[Tensor, int]:
     """([channels, samples], Hz) of a file that soundfile reads, from the sample nearest to `start`
@@ -101,7 +101,7 @@ def read(
     return torch.from_numpy(np.ascontiguousarray(whole.T)), rate
 
 
-def write(path: Path, waveform: Tensor, rate: int) -> None:
+def write_sound_file(path: Path, waveform: Tensor, rate: int) -> None:
     """`waveform` [channels, samples] as 32-bit float wav (nothing is lost) or 24-bit flac (clipped
     to -1..1), by the suffix of `path`.
     """

@@ -16,10 +16,13 @@ import soundfile
 import torch
 from torch import Tensor
 
-from harmony_parts import demux, ffmpeg, mux, sound
 from harmony_parts.av import fraction
 from harmony_parts.errors import MediaError
-from harmony_parts.ffmpeg import Limits
+from harmony_parts.media import ffmpeg
+from harmony_parts.media.ffmpeg import Limits
+from harmony_parts.media.read import at_rate, constant, read_frames, read_sound, sound_file
+from harmony_parts.media.waveform import fit, write_sound_file
+from harmony_parts.media.write import MUXERS, Content, write_container
 
 LIMITS = Limits()
 MAX_RATE = 1 << 20  # Hz that sound can be asked for in; no recording has more
@@ -126,7 +129,7 @@ class Clip:
         """
         path, start = Path(path), Fraction(start)
         span = None if seconds is None else Fraction(seconds)
-        rate = None if fps is None else demux.constant(Fraction(fps))
+        rate = None if fps is None else constant(Fraction(fps))
         if (
             start < 0
             or (span is not None and span <= 0)
@@ -141,7 +144,7 @@ class Clip:
         if not wanted or wanted - {"video", "audio"}:
             raise ValueError(f"streams must name 'video', 'audio' or both, not {streams!r}")
         if (streams is None or wanted == {"audio"}) and (
-            found := demux.sound_file(path, start, span, limits)
+            found := sound_file(path, start, span, limits)
         ):
             return _sound_clip(path, *found, sample_rate, rate, limits)
         probe = ffmpeg.probe(path)
@@ -155,23 +158,23 @@ class Clip:
         if video is None:
             assert audio is not None
             origin = probe.video.start if probe.video else audio.start
-            waveform = demux.read_sound(path, audio, origin, start, span, limits)
+            waveform = read_sound(path, audio, origin, start, span, limits)
             return _sound_clip(path, waveform, audio.sample_rate, sample_rate, rate, limits)
-        rate = rate or demux.constant(video.fps)
+        rate = rate or constant(video.fps)
         first = round(start * rate)
         count = None if span is None else max(1, round(span * rate))
-        frames = demux.read_frames(probe, video, rate, first, count, (height, width), limits)
+        frames = read_frames(probe, video, rate, first, count, (height, width), limits)
         if audio is None:
             return cls(frames, rate, None, sample_rate or 48000)
         length, own, asked = len(frames) / rate, audio.sample_rate, sample_rate or audio.sample_rate
-        waveform = sound.fit(
-            demux.read_sound(path, audio, video.start, first / rate, length, limits),
+        waveform = fit(
+            read_sound(path, audio, video.start, first / rate, length, limits),
             round(length * own),
         )
         return cls(
             frames,
             rate,
-            demux.at_rate(path, waveform, own, asked, round(length * asked), limits),
+            at_rate(path, waveform, own, asked, round(length * asked), limits),
             asked,
         )
 
@@ -200,7 +203,8 @@ class Clip:
         is AAC, Opus or AC-3 (in mkv also MP2 and Vorbis), else decoded and kept as FLAC at its own
         rate. Each is placed as `read` places it, and cut to the clip's length (video keeps the few
         later frames that its last ones need). A copied video that ends before the clip ends there,
-        with all its frames; the sound goes on to the clip's length. `harmony_parts.mux.check_copy`
+        with all its frames; the sound goes on to the clip's length.
+        `harmony_parts.media.write.check_copy`
         says beforehand whether a container takes a given stream.
 
         `metadata` is noted in an mp4 or mkv: "title", "comment" and "description" are what both of
@@ -211,7 +215,7 @@ class Clip:
         """
         path = Path(path)
         suffix = path.suffix.lower()
-        if suffix not in (*mux.MUXERS, ".wav", ".flac"):
+        if suffix not in (*MUXERS, ".wav", ".flac"):
             raise MediaError(
                 f"{path}: can't write {suffix or 'a file without a suffix'}; choose .mp4, .mkv,"
                 " .wav or .flac"
@@ -224,7 +228,7 @@ class Clip:
             and not self.waveform.isfinite().all()
         ):
             raise ValueError("Clip.waveform holds values that aren't finite")
-        if suffix not in mux.MUXERS and (
+        if suffix not in MUXERS and (
             self.waveform is None or copy_video_from is not None or copy_sound_from is not None
         ):
             cause = (
@@ -240,10 +244,10 @@ class Clip:
                 prefix=f".{path.name[:40]}.", dir=path.parent
             ) as folder:
                 part = Path(folder, f"whole{suffix}")
-                if suffix in mux.MUXERS:
-                    mux.write(
+                if suffix in MUXERS:
+                    write_container(
                         part,
-                        mux.Content(
+                        Content(
                             path,
                             self._length(),
                             self.frames,
@@ -261,8 +265,8 @@ class Clip:
                 else:
                     assert self.waveform is not None
                     samples = round(self._length() * self.sample_rate)
-                    sound.write(
-                        part, sound.fit(self.waveform.detach().cpu(), samples), self.sample_rate
+                    write_sound_file(
+                        part, fit(self.waveform.detach().cpu(), samples), self.sample_rate
                     )
                 _flush(part)
                 os.replace(part, path)
@@ -296,7 +300,7 @@ def _sound_clip(
     rate = asked or own
     samples = round(Fraction(waveform.shape[1], own) * rate)
     return Clip(
-        None, fps or Fraction(24), demux.at_rate(path, waveform, own, rate, samples, limits), rate
+        None, fps or Fraction(24), at_rate(path, waveform, own, rate, samples, limits), rate
     )
 
 

@@ -14,9 +14,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-from harmony_parts import ffmpeg, sound
 from harmony_parts.errors import MediaError
-from harmony_parts.ffmpeg import Limits
+from harmony_parts.media import ffmpeg
+from harmony_parts.media.ffmpeg import Limits
+from harmony_parts.media.waveform import READS, fit, read_sound_file, resample
 
 SEEK = Fraction(10)  # seconds decoded before `start`, so that decoders have settled there
 RATE_DENOMINATOR = 1001  # of frame rates; ffmpeg reads no finer ones
@@ -166,10 +167,10 @@ def sound_file(
     """([channels, samples], Hz) of a sound file that soundfile reads; `None` where it is none, or
     something else under such a name.
     """
-    if path.suffix.lower() not in sound.READS or not ffmpeg.is_file(path):
+    if path.suffix.lower() not in READS or not ffmpeg.is_file(path):
         return None
     try:
-        waveform, rate = sound.read(path, start, seconds, limits)
+        waveform, rate = read_sound_file(path, start, seconds, limits)
     except soundfile.LibsndfileError:
         return None
     return finite(path, waveform, rate), rate
@@ -188,7 +189,7 @@ def at_rate(
             f" of {limits.bytes / 2**30:.1f} GiB; read fewer seconds or a lower sample_rate, or"
             " raise Limits.bytes"
         )
-    return sound.fit(sound.resample(waveform, own, asked), samples)
+    return fit(resample(waveform, own, asked), samples)
 
 
 def finite(path: Path, waveform: Tensor, rate: int) -> Tensor:

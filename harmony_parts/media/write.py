@@ -13,10 +13,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts import demux, ffmpeg, sound
-from harmony_parts.demux import constant
 from harmony_parts.errors import MediaError
-from harmony_parts.ffmpeg import Limits
+from harmony_parts.media import ffmpeg
+from harmony_parts.media.ffmpeg import Limits
+from harmony_parts.media.read import constant, read_sound, sound_file
+from harmony_parts.media.waveform import fit, resample
 
 # What browsers and common players show from an mp4. ffmpeg would also put MPEG-1/2 there, which few
 # of them play.
@@ -44,7 +45,7 @@ class Content:
     sample_rate: int
 
 
-def write(
+def write_container(
     part: Path,
     content: Content,
     *,
@@ -93,8 +94,8 @@ def write(
     if waveform is not None:
         waveform = waveform.detach().cpu()
         if not lossless:
-            waveform, rate = sound.resample(waveform, rate, 48000), 48000
-        waveform = sound.fit(waveform, round(length * rate)).T.contiguous()  # [samples, channels]
+            waveform, rate = resample(waveform, rate, 48000), 48000
+        waveform = fit(waveform, round(length * rate)).T.contiguous()  # [samples, channels]
         raw = part.with_name("sound.raw")
         waveform.numpy().tofile(raw)
         channels = waveform.shape[1]
@@ -185,11 +186,11 @@ def _required(probe: ffmpeg.Probe, stream: str) -> ffmpeg.Probe:
 def _decoded(given: ffmpeg.Probe, length: Fraction, limits: Limits) -> tuple[Tensor, int]:
     """The sound of a file as `Clip.read` places it, decoded, and its rate."""
     assert given.audio is not None
-    if found := demux.sound_file(given.path, Fraction(0), length, limits):
+    if found := sound_file(given.path, Fraction(0), length, limits):
         return found
     origin = (given.video or given.audio).start
     return (
-        demux.read_sound(given.path, given.audio, origin, Fraction(0), length, limits),
+        read_sound(given.path, given.audio, origin, Fraction(0), length, limits),
         given.audio.sample_rate,
     )
 
