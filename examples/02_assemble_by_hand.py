@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import harmony_parts as hp
-from harmony_parts.sample.loop import sample
+from harmony_parts.sample.sampler import sample
 from harmony_parts.train.objective import losses, noise_for, packed
 
 OUT = Path("out/examples/02")

@@ -12,7 +12,7 @@ import attrs
 import harmony_parts as hp
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, StepTimes, conditional
 from harmony_parts.plugin import knob
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.timetable import timetable
 from harmony_parts.testing.contracts import check_guidance
 
 OUT = Path("out/examples/03")

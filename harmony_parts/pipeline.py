@@ -27,7 +27,7 @@ from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
 from harmony_parts.offload import Offload, modules, move, visit
-from harmony_parts.sample.loop import Progress, sample
+from harmony_parts.sample.sampler import Progress, sample
 from harmony_parts.tensorfile import described
 from harmony_parts.train.prepare import conditions_of
 from harmony_parts.weights import (

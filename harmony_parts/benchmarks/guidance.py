@@ -38,10 +38,10 @@ from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
 from harmony_parts.pipeline import Pipeline
-from harmony_parts.sample.graph import ask, order
-from harmony_parts.sample.loop import sample
+from harmony_parts.sample.pass_graph import ask, order
 from harmony_parts.sample.passes import TOGETHER
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.sampler import sample
+from harmony_parts.sample.timetable import timetable
 
 GUIDANCES: dict[str, Guidance] = {
     "none": NoGuidance(),

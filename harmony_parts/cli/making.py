@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
     from harmony_parts.media.clip import Clip
     from harmony_parts.pipeline import Pipeline
-    from harmony_parts.sample.loop import Step
+    from harmony_parts.sample.sampler import Step
 
 
 class Work:

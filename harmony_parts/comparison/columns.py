@@ -15,8 +15,8 @@ from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.metrics.protocol import Metric
-from harmony_parts.sample.graph import ask
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.pass_graph import ask
+from harmony_parts.sample.timetable import timetable
 
 GUIDANCES, METRICS = ("none", "cfg", "modality", "sync-cfg"), ("events", "correlation")
 NAME = re.compile("[A-Za-z0-9_-]+")

@@ -17,7 +17,7 @@ from harmony_parts.denoisers.protocol import KNOWN, Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
-from harmony_parts.sample.graph import Run
+from harmony_parts.sample.pass_graph import Run
 
 TOGETHER = 1024
 """How many latents go through the denoiser together at most, unless a caller says otherwise; see

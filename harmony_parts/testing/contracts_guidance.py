@@ -19,7 +19,7 @@ from harmony_parts.guidance.protocol import (
     StepTimes,
     conditional,
 )
-from harmony_parts.sample.graph import ask, order
+from harmony_parts.sample.pass_graph import ask, order
 from harmony_parts.sample.passes import guided
 from harmony_parts.testing.contracts_require import check_value, generator, require
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS
 from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes
-from harmony_parts.sample.graph import ask, noisy
+from harmony_parts.sample.pass_graph import ask, noisy
 
 TASKS = {
     "joint": (1.0, 1.0),

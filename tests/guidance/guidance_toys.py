@@ -19,7 +19,7 @@ from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import CONDITIONAL, Pass, Predictions, StepTimes, conditional
 from harmony_parts.guidance.scales import TEXT
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.sample.loop import sample
+from harmony_parts.sample.sampler import sample
 from harmony_parts.testing.analytic import GaussianDenoiser
 
 VIDEO, AUDIO = (2, 1, 1, 2), (3, 1)  # [T, H, W, C], [T, C]

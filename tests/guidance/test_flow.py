@@ -22,7 +22,7 @@ from harmony_parts.flow.protocol import Solver
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.flow.uniform import Uniform
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.timetable import timetable
 from harmony_parts.testing.contracts import check_density, check_path, check_shift, check_solver
 
 UNIT = st.floats(0, 1)

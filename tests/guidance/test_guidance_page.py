@@ -21,8 +21,8 @@ from harmony_parts.flow.heun import Heun
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.sample.loop import sample
 from harmony_parts.sample.passes import TOGETHER
+from harmony_parts.sample.sampler import sample
 from harmony_parts.testing.properties import PROPERTIES
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -52,10 +52,10 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.sample.graph import ask, order
-from harmony_parts.sample.loop import Step
+from harmony_parts.sample.pass_graph import ask, order
 from harmony_parts.sample.passes import Passes, check_finite
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.sampler import Step
+from harmony_parts.sample.timetable import timetable
 from harmony_parts.testing.analytic import GaussianDenoiser, Recorded
 from harmony_parts.testing.properties import same
 

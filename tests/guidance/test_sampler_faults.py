@@ -18,7 +18,7 @@ from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.euler import Euler
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import Pass, StepTimes, conditional
-from harmony_parts.sample.loop import Step
+from harmony_parts.sample.sampler import Step
 from harmony_parts.testing.analytic import Recorded
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harmony_parts.errors import PartContractError
 from harmony_parts.flow.shift import ConstantShift
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.timetable import timetable
 from harmony_parts.testing.contracts import check_shift
 
 

@@ -20,7 +20,7 @@ from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.sample.loop import sample
+from harmony_parts.sample.sampler import sample
 
 ROUNDING = 1e-6
 

@@ -20,7 +20,7 @@ from harmony_parts.av import AV, Prompt, Times, drop
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.media.clip import Clip
 from harmony_parts.pipeline import Pipeline
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.timetable import timetable
 
 PAGE = Path(__file__).parents[3] / "docs" / "tutorials" / "first-plugin.md"
 GIVEN = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}

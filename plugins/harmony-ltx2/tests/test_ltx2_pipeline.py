@@ -20,8 +20,8 @@ from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sum import Sum
-from harmony_parts.sample.loop import sample
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.sampler import sample
+from harmony_parts.sample.timetable import timetable
 from harmony_parts.testing.contracts import check_shift
 
 SCHEDULER = {

@@ -16,9 +16,9 @@ from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
-from harmony_parts.sample.graph import ask, order
+from harmony_parts.sample.pass_graph import ask, order
 from harmony_parts.sample.passes import TOGETHER, Passes, check, combined
-from harmony_parts.sample.schedule import timetable
+from harmony_parts.sample.timetable import timetable
 
 
 @attrs.frozen(eq=False)
