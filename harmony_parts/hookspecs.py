@@ -85,8 +85,12 @@ def harmony_video_codec() -> Declarations:
 
         @hookimpl
         def harmony_video_codec():
-            yield part("wan-vae", "harmony_wan.vae:WanVAE", summary="The causal video autoencoder of
-            Wan2.2.", source="arXiv:2503.20314")
+            yield part(
+                "wan-vae",
+                "harmony_wan.vae:WanVAE",
+                summary="The causal video autoencoder of Wan2.2.",
+                source="arXiv:2503.20314",
+            )
     """
 
 
@@ -101,8 +105,12 @@ def harmony_audio_codec() -> Declarations:
 
         @hookimpl
         def harmony_audio_codec():
-            yield part("mmaudio", "harmony_mmaudio.vae:MMAudio", summary="The autoencoder of
-            MMAudio.", source="arXiv:2412.15322")
+            yield part(
+                "mmaudio",
+                "harmony_mmaudio.vae:MMAudio",
+                summary="The autoencoder of MMAudio.",
+                source="arXiv:2412.15322",
+            )
     """
 
 
@@ -117,8 +125,12 @@ def harmony_encoder() -> Declarations:
 
         @hookimpl
         def harmony_encoder():
-            yield part("umt5", "harmony_umt5:UMT5", summary="Captions by a frozen UMT5.",
-            source="arXiv:2304.09151")
+            yield part(
+                "umt5",
+                "harmony_umt5:UMT5",
+                summary="Captions by a frozen UMT5.",
+                source="arXiv:2304.09151",
+            )
     """
 
 
@@ -133,8 +145,12 @@ def harmony_video_branch() -> Declarations:
 
         @hookimpl
         def harmony_video_branch():
-            yield part("wan", "harmony_wan.branch:WanBranch", summary="The transformer of
-            Wan2.2-TI2V-5B.", source="arXiv:2503.20314")
+            yield part(
+                "wan",
+                "harmony_wan.branch:WanBranch",
+                summary="The transformer of Wan2.2-TI2V-5B.",
+                source="arXiv:2503.20314",
+            )
     """
 
 
@@ -148,8 +164,12 @@ def harmony_audio_branch() -> Declarations:
 
         @hookimpl
         def harmony_audio_branch():
-            yield part("ovi", "harmony_ovi.branch:OviAudio", summary="The audio twin of Ovi.",
-            source="arXiv:2510.01284")
+            yield part(
+                "ovi",
+                "harmony_ovi.branch:OviAudio",
+                summary="The audio twin of Ovi.",
+                source="arXiv:2510.01284",
+            )
     """
 
 
@@ -165,8 +185,11 @@ def harmony_interaction() -> Declarations:
 
         @hookimpl
         def harmony_interaction():
-            yield part("bridge", "harmony_bridge:Bridge", summary="Cross-attention in every fourth
-            layer.")
+            yield part(
+                "bridge",
+                "harmony_bridge:Bridge",
+                summary="Cross-attention in every fourth layer.",
+            )
     """
 
 
@@ -179,8 +202,11 @@ def harmony_attention() -> Declarations:
 
         @hookimpl
         def harmony_attention():
-            yield part("cute", "harmony_cute:Cute", summary="Local cross-attention in CuTe, for
-            Hopper.")
+            yield part(
+                "cute",
+                "harmony_cute:Cute",
+                summary="Local cross-attention in CuTe, for Hopper.",
+            )
     """
 
 
@@ -194,8 +220,11 @@ def harmony_style() -> Declarations:
 
         @hookimpl
         def harmony_style():
-            yield part("pooled", "harmony_pooled:Pooled", summary="Reads the mean of each video
-            latent in place of all its tokens.")
+            yield part(
+                "pooled",
+                "harmony_pooled:Pooled",
+                summary="Reads the mean of each video latent in place of all its tokens.",
+            )
     """
 
 
@@ -210,8 +239,12 @@ def harmony_denoiser() -> Declarations:
 
         @hookimpl
         def harmony_denoiser():
-            yield part("ltx2", "harmony_ltx2:LTX2", summary="LTX-2 with its weights.",
-            source="arXiv:2601.03233")
+            yield part(
+                "ltx2",
+                "harmony_ltx2:LTX2",
+                summary="LTX-2 with its weights.",
+                source="arXiv:2601.03233",
+            )
     """
 
 
@@ -224,8 +257,12 @@ def harmony_path() -> Declarations:
 
         @hookimpl
         def harmony_path():
-            yield part("trig", "harmony_trig:Trig", summary="The trigonometric path.",
-            source="arXiv:2209.15571")
+            yield part(
+                "trig",
+                "harmony_trig:Trig",
+                summary="The trigonometric path.",
+                source="arXiv:2209.15571",
+            )
     """
 
 
@@ -238,7 +275,11 @@ def harmony_shift() -> Declarations:
 
         @hookimpl
         def harmony_shift():
-            yield part("cosine", "harmony_cosine:Cosine", summary="Slow at both ends.")
+            yield part(
+                "cosine",
+                "harmony_cosine:Cosine",
+                summary="Slow at both ends.",
+            )
     """
 
 
@@ -250,8 +291,12 @@ def harmony_density() -> Declarations:
 
         @hookimpl
         def harmony_density():
-            yield part("mode", "harmony_mode:Mode", summary="Mode sampling with heavy tails.",
-            source="arXiv:2403.03206")
+            yield part(
+                "mode",
+                "harmony_mode:Mode",
+                summary="Mode sampling with heavy tails.",
+                source="arXiv:2403.03206",
+            )
     """
 
 
@@ -264,8 +309,11 @@ def harmony_solver() -> Declarations:
 
         @hookimpl
         def harmony_solver():
-            yield part("ab2", "harmony_ab2:AdamsBashforth", summary="Two-step Adams-Bashforth:
-            second order, one evaluation a step.")
+            yield part(
+                "ab2",
+                "harmony_ab2:AdamsBashforth",
+                summary="Two-step Adams-Bashforth: second order, one evaluation a step.",
+            )
     """
 
 
@@ -279,7 +327,11 @@ def harmony_task() -> Declarations:
 
         @hookimpl
         def harmony_task():
-            yield part("async", "harmony_async:Async", summary="Each stream at a time of its own.")
+            yield part(
+                "async",
+                "harmony_async:Async",
+                summary="Each stream at a time of its own.",
+            )
     """
 
 
@@ -291,7 +343,11 @@ def harmony_anchor() -> Declarations:
 
         @hookimpl
         def harmony_anchor():
-            yield part("hum", "harmony_hum:Hum", summary="A steady tone.")
+            yield part(
+                "hum",
+                "harmony_hum:Hum",
+                summary="A steady tone.",
+            )
     """
 
 
@@ -306,8 +362,11 @@ def harmony_guidance() -> Declarations:
 
         @hookimpl
         def harmony_guidance():
-            yield part("half", "harmony_half.half:Half", summary="Goes half the way that its inner
-            guidance goes.")
+            yield part(
+                "half",
+                "harmony_half.half:Half",
+                summary="Goes half the way that its inner guidance goes.",
+            )
     """
 
 
@@ -322,8 +381,11 @@ def harmony_data() -> Declarations:
 
         @hookimpl
         def harmony_data():
-            yield part("audiocaps", "harmony_audiocaps:AudioCaps", summary="AudioCaps from a folder
-            of its clips.")
+            yield part(
+                "audiocaps",
+                "harmony_audiocaps:AudioCaps",
+                summary="AudioCaps from a folder of its clips.",
+            )
     """
 
 
@@ -336,6 +398,10 @@ def harmony_metric() -> Declarations:
 
         @hookimpl
         def harmony_metric():
-            yield part("synchformer", "harmony_synchformer:DeSync", summary="Offset by
-            Synchformer.", source="arXiv:2401.16423")
+            yield part(
+                "synchformer",
+                "harmony_synchformer:DeSync",
+                summary="Offset by Synchformer.",
+                source="arXiv:2401.16423",
+            )
     """

@@ -26,18 +26,12 @@ from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
-from harmony_parts.offload import Offload, modules, move, visit
+from harmony_parts.models.folder import find_model, load_weights, save_model, weight_files, weights
+from harmony_parts.models.hub import located
+from harmony_parts.models.offload import Offload, modules, move, visit
+from harmony_parts.models.tensor_files import described
 from harmony_parts.sample.sampler import Progress, sample
-from harmony_parts.tensorfile import described
 from harmony_parts.train.prepare import conditions_of
-from harmony_parts.weights import (
-    find_model,
-    load_weights,
-    located,
-    save_model,
-    weight_files,
-    weights,
-)
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
 TIMES = (1.0, 0.75, 0.5, 0.25)  # at which a guidance is asked what it does; it may rest in some

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
 
 
-VERSIONS = "harmony"
+VERSIONS = "harmony"  # the table with the versions that a recipe was written with
+RECIPE = "recipe.toml"  # its file in the folder of a model or a run
 
 
 def shipped_recipes() -> dict[str, Traversable]:
@@ -83,11 +84,7 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
         shipped = shipped_recipes()
         if (
             inside := next(
-                (
-                    p
-                    for p in (Path(name, "recipe.toml"), Path(name, "model", "recipe.toml"))
-                    if p.is_file()
-                ),
+                (p for p in (Path(name, RECIPE), Path(name, "model", RECIPE)) if p.is_file()),
                 None,
             )
         ) is not None:

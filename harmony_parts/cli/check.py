@@ -172,7 +172,7 @@ def _attention(attention: Any) -> None:
     """On the CPU, or where it refuses that, on a GPU."""
     import torch
 
-    from harmony_parts.testing.contracts import check_attention
+    from harmony_parts.testing.contracts_attention import check_attention
 
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         try:

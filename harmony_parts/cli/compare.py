@@ -25,7 +25,7 @@ from harmony_parts.cli.request import found, recipe_of, sensible, writable
 from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
-    from harmony_parts.offload import Offload
+    from harmony_parts.models.offload import Offload
 
 PROMPTS = (".txt", ".csv", ".jsonl")
 

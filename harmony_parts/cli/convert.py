@@ -15,7 +15,7 @@ from harmony_parts.cli.options import SEED, set_option
 from harmony_parts.errors import RunError
 
 if TYPE_CHECKING:
-    from harmony_parts.convert import Report
+    from harmony_parts.convert.report import Report
 
 INITS = click.Choice(["gldi", "global", "mmdit"])
 PATH = click.Path(exists=True, path_type=Path)
@@ -171,7 +171,7 @@ def back(layout: Any, model: Path, partial: tuple[str, ...], out: Path) -> None:
     """Write the weights of MODEL, a run or model folder, as one file in LAYOUT: the tensors that
     were converted come back bit for bit.
     """
-    from harmony_parts.convert import convert_back
+    from harmony_parts.convert.back import convert_back
 
     count = convert_back(layout, model, out, partial=partial)
     click.echo(f"{out}: {quantity(count, 'tensor')} in the layout {layout}")
@@ -183,7 +183,7 @@ def _run(
     """Convert, and say what became of the tensors."""
     import torch
 
-    from harmony_parts.convert import convert as run
+    from harmony_parts.convert.forward import convert as run
 
     if to is not None and not to.absolute().parent.is_dir():
         raise RunError(f"{to}: there is no folder {to.parent}")

@@ -25,7 +25,7 @@ from harmony_parts.cli.request import found, recipe_of, sensible, writable
 
 if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
-    from harmony_parts.offload import Offload
+    from harmony_parts.models.offload import Offload
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

@@ -38,7 +38,7 @@ class Work:
         preview_every: int | None = None,
     ) -> None:
         from harmony_parts.cli.note import digest
-        from harmony_parts.weights import find_model, weight_files
+        from harmony_parts.models.folder import find_model, weight_files
 
         self.folder, self.recipe, self.preview, self.every, self._load = (
             folder,

@@ -12,7 +12,7 @@ from harmony_parts.cli.format import complain
 if TYPE_CHECKING:
     import torch
 
-    from harmony_parts.offload import Offload
+    from harmony_parts.models.offload import Offload
 
 SEED = click.IntRange(0, 2**63 - 1)  # what a seed is stored in
 

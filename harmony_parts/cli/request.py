@@ -84,7 +84,7 @@ def found(model: str) -> Path:
     """The folder, of a name on the Hugging Face Hub the one that it is fetched into, or an error
     that names the nearest one.
     """
-    from harmony_parts.weights import located
+    from harmony_parts.models.hub import located
 
     runs = sorted(str(folder) for folder in Path("runs").glob("*/"))
     near = nearest(model, runs) or nearest(str(Path("runs", model)), runs)
@@ -104,7 +104,7 @@ def found(model: str) -> Path:
 
 def recipe_of(model: Path) -> Recipe:
     """The recipe of a model that was found. Raises RunError where its folder holds none."""
-    from harmony_parts.assembly.read import read_recipe
-    from harmony_parts.weights import RECIPE, find_model
+    from harmony_parts.assembly.read import RECIPE, read_recipe
+    from harmony_parts.models.folder import find_model
 
     return read_recipe(model if model.suffix == ".toml" else find_model(model) / RECIPE)

@@ -10,11 +10,12 @@ from typing import Literal
 
 from torch import Tensor
 
+from harmony_parts.assembly.read import RECIPE
 from harmony_parts.convert.checkpoint import Checkpoint
 from harmony_parts.convert.layouts import LAYOUTS, Rule
 from harmony_parts.errors import RunError
-from harmony_parts.tensorfile import replace, write_tensors
-from harmony_parts.weights import INDEX, RECIPE, WEIGHTS, find_model
+from harmony_parts.models.folder import INDEX, WEIGHTS, find_model
+from harmony_parts.models.tensor_files import replace, write_tensors
 
 Target = Literal["ovi", "wan", "wan-diffusers"]
 

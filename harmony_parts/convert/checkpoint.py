@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.errors import RunError
-from harmony_parts.tensorfile import described, indexed, opened, size
+from harmony_parts.models.tensor_files import described, indexed, opened, size
 
 # bytes that are read before files are opened anew: pages of a mapped file count as memory until it
 # is closed

@@ -18,15 +18,16 @@ import torch
 from torch import Tensor
 
 from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.assembly.read import read_recipe, shipped_recipes, write_recipe
+from harmony_parts.assembly.read import RECIPE, read_recipe, shipped_recipes, write_recipe
 from harmony_parts.convert import report as fate
 from harmony_parts.convert.fresh import Fresh
 from harmony_parts.convert.layouts import Rule
 from harmony_parts.convert.plan import Init, Layout, Plan, Source, plan
 from harmony_parts.convert.report import FATES, Entry, Report
 from harmony_parts.errors import RunError
-from harmony_parts.tensorfile import size
-from harmony_parts.weights import CARD, RECIPE, SHARD, card, write_weights
+from harmony_parts.models.card import model_card
+from harmony_parts.models.folder import CARD, SHARD, write_weights
+from harmony_parts.models.tensor_files import size
 
 RECIPES = {"ovi": "ovi", "wan": "wan-5b"}
 """Which recipe that ships a model gets, but for its sizes."""
@@ -85,7 +86,7 @@ def convert(
         (folder / RECIPE).write_text(text, encoding="utf-8")
         made = Report(work.entries, tuple(numbers.not_finite))
         (folder / CARD).write_text(
-            card(read, text, work.described, _notes(planned, made, seed)), encoding="utf-8"
+            model_card(read, text, work.described, _notes(planned, made, seed)), encoding="utf-8"
         )
     if made.not_finite:
         warnings.warn(

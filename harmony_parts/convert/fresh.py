@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.weights import weights
+from harmony_parts.models.folder import weights
 
 NEIGHBOURS = ("video", "audio", "interaction")
 

@@ -23,7 +23,7 @@ from harmony_parts.denoisers.branch_denoiser import BranchDenoiser, Recompute
 from harmony_parts.denoisers.protocol import KNOWN
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
-from harmony_parts.offload import Offload, modules, resident
+from harmony_parts.models.offload import Offload, modules, resident
 from harmony_parts.sample.pass_graph import Run, ask, order
 
 STATE = 16  # bytes per trained number: see `Account.training_bytes`

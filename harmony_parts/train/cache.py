@@ -28,8 +28,8 @@ from harmony_parts.assembly.read import write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.errors import RunError
-from harmony_parts.offload import modules
-from harmony_parts.train import checkpoint
+from harmony_parts.models.offload import modules
+from harmony_parts.models.snapshot import Snapshot, load_snapshot, write_snapshot
 from harmony_parts.train.prepare import Prepared
 
 FOLDER = "prepared"  # in the run folder
@@ -81,7 +81,7 @@ def load(
     if not (folder / name).is_dir():
         return None
     try:
-        found = checkpoint.load(folder / name)
+        found = load_snapshot(folder / name)
         texts = found.facts["prompts"]
         held = found.tensors["prompts"]
         prompts = (
@@ -124,9 +124,9 @@ def save(folder: Path, name: str, prepared: Prepared) -> None:
         "conditions": dict(_tensors(prepared.frozen)),
         "prompts": {place: tensor for place, tensor in held.items() if tensor is not None},
     }
-    checkpoint.write(
+    write_snapshot(
         folder / name,
-        checkpoint.Checkpoint(0, tensors, {"names": prepared.names, "prompts": texts}),
+        Snapshot(0, tensors, {"names": prepared.names, "prompts": texts}),
     )
     for other in folder.iterdir():
         if other.name != name:

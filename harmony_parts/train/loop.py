@@ -20,9 +20,13 @@ from torch import Tensor
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import AssemblyError, HarmonyError, RunError
-from harmony_parts.offload import move, visit
+from harmony_parts.models.folder import load_weights, save_model, weights
+from harmony_parts.models.hub import located
+from harmony_parts.models.offload import move, visit
+from harmony_parts.models.snapshot import Snapshot
 from harmony_parts.tasks.protocol import Plan
-from harmony_parts.train import cache, checkpoint
+from harmony_parts.train import cache
+from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.interrupt import politely
 from harmony_parts.train.lock import alone
@@ -41,7 +45,6 @@ from harmony_parts.train.prepare import (
 from harmony_parts.train.run import find_run, open_run
 from harmony_parts.train.skip import Readable
 from harmony_parts.train.window import Window
-from harmony_parts.weights import load_weights, located, save_model, weights
 
 PROBE = 64  # clips that a task is asked about before the first step
 
@@ -88,7 +91,7 @@ def _train(run: Run, out: Path, data_root: Path | None, resume: bool, progress: 
     """A run that was begun or resumed, to its end."""
     recipe = run.recipe
     there = find_run(out, recipe, resume)
-    saved = checkpoint.load_last(out / "checkpoints", _warn) if there else None
+    saved = load_last_checkpoint(out / "checkpoints", _warn) if there else None
     if saved is not None and saved.step > recipe.train.steps:
         raise RunError(
             f"{out}: is at step {saved.step} already, beyond train.steps = {recipe.train.steps};"
@@ -137,10 +140,10 @@ def _steps(run: Run, out: Path, log: Log) -> None:
                 log.write(run.window.record(run.step))
                 run.window = Window()
             if settings.checkpoint_every and run.step % settings.checkpoint_every == 0:
-                checkpoint.save(out / "checkpoints", run.saved())
+                save_checkpoint(out / "checkpoints", run.saved())
                 saved = run.step
         if run.step != saved:
-            checkpoint.save(out / "checkpoints", run.saved())
+            save_checkpoint(out / "checkpoints", run.saved())
     if failed is not None:
         kept = (
             f"the run is saved after step {run.step}"
@@ -387,7 +390,7 @@ class Run:
         state = self.weights.state_dict()
         return state if self.ema is None or not self.step else state | self.ema.average
 
-    def saved(self) -> checkpoint.Checkpoint:
+    def saved(self) -> Snapshot:
         """All of the state after a step."""
         names = list(self.trained)
         moments = self.optimizer.state_dict()["state"]
@@ -402,13 +405,13 @@ class Run:
         }
         if self.ema is not None:
             tensors["ema"] = self.ema.average
-        return checkpoint.Checkpoint(
+        return Snapshot(
             self.step,
             tensors,
             {"place": self.order.place, "window": self.window.state(), "data": self.data},
         )
 
-    def load(self, saved: checkpoint.Checkpoint) -> None:
+    def load(self, saved: Snapshot) -> None:
         """Go on from there. Raises RunError where it doesn't fit this run, or the data are
         others.
         """

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harmony_parts.assembly.read import VERSIONS, write_recipe
+from harmony_parts.assembly.read import RECIPE, VERSIONS, write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.weights import RECIPE, replace
+from harmony_parts.models.tensor_files import replace
 
 FREE = ("$.train.steps", "$.train.checkpoint_every", "$.train.log_every")
 """Settings that a resumed run may change: they don't touch what a step computes."""

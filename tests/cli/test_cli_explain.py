@@ -19,7 +19,7 @@ from harmony_parts.cli.explain import cost, parameters, report, tree, windows
 from harmony_parts.cost.parameters import parameters as weights_of
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import AssemblyError
-from harmony_parts.weights import weights
+from harmony_parts.models.folder import weights
 
 
 def test_it_names_parts_settings_and_figures(harmony, recipe):

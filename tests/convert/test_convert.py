@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harmony_parts.convert import convert, convert_back
+from harmony_parts.convert.back import convert_back
+from harmony_parts.convert.forward import convert
 from harmony_parts.errors import RunError
 from harmony_parts.pipeline import load
 

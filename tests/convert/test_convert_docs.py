@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.cli.main import cli
-from harmony_parts.convert import convert
+from harmony_parts.convert.forward import convert
 from harmony_parts.convert.fresh import Fresh
 from harmony_parts.media.clip import Clip
 from harmony_parts.pipeline import load

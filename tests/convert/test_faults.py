@@ -17,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import harmony_parts.weights
-from harmony_parts.convert import convert
+import harmony_parts.models.folder
+from harmony_parts.convert.forward import convert
 from harmony_parts.errors import RunError
 from harmony_parts.pipeline import load
 

@@ -12,7 +12,7 @@ import convert_toys as toys
 import pytest
 import torch
 
-from harmony_parts.tensorfile import write_tensors
+from harmony_parts.models.tensor_files import write_tensors
 
 MB = 2**20
 SIZES = {"width": 1024, "feed": 6144, "layers": 17}  # tensors of 4 to 25 MB

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import RunError
+from harmony_parts.models.folder import find_model, save_model
+from harmony_parts.models.tensor_files import described, load_tensors, save_tensors, write_tensors
 from harmony_parts.pipeline import Pipeline, load
-from harmony_parts.tensorfile import described, load_tensors, save_tensors, write_tensors
-from harmony_parts.weights import find_model, save_model
 
 SMALL = {
     **toys.RECIPE,

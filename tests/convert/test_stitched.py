@@ -16,11 +16,12 @@ from torch import Tensor
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Condition, Prompt, Times
-from harmony_parts.convert import Report, convert
+from harmony_parts.convert.forward import convert
 from harmony_parts.convert.layouts import OVI, of_stream
+from harmony_parts.convert.report import Report
 from harmony_parts.errors import RunError
+from harmony_parts.models.folder import load_weights
 from harmony_parts.pipeline import Pipeline, load
-from harmony_parts.weights import load_weights
 
 
 def pair(files: toys.Files, out: Path, init: Any, **more: Any) -> Report:

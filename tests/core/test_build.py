@@ -15,7 +15,7 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import Format
 from harmony_parts.errors import AssemblyError
-from harmony_parts.weights import weights
+from harmony_parts.models.folder import weights
 
 TOYS = with_toys()
 

@@ -23,7 +23,12 @@ from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.flow.uniform import Uniform
 from harmony_parts.sample.timetable import timetable
-from harmony_parts.testing.contracts import check_density, check_path, check_shift, check_solver
+from harmony_parts.testing.contracts_flow import (
+    check_density,
+    check_path,
+    check_shift,
+    check_solver,
+)
 
 UNIT = st.floats(0, 1)
 SCALES = st.floats(0.05, 20)

@@ -21,7 +21,7 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.testing.contracts import check_guidance
+from harmony_parts.testing.contracts_guidance import check_guidance
 from harmony_parts.testing.properties import near, same
 from harmony_parts.testing.walks import Walk, results, steps, walks
 

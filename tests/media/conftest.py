@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from media_truth import flash_and_click
 
-from harmony_parts.media.clip import Clip, ffmpeg
+from harmony_parts.cli.doctor import ffmpeg
+from harmony_parts.media.clip import Clip
 
 
 @pytest.fixture(scope="session")

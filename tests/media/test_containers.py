@@ -15,7 +15,8 @@ import torch
 from media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
-from harmony_parts.media.clip import Clip, ffmpeg
+from harmony_parts.cli.doctor import ffmpeg
+from harmony_parts.media.clip import Clip
 
 NTSC = Fraction(30000, 1001)
 CONTAINERS: list[tuple[str, dict[str, Any]]] = [

@@ -19,7 +19,7 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, STREAMS, Prompt, Times
 from harmony_parts.cli.main import cli
-from harmony_parts.convert import convert_back
+from harmony_parts.convert.back import convert_back
 from harmony_parts.errors import AssemblyError, PartContractError, RunError
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sync_cfg import SyncCFG

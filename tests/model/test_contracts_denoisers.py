@@ -27,7 +27,7 @@ from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.style.none import NoStyle
 from harmony_parts.testing.analytic import GaussianDenoiser
-from harmony_parts.testing.contracts import check_denoiser
+from harmony_parts.testing.contracts_denoisers import check_denoiser
 from harmony_parts.testing.neighbours import Latents, Says
 
 VIDEO, MMDIT, CROSS = VideoTransformer(12, 2, 16, 4), MMDiT(12, 2, 16), CrossAudio(12, 2, 16)

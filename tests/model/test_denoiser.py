@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from harmony_parts.anchors.protocol import AudioCodec, VideoCodec
 from harmony_parts.av import AV, STREAMS, Condition, Format, Times
 from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.denoisers.protocol import Port

@@ -21,7 +21,16 @@ from torch import Tensor, nn
 
 import harmony_parts as hp
 from harmony_parts.cost.memory import Live
-from harmony_parts.offload import ALIGNED, Offload, layers_of, modules, move, resident, views, visit
+from harmony_parts.models.offload import (
+    ALIGNED,
+    Offload,
+    layers_of,
+    modules,
+    move,
+    resident,
+    views,
+    visit,
+)
 from harmony_parts.pipeline import Pipeline, _Visiting
 
 RECIPE = ("denoiser.layers=4", "sample.steps=2", "format.seconds=0.5")

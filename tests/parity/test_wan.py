@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV, Condition, Times
-from harmony_parts.convert import convert, convert_back
+from harmony_parts.convert.back import convert_back
+from harmony_parts.convert.forward import convert
 from harmony_parts.pipeline import load
 
 diffusers = pytest.importorskip(

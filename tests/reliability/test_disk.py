@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 import tiny_training as tiny
 
+from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.errors import RunError
-from harmony_parts.media.clip import Clip, ffmpeg
+from harmony_parts.media.clip import Clip
 from harmony_parts.train.loop import train
 
 ROOT = Path(__file__).parents[2]

@@ -20,8 +20,9 @@ import pytest
 import torch
 from mutations import generated, mutate
 
+from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.errors import MediaError
-from harmony_parts.media.clip import Clip, ffmpeg
+from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import Limits
 
 # for one file, all of its processes together; the slowest of 2,200 took 0.9 s on a busy machine

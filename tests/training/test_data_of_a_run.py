@@ -17,9 +17,9 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import MediaError, RunError
+from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.train.loop import Run, train
 from harmony_parts.train.skip import Readable
-from harmony_parts.weights import load_tensors
 
 
 @pytest.fixture(scope="module")

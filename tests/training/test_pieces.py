@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from harmony_parts.assembly.build import build
 from harmony_parts.av import Condition
 from harmony_parts.errors import RunError
-from harmony_parts.train import checkpoint
+from harmony_parts.models.snapshot import Snapshot, load_snapshot
+from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.log import Log
 from harmony_parts.train.order import Order
@@ -117,17 +118,15 @@ def test_joining_conditions_pads_with_what_does_not_count() -> None:
     assert whole.null.mask.sum(1).tolist() == [1, 1, 4, 4]
 
 
-def point(step: int) -> checkpoint.Checkpoint:
-    return checkpoint.Checkpoint(
-        step, {"weights": {"w": torch.full((3,), float(step))}}, {"place": step / 3}
-    )
+def point(step: int) -> Snapshot:
+    return Snapshot(step, {"weights": {"w": torch.full((3,), float(step))}}, {"place": step / 3})
 
 
 def test_checkpoints_come_back_and_two_are_kept(tmp_path: Path) -> None:
     for step in (1, 20, 300):
-        checkpoint.save(tmp_path, point(step))
+        save_checkpoint(tmp_path, point(step))
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-0000020", "step-0000300"]
-    last = checkpoint.load_last(tmp_path, pytest.fail)
+    last = load_last_checkpoint(tmp_path, pytest.fail)
     assert last is not None
     assert (last.step, last.facts) == (300, {"place": 100.0})
     assert torch.equal(last.tensors["weights"]["w"], torch.full((3,), 300.0))
@@ -135,8 +134,8 @@ def test_checkpoints_come_back_and_two_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["flipped", "short", "gone", "state gone", "state cut"])
 def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path, fault: str) -> None:
-    checkpoint.save(tmp_path, point(1))
-    folder = checkpoint.save(tmp_path, point(2))
+    save_checkpoint(tmp_path, point(1))
+    folder = save_checkpoint(tmp_path, point(2))
     file = folder / ("state.json" if "state" in fault else "weights.safetensors")
     data = bytearray(file.read_bytes())
     if fault == "flipped":
@@ -148,15 +147,15 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path, fault: st
         file.write_bytes(data[: len(data) // 2])
     (tmp_path / ".step-0000003.part").mkdir()  # one that was never finished
     said: list[str] = []
-    last = checkpoint.load_last(tmp_path, said.append)
+    last = load_last_checkpoint(tmp_path, said.append)
     assert last is not None
     assert last.step == 1
     assert len(said) == 1
     assert str(file) in said[0]
     # saving that step again replaces it, and clears up
-    checkpoint.save(tmp_path, point(2))
+    save_checkpoint(tmp_path, point(2))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000001", "step-0000002"]
-    assert checkpoint.load(folder).step == 2
+    assert load_snapshot(folder).step == 2
 
 
 def test_the_log_forgets_what_a_resumed_run_does_again(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
+from harmony_parts.models.folder import find_model, load_weights, save_model, weights
+from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.train.log import Log
 from harmony_parts.train.loop import Run, train
-from harmony_parts.weights import find_model, load_tensors, load_weights, save_model, weights
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS
-from harmony_parts.testing.contracts import check_guidance
+from harmony_parts.testing.contracts_guidance import check_guidance
 from harmony_parts.testing.properties import cases, check_exemptions, near
 from harmony_parts.testing.walks import Walk, results, steps, walks
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmony_parts.guidance.protocol import CONDITIONAL, conditional
-from harmony_parts.testing.contracts import check_guidance
+from harmony_parts.testing.contracts_guidance import check_guidance
 from harmony_parts.testing.properties import PROPERTIES, cases, check_exemptions
 from harmony_parts.testing.walks import Walk, steps, velocities, walks
 

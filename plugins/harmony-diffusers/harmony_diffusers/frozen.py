@@ -14,7 +14,7 @@ import torch
 from attrs.validators import in_
 from torch import Tensor, nn
 
-from harmony_parts.offload import move
+from harmony_parts.models.offload import move
 from harmony_parts.plugin import knob
 
 Precision = Literal["float32", "bfloat16"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harmony_ltx2.recipe import ltx2_recipe
 from harmony_parts.errors import HarmonyError
-from harmony_parts.weights import save_model
+from harmony_parts.models.folder import save_model
 
 
 def main() -> None:

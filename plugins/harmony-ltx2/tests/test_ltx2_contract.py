@@ -9,7 +9,7 @@ import pytest
 
 from harmony_ltx2.denoiser import LTX2
 from harmony_parts.av import AV
-from harmony_parts.testing.contracts import check_denoiser
+from harmony_parts.testing.contracts_denoisers import check_denoiser
 from harmony_parts.testing.neighbours import Latents, Says
 
 FORMS = {

@@ -16,7 +16,7 @@ from harmony_ltx2.video import LTX2Video
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Codecs, Recipe
 from harmony_parts.cost.account import account
-from harmony_parts.offload import layers_of, resident
+from harmony_parts.models.offload import layers_of, resident
 from harmony_parts.pipeline import Pipeline
 
 

@@ -6,10 +6,8 @@ form that the Hugging Face Hub uses.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,23 +16,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from harmony_parts.assembly.read import RECIPE
 from harmony_parts.errors import RunError
-from harmony_parts.tensorfile import described, indexed, replace, size, tensors, write_tensors
-from harmony_parts.tensorfile import flush as flush
-from harmony_parts.tensorfile import load_tensors as load_tensors
-from harmony_parts.tensorfile import save_tensors as save_tensors
+from harmony_parts.models.card import model_card
+from harmony_parts.models.tensor_files import (
+    described,
+    indexed,
+    replace,
+    size,
+    tensors,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.build import Parts
     from harmony_parts.assembly.recipe import Recipe
 
-RECIPE, WEIGHTS, CARD = "recipe.toml", "model.safetensors", "README.md"
+WEIGHTS, CARD = "model.safetensors", "README.md"
 INDEX, SHARDS = f"{WEIGHTS}.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 SHARD = 4 * 2**30  # bytes
 SHOWN = 8  # names in an error, of each sort
-HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>.+))?")
-# of a repository on the Hub: nothing that could be code
-WANTED = ("*.toml", "*.safetensors", "*.json", "*.md")
 
 
 def weights(parts: Parts) -> nn.ModuleDict:
@@ -70,38 +71,6 @@ def find_model(folder: Path) -> Path:
     raise RunError(f"{folder}: {cause}")
 
 
-def located(name: str | Path) -> Path:
-    """The folder of that name, else a model's repository on the Hugging Face Hub, "owner/name" or
-    "owner/name@revision", in its cache.
-
-    Nothing but recipes, weights, JSON and cards is fetched. Raises RunError where there is no such
-    folder and the Hub hasn't it, can't be reached, or huggingface_hub isn't installed.
-    """
-    match = HUB.fullmatch(str(name))
-    if Path(name).exists() or match is None:
-        return Path(name)
-    try:
-        hub = importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise RunError(
-            f"{name}: no such folder; for models on the Hugging Face Hub: pip install"
-            " huggingface_hub"
-        ) from error
-    try:
-        return Path(
-            hub.snapshot_download(
-                match["name"], revision=match["revision"], allow_patterns=list(WANTED)
-            )
-        )
-    # what it raises for a name that isn't there, and where it can't be reached
-    except (OSError, ValueError) as error:
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RunError(
-            f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had:"
-            f" {cause}"
-        ) from error
-
-
 def save_model(
     folder: Path, recipe: Recipe, state: Mapping[str, Tensor], *, note: str = "", shard: int = SHARD
 ) -> Path:
@@ -114,7 +83,7 @@ def save_model(
     from harmony_parts.assembly.read import write_recipe
 
     folder, text = Path(folder), write_recipe(recipe)
-    about = card(recipe, text, state, [f"- Training: {note}"] if note else [])
+    about = model_card(recipe, text, state, [f"- Training: {note}"] if note else [])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(folder, state, state.__getitem__, shard)
@@ -244,28 +213,3 @@ def _shards(described: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
         names.append(name)
         room -= size(tensor)
     yield names
-
-
-def card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: Iterable[str]) -> str:
-    """The model card. Parameters are counted as they are saved, those of the encoders with those of
-    the denoiser.
-    """
-    data = tomllib.loads(text).get("data", {})
-    settings = ", ".join(f"{name} = {value!r}" for name, value in data.items() if name != "use")
-    form = recipe.format
-    shape = (
-        f"{float(form.fps):g} frames a second of {form.height} x {form.width} pixels (height x"
-        f" width), sound at {form.sample_rate} Hz"
-    )
-    lines = [
-        f"# {recipe.name}",
-        "",
-        *([recipe.summary, ""] if recipe.summary else []),
-        f"- Parameters: {sum(tensor.numel() for tensor in state.values()):,}",
-        f"- Makes: {form.seconds:g} s, {shape}",
-        f"- Data of its recipe: {data.get('use', 'none named')}"
-        + (f" ({settings})" if settings else ""),
-        *notes,
-        f"- Everything else: {RECIPE} in this folder",
-    ]
-    return "\n".join(lines) + "\n"

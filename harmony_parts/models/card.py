@@ -1,0 +1,39 @@
+"""The card of a saved model, `README.md`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from harmony_parts.assembly.read import RECIPE
+
+if TYPE_CHECKING:
+    from harmony_parts.assembly.recipe import Recipe
+
+
+def model_card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: Iterable[str]) -> str:
+    """The model card. Parameters are counted as they are saved, those of the encoders with those of
+    the denoiser.
+    """
+    data = tomllib.loads(text).get("data", {})
+    settings = ", ".join(f"{name} = {value!r}" for name, value in data.items() if name != "use")
+    form = recipe.format
+    shape = (
+        f"{float(form.fps):g} frames a second of {form.height} x {form.width} pixels (height x"
+        f" width), sound at {form.sample_rate} Hz"
+    )
+    lines = [
+        f"# {recipe.name}",
+        "",
+        *([recipe.summary, ""] if recipe.summary else []),
+        f"- Parameters: {sum(tensor.numel() for tensor in state.values()):,}",
+        f"- Makes: {form.seconds:g} s, {shape}",
+        f"- Data of its recipe: {data.get('use', 'none named')}"
+        + (f" ({settings})" if settings else ""),
+        *notes,
+        f"- Everything else: {RECIPE} in this folder",
+    ]
+    return "\n".join(lines) + "\n"
