@@ -23,6 +23,7 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
+from harmony_parts.latents.encode import conditions_of
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
@@ -31,7 +32,6 @@ from harmony_parts.models.hub import located
 from harmony_parts.models.offload import Offload, modules, move, visit
 from harmony_parts.models.tensor_files import described
 from harmony_parts.sample.sampler import Progress, sample
-from harmony_parts.train.prepare import conditions_of
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
 TIMES = (1.0, 0.75, 0.5, 0.25)  # at which a guidance is asked what it does; it may rest in some

@@ -20,7 +20,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
     """Write folder/step-..., and remove all but the last KEPT. It gets its name when all of it is
     on the disk. Raises RunError.
     """
-    target = write_snapshot(folder / f"step-{snapshot.step:07d}", checkpoint)
+    target = write_snapshot(folder / f"step-{snapshot.step:07d}", snapshot)
     until = steps(folder)
     for old in until[: until.index(target) + 1][:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)

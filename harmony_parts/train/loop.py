@@ -20,30 +20,24 @@ from torch import Tensor
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import AssemblyError, HarmonyError, RunError
+from harmony_parts.latents import cache
+from harmony_parts.latents.encode import is_frozen
+from harmony_parts.latents.order import Order
+from harmony_parts.latents.prepare import choose, prepare
+from harmony_parts.latents.readable import Readable
+from harmony_parts.latents.sources import Batch, OnTheFly, Prepared, Source
 from harmony_parts.models.folder import load_weights, save_model, weights
 from harmony_parts.models.hub import located
 from harmony_parts.models.offload import move, visit
 from harmony_parts.models.snapshot import Snapshot
 from harmony_parts.tasks.protocol import Plan
-from harmony_parts.train import cache
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.interrupt import politely
 from harmony_parts.train.lock import alone
 from harmony_parts.train.log import Log
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
-from harmony_parts.train.order import Order
-from harmony_parts.train.prepare import (
-    Batch,
-    OnTheFly,
-    Prepared,
-    Source,
-    choose,
-    is_frozen,
-    prepare,
-)
 from harmony_parts.train.run import find_run, open_run
-from harmony_parts.train.skip import Readable
 from harmony_parts.train.window import Window
 
 PROBE = 64  # clips that a task is asked about before the first step

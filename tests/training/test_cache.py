@@ -18,11 +18,14 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import Prompt
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.data.soundstage import Soundstage
-from harmony_parts.train import cache, loop
-from harmony_parts.train.cache import key
+from harmony_parts.latents import cache
+from harmony_parts.latents.cache import key
+from harmony_parts.latents.encode import is_frozen
+from harmony_parts.latents.prepare import choose, prepare
+from harmony_parts.latents.sources import Prepared
+from harmony_parts.train import loop
 from harmony_parts.train.log import Log
 from harmony_parts.train.loop import Run
-from harmony_parts.train.prepare import Prepared, choose, is_frozen, prepare
 
 CPU = torch.device("cpu")
 

@@ -17,9 +17,9 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import MediaError, RunError
+from harmony_parts.latents.readable import Readable
 from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.train.loop import Run, train
-from harmony_parts.train.skip import Readable
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_an_error_that_no_user_can_mend_keeps_its_type(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a note on how to go on; the steps are saved all the same."""
-    from harmony_parts.train.prepare import OnTheFly
+    from harmony_parts.latents.sources import OnTheFly
 
     batch, done = OnTheFly.batch, []
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.av import AV, Condition, Times
 from harmony_parts.flow.straight import StraightPath
+from harmony_parts.latents.encode import conditions_of, encode
 from harmony_parts.models.folder import weights
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.tasks.weighted_sum import WeightedSum
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
-from harmony_parts.train.prepare import conditions_of, encode
 
 CLIPS = 3
 

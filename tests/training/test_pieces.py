@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from harmony_parts.assembly.build import build
 from harmony_parts.av import Condition
 from harmony_parts.errors import RunError
+from harmony_parts.latents.encode import encode
+from harmony_parts.latents.order import Order
+from harmony_parts.latents.prepare import _joined, choose, prepare
+from harmony_parts.latents.sources import OnTheFly
 from harmony_parts.models.snapshot import Snapshot, load_snapshot
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.log import Log
-from harmony_parts.train.order import Order
-from harmony_parts.train.prepare import OnTheFly, _joined, choose, encode, prepare
 
 CPU = torch.device("cpu")
 

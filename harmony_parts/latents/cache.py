@@ -28,9 +28,9 @@ from harmony_parts.assembly.read import write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.errors import RunError
+from harmony_parts.latents.sources import Prepared
 from harmony_parts.models.offload import modules
 from harmony_parts.models.snapshot import Snapshot, load_snapshot, write_snapshot
-from harmony_parts.train.prepare import Prepared
 
 FOLDER = "prepared"  # in the run folder
 TEXTS = ("caption", "sound", "speech")
