@@ -33,12 +33,12 @@ from harmony_parts.models.snapshot import Snapshot
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.ema import EMA
-from harmony_parts.train.interrupt import politely
 from harmony_parts.train.lock import alone
 from harmony_parts.train.log import Log
+from harmony_parts.train.log_means import Window
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
-from harmony_parts.train.run import find_run, open_run
-from harmony_parts.train.window import Window
+from harmony_parts.train.run_folder import find_run, open_run
+from harmony_parts.train.signals import politely
 
 PROBE = 64  # clips that a task is asked about before the first step
 
