@@ -27,11 +27,11 @@ from harmony_parts import hookspecs
 from harmony_parts.assembly.catalogue import HOOKS, Catalogue, Declared
 from harmony_parts.assembly.places import default, kinds_in, name, settings
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
-from harmony_parts.cli.format import value
 from harmony_parts.cli.main import cli
 from harmony_parts.demo.table import COLUMNS
 from harmony_parts.errors import UnknownPart
 from harmony_parts.hookspecs import KINDS, Kind
+from harmony_parts.report.text import value
 from harmony_parts.testing import contracts
 
 HERE = Path(__file__).parent

@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.cli.format import complain
 from harmony_parts.errors import HarmonyError
+from harmony_parts.report.progress import complain
 
 DEBUG = "harmony.debug"
 INTERRUPTED = 130  # as shells do: 128 + SIGINT

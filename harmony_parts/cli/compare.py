@@ -10,7 +10,6 @@ import click
 from harmony_parts.cli.batch import FILES, TEXTS, Request, read_batch
 from harmony_parts.cli.command import INTERRUPTED, Command
 from harmony_parts.cli.completion import guidances, metrics, models
-from harmony_parts.cli.format import complain, quantity
 from harmony_parts.cli.making import Work
 from harmony_parts.cli.options import (
     SEED,
@@ -23,6 +22,8 @@ from harmony_parts.cli.options import (
 )
 from harmony_parts.cli.request import found, recipe_of, sensible, writable
 from harmony_parts.errors import RunError
+from harmony_parts.report.progress import complain
+from harmony_parts.report.text import quantity
 
 if TYPE_CHECKING:
     from harmony_parts.models.offload import Offload

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harmony_parts.cli.command import Command, Group
-from harmony_parts.cli.format import complain, console, progress, quantity, short
 from harmony_parts.cli.options import SEED, set_option
 from harmony_parts.errors import RunError
+from harmony_parts.report.progress import complain, console, progress
+from harmony_parts.report.text import quantity, short
 
 if TYPE_CHECKING:
     from harmony_parts.convert.report import Report

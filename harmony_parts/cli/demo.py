@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from harmony_parts.cli.command import INTERRUPTED, Command
-from harmony_parts.cli.format import complain
 from harmony_parts.cli.options import SEED, set_option
+from harmony_parts.report.progress import complain
 
 
 @click.command(

@@ -16,7 +16,8 @@ import attrs
 import click
 
 from harmony_parts.cli.command import Command
-from harmony_parts.cli.format import console, quantity, styled
+from harmony_parts.report.progress import console, styled
+from harmony_parts.report.text import quantity
 
 State = Literal["ok", "note", "broken"]
 STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}

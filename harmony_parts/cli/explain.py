@@ -10,8 +10,9 @@ import attrs
 import click
 
 from harmony_parts.cli.command import Command
-from harmony_parts.cli.format import console, quantity, short, styled, value
 from harmony_parts.cli.options import set_option
+from harmony_parts.report.progress import console, styled
+from harmony_parts.report.text import quantity, short, value
 
 if TYPE_CHECKING:
     from rich.tree import Tree

@@ -12,8 +12,9 @@ import click
 
 from harmony_parts.cli.batch import SOUND_ONLY, TEXTS, Request
 from harmony_parts.cli.command import INTERRUPTED
-from harmony_parts.cli.format import complain, duration, progress, quantity
 from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.report.progress import complain, progress
+from harmony_parts.report.text import duration, quantity
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
@@ -130,7 +131,7 @@ class Work:
     def sheet(self, job: Request, clip: Clip, when: str = "") -> Path:
         """Draw it."""
         from harmony_parts.av import AV
-        from harmony_parts.demo.sheet import Row, contact_sheet
+        from harmony_parts.report.contact_sheet import Row, contact_sheet
 
         title = ", ".join(job.asked[name] for name in TEXTS if job.asked[name])
         heading = f"{Path(job.name).name}, seed {job.asked['seed']}{when}"

@@ -10,7 +10,8 @@ import click
 
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import metrics
-from harmony_parts.cli.format import console, progress, quantity
+from harmony_parts.report.progress import console, progress
+from harmony_parts.report.text import quantity
 
 FEWEST = 5  # files for an error: drawing fewer anew says next to nothing about other files
 

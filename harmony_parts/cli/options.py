@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harmony_parts.cli.format import complain
+from harmony_parts.report.progress import complain
 
 if TYPE_CHECKING:
     import torch

@@ -15,9 +15,10 @@ from harmony_parts.assembly.catalogue import Catalogue, Declared, catalogue, kin
 from harmony_parts.cli.command import Command, Group
 from harmony_parts.cli.completion import kinds
 from harmony_parts.cli.completion import parts as part_names
-from harmony_parts.cli.format import complain, console, quantity, styled, value
 from harmony_parts.errors import BrokenPart, PartNameClash, UnknownPart
 from harmony_parts.hookspecs import KINDS
+from harmony_parts.report.progress import complain, console, styled
+from harmony_parts.report.text import quantity, value
 
 if TYPE_CHECKING:
     from rich.console import Console

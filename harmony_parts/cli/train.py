@@ -11,8 +11,9 @@ from click.core import ParameterSource
 
 from harmony_parts.cli.command import INTERRUPTED, Command
 from harmony_parts.cli.completion import recipes
-from harmony_parts.cli.format import complain, duration
 from harmony_parts.cli.options import device_option, set_option
+from harmony_parts.report.progress import complain
+from harmony_parts.report.text import duration
 
 
 @click.command(

@@ -9,8 +9,8 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from harmony_parts.cli.format import duration
 from harmony_parts.demo.page import STYLE as DEMO
+from harmony_parts.report.text import duration
 
 LABELS = {
     "video_events": "events seen",

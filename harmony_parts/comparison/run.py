@@ -18,13 +18,14 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import STREAMS
 from harmony_parts.cli import note
 from harmony_parts.cli.batch import FILES, SOUND_ONLY, TEXTS, Request
-from harmony_parts.cli.format import complain, duration, progress, quantity
 from harmony_parts.cli.making import Work
 from harmony_parts.comparison.columns import passes, unfit
 from harmony_parts.comparison.results import Results, Row
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import HarmonyError, RequestError, RunError
 from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.report.progress import complain, progress
+from harmony_parts.report.text import duration, quantity
 
 APART = 1_000_000  # seeds of one prompt from those of the next
 

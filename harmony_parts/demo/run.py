@@ -19,12 +19,9 @@ from torch import Tensor
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV
-from harmony_parts.cli.format import console as terminal
-from harmony_parts.cli.format import duration, progress
 from harmony_parts.data.protocol import Example
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.demo.page import write_page
-from harmony_parts.demo.sheet import Row, contact_sheet
 from harmony_parts.demo.table import COLUMNS, table_rows
 from harmony_parts.errors import RunError
 from harmony_parts.guidance.none import NoGuidance
@@ -33,6 +30,10 @@ from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.protocol import Metric
 from harmony_parts.pipeline import Pipeline, load
+from harmony_parts.report.contact_sheet import Row, contact_sheet
+from harmony_parts.report.progress import console as terminal
+from harmony_parts.report.progress import progress
+from harmony_parts.report.text import duration
 from harmony_parts.train.loop import train
 
 TASKS = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}

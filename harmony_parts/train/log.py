@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from harmony_parts.errors import RunError
-from harmony_parts.pace import Pace
+from harmony_parts.report.pace import Pace
 
 LOG = "log.jsonl"
 QUIET = 5.0  # seconds between plain lines

@@ -271,9 +271,9 @@ def test_a_clip_can_be_watched_while_it_is_made(harmony, trained, tmp_path, monk
     """The picture beside it is drawn anew after every so many steps, at last from the clip itself,
     which is the same as unwatched.
     """
-    from harmony_parts.demo import sheet
+    from harmony_parts.report import contact_sheet
 
-    drawn, draw = [], sheet.contact_sheet
+    drawn, draw = [], contact_sheet.contact_sheet
 
     def seen(rows, path, heading=""):
         drawn.append((heading, rows[0].clip.frames))

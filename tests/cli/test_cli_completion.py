@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harmony_parts.cli.completion import SHELLS, VARIABLE
-from harmony_parts.pace import EVERY, FIRST, Pace
+from harmony_parts.report.pace import EVERY, FIRST, Pace
 
 
 def complete(*words: str) -> list[str]:

@@ -173,7 +173,7 @@ def test_the_log_forgets_what_a_resumed_run_does_again(tmp_path: Path) -> None:
 def test_preparing_is_told_in_lines_where_there_is_no_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harmony_parts.pace.FIRST", 0.0)
+    monkeypatch.setattr("harmony_parts.report.pace.FIRST", 0.0)
     for progress in (True, False):
         with Log(tmp_path, step=0, steps=9, progress=progress) as log:
             assert list(log.track(range(3), 3)) == [0, 1, 2]
