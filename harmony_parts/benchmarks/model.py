@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.benchmarks.measure import QUICK, Clock, Times, check_kept, keep, machine
-from harmony_parts.cli.explain import operations, size
 from harmony_parts.cost import account
 from harmony_parts.cost.flops import counted
 from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.memory import Live
+from harmony_parts.cost.report import operations, size
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import HarmonyError
 

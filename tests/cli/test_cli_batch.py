@@ -279,7 +279,7 @@ def test_a_clip_can_be_watched_while_it_is_made(harmony, trained, tmp_path, monk
         drawn.append((heading, rows[0].clip.frames))
         return draw(rows, path, heading)
 
-    monkeypatch.setattr(sheet, "contact_sheet", seen)
+    monkeypatch.setattr(contact_sheet, "contact_sheet", seen)
     asked = (
         "generate",
         trained,

@@ -15,8 +15,9 @@ import torch
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.cli.explain import cost, parameters, report, tree, windows
+from harmony_parts.cli.explain import tree
 from harmony_parts.cost.parameters import parameters as weights_of
+from harmony_parts.cost.report import cost, parameters, report, windows
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import AssemblyError
 from harmony_parts.models.folder import weights
