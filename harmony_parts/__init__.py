@@ -17,8 +17,8 @@ _NAMES = {
     "Format": "av",
     "Clip": "media.clip",
     # a whole model
-    "load": "pipeline",
-    "Pipeline": "pipeline",
+    "load": "generate.load",
+    "Pipeline": "generate.pipeline",
     "read_recipe": "assembly.read",
     "write_recipe": "assembly.read",
     "build": "assembly.build",
@@ -116,6 +116,8 @@ if TYPE_CHECKING:
     from harmony_parts.flow.shift import ConstantShift as ConstantShift
     from harmony_parts.flow.straight import StraightPath as StraightPath
     from harmony_parts.flow.uniform import Uniform as UniformDensity
+    from harmony_parts.generate.load import load as load
+    from harmony_parts.generate.pipeline import Pipeline as Pipeline
     from harmony_parts.guidance.cfg import CFG as CFG
     from harmony_parts.guidance.data_space import DataSpace as DataSpace
     from harmony_parts.guidance.modality import Modality as Modality
@@ -132,8 +134,6 @@ if TYPE_CHECKING:
     from harmony_parts.media.clip import Clip as Clip
     from harmony_parts.metrics.correlation import Correlation as Correlation
     from harmony_parts.metrics.events import Events as Events
-    from harmony_parts.pipeline import Pipeline as Pipeline
-    from harmony_parts.pipeline import load as load
     from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
     from harmony_parts.style.none import NoStyle as NoStyle
     from harmony_parts.tasks.audio_driven import AudioDriven as AudioDriven

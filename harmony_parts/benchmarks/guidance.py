@@ -27,6 +27,7 @@ from harmony_parts.benchmarks.measure import QUICK, check_kept, keep
 from harmony_parts.cost.account import forward, prepared
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
@@ -37,7 +38,6 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.pipeline import Pipeline
 from harmony_parts.sample.pass_graph import ask, order
 from harmony_parts.sample.passes import TOGETHER
 from harmony_parts.sample.sampler import sample

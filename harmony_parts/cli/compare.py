@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harmony_parts.cli.batch import FILES, TEXTS, Request, read_batch
 from harmony_parts.cli.command import INTERRUPTED, Command
 from harmony_parts.cli.completion import guidances, metrics, models
-from harmony_parts.cli.making import Work
 from harmony_parts.cli.options import (
     SEED,
     device_option,
@@ -20,8 +18,10 @@ from harmony_parts.cli.options import (
     offloading,
     typed,
 )
-from harmony_parts.cli.request import found, recipe_of, sensible, writable
 from harmony_parts.errors import RunError
+from harmony_parts.generate.batch_file import FILES, TEXTS, Request, read_batch
+from harmony_parts.generate.checks import found, recipe_of, sensible, writable
+from harmony_parts.generate.jobs import Work
 from harmony_parts.report.progress import complain
 from harmony_parts.report.text import quantity
 
@@ -154,7 +154,7 @@ def compare(
     recipe, kept = recipe_of(path), offloading(offload, device)
     from harmony_parts.comparison import columns, run
     from harmony_parts.comparison.results import Results
-    from harmony_parts.pipeline import load
+    from harmony_parts.generate.load import load
 
     chosen, measured = (
         columns.guidances(recipe, changes, with_text),

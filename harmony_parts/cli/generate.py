@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from harmony_parts.cli.batch import SUFFIXES, Request, read_batch
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import guidances, models
-from harmony_parts.cli.making import Work, make_all
 from harmony_parts.cli.options import (
     SEED,
     device_option,
@@ -21,10 +19,12 @@ from harmony_parts.cli.options import (
     offloading,
     typed,
 )
-from harmony_parts.cli.request import found, recipe_of, sensible, writable
+from harmony_parts.generate.batch_file import SUFFIXES, Request, read_batch
+from harmony_parts.generate.checks import found, recipe_of, sensible, writable
+from harmony_parts.generate.jobs import Work, make_all
+from harmony_parts.generate.settings import choose
 
 if TYPE_CHECKING:
-    from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.models.offload import Offload
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -178,7 +178,7 @@ def generate(
     recipe, kept = recipe_of(path), offloading(offload, device)
     chosen = choose(guidance, overrides, recipe.sample.guidance)
     jobs = [attrs.evolve(job, asked={**job.asked, "guidance": chosen}) for job in jobs]
-    from harmony_parts.pipeline import load
+    from harmony_parts.generate.load import load
 
     work = Work(
         folder,
@@ -193,19 +193,3 @@ def generate(
         work.make(jobs[0])
     else:
         make_all(work, jobs)
-
-
-def choose(name: str | None, overrides: tuple[str, ...], own: Guidance) -> Guidance:
-    """The guidance of that name, else `own`, with some settings changed. Raises AssemblyError."""
-    if name is None and not overrides:
-        return own
-    from harmony_parts.assembly.overrides import apply_overrides
-    from harmony_parts.assembly.tables import structure, unstructure
-    from harmony_parts.guidance.protocol import Guidance
-
-    where = f"the guidance {name}" if name else "the recipe's guidance"
-    table = {"use": name} if name else unstructure(own, kind="guidance")
-    changed: Guidance = structure(
-        apply_overrides(table, overrides, Guidance), Guidance, where=where
-    )  # type: ignore[type-abstract]
-    return changed

@@ -15,8 +15,8 @@ import torch
 from harmony_parts.assembly.catalogue import catalogue, installed_version
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import parts_in
-from harmony_parts.cli.batch import Request
 from harmony_parts.comparison.page import page
+from harmony_parts.generate.batch_file import Request
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare_found

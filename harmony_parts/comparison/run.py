@@ -16,13 +16,13 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import STREAMS
-from harmony_parts.cli import note
-from harmony_parts.cli.batch import FILES, SOUND_ONLY, TEXTS, Request
-from harmony_parts.cli.making import Work
 from harmony_parts.comparison.columns import passes, unfit
 from harmony_parts.comparison.results import Results, Row
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import HarmonyError, RequestError, RunError
+from harmony_parts.generate import provenance
+from harmony_parts.generate.batch_file import FILES, SOUND_ONLY, TEXTS, Request
+from harmony_parts.generate.jobs import Work
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.report.progress import complain, progress
 from harmony_parts.report.text import duration, quantity
@@ -110,7 +110,9 @@ def compare(work: Work, results: Results) -> None:
     """
     notes = {row.job.name: work.note(row.job) for row in results.rows}
     there = [
-        row for row in results.rows if note.made(work.folder / row.job.name, notes[row.job.name])
+        row
+        for row in results.rows
+        if provenance.made(work.folder / row.job.name, notes[row.job.name])
     ]
     left = [row for row in results.rows if row not in there]
     for row in left:
@@ -164,7 +166,7 @@ def _check_free(folder: Path, file: str, noted: Mapping[str, Any]) -> None:
     if not (folder / file).is_file():
         return
     try:
-        old = dict(json.loads(note.beside(folder / file).read_text(encoding="utf-8")))
+        old = dict(json.loads(provenance.beside(folder / file).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return
     asked = json.loads(json.dumps(noted))

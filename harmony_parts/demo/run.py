@@ -24,12 +24,13 @@ from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.demo.page import write_page
 from harmony_parts.demo.table import COLUMNS, table_rows
 from harmony_parts.errors import RunError
+from harmony_parts.generate.load import load
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.protocol import Metric
-from harmony_parts.pipeline import Pipeline, load
 from harmony_parts.report.contact_sheet import Row, contact_sheet
 from harmony_parts.report.progress import console as terminal
 from harmony_parts.report.progress import progress

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmony_parts.assembly.catalogue import installed_version
-from harmony_parts.cli.batch import SUFFIXES, _name, read_batch, slug
 from harmony_parts.errors import RequestError
+from harmony_parts.generate.batch_file import SUFFIXES, _name, read_batch, slug
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import executable
 
@@ -53,7 +53,8 @@ def test_a_batch_is_made_once(harmony, trained, tmp_path, monkeypatch):
     assert "1 of 3 done, about " in result.stdout
     times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     monkeypatch.setattr(
-        "harmony_parts.pipeline.load", lambda *args, **settings: pytest.fail("a model was loaded")
+        "harmony_parts.generate.load.load",
+        lambda *args, **settings: pytest.fail("a model was loaded"),
     )
     again = run(harmony, trained, batch, out)
     assert again.exit_code == 0
@@ -87,7 +88,8 @@ def test_a_clip_never_has_the_note_of_another(harmony, trained, tmp_path, monkey
     assert run(harmony, trained, batch, tmp_path).exit_code == 0
     with monkeypatch.context() as patch:
         patch.setattr(
-            "harmony_parts.cli.note.write", lambda *args: os.kill(os.getpid(), signal.SIGINT)
+            "harmony_parts.generate.provenance.write",
+            lambda *args: os.kill(os.getpid(), signal.SIGINT),
         )
         assert (
             run(
@@ -171,7 +173,7 @@ def test_all_faults_are_told_at_once_and_before_the_model_is_loaded(
     harmony, trained, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "harmony_parts.pipeline.load", lambda *args: pytest.fail("the model was loaded")
+        "harmony_parts.generate.load.load", lambda *args: pytest.fail("the model was loaded")
     )
     batch = jsonl(tmp_path / "b.jsonl", {"name": "A"}, {"name": "a.mp4"}, {"seed": "x", "steps": 0})
     result = run(harmony, trained, batch, tmp_path / "clips")
@@ -242,7 +244,7 @@ def test_the_recipe_hash_tells_recipes_apart(trained):
     import attrs
 
     from harmony_parts.assembly.read import read_recipe
-    from harmony_parts.cli.note import recipe_hash
+    from harmony_parts.generate.provenance import recipe_hash
 
     recipe = read_recipe(trained / "recipe.toml")
     assert recipe_hash(recipe) == recipe_hash(read_recipe(trained / "recipe.toml"))
@@ -337,7 +339,7 @@ def test_absurd_lengths_are_refused_before_anything_is_made(
 ):
     """Asked for, or those of a sound that is given. The model was trained on half a second."""
     monkeypatch.setattr(
-        "harmony_parts.pipeline.Pipeline.generate",
+        "harmony_parts.generate.pipeline.Pipeline.generate",
         lambda *args, **given: pytest.fail("it was made"),
     )
     result = harmony("generate", trained, "--seconds", "1e9", *QUICK, "--out", tmp_path / "x.mp4")

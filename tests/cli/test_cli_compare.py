@@ -17,6 +17,8 @@ import torch
 
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.comparison import columns
+from harmony_parts.generate.load import load
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
@@ -25,7 +27,6 @@ from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare as compare_clips
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events
-from harmony_parts.pipeline import Pipeline, load
 
 
 @pytest.fixture
@@ -53,7 +54,8 @@ def run(harmony, trained, tmp_path, monkeypatch):
 def unloaded(monkeypatch):
     """Fails the test where a model is loaded."""
     monkeypatch.setattr(
-        "harmony_parts.pipeline.load", lambda *args, **settings: pytest.fail("a model was loaded")
+        "harmony_parts.generate.load.load",
+        lambda *args, **settings: pytest.fail("a model was loaded"),
     )
 
 
@@ -219,7 +221,8 @@ def test_an_interrupted_comparison_goes_on(run, monkeypatch):
     assert "1 of 4 clips are there already, in out" in told.stdout
     first = results()
     monkeypatch.setattr(
-        "harmony_parts.pipeline.load", lambda *args, **settings: pytest.fail("a model was loaded")
+        "harmony_parts.generate.load.load",
+        lambda *args, **settings: pytest.fail("a model was loaded"),
     )
     run(prompts="one.txt")
     assert results() == first

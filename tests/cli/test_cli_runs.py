@@ -159,7 +159,7 @@ def test_requests_that_make_no_sense(harmony, trained, flash, click_sound, tmp_p
 @pytest.fixture
 def no_sampling(monkeypatch):
     """Fails the test where a clip is sampled."""
-    from harmony_parts.pipeline import Pipeline
+    from harmony_parts.generate.pipeline import Pipeline
 
     monkeypatch.setattr(Pipeline, "generate", lambda *args, **given: pytest.fail("it was sampled"))
 
@@ -254,7 +254,7 @@ def test_a_long_clip_is_warned_of_in_one_line(harmony, trained, tmp_path):
 
 
 def test_settings_reach_the_guidance(harmony, trained):
-    from harmony_parts.cli.generate import choose
+    from harmony_parts.generate.settings import choose
 
     own = SyncCFG()
     assert choose(None, (), own) is own

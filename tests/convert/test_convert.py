@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from harmony_parts.convert.back import convert_back
 from harmony_parts.convert.forward import convert
 from harmony_parts.errors import RunError
-from harmony_parts.pipeline import load
+from harmony_parts.generate.load import load
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -21,8 +21,8 @@ from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.cli.main import cli
 from harmony_parts.convert.forward import convert
 from harmony_parts.convert.fresh import Fresh
+from harmony_parts.generate.load import load
 from harmony_parts.media.clip import Clip
-from harmony_parts.pipeline import load
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 # as the recipes' codecs and encoder have them

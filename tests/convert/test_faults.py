@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 import harmony_parts.models.folder
 from harmony_parts.convert.forward import convert
 from harmony_parts.errors import RunError
-from harmony_parts.pipeline import load
+from harmony_parts.generate.load import load
 
 
 def wan(files: toys.Files, checkpoint: Path, out: Path, **more: Any) -> Any:

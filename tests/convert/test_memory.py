@@ -24,7 +24,7 @@ convert("wan", sys.argv[1], sys.argv[2], recipe=toys.WAN_RECIPE, shard=200 * 2**
 print(before, peak())
 """
 LOAD = """
-from harmony_parts.pipeline import load
+from harmony_parts.generate.pipeline import load
 before = peak()
 state = load(sys.argv[1]).weights.state_dict()
 assert all(tensor.max().isfinite() for tensor in state.values())  # every number is looked at
@@ -35,7 +35,7 @@ import re, sys
 sys.path.insert(0, {tests!r})
 import convert_toys as toys
 import torch
-import harmony_parts.pipeline
+import harmony_parts.generate.pipeline
 torch.set_num_threads(1)
 def peak():  # of this program alone; getrusage also counts what the parent had when it forked
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])

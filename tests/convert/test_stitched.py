@@ -20,8 +20,9 @@ from harmony_parts.convert.forward import convert
 from harmony_parts.convert.layouts import OVI, of_stream
 from harmony_parts.convert.report import Report
 from harmony_parts.errors import RunError
+from harmony_parts.generate.load import load
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.folder import load_weights
-from harmony_parts.pipeline import Pipeline, load
 
 
 def pair(files: toys.Files, out: Path, init: Any, **more: Any) -> Report:

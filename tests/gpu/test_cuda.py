@@ -15,8 +15,8 @@ import torch
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Prompt
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.offload import Offload, resident
-from harmony_parts.pipeline import Pipeline
 from harmony_parts.train.log import Log
 from harmony_parts.train.loop import Run, train
 

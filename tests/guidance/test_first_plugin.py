@@ -18,7 +18,7 @@ import torch
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.av import Prompt
 from harmony_parts.flow.shift import ConstantShift
-from harmony_parts.pipeline import Pipeline
+from harmony_parts.generate.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
 Blocks = list[tuple[str, str, str]]

@@ -21,9 +21,10 @@ from harmony_parts.av import AV, STREAMS, Prompt, Times
 from harmony_parts.cli.main import cli
 from harmony_parts.convert.back import convert_back
 from harmony_parts.errors import AssemblyError, PartContractError, RunError
+from harmony_parts.generate.load import load
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.pipeline import Pipeline, load
 from harmony_parts.train.loop import train
 
 ENCODERS = {"video": ("caption", "image"), "audio": ("sound", "voice")}

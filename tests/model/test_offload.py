@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import harmony_parts as hp
 from harmony_parts.cost.memory import Live
+from harmony_parts.generate.pipeline import Pipeline, _Visiting
 from harmony_parts.models.offload import (
     ALIGNED,
     Offload,
@@ -31,7 +32,6 @@ from harmony_parts.models.offload import (
     views,
     visit,
 )
-from harmony_parts.pipeline import Pipeline, _Visiting
 
 RECIPE = ("denoiser.layers=4", "sample.steps=2", "format.seconds=0.5")
 

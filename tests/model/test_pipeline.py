@@ -14,10 +14,11 @@ from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.av import AV, Prompt
 from harmony_parts.errors import RunError
 from harmony_parts.flow.heun import Heun
+from harmony_parts.generate.load import load
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
-from harmony_parts.pipeline import Pipeline, load
 
 SMALL = (
     "denoiser.layers=1",

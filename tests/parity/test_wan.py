@@ -15,7 +15,7 @@ from torch import Tensor
 from harmony_parts.av import AV, Condition, Times
 from harmony_parts.convert.back import convert_back
 from harmony_parts.convert.forward import convert
-from harmony_parts.pipeline import load
+from harmony_parts.generate.load import load
 
 diffusers = pytest.importorskip(
     "diffusers", reason="diffusers isn't installed: nothing to compare Wan's video branch with"

@@ -14,7 +14,7 @@ import torch
 
 import harmony_parts
 from harmony_parts.errors import RunError
-from harmony_parts.pipeline import load
+from harmony_parts.generate.load import load
 from harmony_parts.train.loop import train
 
 PACKAGE = Path(harmony_parts.__file__).parent

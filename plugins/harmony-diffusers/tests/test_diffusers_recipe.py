@@ -22,8 +22,9 @@ from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.read import read_recipe, shipped_recipes, write_recipe
 from harmony_parts.cli.main import cli
 from harmony_parts.errors import AssemblyError
+from harmony_parts.generate.load import load
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.media.clip import Clip
-from harmony_parts.pipeline import Pipeline, load
 
 NAMES = {
     "video_codec": ["wan-vae"],

@@ -17,9 +17,9 @@ from ltx2_toys import QUICK, SMALL
 from harmony_ltx2.recipe import ltx2_recipe
 from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.av import AV, Prompt, Times, drop
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.media.clip import Clip
-from harmony_parts.pipeline import Pipeline
 from harmony_parts.sample.timetable import timetable
 
 PAGE = Path(__file__).parents[3] / "docs" / "tutorials" / "first-plugin.md"

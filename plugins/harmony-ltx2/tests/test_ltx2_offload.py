@@ -16,8 +16,8 @@ from harmony_ltx2.video import LTX2Video
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Codecs, Recipe
 from harmony_parts.cost.account import account
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.offload import layers_of, resident
-from harmony_parts.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")

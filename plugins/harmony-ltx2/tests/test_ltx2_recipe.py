@@ -23,10 +23,11 @@ from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.assembly.read import read_recipe, write_recipe
 from harmony_parts.av import Prompt
 from harmony_parts.errors import AssemblyError
+from harmony_parts.generate.load import load
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
-from harmony_parts.pipeline import Pipeline, load
 
 THIRD_PARTY = Path(__file__).parents[3] / "tests" / "core" / "third_party" / "harmony-half"
 LIST = """

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harmony_parts.cli.batch import SOUND_ONLY, TEXTS, Request
 from harmony_parts.cli.command import INTERRUPTED
 from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.generate.batch_file import SOUND_ONLY, TEXTS, Request
 from harmony_parts.report.progress import complain, progress
 from harmony_parts.report.text import duration, quantity
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
+    from harmony_parts.generate.pipeline import Pipeline
     from harmony_parts.media.clip import Clip
-    from harmony_parts.pipeline import Pipeline
     from harmony_parts.sample.sampler import Step
 
 
@@ -38,7 +38,7 @@ class Work:
         preview: bool = False,
         preview_every: int | None = None,
     ) -> None:
-        from harmony_parts.cli.note import digest
+        from harmony_parts.generate.provenance import digest
         from harmony_parts.models.folder import find_model, weight_files
 
         self.folder, self.recipe, self.preview, self.every, self._load = (
@@ -59,7 +59,7 @@ class Work:
     def note(self, job: Request) -> dict[str, Any]:
         """What the job's clip is made from."""
         from harmony_parts.assembly.tables import unstructure
-        from harmony_parts.cli.note import note
+        from harmony_parts.generate.provenance import note
 
         asked = {
             name: value
@@ -74,7 +74,7 @@ class Work:
 
     def make(self, job: Request) -> None:
         """Make a clip, its note, and its picture where that is wanted."""
-        from harmony_parts.cli import note
+        from harmony_parts.generate import provenance
 
         self._possible(job)
         out, noted, began = self.folder / job.name, self.note(job), time.perf_counter()
@@ -92,7 +92,7 @@ class Work:
             made = self.pipeline.generate(**job.asked, progress=tell)
         out.parent.mkdir(parents=True, exist_ok=True)
         # it is that of another clip, until this one has its own
-        note.beside(out).unlink(missing_ok=True)
+        provenance.beside(out).unlink(missing_ok=True)
         if out.suffix.lower() in SOUND_ONLY:
             made.clip.save(out)  # of the clip, the sound alone
         else:
@@ -101,9 +101,9 @@ class Work:
                 copy_video_from=made.given_video,
                 copy_sound_from=made.given_sound,
                 lossless_sound=made.lossless_sound,
-                metadata=note.embedded(noted),
+                metadata=provenance.embedded(noted),
             )
-        note.write(out, noted)
+        provenance.write(out, noted)
         click.echo(f"{out}: {describe(out)}")
         self.draw(job)
         click.echo(
@@ -142,7 +142,7 @@ class Work:
         """Nothing is made that can't be written, and no memory taken for a length that makes no
         sense. Raises UsageError.
         """
-        from harmony_parts.pipeline import LONGEST
+        from harmony_parts.generate.pipeline import LONGEST
 
         if Path(job.name).suffix.lower() in SOUND_ONLY and "audio" not in tuple(
             self.pipeline.codecs
@@ -171,7 +171,7 @@ def make_all(work: Work, jobs: Sequence[Request]) -> None:
     """A batch: clips that were made from the same request are left alone, and one that fails
     doesn't stop the others.
     """
-    from harmony_parts.cli.note import made
+    from harmony_parts.generate.provenance import made
 
     there = [job for job in jobs if made(work.folder / job.name, work.note(job))]
     left = [job for job in jobs if job not in there]

@@ -16,21 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.assembly.build import Parts, build
-from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.latents.encode import conditions_of
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
-from harmony_parts.models.folder import find_model, load_weights, save_model, weight_files, weights
-from harmony_parts.models.hub import located
+from harmony_parts.models.folder import save_model, weights
 from harmony_parts.models.offload import Offload, modules, move, visit
-from harmony_parts.models.tensor_files import described
 from harmony_parts.sample.sampler import Progress, sample
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
@@ -506,50 +502,3 @@ def _sound(clip: Clip) -> Tensor:
 
 def _path(media: Media | None) -> Path | None:
     return None if media is None or isinstance(media, Clip | Generated) else Path(media)
-
-
-def load(
-    folder: str | Path,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-    *,
-    offload: Offload = "none",
-) -> Pipeline:
-    """The pipeline of a run or model folder, or of a model's repository on the Hugging Face Hub:
-    "owner/name" or "owner/name@revision".
-
-    A recipe, "name.toml", is a model too where its parts bring all of their weights from elsewhere.
-    Weights are read file by file and held once, in their own type or in `dtype` (torch.bfloat16);
-    `offload` as for `Pipeline.to`. Raises RunError where there is no such model, AssemblyError
-    where its recipe can't be built.
-    """
-    if Path(folder).suffix == ".toml":
-        return _untrained(Path(folder)).to(device, dtype, offload=offload)
-    model = find_model(located(folder))
-    recipe = read_recipe(model / "recipe.toml")
-    saved = any(
-        name.startswith("denoiser.") for file in weight_files(model) for name in described(file)
-    )
-    parts = build(recipe, empty=("denoiser",) if saved else ())
-    load_weights(parts, model, device=device if offload == "none" else "cpu", dtype=dtype)
-    if any(tensor.is_meta for tensor in (*weights(parts).parameters(), *weights(parts).buffers())):
-        parts = build(recipe)  # a denoiser that keeps numbers which aren't saved makes them anew
-        load_weights(parts, model)
-    return Pipeline(recipe, parts).to(device, dtype, offload=offload)
-
-
-def _untrained(file: Path) -> Pipeline:
-    """The pipeline of a recipe that has nothing to learn. Raises RunError where it has."""
-    recipe = read_recipe(file)
-    try:
-        # a large model needn't be made to be refused
-        parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
-    # without its files, a part may be of another form, which the recipe doesn't fit
-    except AssemblyError:
-        parts = build(recipe)
-    if own := weights(parts).state_dict():
-        raise RunError(
-            f"{file}: the recipe has {len(own)} tensors of its own to be trained, such as"
-            f" {next(iter(own))}; make a model of it with `harmony train {file}`"
-        )
-    return Pipeline.assemble(recipe)

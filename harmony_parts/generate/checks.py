@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.cli.batch import FILES, SOUND_ONLY, SUFFIXES, Request
 from harmony_parts.errors import RunError
+from harmony_parts.generate.batch_file import FILES, SOUND_ONLY, SUFFIXES, Request
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
