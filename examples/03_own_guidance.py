@@ -13,7 +13,7 @@ import harmony_parts as hp
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, StepTimes, conditional
 from harmony_parts.plugin import knob
 from harmony_parts.sample.timetable import timetable
-from harmony_parts.testing.contracts_guidance import check_guidance
+from harmony_parts.testing.contracts.guidance import check_guidance
 
 OUT = Path("out/examples/03")
 STEPS = 6

@@ -20,7 +20,7 @@ from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.data.protocol import DataSpec
 from harmony_parts.denoisers.protocol import Port
 from harmony_parts.plugin import hookimpl, knob, part
-from harmony_parts.testing.contracts_encoders import check_encoder
+from harmony_parts.testing.contracts.encoders import check_encoder
 from harmony_parts.train.loop import train
 
 OUT = Path("out/examples/04")

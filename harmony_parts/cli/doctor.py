@@ -180,7 +180,7 @@ def soundfile() -> Iterator[Finding]:
 def plugins() -> Iterator[Finding]:
     """The installed plugins, and every part."""
     from harmony_parts.assembly.catalogue import BUILT_IN, catalogue
-    from harmony_parts.cli.check import broken
+    from harmony_parts.testing.check_parts import broken
 
     known = catalogue()
     for fault in broken(known):

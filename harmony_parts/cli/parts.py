@@ -139,7 +139,7 @@ def check(plugin: str | None) -> None:
     those that need nothing but their default settings to the contract of their kind: no weights, no
     files, no GPU that isn't there, and nothing from the network. Names those that can't be tried
     so. Ends with an error (1) where a part or a plugin is broken."""
-    from harmony_parts.cli.check import broken, chosen, contract
+    from harmony_parts.testing.check_parts import broken, chosen, contract
 
     known = catalogue()
     declared = chosen(known, plugin)

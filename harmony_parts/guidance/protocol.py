@@ -155,8 +155,8 @@ class Guidance(Protocol):
     """Frozen, compared by value, its own spec.
 
     At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit.
-    What of the properties that `harmony_parts.testing.properties` lists can't hold for a guidance,
-    it declares: `exempt`, a mapping of their names to the reason why.
+    What of the properties that `harmony_parts.testing.guidance_properties` lists can't hold for a
+    guidance, it declares: `exempt`, a mapping of their names to the reason why.
     """
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:

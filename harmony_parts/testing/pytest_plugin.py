@@ -28,6 +28,6 @@ def pytest_configure(config: Any) -> None:
 def pytest_generate_tests(metafunc: Any) -> None:
     """The cases of a test that has the mark."""
     for mark in metafunc.definition.iter_markers(MARK):
-        from harmony_parts.testing.properties import cases
+        from harmony_parts.testing.guidance_properties import cases
 
         metafunc.parametrize(("guidance", "holds"), cases(*mark.args, **mark.kwargs))

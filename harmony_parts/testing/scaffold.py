@@ -237,7 +237,9 @@ def _files(key: str, name: str, module: str) -> dict[str, str]:
     prepare = 'parts = build(read_recipe("demo"))\n    ' if needs_parts else ""
     imported = [f"from harmony_parts.testing.contracts import check_{key}\n"] if check else []
     imported += (
-        ["from harmony_parts.testing.properties import cases\n"] if key == "guidance" else []
+        ["from harmony_parts.testing.guidance_properties import cases\n"]
+        if key == "guidance"
+        else []
     )
     test = TEST.format(checks="".join(imported), **words)
     test += CHECK.format(prepare=prepare, check=check) if check else ""

@@ -16,10 +16,10 @@ from harmony_parts.assembly.catalogue import Catalogue, catalogue
 from harmony_parts.assembly.places import NAME, places, settings, snippet
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.attention.rule import backends
-from harmony_parts.cli.check import broken
 from harmony_parts.errors import AssemblyError
 from harmony_parts.hookspecs import KINDS
 from harmony_parts.plugin import hookimpl, part
+from harmony_parts.testing.check_parts import broken
 
 BUILT_IN = Catalogue.discover(only=[]).list()
 

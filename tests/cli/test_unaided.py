@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harmony_parts.cli.unaided import Reached, unaided
+from harmony_parts.testing.sandbox import Reached, unaided
 
 
 def insists(reach: Callable[[], object]) -> None:

@@ -15,7 +15,7 @@ from harmony_parts.av import Format
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
 from harmony_parts.errors import PartContractError
-from harmony_parts.testing.contracts_codecs import check_audio_codec, check_video_codec
+from harmony_parts.testing.contracts.codecs import check_audio_codec, check_video_codec
 
 FORMAT = Format(fps="24000/1001", height=32, width=48, sample_rate=8000, seconds=1.0)
 

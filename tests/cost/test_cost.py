@@ -29,7 +29,7 @@ from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
-from harmony_parts.testing.neighbours import Latents, Says
+from harmony_parts.testing.stand_ins import Latents, Says
 
 # the paper's size: 5 s at 704 x 1280
 T_V, GRID, T_A, WIDTH, FEED, LAYERS = 31, (44, 80), 157, 3072, 14336, 30

@@ -18,7 +18,7 @@ from harmony_parts.data.protocol import Event, Example
 from harmony_parts.data.soundstage import SCENES, Soundstage
 from harmony_parts.errors import AssemblyError, MediaError, PartContractError
 from harmony_parts.media.clip import Clip
-from harmony_parts.testing.contracts_data import check_data
+from harmony_parts.testing.contracts.data import check_data
 
 FORMAT = Format(fps=10, height=16, width=24, sample_rate=8000, seconds=1.0)
 COUNT = itertools.count()

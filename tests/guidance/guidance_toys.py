@@ -20,7 +20,7 @@ from harmony_parts.guidance.protocol import CONDITIONAL, Pass, Predictions, Step
 from harmony_parts.guidance.scales import TEXT
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.sample.sampler import sample
-from harmony_parts.testing.analytic import GaussianDenoiser
+from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser
 
 VIDEO, AUDIO = (2, 1, 1, 2), (3, 1)  # [T, H, W, C], [T, C]
 SIZE = 4 + 3

@@ -15,7 +15,7 @@ from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.av import AV, Condition, Format
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.errors import PartContractError
-from harmony_parts.testing.contracts_anchors import check_anchor
+from harmony_parts.testing.contracts.anchors import check_anchor
 
 CODECS = codecs()
 T_V, T_A = 3, 20

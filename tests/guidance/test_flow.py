@@ -23,7 +23,7 @@ from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.flow.uniform import Uniform
 from harmony_parts.sample.timetable import timetable
-from harmony_parts.testing.contracts_flow import (
+from harmony_parts.testing.contracts.flow import (
     check_density,
     check_path,
     check_shift,

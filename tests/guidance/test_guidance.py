@@ -31,7 +31,7 @@ from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
 from harmony_parts.plugin import knob
 from harmony_parts.sample.pass_graph import ask, noisy, order
-from harmony_parts.testing.contracts_guidance import check_guidance
+from harmony_parts.testing.contracts.guidance import check_guidance
 
 SCALE = st.floats(0, 12)
 SEED = st.integers(0, 999)

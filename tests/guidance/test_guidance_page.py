@@ -23,7 +23,7 @@ from harmony_parts.flow.straight import StraightPath
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.sample.passes import TOGETHER
 from harmony_parts.sample.sampler import sample
-from harmony_parts.testing.properties import PROPERTIES
+from harmony_parts.testing.guidance_properties import PROPERTIES
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "explanation" / "guidance.md").read_text(encoding="utf-8")

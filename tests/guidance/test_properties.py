@@ -24,14 +24,14 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.testing.properties import (
+from harmony_parts.testing.guidance_properties import (
     PROPERTIES,
     Property,
     cases,
     check_exemptions,
     exemptions,
 )
-from harmony_parts.testing.walks import some_walks
+from harmony_parts.testing.guidance_walks import some_walks
 
 BUILT_IN = (
     NoGuidance(),

@@ -56,8 +56,8 @@ from harmony_parts.sample.pass_graph import ask, order
 from harmony_parts.sample.passes import Passes, check_finite
 from harmony_parts.sample.sampler import Step
 from harmony_parts.sample.timetable import timetable
-from harmony_parts.testing.analytic import GaussianDenoiser, Recorded
-from harmony_parts.testing.properties import same
+from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser, Recorded
+from harmony_parts.testing.guidance_properties import same
 
 V = math.prod(VIDEO)
 

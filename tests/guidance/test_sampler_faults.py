@@ -19,7 +19,7 @@ from harmony_parts.flow.euler import Euler
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import Pass, StepTimes, conditional
 from harmony_parts.sample.sampler import Step
-from harmony_parts.testing.analytic import Recorded
+from harmony_parts.testing.gaussian_denoiser import Recorded
 
 
 def test_faults_of_one_pass_of_several_are_named() -> None:

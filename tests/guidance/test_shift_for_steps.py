@@ -9,7 +9,7 @@ from torch import Tensor
 from harmony_parts.errors import PartContractError
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.sample.timetable import timetable
-from harmony_parts.testing.contracts_flow import check_shift
+from harmony_parts.testing.contracts.flow import check_shift
 
 
 @attrs.frozen

@@ -19,7 +19,7 @@ from harmony_parts.tasks.protocol import Plan, Task
 from harmony_parts.tasks.sampled import Draw, Sampled
 from harmony_parts.tasks.video_driven import VideoDriven
 from harmony_parts.tasks.weighted_sum import Term, WeightedSum
-from harmony_parts.testing.contracts_tasks import check_task
+from harmony_parts.testing.contracts.tasks import check_task
 
 ALONE: tuple[Task, ...] = (Joint(), AudioDriven(), VideoDriven())
 WEIGHTS = st.lists(st.floats(0, 3), min_size=3, max_size=3).filter(lambda w: max(w) > 0.1)

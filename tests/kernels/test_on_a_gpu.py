@@ -15,7 +15,7 @@ from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.protocol import LocalAttention
 from harmony_parts.attention.triton import Triton
 from harmony_parts.benchmarks.local_attention import main
-from harmony_parts.testing.contracts_attention import check_attention
+from harmony_parts.testing.contracts.attention import check_attention
 
 pytestmark = [
     pytest.mark.gpu,

@@ -17,7 +17,7 @@ from harmony_parts.errors import PartContractError
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events
-from harmony_parts.testing.contracts_metrics import check_metric
+from harmony_parts.testing.contracts.metrics import check_metric
 
 COUNT = itertools.count()
 

@@ -17,7 +17,7 @@ from harmony_parts.attention.reference import Reference
 from harmony_parts.attention.windows import windows
 from harmony_parts.errors import PartContractError
 from harmony_parts.layers.rope import angles, grid_angles, rotate, table
-from harmony_parts.testing.contracts_attention import check_attention
+from harmony_parts.testing.contracts.attention import check_attention
 
 
 def clock(n: int, rate: float, first: float | None = None) -> torch.Tensor:

@@ -17,7 +17,7 @@ from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.errors import PartContractError
-from harmony_parts.testing.contracts_branches import check_audio_branch, check_video_branch
+from harmony_parts.testing.contracts.branches import check_audio_branch, check_video_branch
 
 VIDEO = VideoTransformer(width=24, heads=2, feed=32, patch=4)
 MMDIT = MMDiT(width=16, heads=2, feed=32)

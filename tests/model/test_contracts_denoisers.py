@@ -26,9 +26,9 @@ from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.style.none import NoStyle
-from harmony_parts.testing.analytic import GaussianDenoiser
-from harmony_parts.testing.contracts_denoisers import check_denoiser
-from harmony_parts.testing.neighbours import Latents, Says
+from harmony_parts.testing.contracts.denoisers import check_denoiser
+from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser
+from harmony_parts.testing.stand_ins import Latents, Says
 
 VIDEO, MMDIT, CROSS = VideoTransformer(12, 2, 16, 4), MMDiT(12, 2, 16), CrossAudio(12, 2, 16)
 CODECS: AV[Any] = AV(Latents(4, (4, 8), 6.0), Latents(3, (), 14.0))

@@ -26,7 +26,7 @@ from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.interaction.protocol import Exchange
 from harmony_parts.style.alignment import StyleAlignment
 from harmony_parts.style.none import NoStyle
-from harmony_parts.testing.contracts_interactions import check_interaction, check_style
+from harmony_parts.testing.contracts.interactions import check_interaction, check_style
 
 COUNT = itertools.count()
 INTERACTIONS = [

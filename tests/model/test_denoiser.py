@@ -23,7 +23,7 @@ from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
-from harmony_parts.testing.neighbours import Says
+from harmony_parts.testing.stand_ins import Says
 
 FORMAT = Format(fps="8", height=16, width=16, sample_rate=8000, seconds=1)
 CODECS: AV[VideoCodec | AudioCodec] = AV(

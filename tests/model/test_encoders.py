@@ -22,7 +22,7 @@ from harmony_parts.encoders.reference_image import ReferenceImage
 from harmony_parts.encoders.text_ids import FILLER, ids_of, positions
 from harmony_parts.encoders.transcript import GRN, Transcript
 from harmony_parts.errors import AssemblyError, PartContractError
-from harmony_parts.testing.contracts_encoders import TOLERANCE, check_encoder, example_prompts
+from harmony_parts.testing.contracts.encoders import TOLERANCE, check_encoder, example_prompts
 
 FORMAT = Format(fps=Fraction(12), height=16, width=24, sample_rate=8000, seconds=1.0)
 CODECS = AV(DCTVideo().build(format=FORMAT), LogMel().build(format=FORMAT))

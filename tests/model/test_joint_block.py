@@ -26,7 +26,7 @@ from harmony_parts.denoisers.joint_block import JointBlock
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
-from harmony_parts.testing.neighbours import Latents, Says
+from harmony_parts.testing.stand_ins import Latents, Says
 
 INTERACTIONS = {"gldi": GLDI(), "global": Global(), "none": NoInteraction()}
 AUDIO = {"mmdit": MMDiT(width=12, heads=2, feed=8), "cross": CrossAudio(width=12, heads=2, feed=8)}

@@ -24,7 +24,7 @@ from harmony_parts.convert.layouts import OVI
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.global_cross import Global
-from harmony_parts.testing.neighbours import Latents, Says
+from harmony_parts.testing.stand_ins import Latents, Says
 
 # the two sum float32 products in different orders, over widths of some hundreds and six attentions
 BOUND = 1e-5

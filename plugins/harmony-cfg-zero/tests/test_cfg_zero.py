@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmony_parts.guidance.protocol import CONDITIONAL, conditional
-from harmony_parts.testing.contracts_guidance import check_guidance
-from harmony_parts.testing.properties import PROPERTIES, cases, check_exemptions
-from harmony_parts.testing.walks import Walk, steps, velocities, walks
+from harmony_parts.testing.contracts.guidance import check_guidance
+from harmony_parts.testing.guidance_properties import PROPERTIES, cases, check_exemptions
+from harmony_parts.testing.guidance_walks import Walk, steps, velocities, walks
 
 EACH = (CFGZero(), CFGZero(2, 1, zero_steps=0), CFGZero(zero_steps=2))
 

@@ -19,7 +19,7 @@ from harmony_diffusers.mel import MelSpectrum
 from harmony_diffusers.mmaudio_vae import MMAudio
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec
-from harmony_parts.testing.contracts_codecs import check_audio_codec
+from harmony_parts.testing.contracts.codecs import check_audio_codec
 
 # --- spectra --------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harmony_diffusers.umt5 import UMT5, cleaned, text_of
 from harmony_parts.av import AV, Prompt
-from harmony_parts.testing.contracts_encoders import check_encoder
+from harmony_parts.testing.contracts.encoders import check_encoder
 
 OVI = ("{caption}", "<S>{speech}<E>", "<AUDCAP>{sound}<ENDAUDCAP>")
 BOTH = {"caption": OVI, "sound": OVI}

@@ -13,7 +13,7 @@ from harmony_diffusers.wan_vae import WanVAE
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import VideoCodec
 from harmony_parts.models.offload import move
-from harmony_parts.testing.contracts_codecs import check_video_codec
+from harmony_parts.testing.contracts.codecs import check_video_codec
 
 
 def frames_of(count: int, format: Format = toys.VIDEO, batch: int = 1) -> torch.Tensor:

@@ -9,8 +9,8 @@ import pytest
 
 from harmony_ltx2.denoiser import LTX2
 from harmony_parts.av import AV
-from harmony_parts.testing.contracts_denoisers import check_denoiser
-from harmony_parts.testing.neighbours import Latents, Says
+from harmony_parts.testing.contracts.denoisers import check_denoiser
+from harmony_parts.testing.stand_ins import Latents, Says
 
 FORMS = {
     "2.0": (toys.TRANSFORMER, Says(caption=toys.TEXT, sound=toys.TEXT)),

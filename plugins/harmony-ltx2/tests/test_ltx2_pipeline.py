@@ -22,7 +22,7 @@ from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.sample.sampler import sample
 from harmony_parts.sample.timetable import timetable
-from harmony_parts.testing.contracts_flow import check_shift
+from harmony_parts.testing.contracts.flow import check_shift
 
 SCHEDULER = {
     "use_dynamic_shifting": True,

@@ -10,7 +10,7 @@ import torch
 
 from harmony_ltx2.text import LTX2Text
 from harmony_parts.av import AV, Prompt
-from harmony_parts.testing.contracts_encoders import check_encoder
+from harmony_parts.testing.contracts.encoders import check_encoder
 
 UNREGISTERED = toys.CONNECTORS | {
     "video_connector_num_learnable_registers": None,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harmony_ltx2.video import LTX2Video
 from harmony_parts.codecs.protocol import VideoCodec
-from harmony_parts.testing.contracts_codecs import check_video_codec
+from harmony_parts.testing.contracts.codecs import check_video_codec
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from harmony_own_times.own_times import OwnTimes
 
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.testing.contracts_tasks import check_task
+from harmony_parts.testing.contracts.tasks import check_task
 from harmony_parts.train.loop import train
 
 

@@ -11,7 +11,7 @@ from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.reference import Reference
-from harmony_parts.testing.contracts_attention import check_attention, problems
+from harmony_parts.testing.contracts.attention import check_attention, problems
 
 
 @pytest.mark.parametrize("attention", [Upcast(), Upcast(Reference(), "float64")], ids=repr)

@@ -30,7 +30,7 @@ from harmony_parts.attention.windows import windows
 from harmony_parts.kernels.local_cross_attention import op
 from harmony_parts.kernels.local_cross_attention import triton as kernels
 from harmony_parts.layers.rope import angles
-from harmony_parts.testing.contracts_attention import check_attention
+from harmony_parts.testing.contracts.attention import check_attention
 
 assert kernels.INTERPRETING
 

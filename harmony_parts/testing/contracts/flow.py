@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver
-from harmony_parts.testing.contracts_require import check_value, generator, own_randomness, require
+from harmony_parts.testing.contracts.require import check_value, generator, own_randomness, require
 
 
 def check_path(path: Path) -> None:

@@ -15,7 +15,7 @@ from harmony_parts.av import Format, Prompt
 from harmony_parts.data.protocol import Dataset, DataSpec, Event, Example
 from harmony_parts.errors import MediaError
 from harmony_parts.media.clip import Clip
-from harmony_parts.testing.contracts_require import generator, own_randomness, require
+from harmony_parts.testing.contracts.require import generator, own_randomness, require
 
 
 def check_data(

@@ -15,8 +15,8 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.protocol import KNOWN, Denoiser, DenoiserSpec, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
-from harmony_parts.testing.contracts_require import generator, require
-from harmony_parts.testing.contracts_velocities import (
+from harmony_parts.testing.contracts.require import generator, require
+from harmony_parts.testing.contracts.velocities import (
     BATCH,
     ROUNDING,
     Asked,
@@ -27,7 +27,7 @@ from harmony_parts.testing.contracts_velocities import (
     runs,
     seeded,
 )
-from harmony_parts.testing.neighbours import Latents, Says
+from harmony_parts.testing.stand_ins import Latents, Says
 
 CODECS: AV[Any] = AV(Latents(4, (4, 8), 6.0), Latents(3, (), 14.0))
 LATENTS = AV(3, 7)
@@ -48,7 +48,7 @@ def check_denoiser(
 
     Give a spec of a small size. By default it stands between codecs of both streams that say no
     more than channels, grid and clock, and encoders of a caption, a sound and an image: pass others
-    where it takes others (`Latents`, `Says` of `harmony_parts.testing.neighbours`), and as many
+    where it takes others (`Latents`, `Says` of `harmony_parts.testing.stand_ins`), and as many
     conditions as it can be told. `latents`: how many of each stream it is asked about, at least 2.
     Nothing is decoded.
 

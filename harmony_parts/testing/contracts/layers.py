@@ -19,7 +19,7 @@ from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.interaction.protocol import Layout
-from harmony_parts.testing.contracts_require import generator, own_randomness, require
+from harmony_parts.testing.contracts.require import generator, own_randomness, require
 
 CHANNELS = AV(4, 3)
 SAMPLES = 3

@@ -15,7 +15,7 @@ from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import PartContractError
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.protocol import Metric
-from harmony_parts.testing.contracts_require import check_value, own_randomness, require
+from harmony_parts.testing.contracts.require import check_value, own_randomness, require
 
 Numbers = dict[str, float]
 

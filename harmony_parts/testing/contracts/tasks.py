@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.tasks.protocol import Task
-from harmony_parts.testing.contracts_require import check_value, generator, own_randomness, require
+from harmony_parts.testing.contracts.require import check_value, generator, own_randomness, require
 
 
 def check_task(task: Task) -> None:

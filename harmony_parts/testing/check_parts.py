@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 
 from harmony_parts.assembly.catalogue import Catalogue, Declared, nearest
-from harmony_parts.cli.unaided import Reached, unaided
 from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, UnknownPart
 from harmony_parts.hookspecs import KINDS
+from harmony_parts.testing.sandbox import Reached, unaided
 
 
 def plugins(known: Catalogue) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _checks() -> dict[str, Callable[[Any], object]]:
     from harmony_parts.codecs.dct import DCTVideo
     from harmony_parts.codecs.logmel import LogMel
     from harmony_parts.testing import contracts
-    from harmony_parts.testing.contracts_layers import make_branches
+    from harmony_parts.testing.contracts.layers import make_branches
 
     form = Format(fps=12, height=64, width=64, sample_rate=16000, seconds=1.0)
 
@@ -172,7 +172,7 @@ def _attention(attention: Any) -> None:
     """On the CPU, or where it refuses that, on a GPU."""
     import torch
 
-    from harmony_parts.testing.contracts_attention import check_attention
+    from harmony_parts.testing.contracts.attention import check_attention
 
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         try:
@@ -193,7 +193,7 @@ def _line(error: Exception) -> str:
 def _hints(guidance: Any) -> tuple[str, ...]:
     """What it asks of a denoiser: whether a model knows that is found out when it is assembled."""
     from harmony_parts.guidance.protocol import StepTimes
-    from harmony_parts.testing.contracts_guidance import TIMES
+    from harmony_parts.testing.contracts.guidance import TIMES
 
     return tuple(
         {

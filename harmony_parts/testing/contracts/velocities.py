@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from harmony_parts.av import AV, Condition, Times
 from harmony_parts.denoisers.protocol import KNOWN, Port
-from harmony_parts.testing.contracts_require import generator, own_randomness, require
+from harmony_parts.testing.contracts.require import generator, own_randomness, require
 
 ROUNDING = 1000 * 2**-24
 """How far equal answers may be apart, relative to the largest velocity. float32 rounds by u =

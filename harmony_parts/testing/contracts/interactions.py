@@ -12,7 +12,7 @@ from harmony_parts.av import AV, STREAMS
 from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
 from harmony_parts.interaction.protocol import Exchange, Interaction, InteractionSpec
 from harmony_parts.style.protocol import Style, StyleSpec
-from harmony_parts.testing.contracts_layers import (
+from harmony_parts.testing.contracts.layers import (
     EXACT,
     SAMPLES,
     SHAPES,
@@ -27,7 +27,7 @@ from harmony_parts.testing.contracts_layers import (
     same,
     scene,
 )
-from harmony_parts.testing.contracts_require import generator, require
+from harmony_parts.testing.contracts.require import generator, require
 
 OWN = object()
 """Tables that the layer makes itself."""

@@ -10,7 +10,7 @@ import torch
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, Condition, Conditions
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.testing.contracts_require import check_value, generator, require
+from harmony_parts.testing.contracts.require import check_value, generator, require
 
 
 def check_anchor(

@@ -21,7 +21,7 @@ from harmony_parts.guidance.protocol import (
 )
 from harmony_parts.sample.pass_graph import ask, order
 from harmony_parts.sample.passes import guided
-from harmony_parts.testing.contracts_require import check_value, generator, require
+from harmony_parts.testing.contracts.require import check_value, generator, require
 
 TIMES = {
     "joint": (0.9, 0.9),
@@ -59,7 +59,7 @@ def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
     where all passes agree (unless it is `exempt` from "fixed-point"). With all its knobs at their
     off values, and guidances inside it that do nothing, it asks for the conditional pass alone and
     returns that prediction bit for bit. `hints`: what it needs the denoiser to know.
-    `harmony_parts.testing.properties` looks further.
+    `harmony_parts.testing.guidance_properties` looks further.
     """
     check_value(guidance)
     for task, (video, audio) in TIMES.items():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec, AudioCodecSpec, VideoCodec, VideoCodecSpec
 from harmony_parts.models.offload import modules
-from harmony_parts.testing.contracts_require import generator, own_randomness, require
+from harmony_parts.testing.contracts.require import generator, own_randomness, require
 
 TOLERANCE = 1e-3
 """How far a sample may be from itself in another batch, relative to the largest latent:

@@ -21,8 +21,8 @@ from harmony_parts.branches.protocol import (
 )
 from harmony_parts.denoisers.protocol import KNOWN, Port
 from harmony_parts.errors import AssemblyError
-from harmony_parts.testing.contracts_require import generator, require
-from harmony_parts.testing.contracts_velocities import (
+from harmony_parts.testing.contracts.require import generator, require
+from harmony_parts.testing.contracts.velocities import (
     Asked,
     Question,
     check_answer,

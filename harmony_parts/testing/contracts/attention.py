@@ -12,7 +12,7 @@ from harmony_parts.attention.protocol import LocalAttention, Windows
 from harmony_parts.attention.reference import Reference
 from harmony_parts.attention.windows import windows
 from harmony_parts.layers.rope import angles
-from harmony_parts.testing.contracts_require import check_value, generator, require
+from harmony_parts.testing.contracts.require import check_value, generator, require
 
 HEADS, HEAD = 2, 16
 # name; q, k, v in float64; windows and angles

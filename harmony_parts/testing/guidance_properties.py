@@ -2,7 +2,7 @@
 break.
 
     import pytest
-    from harmony_parts.testing.properties import cases
+    from harmony_parts.testing.guidance_properties import cases
 
     @pytest.mark.parametrize(("guidance", "holds"), cases(MyGuidance()))
     def test_properties(guidance, holds):
@@ -38,8 +38,8 @@ from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
 from harmony_parts.sample.passes import combined
-from harmony_parts.testing.contracts_guidance import switched_off
-from harmony_parts.testing.walks import (
+from harmony_parts.testing.contracts.guidance import switched_off
+from harmony_parts.testing.guidance_walks import (
     FORMS,
     OTHER,
     Change,

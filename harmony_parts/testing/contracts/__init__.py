@@ -1,0 +1,52 @@
+"""Contract checks, one per kind of part. Call them in your own tests; the parts that ship pass the
+same ones:
+
+    from harmony_parts.testing.contracts import check_guidance
+
+    def test_contract():
+        check_guidance(MyGuidance())
+
+Each raises PartContractError, saying what the part must do.
+`harmony_parts.testing.guidance_properties` looks further at guidance, with hypothesis.
+"""
+
+from __future__ import annotations
+
+from harmony_parts.testing.contracts.anchors import check_anchor
+from harmony_parts.testing.contracts.attention import check_attention
+from harmony_parts.testing.contracts.branches import check_audio_branch, check_video_branch
+from harmony_parts.testing.contracts.codecs import check_audio_codec, check_video_codec
+from harmony_parts.testing.contracts.data import check_data
+from harmony_parts.testing.contracts.denoisers import check_denoiser
+from harmony_parts.testing.contracts.encoders import check_encoder
+from harmony_parts.testing.contracts.flow import (
+    check_density,
+    check_path,
+    check_shift,
+    check_solver,
+)
+from harmony_parts.testing.contracts.guidance import check_guidance
+from harmony_parts.testing.contracts.interactions import check_interaction, check_style
+from harmony_parts.testing.contracts.metrics import check_metric
+from harmony_parts.testing.contracts.tasks import check_task
+
+__all__ = [
+    "check_anchor",
+    "check_attention",
+    "check_audio_branch",
+    "check_audio_codec",
+    "check_data",
+    "check_denoiser",
+    "check_density",
+    "check_encoder",
+    "check_guidance",
+    "check_interaction",
+    "check_metric",
+    "check_path",
+    "check_shift",
+    "check_solver",
+    "check_style",
+    "check_task",
+    "check_video_branch",
+    "check_video_codec",
+]
