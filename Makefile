@@ -39,7 +39,7 @@ check: $(READY)  ## Style, types and the direction of imports.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/core/test_layers.py
+	$(BIN)/python -m pytest -q tests/test_layers.py
 
 docs: $(READY)  ## The documentation, strictly: site/.
 	$(BIN)/python docs/generate.py

@@ -1,7 +1,7 @@
 """Writes the reference pages that follow from the code: `python docs/generate.py [FOLDER]`, by
 default docs/reference.
 
-They are committed; tests/core/test_docs.py says when they are out of date. Third-party parts are
+They are committed; tests/docs/test_pages.py says when they are out of date. Third-party parts are
 left out, whatever is installed.
 """
 

@@ -132,7 +132,8 @@ import {package}
 import pytest
 from {package}.{module} import {cls}
 
-from harmony_parts.assembly.build import build, read_recipe, shipped_recipes
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.assembly.catalogue import Catalogue
 {checks}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-import convert_toys as toys
 import pytest
+from helpers import toy_weights as toys
 from safetensors.torch import save_file
 
 

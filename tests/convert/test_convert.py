@@ -9,9 +9,9 @@ import json
 import tomllib
 from pathlib import Path
 
-import convert_toys as toys
 import pytest
 import torch
+from helpers import toy_weights as toys
 from safetensors.torch import load_file, save_file
 
 from harmony_parts.convert.back import convert_back

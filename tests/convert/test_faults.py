@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import convert_toys as toys
 import pytest
 import torch
+from helpers import toy_weights as toys
 from safetensors.torch import save_file
 
 import harmony_parts.models.folder
@@ -176,7 +176,7 @@ def test_a_plugin_that_is_not_there_is_named(files: toys.Files, tmp_path: Path) 
 
 LIMITED = """
 import resource, sys
-import convert_toys as toys
+from helpers import toy_weights as toys
 from harmony_parts.convert import convert
 from harmony_parts.errors import RunError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -192,7 +192,7 @@ def child(script: str, *args: object) -> list[str]:
     return [
         sys.executable,
         "-c",
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{script}",
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{script}",
         *map(str, args),
     ]
 
@@ -217,7 +217,7 @@ def test_a_full_disk(files: toys.Files, tmp_path: Path, monkeypatch: pytest.Monk
 
 STOPPED = """
 import sys, time
-import convert_toys as toys
+from helpers import toy_weights as toys
 from harmony_parts.convert import convert
 def slow(done, total):
     if done == 20:

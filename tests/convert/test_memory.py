@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import convert_toys as toys
 import pytest
 import torch
+from helpers import toy_weights as toys
 
 from harmony_parts.models.tensor_files import write_tensors
 
@@ -24,7 +24,7 @@ convert("wan", sys.argv[1], sys.argv[2], recipe=toys.WAN_RECIPE, shard=200 * 2**
 print(before, peak())
 """
 LOAD = """
-from harmony_parts.generate.pipeline import load
+from harmony_parts.generate.load import load
 before = peak()
 state = load(sys.argv[1]).weights.state_dict()
 assert all(tensor.max().isfinite() for tensor in state.values())  # every number is looked at
@@ -33,7 +33,7 @@ print(before, peak(), sum(tensor.nbytes for tensor in state.values()))
 PEAK = """
 import re, sys
 sys.path.insert(0, {tests!r})
-import convert_toys as toys
+from helpers import toy_weights as toys
 import torch
 import harmony_parts.generate.pipeline
 torch.set_num_threads(1)
@@ -44,7 +44,7 @@ def peak():  # of this program alone; getrusage also counts what the parent had 
 
 def run(script: str, *args: Path) -> list[int]:
     """What it prints."""
-    script = PEAK.format(tests=str(Path(__file__).parent)) + script
+    script = PEAK.format(tests=str(Path(__file__).parents[1])) + script
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, timeout=200
     )

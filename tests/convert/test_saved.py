@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import convert_toys as toys
 import pytest
 import torch
+from helpers import toy_weights as toys
 from safetensors.torch import load_file, save_file
 
 from harmony_parts.assembly.read import read_recipe
@@ -231,7 +231,7 @@ FETCH = """
 import sys
 from pathlib import Path
 from harmony_parts.errors import RunError
-from harmony_parts.generate.pipeline import load
+from harmony_parts.generate.load import load
 for name in ("owner/tiny", "owner/tiny@v1"):
     print(sum(p.numel() for p in load(name).weights.parameters()))
 print(sorted(path.name for path in Path(sys.argv[1]).rglob("*.py")))
@@ -274,7 +274,7 @@ def test_models_on_the_hub(hub: str, pipeline: Pipeline, tmp_path: Path) -> None
             f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had: "
         )
     environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "none")}
-    offline = "from harmony_parts.generate.pipeline import load; load('owner/tiny')"
+    offline = "from harmony_parts.generate.load import load; load('owner/tiny')"
     done = subprocess.run(
         [sys.executable, "-c", offline],
         capture_output=True,

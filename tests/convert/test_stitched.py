@@ -7,9 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import convert_toys as toys
 import pytest
 import torch
+from helpers import toy_weights as toys
 from safetensors.torch import save_file
 from torch import Tensor
 

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from guidance_toys import Constant, Estimate, caption, gaussian, latents, make
+from helpers.toy_guidance import Constant, Estimate, caption, gaussian, latents, make
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import torch
-from guidance_toys import Counting
+from helpers.toy_guidance import Counting
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from media_truth import flash_and_click
+from helpers.media_truth import flash_and_click
 
 from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.media.clip import Clip

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from media_truth import FLASHES, flash_and_click, flashes, shift
+from helpers.media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
 from harmony_parts.cli.doctor import ffmpeg

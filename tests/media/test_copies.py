@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
-from media_truth import FLASHES, flash_and_click, flashes, shift
+from helpers.media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
 from harmony_parts.cli.doctor import ffmpeg

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny_training as tiny
+from helpers import tiny_training as tiny
 
 from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.errors import RunError
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 def python(code: str, *args: object) -> subprocess.Popen[str]:
     """A Python of its own, with the tiny recipe and this library in reach."""
     head = (
-        f"import sys; sys.path[:0] = [{str(ROOT / 'tests' / 'training')!r}, {str(ROOT)!r}]\nimport"
+        f"import sys; sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]\nimport"
         " torch; torch.set_num_threads(1)\n"
     )
     command = [sys.executable, "-c", head + textwrap.dedent(code), *map(str, args)]
@@ -39,7 +39,7 @@ def python(code: str, *args: object) -> subprocess.Popen[str]:
 FULL = """
     import resource, traceback
     from pathlib import Path
-    import tiny_training as tiny
+    from helpers import tiny_training as tiny
     from harmony_parts.errors import HarmonyError
     from harmony_parts.train.loop import train
     from harmony_parts.media.clip import Clip

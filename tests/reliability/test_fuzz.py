@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mutations import generated, mutate
+from helpers.mutated_files import generated, mutate
 
 from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.errors import MediaError

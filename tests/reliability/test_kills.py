@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("killed.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "killed_run.py"
 
 
 def train(*jobs: dict[str, Any]) -> list[dict[str, Any]]:
-    """Do jobs of killed.py in one process, and tell how they went."""
+    """Do jobs of killed_run.py in one process, and tell how they went."""
     jobs = tuple({"event": None, "seconds": None, **job, "out": str(job["out"])} for job in jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HARMONY_PARTS_PLUGINS": "none"}
     done = subprocess.run(

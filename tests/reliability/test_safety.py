@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny_training as tiny
 import torch
+from helpers import tiny_training as tiny
 
 import harmony_parts
 from harmony_parts.errors import RunError

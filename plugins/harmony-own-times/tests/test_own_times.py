@@ -61,5 +61,5 @@ def test_a_recipe_trains_with_it(tmp_path) -> None:
     assert recipe.task == OwnTimes()
     # what a process that was started with this plugin sees
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harmony_parts.assembly.build.catalogue", lambda: parts)
+        patch.setattr("harmony_parts.assembly.read.catalogue", lambda: parts)
         assert (train(recipe, out=tmp_path) / "model.safetensors").is_file()

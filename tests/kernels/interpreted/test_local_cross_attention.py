@@ -14,9 +14,9 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from helpers.kernel_problems import DIRECTIONS, RAGGED, Problem, check, pairs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_problems import DIRECTIONS, RAGGED, Problem, check, pairs_of
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode

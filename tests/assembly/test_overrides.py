@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from core_toys import TINY, Size, with_toys
+from helpers.toy_parts import TINY, Size, with_toys
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import attrs
 import pytest
 import torch
-from guidance_toys import codecs
+from helpers.toy_guidance import codecs
 
 from harmony_parts.anchors.mute import MuteAudio
 from harmony_parts.anchors.protocol import Anchor, Scene

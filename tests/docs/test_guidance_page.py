@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from guidance_toys import gaussian, latents
+from helpers.toy_guidance import gaussian, latents
 
 from harmony_parts.av import AV
 from harmony_parts.benchmarks.guidance import GUIDANCES, main, overhead, passes, sizes, table

@@ -8,7 +8,7 @@ import textwrap
 from types import SimpleNamespace
 
 import pytest
-from core_toys import Everything, Plugin
+from helpers.toy_parts import Everything, Plugin
 
 from harmony_parts import hookspecs
 from harmony_parts.assembly.catalogue import HOOKS, Catalogue, catalogue, kind_name
@@ -19,7 +19,7 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 FINE = """
 @hookimpl
 def harmony_guidance():
-    yield part("calm", "core_toys:Everything", summary="Fine.")
+    yield part("calm", "helpers.toy_parts:Everything", summary="Fine.")
 """
 
 
@@ -102,10 +102,10 @@ def test_ambiguity_is_an_error_on_use_that_names_both_spellings(install):
 
 def test_a_name_declared_twice_by_one_plugin(install):
     """No silent choice here either."""
-    install("twice", FINE + '    yield part("calm", "core_toys:Size", summary="Again.")\n')
+    install("twice", FINE + '    yield part("calm", "helpers.toy_parts:Size", summary="Again.")\n')
     with pytest.raises(
         PartNameClash,
-        match=r"'twice/calm' is declared 2 times.*core_toys:Everything.*core_toys:Size",
+        match=r"'twice/calm' is declared 2 times.*toy_parts:Everything.*toy_parts:Size",
     ):
         Catalogue.discover().find("guidance", "calm")
 
@@ -117,7 +117,7 @@ def test_two_packages_with_one_entry_point_name(install):
     install("same", FINE, distribution="harmony-a", module="plug_a")
     install(
         "same",
-        FINE + '    yield part("mine", "core_toys:Everything", summary="Mine.")\n',
+        FINE + '    yield part("mine", "helpers.toy_parts:Everything", summary="Mine.")\n',
         distribution="harmony-b",
         module="plug_b",
     )
@@ -137,14 +137,18 @@ def test_unknown_parts_get_the_nearest_name():
 
 def test_a_class_that_nobody_declares_has_no_name():
     """It can be used from Python, but not written down."""
-    with pytest.raises(UnknownPart, match="no plugin declares core_toys:Everything as guidance"):
+    with pytest.raises(
+        UnknownPart, match=r"no plugin declares helpers\.toy_parts:Everything as guidance"
+    ):
         Catalogue.discover(only=()).qualified_name(Everything(), "guidance")
 
 
 def test_a_target_may_name_a_class_by_another_module(install):
     """The class knows where it was made, the declaration where it is offered."""
     install(
-        "alias", "from core_toys import Everything\n" + FINE.replace("core_toys:", "plug_alias:")
+        "alias",
+        "from helpers.toy_parts import Everything\n"
+        + FINE.replace("helpers.toy_parts:", "plug_alias:"),
     )
     parts = Catalogue.discover()
     parts.load("guidance", "calm")
@@ -391,7 +395,7 @@ def test_a_class_without_settings_by_attrs_is_refused(install):
     ("target", "cause"),
     [
         ("no_such_module:It", "No module named 'no_such_module'"),
-        ("core_toys:Everythin", "has no 'Everythin' .did you mean 'Everything'"),
+        ("helpers.toy_parts:Everythin", "has no 'Everythin' .did you mean 'Everything'"),
     ],
 )
 def test_a_part_whose_code_is_missing(install, target, cause):

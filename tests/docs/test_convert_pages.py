@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import convert_toys as toys
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers import toy_weights as toys
 from safetensors.torch import load_file, save_file
 
 from harmony_parts.assembly.catalogue import catalogue

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import attrs
 import pytest
-import tiny_training as tiny
 import torch
+from helpers import tiny_training as tiny
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Recipe

@@ -1,5 +1,5 @@
 """`harmony parts new`; that what it writes works is tested with the writer itself
-(tests/guidance/test_scaffold.py).
+(tests/testing/test_scaffold.py).
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-import tiny_training as tiny
 import torch
+from helpers import tiny_training as tiny
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-import tiny_training as tiny
 import torch
+from helpers import tiny_training as tiny
 
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.data.clips import ClipFolder

@@ -9,7 +9,7 @@ from fractions import Fraction
 import attrs
 import pytest
 import torch
-from core_toys import TINY, with_toys
+from helpers.toy_parts import TINY, with_toys
 
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_training as tiny
 import torch
+from helpers import tiny_training as tiny
 from torch import Tensor
 
 from harmony_parts.assembly.build import build
@@ -94,11 +94,11 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_bits(
 
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     """A real SIGKILL, at whatever step; the checkpoints are what is left."""
-    out, here = tmp_path / "run", Path(__file__).parent
+    out, here = tmp_path / "run", Path(__file__).parents[1]
     code = (
-        f"import sys, torch; sys.path[:0] = [{str(here)!r}, {str(here.parents[1])!r}];"
-        f" torch.set_num_threads({torch.get_num_threads()})\nimport tiny_training as tiny; from"
-        " pathlib import Path; from harmony_parts.train.loop import"
+        f"import sys, torch; sys.path[:0] = [{str(here)!r}, {str(here.parent)!r}];"
+        f" torch.set_num_threads({torch.get_num_threads()})\nfrom helpers import"
+        " tiny_training as tiny; from pathlib import Path; from harmony_parts.train.loop import"
         " train\ntrain(tiny.recipe(steps=100000, checkpoint_every=2, log_every=100000),"
         f" out=Path({str(out)!r}), progress=False, device='cpu')"
     )

@@ -1,5 +1,6 @@
-"""A process that trains in forks of itself and kills them with SIGKILL: `python killed.py JOBS`,
-JOBS being JSON, which is answered by JSON.
+"""A process that trains in forks of itself and kills them with SIGKILL.
+
+`python killed_run.py JOBS`, JOBS being JSON, which is answered by JSON.
 
 A job is {"out", "event", "seconds"}: die at that access to a file of the run (counted by an audit
 hook), or after that time, or (both null) not at all. The answer is {"killed", "events", "seconds"}:
@@ -34,9 +35,8 @@ def train(out: Path, event: int | None) -> int:
     """Train in this process, from the beginning or, where there is a run, on; how many accesses
     there were.
     """
-    import tiny_training as tiny
-
     from harmony_parts.train.loop import train as run
+    from helpers import tiny_training as tiny
 
     seen = 0
 
@@ -79,12 +79,12 @@ def forked(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(HERE.parent / "training"), str(HERE.parents[1])]
-    import tiny_training  # noqa: F401
+    sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
     import torch
 
     import harmony_parts.train.loop  # noqa: F401
     from harmony_parts.assembly.catalogue import catalogue
+    from helpers import tiny_training  # noqa: F401
 
     torch.set_num_threads(1)
     catalogue()

@@ -106,7 +106,7 @@ class Plugin:
     @hookimpl
     def harmony_guidance(self) -> Iterator[PartDeclaration]:
         """One guidance."""
-        yield part("everything", "core_toys:Everything", summary="A setting of every form.")
+        yield part("everything", "helpers.toy_parts:Everything", summary="A setting of every form.")
 
 
 def with_toys() -> Catalogue:

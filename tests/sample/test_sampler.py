@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from guidance_toys import (
+from helpers.toy_guidance import (
     AUDIO,
     SIZE,
     SYNC,

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from guidance_toys import SYNC, Constant, Estimate, caption, flat, gaussian, latents, make
+from helpers.toy_guidance import SYNC, Constant, Estimate, caption, flat, gaussian, latents, make
 from torch import Tensor
 
 from harmony_parts.av import AV

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import tomli_w
-from core_toys import TINY, Both, Everything, Size, with_toys
+from helpers.toy_parts import TINY, Both, Everything, Size, with_toys
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,7 +141,7 @@ def test_plugins_are_noted_with_their_versions():
 
 
 class _Outside:
-    from core_toys import Plugin
+    from helpers.toy_parts import Plugin
 
     harmony_guidance = Plugin.harmony_guidance
 

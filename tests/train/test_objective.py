@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 import pytest
-import tiny_training as tiny
 import torch
+from helpers import tiny_training as tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -290,5 +290,5 @@ def test_conditions_are_dropped_by_their_own_probabilities(
 
 
 def test_the_files_of_this_folder_are_found() -> None:
-    """`tiny` is a module beside this one, not some installed package of that name."""
-    assert Path(tiny.__file__).parent == Path(__file__).parent
+    """`helpers` is the folder beside this one, not some installed package of that name."""
+    assert Path(tiny.__file__).parents[1] == Path(__file__).parents[1]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from core_toys import TINY
+from helpers.toy_parts import TINY
 
-PACKAGE = Path(__file__).parent / "third_party" / "harmony-half"
+PACKAGE = Path(__file__).parent / "helpers" / "third_party" / "harmony-half"
 
 USE = """
 import sys, tomllib
@@ -23,7 +23,8 @@ print(*(f"{d.kind} {d.qualified} {d.distribution} {d.version}" for d in parts.li
 assert "torch" not in sys.modules, "listing imports torch"
 
 import torch
-from harmony_parts.assembly.build import build, read_recipe, write_recipe
+from harmony_parts.assembly.build import build
+from harmony_parts.assembly.read import read_recipe, write_recipe
 from harmony_parts.av import AV
 from harmony_parts.guidance.protocol import CONDITIONAL, StepTimes
 recipe = read_recipe("recipe.toml")
@@ -92,7 +93,7 @@ def test_it_is_found_listed_and_used(target, tmp_path):
     (tmp_path / "recipe.toml").write_text(tomli_w.dumps(recipe), encoding="utf-8")
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(target), str(Path(__file__).parents[2])]),
+        "PYTHONPATH": os.pathsep.join([str(target), str(Path(__file__).parents[1])]),
         "OMP_NUM_THREADS": "1",
     }
     environment.pop("HARMONY_PARTS_PLUGINS", None)

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 pytest.importorskip("triton", reason="Triton isn't installed here")
-from kernel_problems import DIRECTIONS, RAGGED, Problem, check, pairs_of
+from helpers.kernel_problems import DIRECTIONS, RAGGED, Problem, check, pairs_of
 
 from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.protocol import LocalAttention

@@ -7,10 +7,10 @@ import re
 import shlex
 from pathlib import Path
 
-import convert_toys as toys
 import pytest
 import tomli_w
 from click.testing import CliRunner, Result
+from helpers import toy_weights as toys
 
 from harmony_parts.cli.main import cli
 
