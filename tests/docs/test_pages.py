@@ -209,7 +209,7 @@ def test_toml_is_part_of_a_recipe(page, monkeypatch):
     builds.
     """
     known = Catalogue.discover(only=())
-    monkeypatch.syspath_prepend(ROOT / "tests" / "core" / "third_party" / "harmony-half")
+    monkeypatch.syspath_prepend(ROOT / "tests" / "helpers" / "third_party" / "harmony-half")
     known.add("half", importlib.import_module("harmony_half"))
     known.add(
         "strikes", load("own_condition", ROOT / "examples" / "04_own_condition.py", monkeypatch)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.media_truth import flash_and_click
 
-from harmony_parts.cli.doctor import ffmpeg
+from harmony_parts.media import ffmpeg
 from harmony_parts.media.clip import Clip
 
 

@@ -15,7 +15,7 @@ import torch
 from helpers.media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
-from harmony_parts.cli.doctor import ffmpeg
+from harmony_parts.media import ffmpeg
 from harmony_parts.media.clip import Clip
 
 NTSC = Fraction(30000, 1001)

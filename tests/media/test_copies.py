@@ -12,8 +12,8 @@ import torch
 from helpers.media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
-from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.errors import MediaError
+from harmony_parts.media import ffmpeg
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.write import check_copy
 

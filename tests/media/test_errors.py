@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.errors import MediaError
+from harmony_parts.media import ffmpeg
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import Limits
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from helpers import tiny_training as tiny
 
-from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.errors import RunError
+from harmony_parts.media import ffmpeg
 from harmony_parts.media.clip import Clip
 from harmony_parts.train.loop import train
 

@@ -20,8 +20,8 @@ import pytest
 import torch
 from helpers.mutated_files import generated, mutate
 
-from harmony_parts.cli.doctor import ffmpeg
 from harmony_parts.errors import MediaError
+from harmony_parts.media import ffmpeg
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import Limits
 
