@@ -42,7 +42,7 @@ class Codec:
     def __init__(self, inner: Any) -> None:
         self.inner, self.gain = inner, nn.Linear(1, 1, bias=False)
         nn.init.constant_(self.gain.weight, 2.0)
-        self.held = (self.gain,)
+        self.external_modules = (self.gain,)
         self.seen: list[int] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -243,7 +243,7 @@ def test_layers_may_be_called_in_any_order(case: tuple[int, list[int]]) -> None:
 
 def test_what_a_part_holds() -> None:
     holder, module = nn.Linear(2, 2), nn.Linear(3, 3)
-    holder.__dict__["held"] = (module,)
+    holder.__dict__["external_modules"] = (module,)
     assert modules(holder) == (holder, module)
     assert modules(object()) == ()
     with torch.device("meta"):
