@@ -21,7 +21,7 @@ from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
-from harmony_parts.latents.encode import conditions_of
+from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
@@ -150,29 +150,8 @@ class Pipeline:
         )
 
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
-        """Latents of clips of one length in the pipeline's format; a stream that none of them has
-        is absent.
-
-        Raises ValueError where some have a stream and others lack it.
-        """
-        frames, sound = (
-            [c.frames for c in clips if c.frames is not None],
-            [c.mono() for c in clips if c.waveform is not None],
-        )
-        for what, found in (("picture", frames), ("sound", sound)):
-            if len(found) not in (0, len(clips)):
-                raise ValueError(
-                    f"{len(found)} of {len(clips)} clips have a {what}; a batch has it in all of"
-                    " them or in none"
-                )
-        return AV(
-            video=(
-                self.codecs["video"].encode(torch.stack(frames)).to(self.device) if frames else None
-            ),
-            audio=(
-                self.codecs["audio"].encode(torch.stack(sound)).to(self.device) if sound else None
-            ),
-        )
+        """Latents of clips of one length in the pipeline's format, as `encode_clips` makes them."""
+        return encode_clips(clips, self.codecs, self.device)
 
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
         """Clips of exactly that many frames (by default all that there are), and of the sound that
