@@ -26,7 +26,8 @@ from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
 from harmony_parts.models.folder import save_model, weights
-from harmony_parts.models.offload import Offload, modules, move, visit
+from harmony_parts.models.offload import Offload, move, visit
+from harmony_parts.models.offloaded_codec import offloaded
 from harmony_parts.sample.sampler import Progress, sample
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
@@ -123,7 +124,7 @@ class Pipeline:
             self.codecs = (
                 self.parts.codecs
                 if offload == "none"
-                else self.parts.codecs.map(lambda codec: _visiting(codec, there))
+                else self.parts.codecs.map(lambda codec: offloaded(codec, there))
             )
         return self
 
@@ -418,35 +419,6 @@ class Pipeline:
     def _wave(self, clip: Clip) -> Tensor:
         """[samples] at the format's rate."""
         return resample(clip.mono(), clip.sample_rate, self.format.sample_rate)
-
-
-class _Visiting:
-    """A codec whose weights come to the device while it works: all at once, for it calls its layers
-    again and again for one clip.
-    """
-
-    def __init__(self, codec: Any, device: torch.device) -> None:
-        self._codec, self._device = codec, device
-
-    def __getattr__(self, name: str) -> Any:
-        # a copy that has nothing in it yet: `copy` and `pickle` ask such a one what it can do
-        if name == "_codec":
-            raise AttributeError(name)
-        return getattr(self._codec, name)
-
-    def encode(self, given: Tensor) -> Tensor:
-        """As the codec's."""
-        with visit(self._codec, self._device, "parts"):
-            return cast(Tensor, self._codec.encode(given))
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """As the codec's."""
-        with visit(self._codec, self._device, "parts"):
-            return cast(Tensor, self._codec.decode(latents))
-
-
-def _visiting(codec: Any, device: torch.device) -> Any:
-    return _Visiting(codec, device) if modules(codec) else codec
 
 
 def _needs_both(guidance: Guidance, stream: str) -> bool:
