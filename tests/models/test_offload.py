@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import harmony_parts as hp
 from harmony_parts.cost.memory import Live
-from harmony_parts.generate.pipeline import Pipeline, _Visiting
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.offload import (
     ALIGNED,
     Offload,
@@ -32,6 +32,7 @@ from harmony_parts.models.offload import (
     views,
     visit,
 )
+from harmony_parts.models.offloaded_codec import OffloadedCodec
 
 RECIPE = ("denoiser.layers=4", "sample.steps=2", "format.seconds=0.5")
 
@@ -299,11 +300,11 @@ def test_a_loaded_model_is_offloaded(pipeline: Pipeline, tmp_path: Path) -> None
     "again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copied", "pickled"]
 )
 def test_an_offloaded_codec_can_be(again: Any, pipeline: Pipeline) -> None:
-    visiting = _Visiting(pipeline.codecs["video"], torch.device("cpu"))
+    codec = OffloadedCodec(pipeline.codecs["video"], torch.device("cpu"))
     latents = torch.randn(
-        1, 3, *visiting.grid, visiting.channels, generator=torch.Generator().manual_seed(0)
+        1, 3, *codec.grid, codec.channels, generator=torch.Generator().manual_seed(0)
     )
-    assert torch.equal(again(visiting).decode(latents), visiting.decode(latents))
+    assert torch.equal(again(codec).decode(latents), codec.decode(latents))
 
 
 def test_threads_take_turns() -> None:
