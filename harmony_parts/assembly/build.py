@@ -76,6 +76,11 @@ def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
     return Parts(recipe.format, codecs, encoders, denoiser)
 
 
+def derived_seed(seed: int, use: str) -> int:
+    """A seed of 56 bits for one use of `seed`, so that no two uses draw the same numbers."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{use}".encode(), digest_size=7).digest())
+
+
 def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbours: Any) -> P:
     """One part, with the global generator seeded for it alone, and its complaints under its
     path.
@@ -84,9 +89,7 @@ def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbou
 
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices), torch.device("meta") if empty else nullcontext():
-        torch.manual_seed(
-            int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=7).digest())
-        )
+        torch.manual_seed(derived_seed(seed, path))
         try:
             return make(**neighbours)
         except AssemblyError as error:
