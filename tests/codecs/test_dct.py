@@ -202,7 +202,7 @@ def test_the_lapped_transform_is_orthonormal_and_keeps_a_constant_in_one_number(
 def test_encode_and_decode_say_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="height 20 is not a multiple of block 8"):
         built(DCTVideo(), 20, 16)
-    with pytest.raises(ValueError, match="keep 200 is more than the 192 numbers"):
+    with pytest.raises(ValueError, match="keep 200 is more than the 192 coefficients"):
         built(DCTVideo(keep=200, frames_per_latent=1))
     codec = built(DCTVideo())
     with pytest.raises(ValueError, match=r"uint8 \[B, F, 16, 16, 3\], not torch.float32"):

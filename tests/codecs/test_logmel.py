@@ -176,7 +176,7 @@ def test_any_latents_decode_to_a_sound() -> None:
 def test_build_encode_and_decode_say_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"fmax 9000\.0 <= 8000\.0 Hz"):
         built(LogMel(fmax=9000.0))
-    with pytest.raises(ValueError, match="fewer than 8 samples at 16000 Hz"):
+    with pytest.raises(ValueError, match="fewer than 8 samples per frame at 16000 Hz"):
         built(LogMel(latents_per_second=1000.0))
     codec = built(SMALL)
     with pytest.raises(ValueError, match=r"\[B, samples\], not torch.float32 \[8\]"):

@@ -359,7 +359,7 @@ def test_the_check_finds_each_fault(fault, says) -> None:
 
 def test_a_text_that_is_cut_is_warned_of_once(monkeypatch) -> None:
     """Each text where clips are made, once in all in training; never one that fits."""
-    monkeypatch.setattr(text_ids, "_SAID", set())
+    monkeypatch.setattr(text_ids, "_WARNED", set())
     encoder = build(ByteText(width=16, heads=2, length=20))
     prompts = [
         Prompt(caption="a hammer strikes twice, then thrice"),
