@@ -140,8 +140,9 @@ def harmony_video_branch() -> Declarations:
     into velocities.
 
     The class has `build(*, channels, grid, conditions) -> Branch`, a torch module with `width`,
-    `heads`, `block()`, `told`, `embed` and `unembed`; each block has the steps `attend`, `read` and
-    `feed`. Hidden states are [B, T, S, D], S patches per latent.
+    `heads`, `block()`, `project_conditions`, `embed` and `unembed`; each block has the steps
+    `apply_self_attention`, `apply_text_attention` and `apply_feed_forward`. Hidden states are
+    [B, T, S, D], S patches per latent.
 
         @hookimpl
         def harmony_video_branch():

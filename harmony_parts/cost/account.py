@@ -20,7 +20,7 @@ from harmony_parts.cost.inputs import Inputs, inputs
 from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import Weights, parameters
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser, Recompute
-from harmony_parts.denoisers.protocol import KNOWN
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
 from harmony_parts.models.offload import Offload, modules, resident
@@ -163,7 +163,7 @@ def runs_of(recipe: Recipe, parts: Parts) -> dict[str, list[Run]]:
     if len(streams) < len(STREAMS):
         times = {streams[0]: StepTimes(**{streams[0]: 1.0})}
     guidance = recipe.sample.guidance
-    named = {name for name, port in parts.denoiser.accepts.items() if port != KNOWN}
+    named = {name for name, port in parts.denoiser.accepts.items() if port != KNOWN_LATENTS}
     return {
         name: order(ask(guidance, t, None, hints=parts.denoiser.hints, droppable=named), guidance)
         for name, t in times.items()

@@ -22,7 +22,11 @@ from harmony_parts.interaction.protocol import Exchange
 
 REST = "embeddings, heads, conditions"
 # of a BranchBlock
-STEPS = {"attend": "self-attention", "read": "text attention", "feed": "feed-forward"}
+STEPS = {
+    "apply_self_attention": "self-attention",
+    "apply_text_attention": "text attention",
+    "apply_feed_forward": "feed-forward",
+}
 
 
 class ByStep(TorchDispatchMode):

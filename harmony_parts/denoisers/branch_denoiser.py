@@ -21,7 +21,7 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.joint_block import JointBlock
 from harmony_parts.denoisers.known_latents import lead, paste
 from harmony_parts.denoisers.ports import accepted, entering
-from harmony_parts.denoisers.protocol import KNOWN, Port
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import PartContractError
 from harmony_parts.interaction.protocol import InteractionSpec, Layout
@@ -278,7 +278,7 @@ class BranchDenoiser(nn.Module):
 
     def _known(self, conditions: Conditions) -> Condition | None:
         """The latents that stand at the beginning of the video."""
-        name = next((n for n, port in self.accepts.items() if port == KNOWN), None)
+        name = next((n for n, port in self.accepts.items() if port == KNOWN_LATENTS), None)
         return None if name is None else conditions[name]
 
     def _told(
@@ -291,7 +291,7 @@ class BranchDenoiser(nn.Module):
                 own = {
                     n: conditions[n] for n, port in self.accepts.items() if port.stream == stream
                 }
-                cache[stream] = self._branch(stream).told(own)
+                cache[stream] = self._branch(stream).project_conditions(own)
         return AV(**{s: cache[s] for s in av})
 
     def _tables_for(self, av: AV[Tensor]) -> Any:

@@ -31,7 +31,7 @@ class Port:
     how: How = attrs.field(validator=attrs.validators.in_(("context", "clean_tokens", "add")))
 
 
-KNOWN = Port("video", "clean_tokens")
+KNOWN_LATENTS = Port("video", "clean_tokens")
 """How the latents enter that stand at the beginning of the video: a reference image. No pass of the
 sampler goes without them.
 """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harmony_parts.av import AV, Condition
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.protocol import KNOWN, Denoiser, DenoiserSpec, Port
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser, DenoiserSpec, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.testing.contracts.require import generator, require
@@ -27,9 +27,9 @@ from harmony_parts.testing.contracts.velocities import (
     runs,
     seeded,
 )
-from harmony_parts.testing.stand_ins import Latents, Says
+from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
-CODECS: AV[Any] = AV(Latents(4, (4, 8), 6.0), Latents(3, (), 14.0))
+CODECS: AV[Any] = AV(StubCodec(4, (4, 8), 6.0), StubCodec(3, (), 14.0))
 LATENTS = AV(3, 7)
 UNHEARD = "never-heard-of"
 OTHER = {"video": "audio", "audio": "video"}
@@ -48,9 +48,9 @@ def check_denoiser(
 
     Give a spec of a small size. By default it stands between codecs of both streams that say no
     more than channels, grid and clock, and encoders of a caption, a sound and an image: pass others
-    where it takes others (`Latents`, `Says` of `harmony_parts.testing.stand_ins`), and as many
-    conditions as it can be told. `latents`: how many of each stream it is asked about, at least 2.
-    Nothing is decoded.
+    where it takes others (`StubCodec`, `StubEncoder` of `harmony_parts.testing.stand_ins`), and as
+    many conditions as it can be told. `latents`: how many of each stream it is asked about, at
+    least 2. Nothing is decoded.
 
     Checked, for three samples at times of their own: `accepts` and `hints`; velocities of the
     streams in `read`, of the latents' shapes, whatever else is read; nothing is changed in place;
@@ -83,10 +83,10 @@ def check_denoiser(
     return cast(Denoiser, denoiser)
 
 
-def _says(codecs: AV[Any]) -> Says:
+def _says(codecs: AV[Any]) -> StubEncoder:
     """A caption, a sound and an image, as far as there are streams for them."""
     widths = {"caption": 5, "image": codecs["video"].channels} if "video" in tuple(codecs) else {}
-    return Says(**widths, **({"sound": 6} if "audio" in tuple(codecs) else {}))
+    return StubEncoder(**widths, **({"sound": 6} if "audio" in tuple(codecs) else {}))
 
 
 @attrs.frozen(eq=False)
@@ -163,7 +163,7 @@ def _check_form(built: Built, denoiser: Any) -> tuple[Mapping[str, Port], list[s
 
 def _check_ports(built: Built) -> None:
     lost = attrs.evolve(
-        built, encoders=built.encoders | {UNHEARD: cast(Encoder, Says(**{UNHEARD: 3}))}
+        built, encoders=built.encoders | {UNHEARD: cast(Encoder, StubEncoder(**{UNHEARD: 3}))}
     )
     error = _raised(AssemblyError, lambda: seeded(cast(Any, lost.denoiser)))
     require(
@@ -315,7 +315,7 @@ def _check_alone(asked: Asked) -> None:
 @torch.no_grad()
 def _check_known(asked: Asked, answer: AV[Tensor]) -> None:
     """x_t - t v is the known latent, where its mask is True; what stood in its place isn't seen."""
-    for name in (name for name, port in asked.ports.items() if port == KNOWN):
+    for name in (name for name, port in asked.ports.items() if port == KNOWN_LATENTS):
         known, x = asked.question.conditions[name], asked.question.av["video"]
         n = known.tokens.shape[1]
         where = torch.zeros(x.shape[:2], dtype=torch.bool)

@@ -26,12 +26,15 @@ from harmony_ltx2.text import CONDITIONS
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.known_latents import lead, paste
-from harmony_parts.denoisers.protocol import KNOWN, Port
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.plugin import knob
 
-PORTS = {**{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS}, "image": KNOWN}
+PORTS = {
+    **{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS},
+    "image": KNOWN_LATENTS,
+}
 """What it can be told: a text for each stream, and, where there is an encoder for it, the picture
 that the video begins with.
 """

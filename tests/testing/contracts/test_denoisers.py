@@ -28,14 +28,14 @@ from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.style.none import NoStyle
 from harmony_parts.testing.contracts.denoisers import check_denoiser
 from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser
-from harmony_parts.testing.stand_ins import Latents, Says
+from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 VIDEO, MMDIT, CROSS = VideoTransformer(12, 2, 16, 4), MMDiT(12, 2, 16), CrossAudio(12, 2, 16)
-CODECS: AV[Any] = AV(Latents(4, (4, 8), 6.0), Latents(3, (), 14.0))
-ALL: Any = {"all": Says(caption=5, image=4, sound=6, speech=4, voice=3)}
+CODECS: AV[Any] = AV(StubCodec(4, (4, 8), 6.0), StubCodec(3, (), 14.0))
+ALL: Any = {"all": StubEncoder(caption=5, image=4, sound=6, speech=4, voice=3)}
 LAST = ["blocks.1.interaction.style.*"]  # of the last layer, the reference is read by nobody
 EVERY = ["blocks.*.interaction.style.*"]  # without a voice, there is no reference
-SEVERAL: Any = {"all": Says(caption=5, pose=4, mood=3, sound=6, image=4)}
+SEVERAL: Any = {"all": StubEncoder(caption=5, pose=4, mood=3, sound=6, image=4)}
 PORTED = {"pose": Port("video", "context"), "mood": Port("audio", "add")}
 
 KEEP: dict[str, tuple[DualBranch, dict[str, Any]]] = {
@@ -82,7 +82,7 @@ def test_dual_branches_keep_it(name: str) -> None:
 def test_denoisers_of_one_stream_keep_it() -> None:
     check_denoiser(VideoOnly(1, VIDEO), codecs=AV(video=CODECS.video))
     check_denoiser(AudioOnly(1, CROSS), codecs=AV(audio=CODECS.audio))
-    told: Any = {"all": Says(sound=6, voice=3)}
+    told: Any = {"all": StubEncoder(sound=6, voice=3)}
     denoiser: Any = check_denoiser(
         AudioOnly(1, MMDIT), codecs=AV(audio=CODECS.audio), encoders=told
     )
@@ -123,8 +123,8 @@ class AnyLength(nn.Module):
 def test_the_analytic_denoiser_keeps_it() -> None:
     check_denoiser(
         Analytic(),
-        codecs=AV(Latents(2, (1, 2), 6.0), Latents(1, (), 9.0)),
-        encoders={"x": Says(caption=4)},
+        codecs=AV(StubCodec(2, (1, 2), 6.0), StubCodec(1, (), 9.0)),
+        encoders={"x": StubEncoder(caption=4)},
         latents=AV(2, 3),
     )
 
