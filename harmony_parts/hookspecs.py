@@ -234,9 +234,10 @@ def harmony_denoiser() -> Declarations:
     """The network: noisy latents of both streams to velocities of both.
 
     The class has `build(*, codecs, encoders) -> Denoiser`, a torch module with `accepts` (condition
-    name -> `Port`) and `hints`. It sizes itself by its neighbours, and raises AssemblyError for a
-    condition that it has no port for. Branches, interaction, style and attention are its settings,
-    if it has such parts at all.
+    name -> `Port`), `hints` and `blocks` (the modules that can be sharded, compiled and recomputed
+    one by one). It sizes itself by its neighbours, and raises AssemblyError for a condition that it
+    has no port for. Branches, interaction, style and attention are its settings, if it has such
+    parts at all.
 
         @hookimpl
         def harmony_denoiser():

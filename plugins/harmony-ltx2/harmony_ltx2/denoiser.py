@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,6 +86,7 @@ class LTX2Denoiser(FrozenModule):
 
     accepts: Mapping[str, Port]
     hints: frozenset[str]
+    blocks: Sequence[torch.nn.Module] = ()  # its weights stay with `held`, outside the model
 
     def __init__(
         self, spec: LTX2, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]

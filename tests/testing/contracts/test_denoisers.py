@@ -104,7 +104,7 @@ class Analytic:
 class AnyLength(nn.Module):
     """See `Analytic`."""
 
-    accepts, hints = GaussianDenoiser.accepts, frozenset[str]()
+    accepts, hints, blocks = GaussianDenoiser.accepts, frozenset[str](), ()
 
     def forward(self, av: AV[Any], times: AV[Any], conditions: Any, **settings: Any) -> AV[Any]:
         """A Gaussian in which all numbers of both streams go together."""
@@ -140,10 +140,11 @@ class Broken:
     """A denoiser with one fault."""
 
     change: Change
+    layers: int = 1
 
     def build(self, **neighbours: Any) -> Any:
-        """A real one, changed; what `change` returns, where it returns something."""
-        denoiser = SPEC.build(**neighbours)
+        """A real one, changed; what `change` returns, if it returns something."""
+        denoiser = attrs.evolve(SPEC, layers=self.layers).build(**neighbours)
         return self.change(denoiser) or denoiser
 
 
@@ -297,6 +298,28 @@ def drifts(v: AV[Any], av: AV[Any], times: AV[Any]) -> AV[Any]:
     )
 
 
+def blocks_of_functions(denoiser: Any) -> None:
+    """Blocks that aren't modules."""
+    del denoiser.blocks
+    denoiser.blocks = [torch.relu]
+
+
+def shares_a_layer(denoiser: Any) -> None:
+    """Two blocks have one audio layer."""
+    denoiser.blocks[1].audio = denoiser.blocks[0].audio
+
+
+def restores_its_blocks(denoiser: Any) -> None:
+    """Each call runs the blocks that it was built with."""
+    blocks, real = denoiser.blocks, denoiser.forward
+
+    def forward(*given: Any, **settings: Any) -> Any:
+        denoiser.blocks = blocks
+        return real(*given, **settings)
+
+    denoiser.forward = forward
+
+
 FAULTS: list[tuple[Any, str]] = [
     (Broken(lambda denoiser: SimpleNamespace(accepts=denoiser.accepts)), "build a torch module"),
     (
@@ -308,6 +331,10 @@ FAULTS: list[tuple[Any, str]] = [
         "accept the conditions that its encoders produce",
     ),
     (Broken(sets(hints={"isolate"})), "have `hints`, a frozenset"),
+    (Broken(lambda denoiser: delattr(denoiser, "blocks")), "have `blocks`, a sequence"),
+    (Broken(blocks_of_functions), "have `blocks`, a sequence"),
+    (Broken(shares_a_layer, layers=2), "share no weight between its `blocks`"),
+    (Broken(restores_its_blocks, layers=2), "run the blocks of its ModuleList `blocks`"),
     (Deaf(), "raise AssemblyError, naming the condition"),
     (Deaf("$.denoiser: no"), "raise AssemblyError, naming the condition"),
     (
