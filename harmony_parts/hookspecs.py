@@ -63,7 +63,7 @@ KINDS: dict[str, Kind] = dict(
         _kind("anchor", "anchors", "Anchor"),
         _kind("guidance", "guidance", "Guidance"),
         _kind("data", "data", "DataSpec"),
-        _kind("metric", "metrics", "Metric"),
+        _kind("metric", "metrics", "MetricSpec"),
     )
 )
 """Kind -> its hook, protocol and folder. Written with underscores here and in hooks, with hyphens
@@ -391,10 +391,11 @@ def harmony_data() -> Declarations:
 
 @hookspec
 def harmony_metric() -> Declarations:
-    """How well sound and picture agree.
+    """Score clips, for example how well sound and picture agree.
 
-    Its own spec: `analyse(clip)` looks at each stream alone, `score(video, audio, truth)` at two of
-    them together, so that the same clips can be re-paired to find out what chance gives.
+    The spec's `build(device=...)` returns a metric. Its `analyse(clip)` looks at each stream by
+    itself, `score(video, audio, truth, reference)` at a pair of analyses, so that clips can be
+    re-paired to measure chance. One that reads only one stream declares it: `reads = ("audio",)`.
 
         @hookimpl
         def harmony_metric():

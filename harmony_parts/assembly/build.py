@@ -125,13 +125,10 @@ def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
 
 
 def _check_hints(recipe: Recipe, denoiser: Denoiser) -> None:
-    """A hint that the denoiser doesn't know is told before anything is trained, for what guidance
-    asks of each task at some times.
-    """
-    from harmony_parts.guidance.protocol import StepTimes, unknown_hints
+    """Raises AssemblyError if the guidance requests a hint that the denoiser doesn't support."""
+    from harmony_parts.guidance.demands import demands
+    from harmony_parts.guidance.protocol import unsupported_hints
 
-    for t in (1.0, 0.75, 0.5, 0.25, 0.01):  # a guidance may rest in some
-        for times in (StepTimes(t, t), StepTimes(t, 0.0), StepTimes(0.0, t)):
-            for asked in recipe.sample.guidance.passes(times, None):
-                if misfit := unknown_hints(asked, denoiser.hints):
-                    raise AssemblyError(f"$.sample.guidance: it asks for {misfit}")
+    for requested in demands(recipe.sample.guidance).passes:
+        if misfit := unsupported_hints(requested, denoiser.hints):
+            raise AssemblyError(f"$.sample.guidance: it requests {misfit}")

@@ -20,7 +20,8 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.flow.protocol import Shift, Solver
-from harmony_parts.guidance.protocol import Guidance, StepTimes
+from harmony_parts.guidance.demands import demands
+from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
@@ -31,7 +32,6 @@ from harmony_parts.models.offloaded_codec import offloaded
 from harmony_parts.sample.sampler import Progress, sample
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
-TIMES = (1.0, 0.75, 0.5, 0.25)  # at which a guidance is asked what it does; it may rest in some
 # so many times is a mistake: the memory that it takes grows with the square of the length
 LONGEST = 100
 
@@ -422,11 +422,8 @@ class Pipeline:
 
 
 def _needs_both(guidance: Guidance, stream: str) -> bool:
-    """Whether it guides two streams, and one alone at no time."""
-    alone = (StepTimes(**{stream: t}) for t in TIMES)
-    return all(len(guidance.passes(times, None)) < 2 for times in alone) and any(
-        len(guidance.passes(StepTimes(t, t), None)) > 1 for t in TIMES
-    )
+    """Whether it guides two streams and does nothing if there is only `stream`."""
+    return demands(guidance, (stream,)).most < 2 <= demands(guidance).most
 
 
 def _read(media: Media, stream: str, **form: Any) -> Clip:

@@ -50,7 +50,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(chosen))
         return prepare_clips(dataset, chosen, *args, **given)
 
-    monkeypatch.setattr(loop, "prepare", watched)
+    monkeypatch.setattr(loop, "prepare_clips", watched)
     return counts
 
 
