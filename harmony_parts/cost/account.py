@@ -22,7 +22,7 @@ from harmony_parts.cost.parameters import Weights, parameters
 from harmony_parts.denoisers.protocol import Recompute, Recomputing
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
-from harmony_parts.models.offload import Offload, modules, resident
+from harmony_parts.models.offload import Offload, part_modules, resident_bytes
 from harmony_parts.sample.pass_graph import DenoiserRun, first_runs
 from harmony_parts.tasks.protocol import TASKS
 
@@ -206,9 +206,11 @@ def at_most(parts: Parts, active: int, offload: Offload) -> int:
     """Bytes where weights come to the device for their work: an encoder's, then the denoiser's with
     a pass, and a codec's for an anchor.
     """
-    encoders = max((resident(encoder, offload) for encoder in parts.encoders.values()), default=0)
-    codecs = max(resident(parts.codecs[stream], "parts") for stream in parts.codecs)
-    return max(encoders, resident(parts.denoiser, offload) + active + codecs)
+    encoders = max(
+        (resident_bytes(encoder, offload) for encoder in parts.encoders.values()), default=0
+    )
+    codecs = max(resident_bytes(parts.codecs[stream], "parts") for stream in parts.codecs)
+    return max(encoders, resident_bytes(parts.denoiser, offload) + active + codecs)
 
 
 def recomputes(denoiser: Any) -> tuple[str, ...]:
@@ -284,7 +286,7 @@ def _by_depth(
 
 def there(denoiser: nn.Module, given: Inputs) -> Iterable[Tensor]:
     """What is there before a pass."""
-    for module in modules(denoiser):
+    for module in part_modules(denoiser):
         yield from (*module.parameters(), *module.buffers())
     for stream in given.av:
         yield from (given.av[stream], given.times[stream].values, given.times[stream].index)
