@@ -24,7 +24,7 @@ from harmony_parts.cost.count import (
 from harmony_parts.cost.parameters import Weights, parameters
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
-from harmony_parts.models.offload import Offload, resident
+from harmony_parts.models.offload import Offload, resident_bytes
 from harmony_parts.sample.pass_graph import DenoiserRun, first_runs
 from harmony_parts.tasks.protocol import TASKS
 
@@ -113,7 +113,7 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
     }
     activations = count_activations(denoiser, given)
     modes = recompute_modes(denoiser)
-    blocks = list(getattr(denoiser, "blocks", ())) or [denoiser]
+    blocks = list(denoiser.blocks) or [denoiser]
     return Account(
         dtype=str(dtype).removeprefix("torch."),
         parameters=parameters(parts),
@@ -125,9 +125,7 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
         sampling_steps=recipe.sample.steps,
         activations=activations,
         offloaded={mode: offloaded_bytes(parts, activations, mode) for mode in ("parts", "layers")},
-        training={
-            mode: count_training(denoiser, given, mode) for mode in recompute_modes(denoiser)
-        },
+        training={mode: count_training(denoiser, given, mode) for mode in modes},
     )
 
 
@@ -166,6 +164,8 @@ def offloaded_bytes(parts: Parts, activations: int, offload: Offload) -> int:
     The larger of the largest encoder, and of the denoiser with a pass and the larger codec, which
     encodes anchors between passes.
     """
-    encoders = max((resident(encoder, offload) for encoder in parts.encoders.values()), default=0)
-    codecs = max(resident(parts.codecs[stream], "parts") for stream in parts.codecs)
-    return max(encoders, resident(parts.denoiser, offload) + activations + codecs)
+    encoders = max(
+        (resident_bytes(encoder, offload) for encoder in parts.encoders.values()), default=0
+    )
+    codecs = max(resident_bytes(parts.codecs[stream], "parts") for stream in parts.codecs)
+    return max(encoders, resident_bytes(parts.denoiser, offload) + activations + codecs)

@@ -18,8 +18,8 @@ from harmony_parts.cost.flops import counted
 from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.inputs import Inputs, inputs
 from harmony_parts.cost.memory import Live
-from harmony_parts.denoisers.branch_denoiser import Recompute
-from harmony_parts.models.offload import modules
+from harmony_parts.denoisers.protocol import Recompute, Recomputing
+from harmony_parts.models.offload import part_modules
 
 
 @attrs.frozen
@@ -39,7 +39,7 @@ def prepared_inputs(parts: Parts) -> Inputs:
     skips all blocks but the first if the denoiser supports that.
     """
     given, denoiser = inputs(parts), parts.denoiser
-    skips = {hint for hint in denoiser.hints if hint.startswith("skip-")} - {"skip-0"}
+    skips = denoiser.hints & {f"skip-{n}" for n in range(1, len(denoiser.blocks))}
     with torch.no_grad(), fused_attention():
         denoiser(given.av, given.times, given.conditions, hints=skips)
     return given
@@ -75,7 +75,7 @@ def recompute_modes(denoiser: Any) -> tuple[str, ...]:
     """The values of `recompute` that a denoiser supports; empty if it has no trainable weights."""
     if not any(parameter.requires_grad for parameter in denoiser.parameters()):
         return ()
-    return get_args(Recompute) if hasattr(denoiser, "recompute") else ("nothing",)
+    return get_args(Recompute) if isinstance(denoiser, Recomputing) else ("nothing",)
 
 
 def count_training(denoiser: Any, given: Inputs, recompute: str) -> TrainingPass:
@@ -123,7 +123,7 @@ def extrapolate(
     denoiser: Any, count: Callable[[], Counter[str]]
 ) -> tuple[Counter[str], Counter[str]]:
     """`count()`, and the difference that each block makes: empty if it was counted in full."""
-    blocks = getattr(denoiser, "blocks", ())
+    blocks = denoiser.blocks if isinstance(denoiser.blocks, nn.ModuleList) else ()
     shapes = {tuple(tuple(p.shape) for p in block.parameters()) for block in blocks}
     if len(blocks) < 3 or len(shapes) > 1:
         return count(), Counter()
@@ -142,7 +142,7 @@ def extrapolate(
 
 def existing_tensors(denoiser: nn.Module, given: Inputs) -> Iterable[Tensor]:
     """The tensors that exist before a pass: weights, buffers and inputs."""
-    for module in modules(denoiser):
+    for module in part_modules(denoiser):
         yield from (*module.parameters(), *module.buffers())
     for stream in given.av:
         yield from (given.av[stream], given.times[stream].values, given.times[stream].index)

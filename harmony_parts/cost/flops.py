@@ -15,12 +15,16 @@ from torch.utils.flop_counter import flop_registry
 from harmony_parts.av import AV, STREAMS
 from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.parameters import interaction_name
-from harmony_parts.denoisers.joint_block import JointBlock
+from harmony_parts.denoisers.protocol import StreamLayers
 from harmony_parts.interaction.protocol import Exchange
 
 OUTSIDE_BLOCKS = "embeddings, heads, conditions"
 # steps of a BranchBlock
-STEPS = {"attend": "self-attention", "read": "text attention", "feed": "feed-forward"}
+STEPS = {
+    "apply_self_attention": "self-attention",
+    "apply_text_attention": "text attention",
+    "apply_feed_forward": "feed-forward",
+}
 
 
 class FlopsByStep(TorchDispatchMode):
@@ -62,15 +66,14 @@ class FlopsByStep(TorchDispatchMode):
 def counted(denoiser: Any) -> Iterator[Counter[str]]:
     """Yields step -> FLOPs of everything that runs inside.
 
-    Joint blocks are counted by their steps, other blocks as the step "blocks"; a denoiser without
-    blocks is a single step.
+    Blocks with a layer per stream are counted by their steps, others as the step "blocks"; a
+    denoiser without blocks is a single step.
     """
-    blocks = getattr(denoiser, "blocks", ())
-    by_step = FlopsByStep(OUTSIDE_BLOCKS if len(blocks) else type(denoiser).__name__)
+    by_step = FlopsByStep(OUTSIDE_BLOCKS if len(denoiser.blocks) else type(denoiser).__name__)
     with ExitStack() as stack:
         stack.enter_context(fused_attention())
-        for block in blocks:
-            if isinstance(block, JointBlock):
+        for block in denoiser.blocks:
+            if isinstance(block, StreamLayers):
                 _label_steps(block, by_step, stack)
             else:
                 _label(block, "forward", "blocks", by_step, stack)
@@ -84,8 +87,8 @@ def _label(module: Any, method: str, step: str, by_step: FlopsByStep, stack: Exi
     stack.callback(delattr, module, method)
 
 
-def _label_steps(block: JointBlock, by_step: FlopsByStep, stack: ExitStack) -> None:
-    """Count a joint block's branches and interaction by their steps."""
+def _label_steps(block: StreamLayers, by_step: FlopsByStep, stack: ExitStack) -> None:
+    """Count the layers and the interaction of a block by their steps."""
     for stream in STREAMS:
         layer = getattr(block, stream)
         for method, step in STEPS.items() if layer is not None else ():

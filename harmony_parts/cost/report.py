@@ -30,7 +30,8 @@ def sections(
     from harmony_parts.cost.parameters import parameters
 
     if isinstance(account, str):
-        weights, flops, memory = parameters(parts), [account], [account]
+        flops = memory = [account]
+        weights: Mapping[str, Weights] = parameters(parts)
     else:
         weights, flops = account.parameters, flop_lines(account)
         memory = memory_lines(account, gpus)

@@ -21,7 +21,7 @@ from harmony_parts.cost.parameters import parameters
 from harmony_parts.cost.report import parameter_lines, window_lines
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import AssemblyError
-from harmony_parts.models.folder import weights
+from harmony_parts.models.folder import saved_modules
 
 
 def test_it_names_parts_settings_and_figures(harmony, recipe):
@@ -76,7 +76,7 @@ def test_a_global_interaction_has_no_windows(harmony, recipe):
 
 def test_parameters_are_all_counted_once(recipe):
     parts = build(read_recipe(recipe))
-    module = weights(parts)
+    module = saved_modules(parts)
     total, tensors = sum(p.numel() for p in module.parameters()), len(list(module.parameters()))
     lines = parameter_lines(parameters(parts))
     assert f"({total:,} in {tensors} tensors)" in lines[-1]
