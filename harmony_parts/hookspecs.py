@@ -140,8 +140,9 @@ def harmony_video_branch() -> Declarations:
     into velocities.
 
     The class has `build(*, channels, grid, conditions) -> Branch`, a torch module with `width`,
-    `heads`, `block()`, `told`, `embed` and `unembed`; each block has the steps `attend`, `read` and
-    `feed`. Hidden states are [B, T, S, D], S patches per latent.
+    `heads`, `block()`, `project_conditions`, `embed` and `unembed`; each block has the steps
+    `apply_self_attention`, `apply_text_attention` and `apply_feed_forward`. Hidden states are
+    [B, T, S, D], S patches per latent.
 
         @hookimpl
         def harmony_video_branch():
@@ -233,9 +234,10 @@ def harmony_denoiser() -> Declarations:
     """The network: noisy latents of both streams to velocities of both.
 
     The class has `build(*, codecs, encoders) -> Denoiser`, a torch module with `accepts` (condition
-    name -> `Port`) and `hints`. It sizes itself by its neighbours, and raises AssemblyError for a
-    condition that it has no port for. Branches, interaction, style and attention are its settings,
-    if it has such parts at all.
+    name -> `Port`), `hints` and `blocks` (the modules that can be sharded, compiled and recomputed
+    one by one). It sizes itself by its neighbours, and raises AssemblyError for a condition that it
+    has no port for. Branches, interaction, style and attention are its settings, if it has such
+    parts at all.
 
         @hookimpl
         def harmony_denoiser():
