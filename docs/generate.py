@@ -24,13 +24,15 @@ import click
 
 import harmony_parts as hp
 from harmony_parts import hookspecs
-from harmony_parts.assembly.catalogue import HOOKS, Catalogue, Declared
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.declared import Declared
+from harmony_parts.assembly.discovery import HOOKS
+from harmony_parts.assembly.kinds import KINDS, Kind
 from harmony_parts.assembly.places import default, kinds_in, name, settings
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.cli.main import cli
 from harmony_parts.demo.table import COLUMNS
 from harmony_parts.errors import UnknownPart
-from harmony_parts.hookspecs import KINDS, Kind
 from harmony_parts.report.text import value
 from harmony_parts.testing import contracts
 
@@ -204,11 +206,11 @@ FOR_PLUGINS = (
     "plugin",
     "errors",
     "guidance.scales",
-    "blocks.known",
-    "offload",
-    "assemble",
-    "structure",
-    "weights",
+    "denoisers.known_latents",
+    "models.offload",
+    "assembly.build",
+    "assembly.tables",
+    "models.folder",
 )
 """Modules that plugins build on, besides protocols, `harmony_parts.testing` and what `import
 harmony_parts` offers.

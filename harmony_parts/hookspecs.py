@@ -13,62 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
 import pluggy
 
 from harmony_parts.plugin import PROJECT, PartDeclaration
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 
-
-@attrs.frozen
-class Kind:
-    """A kind of part: its hook, the protocol ("module:Class") that its settings are annotated with,
-    and the folder of the built-in ones.
-    """
-
-    hook: str
-    protocol: str
-    folder: str
-
-    @property
-    def builds(self) -> bool:
-        """Whether a part of this kind is made by `build(...)` (True) or is its own spec (False)."""
-        return self.protocol.endswith("Spec")
-
-    def __str__(self) -> str:
-        return self.hook.removeprefix("harmony_").replace("_", "-")
-
-
-def _kind(name: str, folder: str, protocol: str) -> tuple[str, Kind]:
-    return name, Kind(f"harmony_{name}", f"harmony_parts.{folder}.protocol:{protocol}", folder)
-
-
-KINDS: dict[str, Kind] = dict(
-    (
-        _kind("video_codec", "codecs", "VideoCodecSpec"),
-        _kind("audio_codec", "codecs", "AudioCodecSpec"),
-        _kind("encoder", "encoders", "EncoderSpec"),
-        _kind("video_branch", "branches", "VideoBranchSpec"),
-        _kind("audio_branch", "branches", "AudioBranchSpec"),
-        _kind("interaction", "interaction", "InteractionSpec"),
-        _kind("attention", "attention", "LocalAttention"),
-        _kind("style", "style", "StyleSpec"),
-        _kind("denoiser", "denoisers", "DenoiserSpec"),
-        _kind("path", "flow", "Path"),
-        _kind("shift", "flow", "Shift"),
-        _kind("density", "flow", "Density"),
-        _kind("solver", "flow", "Solver"),
-        _kind("task", "tasks", "Task"),
-        _kind("anchor", "anchors", "Anchor"),
-        _kind("guidance", "guidance", "Guidance"),
-        _kind("data", "data", "DataSpec"),
-        _kind("metric", "metrics", "Metric"),
-    )
-)
-"""Kind -> its hook, protocol and folder. Written with underscores here and in hooks, with hyphens
-in documents and on the command line.
-"""
 
 Declarations = Iterable[PartDeclaration]
 

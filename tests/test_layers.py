@@ -14,7 +14,7 @@ import pytest
 
 import harmony_parts
 from harmony_parts.assembly.catalogue import Catalogue
-from harmony_parts.hookspecs import KINDS
+from harmony_parts.assembly.kinds import KINDS
 
 PACKAGE = Path(harmony_parts.__file__).parent
 ROOT_FILES = {"__init__", "__main__", "av", "errors", "plugin", "hookspecs"}

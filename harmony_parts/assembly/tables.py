@@ -20,17 +20,17 @@ import attrs
 from cattrs import Converter
 
 from harmony_parts.assembly import signatures
-from harmony_parts.assembly.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
+from harmony_parts.assembly.catalogue import Catalogue, catalogue
+from harmony_parts.assembly.declared import Declared
+from harmony_parts.assembly.kinds import KINDS, Kind, kind_name, kind_of
 from harmony_parts.assembly.table_faults import Fault, Faults, called, each_of, flatten
-from harmony_parts.errors import AssemblyError, HarmonyError
-from harmony_parts.hookspecs import KINDS, Kind
+from harmony_parts.errors import AssemblyError, HarmonyError, nearest
 
 T = TypeVar("T")
 # TOML has no null: how an absent value is written where leaving it out would mean something else
 NONE = "none"
 
 Seen = Callable[[Declared], object]
-_KIND_OF = {kind.protocol: name for name, kind in KINDS.items()}
 
 
 def structure(
@@ -87,13 +87,6 @@ def parts_in(value: Any, parts: Catalogue | None = None) -> set[Declared]:
             [f"{path}: {message}" for path, message in flatten(error, "$")]
         ) from error
     return seen
-
-
-def kind_of(annotation: Any) -> str | None:
-    """The kind whose protocol this annotation is, `None` for any other type."""
-    return _KIND_OF.get(
-        f"{getattr(annotation, '__module__', '')}:{getattr(annotation, '__qualname__', '')}"
-    )
 
 
 def _ignore(declared: Declared) -> None:

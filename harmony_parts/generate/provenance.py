@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harmony_parts.assembly.catalogue import installed_version
+from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
 
 FILES = ("image", "voice", "audio", "video")

@@ -11,9 +11,10 @@ import pytest
 from helpers.toy_parts import Everything, Plugin
 
 from harmony_parts import hookspecs
-from harmony_parts.assembly.catalogue import HOOKS, Catalogue, catalogue, kind_name
+from harmony_parts.assembly.catalogue import Catalogue, catalogue
+from harmony_parts.assembly.discovery import HOOKS
+from harmony_parts.assembly.kinds import KINDS, kind_name
 from harmony_parts.errors import BrokenPart, PartContractError, PartNameClash, UnknownPart
-from harmony_parts.hookspecs import KINDS
 from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 FINE = """
@@ -195,7 +196,7 @@ BROKEN = {
     ),
     "yields a tuple": (
         "@hookimpl\ndef harmony_guidance():\n    yield ('x', 'y:Z')\n",
-        "which is no declaration",
+        "which is not a declaration",
     ),
     "name": (
         "@hookimpl\ndef harmony_guidance():\n    yield part('No Good', 'y:Z', summary='S.')\n",
@@ -268,8 +269,8 @@ def test_a_plugin_may_say_which_hooks_it_is_written_for(install):
 
 def test_a_slow_plugin_works_and_is_named(install, monkeypatch, capsys):
     """Afterwards, and, where it takes long, while everybody waits."""
-    monkeypatch.setattr("harmony_parts.assembly.catalogue.SLOW", 0.2)
-    monkeypatch.setattr("harmony_parts.assembly.catalogue.STUCK", 0.1)
+    monkeypatch.setattr("harmony_parts.assembly.discovery.SLOW", 0.2)
+    monkeypatch.setattr("harmony_parts.assembly.discovery.STUCK", 0.1)
     install(
         "lazy", "import time\ntime.sleep(0.3)\n" + FINE, distribution="harmony-lazy", version="2.0"
     )
@@ -289,7 +290,7 @@ def test_an_entry_point_may_miss_its_object_or_take_our_name(install):
     causes = [str(failure) for failure in Catalogue.discover().failures]
     assert len(causes) == 2
     assert "AttributeError" in causes[0]
-    assert "that of the built-in parts" in causes[1]
+    assert "reserved for the built-in parts" in causes[1]
 
 
 def test_what_a_plugin_declared_before_it_failed_stays(install):
