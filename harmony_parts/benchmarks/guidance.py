@@ -24,6 +24,7 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Prompt, Times
 from harmony_parts.benchmarks.measure import QUICK, check_kept, keep
+from harmony_parts.codecs.protocol import grid_of
 from harmony_parts.cost.account import forward, prepared
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
@@ -71,8 +72,8 @@ class Bench:
         random = torch.Generator().manual_seed(0)
         self.noise = AV(
             torch.randn(
-                clips, video.latents(frames), *video.grid, video.channels, generator=random
-            ),  # type: ignore[union-attr]
+                clips, video.latents(frames), *grid_of(video), video.channels, generator=random
+            ),
             torch.randn(
                 clips,
                 audio.latents(pipeline.format.samples(frames)),

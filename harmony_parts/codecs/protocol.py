@@ -74,6 +74,12 @@ class AudioCodec(Protocol):
         """
 
 
+def grid_of(codec: VideoCodec | AudioCodec) -> tuple[int, ...]:
+    """(h, w) of a video codec's latents, () of an audio codec's: latents are [B, T, *grid, C]."""
+    grid: tuple[int, ...] = getattr(codec, "grid", ())
+    return grid
+
+
 class VideoCodecSpec(Protocol):
     """Settings of a video codec."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from harmony_parts.comparison.page import page
 from harmony_parts.generate.batch_file import Request
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media.clip import Clip
+from harmony_parts.media.files import replace_text
 from harmony_parts.metrics.compare import compare_found
 from harmony_parts.metrics.protocol import Metric
 
@@ -113,9 +113,7 @@ class Results:
             (self._json, json.dumps(report, indent=1, ensure_ascii=False) + "\n"),
             (self.page, page(report)),
         ):
-            part = file.with_name(f".{file.name}.part")
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, file)
+            replace_text(file, text)
         self._written = time.perf_counter()
         self._writing = self._written - began
 

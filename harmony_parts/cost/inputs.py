@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harmony_parts.assembly.build import Parts
 from harmony_parts.av import AV, Condition, Prompt, Times
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 
 LONG = "x" * 4096  # longer than any encoder reads: each cuts it at its own limit
 
@@ -73,7 +73,7 @@ def inputs(parts: Parts) -> Inputs:
         warnings.simplefilter("ignore")  # that texts are cut
         for encoder in parts.encoders.values():
             conditions |= encoder([prompt])
-    grids: AV[tuple[int, ...]] = parts.codecs.map(lambda codec: getattr(codec, "grid", ()))
+    grids: AV[tuple[int, ...]] = parts.codecs.map(grid_of)
     av: AV[Tensor] = lengths(parts).map(
         lambda t, grid, codec: torch.zeros(1, t, *grid, codec.channels, device="meta"),
         grids,

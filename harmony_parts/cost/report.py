@@ -59,6 +59,7 @@ def report(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> d
     """The figures, for programs. Bytes, operations, numbers; no account where a part can't be
     counted, but `uncounted`, the reason.
     """
+    from harmony_parts.codecs.protocol import grid_of
     from harmony_parts.cost.inputs import lengths
     from harmony_parts.cost.parameters import parameters as weights_of
 
@@ -66,8 +67,7 @@ def report(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> d
     found: dict[str, Any] = {
         "recipe": recipe.name,
         "latents": {
-            s: [counts[s], *getattr(parts.codecs[s], "grid", ()), parts.codecs[s].channels]
-            for s in counts
+            s: [counts[s], *grid_of(parts.codecs[s]), parts.codecs[s].channels] for s in counts
         },
         "parameters": {name: attrs.asdict(weights) for name, weights in weights_of(parts).items()},
     }

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import (
 
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.denoisers.joint_block import JointBlock
 from harmony_parts.denoisers.known_latents import lead, paste
 from harmony_parts.denoisers.ports import accepted, entering
@@ -93,7 +93,7 @@ def build_denoiser(
     that can't enter.
     """
     conditions = accepted(encoders, ports, codecs)
-    grids: AV[tuple[int, ...]] = codecs.map(lambda codec: getattr(codec, "grid", ()))
+    grids: AV[tuple[int, ...]] = codecs.map(grid_of)
     built: AV[Branch] = branches.map(
         lambda spec, codec, grid, s: spec.build(
             channels=codec.channels, grid=grid, conditions=entering(conditions, s)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.latents.encode import conditions_of
@@ -146,7 +146,7 @@ class Pipeline:
         """
         length = AV(frames, self.format.samples(frames))
         return self.codecs.map(
-            lambda codec, n: (codec.latents(n), *getattr(codec, "grid", ()), codec.channels), length
+            lambda codec, n: (codec.latents(n), *grid_of(codec), codec.channels), length
         )
 
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:

@@ -18,15 +18,9 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.read import RECIPE
 from harmony_parts.errors import RunError
+from harmony_parts.media.files import replace, replace_text
 from harmony_parts.models.card import model_card
-from harmony_parts.models.tensor_files import (
-    described,
-    indexed,
-    replace,
-    size,
-    tensors,
-    write_tensors,
-)
+from harmony_parts.models.tensor_files import described, indexed, size, tensors, write_tensors
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.build import Parts
@@ -87,8 +81,8 @@ def save_model(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(folder, state, state.__getitem__, shard)
-        replace(folder / CARD, lambda path: path.write_text(about, encoding="utf-8"))
-        replace(folder / RECIPE, lambda path: path.write_text(text, encoding="utf-8"))
+        replace_text(folder / CARD, about)
+        replace_text(folder / RECIPE, text)
     except OSError as error:
         raise RunError(f"{folder}: the model can't be written: {error}") from error
     return folder
@@ -190,10 +184,7 @@ def write_weights(
             "metadata": {"total_size": sum(map(size, described.values()))},
             "weight_map": {name: file for file, names in zip(files, groups) for name in names},
         }
-        replace(
-            folder / INDEX,
-            lambda path: path.write_text(json.dumps(index, indent=1), encoding="utf-8"),
-        )
+        replace_text(folder / INDEX, json.dumps(index, indent=1))
         files.append(INDEX)
     for old in folder.iterdir():
         if old.name not in files and (old.name in (WEIGHTS, INDEX) or SHARDS.fullmatch(old.name)):

@@ -5,9 +5,7 @@ tensor in memory.
 from __future__ import annotations
 
 import json
-import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harmony_parts.errors import RunError
+from harmony_parts.media.files import flush
 
 TYPES = {
     torch.float64: "F64",
@@ -139,22 +138,3 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path}: can't be read: {error}") from error
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`, which is
-    at no time half written.
-    """
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        part = Path(folder, path.name)
-        write(part)
-        os.replace(part, path)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,7 +9,7 @@ import torch
 
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, Condition, Conditions
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.testing.contracts.require import check_value, generator, require
 
 
@@ -93,8 +93,7 @@ def _scene(
     random = generator(seed)
 
     def latents(codec: VideoCodec | AudioCodec) -> torch.Tensor:
-        grid = getattr(codec, "grid", None)  # of a video codec alone
-        shape = (audio,) if grid is None else (video, *grid)
-        return torch.randn(4, *shape, codec.channels, generator=random)
+        grid = grid_of(codec)
+        return torch.randn(4, video if grid else audio, *grid, codec.channels, generator=random)
 
     return Scene(codecs, codecs.map(latents), told, codecs.map(latents) if estimate else None)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, Condition
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.denoisers.protocol import KNOWN, Denoiser, DenoiserSpec, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
@@ -116,7 +116,7 @@ class Built:
     def asked(self, latents: AV[int], ports: Mapping[str, Port]) -> Asked:
         """Built, with a question."""
         shapes: AV[tuple[int, ...]] = self.codecs.map(
-            lambda codec, n: (n, *getattr(codec, "grid", ()), codec.channels), latents
+            lambda codec, n: (n, *grid_of(codec), codec.channels), latents
         )
         return Asked.of(self.spec, self, Question.about(shapes, self.widths(), ports), ports)
 
