@@ -12,6 +12,7 @@ from harmony_parts.assembly.tables import structure, unstructure
 from harmony_parts.av import STREAMS
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError
+from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.metrics.protocol import Metric
@@ -106,8 +107,9 @@ def _parts(table: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _without_text(guidance: Guidance) -> bool:
-    asked = guidance.passes(StepTimes(0.5, 0.5), None)
-    return len(asked) > 1 and not any(one.drop for one in asked)
+    """Whether it guides, and none of its passes drops a condition."""
+    requested = demands(guidance)
+    return requested.most > 1 and not any(each.drop for each in requested.passes)
 
 
 # --- what a guidance asks of a model --------------------------------------------------------------
@@ -122,7 +124,7 @@ def walked(recipe: Recipe, asked: Mapping[str, Any]) -> Iterator[StepTimes]:
 
 def passes(guidance: Guidance, recipe: Recipe, asked: Mapping[str, Any]) -> int:
     """The passes that a clip takes, over all steps."""
-    return sum(len(guidance.passes(times, None)) for times in walked(recipe, asked))
+    return demands(guidance, times=walked(recipe, asked)).count
 
 
 def unfit(guidance: Guidance, denoiser: Denoiser, recipe: Recipe, asked: Mapping[str, Any]) -> str:

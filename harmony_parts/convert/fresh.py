@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -11,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.assembly.build import Parts, build
+from harmony_parts.assembly.build import Parts, build, derived_seed
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.models.folder import weights
 
@@ -65,11 +64,8 @@ class Fresh:
         assert match is not None, name
         group = match[0]
         if self._made[0] != group:
-            number = int.from_bytes(
-                hashlib.blake2b(f"{self.seed}:{group}".encode(), digest_size=7).digest()
-            )
             with torch.random.fork_rng(devices=()):
-                torch.manual_seed(number)
+                torch.manual_seed(derived_seed(self.seed, group))
                 self._made = (group, self._again(group.split(".")).state_dict())
         return self._made[1][name.removeprefix(group)]
 

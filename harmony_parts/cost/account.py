@@ -20,11 +20,11 @@ from harmony_parts.cost.inputs import Inputs, inputs
 from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import Weights, parameters
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser, Recompute
-from harmony_parts.denoisers.protocol import KNOWN
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
 from harmony_parts.models.offload import Offload, modules, resident
-from harmony_parts.sample.pass_graph import Run, ask, order
+from harmony_parts.sample.pass_graph import DenoiserRun, first_runs
+from harmony_parts.tasks.protocol import TASKS
 
 STATE = 16  # bytes per trained number: see `Account.training_bytes`
 AVERAGE = 4
@@ -150,23 +150,19 @@ def prepared(parts: Parts) -> Inputs:
     return given
 
 
-def runs_of(recipe: Recipe, parts: Parts) -> dict[str, list[Run]]:
-    """Task -> the denoiser's runs for one velocity: of the three tasks, or of the one stream there
-    is.
+def runs_of(recipe: Recipe, parts: Parts) -> dict[str, list[DenoiserRun]]:
+    """Task -> the denoiser's runs for one velocity; a model of one stream has one task, which is
+    named after that stream.
     """
     streams = tuple(parts.codecs)
-    times = {
-        "joint": StepTimes(1.0, 1.0),
-        "audio-driven": StepTimes(1.0, 0.0),
-        "video-driven": StepTimes(0.0, 1.0),
-    }
-    if len(streams) < len(STREAMS):
-        times = {streams[0]: StepTimes(**{streams[0]: 1.0})}
-    guidance = recipe.sample.guidance
-    named = {name for name, port in parts.denoiser.accepts.items() if port != KNOWN}
+    tasks = TASKS if len(streams) == len(STREAMS) else {streams[0]: ()}
     return {
-        name: order(ask(guidance, t, None, hints=parts.denoiser.hints, droppable=named), guidance)
-        for name, t in times.items()
+        name: first_runs(
+            recipe.sample.guidance,
+            parts.denoiser,
+            StepTimes(**{stream: 0.0 if stream in given else 1.0 for stream in streams}),
+        )
+        for name, given in tasks.items()
     }
 
 

@@ -35,9 +35,9 @@ from harmony_parts.report.contact_sheet import Row, contact_sheet
 from harmony_parts.report.progress import console as terminal
 from harmony_parts.report.progress import progress
 from harmony_parts.report.text import duration
+from harmony_parts.tasks.protocol import TASKS
 from harmony_parts.train.loop import train
 
-TASKS = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}
 """The tasks, and the stream that is given in each."""
 HELD_OUT = 1_000_000  # added to the data's seed: a world that training never saw
 SHOWN = 3  # clips of each kind that are written as files: one of each scene

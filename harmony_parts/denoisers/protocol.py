@@ -42,8 +42,8 @@ class Denoiser(Protocol):
 
     Samples of a batch don't meet, and nothing is drawn: the same question has the same answer.
     `check_denoiser` of `harmony_parts.testing.contracts` holds a denoiser to all that is said here.
-    It may have `held`: modules that it uses without listing their weights as its own, which are
-    neither trained nor saved with it.
+    It may have `external_modules` (`HasExternalModules`): modules that it uses without owning their
+    weights, which are neither trained nor saved with it.
     """
 
     accepts: Mapping[str, Port]  # the conditions that its encoders produce

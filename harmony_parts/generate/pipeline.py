@@ -20,17 +20,18 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.flow.protocol import Shift, Solver
-from harmony_parts.guidance.protocol import Guidance, StepTimes
-from harmony_parts.latents.encode import conditions_of
+from harmony_parts.guidance.demands import demands
+from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
 from harmony_parts.models.folder import save_model, weights
-from harmony_parts.models.offload import Offload, modules, move, visit
+from harmony_parts.models.offload import Offload, move, visit
+from harmony_parts.models.offloaded_codec import offloaded
 from harmony_parts.sample.sampler import Progress, sample
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
-TIMES = (1.0, 0.75, 0.5, 0.25)  # at which a guidance is asked what it does; it may rest in some
 # so many times is a mistake: the memory that it takes grows with the square of the length
 LONGEST = 100
 
@@ -123,7 +124,7 @@ class Pipeline:
             self.codecs = (
                 self.parts.codecs
                 if offload == "none"
-                else self.parts.codecs.map(lambda codec: _visiting(codec, there))
+                else self.parts.codecs.map(lambda codec: offloaded(codec, there))
             )
         return self
 
@@ -150,29 +151,8 @@ class Pipeline:
         )
 
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
-        """Latents of clips of one length in the pipeline's format; a stream that none of them has
-        is absent.
-
-        Raises ValueError where some have a stream and others lack it.
-        """
-        frames, sound = (
-            [c.frames for c in clips if c.frames is not None],
-            [c.mono() for c in clips if c.waveform is not None],
-        )
-        for what, found in (("picture", frames), ("sound", sound)):
-            if len(found) not in (0, len(clips)):
-                raise ValueError(
-                    f"{len(found)} of {len(clips)} clips have a {what}; a batch has it in all of"
-                    " them or in none"
-                )
-        return AV(
-            video=(
-                self.codecs["video"].encode(torch.stack(frames)).to(self.device) if frames else None
-            ),
-            audio=(
-                self.codecs["audio"].encode(torch.stack(sound)).to(self.device) if sound else None
-            ),
-        )
+        """Latents of clips of one length in the pipeline's format, as `encode_clips` makes them."""
+        return encode_clips(clips, self.codecs, self.device)
 
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
         """Clips of exactly that many frames (by default all that there are), and of the sound that
@@ -441,41 +421,9 @@ class Pipeline:
         return resample(clip.mono(), clip.sample_rate, self.format.sample_rate)
 
 
-class _Visiting:
-    """A codec whose weights come to the device while it works: all at once, for it calls its layers
-    again and again for one clip.
-    """
-
-    def __init__(self, codec: Any, device: torch.device) -> None:
-        self._codec, self._device = codec, device
-
-    def __getattr__(self, name: str) -> Any:
-        # a copy that has nothing in it yet: `copy` and `pickle` ask such a one what it can do
-        if name == "_codec":
-            raise AttributeError(name)
-        return getattr(self._codec, name)
-
-    def encode(self, given: Tensor) -> Tensor:
-        """As the codec's."""
-        with visit(self._codec, self._device, "parts"):
-            return cast(Tensor, self._codec.encode(given))
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """As the codec's."""
-        with visit(self._codec, self._device, "parts"):
-            return cast(Tensor, self._codec.decode(latents))
-
-
-def _visiting(codec: Any, device: torch.device) -> Any:
-    return _Visiting(codec, device) if modules(codec) else codec
-
-
 def _needs_both(guidance: Guidance, stream: str) -> bool:
-    """Whether it guides two streams, and one alone at no time."""
-    alone = (StepTimes(**{stream: t}) for t in TIMES)
-    return all(len(guidance.passes(times, None)) < 2 for times in alone) and any(
-        len(guidance.passes(StepTimes(t, t), None)) > 1 for t in TIMES
-    )
+    """Whether it guides two streams and does nothing if there is only `stream`."""
+    return demands(guidance, (stream,)).most < 2 <= demands(guidance).most
 
 
 def _read(media: Media, stream: str, **form: Any) -> Clip:

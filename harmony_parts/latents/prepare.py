@@ -14,7 +14,7 @@ from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Dataset
 from harmony_parts.latents.encode import conditions_of, encode, is_frozen
-from harmony_parts.latents.sources import Prepared, _moved
+from harmony_parts.latents.sources import Prepared
 
 CHUNK = 16  # examples that are encoded at a time
 Track = Callable[[Iterable[int], int], Iterable[int]]
@@ -52,12 +52,7 @@ def prepare(
         asked = [example.prompt for example in examples]
         latents.append(encode(examples, format, codecs, device).map(Tensor.cpu))
         with torch.no_grad():
-            kept.append(
-                {
-                    name: _moved(c, torch.device("cpu"))
-                    for name, c in conditions_of(still, asked).items()
-                }
-            )
+            kept.append({name: c.to("cpu") for name, c in conditions_of(still, asked).items()})
         prompts += asked
         names += [example.name for example in examples]
     return Prepared(

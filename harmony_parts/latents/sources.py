@@ -78,13 +78,7 @@ class Prepared:
         numbers = index.tolist()
         latents: AV[Tensor] = self.latents.map(lambda x: x.index_select(0, index).to(self.device))
         kept = {
-            name: _moved(condition.rows(index), self.device)
-            for name, condition in self.frozen.items()
+            name: condition.rows(index).to(self.device) for name, condition in self.frozen.items()
         }
         told = conditions_of(self.trained, [self.prompts[i] for i in numbers])
         return Batch(latents, kept | told, tuple(self.names[i] for i in numbers))
-
-
-def _moved(condition: Condition, device: torch.device) -> Condition:
-    null = None if condition.null is None else _moved(condition.null, device)
-    return Condition(condition.tokens.to(device), condition.mask.to(device), null)

@@ -1,8 +1,8 @@
 """Where weights are: all on one device, or in the host's memory and on the device only while they
 are at work.
 
-A part's weights are those of the torch module that it is, and of the modules that it names in
-`held`: models that it uses without listing them as its own.
+A part's weights are those of the torch module that it is, and of its `external_modules`: models
+that it uses without owning their weights.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Lock, RLock
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -30,11 +30,27 @@ nor saved.
 """
 
 
-def modules(part: Any) -> tuple[nn.Module, ...]:
-    """The torch modules that hold a part's weights: itself, where it is one, and those in
-    `held`.
+@runtime_checkable
+class HasExternalModules(Protocol):
+    """A part that uses modules without owning their weights, such as a frozen pretrained model.
+
+    They aren't submodules of the part, so they are neither trained nor saved with it; moving,
+    offloading and counting weights include them.
     """
-    return (*((part,) if isinstance(part, nn.Module) else ()), *getattr(part, "held", ()))
+
+    @property
+    def external_modules(self) -> tuple[nn.Module, ...]:
+        """The modules, in any order."""
+
+
+def external_modules(part: object) -> tuple[nn.Module, ...]:
+    """The modules that a part uses without owning their weights; empty for most parts."""
+    return part.external_modules if isinstance(part, HasExternalModules) else ()
+
+
+def modules(part: Any) -> tuple[nn.Module, ...]:
+    """The torch modules that hold a part's weights: itself, if it is one, and its external ones."""
+    return (*((part,) if isinstance(part, nn.Module) else ()), *external_modules(part))
 
 
 def move(part: Any, device: torch.device | str) -> None:

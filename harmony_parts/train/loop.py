@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmony_parts.assembly.build import build
+from harmony_parts.assembly.build import build, derived_seed
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.data.protocol import HasNames
 from harmony_parts.errors import AssemblyError, HarmonyError, RunError
 from harmony_parts.latents import cache
 from harmony_parts.latents.encode import is_frozen
@@ -74,7 +75,7 @@ def train(
     devices = [place] if place.type == "cuda" else []
     # third-party modules may draw from the global generator: dropout
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(_seed(recipe, "modules"))
+        torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
         find_run(out, recipe, resume)  # raises before anything is built or written
         run = Run(recipe, place, start)
         with alone(out):
@@ -203,7 +204,9 @@ class Run:
             fused=device.type in ("cpu", "cuda"),
         )
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
-        self.generator = torch.Generator().manual_seed(_seed(recipe, "training"))
+        self.generator = torch.Generator().manual_seed(
+            derived_seed(recipe.train.seed, "train:training")
+        )
         self.window = Window()
         self.bad: dict[int, str] = {}  # clips that couldn't be read, and why
         self.source: Source
@@ -231,7 +234,7 @@ class Run:
         names = (
             self.source.names
             if isinstance(self.source, Prepared)
-            else getattr(dataset, "names", None)
+            else (dataset.names if isinstance(dataset, HasNames) else None)
         )
         digest = (
             None
@@ -243,7 +246,7 @@ class Run:
     def _prepared(self, readable: Readable, log: Log) -> Prepared:
         """The prepared clips, from the run folder where they are there already."""
         recipe, codecs, encoders = self.recipe, self.parts.codecs, self.encoders
-        generator = torch.Generator().manual_seed(_seed(recipe, "data"))
+        generator = torch.Generator().manual_seed(derived_seed(recipe.train.seed, "train:data"))
         chosen = choose(len(readable), recipe.train.prepared, generator)
         trained = [encoder for encoder in encoders.values() if not is_frozen(encoder)]
         # Weights that are trained have no part in what is prepared; the code of their classes may.
@@ -468,10 +471,3 @@ def _warn(text: str) -> None:
 
 def _split(numbers: list[float], size: int) -> list[list[float]]:
     return [numbers[i : i + size] for i in range(0, len(numbers), size)]
-
-
-def _seed(recipe: Recipe, use: str) -> int:
-    """A seed for each use of chance, so that none repeats the numbers of another."""
-    return int.from_bytes(
-        hashlib.blake2b(f"{recipe.train.seed}:train:{use}".encode(), digest_size=7).digest()
-    )

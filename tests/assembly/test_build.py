@@ -86,7 +86,7 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
         ),
         (
             ["sample.guidance.use=everything", "sample.guidance.hint=louder"],
-            "$.sample.guidance: it asks for the hint louder; the denoiser knows",
+            "$.sample.guidance: it requests the hint louder; the denoiser supports",
         ),
         *(
             (
@@ -95,7 +95,7 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
                     "sample.guidance.hint=louder",
                     f"sample.guidance.given={stream}",
                 ],
-                "$.sample.guidance: it asks for the hint louder; the denoiser knows",
+                "$.sample.guidance: it requests the hint louder; the denoiser supports",
             )
             for stream in ("video", "audio")
         ),

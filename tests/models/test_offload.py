@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import harmony_parts as hp
 from harmony_parts.cost.memory import Live
-from harmony_parts.generate.pipeline import Pipeline, _Visiting
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.offload import (
     ALIGNED,
     Offload,
@@ -32,6 +32,7 @@ from harmony_parts.models.offload import (
     views,
     visit,
 )
+from harmony_parts.models.offloaded_codec import OffloadedCodec
 
 RECIPE = ("denoiser.layers=4", "sample.steps=2", "format.seconds=0.5")
 
@@ -42,7 +43,7 @@ class Codec:
     def __init__(self, inner: Any) -> None:
         self.inner, self.gain = inner, nn.Linear(1, 1, bias=False)
         nn.init.constant_(self.gain.weight, 2.0)
-        self.held = (self.gain,)
+        self.external_modules = (self.gain,)
         self.seen: list[int] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -243,7 +244,7 @@ def test_layers_may_be_called_in_any_order(case: tuple[int, list[int]]) -> None:
 
 def test_what_a_part_holds() -> None:
     holder, module = nn.Linear(2, 2), nn.Linear(3, 3)
-    holder.__dict__["held"] = (module,)
+    holder.__dict__["external_modules"] = (module,)
     assert modules(holder) == (holder, module)
     assert modules(object()) == ()
     with torch.device("meta"):
@@ -299,11 +300,11 @@ def test_a_loaded_model_is_offloaded(pipeline: Pipeline, tmp_path: Path) -> None
     "again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copied", "pickled"]
 )
 def test_an_offloaded_codec_can_be(again: Any, pipeline: Pipeline) -> None:
-    visiting = _Visiting(pipeline.codecs["video"], torch.device("cpu"))
+    codec = OffloadedCodec(pipeline.codecs["video"], torch.device("cpu"))
     latents = torch.randn(
-        1, 3, *visiting.grid, visiting.channels, generator=torch.Generator().manual_seed(0)
+        1, 3, *codec.grid, codec.channels, generator=torch.Generator().manual_seed(0)
     )
-    assert torch.equal(again(visiting).decode(latents), visiting.decode(latents))
+    assert torch.equal(again(codec).decode(latents), codec.decode(latents))
 
 
 def test_threads_take_turns() -> None:

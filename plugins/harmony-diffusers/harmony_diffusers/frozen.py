@@ -236,7 +236,7 @@ class FrozenModule(nn.Module):
     frozen: Frozen
 
     @property
-    def held(self) -> tuple[nn.Module, ...]:
+    def external_modules(self) -> tuple[nn.Module, ...]:
         """The modules that hold the weights."""
         return self.frozen.models
 
