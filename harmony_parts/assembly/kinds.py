@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = dict(
         _kind("anchor", "anchors", "Anchor"),
         _kind("guidance", "guidance", "Guidance"),
         _kind("data", "data", "DataSpec"),
-        _kind("metric", "metrics", "Metric"),
+        _kind("metric", "metrics", "MetricSpec"),
     )
 )
 """Name -> kind. Names have underscores here and in hooks, hyphens in documents and on the command

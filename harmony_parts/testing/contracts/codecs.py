@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec, AudioCodecSpec, VideoCodec, VideoCodecSpec
-from harmony_parts.models.offload import external_modules, modules
+from harmony_parts.models.offload import external_modules, part_modules
 from harmony_parts.testing.contracts.require import generator, own_randomness, require
 
 TOLERANCE = 1e-3
@@ -87,7 +87,7 @@ def _built(spec: Any, format: Format, protocol: type) -> Any:
     used = external_modules(codec)
     listed = isinstance(used, Sequence) and all(isinstance(module, nn.Module) for module in used)
     require(listed, spec, f"have in `external_modules` a tuple of torch modules, not {used!r}")
-    named = {id(weight) for module in modules(codec) for weight in module.parameters()}
+    named = {id(weight) for module in part_modules(codec) for weight in module.parameters()}
     for name, value in getattr(codec, "__dict__", {}).items():
         forgotten = isinstance(value, nn.Module) and any(
             id(weight) not in named for weight in value.parameters()
