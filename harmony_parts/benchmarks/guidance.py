@@ -25,7 +25,7 @@ from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, STREAMS, Prompt, Times
 from harmony_parts.benchmarks.measure import QUICK, check_kept, keep
 from harmony_parts.codecs.protocol import grid_of
-from harmony_parts.cost.account import forward, prepared
+from harmony_parts.cost.count import count_forward, prepared_inputs
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.generate.pipeline import Pipeline
@@ -160,7 +160,7 @@ def at_size(name: str) -> dict[str, float]:
     parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
     denoiser: Any = parts.denoiser
     denoiser.to("meta", torch.bfloat16)
-    cost = cache(partial(forward, denoiser, prepared(parts)))
+    cost = cache(partial(count_forward, denoiser, prepared_inputs(parts)))
     found = {}
     for label, guidance in GUIDANCES.items():
         found[label] = 0.0

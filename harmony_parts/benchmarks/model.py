@@ -16,11 +16,16 @@ from torch import Tensor, nn
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.benchmarks.measure import QUICK, Clock, Times, check_kept, keep, machine
-from harmony_parts.cost import account
+from harmony_parts.cost.count import (
+    count_activations,
+    count_forward,
+    existing_tensors,
+    prepared_inputs,
+)
 from harmony_parts.cost.flops import counted
 from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.memory import Live
-from harmony_parts.cost.report import operations, size
+from harmony_parts.cost.report import bytes_text, flops_text
 from harmony_parts.errors import HarmonyError
 
 WARM_UP = 2
@@ -61,7 +66,7 @@ class Model:
                 " changed; choose a recipe whose denoiser is made of such blocks"
             )
         self.denoiser.to(dtype)
-        self.given = account.prepared(parts)
+        self.given = prepared_inputs(parts)
 
     def at(self, layers: int) -> nn.Module:
         """Its first blocks, as many as `layers`."""
@@ -71,12 +76,12 @@ class Model:
     def forward(self, layers: int) -> Result:
         """A pass, counted: weights, inputs and activations."""
         model = self.at(layers)
-        steps = account.forward(model, self.given, tuple(self.given.av), frozenset())
+        steps = count_forward(model, self.given, tuple(self.given.av), frozenset())
         return Result(
             "forward",
             layers,
             steps.total(),
-            _bytes(model, self.given) + account.activations(model, self.given),
+            _bytes(model, self.given) + count_activations(model, self.given),
         )
 
     def training(self, layers: int) -> Result:
@@ -84,7 +89,7 @@ class Model:
         peak of activations and gradients together.
         """
         model = self.at(layers)
-        with counted(model) as steps, Live(account.there(model, self.given)) as live:
+        with counted(model) as steps, Live(existing_tensors(model, self.given)) as live:
             loss(model, self.given).backward()
         model.zero_grad()
         moments = 2 * sum(x.numel() * x.element_size() for x in model.parameters())
@@ -112,7 +117,7 @@ def loss(denoiser: nn.Module, given: Inputs) -> Tensor:
 
 def _bytes(model: nn.Module, given: Inputs) -> int:
     """Weights and inputs."""
-    return sum(x.untyped_storage().nbytes() for x in account.there(model, given))
+    return sum(x.untyped_storage().nbytes() for x in existing_tensors(model, given))
 
 
 def measured(
@@ -149,7 +154,7 @@ def measured(
         moments = (
             [x for state in optimizer.state.values() for x in state.values()] if optimizer else []
         )
-        with Live([*account.there(denoiser, given), *moments]) as live:
+        with Live([*existing_tensors(denoiser, given), *moments]) as live:
             step()
         held = _bytes(denoiser, given) + sum(x.nbytes for x in moments) + live.peak
     denoiser.to("meta")
@@ -170,15 +175,15 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, runs: int = 10) -> flo
 def told(result: Result) -> str:
     """A line about a result."""
     line = (
-        f"{result.what}, {result.layers} layers: {operations(result.flops)},"
-        f" {size(result.predicted_bytes)} predicted"
+        f"{result.what}, {result.layers} layers: {flops_text(result.flops)},"
+        f" {bytes_text(result.predicted_bytes)} predicted"
     )
     if result.seconds is None or result.peak_bytes is None or result.of_matmul is None:
         return line
     s = result.seconds
-    rate = operations(round(result.flops / s.median))
+    rate = flops_text(round(result.flops / s.median))
     return (
-        f"{line}, {size(result.peak_bytes)} measured"
+        f"{line}, {bytes_text(result.peak_bytes)} measured"
         f" ({result.peak_bytes / result.predicted_bytes:.2f}x); {s.median:.3g} s (median of"
         f" {s.runs}, quartiles {s.low:.3g} to {s.high:.3g}): {rate} a second,"
         f" {result.of_matmul:.0%} of a large matrix product's"
