@@ -19,6 +19,7 @@ from harmony_parts.benchmarks.guidance import (
     GUIDANCES,
     main,
     overhead,
+    passes_per_step,
     sizes,
     table,
 )
