@@ -19,7 +19,7 @@ from harmony_parts.av import Format, Prompt
 from harmony_parts.data.protocol import Example
 from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.media.clip import Clip
-from harmony_parts.media.ffmpeg import probe
+from harmony_parts.media.probe import probe
 from harmony_parts.plugin import knob
 
 MANIFEST = "manifest.csv"

@@ -209,14 +209,14 @@ def make_all(work: Work, jobs: Sequence[Request]) -> None:
 
 def _length(file: Path) -> float:
     """Seconds, by the file's header."""
-    from harmony_parts.media.ffmpeg import probe
+    from harmony_parts.media.probe import probe
 
     return float(probe(file).seconds or 0)
 
 
 def describe(file: Path) -> str:
     """What is in a file that was written: length, picture, sound."""
-    from harmony_parts.media.ffmpeg import probe
+    from harmony_parts.media.probe import probe
 
     held = probe(file)
     video, audio = held.video, held.audio
