@@ -156,7 +156,7 @@ def test_scales(kind: Any, stream: str, wrong: float) -> None:
         (lambda: Window(NoGuidance(), 0.5, 0.5), "low is 0.5 and high is 0.5"),
         (lambda: Window(NoGuidance(), -0.1, 0.5), "0 <= low"),
         (lambda: Window(NoGuidance(), 0.1, 1.5), "high <= 1"),
-        (lambda: Schedule(NoGuidance(), ()), "one or more"),
+        (lambda: Schedule(NoGuidance(), ()), "at least one number"),
         (lambda: Schedule(NoGuidance(), (1, math.inf)), "finite"),
         (lambda: Schedule(NoGuidance(), (-1,)), "at least 0"),
     ],

@@ -688,5 +688,5 @@ def test_a_guidance_may_reckon_in_float64() -> None:
 @pytest.mark.parametrize("field", ["drop", "hints", "read", "needs"])
 def test_a_name_is_no_collection_of_names(field: str) -> None:
     """`drop="caption"` would drop the conditions c, a, p, t, i, o and n."""
-    with pytest.raises(ValueError, match=r"collections of names: \['audio'\], not 'audio'"):
+    with pytest.raises(ValueError, match=r"collections of names: write \['audio'\] instead of 'audio'"):
         Pass("one", StepTimes(1.0, 1.0), **{field: "audio"})
