@@ -115,7 +115,9 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
     read = cache(partial(forward, denoiser, given))
     everything = read(tuple(given.av), frozenset())
     tasks = {
-        name: {" = ".join(run.names): sum(read(run.read, run.asked.hints).values()) for run in runs}
+        name: {
+            " = ".join(run.names): sum(read(run.read, run.request.hints).values()) for run in runs
+        }
         for name, runs in runs_of(recipe, parts).items()
     }
     active = activations(denoiser, given)
