@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
+
 from harmony_parts.assembly.overrides import apply_overrides
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import structure, unstructure
@@ -15,7 +17,7 @@ from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
-from harmony_parts.metrics.protocol import Metric
+from harmony_parts.metrics.protocol import Metric, MetricSpec
 from harmony_parts.sample.pass_graph import checked_passes
 from harmony_parts.sample.timetable import timetable
 
@@ -56,7 +58,9 @@ def guidances(
     return found
 
 
-def metrics(recipe: Recipe, words: Sequence[str] = ()) -> dict[str, Metric]:
+def metrics(
+    recipe: Recipe, words: Sequence[str] = (), device: torch.device | str = "cpu"
+) -> dict[str, Metric]:
     """What clips are measured by: the recipe's metrics, else events and correlation, chosen and
     changed as guidances are.
     """
@@ -66,8 +70,8 @@ def metrics(recipe: Recipe, words: Sequence[str] = ()) -> dict[str, Metric]:
     ]:
         name = table["use"].rpartition("/")[2]
         tables[f"{name}-{len(tables) + 1}" if name in tables else name] = table
-    made, chosen = _chosen("metric", words, tables, Metric)  # type: ignore[type-abstract]
-    return {name: made[name] for name in chosen}
+    made, chosen = _chosen("metric", words, tables, MetricSpec)  # type: ignore[type-abstract]
+    return {name: made[name].build(device=device) for name in chosen}
 
 
 def _chosen(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.build import Parts, build, derived_seed
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.models.folder import weights
+from harmony_parts.models.folder import saved_modules
 
 NEIGHBOURS = ("video", "audio", "interaction")
 
@@ -53,7 +53,7 @@ class Fresh:
         }
         remembering = attrs.evolve(recipe, denoiser=attrs.evolve(denoiser, **self._specs))
         self.parts: Parts = build(remembering, empty=("codecs", "encoders", "denoiser"))
-        self.wanted: dict[str, Tensor] = weights(self.parts).state_dict()
+        self.wanted: dict[str, Tensor] = saved_modules(self.parts).state_dict()
         self._made: tuple[str, Mapping[str, Tensor]] = ("", {})
 
     def __getitem__(self, name: str) -> Tensor:

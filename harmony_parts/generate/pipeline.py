@@ -26,8 +26,8 @@ from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
-from harmony_parts.models.folder import save_model, weights
-from harmony_parts.models.offload import Offload, move, visit
+from harmony_parts.models.folder import save_model, saved_modules
+from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.models.offloaded_codec import offloaded
 from harmony_parts.sample.sampler import Progress, sample
 
@@ -76,7 +76,7 @@ class Pipeline:
             parts.format,
             parts.codecs,
         )
-        self.weights = weights(parts).eval()
+        self.weights = saved_modules(parts).eval()
         self.offload: Offload = "none"
         self.device = next(
             (weight.device for weight in self.weights.parameters()), torch.device("cpu")
@@ -118,7 +118,7 @@ class Pipeline:
         if device is not None or offload != "none":
             there = self.device if device is None else torch.device(device)
             for part in self.parts.each():
-                move(part, there if offload == "none" else "cpu")
+                move_weights(part, there if offload == "none" else "cpu")
             # not before: where there is no such device, all stays as it was
             self.device, self.offload = there, offload
             self.codecs = (
@@ -137,7 +137,7 @@ class Pipeline:
         """What all encoders say about the prompts."""
         told: dict[str, Condition] = {}
         for encoder in cast(Iterable[nn.Module], self.parts.encoders.values()):
-            with visit(encoder, self.device, self.offload):
+            with weights_on_device(encoder, self.device, self.offload):
                 told |= conditions_of([encoder], prompts)
         return told
 
@@ -245,7 +245,7 @@ class Pipeline:
                 stacklevel=2,
             )
         told = self.conditions(prompts)
-        with visit(self.parts.denoiser, self.device, self.offload):
+        with weights_on_device(self.parts.denoiser, self.device, self.offload):
             return sample(
                 self.parts.denoiser,
                 noise.only([s for s in noise if s not in tuple(given)]),

@@ -30,7 +30,7 @@ from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.data.protocol import HasFingerprints
 from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Prepared
-from harmony_parts.models.offload import modules
+from harmony_parts.models.offload import part_modules
 from harmony_parts.models.snapshot import Snapshot, load_snapshot, write_snapshot
 
 FOLDER = "prepared"  # in the run folder
@@ -155,7 +155,7 @@ def _weights(part: Any) -> str:
     """A digest of a part's weights and buffers, those of the modules that it holds among them."""
     digest = hashlib.sha256()
     for name, tensor in (
-        entry for module in modules(part) for entry in module.state_dict().items()
+        entry for module in part_modules(part) for entry in module.state_dict().items()
     ):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Dataset
-from harmony_parts.latents.encode import conditions_of, encode
+from harmony_parts.latents.encode import conditions_of, encode_examples
 
 
 @attrs.frozen(eq=False)
@@ -52,7 +52,7 @@ class OnTheFly:
     def batch(self, index: Tensor, generator: torch.Generator) -> Batch:
         """See `Source`."""
         examples = [self.dataset.example(i, generator) for i in index.tolist()]
-        latents = encode(examples, self.format, self.codecs, self.device)
+        latents = encode_examples(examples, self.format, self.codecs, self.device)
         conditions = conditions_of(self.encoders.values(), [example.prompt for example in examples])
         return Batch(latents, conditions, tuple(example.name for example in examples))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from harmony_parts.denoisers.protocol import KNOWN, Denoiser
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unsupported_hints
 
@@ -142,6 +142,6 @@ def _run(group: list[Pass], level: int) -> DenoiserRun:
 
 def first_runs(guidance: Guidance, denoiser: Denoiser, times: StepTimes) -> list[DenoiserRun]:
     """The runs of a first step at `times`, with every condition that the denoiser accepts."""
-    droppable = {name for name, port in denoiser.accepts.items() if port != KNOWN}
+    droppable = {name for name, port in denoiser.accepts.items() if port != KNOWN_LATENTS}
     passes = checked_passes(guidance, times, None, hints=denoiser.hints, droppable=droppable)
     return order(passes, guidance)

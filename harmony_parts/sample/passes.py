@@ -13,7 +13,7 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.protocol import KNOWN, Denoiser
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
@@ -52,7 +52,7 @@ class Passes:
         # Conditions of known latents stay in every pass. A pass without the given picture would
         # predict its latent freely, and guidance would move it away from the picture: v = v_free +
         # s (v_known - v_free) equals v_known only if s = 1.
-        known = {name for name, port in denoiser.accepts.items() if port == KNOWN}
+        known = {name for name, port in denoiser.accepts.items() if port == KNOWN_LATENTS}
         self.droppable = {
             name for name, condition in conditions.items() if condition.null is not None
         } - known

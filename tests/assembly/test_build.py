@@ -15,7 +15,7 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import Format
 from harmony_parts.errors import AssemblyError
-from harmony_parts.models.folder import weights
+from harmony_parts.models.folder import saved_modules
 
 TOYS = with_toys()
 
@@ -148,4 +148,4 @@ def test_other_names_of_encoders_can_be_built_and_collected():
             recipe, encoders={names.get(name, name): spec for name, spec in recipe.encoders.items()}
         )
     )
-    assert list(weights(parts)["encoders"]) == list(parts.encoders)
+    assert list(saved_modules(parts)["encoders"]) == list(parts.encoders)

@@ -22,7 +22,7 @@ from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.latents import cache
 from harmony_parts.latents.cache import key
 from harmony_parts.latents.encode import is_frozen
-from harmony_parts.latents.prepare import choose, prepare
+from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.sources import Prepared
 from harmony_parts.train import loop
 from harmony_parts.train.log import Log
@@ -48,9 +48,9 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def watched(dataset, chosen, *args, **given):
         counts.append(len(chosen))
-        return prepare(dataset, chosen, *args, **given)
+        return prepare_clips(dataset, chosen, *args, **given)
 
-    monkeypatch.setattr(loop, "prepare", watched)
+    monkeypatch.setattr(loop, "prepare_clips", watched)
     return counts
 
 
@@ -118,7 +118,7 @@ def name_of(recipe: Recipe, seed: int | None = None) -> str | None:
         build(recipe, recipe.train.seed if seed is None else seed),
         recipe.data.build(format=recipe.format, root=None),
     )
-    chosen = choose(len(data), recipe.train.prepared, torch.Generator().manual_seed(0))
+    chosen = choose_examples(len(data), recipe.train.prepared, torch.Generator().manual_seed(0))
     frozen = [encoder for encoder in parts.encoders.values() if is_frozen(encoder)]
     return key(recipe, data, chosen, [*(parts.codecs[s] for s in parts.codecs), *frozen], CPU)
 

@@ -195,6 +195,7 @@ class FirstLatentKnown:
         "voice": Port("audio", "clean_tokens"),
     }
     hints: frozenset[str] = frozenset()
+    blocks = ()
 
     def __init__(self) -> None:
         self.dropped: list[tuple[bool, bool]] = []

@@ -17,7 +17,7 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Codecs, Recipe
 from harmony_parts.cost.account import account
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.models.offload import external_modules, layers_of, resident
+from harmony_parts.models.offload import external_modules, layers_of, resident_bytes
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def test_it_is_counted(recipe):
         for x in model.parameters()
     )
     counted = account(recipe, parts)
-    assert (counted.weights_bytes, counted.frozen_bytes, counted.backward) == (0, held, {})
+    assert (counted.weights_bytes, counted.frozen_bytes, counted.training) == (0, held, {})
     assert counted.inference_bytes() == held + counted.activations
-    whole = resident(parts.denoiser, "parts") + counted.activations
+    whole = resident_bytes(parts.denoiser, "parts") + counted.activations
     assert counted.offloaded["parts"] == whole + max(
-        resident(parts.codecs[s], "parts") for s in parts.codecs
+        resident_bytes(parts.codecs[s], "parts") for s in parts.codecs
     )
