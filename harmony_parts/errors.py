@@ -53,5 +53,5 @@ class RunError(HarmonyError):
     """
 
 
-class RequestError(HarmonyError):
-    """A file of requests that can't be used: names it, and each line with its fault."""
+class RequestError(HarmonyError, ValueError):
+    """A request for a clip, or a file of requests, that can't be fulfilled: names each fault."""

@@ -65,17 +65,17 @@ def test_plain_lines_come_now_and_then_and_tell_the_time_that_is_left():
     pace = Pace("sampling", said.append, now=lambda: clock[0])
     for done in range(1, 41):
         clock[0] = done / 2  # half a second each
-        pace.tell(done, 40)
+        pace.update(done, 40)
     assert said[0] == f"sampling: {round(2 * FIRST)} of 40, about 18 s left"
     assert len(said) == 1 + (20 - FIRST - 0.5) // EVERY
     slow: list[str] = []
     pace, clock[0] = Pace("sampling", slow.append, now=lambda: clock[0]), 0.0
     for done in range(1, 5):
         clock[0] = 60 + done  # the first takes a minute
-        pace.tell(done, 40)
+        pace.update(done, 40)
     assert slow == ["sampling: 2 of 40, about 38 s left"]
     quick: list[str] = []
-    Pace("sampling", quick.append).tell(1, 2)
+    Pace("sampling", quick.append).update(1, 2)
     assert quick == []
 
 
