@@ -63,7 +63,7 @@ KINDS: dict[str, Kind] = dict(
         _kind("anchor", "anchors", "Anchor"),
         _kind("guidance", "guidance", "Guidance"),
         _kind("data", "data", "DataSpec"),
-        _kind("metric", "metrics", "Metric"),
+        _kind("metric", "metrics", "MetricSpec"),
     )
 )
 """Kind -> its hook, protocol and folder. Written with underscores here and in hooks, with hyphens
@@ -140,8 +140,9 @@ def harmony_video_branch() -> Declarations:
     into velocities.
 
     The class has `build(*, channels, grid, conditions) -> Branch`, a torch module with `width`,
-    `heads`, `block()`, `told`, `embed` and `unembed`; each block has the steps `attend`, `read` and
-    `feed`. Hidden states are [B, T, S, D], S patches per latent.
+    `heads`, `block()`, `project_conditions`, `embed` and `unembed`; each block has the steps
+    `apply_self_attention`, `apply_text_attention` and `apply_feed_forward`. Hidden states are
+    [B, T, S, D], S patches per latent.
 
         @hookimpl
         def harmony_video_branch():
@@ -233,9 +234,10 @@ def harmony_denoiser() -> Declarations:
     """The network: noisy latents of both streams to velocities of both.
 
     The class has `build(*, codecs, encoders) -> Denoiser`, a torch module with `accepts` (condition
-    name -> `Port`) and `hints`. It sizes itself by its neighbours, and raises AssemblyError for a
-    condition that it has no port for. Branches, interaction, style and attention are its settings,
-    if it has such parts at all.
+    name -> `Port`), `hints` and `blocks` (the modules that can be sharded, compiled and recomputed
+    one by one). It sizes itself by its neighbours, and raises AssemblyError for a condition that it
+    has no port for. Branches, interaction, style and attention are its settings, if it has such
+    parts at all.
 
         @hookimpl
         def harmony_denoiser():
@@ -391,10 +393,11 @@ def harmony_data() -> Declarations:
 
 @hookspec
 def harmony_metric() -> Declarations:
-    """How well sound and picture agree.
+    """Score clips, for example how well sound and picture agree.
 
-    Its own spec: `analyse(clip)` looks at each stream alone, `score(video, audio, truth)` at two of
-    them together, so that the same clips can be re-paired to find out what chance gives.
+    The spec's `build(device=...)` returns a metric. Its `analyse(clip)` looks at each stream by
+    itself, `score(video, audio, truth, reference)` at a pair of analyses, so that clips can be
+    re-paired to measure chance. One that reads only one stream declares it: `reads = ("audio",)`.
 
         @hookimpl
         def harmony_metric():

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.av import AV, Prompt, Times
+from harmony_parts.av import AV, STREAMS, Prompt, Times
 from harmony_parts.benchmarks.measure import QUICK, check_kept, keep
 from harmony_parts.codecs.protocol import grid_of
 from harmony_parts.cost.account import forward, prepared
@@ -39,10 +39,11 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.sample.pass_graph import ask, order
+from harmony_parts.sample.pass_graph import first_runs
 from harmony_parts.sample.passes import TOGETHER
 from harmony_parts.sample.sampler import sample
 from harmony_parts.sample.timetable import timetable
+from harmony_parts.tasks.protocol import TASKS
 
 GUIDANCES: dict[str, Guidance] = {
     "none": NoGuidance(),
@@ -55,7 +56,6 @@ GUIDANCES: dict[str, Guidance] = {
     "schedule(cfg)": Schedule(CFG()),
     "window(cfg + sync-cfg)": Window(Sum((CFG(), SyncCFG()))),
 }
-TASKS = {"joint": ("video", "audio"), "audio-driven": ("video",), "video-driven": ("audio",)}
 PROMPT = Prompt(caption="a red ball bounces on the ground", sound="a ball bounces")
 STEPS = 8
 
@@ -90,16 +90,16 @@ class Bench:
         self.latents = sum(self.noise[s][..., 0].numel() for s in self.noise)
 
     def sample(
-        self, guidance: Guidance, together: int = 0, made: tuple[str, ...] = TASKS["joint"]
+        self, guidance: Guidance, together: int = 0, given: tuple[str, ...] = ()
     ) -> AV[torch.Tensor]:
-        """The latents."""
+        """The latents, those of the streams `given` unchanged."""
         p = self.pipeline
         return sample(
             self.denoiser,
-            self.noise.only(made),
+            self.noise.only([s for s in self.noise if s not in given]),
             self.conditions,
             codecs=p.codecs,
-            given=self.noise.only([s for s in self.noise if s not in made]),
+            given=self.noise.only(given),
             guidance=guidance,
             solver=Euler(),
             shift=ConstantShift(5.0),
@@ -147,21 +147,10 @@ def least(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 def passes(guidance: Guidance, denoiser: Any) -> dict[str, float]:
     """Runs of the denoiser in a step of each task, on average over the steps."""
-    table, droppable = timetable(STEPS, ConstantShift(5.0))[:-1], set(denoiser.accepts)
-    counted = {}
-    for task, made in TASKS.items():
-        at = [StepTimes(*(t if s in made else 0.0 for s in ("video", "audio"))) for t in table]
-        counted[task] = (
-            sum(
-                len(
-                    order(
-                        ask(guidance, t, None, hints=denoiser.hints, droppable=droppable), guidance
-                    )
-                )
-                for t in at
-            )
-            / STEPS
-        )
+    table, counted = timetable(STEPS, ConstantShift(5.0))[:-1], {}
+    for task, given in TASKS.items():
+        at = [StepTimes(*(0.0 if s in given else t for s in STREAMS)) for t in table]
+        counted[task] = sum(len(first_runs(guidance, denoiser, times)) for times in at) / STEPS
     return counted
 
 
@@ -171,15 +160,12 @@ def at_size(name: str) -> dict[str, float]:
     parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
     denoiser: Any = parts.denoiser
     denoiser.to("meta", torch.bfloat16)
-    cost, droppable = cache(partial(forward, denoiser, prepared(parts))), set(denoiser.accepts)
+    cost = cache(partial(forward, denoiser, prepared(parts)))
     found = {}
     for label, guidance in GUIDANCES.items():
         found[label] = 0.0
         for t in timetable(STEPS, ConstantShift(5.0))[:-1]:
-            runs = order(
-                ask(guidance, StepTimes(t, t), None, hints=denoiser.hints, droppable=droppable),
-                guidance,
-            )
+            runs = first_runs(guidance, denoiser, StepTimes(t, t))
             found[label] += (
                 sum(sum(cost(run.read, run.asked.hints).values()) for run in runs) / STEPS
             )

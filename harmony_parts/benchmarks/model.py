@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import click
@@ -21,7 +21,6 @@ from harmony_parts.cost.flops import counted
 from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.memory import Live
 from harmony_parts.cost.report import operations, size
-from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import HarmonyError
 
 WARM_UP = 2
@@ -54,18 +53,20 @@ class Model:
     def __init__(self, recipe: str, overrides: tuple[str, ...], dtype: torch.dtype) -> None:
         self.recipe = read_recipe(recipe, overrides)
         parts = build(self.recipe, empty=("codecs", "encoders", "denoiser"))
-        if not isinstance(parts.denoiser, BranchDenoiser):
+        self.denoiser = cast(Any, parts.denoiser)
+        self.blocks = self.denoiser.blocks
+        if not isinstance(self.blocks, nn.ModuleList):
             raise HarmonyError(
-                f"{recipe}: its denoiser isn't made of joint blocks, so its depth can't be chosen;"
-                " only those are measured"
+                f"{recipe}: the denoiser's blocks aren't an nn.ModuleList, so its depth can't be"
+                " changed; choose a recipe whose denoiser is made of such blocks"
             )
-        self.denoiser = parts.denoiser.to(dtype)
-        self.blocks, self.given = self.denoiser.blocks, account.prepared(parts)
+        self.denoiser.to(dtype)
+        self.given = account.prepared(parts)
 
-    def at(self, layers: int) -> BranchDenoiser:
+    def at(self, layers: int) -> nn.Module:
         """Its first blocks, as many as `layers`."""
         self.denoiser.blocks = self.blocks[:layers]
-        return self.denoiser
+        return cast(nn.Module, self.denoiser)
 
     def forward(self, layers: int) -> Result:
         """A pass, counted: weights, inputs and activations."""
@@ -280,7 +281,7 @@ def main(
         "recipe": name,
         "settings": list(overrides),
         "dtype": usual,
-        "recompute": model.denoiser.recompute,
+        "recompute": getattr(model.denoiser, "recompute", "nothing"),
         "inputs": (
             {s: list(model.given.av[s].shape) for s in model.given.av}
             | {n: list(c.tokens.shape) for n, c in model.given.conditions.items()}

@@ -137,14 +137,14 @@ def compare(
     jobs = _jobs(Request(steps=steps, seconds=seconds, seed=seed), prompts, out)
     from harmony_parts.comparison import columns, run
     from harmony_parts.comparison.results import Results
-    from harmony_parts.generate.checks import locate_model, recipe_of
+    from harmony_parts.generate.checks import recipe_of, resolve_model
     from harmony_parts.generate.jobs import JobRunner
     from harmony_parts.generate.load import load
 
-    path = locate_model(model)
+    path = resolve_model(model)
     recipe, offload = recipe_of(path), offload_for(offload, device)
     chosen = columns.guidances(recipe, changes, with_text)
-    measured = columns.metrics(recipe, measures)
+    measured = columns.metrics(recipe, measures, device)
     rows = run.rows(recipe, jobs, chosen, seed, seeds)
     runner = JobRunner(
         out,

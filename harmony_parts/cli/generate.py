@@ -148,7 +148,7 @@ def generate(
     generated from is stored in the clip, and beside it (.json).
     """
     from harmony_parts.assembly.overrides import apply_overrides
-    from harmony_parts.generate.checks import locate_model, recipe_of
+    from harmony_parts.generate.checks import recipe_of, resolve_model
     from harmony_parts.generate.jobs import JobRunner, run_all
     from harmony_parts.generate.load import load
     from harmony_parts.generate.settings import choose_guidance
@@ -156,7 +156,7 @@ def generate(
     preview = preview or preview_every is not None
     request = Request(**fields, extra=apply_overrides({}, extras) if extras else None)
     folder, jobs = _jobs(request, out, batch, preview)
-    path = locate_model(model)
+    path = resolve_model(model)
     recipe, offload = recipe_of(path), offload_for(offload, device)
     chosen = choose_guidance(guidance, overrides, recipe.sample.guidance)
     jobs = [job.with_request(guidance=chosen) for job in jobs]

@@ -1,9 +1,9 @@
 """A codec turns frames or sound into latents and back, and tells when each latent sounds or shows.
 
 `encode` and `decode` work on the device of what they are given, and give their result there. A
-codec with weights has `held`, the torch modules that they are in, so that others can move them; it
-works where they are, and gives its result there, in float32. Its weights are no part of a model's,
-and come from where its settings say.
+codec with weights lists the modules that own them in `external_modules` (`HasExternalModules`), so
+that callers can move them; it computes on their device and returns float32 there. Its weights are
+not part of the model's, and come from the files that its settings name.
 """
 
 from __future__ import annotations

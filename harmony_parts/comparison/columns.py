@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
+
 from harmony_parts.assembly.overrides import apply_overrides
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import structure, unstructure
@@ -13,9 +15,10 @@ from harmony_parts.av import STREAMS
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError
 from harmony_parts.generate.request import Request
+from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
-from harmony_parts.metrics.protocol import Metric
+from harmony_parts.metrics.protocol import Metric, MetricSpec
 from harmony_parts.sample.pass_graph import ask
 from harmony_parts.sample.timetable import timetable
 
@@ -56,7 +59,9 @@ def guidances(
     return columns
 
 
-def metrics(recipe: Recipe, words: Sequence[str] = ()) -> dict[str, Metric]:
+def metrics(
+    recipe: Recipe, words: Sequence[str] = (), device: torch.device | str = "cpu"
+) -> dict[str, Metric]:
     """The metrics by name: the recipe's, else events and correlation; `words` as for guidances."""
     tables: dict[str, Any] = {}
     for table in [unstructure(metric, kind="metric") for metric in recipe.metrics] or [
@@ -64,8 +69,8 @@ def metrics(recipe: Recipe, words: Sequence[str] = ()) -> dict[str, Metric]:
     ]:
         name = table["use"].rpartition("/")[2]
         tables[f"{name}-{len(tables) + 1}" if name in tables else name] = table
-    parts, chosen = _chosen("metric", words, tables, Metric)  # type: ignore[type-abstract]
-    return {name: parts[name] for name in chosen}
+    parts, chosen = _chosen("metric", words, tables, MetricSpec)  # type: ignore[type-abstract]
+    return {name: parts[name].build(device=device) for name in chosen}
 
 
 def _chosen(
@@ -106,8 +111,8 @@ def _parts(table: Any) -> Iterator[Mapping[str, Any]]:
 
 def _without_text(guidance: Guidance) -> bool:
     """Whether the guidance has several passes, and none of them drops a condition."""
-    passes = guidance.passes(StepTimes(0.5, 0.5), None)
-    return len(passes) > 1 and not any(each.drop for each in passes)
+    demanded = demands(guidance)
+    return demanded.most > 1 and not any(each.drop for each in demanded.passes)
 
 
 # --- what a guidance demands of a model -----------------------------------------------------------
@@ -122,7 +127,7 @@ def step_times(recipe: Recipe, request: Request) -> Iterator[StepTimes]:
 
 def passes(guidance: Guidance, recipe: Recipe, request: Request) -> int:
     """How many passes of the denoiser a clip takes, over all steps."""
-    return sum(len(guidance.passes(times, None)) for times in step_times(recipe, request))
+    return demands(guidance, times=step_times(recipe, request)).count
 
 
 def misfit(guidance: Guidance, denoiser: Denoiser, recipe: Recipe, request: Request) -> str:

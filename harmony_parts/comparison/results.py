@@ -19,8 +19,8 @@ from harmony_parts.generate.jobs import Job
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.files import replace_text
-from harmony_parts.metrics.compare import compare_found
-from harmony_parts.metrics.protocol import Metric
+from harmony_parts.metrics.compare import compare_analyses
+from harmony_parts.metrics.protocol import Metric, streams_read
 
 SHARE = 10  # writing takes at most 1/10 of the time: it re-pairs all clips with each other
 
@@ -64,16 +64,18 @@ class Results:
         self._written, self._writing = -float("inf"), 0.0
 
     def measure(self, row: Row) -> None:
-        """Measure a clip by every metric, or by none if it has only one stream."""
+        """Measure a clip by every metric whose streams it has."""
         clip = Clip.read(self.folder / row.job.name)
-        both = clip.frames is not None and clip.waveform is not None
-        found = (
-            {name: metric.analyse(clip) for name, metric in self.metrics.items()} if both else {}
-        )
-        self._analyses[row.job.name] = found
+        has = {"video": clip.frames is not None, "audio": clip.waveform is not None}
+        analyses = {
+            name: metric.analyse(clip)
+            for name, metric in self.metrics.items()
+            if all(has[stream] for stream in streams_read(metric))
+        }
+        self._analyses[row.job.name] = analyses
         self.numbers[row.job.name] = {
-            name: self.metrics[name].score(seen["video"], seen["audio"])
-            for name, seen in found.items()
+            name: self.metrics[name].score(analysis.video, analysis.audio)
+            for name, analysis in analyses.items()
         }
         self._together.pop(row.column, None)
 
@@ -83,16 +85,20 @@ class Results:
         Chance is the same frames with the sounds of the column's other clips.
         """
         if column not in self._together:
-            there = [
-                found
+            analyses = [
+                analysis
                 for row in self.rows
-                if row.column == column and (found := self._analyses.get(row.job.name))
+                if row.column == column and (analysis := self._analyses.get(row.job.name))
             ]
-            made = {
-                name: compare_found(metric, [found[name] for found in there])["numbers"]
+            self._together[column] = {
+                name: {
+                    number: compared.json()
+                    for number, compared in compare_analyses(
+                        metric, [each[name] for each in analyses if name in each]
+                    ).items()
+                }
                 for name, metric in self.metrics.items()
             }
-            self._together[column] = made
         return self._together[column]
 
     def write(self, last: bool = False) -> None:

@@ -19,12 +19,12 @@ from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.inputs import Inputs, inputs
 from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import Weights, parameters
-from harmony_parts.denoisers.branch_denoiser import BranchDenoiser, Recompute
-from harmony_parts.denoisers.protocol import KNOWN
+from harmony_parts.denoisers.protocol import Recompute, Recomputing
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
-from harmony_parts.models.offload import Offload, modules, resident
-from harmony_parts.sample.pass_graph import Run, ask, order
+from harmony_parts.models.offload import Offload, part_modules, resident_bytes
+from harmony_parts.sample.pass_graph import DenoiserRun, first_runs
+from harmony_parts.tasks.protocol import TASKS
 
 STATE = 16  # bytes per trained number: see `Account.training_bytes`
 AVERAGE = 4
@@ -119,7 +119,7 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
         for name, runs in runs_of(recipe, parts).items()
     }
     active = activations(denoiser, given)
-    blocks = list(denoiser.blocks) if isinstance(denoiser, BranchDenoiser) else [denoiser]
+    blocks = list(denoiser.blocks) or [denoiser]
     return Account(
         dtype=str(dtype).removeprefix("torch."),
         parameters=parameters(parts),
@@ -140,33 +140,25 @@ def prepared(parts: Parts) -> Inputs:
     are made once are no part of later ones.
     """
     given, denoiser = inputs(parts), cast(Any, parts.denoiser)
-    first = (
-        {f"skip-{n}" for n in range(1, len(denoiser.blocks))}
-        if isinstance(denoiser, BranchDenoiser)
-        else ()
-    )
+    first = denoiser.hints & {f"skip-{n}" for n in range(1, len(denoiser.blocks))}
     with torch.no_grad(), fused_attention():
         denoiser(given.av, given.times, given.conditions, hints=first)
     return given
 
 
-def runs_of(recipe: Recipe, parts: Parts) -> dict[str, list[Run]]:
-    """Task -> the denoiser's runs for one velocity: of the three tasks, or of the one stream there
-    is.
+def runs_of(recipe: Recipe, parts: Parts) -> dict[str, list[DenoiserRun]]:
+    """Task -> the denoiser's runs for one velocity; a model of one stream has one task, which is
+    named after that stream.
     """
     streams = tuple(parts.codecs)
-    times = {
-        "joint": StepTimes(1.0, 1.0),
-        "audio-driven": StepTimes(1.0, 0.0),
-        "video-driven": StepTimes(0.0, 1.0),
-    }
-    if len(streams) < len(STREAMS):
-        times = {streams[0]: StepTimes(**{streams[0]: 1.0})}
-    guidance = recipe.sample.guidance
-    named = {name for name, port in parts.denoiser.accepts.items() if port != KNOWN}
+    tasks = TASKS if len(streams) == len(STREAMS) else {streams[0]: ()}
     return {
-        name: order(ask(guidance, t, None, hints=parts.denoiser.hints, droppable=named), guidance)
-        for name, t in times.items()
+        name: first_runs(
+            recipe.sample.guidance,
+            parts.denoiser,
+            StepTimes(**{stream: 0.0 if stream in given else 1.0 for stream in streams}),
+        )
+        for name, given in tasks.items()
     }
 
 
@@ -214,9 +206,11 @@ def at_most(parts: Parts, active: int, offload: Offload) -> int:
     """Bytes where weights come to the device for their work: an encoder's, then the denoiser's with
     a pass, and a codec's for an anchor.
     """
-    encoders = max((resident(encoder, offload) for encoder in parts.encoders.values()), default=0)
-    codecs = max(resident(parts.codecs[stream], "parts") for stream in parts.codecs)
-    return max(encoders, resident(parts.denoiser, offload) + active + codecs)
+    encoders = max(
+        (resident_bytes(encoder, offload) for encoder in parts.encoders.values()), default=0
+    )
+    codecs = max(resident_bytes(parts.codecs[stream], "parts") for stream in parts.codecs)
+    return max(encoders, resident_bytes(parts.denoiser, offload) + active + codecs)
 
 
 def recomputes(denoiser: Any) -> tuple[str, ...]:
@@ -225,7 +219,7 @@ def recomputes(denoiser: Any) -> tuple[str, ...]:
     """
     if not any(parameter.requires_grad for parameter in denoiser.parameters()):
         return ()
-    return get_args(Recompute) if isinstance(denoiser, BranchDenoiser) else ("nothing",)
+    return get_args(Recompute) if isinstance(denoiser, Recomputing) else ("nothing",)
 
 
 def backward(denoiser: Any, given: Inputs, recompute: str) -> Backward:
@@ -272,7 +266,7 @@ def _by_depth(
     denoiser: Any, count: Callable[[], Counter[str]]
 ) -> tuple[Counter[str], tuple[Counter[str], Counter[str]]]:
     """That, and the two counts; their difference is a block's own."""
-    blocks: Any = denoiser.blocks if isinstance(denoiser, BranchDenoiser) else ()
+    blocks: Any = denoiser.blocks if isinstance(denoiser.blocks, nn.ModuleList) else ()
     shapes = {tuple(tuple(p.shape) for p in block.parameters()) for block in blocks}
     if len(blocks) < 3 or len(shapes) > 1:
         whole = count()
@@ -292,7 +286,7 @@ def _by_depth(
 
 def there(denoiser: nn.Module, given: Inputs) -> Iterable[Tensor]:
     """What is there before a pass."""
-    for module in modules(denoiser):
+    for module in part_modules(denoiser):
         yield from (*module.parameters(), *module.buffers())
     for stream in given.av:
         yield from (given.av[stream], given.times[stream].values, given.times[stream].index)

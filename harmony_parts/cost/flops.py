@@ -5,7 +5,7 @@ and by the step that they belong to.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
@@ -17,12 +17,16 @@ from torch.utils.flop_counter import flop_registry
 from harmony_parts.av import AV, STREAMS
 from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.parameters import HEARS
-from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.denoisers.protocol import StreamLayers
 from harmony_parts.interaction.protocol import Exchange
 
 REST = "embeddings, heads, conditions"
 # of a BranchBlock
-STEPS = {"attend": "self-attention", "read": "text attention", "feed": "feed-forward"}
+STEPS = {
+    "apply_self_attention": "self-attention",
+    "apply_text_attention": "text attention",
+    "apply_feed_forward": "feed-forward",
+}
 
 
 class ByStep(TorchDispatchMode):
@@ -63,19 +67,18 @@ def counted(denoiser: Any) -> Iterator[Counter[str]]:
     """Step -> operations of what runs inside. Of a denoiser that isn't made of joint blocks there
     is one step, the whole.
     """
-    of_blocks = isinstance(denoiser, BranchDenoiser)
-    by_step = ByStep(REST if of_blocks else type(denoiser).__name__)
+    blocks = [block for block in denoiser.blocks if isinstance(block, StreamLayers)]
+    by_step = ByStep(REST if blocks else type(denoiser).__name__)
     with ExitStack() as stack:
         stack.enter_context(fused_attention())
-        if of_blocks:
-            _label(denoiser, by_step, stack)
+        _label(blocks, by_step, stack)
         stack.enter_context(by_step)
         yield by_step.flops
 
 
-def _label(denoiser: BranchDenoiser, by_step: ByStep, stack: ExitStack) -> None:
+def _label(blocks: Iterable[StreamLayers], by_step: ByStep, stack: ExitStack) -> None:
     """Make steps of what joint blocks do, until the stack is closed."""
-    for block in denoiser.blocks:
+    for block in blocks:
         for stream in STREAMS:
             layer = getattr(block, stream)
             for method, what in STEPS.items() if layer is not None else ():

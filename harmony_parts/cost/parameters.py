@@ -9,6 +9,7 @@ import attrs
 from torch import Tensor, nn
 
 from harmony_parts.assembly.build import Parts
+from harmony_parts.models.offload import external_modules
 
 HEARS = {"to_video": "video hears audio", "to_audio": "audio sees video"}
 """What the interactions in the box call their two directions -> what they are called in reports;
@@ -54,10 +55,8 @@ def group(name: str) -> str:
 
 
 def frozen(part: Any) -> list[Tensor]:
-    """Weights of a part that no training run changes: those of modules that it holds without
-    listing them as its own.
-    """
-    return [parameter for module in getattr(part, "held", ()) for parameter in module.parameters()]
+    """Weights of a part that no training run changes: those of its external modules."""
+    return [weight for module in external_modules(part) for weight in module.parameters()]
 
 
 def parameters(parts: Parts) -> dict[str, Weights]:

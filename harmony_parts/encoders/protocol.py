@@ -15,8 +15,8 @@ class Encoder(Protocol):
     """A torch module. `produces`: condition name -> width of its tokens (channels, where they are
     latents).
 
-    It may have `held`: modules that it uses without listing their weights as its own, which are
-    neither trained nor saved with it.
+    It may have `external_modules` (`HasExternalModules`): modules that it uses without owning their
+    weights, which are neither trained nor saved with it.
     """
 
     produces: Mapping[str, int]

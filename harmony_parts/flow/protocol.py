@@ -5,7 +5,7 @@ it is walked, and how a step is taken.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,16 +36,23 @@ class Density(Protocol):
 
 
 class Shift(Protocol):
-    """A monotone map of [0, 1] onto itself that moves effort towards noise (or data). Stateless:
-    its own spec.
-
-    One that depends on how many steps the sampler takes has `for_steps(steps) -> Shift` too:
-    itself, as it is for so many. The sampler asks for it; training, which takes no steps, calls the
-    shift as it is.
+    """An increasing map of [0, 1] onto itself that moves sampling or training times towards noise
+    (or data). Stateless: it is its own spec.
     """
 
     def __call__(self, t: Tensor) -> Tensor:
         """The shifted times, of the same shape; 0 stays 0 and 1 stays 1."""
+
+
+@runtime_checkable
+class StepDependentShift(Shift, Protocol):
+    """A shift that depends on the number of sampling steps.
+
+    The sampler calls `for_steps`; training, which has no sampling steps, calls the shift itself.
+    """
+
+    def for_steps(self, steps: int) -> Shift:
+        """The shift for a run of that many steps. Same number, equal shift."""
 
 
 Velocity = Callable[[AV[Tensor], float], AV[Tensor]]

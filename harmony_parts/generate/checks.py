@@ -34,17 +34,17 @@ def check_writable(out: Path, *, folder: bool) -> None:
         raise RequestError(f"{str(out)!r} can't be written: {str(parent)!r} {cause}")
 
 
-def locate_model(model: str) -> Path:
+def resolve_model(model: str) -> Path:
     """The folder of a model, downloaded first if it is a name on the Hugging Face Hub.
 
     Raises RunError, with the nearest name in `runs`, if there is no such model.
     """
-    from harmony_parts.models.hub import located
+    from harmony_parts.models.hub import locate_model
 
     runs = sorted(str(folder) for folder in Path("runs").glob("*/"))
     near = nearest(model, runs) or nearest(str(Path("runs", model)), runs)
     if Path(model).exists() or not near:  # a misspelt folder isn't looked up on the Hub
-        path = located(model)
+        path = locate_model(model)
         if path.exists():
             return path
     from harmony_parts.assembly.read import shipped_recipes

@@ -18,18 +18,17 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.request import Request, check_fields
-from harmony_parts.guidance.protocol import Guidance, StepTimes
+from harmony_parts.guidance.demands import demands
+from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.media.clip import Clip
-from harmony_parts.models.folder import save_model, weights
-from harmony_parts.models.offload import Offload, move, visit
+from harmony_parts.models.folder import save_model, saved_modules
+from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.models.offloaded_codec import offloaded
 from harmony_parts.sample.sampler import Progress, sample
 
 if TYPE_CHECKING:
     from harmony_parts.generate.request import Media
-
-TIMES = (1.0, 0.75, 0.5, 0.25)  # at which a guidance is asked for its passes; it may skip some
 
 
 class Pipeline:
@@ -41,7 +40,7 @@ class Pipeline:
     def __init__(self, recipe: Recipe, parts: Parts) -> None:
         self.recipe, self.parts = recipe, parts
         self.format, self.codecs = parts.format, parts.codecs
-        self.weights = weights(parts).eval()
+        self.weights = saved_modules(parts).eval()
         self.offload: Offload = "none"
         self.device = next(
             (weight.device for weight in self.weights.parameters()), torch.device("cpu")
@@ -81,7 +80,7 @@ class Pipeline:
         if device is not None or offload != "none":
             target = self.device if device is None else torch.device(device)
             for part in self.parts.each():
-                move(part, target if offload == "none" else "cpu")
+                move_weights(part, target if offload == "none" else "cpu")
             # last, so that nothing changes if the device doesn't exist
             self.device, self.offload = target, offload
             self.codecs = (
@@ -100,7 +99,7 @@ class Pipeline:
         """The conditions of the prompts from all encoders, by name."""
         conditions: dict[str, Condition] = {}
         for encoder in cast(Iterable[nn.Module], self.parts.encoders.values()):
-            with visit(encoder, self.device, self.offload):
+            with weights_on_device(encoder, self.device, self.offload):
                 conditions |= conditions_of([encoder], prompts)
         return conditions
 
@@ -200,7 +199,7 @@ class Pipeline:
                 stacklevel=2,
             )
         conditions = self.conditions(prompts)
-        with visit(self.parts.denoiser, self.device, self.offload):
+        with weights_on_device(self.parts.denoiser, self.device, self.offload):
             return sample(
                 self.parts.denoiser,
                 noise.only([s for s in noise if s not in tuple(given)]),
@@ -313,8 +312,5 @@ class Pipeline:
 
 
 def _needs_both(guidance: Guidance, stream: str) -> bool:
-    """Whether the guidance needs two streams: it has one pass at all times if there is only one."""
-    alone = (StepTimes(**{stream: t}) for t in TIMES)
-    return all(len(guidance.passes(times, None)) < 2 for times in alone) and any(
-        len(guidance.passes(StepTimes(t, t), None)) > 1 for t in TIMES
-    )
+    """Whether it guides two streams and does nothing if there is only `stream`."""
+    return demands(guidance, (stream,)).most < 2 <= demands(guidance).most

@@ -103,26 +103,26 @@ def conditional(times: StepTimes) -> Pass:
     return Pass(CONDITIONAL, times, read=times.generated())
 
 
-def unknown_hints(asked: Pass, known: Collection[str]) -> str:
-    """What to say of a pass's hints that a denoiser doesn't know: which, what it knows instead,
-    what to do. "" where it knows them all.
+def unsupported_hints(requested: Pass, supported: Collection[str]) -> str:
+    """Which hints of a pass the denoiser doesn't support, what it supports, and the remedy, for an
+    error message; "" if it supports all of them.
     """
-    unknown = sorted(asked.hints - set(known))
+    unknown = sorted(requested.hints - set(supported))
     if not unknown:
         return ""
     near = "".join(
-        f" (did it mean {like!r}?)"
+        f" (did you mean {like!r}?)"
         for hint in unknown
-        for like in get_close_matches(hint, known, 1, 0.8)
+        for like in get_close_matches(hint, supported, 1, 0.8)
     )
-    more = f": {asked.remedy}" if asked.remedy else near
-    return f"the hint {', '.join(unknown)}; the denoiser knows {_listed(known) or 'none'}{more}"
+    more = f": {requested.remedy}" if requested.remedy else near
+    return (
+        f"the hint {', '.join(unknown)}; the denoiser supports {_listed(supported) or 'none'}{more}"
+    )
 
 
 def _listed(hints: Collection[str]) -> str:
-    """Hints in order; those of a whole range of numbers, such as one for each of dozens of blocks,
-    as `skip-0 to skip-29`.
-    """
+    """Hints in order; consecutive numbers, such as one hint per block, as `skip-0 to skip-29`."""
     numbers: dict[str, list[int]] = {}
     for name, _, number in (hint.rpartition("-") for hint in hints):
         if number.isdecimal():

@@ -14,7 +14,7 @@ from harmony_parts.errors import RunError
 from harmony_parts.media.clip import Clip
 
 
-def encode(
+def encode_examples(
     examples: Sequence[Example],
     format: Format,
     codecs: AV[VideoCodec | AudioCodec],

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from harmony_parts.models.offload import modules, visit
+from harmony_parts.models.offload import part_modules, weights_on_device
 
 
 class OffloadedCodec:
@@ -27,15 +27,15 @@ class OffloadedCodec:
 
     def encode(self, given: Tensor) -> Tensor:
         """Latents of frames or of sound, as the codec encodes them."""
-        with visit(self._codec, self._device, "parts"):
+        with weights_on_device(self._codec, self._device, "parts"):
             return cast(Tensor, self._codec.encode(given))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Frames or sound of latents, as the codec decodes them."""
-        with visit(self._codec, self._device, "parts"):
+        with weights_on_device(self._codec, self._device, "parts"):
             return cast(Tensor, self._codec.decode(latents))
 
 
 def offloaded(codec: Any, device: torch.device) -> Any:
     """The codec wrapped in `OffloadedCodec`, or itself if it has no weights."""
-    return OffloadedCodec(codec, device) if modules(codec) else codec
+    return OffloadedCodec(codec, device) if part_modules(codec) else codec

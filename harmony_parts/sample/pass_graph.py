@@ -10,14 +10,15 @@ from typing import Any
 
 import attrs
 
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError
-from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unknown_hints
+from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unsupported_hints
 
 
 @attrs.frozen
-class Run:
-    """One run of the denoiser, which answers all passes of `names`. `read` is what any of them
-    wants to read.
+class DenoiserRun:
+    """One run of the denoiser for all passes of `names`, which are equal. `read`: the streams that
+    any of them reads.
 
     `level` 0 needs no other run, level n one of level n - 1: those of one level can go through the
     denoiser together.
@@ -77,7 +78,7 @@ def ask(
                 f"{here}, which needs {', '.join(sorted(unknown))}; its passes are"
                 f" {', '.join(names)}"
             )
-        if misfit := unknown_hints(asked, hints):
+        if misfit := unsupported_hints(asked, hints):
             raise wrong(f"{here} with {misfit}")
         if absent := present - set(times.present()):
             raise wrong(f"{here} with the stream {', '.join(sorted(absent))}, which is absent")
@@ -101,7 +102,7 @@ def ask(
     )
 
 
-def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
+def order(passes: Sequence[Pass], guidance: Guidance) -> list[DenoiserRun]:
     """Each distinct pass once, level by level, what it needs before it. Raises PartContractError
     where passes need each other in a circle.
     """
@@ -133,7 +134,7 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
     for index in sequence:
         levels[index] = max((levels[need] + 1 for need in needs[index]), default=0)
     return [
-        Run(
+        DenoiserRun(
             names=tuple(asked.name for asked in groups[index]),
             asked=groups[index][0],
             read=tuple(
@@ -145,3 +146,10 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
         )
         for index in sequence
     ]
+
+
+def first_runs(guidance: Guidance, denoiser: Denoiser, times: StepTimes) -> list[DenoiserRun]:
+    """The runs of a first step at `times`, given every condition that the denoiser accepts."""
+    droppable = {name for name, port in denoiser.accepts.items() if port != KNOWN_LATENTS}
+    passes = ask(guidance, times, None, hints=denoiser.hints, droppable=droppable)
+    return order(passes, guidance)

@@ -13,11 +13,11 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.protocol import KNOWN, Denoiser
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
-from harmony_parts.sample.pass_graph import Run
+from harmony_parts.sample.pass_graph import DenoiserRun
 
 TOGETHER = 1024
 """How many latents go through the denoiser together at most, unless a caller says otherwise; see
@@ -53,7 +53,7 @@ class Passes:
         # A known latent leads to itself. A pass without the given picture would predict that latent
         # freely, and what combines the passes would lead away from the picture: v = v_free + s
         # (v_known - v_free) is v_known for s = 1 only. So it stays in every pass.
-        known = {name for name, port in denoiser.accepts.items() if port == KNOWN}
+        known = {name for name, port in denoiser.accepts.items() if port == KNOWN_LATENTS}
         self.droppable = {
             name for name, condition in conditions.items() if condition.null is not None
         } - known
@@ -64,7 +64,7 @@ class Passes:
         ] = {}
 
     def predict(
-        self, runs: Sequence[Run], x: AV[Tensor], times: StepTimes, where: str
+        self, runs: Sequence[DenoiserRun], x: AV[Tensor], times: StepTimes, where: str
     ) -> dict[str, AV[Tensor]]:
         """The velocities of each run, under each of its names; `where` is said in errors."""
         predictions: dict[str, AV[Tensor]] = {}
@@ -85,7 +85,7 @@ class Passes:
                     predictions.update(dict.fromkeys(run.names, velocity))
         return predictions
 
-    def _groups(self, level: list[Run], x: AV[Tensor]) -> Iterator[list[Run]]:
+    def _groups(self, level: list[DenoiserRun], x: AV[Tensor]) -> Iterator[list[DenoiserRun]]:
         """The runs that go through the denoiser together: of the same streams and hints, and no
         more latents than `together`.
         """
@@ -98,7 +98,12 @@ class Passes:
             yield from (runs[k : k + most] for k in range(0, len(runs), most))
 
     def _input(
-        self, run: Run, x: AV[Tensor], estimate: AV[Tensor] | None, current: Made, where: str
+        self,
+        run: DenoiserRun,
+        x: AV[Tensor],
+        estimate: AV[Tensor] | None,
+        current: Made,
+        where: str,
     ) -> tuple[AV[Tensor], AV[Times]]:
         """The latents and times of a run."""
         here = f"{where}, pass {run.names[0]!r}"
@@ -112,7 +117,7 @@ class Passes:
         )
 
     def _denoise(
-        self, group: list[Run], inputs: list[tuple[AV[Tensor], AV[Times]]], where: str
+        self, group: list[DenoiserRun], inputs: list[tuple[AV[Tensor], AV[Times]]], where: str
     ) -> list[AV[Tensor]]:
         """The velocities of runs that go through the denoiser together, in the model's
         precision.
@@ -129,7 +134,7 @@ class Passes:
             av, at, conditions, hints=group[0].asked.hints, read=read, cache=cache
         ).only(read)
 
-        def who(*runs: Run) -> str:
+        def who(*runs: DenoiserRun) -> str:
             return (
                 f"the denoiser {type(self.denoiser).__name__} at {where}, pass"
                 f" {', '.join(repr(run.names[0]) for run in runs)}"

@@ -102,7 +102,6 @@ class _Flow:
             solver,
             steps,
         )
-        self.hints: frozenset[str] = getattr(passes.denoiser, "hints", frozenset())
         self.step = 0
         self.state: Any = None
         self.after: list[Any] = []
@@ -133,7 +132,11 @@ class _Flow:
         times = StepTimes(**{stream: 0.0 if stream in tuple(self.given) else t for stream in x})
         where = f"step {self.step + 1} of {self.steps} (time {t:.4g})"
         asked = ask(
-            self.guidance, times, self.state, hints=self.hints, droppable=self.passes.droppable
+            self.guidance,
+            times,
+            self.state,
+            hints=self.passes.denoiser.hints,
+            droppable=self.passes.droppable,
         )
         runs = order(asked, self.guidance)
         try:

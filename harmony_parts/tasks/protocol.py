@@ -4,7 +4,7 @@ loss counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
@@ -35,6 +35,14 @@ class Plan:
     weights: AV[Tensor]
     task: Tensor
     names: tuple[str, ...]
+
+
+TASKS: Mapping[str, tuple[str, ...]] = {
+    "joint": (),
+    "audio-driven": ("audio",),
+    "video-driven": ("video",),
+}
+"""Name of a sampling task -> the streams that are given; the others are generated."""
 
 
 class Task(Protocol):

@@ -94,7 +94,7 @@ class Walk:
 
 
 @attrs.frozen(eq=False)
-class Step:
+class WalkStep:
     """One step of a walk: what was asked, what was answered, what came of it."""
 
     times: StepTimes
@@ -113,7 +113,7 @@ def asked(guidance: Guidance, times: StepTimes, state: Any) -> list[Pass]:
     return ask(guidance, times, state, hints=hints, droppable=names)
 
 
-def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Iterator[Step]:
+def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Iterator[WalkStep]:
     """The walk, step by step, with the predictions (and what they are of) changed by `change`."""
     state: Any = None
     for number, times in enumerate(walk.times):
@@ -124,7 +124,7 @@ def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Itera
                 name: AV(**{s: change(name, s, av[s]) for s in av}) for name, av in preds.items()
             }
         result, state = guidance.combine(preds, times, state)
-        yield Step(times, passes, preds, result, state)
+        yield WalkStep(times, passes, preds, result, state)
 
 
 def results(guidance: Guidance, walk: Walk, change: Change | None = None) -> list[AV[Tensor]]:

@@ -20,7 +20,7 @@ from harmony_parts.cost.parameters import parameters as weights_of
 from harmony_parts.cost.report import cost, parameters, report, windows
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import AssemblyError
-from harmony_parts.models.folder import weights
+from harmony_parts.models.folder import saved_modules
 
 
 def test_it_names_parts_settings_and_figures(harmony, recipe):
@@ -77,7 +77,7 @@ def test_a_global_interaction_has_no_windows(harmony, recipe):
 
 def test_parameters_are_all_counted_once(recipe):
     parts = build(read_recipe(recipe))
-    module = weights(parts)
+    module = saved_modules(parts)
     total, tensors = sum(p.numel() for p in module.parameters()), len(list(module.parameters()))
     lines = parameters(weights_of(parts))
     assert f"({total:,} in {tensors} tensors)" in lines[-1]

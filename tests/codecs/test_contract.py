@@ -82,31 +82,34 @@ def test_a_broken_one_is_found(spec: Any, check: Any, method: str, other: Any, m
 
 @attrs.frozen
 class Learnt:
-    """A codec with weights, which names some of them in `held`."""
+    """A codec with weights, which names some of them in `external_modules`."""
 
-    held: Any
+    external_modules: Any
 
     def build(self, *, format: Format) -> Any:
         """The cosine transforms, beside two modules that would have the weights."""
         codec: Any = DCTVideo().build(format=format)
         with torch.random.fork_rng(devices=[]):
             codec.encoder, codec.decoder = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))
-        codec.held = self.held(codec)
+        codec.external_modules = self.external_modules(codec)
         return codec
 
 
 @pytest.mark.parametrize(
-    ("held", "must"),
+    ("external_modules", "must"),
     [
         (lambda codec: (codec.encoder, codec.decoder), ""),
         (lambda codec: (nn.ModuleList([codec.encoder, codec.decoder[0]]),), ""),
-        (lambda codec: (codec.encoder,), "name in `held` .* 'decoder' too"),
-        (lambda codec: (), "name in `held` .* 'encoder' too"),
-        (lambda codec: codec.encoder, "have in `held` a tuple of torch modules"),
-        (lambda codec: ("encoder", "decoder"), "have in `held` a tuple of torch modules"),
+        (lambda codec: (codec.encoder,), "name in `external_modules` .* 'decoder' too"),
+        (lambda codec: (), "name in `external_modules` .* 'encoder' too"),
+        (lambda codec: codec.encoder, "have in `external_modules` a tuple of torch modules"),
+        (
+            lambda codec: ("encoder", "decoder"),
+            "have in `external_modules` a tuple of torch modules",
+        ),
     ],
 )
-def test_weights_are_named(held: Any, must: str) -> None:
+def test_weights_are_named(external_modules: Any, must: str) -> None:
     """On a CPU nothing else would tell: what isn't named stays behind when a model is moved."""
     with pytest.raises(PartContractError, match=must) if must else nullcontext():
-        check_video_codec(Learnt(held), FORMAT)
+        check_video_codec(Learnt(external_modules), FORMAT)

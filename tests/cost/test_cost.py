@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import tomllib
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -29,21 +30,21 @@ from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
-from harmony_parts.testing.stand_ins import Latents, Says
+from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 # the paper's size: 5 s at 704 x 1280
 T_V, GRID, T_A, WIDTH, FEED, LAYERS = 31, (44, 80), 157, 3072, 14336, 30
 N = T_V * GRID[0] * GRID[1] // 4  # video tokens
 
 
-CODECS: AV[Any] = AV(Latents(48, GRID, T_V / 5), Latents(20, (), T_A / 5))
+CODECS: AV[Any] = AV(StubCodec(48, GRID, T_V / 5), StubCodec(20, (), T_A / 5))
 
 
 def full_size(audio: Any, interaction: Any, **produces: int) -> BranchDenoiser:
     """A denoiser of the paper's size, without numbers."""
     with torch.device("meta"):
         spec = DualBranch(LAYERS, VideoTransformer(), audio, interaction)
-        return spec.build(codecs=CODECS, encoders={"text": Says(**produces)}).bfloat16()
+        return spec.build(codecs=CODECS, encoders={"text": StubEncoder(**produces)}).bfloat16()
 
 
 def given(**conditions: tuple[int, ...]) -> Inputs:
@@ -175,7 +176,7 @@ def test_attention_is_counted_as_fused(mask: bool) -> None:
         torch.empty(1, 4, n, 32, device="meta", requires_grad=True) for n in (1024, 2048, 2048)
     )
     seen = torch.ones(1, 1, 1, 2048, dtype=torch.bool, device="meta") if mask else None
-    with counted(None) as operations, Live([q, k, v]) as live:
+    with counted(SimpleNamespace(blocks=())) as operations, Live([q, k, v]) as live:
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
     assert out.shape == (1, 4, 1024, 32)
     assert operations.total() == 4 * 4 * 1024 * 2048 * 32

@@ -143,7 +143,7 @@ def test_timetable_refuses() -> None:
         lambda t: t.round(),  # stands still
     ):
         with pytest.raises(
-            PartContractError, match=r"Bad.* must be a rising map .* of 4 even steps it makes \["
+            PartContractError, match=r"Bad.* must be an increasing map .* maps 4 even steps to \["
         ):
             timetable(4, Bad(how))
 

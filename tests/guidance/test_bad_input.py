@@ -13,7 +13,7 @@ from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.guidance.protocol import Pass, StepTimes, unknown_hints
+from harmony_parts.guidance.protocol import Pass, StepTimes, unsupported_hints
 from harmony_parts.guidance.rescale import Rescale
 from harmony_parts.guidance.schedule import Schedule
 from harmony_parts.guidance.skip_layer import SkipLayer
@@ -65,8 +65,8 @@ def test_hints_that_the_model_lacks() -> None:
     """Before anything is trained or made."""
     recipe = read_recipe("demo", ["sample.guidance.use=skip-layer"])
     says = (
-        r"\$\.sample\.guidance: .* hint skip-11; the denoiser knows isolate, skip-0 to skip-2: set"
-        r" `layer` to one of these numbers.*layer=N"
+        r"\$\.sample\.guidance: .* hint skip-11; the denoiser supports isolate, skip-0 to skip-2:"
+        r" set `layer` to one of these numbers.*layer=N"
     )
     with pytest.raises(AssemblyError, match=says):
         build(recipe, empty=("codecs", "encoders", "denoiser"))
@@ -87,18 +87,18 @@ def test_hints_that_are_asked_for_late() -> None:
 @pytest.mark.parametrize(
     ("known", "says"),
     [
-        ([], "the hint skip-4; the denoiser knows none: set it"),
+        ([], "the hint skip-4; the denoiser supports none: set it"),
         (
             ["isolate", "skip-1", "skip-0"],
-            "the hint skip-4; the denoiser knows isolate, skip-0, skip-1: set it",
+            "the hint skip-4; the denoiser supports isolate, skip-0, skip-1: set it",
         ),
         (
             [f"skip-{n}" for n in (0, 1, 2, 5)],
-            "the hint skip-4; the denoiser knows skip-0, skip-1, skip-2, skip-5: set it",
+            "the hint skip-4; the denoiser supports skip-0, skip-1, skip-2, skip-5: set it",
         ),
         (
             ["at-3", "at-1", "at-2", "at-x", "4"],
-            "the hint skip-4; the denoiser knows 4, at-1 to at-3, at-x: set it",
+            "the hint skip-4; the denoiser supports 4, at-1 to at-3, at-x: set it",
         ),
         (["skip-4", "blur"], ""),
     ],
@@ -109,9 +109,9 @@ def test_what_is_said_of_hints(known: list[str], says: str) -> None:
     nearest, is told.
     """
     asked = Pass("a", StepTimes(1.0, 1.0), hints={"skip-4"}, remedy="set it")
-    assert unknown_hints(asked, known).startswith(says)
-    assert bool(unknown_hints(asked, known)) == bool(says)
-    assert "(did it mean 'blur'?)" in unknown_hints(
+    assert unsupported_hints(asked, known).startswith(says)
+    assert bool(unsupported_hints(asked, known)) == bool(says)
+    assert "(did you mean 'blur'?)" in unsupported_hints(
         Pass("a", StepTimes(1.0), hints={"blurr"}), ["blur", "skip-4"]
     )
 

@@ -116,7 +116,7 @@ OWN = conditional(NOW)
             [Pass("a", NOW, drop=("caption",), needs=("b",)), Pass("b", NOW, needs=("a",))],
             "need each other: ",
         ),
-        ([OWN, Pass("a", NOW, hints=("blur",))], "hint blur; the denoiser knows skip"),
+        ([OWN, Pass("a", NOW, hints=("blur",))], "hint blur; the denoiser supports skip"),
         (
             [OWN, Pass("a", NOW, replace={"audio": Constant("video")})],
             "which is for video, in place of audio",

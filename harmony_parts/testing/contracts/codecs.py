@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec, AudioCodecSpec, VideoCodec, VideoCodecSpec
-from harmony_parts.models.offload import modules
+from harmony_parts.models.offload import external_modules, part_modules
 from harmony_parts.testing.contracts.require import generator, own_randomness, require
 
 TOLERANCE = 1e-3
@@ -24,10 +24,10 @@ def check_video_codec(spec: VideoCodecSpec, format: Format, *, frames: int = 9) 
     """Build the codec and hold it to the contract of its kind; returns it, so that a test can go on
     from there.
 
-    Checked: weights in modules that it names in `held`; counts of latents and frames that fit, a
-    clock that covers them, shapes and types both ways, the same again, without a draw from the
-    global generator, and each clip by itself. Clips of `frames` frames of noise go through it.
-    Raises PartContractError.
+    Checked: weights in modules that it names in `external_modules`; counts of latents and frames
+    that fit, a clock that covers them, shapes and types both ways, the same again, without a draw
+    from the global generator, and each clip by itself. Clips of `frames` frames of noise go through
+    it. Raises PartContractError.
     """
     codec = _built(spec, format, VideoCodec)
     _check_counts(
@@ -84,10 +84,10 @@ def _built(spec: Any, format: Format, protocol: type) -> Any:
         spec,
         f"build a {protocol.__name__}, with all that the protocol names",
     )
-    held = getattr(codec, "held", ())
-    listed = isinstance(held, Sequence) and all(isinstance(module, nn.Module) for module in held)
-    require(listed, spec, f"have in `held` a tuple of torch modules, not {held!r}")
-    named = {id(weight) for module in modules(codec) for weight in module.parameters()}
+    used = external_modules(codec)
+    listed = isinstance(used, Sequence) and all(isinstance(module, nn.Module) for module in used)
+    require(listed, spec, f"have in `external_modules` a tuple of torch modules, not {used!r}")
+    named = {id(weight) for module in part_modules(codec) for weight in module.parameters()}
     for name, value in getattr(codec, "__dict__", {}).items():
         forgotten = isinstance(value, nn.Module) and any(
             id(weight) not in named for weight in value.parameters()
@@ -95,8 +95,8 @@ def _built(spec: Any, format: Format, protocol: type) -> Any:
         require(
             not forgotten,
             spec,
-            f"name in `held` the modules that its weights are in, {name!r} too, or they are never"
-            " brought to a GPU",
+            f"name in `external_modules` the modules that its weights are in, {name!r} too, or they"
+            " are never brought to a GPU",
         )
     return codec
 

@@ -23,15 +23,25 @@ from harmony_parts.sample.pass_graph import ask, order
 from harmony_parts.sample.passes import guided
 from harmony_parts.testing.contracts.require import check_value, generator, require
 
-TIMES = {
-    "joint": (0.9, 0.9),
-    "at different times": (0.9, 0.4),
-    "late": (0.05, 0.05),
-    "audio-driven": (0.5, 0.0),
-    "video-driven": (0.0, 0.5),
-    "video alone": (0.5, None),
-    "audio alone": (None, 0.5),
+
+def _steps(video: float | None, audio: float | None) -> tuple[StepTimes, ...]:
+    """Three steps from these times towards data; 0 is a given stream, `None` an absent one."""
+    return tuple(
+        StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
+        for step in range(3)
+    )
+
+
+STEPS = {
+    "joint": _steps(0.9, 0.9),
+    "at different times": _steps(0.9, 0.4),
+    "late": _steps(0.05, 0.05),
+    "audio-driven": _steps(0.5, 0.0),
+    "video-driven": _steps(0.0, 0.5),
+    "video only": _steps(0.5, None),
+    "audio only": _steps(None, 0.5),
 }
+"""Task -> the times of its three steps."""
 SHAPES = AV((3, 2, 2, 4), (5, 3))
 
 
@@ -62,11 +72,10 @@ def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
     `harmony_parts.testing.guidance_properties` looks further.
     """
     check_value(guidance)
-    for task, (video, audio) in TIMES.items():
+    for task, steps in STEPS.items():
         random = generator()
         state = None
-        for step in range(3):
-            times = StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
+        for times in steps:
             passes = ask(guidance, times, state, hints=hints)
             require(
                 passes == list(guidance.passes(times, state)),
@@ -174,10 +183,9 @@ def _check_off(guidance: Guidance) -> None:
     quiet = switched_off(guidance)
     if quiet is None:
         return
-    for video, audio in TIMES.values():
+    for steps in STEPS.values():
         random, state = generator(), None
-        for step in range(3):
-            times = StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
+        for times in steps:
             passes = list(quiet.passes(times, state))
             require(
                 passes == [conditional(times)],
