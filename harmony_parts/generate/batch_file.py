@@ -15,8 +15,7 @@ from typing import Any, TextIO
 
 import attrs
 
-from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.errors import RequestError
+from harmony_parts.errors import RequestError, nearest
 from harmony_parts.generate.generated import SUFFIXES
 from harmony_parts.generate.jobs import Job
 from harmony_parts.generate.request import FILES, TEXTS, Request, from_text

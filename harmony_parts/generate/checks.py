@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.errors import RequestError, RunError
+from harmony_parts.errors import RequestError, RunError, nearest
 from harmony_parts.generate.generated import SUFFIXES
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.command_line import jsonl
 
-from harmony_parts.assembly.catalogue import installed_version
+from harmony_parts.assembly.declared import installed_version
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import executable
 

@@ -15,7 +15,8 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.cli.explain import tree
-from harmony_parts.cost.report import cost, report, windows
+from harmony_parts.cost.figures import account_or_reason, figures
+from harmony_parts.cost.report import window_lines
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import AssemblyError
 
@@ -31,7 +32,7 @@ def test_it_names_parts_settings_and_figures(harmony, recipe):
         "interaction",
         "T_v = 6",
         "T_a = 15",
-        "a pass of one clip, read in full: ",
+        "a pass of one clip that computes both streams: ",
         "video self-attention",
         "each of 8 (FSDP)",
         "not counted: ",
@@ -44,11 +45,11 @@ def test_it_names_parts_settings_and_figures(harmony, recipe):
 
 def test_a_global_interaction_has_no_windows(harmony, recipe):
     for use in ("global", "none"):
-        (line,) = windows(build(read_recipe(recipe, [f"denoiser.interaction.use={use}"])))
+        (line,) = window_lines(build(read_recipe(recipe, [f"denoiser.interaction.use={use}"])))
         assert line.startswith("none: ")
     result = harmony("explain", recipe, "--set", "denoiser.interaction.use=global")
     assert result.exit_code == 0, result.output
-    assert "interaction: audio sees video" in result.output.partition("arithmetic")[2]
+    assert "interaction: audio attends to video" in result.output.partition("arithmetic")[2]
 
 
 @pytest.mark.parametrize(("guidance", "count"), [("cfg", 2), ("sync-cfg", 3)])
@@ -104,10 +105,10 @@ def test_a_denoiser_that_needs_numbers_is_told_apart(recipe):
 
     parts = build(read, empty=("denoiser",))
     parts.denoiser.__class__ = Asks
-    counted = cost(read, parts, "float32")
+    counted = account_or_reason(read, parts, "float32")
     assert isinstance(counted, str)
     assert "meta" in counted
-    assert report(read, parts, counted, 8)["uncounted"] == counted
+    assert figures(read, parts, counted, 8)["uncounted"] == counted
     assert str(tree(read, parts, counted, 8).children[-1].children[0].label) == counted
 
 
