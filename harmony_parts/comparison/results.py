@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 import torch
 
-from harmony_parts.assembly.catalogue import catalogue, installed_version
+from harmony_parts.assembly.catalogue import catalogue
+from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import parts_in
 from harmony_parts.comparison.page import page

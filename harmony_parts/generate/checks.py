@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.errors import RunError
+from harmony_parts.errors import RunError, nearest
 from harmony_parts.generate.batch_file import FILES, SOUND_ONLY, SUFFIXES, Request
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harmony_parts.assembly.catalogue import installed_version
+from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.media.files import replace_text
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from harmony_parts.denoisers.protocol import KNOWN, Denoiser
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unsupported_hints
 
@@ -150,6 +150,6 @@ def order(passes: Sequence[Pass], guidance: Guidance) -> list[DenoiserRun]:
 
 def first_runs(guidance: Guidance, denoiser: Denoiser, times: StepTimes) -> list[DenoiserRun]:
     """The runs of a first step at `times`, given every condition that the denoiser accepts."""
-    droppable = {name for name, port in denoiser.accepts.items() if port != KNOWN}
+    droppable = {name for name, port in denoiser.accepts.items() if port != KNOWN_LATENTS}
     passes = ask(guidance, times, None, hints=denoiser.hints, droppable=droppable)
     return order(passes, guidance)

@@ -13,7 +13,7 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.protocol import KNOWN, Denoiser
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
@@ -53,7 +53,7 @@ class Passes:
         # A known latent leads to itself. A pass without the given picture would predict that latent
         # freely, and what combines the passes would lead away from the picture: v = v_free + s
         # (v_known - v_free) is v_known for s = 1 only. So it stays in every pass.
-        known = {name for name, port in denoiser.accepts.items() if port == KNOWN}
+        known = {name for name, port in denoiser.accepts.items() if port == KNOWN_LATENTS}
         self.droppable = {
             name for name, condition in conditions.items() if condition.null is not None
         } - known

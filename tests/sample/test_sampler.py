@@ -720,6 +720,7 @@ class Pictured:
         "voice": Port("audio", "clean_tokens"),
     }
     hints: frozenset[str] = frozenset()
+    blocks = ()
 
     def __init__(self) -> None:
         self.dropped: list[tuple[bool, bool]] = []
