@@ -71,9 +71,7 @@ def check(kills: int, straight: dict[str, Any], folder: Path, seed: int) -> None
                 if other["out"] == job["out"]
             ]
             assert result(job["out"]) == straight["result"], f"killed at {where}"
-            assert not list(job["out"].glob("**/.*.part*")), (
-                "leftovers of the killed run are removed"
-            )
+            assert not list(job["out"].glob("**/.*.part*")), "leftovers are removed"
     assert sum(done["killed"] for done in outcomes) >= kills * 0.8
 
 
