@@ -18,7 +18,7 @@ from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.metrics.protocol import Metric, MetricSpec
-from harmony_parts.sample.pass_graph import ask
+from harmony_parts.sample.pass_graph import checked_passes
 from harmony_parts.sample.timetable import timetable
 
 GUIDANCES, METRICS = ("none", "cfg", "modality", "sync-cfg"), ("events", "correlation")
@@ -135,7 +135,7 @@ def unfit(guidance: Guidance, denoiser: Denoiser, recipe: Recipe, asked: Mapping
     """Why the denoiser can't do what the guidance asks of it; nothing where it can."""
     try:
         for times in walked(recipe, asked):
-            ask(guidance, times, None, hints=denoiser.hints, droppable=denoiser.accepts)
+            checked_passes(guidance, times, None, hints=denoiser.hints, droppable=denoiser.accepts)
     except PartContractError as error:
         return str(error)
     return ""
