@@ -130,7 +130,7 @@ def test_a_task_of_the_other_stream_is_refused(tmp_path: Path) -> None:
     for task in ("video-driven", "sampled", "weighted-sum"):
         with pytest.raises(
             AssemblyError,
-            match="video-driven teaches the audio stream alone, and this model has video alone",
+            match="video-driven trains only the audio stream, and this model has only video",
         ):
             train(read_recipe(table("video") | {"task": task}), out=tmp_path / "run")
     assert not (tmp_path / "run" / "recipe.toml").exists()
