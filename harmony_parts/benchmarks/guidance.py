@@ -163,7 +163,7 @@ def flops_at_size(name: str) -> dict[str, float]:
         for t in timetable(STEPS, ConstantShift(5.0))[:-1]:
             runs = first_runs(guidance, denoiser, StepTimes(t, t))
             found[label] += (
-                sum(sum(cost(run.read, run.asked.hints).values()) for run in runs) / STEPS
+                sum(sum(cost(run.read, run.request.hints).values()) for run in runs) / STEPS
             )
     return found
 
