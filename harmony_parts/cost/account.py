@@ -108,8 +108,10 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
     read = cache(partial(count_forward, denoiser, given))
     everything = read(tuple(given.av), frozenset())
     tasks = {
-        task: {" = ".join(run.names): sum(read(run.read, run.asked.hints).values()) for run in runs}
-        for task, runs in runs_per_task(recipe, parts).items()
+        name: {
+            " = ".join(run.names): sum(read(run.read, run.request.hints).values()) for run in runs
+        }
+        for name, runs in runs_per_task(recipe, parts).items()
     }
     activations = count_activations(denoiser, given)
     modes = recompute_modes(denoiser)
