@@ -37,8 +37,8 @@ class Tokens:
 
 
 Term = Callable[[Tensor], Tensor]
-"""From the queries [B, T, S, h, d] of a text attention to a tensor of the same shape, which is added
-to the attention's result before the output projection.
+"""From the queries [B, T, S, h, d] of a text attention to a tensor of the same shape, which
+is added to the attention's result before the output projection.
 """
 
 
