@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from harmony_parts.assembly.catalogue import nearest
 from harmony_parts.av import AV, Format
-from harmony_parts.errors import AssemblyError
+from harmony_parts.errors import AssemblyError, nearest
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe

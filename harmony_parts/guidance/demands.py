@@ -1,4 +1,4 @@
-"""The passes and hints that a guidance requests of a denoiser, found out before anything is run."""
+"""The passes and hints that a guidance requests, found before the denoiser runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PROBED = tuple(
     for audio in (*LEVELS, 0.0)
     if video or audio
 )
-"""Joint and driven steps from noise to data, the streams at equal and at different times: a
-guidance may rest at some of them.
+"""Times of joint and driven steps, from noise to data, with equal and with unequal times of the
+streams, because a guidance may be inactive at some times.
 """
 
 
 @attrs.frozen
 class Demands:
-    """What a guidance requests over several steps. `steps`: the passes at each of the times."""
+    """The passes that a guidance requests; `steps` maps the times of each step to them."""
 
     steps: Mapping[StepTimes, tuple[Pass, ...]]
 
@@ -44,7 +44,7 @@ class Demands:
 
     @property
     def most(self) -> int:
-        """The number of passes of the most expensive step; 1: nothing is guided."""
+        """The largest number of passes in a step; 1 if the guidance is never active."""
         return max(map(len, self.steps.values()), default=0)
 
 
@@ -53,10 +53,10 @@ def demands(
     streams: Collection[str] = STREAMS,
     times: Iterable[StepTimes] = PROBED,
 ) -> Demands:
-    """What `guidance` requests at `times` of a model that has only `streams`.
+    """What `guidance` requests at `times` from a model that has only `streams`.
 
-    The passes are those of a first step (state `None`) and aren't checked: `sample.pass_graph.ask`
-    does that. Times at which no stream is generated are left out.
+    Each step is taken as the first of a run (state `None`). Passes aren't checked here, but by
+    `sample.pass_graph`. Times at which no stream is generated are skipped.
     """
     each = (StepTimes(*(t[s] if s in streams else None for s in STREAMS)) for t in times)
     return Demands({t: tuple(guidance.passes(t, None)) for t in each if t.generated()})

@@ -13,9 +13,10 @@ from typing import Any
 
 import attrs
 
-from harmony_parts.assembly.catalogue import Catalogue, Declared, nearest
-from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, UnknownPart
-from harmony_parts.hookspecs import KINDS
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.declared import Declared
+from harmony_parts.assembly.kinds import KINDS
+from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, UnknownPart, nearest
 from harmony_parts.testing.sandbox import Reached, unaided
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS
 from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes
-from harmony_parts.sample.pass_graph import ask, noisy
+from harmony_parts.sample.pass_graph import checked_passes, noisy
 
 TASKS = {
     "joint": (1.0, 1.0),
@@ -110,7 +110,7 @@ def asked(guidance: Guidance, times: StepTimes, state: Any) -> list[Pass]:
     """
     passes = list(guidance.passes(times, state))
     hints, names = {h for p in passes for h in p.hints}, {name for p in passes for name in p.drop}
-    return ask(guidance, times, state, hints=hints, droppable=names)
+    return checked_passes(guidance, times, state, hints=hints, droppable=names)
 
 
 def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Iterator[WalkStep]:

@@ -15,7 +15,14 @@ from click.testing import CliRunner
 from helpers.toy_guidance import gaussian, latents
 
 from harmony_parts.av import AV
-from harmony_parts.benchmarks.guidance import GUIDANCES, main, overhead, passes, sizes, table
+from harmony_parts.benchmarks.guidance import (
+    GUIDANCES,
+    main,
+    overhead,
+    passes_per_step,
+    sizes,
+    table,
+)
 from harmony_parts.denoisers.protocol import Port
 from harmony_parts.flow.adams_bashforth import AdamsBashforth
 from harmony_parts.flow.euler import Euler
@@ -101,7 +108,7 @@ def test_passes_are_still_so_many() -> None:
         hints = frozenset({"isolate", "skip-1"})
 
     for name, row in REPORT["guidances"].items():
-        assert passes(GUIDANCES[name], Knows()) == row["passes"], name
+        assert passes_per_step(GUIDANCES[name], Knows()) == row["passes"], name
 
 
 def test_every_property_is_listed() -> None:

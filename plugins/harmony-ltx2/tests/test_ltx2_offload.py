@@ -73,7 +73,7 @@ def test_it_is_counted(recipe):
         for x in model.parameters()
     )
     counted = account(recipe, parts)
-    assert (counted.weights_bytes, counted.frozen_bytes, counted.backward) == (0, held, {})
+    assert (counted.weights_bytes, counted.frozen_bytes, counted.training) == (0, held, {})
     assert counted.inference_bytes() == held + counted.activations
     whole = resident_bytes(parts.denoiser, "parts") + counted.activations
     assert counted.offloaded["parts"] == whole + max(
