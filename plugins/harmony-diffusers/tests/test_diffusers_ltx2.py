@@ -20,7 +20,7 @@ def ltx2():
 
 @torch.no_grad()
 def test_ltx2_equals_diffusers(ltx2):
-    """From the mel spectrum on, packed and normalised as in diffusers' pipeline, and mixed to mono."""
+    """From the mel spectrum on, packed and normalised as in its pipeline, and mixed to mono."""
     from diffusers import LTX2Pipeline
     from torchaudio.functional import resample
 

@@ -27,7 +27,7 @@ ROUNDING = 1e-6
 
 @pytest.fixture(scope="module", params=["2.0", "2.3"])
 def ltx(request):
-    """Both forms: 2.0, and the later one, which has sigmas and the other stream's time as inputs."""
+    """Both forms: 2.0, and the later one, whose inputs include sigmas and cross timesteps."""
     made = toys.parts({"2.0": toys.TRANSFORMER, "2.3": toys.LATER}[request.param])
     made.other = request.param == "2.3"
     return made
@@ -220,7 +220,7 @@ def test_positions_of_tokens_are_from_the_clocks(fps):
     """
     made = toys.parts(format=attrs.evolve(toys.FORMAT, fps=fps))
     places, rate = (
-        made.denoiser._places(toys.noise(batch=2)),
+        made.denoiser._positions(toys.noise(batch=2)),
         float(made.codecs["video"].format.fps),
     )
     wanted = AV(
