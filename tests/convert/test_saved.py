@@ -151,7 +151,7 @@ def test_a_missing_shard_is_named(pipeline: Pipeline, tmp_path: Path) -> None:
         load(tmp_path)
     shards[1].unlink()
     with pytest.raises(
-        RunError, match=rf"of {len(shards)} shards these aren't there: {shards[1].name}"
+        RunError, match=rf"of {len(shards)} shards these are missing: {shards[1].name}"
     ):
         load(tmp_path)
 
@@ -276,7 +276,7 @@ def test_models_on_the_hub(hub: str, pipeline: Pipeline, tmp_path: Path) -> None
     assert code == "[]"
     for told, name in ((absent, "owner/absent"), (revision, "owner/tiny@v2")):
         assert told.startswith(
-            f"{name}: no such folder, and as a name on the Hugging Face Hub it can't be had: "
+            f"{name}: no such folder, and it can't be fetched from the Hugging Face Hub: "
         )
     environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "none")}
     offline = "from harmony_parts.generate.load import load; load('owner/tiny')"

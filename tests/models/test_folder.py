@@ -48,7 +48,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     for part in (
         "missing: denoiser.branches.audio.reference_group",
         "not in this model: denoiser.more",
-        "target_group (there [5], here [32])",
+        "target_group (file: [5], model: [32])",
     ):
         assert part in str(raised.value)
     (tmp_path / "model" / "model.safetensors").write_bytes(b"no")
@@ -59,7 +59,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     for folder, cause in (
         ("empty", "neither a model"),
         ("absent", "no such folder"),
-        ("file", "is a file; name the model's folder"),
+        ("file", "is a file; name the model folder"),
     ):
         with pytest.raises(RunError, match=cause):
             find_model(tmp_path / folder)
