@@ -18,7 +18,7 @@ from harmony_parts.cli.command import Command, Group
 from harmony_parts.cli.completion import kinds
 from harmony_parts.cli.completion import parts as part_names
 from harmony_parts.errors import BrokenPart, PartNameClash, UnknownPart, nearest
-from harmony_parts.report.progress import complain, console, styled
+from harmony_parts.report.progress import console, print_stderr, styled
 from harmony_parts.report.text import quantity, value
 
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ def check(plugin: str | None) -> None:
     tried = [contract(known, each) for each in declared]
     faults += [each.fault for each in tried if each.fault]
     for fault in faults:
-        complain(fault)
+        print_stderr(fault)
     for slow in known.slow:
-        complain(f"slow: {slow}")
+        print_stderr(f"slow: {slow}")
     if faults:
         raise BrokenPart(f"{quantity(len(faults), 'fault')} in {plugin or 'the installed parts'}")
     hindered = [each for each in tried if each.hindrance]
@@ -323,7 +323,7 @@ def new(kind: str, name: str, folder: Path) -> None:
     for other in (
         d.qualified for d in catalogue().list(kind) if d.name == name and d.qualified != spelled
     ):
-        complain(
+        print_stderr(
             f"there is a {label} {name!r} already, {other!r}: once yours is installed, {name!r}"
             f" alone is refused as ambiguous, in the recipes of others too; write {spelled!r} for"
             f" yours and {other!r} for that one, or begin again under another name"

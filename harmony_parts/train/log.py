@@ -70,7 +70,7 @@ class Log:
             pace = Pace("preparing clips", self.say)
             for done, number in enumerate(numbers):
                 yield number
-                pace.tell(done + 1, total)
+                pace.update(done + 1, total)
         else:
             columns = (
                 "{task.description}",

@@ -25,6 +25,7 @@ from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.media.clip import Clip
 from harmony_parts.train.loop import train
 
 ENCODERS = {"video": ("caption", "image"), "audio": ("sound", "voice")}
@@ -64,8 +65,8 @@ def test_one_stream_is_trained_saved_and_sampled(stream: str, tmp_path: Path) ->
 
 def test_what_it_cannot_do_is_said() -> None:
     pipeline = Pipeline.assemble(read_recipe(table("video")))
-    with pytest.raises(ValueError, match="this model makes video alone"):
-        pipeline.generate("a ball", audio="x.wav")
+    with pytest.raises(ValueError, match="this model generates only video"):
+        pipeline.generate("a ball", audio=Clip(waveform=torch.zeros(1, 800), sample_rate=8000))
     with pytest.raises(
         AssemblyError,
         match=(
@@ -138,7 +139,7 @@ def test_a_task_of_the_other_stream_is_refused(tmp_path: Path) -> None:
 def test_a_guidance_of_two_streams_is_said_to_do_nothing() -> None:
     pipeline = Pipeline.assemble(read_recipe(table("video")))
     with pytest.warns(
-        UserWarning, match="SyncCFG is about two streams, and with video alone it does nothing"
+        UserWarning, match="SyncCFG guides one stream by the other, so it has no effect"
     ):
         idle = pipeline.generate(seed=1, guidance=SyncCFG()).clip
     with warnings.catch_warnings():
@@ -167,7 +168,8 @@ def test_the_command_line_makes_and_draws_one_stream(stream: str, tmp_path: Path
     if stream == "video":
         assert sound.exit_code == 2
         assert (
-            "this model makes video alone: --out must end in .mp4 or .mkv, not .wav" in sound.output
+            "this model generates only video: use a name that ends in .mp4 or .mkv, not .wav"
+            in sound.output
         )
     else:
         assert sound.exit_code == 0, sound.output
