@@ -1,4 +1,4 @@
-"""`harmony convert`: weights of other projects to model folders, and back."""
+"""`harmony convert`: checkpoints of other projects to model folders, and back."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OPTIONS = (
         "configs",
         multiple=True,
         type=FILE,
-        help="The model's configuration (JSON), to check sizes against; may be repeated.",
+        help="Configuration of the checkpoint (JSON) to check sizes against; repeatable.",
     ),
     click.option(
         "--recipe",
-        help="Recipe for codecs, encoders and all else: a file, or the name of one that ships.",
+        help="Recipe for codecs, encoders and everything else: a file or a shipped recipe.",
     ),
     set_option,
     click.option(
@@ -39,29 +39,29 @@ OPTIONS = (
         multiple=True,
         metavar="NAME",
         help=(
-            "Tensors that may start fresh (our names) or be left out (theirs): a pattern;"
+            "Pattern of tensors that may be initialised (our names) or left out (theirs);"
             " repeatable."
         ),
     ),
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Of the weights.  [default: each as it is]",
+        help="Type of the weights.  [default: that of each tensor]",
     ),
     click.option(
-        "--seed", type=SEED, default=0, show_default=True, help="Of tensors that start fresh."
+        "--seed", type=SEED, default=0, show_default=True, help="Seed of initialised tensors."
     ),
     click.option(
         "--report",
         "to",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Write what became of every tensor: JSON.",
+        help="Write a JSON report of every tensor.",
     ),
     click.option(
         "--out",
         type=click.Path(path_type=Path),
         required=True,
-        help="The model's folder, which isn't there yet.",
+        help="New folder for the model.",
     ),
 )
 
@@ -75,13 +75,13 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(
     cls=Group,
-    short_help="Take weights of Wan2.2 or Ovi, or give them back.",
+    short_help="Convert weights of Wan2.2 or Ovi, and back.",
     examples=[
         (
             "harmony convert ovi model.safetensors --out models/ovi                       video and"
             " sound"
         ),
-        "harmony convert wan Wan2.2-TI2V-5B --out models/wan                          video alone",
+        "harmony convert wan Wan2.2-TI2V-5B --out models/wan                          only video",
         (
             "harmony convert wan Wan2.2-TI2V-5B --init gldi --audio model.safetensors --out"
             " models/start"
@@ -90,14 +90,15 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     ],
 )
 def convert() -> None:
-    """Make model folders of weights that others trained, and their files of ours. No code inside a
-    checkpoint is ever run.
+    """Convert checkpoints of Wan2.2 and Ovi to model folders, and back.
+
+    No code in a checkpoint is ever run.
     """
 
 
 @convert.command(
     cls=Command,
-    short_help="Ovi to a model folder.",
+    short_help="Convert Ovi to a model folder.",
     examples=[
         "harmony convert ovi model.safetensors --out models/ovi",
         "harmony convert ovi model.safetensors --init mmdit --out models/start",
@@ -108,19 +109,19 @@ def convert() -> None:
     "--init",
     type=INITS,
     help=(
-        "Take the two towers alone, to be trained with a fresh interaction, or with an mmdit audio"
+        "Take only the two towers, to be trained with a new interaction, for mmdit also a new audio"
         " branch."
     ),
 )
 @options
-def ovi(checkpoint: Path, **asked: Any) -> None:
-    """Make a model folder of CHECKPOINT: Ovi's .safetensors or .pt file, or a folder of shards."""
-    _run("ovi", checkpoint, **asked)
+def ovi(checkpoint: Path, **options: Any) -> None:
+    """Convert CHECKPOINT to a model folder: a .safetensors or .pt file of Ovi's, or its shards."""
+    _run("ovi", checkpoint, **options)
 
 
 @convert.command(
     cls=Command,
-    short_help="Wan2.2-TI2V-5B to a model folder.",
+    short_help="Convert Wan2.2-TI2V-5B to a model folder.",
     examples=[
         "harmony convert wan Wan2.2-TI2V-5B --out models/wan",
         (
@@ -134,24 +135,25 @@ def ovi(checkpoint: Path, **asked: Any) -> None:
     "--init",
     type=INITS,
     help=(
-        "Make a pair to be trained, with --audio: the interaction fresh, or the audio branch an"
-        " mmdit."
+        "Make a pair to be trained, with --audio: a new interaction, for mmdit also a new audio"
+        " branch."
     ),
 )
 @click.option(
-    "--audio", type=PATH, help="An Ovi checkpoint, whose audio tower becomes the audio branch."
+    "--audio", type=PATH, help="Ovi checkpoint whose audio tower becomes the audio branch."
 )
 @options
-def wan(checkpoint: Path, **asked: Any) -> None:
-    """Make a model folder of CHECKPOINT: a folder of shards, or a .safetensors or .pt file, in
-    Wan's own naming or in diffusers'.
+def wan(checkpoint: Path, **options: Any) -> None:
+    """Convert CHECKPOINT to a model folder: shards or a .safetensors or .pt file.
+
+    Wan's own naming and diffusers' are both recognised.
     """
-    _run("wan", checkpoint, **asked)
+    _run("wan", checkpoint, **options)
 
 
 @convert.command(
     cls=Command,
-    short_help="A model folder to Ovi's or Wan's layout.",
+    short_help="Convert a model folder to Ovi's or Wan's layout.",
     examples=["harmony convert back ovi MODEL --out ovi.safetensors"],
 )
 @click.argument("layout", type=click.Choice(["ovi", "wan", "wan-diffusers"]))
@@ -160,17 +162,18 @@ def wan(checkpoint: Path, **asked: Any) -> None:
     "--partial",
     multiple=True,
     metavar="NAME",
-    help="Tensors of the model that are left out: a pattern; may be repeated.",
+    help="Pattern of tensors to leave out; repeatable.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="A .safetensors file, which isn't there yet.",
+    help="New .safetensors file.",
 )
 def back(layout: Any, model: Path, partial: tuple[str, ...], out: Path) -> None:
-    """Write the weights of MODEL, a run or model folder, as one file in LAYOUT: the tensors that
-    were converted come back bit for bit.
+    """Write the weights of MODEL, a run or model folder, as one file in LAYOUT.
+
+    Converted tensors come back bit for bit.
     """
     from harmony_parts.convert.back import convert_back
 
@@ -179,15 +182,15 @@ def back(layout: Any, model: Path, partial: tuple[str, ...], out: Path) -> None:
 
 
 def _run(
-    layout: Any, checkpoint: Path, *, out: Path, dtype: str | None, to: Path | None, **asked: Any
+    layout: Any, checkpoint: Path, *, out: Path, dtype: str | None, to: Path | None, **options: Any
 ) -> None:
-    """Convert, and say what became of the tensors."""
+    """Convert, and print a table of what happened to the tensors."""
     import torch
 
     from harmony_parts.convert.forward import convert as run
 
     if to is not None and not to.absolute().parent.is_dir():
-        raise RunError(f"{to}: there is no folder {to.parent}")
+        raise RunError(f"{to}: the folder {to.parent} doesn't exist")
     with progress("converting") as step:
         report = run(
             layout,
@@ -195,19 +198,19 @@ def _run(
             out,
             dtype=getattr(torch, dtype) if dtype else None,
             progress=step,
-            **asked,
+            **options,
         )
     console().print(table(report))
     if to is not None:
         to.write_text(report.json(), encoding="utf-8")
     folder = shlex.quote(str(out))
-    click.echo(f"{out}: written; README.md in it says what of")
+    click.echo(f"{out}: written; its README.md names the sources")
     if not report.fresh:
         click.echo(f"try: harmony generate {folder} --out clip.mp4")
         return
-    apart = all(part.endswith(".interaction") for part in report.fresh)
-    until = "the streams don't hear each other" if apart else "what the model makes means nothing"
-    print_stderr(f"fresh, and to be trained: {', '.join(report.fresh)}; until then {until}")
+    only_interaction = all(part.endswith(".interaction") for part in report.fresh)
+    until = "the streams don't interact" if only_interaction else "its output is noise"
+    print_stderr(f"initialised, to be trained: {', '.join(report.fresh)}; until then {until}")
     recipe, made = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
     click.echo(
         f"next: harmony train {recipe} --start {folder} --data CLIPS --out {made}, with a folder of"
@@ -216,7 +219,7 @@ def _run(
 
 
 def table(report: Report) -> Any:
-    """Tensors and numbers by what became of them."""
+    """The numbers of tensors and elements by what happened to them."""
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False)
