@@ -23,7 +23,8 @@ import attrs
 from harmony_parts.av import STREAMS, Format, Prompt
 from harmony_parts.errors import RequestError
 from harmony_parts.generate.generated import SOUND_ONLY, Generated
-from harmony_parts.media.ffmpeg import is_file, probe
+from harmony_parts.media.ffmpeg import is_file
+from harmony_parts.media.probe import probe
 
 if TYPE_CHECKING:
     from torch import Tensor
