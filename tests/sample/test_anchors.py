@@ -29,7 +29,7 @@ from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser, Recorded
 
 
 def test_an_anchor_equal_to_the_stream_changes_nothing() -> None:
-    """In a driven task it makes both passes equal, so that any scale is the identity bit for bit."""
+    """In a driven task it makes both passes equal, so any scale is the identity bit for bit."""
     given = latents(seed=6)
     for made, other in (("video", "audio"), ("audio", "video")):
         sync = SyncCFG(7.5, 0.0, mute=Same("audio"), static=Same("video"))

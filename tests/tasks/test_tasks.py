@@ -142,7 +142,7 @@ def test_sampled_has_the_expectation_of_the_weighted_sum(
 
 
 def test_sampled_draws_tasks_with_their_probabilities() -> None:
-    """The mean loss of 4,000 batches equals that of the weighted sum within five standard errors."""
+    """The mean loss of 4,000 batches is that of the weighted sum within five standard errors."""
     sampled = Sampled(
         (Draw(Joint(), 1.0, 0.5), Draw(AudioDriven(), 0.1, 0.2), Draw(VideoDriven(), 0.3, 0.3))
     )
