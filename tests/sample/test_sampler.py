@@ -33,7 +33,7 @@ from harmony_parts.guidance.protocol import (
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.sample.sampler import Step
 from harmony_parts.testing.gaussian_denoiser import Recorded
-from harmony_parts.testing.guidance_properties import same
+from harmony_parts.testing.guidance_properties.property import same
 
 
 @pytest.mark.parametrize(
