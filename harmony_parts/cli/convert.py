@@ -1,4 +1,4 @@
-"""`harmony convert`: checkpoints of other projects to model folders, and back."""
+"""`harmony convert`: convert weights of Wan2.2 and Ovi to model folders, and back."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OPTIONS = (
         "configs",
         multiple=True,
         type=FILE,
-        help="Configuration of the checkpoint (JSON) to check sizes against; repeatable.",
+        help="The model's configuration (JSON), to check sizes with. Can be repeated.",
     ),
     click.option(
         "--recipe",
-        help="Recipe for codecs, encoders and everything else: a file or a shipped recipe.",
+        help="Recipe for codecs, encoders and the rest: a file, or the name of a shipped one.",
     ),
     set_option,
     click.option(
@@ -39,29 +39,29 @@ OPTIONS = (
         multiple=True,
         metavar="NAME",
         help=(
-            "Pattern of tensors that may be initialised (our names) or left out (theirs);"
-            " repeatable."
+            "Pattern of tensors that may start fresh (our names) or be left out (theirs). Can be"
+            " repeated."
         ),
     ),
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Type of the weights.  [default: that of each tensor]",
+        help="Data type of the weights.  [default: each tensor's own]",
     ),
     click.option(
-        "--seed", type=SEED, default=0, show_default=True, help="Seed of initialised tensors."
+        "--seed", type=SEED, default=0, show_default=True, help="Seed of tensors that start fresh."
     ),
     click.option(
         "--report",
         "to",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Write a JSON report of every tensor.",
+        help="Write the fate of every tensor as JSON.",
     ),
     click.option(
         "--out",
         type=click.Path(path_type=Path),
         required=True,
-        help="New folder for the model.",
+        help="The model's folder, which must not exist.",
     ),
 )
 
@@ -77,11 +77,8 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     cls=Group,
     short_help="Convert weights of Wan2.2 or Ovi, and back.",
     examples=[
-        (
-            "harmony convert ovi model.safetensors --out models/ovi                       video and"
-            " sound"
-        ),
-        "harmony convert wan Wan2.2-TI2V-5B --out models/wan                          only video",
+        "harmony convert ovi model.safetensors --out models/ovi      video and sound",
+        "harmony convert wan Wan2.2-TI2V-5B --out models/wan         only video",
         (
             "harmony convert wan Wan2.2-TI2V-5B --init gldi --audio model.safetensors --out"
             " models/start"
@@ -90,15 +87,15 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     ],
 )
 def convert() -> None:
-    """Convert checkpoints of Wan2.2 and Ovi to model folders, and back.
+    """Convert checkpoints of other projects to model folders, and models back to their layouts.
 
-    No code in a checkpoint is ever run.
+    Code inside a checkpoint is never run.
     """
 
 
 @convert.command(
     cls=Command,
-    short_help="Convert Ovi to a model folder.",
+    short_help="Convert an Ovi checkpoint.",
     examples=[
         "harmony convert ovi model.safetensors --out models/ovi",
         "harmony convert ovi model.safetensors --init mmdit --out models/start",
@@ -109,19 +106,19 @@ def convert() -> None:
     "--init",
     type=INITS,
     help=(
-        "Take only the two towers, to be trained with a new interaction, for mmdit also a new audio"
+        "Take only the two towers, to train them with a fresh interaction, or with an mmdit audio"
         " branch."
     ),
 )
 @options
-def ovi(checkpoint: Path, **options: Any) -> None:
-    """Convert CHECKPOINT to a model folder: a .safetensors or .pt file of Ovi's, or its shards."""
-    _run("ovi", checkpoint, **options)
+def ovi(checkpoint: Path, **settings: Any) -> None:
+    """Convert CHECKPOINT, Ovi's .safetensors or .pt file or a folder of shards, to a model."""
+    _run("ovi", checkpoint, **settings)
 
 
 @convert.command(
     cls=Command,
-    short_help="Convert Wan2.2-TI2V-5B to a model folder.",
+    short_help="Convert a Wan2.2-TI2V-5B checkpoint.",
     examples=[
         "harmony convert wan Wan2.2-TI2V-5B --out models/wan",
         (
@@ -135,25 +132,25 @@ def ovi(checkpoint: Path, **options: Any) -> None:
     "--init",
     type=INITS,
     help=(
-        "Make a pair to be trained, with --audio: a new interaction, for mmdit also a new audio"
+        "With --audio, build a pair to train: with a fresh interaction, or with an mmdit audio"
         " branch."
     ),
 )
 @click.option(
-    "--audio", type=PATH, help="Ovi checkpoint whose audio tower becomes the audio branch."
+    "--audio", type=PATH, help="An Ovi checkpoint whose audio tower becomes the audio branch."
 )
 @options
-def wan(checkpoint: Path, **options: Any) -> None:
-    """Convert CHECKPOINT to a model folder: shards or a .safetensors or .pt file.
+def wan(checkpoint: Path, **settings: Any) -> None:
+    """Convert CHECKPOINT, a folder of shards or a .safetensors or .pt file, to a model.
 
-    Wan's own naming and diffusers' are both recognised.
+    Its tensors have Wan's own names or those of diffusers.
     """
-    _run("wan", checkpoint, **options)
+    _run("wan", checkpoint, **settings)
 
 
 @convert.command(
     cls=Command,
-    short_help="Convert a model folder to Ovi's or Wan's layout.",
+    short_help="Convert a model to Ovi's or Wan's layout.",
     examples=["harmony convert back ovi MODEL --out ovi.safetensors"],
 )
 @click.argument("layout", type=click.Choice(["ovi", "wan", "wan-diffusers"]))
@@ -162,18 +159,18 @@ def wan(checkpoint: Path, **options: Any) -> None:
     "--partial",
     multiple=True,
     metavar="NAME",
-    help="Pattern of tensors to leave out; repeatable.",
+    help="Pattern of the model's tensors to leave out. Can be repeated.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="New .safetensors file.",
+    help="A .safetensors file, which must not exist.",
 )
 def back(layout: Any, model: Path, partial: tuple[str, ...], out: Path) -> None:
     """Write the weights of MODEL, a run or model folder, as one file in LAYOUT.
 
-    Converted tensors come back bit for bit.
+    Tensors that were converted from that layout come back bit for bit.
     """
     from harmony_parts.convert.back import convert_back
 
@@ -182,15 +179,15 @@ def back(layout: Any, model: Path, partial: tuple[str, ...], out: Path) -> None:
 
 
 def _run(
-    layout: Any, checkpoint: Path, *, out: Path, dtype: str | None, to: Path | None, **options: Any
+    layout: Any, checkpoint: Path, *, out: Path, dtype: str | None, to: Path | None, **settings: Any
 ) -> None:
-    """Convert, and print a table of what happened to the tensors."""
+    """Convert a checkpoint, and print the fate of its tensors and the next command."""
     import torch
 
     from harmony_parts.convert.forward import convert as run
 
     if to is not None and not to.absolute().parent.is_dir():
-        raise RunError(f"{to}: the folder {to.parent} doesn't exist")
+        raise RunError(f"{to}: there is no folder {to.parent}")
     with progress("converting") as step:
         report = run(
             layout,
@@ -198,7 +195,7 @@ def _run(
             out,
             dtype=getattr(torch, dtype) if dtype else None,
             progress=step,
-            **options,
+            **settings,
         )
     console().print(table(report))
     if to is not None:
@@ -209,27 +206,31 @@ def _run(
         click.echo(f"try: harmony generate {folder} --out clip.mp4")
         return
     only_interaction = all(part.endswith(".interaction") for part in report.fresh)
-    until = "the streams don't interact" if only_interaction else "its output is noise"
-    print_stderr(f"initialised, to be trained: {', '.join(report.fresh)}; until then {until}")
-    recipe, made = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
+    until = (
+        "the streams don't affect each other"
+        if only_interaction
+        else "the model's clips are meaningless"
+    )
+    print_stderr(f"fresh, to be trained: {', '.join(report.fresh)}; until then {until}")
+    recipe, target = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
     click.echo(
-        f"next: harmony train {recipe} --start {folder} --data CLIPS --out {made}, with a folder of"
-        " clips for CLIPS"
+        f"next: harmony train {recipe} --start {folder} --data CLIPS --out {target}, with a folder"
+        " of clips for CLIPS"
     )
 
 
 def table(report: Report) -> Any:
-    """The numbers of tensors and elements by what happened to them."""
+    """How many tensors and numbers had each fate."""
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False)
+    rows = Table(box=None, pad_edge=False)
     for column, side in (
         ("", "left"),
         ("tensors of", "left"),
         ("tensors", "right"),
         ("numbers", "right"),
     ):
-        made.add_column(column, justify=side)  # type: ignore[arg-type]
+        rows.add_column(column, justify=side)  # type: ignore[arg-type]
     for fate, group, tensors, numbers in report.table():
-        made.add_row(fate, group, f"{tensors:,}", short(numbers))
-    return made
+        rows.add_row(fate, group, f"{tensors:,}", short(numbers))
+    return rows

@@ -70,7 +70,7 @@ def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(
         AssemblyError,
         match=(
-            r"^demo can't be assembled:\n  \$\.denoiser: it has a branch for audio alone, and the"
+            r"^demo can't be assembled:\n  \$\.denoiser: it has only a branch for audio, and the"
             r" codecs are for video"
         ),
     ):
@@ -86,7 +86,7 @@ def test_what_it_cannot_do_is_said() -> None:
     lost = table("audio")
     lost["encoders"]["caption"] = {"use": "bytes", "field": "caption"}
     with pytest.raises(
-        AssemblyError, match="'caption' enters by the video stream, which this model hasn't"
+        AssemblyError, match="'caption' enters by the video stream, which this model doesn't have"
     ):
         build(read_recipe(lost))
     with pytest.raises(AssemblyError, match="at least one codec"):
