@@ -6,8 +6,8 @@ same ones:
     def test_contract():
         check_guidance(MyGuidance())
 
-Each raises PartContractError, saying what the part must do.
-`harmony_parts.testing.guidance_properties` looks further at guidance, with hypothesis.
+Each raises a PartContractError that states what the part must do.
+`harmony_parts.testing.guidance_properties` has more checks of guidance, with hypothesis.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from harmony_parts.testing.contracts.flow import (
     check_solver,
 )
 from harmony_parts.testing.contracts.guidance import check_guidance
-from harmony_parts.testing.contracts.interactions import check_interaction, check_style
+from harmony_parts.testing.contracts.interactions import check_interaction
 from harmony_parts.testing.contracts.metrics import check_metric
+from harmony_parts.testing.contracts.style import check_style
 from harmony_parts.testing.contracts.tasks import check_task
 
 __all__ = [

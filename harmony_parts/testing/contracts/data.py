@@ -23,7 +23,7 @@ from harmony_parts.data.protocol import (
 )
 from harmony_parts.errors import MediaError
 from harmony_parts.media.clip import Clip
-from harmony_parts.testing.contracts.require import generator, own_randomness, require
+from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
 
 
 def check_data(
@@ -39,7 +39,7 @@ def check_data(
     `unreadable` and `fingerprint` where it has them. Examples that raise MediaError are left out,
     as in training, but for one at least. Raises PartContractError.
     """
-    with own_randomness(spec):
+    with no_global_randomness(spec):
         dataset = spec.build(format=format, root=root)
         count = len(dataset)
         require(
