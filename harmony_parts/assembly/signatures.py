@@ -1,6 +1,4 @@
-"""Does a class keep the protocol of its kind? By names and signatures, without making or running
-anything.
-"""
+"""Compares a class with the protocol of its kind, by names and signatures. Runs nothing of it."""
 
 from __future__ import annotations
 
@@ -10,26 +8,24 @@ from typing import Any, Protocol
 
 import attrs
 
-# the special methods that a protocol of ours may ask for
+# the special methods that our protocols may require
 _SPECIAL = ("__call__", "__len__", "__iter__", "__getitem__")
 _Kind = inspect.Parameter
 
 
 def faults(cls: Any, protocol: type) -> Iterator[str]:
-    """What is missing from `cls`, one sentence each: nothing where it is a class of plain settings
-    with all members of `protocol`.
-    """
+    """Why `cls` isn't an attrs class with all members of `protocol`, one sentence per fault."""
     if not isinstance(cls, type):
         yield f"it is a {type(cls).__name__}, not a class"
         return
     if not attrs.has(cls):
-        yield "it isn't a class of plain settings; decorate it with @attrs.frozen"
+        yield "it isn't a class of settings; decorate it with @attrs.frozen"
         return
     settings = {field.name for field in attrs.fields(cls)}
     if "use" in settings:
-        yield "a setting can't be called 'use', which names the part in a recipe"
-    for name, wanted in members(protocol).items():
-        found = next(
+        yield "a setting can't be called 'use': this key names the part in a recipe"
+    for name, expected in members(protocol).items():
+        actual = next(
             (
                 vars(base)[name]
                 for base in cls.__mro__
@@ -37,28 +33,28 @@ def faults(cls: Any, protocol: type) -> Iterator[str]:
             ),
             None,
         )
-        if wanted is None:
-            if found is None and name not in settings:
+        if expected is None:
+            if actual is None and name not in settings:
                 yield f"it has no {name!r}"
-        elif found is None:
-            yield f"it has no {name}{_signature(wanted)}"
-        elif inspect.isfunction(found) and (why := _differs(found, wanted)):
-            yield f"{name}{_signature(found)} {why}; the protocol is {name}{_signature(wanted)}"
+        elif actual is None:
+            yield f"it has no {name}{_signature(expected)}"
+        elif inspect.isfunction(actual) and (why := _differs(actual, expected)):
+            yield f"{name}{_signature(actual)} {why}; the protocol is {name}{_signature(expected)}"
 
 
 def members(protocol: type) -> dict[str, Any]:
-    """Name -> function of each method that a protocol asks for, `None` for a plain attribute."""
-    found: dict[str, Any] = {}
+    """Name -> function for each method of a protocol, `None` for each plain attribute."""
+    required: dict[str, Any] = {}
     for base in reversed(protocol.__mro__):
         if not _is_protocol(base):
             continue
-        found |= dict.fromkeys(getattr(base, "__annotations__", ()))
-        found |= {
+        required |= dict.fromkeys(getattr(base, "__annotations__", ()))
+        required |= {
             k: v
             for k, v in vars(base).items()
             if inspect.isfunction(v) and (k in _SPECIAL or not k.startswith("_"))
         }
-    return found
+    return required
 
 
 def _is_protocol(cls: type) -> bool:
@@ -66,7 +62,7 @@ def _is_protocol(cls: type) -> bool:
 
 
 def _signature(function: Any) -> str:
-    """Names and order alone: "(n, generator, *, cache=...)"."""
+    """The parameters without annotations: "(n, generator, *, cache=...)"."""
     shown, star = [], False
     for p in list(inspect.signature(function).parameters.values())[1:]:
         if p.kind is _Kind.KEYWORD_ONLY and not star:
@@ -79,10 +75,13 @@ def _signature(function: Any) -> str:
     return f"({', '.join(shown)})"
 
 
-def _differs(found: Any, wanted: Any) -> str:
-    """Why a call that fits `wanted` wouldn't fit `found`: "" where it does."""
-    signature, arguments = inspect.signature(found), inspect.signature(wanted).parameters.values()
-    # every argument that the protocol allows, then only those that it demands
+def _differs(actual: Any, expected: Any) -> str:
+    """Why a call that fits `expected` doesn't fit `actual`, "" if it fits."""
+    signature, arguments = (
+        inspect.signature(actual),
+        inspect.signature(expected).parameters.values(),
+    )
+    # all arguments that the protocol allows, then only the required ones
     for chosen in (list(arguments), [p for p in arguments if p.default is p.empty]):
         positional = [
             p.name for p in chosen if p.kind in (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)

@@ -194,7 +194,7 @@ def _run_each(runner: JobRunner, jobs: Sequence[Job]) -> int:
 
 def describe(file: Path) -> str:
     """The length, picture and sound of a media file, in words."""
-    from harmony_parts.media.ffmpeg import probe
+    from harmony_parts.media.probe import probe
 
     info = probe(file)
     video, audio = info.video, info.audio

@@ -23,7 +23,8 @@ import attrs
 from harmony_parts.av import STREAMS, Format, Prompt
 from harmony_parts.errors import RequestError
 from harmony_parts.generate.generated import SOUND_ONLY, Generated
-from harmony_parts.media.ffmpeg import is_file, probe
+from harmony_parts.media.ffmpeg import is_file
+from harmony_parts.media.probe import probe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +69,7 @@ def from_text(name: str, text: str) -> Any:
     Text that can't be converted is returned unchanged, so that `field_fault` refuses it.
     """
     kinds: dict[str, tuple[Callable[[str], Any], ...]] = {
-        "seconds": (float,),
+        "seconds": (int, float),
         "steps": (int, float),
         "seed": (int, float),
         "extra": (json.loads,),

@@ -1,6 +1,4 @@
-"""Plugins that are installed for one test: real modules and real metadata in a folder on the import
-path.
-"""
+"""Plugins installed for one test: modules and metadata in a folder on the import path."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ Install = Callable[..., str]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """`install(entry, source, distribution=...)` installs a plugin of one module, `plug_<entry>`,
-    and returns the module's name.
-    """
+    """`install(entry, source)` installs a plugin of one module and returns the module's name."""
     site, modules = tmp_path / "site", set(sys.modules)
     site.mkdir()
     monkeypatch.delenv("HARMONY_PARTS_PLUGINS", raising=False)

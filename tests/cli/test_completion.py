@@ -15,7 +15,7 @@ from harmony_parts.cli.completion import SHELLS, VARIABLE
 
 
 def complete(*words: str) -> list[str]:
-    """What bash would be offered for the last word, by a process that must not load torch."""
+    """The completions for the last word in bash, by a process that must not import torch."""
     script = (
         "import sys\ntry:\n    from harmony_parts.cli.main import main; main()\nfinally:\n   "
         " assert 'torch' not in sys.modules"
@@ -43,7 +43,7 @@ def test_commands_options_and_names_are_completed():
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_script_of_each_shell(harmony, shell):
+def test_each_shell_gets_its_script(harmony, shell):
     if shell == "bash" and not shutil.which("bash"):
         pytest.skip("click asks bash for its version")
     result = harmony("completion", shell)

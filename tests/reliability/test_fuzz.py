@@ -20,7 +20,7 @@ import torch
 from helpers.mutated_files import generated, mutate
 
 from harmony_parts.errors import MediaError
-from harmony_parts.media import ffmpeg
+from harmony_parts.media import ffmpeg, probe
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import Limits
 
@@ -51,7 +51,7 @@ def fuzz(
         return running[-1]
 
     monkeypatch.setattr(ffmpeg.subprocess, "Popen", watched)
-    monkeypatch.setattr(ffmpeg, "PROBE_SECONDS", LIMITS.seconds)
+    monkeypatch.setattr(probe, "PROBE_SECONDS", LIMITS.seconds)
     outcomes, causes, slowest, began = Counter[str](), Counter[str](), (0.0, ""), time.monotonic()
     for number in range(count):
         generator = random.Random(number)
