@@ -218,9 +218,7 @@ def test_folders_of_kinds_import_nothing_by_themselves():
 
 
 def test_plugins_import_what_is_public():
-    """Only modules that docs/reference/surface.txt lists, those behind `import harmony_parts`, and
-    testing.
-    """
+    """Modules in docs/reference/surface.txt, those behind `import harmony_parts`, and testing."""
     root = PACKAGE.parent
     surface = (root / "docs" / "reference" / "surface.txt").read_text(encoding="utf-8")
     public = {

@@ -68,7 +68,7 @@ def measure(
     from harmony_parts.metrics.protocol import MetricSpec, streams_read
 
     table = apply_overrides({"use": metric}, overrides, MetricSpec)
-    chosen = structure(table, MetricSpec, where=f"the metric {metric}").build()  # type: ignore[type-abstract]
+    chosen = structure(table, MetricSpec, name=f"the metric {metric}").build()  # type: ignore[type-abstract]
     analyses: list[Any] = []
     with progress("measuring") as step:
         for number, file in enumerate(files, 1):

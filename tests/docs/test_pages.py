@@ -1,6 +1,4 @@
-"""The documentation keeps up with the code: generated pages, links, snippets of Python, TOML and
-the command line.
-"""
+"""The documentation agrees with the code: generated pages, links, snippets and commands."""
 
 from __future__ import annotations
 
@@ -230,7 +228,7 @@ def test_python_runs(page):
 
 
 def merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe with a change merged into it; a part replaces the part in its place."""
+    """A recipe with a change merged into it; a part replaces the previous part."""
     result = copy.deepcopy(dict(table))
     for key, value in change.items():
         old = result.get(key)
