@@ -37,7 +37,7 @@ def test_it_has_the_strides_and_channels_of_its_form(codec):
 
 @torch.no_grad()
 def test_latents_and_frames_equal_diffusers(codec):
-    """Encoding: (mean of the distribution - mean) / std; decoding: the reverse. 6 frames become 9."""
+    """Encoding: (mean of the distribution - mean) / std; decoding: the reverse, of 9 frames."""
     frames = frames_of(6, batch=2)
     latents = codec.encode(frames)
     whole = torch.cat([frames, frames[:, -1:].expand(-1, 3, -1, -1, -1)], dim=1)
