@@ -20,6 +20,8 @@ _NAMES = {
     # assembling and generating
     "load": "generate.load",
     "Pipeline": "generate.pipeline",
+    "Request": "generate.request",
+    "Generated": "generate.generated",
     "read_recipe": "assembly.read",
     "write_recipe": "assembly.read",
     "build": "assembly.build",
@@ -117,8 +119,10 @@ if TYPE_CHECKING:
     from harmony_parts.flow.shift import ConstantShift as ConstantShift
     from harmony_parts.flow.straight import StraightPath as StraightPath
     from harmony_parts.flow.uniform import Uniform as UniformDensity
+    from harmony_parts.generate.generated import Generated as Generated
     from harmony_parts.generate.load import load as load
     from harmony_parts.generate.pipeline import Pipeline as Pipeline
+    from harmony_parts.generate.request import Request as Request
     from harmony_parts.guidance.cfg import CFG as CFG
     from harmony_parts.guidance.data_space import DataSpace as DataSpace
     from harmony_parts.guidance.modality import Modality as Modality

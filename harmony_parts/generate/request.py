@@ -47,8 +47,8 @@ LONGEST = 100
 
 
 def field_fault(name: str, value: Any) -> str:
-    """Why the field `name` of a request can't have this value; empty if it can, as None always."""
-    if value is None:
+    """Why the field `name` of a request can't have this value; empty if it can."""
+    if value is None and name != "seed":
         return ""
     is_valid, expected = _RULES[name]
     if not is_valid(value):
@@ -89,6 +89,15 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def _is_length(value: Any) -> bool:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return 0 < float(value) < math.inf
+    except OverflowError:
+        return False
+
+
 def _is_media(value: Any) -> bool:
     if isinstance(value, str | os.PathLike | Generated):
         return True
@@ -113,12 +122,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(TEXTS, (lambda value: isinstance(value, str), "a single string")),
     **dict.fromkeys(FILES, (_is_media, "a file or a Clip")),
     "image": (_is_image, "a file, a Clip or a tensor"),
-    "seconds": (
-        lambda value: (
-            isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
-        ),
-        "a finite number above 0",
-    ),
+    "seconds": (_is_length, "a finite number above 0"),
     "extra": (lambda value: isinstance(value, Mapping), "a mapping (in JSON, an object)"),
     "seed": (
         lambda value: _is_whole(value) and 0 <= value <= MAX_SEED,
@@ -201,7 +205,7 @@ class Request:
             raise RequestError(f"a preview shows frames, so the clip must have them: {use}")
         for name in FILES:
             path = self.path(name)
-            if path is not None and out.exists() and out.samefile(path):
+            if path is not None and is_file(path) and out.exists() and out.samefile(path):
                 raise RequestError(
                     f"{out} is the given {name}, {path}, and would be overwritten; write another"
                     " file"

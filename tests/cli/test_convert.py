@@ -1,4 +1,4 @@
-"""`harmony convert` on the command line."""
+"""`harmony convert`: its output, files and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harmony_parts.cli.main import cli
 
 
 def harmony(*args: object) -> Result:
-    """Its exit code and output."""
+    """The result of `harmony convert`: exit code and output."""
     return CliRunner(env={"COLUMNS": "100"}).invoke(
         cli, ["convert", *(str(arg) for arg in args)], prog_name="harmony"
     )
@@ -24,12 +24,12 @@ def harmony(*args: object) -> Result:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """The toys' recipe, as a file."""
+    """The file of the toy models' recipe."""
     (tmp_path / "tiny.toml").write_text(tomli_w.dumps(toys.RECIPE))
     return tmp_path / "tiny.toml"
 
 
-def test_a_table_says_what_became_of_the_tensors(
+def test_a_table_lists_the_fates_of_the_tensors(
     files: toys.Files, recipe: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "pair"
@@ -70,7 +70,7 @@ def test_a_table_says_what_became_of_the_tensors(
     assert "is there already" in again.output
 
 
-def test_there_and_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None:
+def test_a_converted_model_converts_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None:
     configs = [word for config in files.configs for word in ("--config", config)]
     done = harmony("ovi", files.ovi, *configs, "--recipe", recipe, "--out", tmp_path / "ovi")
     assert done.exit_code == 0, done.output
@@ -82,10 +82,10 @@ def test_there_and_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None
     )
 
 
-def test_what_starts_fresh_is_told_with_what_to_do(
+def test_fresh_parts_are_listed_with_the_next_command(
     files: toys.Files, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By name, on the terminal and in the card; the command that it gives trains the model."""
+    """By name, on the terminal and in the card. The printed command trains the model."""
     monkeypatch.chdir(tmp_path)
     done = harmony(
         "ovi",
@@ -117,7 +117,7 @@ def test_what_starts_fresh_is_told_with_what_to_do(
     assert Path("runs", "my model", "model").is_dir()
 
 
-def test_mistakes_are_told_in_a_few_words(files: toys.Files, tmp_path: Path) -> None:
+def test_mistakes_are_reported_without_a_traceback(files: toys.Files, tmp_path: Path) -> None:
     for words, cause in (
         (("wan", files.wan, "--init", "gldi", "--out", tmp_path / "x"), "give both or none"),
         (("wan", tmp_path / "none", "--out", tmp_path / "x"), "does not exist"),

@@ -179,6 +179,6 @@ def test_the_command_line_makes_and_draws_one_stream(stream: str, tmp_path: Path
 def test_wan_is_not_made_of_sound_alone(tmp_path: Path) -> None:
     model = Pipeline.assemble(read_recipe(table("audio"))).save(tmp_path / "model")
     with pytest.raises(
-        RunError, match=r"isn't of the layout wan: it has .* tensors that it has no place for"
+        RunError, match=r"doesn't fit the layout wan: .* tensors have no counterpart"
     ):
         convert_back("wan", model, tmp_path / "wan.safetensors")

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver, StepDependentShift
-from harmony_parts.testing.contracts.require import check_value, generator, own_randomness, require
+from harmony_parts.testing.contracts.require import (
+    check_value,
+    generator,
+    no_global_randomness,
+    require,
+)
 
 
 def check_path(path: Path) -> None:
@@ -98,7 +103,7 @@ def check_density(density: Density) -> None:
     """Times in [0, 1], float32 [n], that depend on the generator and only on it."""
     check_value(density)
     for n in (0, 1, 1000):
-        with own_randomness(density):
+        with no_global_randomness(density):
             t = density.draw(n, generator())
         require(
             t.shape == (n,) and t.dtype == torch.float32,

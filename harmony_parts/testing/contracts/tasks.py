@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from harmony_parts.tasks.protocol import Plan, Task
-from harmony_parts.testing.contracts.require import check_value, generator, own_randomness, require
+from harmony_parts.testing.contracts.require import (
+    check_value,
+    generator,
+    no_global_randomness,
+    require,
+)
 
 
 def check_task(task: Task) -> None:
@@ -16,7 +21,7 @@ def check_task(task: Task) -> None:
     """
     check_value(task)
     for n in (0, 1, 2, 17):
-        with own_randomness(task):
+        with no_global_randomness(task):
             plan = task.plan(n, _draw, generator())
         _check_entries(task, plan, n)
         for stream in plan.times:
