@@ -179,6 +179,6 @@ def test_the_command_line_generates_one_stream_with_a_preview(stream: str, tmp_p
 def test_an_audio_model_does_not_convert_to_wan(tmp_path: Path) -> None:
     model = Pipeline.assemble(read_recipe(table("audio"))).save(tmp_path / "model")
     with pytest.raises(
-        RunError, match=r"isn't of the layout wan: it has .* tensors that it has no place for"
+        RunError, match=r"doesn't fit the layout wan: .* tensors have no counterpart"
     ):
         convert_back("wan", model, tmp_path / "wan.safetensors")
