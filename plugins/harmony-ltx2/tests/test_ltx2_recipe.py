@@ -29,7 +29,7 @@ from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
 
-THIRD_PARTY = Path(__file__).parents[3] / "tests" / "core" / "third_party" / "harmony-half"
+THIRD_PARTY = Path(__file__).parents[3] / "tests" / "helpers" / "third_party" / "harmony-half"
 LIST = """
 import sys
 from harmony_parts.assembly.catalogue import Catalogue
@@ -185,7 +185,7 @@ def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypa
     assert done.exit_code == 0, done.output
     assert Clip.read(out).frames.shape == (17, 64, 96, 3)
     monkeypatch.setattr("sys.argv", ["folder", str(place), "--set", "nonsense"])
-    with pytest.raises(SystemExit, match="no override"):
+    with pytest.raises(SystemExit, match="not an override"):
         folder.main()
 
 
