@@ -24,7 +24,7 @@ from harmony_parts.av import STREAMS, Format, Prompt
 from harmony_parts.errors import RequestError
 from harmony_parts.generate.generated import SOUND_ONLY, Generated
 from harmony_parts.media.ffmpeg import is_file
-from harmony_parts.media.probe import probe
+from harmony_parts.media.probe import file_fault, probe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,8 +53,12 @@ def field_fault(name: str, value: Any) -> str:
     is_valid, expected = _RULES[name]
     if not is_valid(value):
         return f"{name} must be {expected}, not {value!r:.80}"
-    if isinstance(value, str | os.PathLike) and name in FILES and not is_file(Path(value)):
-        return f"{name}: there is no file {os.fspath(value)}"
+    if (
+        name in FILES
+        and isinstance(value, str | os.PathLike)
+        and (fault := file_fault(Path(value)))
+    ):
+        return f"{name}: {os.fspath(value)}: {fault}"
     return ""
 
 

@@ -38,7 +38,8 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"seconds": float("inf")}, SECONDS + "inf"),
     ({"seconds": float("nan")}, SECONDS + "nan"),
     ({"seconds": "long"}, SECONDS + "'long'"),
-    *(({name: "absent.bin"}, f"{name}: there is no file absent.bin") for name in FILES),
+    *(({name: "absent.bin"}, f"{name}: absent.bin: no such file") for name in FILES),
+    ({"audio": "."}, "audio: .: is a folder, not a media file"),
     (
         {"audio": "CLICK", "video": "FLASH"},
         "audio and video are both given, which leaves nothing to generate; leave one out",
