@@ -72,12 +72,12 @@ def test_joint_generation_reaches_the_data() -> None:
     )
 
 
-@pytest.mark.parametrize("made", ["video", "audio"])
-def test_driven_generation_reaches_the_conditional_distribution(made: str) -> None:
+@pytest.mark.parametrize("generated", ["video", "audio"])
+def test_driven_generation_reaches_the_conditional_distribution(generated: str) -> None:
     """x | y ~ N(m_x + C_xy C_yy^-1 (y - m_y), C_xx - C_xy C_yy^-1 C_yx)."""
-    model, noise, given = gaussian(), latents(seed=3).only((made,)), latents(seed=4)
-    given = given.replace(**{made: None})
-    x, y = (slice(V), slice(V, None)) if made == "video" else (slice(V, None), slice(V))
+    model, noise, given = gaussian(), latents(seed=3).only((generated,)), latents(seed=4)
+    given = given.replace(**{generated: None})
+    x, y = (slice(V), slice(V, None)) if generated == "video" else (slice(V, None), slice(V))
     c, m = model.covariance, model.mean
     gain = c[x, y] @ torch.linalg.inv(c[y, y])
     want = m[x] + (flat(given) - m[y]) @ gain.T + flat(noise) @ root(c[x, x] - gain @ c[y, x])
@@ -105,11 +105,11 @@ class Midpoint:
     order = 2
 
     def step(self, x, t, t_next, velocity, memory=None):
-        there, half = x, (t + t_next) / 2
+        moved, half = x, (t + t_next) / 2
         for at, until in ((t, half), (half, t_next)):
-            v = velocity(there, at)
-            there = x.replace(**{s: x[s] + (until - t) * v[s] for s in v})
-        return there, memory
+            v = velocity(moved, at)
+            moved = x.replace(**{s: x[s] + (until - t) * v[s] for s in v})
+        return moved, memory
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])

@@ -192,9 +192,9 @@ def test_solvers_that_evaluate_time_0_are_named() -> None:
     @attrs.frozen
     class Heun(Euler):
         def step(self, x, t, t_next, velocity, memory=None):
-            there, _ = Euler.step(self, x, t, t_next, velocity)
-            velocity(there, t_next)
-            return there, None
+            moved, _ = Euler.step(self, x, t, t_next, velocity)
+            velocity(moved, t_next)
+            return moved, None
 
     with pytest.raises(
         PartContractError, match=r"Heun.* evaluated the velocity at time 0.0 in step 4 of 4"

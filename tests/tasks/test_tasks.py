@@ -54,11 +54,11 @@ def test_contract(task: Task) -> None:
 def test_clean_streams_have_time_0_and_weight_0() -> None:
     joint, audio, video = (task.plan(5, draw, seeded()) for task in SINGLE)
     assert torch.equal(joint.times["video"], joint.times["audio"])
-    for plan, clean, made in ((audio, "audio", "video"), (video, "video", "audio")):
+    for plan, clean, noisy in ((audio, "audio", "video"), (video, "video", "audio")):
         assert (plan.times[clean] == 0).all()
-        assert (plan.times[made] > 0).all()
+        assert (plan.times[noisy] > 0).all()
         assert (plan.weights[clean] == 0).all()
-        assert (plan.weights[made] == 1).all()
+        assert (plan.weights[noisy] == 1).all()
 
 
 def test_defaults_are_those_of_the_paper() -> None:
@@ -186,11 +186,11 @@ def test_tasks_with_different_streams_cannot_be_packed() -> None:
                 plan.times.only(("audio",)),
                 plan.weights.only(("audio",)),
                 plan.task,
-                ("audio-alone",),
+                ("audio-only",),
             )
 
     check_task(AudioAlone())
-    with pytest.raises(PartContractError, match="audio-alone"):
+    with pytest.raises(PartContractError, match="audio-only"):
         WeightedSum((Term(Joint()), Term(AudioAlone()))).plan(2, draw, seeded())
 
 
