@@ -148,7 +148,7 @@ def _notes(plan: ConversionPlan, report: Report, seed: int) -> list[str]:
     )
     if report.fresh:
         parts = ", ".join(f"`{part}`" for part in report.fresh)
-        lines.append(f"- Initialised, and to be trained: {parts}")
+        lines.append(f"- Fresh, to be trained: {parts}")
     if report.not_finite:
         lines.append(f"- Not finite: {', '.join(report.not_finite[:8])}")
     return lines

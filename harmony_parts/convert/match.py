@@ -10,13 +10,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.assembly.catalogue import nearest
 from harmony_parts.convert import report
 from harmony_parts.convert.fresh import Fresh
 from harmony_parts.convert.layouts import Rule
 from harmony_parts.convert.plan import ConversionPlan, WeightSource
 from harmony_parts.convert.report import TensorRecord
-from harmony_parts.errors import RunError
+from harmony_parts.errors import RunError, nearest
 
 SHOWN = 12  # mismatches in an error
 Origin = tuple[WeightSource, str, Rule]

@@ -101,7 +101,7 @@ def _tower(
     configs: Sequence[Mapping[str, Any]],
     **more: Any,
 ) -> Tower:
-    """The sizes of one stream's transformer; `more` are sizes that are already known."""
+    """The sizes of one stream's transformer; `more` are its other sizes."""
     condition = "caption" if stream == "video" else "sound"
     layers = [
         int(name.split(".")[1])

@@ -131,8 +131,12 @@ def _save(state: TrainingState, data: TrainingData, out: Path) -> int:
 
 def _raise_batch_failure(error: Exception, step: int, out: Path) -> NoReturn:
     """Raise the error that stopped the run, with the way to resume."""
-    kept = f"the run is saved after step {step}" if step else "no step was done, so nothing is lost"
-    remedy = f"{kept}; fix that, then resume with --resume and --out {out} (in Python: resume=True)"
+    state = (
+        f"the run is saved after step {step}" if step else "no step was done, so nothing is lost"
+    )
+    remedy = (
+        f"{state}; fix that, then resume with --resume and --out {out} (in Python: resume=True)"
+    )
     if isinstance(error, HarmonyError):
         raise RunError(f"{error}\n{remedy}") from error
     error.add_note(remedy)

@@ -67,7 +67,7 @@ def test_a_table_lists_the_fates_of_the_tensors(
     assert "steps = 7" in (out / "recipe.toml").read_text()
     again = harmony("wan", files.wan, "--out", out)
     assert again.exit_code == 1
-    assert "is there already" in again.output
+    assert "already exists" in again.output
 
 
 def test_a_converted_model_converts_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_fresh_parts_are_listed_with_the_next_command(
         " meaningless\n" in done.output
     )
     assert (
-        "- Fresh, and to be trained: `encoders.caption`, `encoders.sound`\n"
+        "- Fresh, to be trained: `encoders.caption`, `encoders.sound`\n"
         in Path("my model", "README.md").read_text()
     )
     assert "harmony generate" not in done.output
@@ -119,7 +119,7 @@ def test_fresh_parts_are_listed_with_the_next_command(
 
 def test_mistakes_are_reported_without_a_traceback(files: toys.Files, tmp_path: Path) -> None:
     for words, cause in (
-        (("wan", files.wan, "--init", "gldi", "--out", tmp_path / "x"), "give both or none"),
+        (("wan", files.wan, "--init", "gldi", "--out", tmp_path / "x"), "give both or neither"),
         (("wan", tmp_path / "none", "--out", tmp_path / "x"), "does not exist"),
         (
             ("ovi", files.ovi, "--out", tmp_path / "x", "--report", tmp_path / "no" / "r.json"),
