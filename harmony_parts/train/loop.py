@@ -1,5 +1,6 @@
-"""The training loop. It depends on protocols only: a step is the same for every task, flow,
-denoiser and encoder that a recipe names.
+"""The training loop.
+
+It depends only on protocols: a step is the same for every task, flow, denoiser and encoder.
 """
 
 from __future__ import annotations
