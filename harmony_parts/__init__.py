@@ -51,6 +51,7 @@ _NAMES = {
     "NoStyle": "style.none",
     "StraightPath": "flow.straight",
     "ConstantShift": "flow.shift",
+    "StreamShifts": "flow.stream_shifts",
     "LogitNormal": "flow.logit_normal",
     "UniformDensity": "flow.uniform:Uniform",
     "Euler": "flow.euler",
@@ -118,6 +119,7 @@ if TYPE_CHECKING:
     from harmony_parts.flow.logit_normal import LogitNormal as LogitNormal
     from harmony_parts.flow.shift import ConstantShift as ConstantShift
     from harmony_parts.flow.straight import StraightPath as StraightPath
+    from harmony_parts.flow.stream_shifts import StreamShifts as StreamShifts
     from harmony_parts.flow.uniform import Uniform as UniformDensity
     from harmony_parts.generate.generated import Generated as Generated
     from harmony_parts.generate.load import load as load

@@ -25,8 +25,10 @@ SINGLE: tuple[Task, ...] = (Joint(), AudioDriven(), VideoDriven())
 WEIGHTS = st.lists(st.floats(0, 3), min_size=3, max_size=3).filter(lambda w: max(w) > 0.1)
 
 
-def draw(n: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator) * 0.9 + 0.1
+def draw(n: int, generator: torch.Generator) -> AV[Tensor]:
+    """Times of one draw per clip that differ between the streams."""
+    t = torch.rand(n, generator=generator) * 0.9 + 0.1
+    return AV(t, t.square())
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -53,10 +55,10 @@ def test_contract(task: Task) -> None:
 
 def test_clean_streams_have_time_0_and_weight_0() -> None:
     joint, audio, video = (task.plan(5, draw, seeded()) for task in SINGLE)
-    assert torch.equal(joint.times["video"], joint.times["audio"])
+    assert all(torch.equal(joint.times[s], draw(5, seeded())[s]) for s in ("video", "audio"))
     for plan, clean, noisy in ((audio, "audio", "video"), (video, "video", "audio")):
         assert (plan.times[clean] == 0).all()
-        assert (plan.times[noisy] > 0).all()
+        assert torch.equal(plan.times[noisy], draw(5, seeded())[noisy])
         assert (plan.weights[clean] == 0).all()
         assert (plan.weights[noisy] == 1).all()
 
@@ -204,7 +206,7 @@ def test_contract_checks_find_faults() -> None:
     @attrs.frozen
     class IgnoresDraw:
         def plan(self, n, draw, generator):
-            return Joint().plan(n, lambda n, _: torch.rand(n) * 0.9 + 0.1, generator)
+            return Joint().plan(n, lambda n, _: AV(*torch.rand(2, n) * 0.9 + 0.1), generator)
 
     with pytest.raises(PartContractError, match="weight 0 for audio at time 0"):
         check_task(LossOnClean())

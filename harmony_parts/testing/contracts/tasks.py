@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from harmony_parts.av import AV
 from harmony_parts.tasks.protocol import Plan, Task
 from harmony_parts.testing.contracts.require import (
     check_value,
@@ -32,9 +33,10 @@ def check_task(task: Task) -> None:
     require(learns, task, "have a weight above 0 in 17 clips")
 
 
-def _draw(n: int, generator: torch.Generator) -> Tensor:
-    # never 0, so that a time of 0 in a plan means a clean stream
-    return torch.rand(n, generator=generator) * 0.9 + 0.1
+def _draw(n: int, generator: torch.Generator) -> AV[Tensor]:
+    # never 0, so that a time of 0 in a plan means a clean stream; different in the two streams
+    t = torch.rand(n, generator=generator) * 0.9 + 0.1
+    return AV(t, t.square())
 
 
 def _check_entries(task: Task, plan: Plan, n: int) -> None:
