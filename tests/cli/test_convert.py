@@ -82,7 +82,7 @@ def test_a_converted_model_converts_back(files: toys.Files, recipe: Path, tmp_pa
     )
 
 
-def test_fresh_parts_are_listed_with_the_next_command(
+def test_initialised_parts_are_listed_with_the_next_command(
     files: toys.Files, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By name, on the terminal and in the card. The printed command trains the model."""
@@ -100,8 +100,8 @@ def test_fresh_parts_are_listed_with_the_next_command(
         "my model",
     )
     assert (
-        "fresh, to be trained: encoders.caption, encoders.sound; until then the model's clips are"
-        " meaningless\n" in done.output
+        "initialised, to be trained: encoders.caption, encoders.sound; until then the model's clips"
+        " are meaningless\n" in done.output
     )
     assert (
         "- Fresh, to be trained: `encoders.caption`, `encoders.sound`\n"

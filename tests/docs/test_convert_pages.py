@@ -91,7 +91,7 @@ def test_the_pages_commands_convert(downloads: Path, page: str) -> None:
         # the checkpoints have everything but what --init initialises
         if "--init" in words:
             untrained = (
-                "fresh, to be trained: denoiser.blocks.*.interaction; until then the streams"
+                "initialised, to be trained: denoiser.blocks.*.interaction; until then the streams"
                 " don't affect each other\n"
             )
             assert (untrained in done.output) == (words[words.index("--init") + 1] != "mmdit")

@@ -176,12 +176,10 @@ class MMAudioCodec:
 
 def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:
     """Autoencoder (of mel spectra, without diffusers' front end), vocoder, configuration."""
-    from diffusers import MMAudioVAE, MMAudioVocoder
-    from diffusers.models.autoencoders.autoencoder_mmaudio import MMAudioAutoencoder
+    from diffusers import MMAudioVocoder
 
     from harmony_diffusers.bigvgan import BigVGAN16k
 
-    form = FORMS[spec.form]
     vocoder_cls = BigVGAN16k if spec.form == "16k" else MMAudioVocoder
     if not (spec.model or spec.config or on_meta()):
         raise ValueError(
@@ -189,38 +187,7 @@ def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:
             " harmony_diffusers.convert_mmaudio` converts MMAudio's files (v1-16.pth, best_netG.pt)"
             " to it"
         )
-    # MMAudioVAE computes mel filters when it is built, which meta tensors can't; they aren't used.
-    if on_meta():
-        config = form | {"channel_multipliers": (1, 2, 4), "layers_per_block": 2} | spec.config
-        names = (
-            "mel_bins",
-            "latent_channels",
-            "hidden_channels",
-            "channel_multipliers",
-            "layers_per_block",
-        )
-        vae: Any = MMAudioAutoencoder(*(config[name] for name in names))
-    else:
-        whole = diffusers_model(
-            MMAudioVAE,
-            {},
-            {**form, **spec.config} if spec.config else {},
-            spec.precision,
-            spec.model,
-            spec.subfolder,
-            spec.revision,
-        )
-        vae, config = whole.vae, dict(whole.config)
-        wrong = [
-            name
-            for name in ("mel_bins", "sample_rate")
-            if not spec.config and config[name] != form[name]
-        ]
-        if wrong:
-            raise ValueError(
-                f"model {spec.model!r} has {wrong[0]} {config[wrong[0]]}, but the form"
-                f" {spec.form!r} {form[wrong[0]]}; change form"
-            )
+    vae, config = _autoencoder(spec)
     vocoder = diffusers_model(
         vocoder_cls,
         {},
@@ -231,3 +198,43 @@ def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:
         spec.revision,
     )
     return vae, vocoder, config
+
+
+def _autoencoder(spec: MMAudio) -> tuple[Any, dict[str, Any]]:
+    """The autoencoder of mel spectra, and its configuration."""
+    from diffusers import MMAudioVAE
+    from diffusers.models.autoencoders.autoencoder_mmaudio import MMAudioAutoencoder
+
+    form = FORMS[spec.form]
+    # MMAudioVAE computes mel filters when it is built, which needs memory; they aren't used here.
+    if on_meta():
+        config = form | {"channel_multipliers": (1, 2, 4), "layers_per_block": 2} | spec.config
+        names = (
+            "mel_bins",
+            "latent_channels",
+            "hidden_channels",
+            "channel_multipliers",
+            "layers_per_block",
+        )
+        return MMAudioAutoencoder(*(config[name] for name in names)), config
+    whole = diffusers_model(
+        MMAudioVAE,
+        {},
+        {**form, **spec.config} if spec.config else {},
+        spec.precision,
+        spec.model,
+        spec.subfolder,
+        spec.revision,
+    )
+    config = dict(whole.config)
+    wrong = [
+        name
+        for name in ("mel_bins", "sample_rate")
+        if not spec.config and config[name] != form[name]
+    ]
+    if wrong:
+        raise ValueError(
+            f"model {spec.model!r} has {wrong[0]} {config[wrong[0]]}, but the form"
+            f" {spec.form!r} {form[wrong[0]]}; change form"
+        )
+    return whole.vae, config

@@ -16,9 +16,7 @@ MEL = {name: value for name, value in toys.MEL.items() if name not in ("mel_bins
 
 
 def originals(folder, form):
-    """Files as MMAudio has them, of tiny models, and those models: weights of any length, with
-    weight_norm's two tensors.
-    """
+    """Files in MMAudio's layout, with weight_norm's two tensors, and their tiny models."""
     torch.manual_seed(0)
     bands = {"16k": 80, "44k": 128}[form]
     config, sizes = MEL, toys.VOCODER | {"num_mels": bands}
@@ -46,9 +44,7 @@ def originals(folder, form):
 @pytest.mark.filterwarnings("ignore:At least one mel filterbank has all zero values:UserWarning")
 @pytest.mark.parametrize("form", ["16k", "44k"])
 def test_mmaudio_loads_converted_files(form, tmp_path):
-    """By the part itself. Every convolution of the autoencoder has output channels of length 1; the
-    vocoder's are as torch makes them.
-    """
+    """Output channels of the autoencoder's convolutions have norm 1; the vocoder equals torch's."""
     tensors, normed, config, sizes, rate = originals(tmp_path, form)
     convert(
         tmp_path / "vae.pth",

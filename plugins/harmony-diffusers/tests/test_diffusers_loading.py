@@ -1,6 +1,4 @@
-"""Loading weights from folders: exactly the saved ones, and clear errors: one
-sentence.
-"""
+"""Weights are loaded exactly as saved; errors are clear, in one line."""
 
 from __future__ import annotations
 
@@ -95,9 +93,7 @@ def test_codecs_load_the_saved_weights(folder, name):
 
 
 def test_umt5_loads_the_saved_weights(folder):
-    """With the tokenizer beside it; and, where the folder itself holds the encoder, without
-    subfolders.
-    """
+    """With the tokenizer beside it; without subfolders if the folder itself has the encoder."""
     encoder = UMT5(model=str(folder), precision="float32", length=48).build(
         format=toys.VIDEO, codecs=AV()
     )

@@ -1,6 +1,4 @@
-"""The denoiser against diffusers' transformer called directly: every pass of SyncCFG in every task,
-known pictures, hints, and errors.
-"""
+"""The denoiser against diffusers' transformer: passes of SyncCFG, known images, hints, errors."""
 
 from __future__ import annotations
 
@@ -55,9 +53,8 @@ GIVEN = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}
 
 
 def by_hand(ltx, noise, given, said, guidance, steps):
-    """The recipe itself: diffusers' calls, a line for each, and Euler's steps. Returns latents, and
-    what was asked of the network.
-    """
+    """SyncCFG by direct calls of diffusers, with Euler's steps; returns latents and the calls'
+    inputs."""
     x = noise.replace(**{s: given[s] for s in given})
     asked, mute = set(), ltx.codecs.audio.encode(torch.zeros(1, ltx.codecs.audio.samples(19)))
     shown = [s for s in noise if s not in tuple(given)]
@@ -85,9 +82,8 @@ def by_hand(ltx, noise, given, said, guidance, steps):
 
 @pytest.mark.parametrize("task", GIVEN)
 def test_sync_cfg_calls_diffusers_for_the_passes_of_its_recipe(ltx, task):
-    """Joint, the video without sound, the sound without motion, each at the times and sigmas that
-    are its own; then the whole run.
-    """
+    """Joint, video without sound, sound without motion, each at its times and sigmas; then the
+    whole run."""
     noise, clean = toys.noise(), toys.noise(1)
     given, said, guidance = (
         clean.only(GIVEN[task]),
@@ -172,9 +168,8 @@ def test_samples_of_a_batch_have_their_own_times(ltx):
 
 
 def test_a_known_image_is_passed_as_in_diffusers(ltx):
-    """Its tokens go in clean at time 0, sigma stays the stream's; its velocity leads to it; without
-    a picture nothing changes.
-    """
+    """Its tokens are clean at time 0, sigma is the stream's, its velocity leads to it; without an
+    image nothing changes."""
     av, said = toys.noise(), toys.conditions(ltx.widths)
     known = torch.randn(1, 1, 2, 3, toys.C, generator=torch.Generator().manual_seed(5))
     shown = said | {"image": toys.picture(known, torch.ones(1, 1, dtype=torch.bool))}
@@ -215,9 +210,7 @@ def test_a_clip_begins_with_its_image(first):
 
 @pytest.mark.parametrize("fps", ["24", "12.5", "30000/1001"])
 def test_positions_of_tokens_are_from_the_clocks(fps):
-    """The coordinates that diffusers' pipelines compute from counts and frame rate are those of the
-    codecs' clocks.
-    """
+    """They equal the coordinates of diffusers' pipelines, from counts and frame rate."""
     made = toys.parts(format=attrs.evolve(toys.FORMAT, fps=fps))
     places, rate = (
         made.denoiser._positions(toys.noise(batch=2)),
@@ -253,9 +246,8 @@ def test_isolated_streams_are_independent(ltx):
 
 
 def test_a_skipped_block_replaces_attention_by_its_values(first):
-    """As spatio_temporal_guidance_blocks, where the configuration has the processors for it; else
-    there is no such hint.
-    """
+    """As spatio_temporal_guidance_blocks, if the configuration supports it; else there is no such
+    hint."""
     av, said = toys.noise(), toys.conditions(first.widths)
     times = toys.uniform(av, video=0.7, audio=0.7)
     assert first.denoiser.hints == {"isolate", "skip-0", "skip-1"}
@@ -305,9 +297,7 @@ def test_the_streams_in_read_are_returned(first):
 
 
 def test_weights_move_with_the_module_but_are_not_saved(first):
-    """They are no part of the denoiser's own, but it names the module that they are in, and takes
-    it along.
-    """
+    """The denoiser lists their module in `external_modules`, and moves it."""
     assert not first.denoiser.state_dict()
     assert not list(first.denoiser.parameters())
     assert first.denoiser.external_modules == first.denoiser.frozen.models
@@ -318,9 +308,7 @@ def test_weights_move_with_the_module_but_are_not_saved(first):
 
 
 def test_it_is_counted_at_full_size_without_weights():
-    """LTX-2 on the meta device: the parameters of its four models, and a pass over five seconds of
-    512 x 768.
-    """
+    """On the meta device: parameters of the four models, and a pass over 5 s of 512 x 768."""
     form = toys.Format(fps=24, height=512, width=768, sample_rate=24000, seconds=5.04)
     with torch.device("meta"):
         codecs = AV(LTX2Video().build(format=form), toys.LTX2Audio().build(format=form))

@@ -1,6 +1,4 @@
-"""ltx2-text: the contract, pieces of texts, what is kept and what is refused. That its tokens are
-diffusers' is in test_ltx2_pipeline.
-"""
+"""ltx2-text: contract, pieces, cache and errors; test_ltx2_pipeline compares its tokens."""
 
 from __future__ import annotations
 
@@ -87,9 +85,7 @@ def test_cached_texts_are_not_encoded_again():
 
 
 def test_mismatched_models_and_lengths_are_refused():
-    """Two models of different forms, lengths that the learned tokens don't fill, half a
-    configuration, pieces that read nothing.
-    """
+    """Also an incomplete configuration, and pieces without a field."""
     with pytest.raises(
         ValueError, match=r"has 3 states .* of width 16, but the connectors expect 4 of width 16"
     ):

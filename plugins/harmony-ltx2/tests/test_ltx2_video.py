@@ -1,6 +1,4 @@
-"""ltx2-video against diffusers called directly, from a folder, with means, deviations and a scale;
-its counts, clock and errors.
-"""
+"""ltx2-video against diffusers called directly; its counts, clock and errors."""
 
 from __future__ import annotations
 
@@ -81,9 +79,7 @@ def test_it_is_deterministic(codec):
 
 @given(latents=st.integers(1, 40), frames=st.integers(1, 200))
 def test_the_clock_is_causal(codec, latents, frames):
-    """The first latent is one frame, every other eight, without gaps; as few latents as hold the
-    frames.
-    """
+    """The first latent lasts one frame, each other eight, without gaps; none is superfluous."""
     clock = codec.clock(latents)
     lengths = torch.tensor([1.0] + [8.0] * (latents - 1), dtype=torch.float64) / 24
     assert torch.allclose(clock[:, 1] - clock[:, 0], lengths, atol=1e-12, rtol=0)
