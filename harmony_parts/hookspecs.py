@@ -325,6 +325,25 @@ def harmony_guidance() -> Declarations:
 
 
 @hookspec
+def harmony_scene() -> Declarations:
+    """A scene of Soundstage, such as a hammer that strikes an anvil.
+
+    The instance is the part, frozen and compared by value: `draw(rng, seconds, rhythm)` gives a
+    random take. A take has `events`, `caption` and `sound_caption`, draws itself on a canvas
+    (`picture`), mixes its own sound (`sound`), and gives another performance of the same bodies
+    (`again`). The data set `soundstage` and all its settings work with any scene.
+
+        @hookimpl
+        def harmony_scene():
+            yield part(
+                "kettle",
+                "harmony_kettle:Kettle",
+                summary="A kettle boils: steam and a whistle.",
+            )
+    """
+
+
+@hookspec
 def harmony_data() -> Declarations:
     """A data set: examples of a clip, its prompt, and its events if they are known.
 

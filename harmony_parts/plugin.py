@@ -81,3 +81,8 @@ def default_part(target: str, **settings: Any) -> Any:
         return getattr(import_module(module), name)(**settings)
 
     return attrs.Factory(make)
+
+
+def default_parts(*targets: str) -> Any:
+    """A default for a setting that takes several parts of another kind: a tuple, in this order."""
+    return attrs.Factory(lambda: tuple(default_part(target).factory() for target in targets))

@@ -9,8 +9,7 @@ from typing import Any
 import attrs
 import torch
 
-from harmony_parts.av import AV, STREAMS, Format
-from harmony_parts.data.protocol import Event
+from harmony_parts.av import AV, STREAMS, Event, Format
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import PartContractError
 from harmony_parts.media.clip import Clip
