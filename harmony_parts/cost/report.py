@@ -165,7 +165,7 @@ def training_lines(recipe: Recipe) -> list[str]:
 
 
 def time_line(recipe: Recipe, streams: tuple[str, ...]) -> str:
-    """The shift of each stream, and the times at which its second and last steps begin."""
+    """The shift of each stream, and the time at which its last step begins."""
     from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
     from harmony_parts.sample.timetable import timetable
 
