@@ -45,6 +45,7 @@ BESIDES = {
     "harmony_parts.guidance.protocol:Pass",
     "harmony_parts.guidance.protocol:StepTimes",
     "harmony_parts.tasks.protocol:Plan",
+    "harmony_parts.av:Times",
     "harmony_parts.anchors.protocol:Scene",
 }
 """Classes besides the protocols of the kinds: what parts build, take and return."""
