@@ -237,7 +237,7 @@ def test_python_runs(page):
 
 
 def merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe with a change merged into it; a part, or a pair of shifts, replaces the previous one."""
+    """A recipe with a change merged into it; a part, or a pair of shifts, replaces another."""
     result = copy.deepcopy(dict(table))
     for key, value in change.items():
         old = result.get(key)

@@ -11,7 +11,7 @@ import torch
 from helpers import tiny_training as tiny
 
 from harmony_parts.assembly.recipe import Flow
-from harmony_parts.av import AV
+from harmony_parts.av import AV, Times
 from harmony_parts.flow.logit_normal import LogitNormal
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
@@ -42,12 +42,12 @@ def test_joint_training_follows_the_curve_of_sampling() -> None:
     """t_v = 12 u / (1 + 11 u) and t_a = 3 u / (1 + 2 u), so t_v = 4 t_a / (1 + 3 t_a): in a plan of
     training, to float32's rounding, as in a timetable.
     """
-    plan = Joint().plan(500, Flow(StraightPath(), Uniform(), PAIR).draw, seeded())
-    trained = plan.times
+    draw = Flow(StraightPath(), Uniform(), PAIR).draw
+    trained = Joint().plan(500, draw, seeded(), AV(3, 4)).times.map(Times.per_latent)
     table = timetable(40, PAIR)
     sampled = AV(*(torch.tensor([times[s] for times in table]) for s in ("video", "audio")))
     for times in (trained, sampled):
-        t_v, t_a = times["video"].double(), times["audio"].double()
+        t_v, t_a = (times[s].double().reshape(len(times[s]), -1)[:, 0] for s in times)
         assert (t_v - 4 * t_a / (1 + 3 * t_a)).abs().max() < 1e-6
 
 
