@@ -55,23 +55,19 @@ print("latents:", {stream: list(latents[stream].shape) for stream in latents})
 
 # A step of cross-task training: the task plans one batch of all three tasks, for one pass of the
 # denoiser.
-task, path, density, shift = (
-    hp.WeightedSum(),
-    hp.StraightPath(),
-    hp.LogitNormal(),
-    hp.ConstantShift(3.0),
-)
+task = hp.WeightedSum()
+flow = hp.Flow(path=hp.StraightPath(), density=hp.LogitNormal(), shift=hp.ConstantShift(3.0))
 parameters = [weight for module in (denoiser, *encoders.values()) for weight in module.parameters()]
 optimizer = torch.optim.AdamW(parameters, lr=2e-3)
 for step in range(STEPS):
-    plan = task.plan(CLIPS, lambda n, g: shift(density.draw(n, g)), generator)
+    plan = task.plan(CLIPS, flow.draw, generator, latents.map(lambda x: x.shape[1]))
     loss = losses(
         denoiser,
         latents,
         noise_for(latents, plan, generator),
         packed(conditions(prompts), plan),
         plan,
-        path,
+        flow.path,
     ).total
     optimizer.zero_grad()
     loss.backward()
@@ -87,8 +83,8 @@ sampled = sample(
     codecs=codecs,
     guidance=hp.SyncCFG(video=3, audio=2),
     solver=hp.Euler(),
-    shift=shift,
-    path=path,
+    shift=flow.shift,
+    path=flow.path,
     steps=8,
 )
 frames, sound = (

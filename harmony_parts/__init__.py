@@ -51,11 +51,13 @@ _NAMES = {
     "NoStyle": "style.none",
     "StraightPath": "flow.straight",
     "ConstantShift": "flow.shift",
+    "StreamShifts": "flow.stream_shifts",
     "LogitNormal": "flow.logit_normal",
     "UniformDensity": "flow.uniform:Uniform",
     "Euler": "flow.euler",
     "Heun": "flow.heun",
     "AdamsBashforth": "flow.adams_bashforth",
+    "Continuation": "tasks.continuation",
     "Joint": "tasks.joint",
     "AudioDriven": "tasks.audio_driven",
     "VideoDriven": "tasks.video_driven",
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
     from harmony_parts.flow.logit_normal import LogitNormal as LogitNormal
     from harmony_parts.flow.shift import ConstantShift as ConstantShift
     from harmony_parts.flow.straight import StraightPath as StraightPath
+    from harmony_parts.flow.stream_shifts import StreamShifts as StreamShifts
     from harmony_parts.flow.uniform import Uniform as UniformDensity
     from harmony_parts.generate.generated import Generated as Generated
     from harmony_parts.generate.load import load as load
@@ -142,6 +145,7 @@ if TYPE_CHECKING:
     from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
     from harmony_parts.style.none import NoStyle as NoStyle
     from harmony_parts.tasks.audio_driven import AudioDriven as AudioDriven
+    from harmony_parts.tasks.continuation import Continuation as Continuation
     from harmony_parts.tasks.joint import Joint as Joint
     from harmony_parts.tasks.sampled import Sampled as SampledTasks
     from harmony_parts.tasks.video_driven import VideoDriven as VideoDriven

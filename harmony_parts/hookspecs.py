@@ -256,8 +256,8 @@ def harmony_density() -> Declarations:
 def harmony_solver() -> Declarations:
     """One step of a solver of the flow's ordinary differential equation.
 
-    The instance is the part, with `order` and `step(x, t, t_next, velocity, memory)`. Values that
-    it needs in the next step go through `memory`.
+    The instance is the part, with `order` and `step(x, times, next_times, velocity, memory)`; each
+    stream has its own times. Values that it needs in the next step go through `memory`.
 
         @hookimpl
         def harmony_solver():
@@ -271,10 +271,10 @@ def harmony_solver() -> Declarations:
 
 @hookspec
 def harmony_task() -> Declarations:
-    """What is trained: per sample, the clean stream, the time of each stream, the loss weights.
+    """What is trained: per sample, the time of each latent (0 if it is clean), the loss weights.
 
-    The instance is the part, with `plan(n, draw, generator) -> Plan`. Tasks that combine other
-    tasks take them as settings.
+    The instance is the part, with `plan(n, draw, generator, latents) -> Plan`; `draw(n, generator)`
+    gives shifted times of each stream. Tasks that combine other tasks take them as settings.
 
         @hookimpl
         def harmony_task():

@@ -39,7 +39,7 @@ def sections(
         "latents of a clip": latent_lines(parts),
         "windows": window_lines(parts),
         "parameters": parameter_lines(weights),
-        "a training step": training_lines(recipe),
+        "a training step": training_lines(recipe, parts),
         "a sampling step": pass_lines(recipe, parts),
         "arithmetic": flops,
         "memory": memory,
@@ -48,9 +48,7 @@ def sections(
 
 def latent_lines(parts: Parts) -> list[str]:
     """Number, size and duration of the latents of a clip of the format's length."""
-    from harmony_parts.cost.inputs import lengths
-
-    form, counts = parts.format, lengths(parts)
+    form, counts = parts.format, parts.lengths()
     frames = form.frames
     samples = form.samples(frames)
     lines = [
@@ -89,10 +87,9 @@ def window_lines(parts: Parts) -> list[str]:
     from torch import nn
 
     from harmony_parts.av import AV
-    from harmony_parts.cost.inputs import lengths
     from harmony_parts.interaction.protocol import Layout
 
-    counts, denoiser = lengths(parts), parts.denoiser
+    counts, denoiser = parts.lengths(), parts.denoiser
     if len(tuple(counts)) < 2:
         return ["none: there is one stream"]
     modules = denoiser.modules() if isinstance(denoiser, nn.Module) else ()
@@ -146,16 +143,12 @@ def parameter_lines(groups: Mapping[str, Weights]) -> list[str]:
     return [*lines, together if trained else "none of them is trained"]
 
 
-def training_lines(recipe: Recipe) -> list[str]:
+def training_lines(recipe: Recipe, parts: Parts) -> list[str]:
     """The samples and tasks that a batch is expanded to, and the clips of the whole run."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    plan = recipe.task.plan(
-        recipe.train.batch,
-        lambda n, g: recipe.flow.shift(recipe.flow.density.draw(n, g)),
-        generator,
-    )
+    plan = recipe.task.plan(recipe.train.batch, recipe.flow.draw, generator, parts.lengths())
     return [
         (
             f"{quantity(recipe.train.batch, 'clip')} go through the denoiser as"
@@ -168,13 +161,33 @@ def training_lines(recipe: Recipe) -> list[str]:
     ]
 
 
+def time_line(recipe: Recipe, streams: tuple[str, ...]) -> str:
+    """The shift of each stream, and the time at which its last step begins."""
+    from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
+    from harmony_parts.sample.timetable import timetable
+
+    sampling = recipe.sample
+    table = timetable(sampling.steps, sampling.shift, streams)
+    shared = not isinstance(sampling.shift, StreamShifts)
+    shifts = shifts_of_streams(sampling.shift)
+
+    def times(stream: str) -> str:
+        last = f", the last step from {table[-2][stream]:.3g}" if sampling.steps > 1 else ""
+        return f"1 to 0 by {shifts[stream]!r}{last}"
+
+    if shared:
+        return f"times  {times(streams[0])}"
+    return "times  " + "; ".join(f"{stream} {times(stream)}" for stream in streams)
+
+
 def pass_lines(recipe: Recipe, parts: Parts) -> list[str]:
     """Runs of the denoiser for one velocity, in each task."""
     from harmony_parts.cost.account import runs_per_task
 
     lines = [
+        time_line(recipe, tuple(parts.codecs)),
         f"{quantity(recipe.sample.steps, 'step')} by {type(recipe.sample.solver).__name__}; for"
-        " each velocity:"
+        " each velocity:",
     ]
     for task, runs in runs_per_task(recipe, parts).items():
         listed = ", ".join(f"{' = '.join(run.names)} ({' and '.join(run.read)})" for run in runs)

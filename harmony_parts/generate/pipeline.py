@@ -16,6 +16,7 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.flow.protocol import Shift, Solver
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.request import Request, check_fields
 from harmony_parts.guidance.demands import demands
@@ -156,7 +157,7 @@ class Pipeline:
         given: AV[Tensor] = AV(),
         guidance: Guidance | None = None,
         solver: Solver | None = None,
-        shift: Shift | None = None,
+        shift: Shift | StreamShifts | None = None,
         steps: int | None = None,
         progress: Progress | None = None,
     ) -> AV[Tensor]:
@@ -237,7 +238,7 @@ class Pipeline:
         steps: int | None = None,
         guidance: Guidance | None = None,
         solver: Solver | None = None,
-        shift: Shift | None = None,
+        shift: Shift | StreamShifts | None = None,
         progress: Progress | None = None,
     ) -> Generated:
         """Generate one clip: both streams, the video for an `audio`, or the audio for a `video`.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harmony_parts.flow.protocol import Shift, Solver
+    from harmony_parts.flow.stream_shifts import StreamShifts
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.media.clip import Clip
 
@@ -122,6 +123,14 @@ def _is_part(method: str) -> Callable[[Any], bool]:
     return lambda value: not isinstance(value, type) and hasattr(value, method)
 
 
+def _is_shift(value: Any) -> bool:
+    if _is_part("__call__")(value):
+        return True
+    from harmony_parts.flow.stream_shifts import StreamShifts
+
+    return isinstance(value, StreamShifts)
+
+
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(TEXTS, (lambda value: isinstance(value, str), "a single string")),
     **dict.fromkeys(FILES, (_is_media, "a file or a Clip")),
@@ -135,7 +144,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": (lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
     "guidance": (_is_part("combine"), "a part, such as SyncCFG(video=3, audio=2)"),
     "solver": (_is_part("step"), "a part, such as Heun()"),
-    "shift": (_is_part("__call__"), "a part, such as ConstantShift(5)"),
+    "shift": (_is_shift, "a part, such as ConstantShift(5), or StreamShifts(video, audio)"),
 }
 
 
@@ -164,7 +173,7 @@ class Request:
     steps: int | None = None
     guidance: Guidance | None = None
     solver: Solver | None = None
-    shift: Shift | None = None
+    shift: Shift | StreamShifts | None = None
 
     def fields(self) -> dict[str, Any]:
         """The fields by name, as `Pipeline.generate` takes them."""

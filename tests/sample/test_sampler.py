@@ -81,11 +81,11 @@ class Midpoint:
 
     order = 2
 
-    def step(self, x, t, t_next, velocity, memory=None):
-        moved, half = x, (t + t_next) / 2
-        for at, until in ((t, half), (half, t_next)):
+    def step(self, x, times, next_times, velocity, memory=None):
+        moved, half = x, times.map(lambda t, t_next: (t + t_next) / 2, next_times)
+        for at, until in ((times, half), (half, next_times)):
             v = velocity(moved, at)
-            moved = x.replace(**{s: x[s] + (until - t) * v[s] for s in v})
+            moved = x.replace(**{s: x[s] + (until[s] - times[s]) * v[s] for s in v})
         return moved, memory
 
 
@@ -154,11 +154,16 @@ def test_bfloat16_latents_are_guided_in_float32() -> None:
     @attrs.frozen
     class ChecksVelocity(Euler):
         def step(
-            self, x: AV[Tensor], t: float, t_next: float, velocity: Any, memory: Any = None
+            self,
+            x: AV[Tensor],
+            times: AV[float],
+            next_times: AV[float],
+            velocity: Any,
+            memory: Any = None,
         ) -> tuple[AV[Tensor], Any]:
-            v = velocity(x, t)
+            v = velocity(x, times)
             assert {v[s].dtype for s in v} == narrow
-            return Euler.step(self, x, t, t_next, lambda *_: v, memory)
+            return Euler.step(self, x, times, next_times, lambda *_: v, memory)
 
     model, noise = Recorded(gaussian()), latents().map(lambda x: x.bfloat16())
     result = make(

@@ -51,7 +51,8 @@ def _installed(site, monkeypatch):
 def by_hand(pipeline, noise, given, scale):
     """v_unheard + scale (v - v_unheard) of two direct calls of the denoiser, and Euler's steps."""
     said = pipeline.conditions(SAID)
-    times = timetable(pipeline.recipe.sample.steps, pipeline.recipe.sample.shift)
+    sampling = pipeline.recipe.sample
+    times = [t["video"] for t in timetable(sampling.steps, sampling.shift)]
     x = noise.replace(**{s: given[s] for s in given})
     made = [s for s in noise if s not in tuple(given)]
     for t, after in pairwise(times):

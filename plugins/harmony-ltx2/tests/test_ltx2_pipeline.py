@@ -183,7 +183,7 @@ def test_times_equal_its_schedulers(tokens, steps):
         **SCHEDULER | ({} if steps > 1 else {"shift_terminal": None})
     )
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), mu=mu)
-    times = timetable(steps, LTX2Shift(tokens=tokens))
+    times = [t["video"] for t in timetable(steps, LTX2Shift(tokens=tokens))]
     # float32 there; near 1 the stretch divides 1 - u by 1 - u(1 / steps), and so its rounding
     near = math.exp(-mu)
     bound = 4e-7 * (1 + (steps - 1) * near) / ((steps - 1) * near) if steps > 1 else 4e-7

@@ -7,6 +7,7 @@ import torch
 
 from harmony_parts.av import AV
 from harmony_parts.plugin import knob
+from harmony_parts.tasks.entries import one_per_clip
 from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 
@@ -16,27 +17,21 @@ class OwnTimes:
 
     t_v and t_a are drawn independently. The model learns every conditional distribution between the
     streams; the driven tasks are the cases in which one time is 0. With probability `together` the
-    streams of a clip share a time, as in sampling.
+    times of a clip are of one draw, as in sampling.
     """
 
     together: float = knob(
         0.0,
-        help="probability that both streams have the same time",
+        help="probability that the times of both streams are of one draw",
         off=0.0,
         converter=float,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
 
-    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
+    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
         """n entries, one per clip."""
-        video, audio = draw(n, generator), draw(n, generator)
+        first, second = draw(n, generator), draw(n, generator)
         shared = torch.rand(n, generator=generator) < self.together
-        one, clip = torch.ones_like(video), torch.arange(n, device=video.device)
-        times = AV(video, torch.where(shared.to(video.device), video, audio))
-        return Plan(
-            source=clip,
-            times=times,
-            weights=AV(one, one),
-            task=torch.zeros_like(clip),
-            names=("own-times",),
-        )
+        video, audio = first["video"], second["audio"]
+        times = AV(video, torch.where(shared.to(video.device), first["audio"], audio))
+        return one_per_clip("own-times", times, latents)
