@@ -21,6 +21,7 @@ FOR_PLUGINS = (
     "plugin",
     "errors",
     "guidance.scales",
+    "guidance.active_streams",
     "tasks.entries",
     "denoisers.known_latents",
     "models.offload",
