@@ -29,7 +29,7 @@ for metric, names in (
     (hp.Events(), ("video_matched", "audio_matched", "offset_ms", "f1")),
     (hp.Correlation(), ("correlation",)),
 ):
-    numbers = compare(metric, [example.clip for example in examples])["numbers"]
+    numbers = compare(metric, [example.clip for example in examples])
     for name in names:
-        paired, chance = numbers[name]["paired"], numbers[name]["repaired"]
-        print(f"{name:14} paired {paired:7.3f}   re-paired {chance:7.3f}")
+        number = numbers[name]
+        print(f"{name:14} paired {number.paired:7.3f}   re-paired {number.repaired:7.3f}")

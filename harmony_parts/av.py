@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 STREAMS = ("video", "audio")
@@ -140,6 +141,11 @@ class Condition:
             self.mask[index],
             None if self.null is None else self.null.rows(index),
         )
+
+    def to(self, device: torch.device | str) -> Condition:
+        """The condition, with its null form, on `device`."""
+        null = None if self.null is None else self.null.to(device)
+        return Condition(self.tokens.to(device), self.mask.to(device), null)
 
 
 Conditions = Mapping[str, Condition]

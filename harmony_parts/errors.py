@@ -1,39 +1,52 @@
-"""Every error that the library raises on purpose. Each says what is wrong, where, and what to do
-about it.
-"""
+"""The errors that the library raises on purpose: each message gives the cause and the remedy."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
 class HarmonyError(Exception):
-    """Base of all errors that a user can mend; the command line prints these without a
-    traceback.
+    """Base class of every error that a user can fix.
+
+    The command line prints the message without a traceback and exits with 1.
     """
 
 
 class UnknownPart(HarmonyError):
-    """No part of that kind has that name; names the nearest one, and the plugins that failed to
-    load.
+    """Raised if no part, plugin or kind has the requested name.
+
+    The message gives the nearest existing name, all names of that kind, and the plugins that failed
+    to load.
     """
 
 
 class PartNameClash(HarmonyError):
-    """A bare name that several plugins use, or one plugin that declares a name twice."""
+    """Raised if a part name is ambiguous: several plugins, or one plugin twice, declare it.
+
+    The message gives the qualified names to use instead, or the packages in conflict.
+    """
 
 
 class BrokenPart(HarmonyError):
-    """A part is declared, but its code can't be imported."""
+    """Raised if a part is declared but its class can't be imported.
+
+    The message gives the part, its package and version, and the error of the import.
+    """
 
 
 class PartContractError(HarmonyError):
-    """A part, or a declaration of one, isn't what its kind asks for."""
+    """Raised if a part, or its declaration, doesn't meet the contract of its kind.
+
+    The message gives the part and what it must do. Contract checks raise it too.
+    """
 
 
 class AssemblyError(HarmonyError):
-    """A recipe that can't be built: one line for each fault, each beginning with its `$.path` in
-    the recipe.
+    """Raised if a recipe can't be read, or its parts don't fit together.
+
+    The message lists every fault on a line that begins with its `$.path` in the recipe. `faults`
+    holds these lines. `where` names the recipe.
     """
 
     def __init__(self, faults: str | Iterable[str], where: str = "recipe") -> None:
@@ -44,14 +57,27 @@ class AssemblyError(HarmonyError):
 
 
 class MediaError(HarmonyError):
-    """A media file that can't be read or written: names the file and the cause."""
+    """Raised if a media file can't be read or written.
+
+    The message gives the file and the cause.
+    """
 
 
 class RunError(HarmonyError):
-    """A training run or a saved model that can't be started, resumed or loaded: names the folder
-    and the cause.
+    """Raised if a training run or a saved model can't be started, resumed or loaded.
+
+    The message gives the folder and the cause.
     """
 
 
 class RequestError(HarmonyError):
-    """A file of requests that can't be used: names it, and each line with its fault."""
+    """Raised if a batch file of requests can't be used.
+
+    The message gives the file and every faulty line with its cause.
+    """
+
+
+def nearest(wrong: str, right: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the closest name in `right`, "" if none is close."""
+    close = difflib.get_close_matches(wrong, list(right), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,87 +1,39 @@
-"""One hook per kind of part; the docstring of each is the reference of that kind. Importing this
-imports no torch.
+"""One hook per kind of part; its docstring is the reference of that kind. Imports no torch.
 
-A hook returns declarations (`harmony_parts.plugin.part`), best as a generator; it takes no
-arguments and imports no part. The class that a declaration points to is an attrs class of plain
-settings (each best made with `harmony_parts.plugin.knob`) which keeps the protocol of its kind.
-Parts that hold weights, tables or files have a method `build(...)` that returns the working part
-and gets its neighbours as keywords; the others are frozen and are the working part themselves. A
-setting that is a part of its own is annotated with that kind's protocol.
+A plugin implements a hook for each kind of part that it provides. The hook takes no arguments and
+yields declarations (`harmony_parts.plugin.part`); it imports no part. The class that a declaration
+names is an attrs class of settings, each best made with `harmony_parts.plugin.knob`, and meets the
+protocol of its kind. There are two forms:
+
+* Parts with weights, tables or files have a method `build(...)` that returns the working part. It
+  receives the parts built before it as keyword arguments.
+* All other parts are frozen classes whose instances are the working part.
+
+A setting that takes another part is annotated with the protocol of that part's kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
 import pluggy
 
 from harmony_parts.plugin import PROJECT, PartDeclaration
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 
-
-@attrs.frozen
-class Kind:
-    """A kind of part: its hook, the protocol ("module:Class") that its settings are annotated with,
-    and the folder of the built-in ones.
-    """
-
-    hook: str
-    protocol: str
-    folder: str
-
-    @property
-    def builds(self) -> bool:
-        """Whether a part of this kind is made by `build(...)` (True) or is its own spec (False)."""
-        return self.protocol.endswith("Spec")
-
-    def __str__(self) -> str:
-        return self.hook.removeprefix("harmony_").replace("_", "-")
-
-
-def _kind(name: str, folder: str, protocol: str) -> tuple[str, Kind]:
-    return name, Kind(f"harmony_{name}", f"harmony_parts.{folder}.protocol:{protocol}", folder)
-
-
-KINDS: dict[str, Kind] = dict(
-    (
-        _kind("video_codec", "codecs", "VideoCodecSpec"),
-        _kind("audio_codec", "codecs", "AudioCodecSpec"),
-        _kind("encoder", "encoders", "EncoderSpec"),
-        _kind("video_branch", "branches", "VideoBranchSpec"),
-        _kind("audio_branch", "branches", "AudioBranchSpec"),
-        _kind("interaction", "interaction", "InteractionSpec"),
-        _kind("attention", "attention", "LocalAttention"),
-        _kind("style", "style", "StyleSpec"),
-        _kind("denoiser", "denoisers", "DenoiserSpec"),
-        _kind("path", "flow", "Path"),
-        _kind("shift", "flow", "Shift"),
-        _kind("density", "flow", "Density"),
-        _kind("solver", "flow", "Solver"),
-        _kind("task", "tasks", "Task"),
-        _kind("anchor", "anchors", "Anchor"),
-        _kind("guidance", "guidance", "Guidance"),
-        _kind("data", "data", "DataSpec"),
-        _kind("metric", "metrics", "Metric"),
-    )
-)
-"""Kind -> its hook, protocol and folder. Written with underscores here and in hooks, with hyphens
-in documents and on the command line.
-"""
-
 Declarations = Iterable[PartDeclaration]
 
 
 @hookspec
 def harmony_video_codec() -> Declarations:
-    """Turns frames into latents and back.
+    """Encodes frames to latents and decodes latents to frames.
 
-    The class has `build(*, format) -> VideoCodec`; the codec has `channels`, `grid` and the
-    functions `latents`, `frames`, `encode`, `decode` and `clock`. Frames are uint8 [B, F, H, W, 3],
-    latents float32 [B, T, h, w, C] of about unit scale; both directions are deterministic.
-    `clock(n)` says which span of seconds each latent shows: all that keeps sound and picture
-    together is made from it.
+    `build(*, format) -> VideoCodec`. The codec has `channels`, `grid` and the methods `latents`,
+    `frames`, `encode`, `decode` and `clock`. Frames are uint8 [B, F, H, W, 3], latents float32 [B,
+    T, h, w, C] of about unit variance. Encoding and decoding are deterministic. `clock(n)` gives
+    the interval in seconds that each of n latents covers; attention windows and the alignment of
+    video and audio are computed from it.
 
         @hookimpl
         def harmony_video_codec():
@@ -96,12 +48,12 @@ def harmony_video_codec() -> Declarations:
 
 @hookspec
 def harmony_audio_codec() -> Declarations:
-    """Turns sound into latents and back.
+    """Encodes waveforms to latents and decodes latents to waveforms.
 
-    The class has `build(*, format) -> AudioCodec`; the codec has `channels` and the functions
-    `latents`, `samples`, `encode`, `decode` and `clock`. Sound is float32 [B, samples] in -1..1
-    (mono, at the format's sample rate), latents float32 [B, T, C] of about unit scale. Whatever
-    `decode` makes up (phase, noise) comes from a fixed seed.
+    `build(*, format) -> AudioCodec`. The codec has `channels` and the methods `latents`, `samples`,
+    `encode`, `decode` and `clock`. Waveforms are float32 [B, samples] in -1..1 (mono, at the
+    format's sample rate), latents float32 [B, T, C] of about unit variance. Phases or noise that
+    `decode` generates come from a fixed seed.
 
         @hookimpl
         def harmony_audio_codec():
@@ -116,12 +68,12 @@ def harmony_audio_codec() -> Declarations:
 
 @hookspec
 def harmony_encoder() -> Declarations:
-    """Reads its own field of each prompt and says it to the denoiser as conditions.
+    """Encodes one field of each prompt to conditions of the denoiser.
 
-    The class has `build(*, format, codecs) -> Encoder`, a torch module with `produces` (condition
-    name -> width) that maps a sequence of prompts to a `Condition` per name, each with its null
-    form; a prompt whose field is `None` gets the null form in its row. A condition of a new name is
-    welcome wherever a denoiser has a port for it.
+    `build(*, format, codecs) -> Encoder`. The encoder is a torch module with `produces` (condition
+    name -> width); it maps a sequence of prompts to one `Condition` per name, with its null form.
+    For a prompt whose field is `None`, the row holds the null form. An encoder may produce
+    conditions with new names; the denoiser needs a port for each.
 
         @hookimpl
         def harmony_encoder():
@@ -136,12 +88,12 @@ def harmony_encoder() -> Declarations:
 
 @hookspec
 def harmony_video_branch() -> Declarations:
-    """The video half of the denoiser: embeds latents, makes its layers, turns hidden states back
-    into velocities.
+    """The video transformer: embeds latents, makes its blocks, projects tokens to velocities.
 
-    The class has `build(*, channels, grid, conditions) -> Branch`, a torch module with `width`,
-    `heads`, `block()`, `told`, `embed` and `unembed`; each block has the steps `attend`, `read` and
-    `feed`. Hidden states are [B, T, S, D], S patches per latent.
+    `build(*, channels, grid, conditions) -> Branch`. The branch is a torch module with `width`,
+    `heads`, `block()`, `project_conditions`, `embed` and `unembed`. Each block has the steps
+    `apply_self_attention`, `apply_text_attention` and `apply_feed_forward`. Hidden states are [B,
+    T, S, D] with S patches per latent.
 
         @hookimpl
         def harmony_video_branch():
@@ -156,11 +108,10 @@ def harmony_video_branch() -> Declarations:
 
 @hookspec
 def harmony_audio_branch() -> Declarations:
-    """The audio half of the denoiser: the contract of a video branch, with one token per latent (S
-    = 1).
+    """The audio transformer: the protocol of a video branch, with one token per latent (S = 1).
 
-    Clean reference latents (a condition told as `clean_tokens`) are kept in `Tokens.reference`,
-    before the target.
+    Clean reference latents (a condition that enters as `clean_tokens`) are held in
+    `Tokens.reference` and precede the target.
 
         @hookimpl
         def harmony_audio_branch():
@@ -175,13 +126,13 @@ def harmony_audio_branch() -> Declarations:
 
 @hookspec
 def harmony_interaction() -> Declarations:
-    """How the two branches hear each other, in every layer.
+    """Exchanges information between the two branches in every joint block.
 
-    The class has `build(*, branches) -> Interaction`, a torch module: `tables(layout)` is computed
-    once per shape of batch; the call returns, for each stream, a residual of its hidden states, of
-    its reference, or a term for its text attention. Both directions read the states from before
-    either update. An interaction whose outputs start at zero lets a stitched model begin as its two
-    parents.
+    `build(*, branches) -> Interaction`. The interaction is a torch module. `tables(layout)` is
+    computed once per shape of batch. A call returns for each stream a residual of its hidden
+    states, a residual of its reference, or a term for its text attention. Both directions use the
+    states from before either update. If its output projections start at zero, a model stitched
+    together from two trained branches starts as those two.
 
         @hookimpl
         def harmony_interaction():
@@ -195,10 +146,11 @@ def harmony_interaction() -> Declarations:
 
 @hookspec
 def harmony_attention() -> Declarations:
-    """A way to compute local cross-attention: each query frame attends to a window of key frames.
+    """A backend of local cross-attention: each query frame attends to a window of key frames.
 
-    Its own spec: callable with `(q, k, v, windows, q_angles, k_angles)`. Must agree with the
-    built-in reference implementation, in the output and in every gradient; an empty window gives 0.
+    The instance is the part: callable with `(q, k, v, windows, q_angles, k_angles)`. Outputs and
+    all gradients must agree with the built-in part `reference`. For an empty window the output is
+    0.
 
         @hookimpl
         def harmony_attention():
@@ -212,30 +164,30 @@ def harmony_attention() -> Declarations:
 
 @hookspec
 def harmony_style() -> Declarations:
-    """How the reference sound takes on the look of the whole video: everything that has nothing to
-    do with time.
+    """Aligns the reference audio with the whole video, independent of time.
 
-    The class has `build(*, branches) -> Style`, a torch module that maps reference tokens [B, R,
-    D_a] and the video's hidden states [B, T, S, D_v] to a residual of the reference.
+    `build(*, branches) -> Style`. The style is a torch module that maps reference tokens [B, R,
+    D_a] and hidden states of the video [B, T, S, D_v] to a residual of the reference tokens.
 
         @hookimpl
         def harmony_style():
             yield part(
                 "pooled",
                 "harmony_pooled:Pooled",
-                summary="Reads the mean of each video latent in place of all its tokens.",
+                summary="Attends to the mean token of each video latent.",
             )
     """
 
 
 @hookspec
 def harmony_denoiser() -> Declarations:
-    """The network: noisy latents of both streams to velocities of both.
+    """The network: predicts the velocities of both streams from their noisy latents.
 
-    The class has `build(*, codecs, encoders) -> Denoiser`, a torch module with `accepts` (condition
-    name -> `Port`) and `hints`. It sizes itself by its neighbours, and raises AssemblyError for a
-    condition that it has no port for. Branches, interaction, style and attention are its settings,
-    if it has such parts at all.
+    `build(*, codecs, encoders) -> Denoiser`. The denoiser is a torch module with `accepts`
+    (condition name -> `Port`), `hints`, and `blocks` (the modules that are sharded, compiled,
+    recomputed and offloaded one by one). It takes its sizes from codecs and encoders, and raises
+    AssemblyError if it has no port for a condition. Branches, interaction, style and attention are
+    settings of a denoiser that has such parts.
 
         @hookimpl
         def harmony_denoiser():
@@ -252,8 +204,8 @@ def harmony_denoiser() -> Declarations:
 def harmony_path() -> Declarations:
     """The path from data (time 0) to noise (time 1).
 
-    Its own spec, with `interpolate`, `velocity` and `data`, which gets the clean estimate back from
-    a velocity.
+    The instance is the part, with `interpolate`, `velocity`, and `data`, which recovers the clean
+    estimate from a velocity.
 
         @hookimpl
         def harmony_path():
@@ -268,10 +220,10 @@ def harmony_path() -> Declarations:
 
 @hookspec
 def harmony_shift() -> Declarations:
-    """A monotone map of the times 0..1 onto themselves, which moves effort towards noise or data.
+    """A monotone map of times from 0..1 to 0..1 that moves steps towards noise or data.
 
-    Its own spec: callable with a tensor of times; 0 stays 0 and 1 stays 1. Where it depends on the
-    sampler's steps, `for_steps(steps)` gives it for so many.
+    The instance is the part: callable with a tensor of times; it maps 0 to 0 and 1 to 1. If the map
+    depends on the number of sampling steps, `for_steps(steps)` returns the shift for that number.
 
         @hookimpl
         def harmony_shift():
@@ -285,9 +237,9 @@ def harmony_shift() -> Declarations:
 
 @hookspec
 def harmony_density() -> Declarations:
-    """How often each time is trained, before the shift.
+    """The distribution of training times, before the shift.
 
-    Its own spec, with `draw(n, generator)` -> float32 [n] in 0..1.
+    The instance is the part, with `draw(n, generator)` -> float32 [n] in 0..1.
 
         @hookimpl
         def harmony_density():
@@ -304,8 +256,8 @@ def harmony_density() -> Declarations:
 def harmony_solver() -> Declarations:
     """One step of a solver of the flow's ordinary differential equation.
 
-    Its own spec, with `order` and `step(x, t, t_next, velocity, memory)`; what it must remember
-    between steps goes through `memory`.
+    The instance is the part, with `order` and `step(x, t, t_next, velocity, memory)`. Values that
+    it needs in the next step go through `memory`.
 
         @hookimpl
         def harmony_solver():
@@ -319,27 +271,27 @@ def harmony_solver() -> Declarations:
 
 @hookspec
 def harmony_task() -> Declarations:
-    """What is trained: per sample, which stream is clean, each stream's time, and what each
-    stream's loss counts.
+    """What is trained: per sample, the clean stream, the time of each stream, the loss weights.
 
-    Its own spec, with `plan(n, draw, generator) -> Plan`. Tasks that combine tasks take them as
-    settings.
+    The instance is the part, with `plan(n, draw, generator) -> Plan`. Tasks that combine other
+    tasks take them as settings.
 
         @hookimpl
         def harmony_task():
             yield part(
                 "async",
                 "harmony_async:Async",
-                summary="Each stream at a time of its own.",
+                summary="Draws the times of the two streams independently.",
             )
     """
 
 
 @hookspec
 def harmony_anchor() -> Declarations:
-    """A clean stream that says nothing about the other one; guidance puts it in a stream's place.
+    """A clean stream without information about the other one; guidance substitutes it.
 
-    Its own spec, frozen and compared by value, with `stream`, `from_estimate` and `latents(scene)`.
+    The instance is the part, frozen and compared by value, with `stream`, `from_estimate` and
+    `latents(scene)`.
 
         @hookimpl
         def harmony_anchor():
@@ -353,31 +305,31 @@ def harmony_anchor() -> Declarations:
 
 @hookspec
 def harmony_guidance() -> Declarations:
-    """Which passes of the denoiser a sampling step needs, and how their predictions combine.
+    """The denoiser passes of a sampling step, and how their predictions are combined.
 
-    Its own spec, frozen and compared by value, with `passes(times, state)` and `combine(preds,
-    times, state)`. `combine` is pure; what it must remember goes through `state`. At its off value
-    it asks for the conditional pass alone and returns that bit for bit. A guidance that changes
-    another takes it as a setting annotated `Guidance`.
+    The instance is the part, frozen and compared by value, with `passes(times, state)` and
+    `combine(preds, times, state)`. `combine` is pure; values that it needs in the next step go
+    through `state`. At its off value the guidance requests only the conditional pass and returns
+    that prediction bit for bit. A guidance that modifies another one takes it as a setting
+    annotated with `Guidance`.
 
         @hookimpl
         def harmony_guidance():
             yield part(
                 "half",
                 "harmony_half.half:Half",
-                summary="Goes half the way that its inner guidance goes.",
+                summary="Halves the effect of its inner guidance.",
             )
     """
 
 
 @hookspec
 def harmony_data() -> Declarations:
-    """A data set: examples of a clip, the prompt that asks for it, and its events where they are
-    known.
+    """A data set: examples of a clip, its prompt, and its events if they are known.
 
-    The class has `build(*, format, root=None) -> Dataset` with `len` and `example(index,
+    `build(*, format, root=None) -> Dataset`. The data set has a length and `example(index,
     generator)`; the same index and generator state give the same example. `root` is the folder that
-    the user named, for data sets that read one.
+    the user chose, for data sets that read one.
 
         @hookimpl
         def harmony_data():
@@ -391,10 +343,12 @@ def harmony_data() -> Declarations:
 
 @hookspec
 def harmony_metric() -> Declarations:
-    """How well sound and picture agree.
+    """A score of clips, for example how well video and audio agree.
 
-    Its own spec: `analyse(clip)` looks at each stream alone, `score(video, audio, truth)` at two of
-    them together, so that the same clips can be re-paired to find out what chance gives.
+    `build(*, device="cpu") -> Metric`. `analyse(clip)` computes features of each stream by itself;
+    `score(video, audio, truth, reference)` scores a pair of them, so that streams of different
+    clips can be re-paired to measure chance. A metric that reads one stream declares it: `reads =
+    ("audio",)`.
 
         @hookimpl
         def harmony_metric():

@@ -1,83 +1,80 @@
-"""Imports go one way: errors, av <- plugin, hookspecs, hooks <- protocols <- maths <- parts <-
-catalogue, assembly <- train, sample <- testing, cli.
+"""Imports go one way: from each floor of the package to the floors below it.
 
-A part never imports a part of another kind: neighbours arrive as arguments. Assembly and the loops
-know protocols, never parts.
+Every import counts, at any depth of a file: inside functions and under TYPE_CHECKING too.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import harmony_parts
-from harmony_parts.hookspecs import KINDS
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.kinds import KINDS
 
 PACKAGE = Path(harmony_parts.__file__).parent
-FOLDERS = {kind.folder for kind in KINDS.values()}
-# Shared maths that lives beside the parts of one kind, but is no part: it imports only protocols
-# and other maths.
-MATHS = {
-    "rope",
-    "attention.windows",
-    "blocks.attention",
-    "blocks.known",
-    "blocks.layers",
-    "kernels",
-    "offload",
+ROOT_FILES = {"__init__", "__main__", "av", "errors", "plugin", "hookspecs"}
+
+FLOORS: tuple[set[str], ...] = (
+    {"av", "errors", "plugin"},
+    {"layers", "codecs", "flow", "tasks", "media", "hookspecs"},
+    {"branches", "encoders", "anchors", "data", "kernels"},
+    {"guidance", "attention", "style", "metrics"},
+    {"interaction"},
+    {"denoisers"},
+    {"assembly", "sample"},
+    {"models"},
+    {"latents", "convert", "report", "testing"},
+    {"generate", "train", "cost"},
+    {"demo", "benchmarks"},
+    {"comparison"},
+    {"cli"},
+    {"__init__", "__main__"},  # the entrances of the package: no module imports them
+)
+"""Every folder of the package and every module of its root, lowest floor first. A module imports
+from its own folder and from lower floors.
+"""
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+ANY = {"cli", "benchmarks"}  # these import anything except the entrances
+KIND_FOLDERS = {kind.folder for kind in KINDS.values()}
+PARTS = {
+    declared.declaration.target.partition(":")[0].removeprefix("harmony_parts.")
+    for declared in Catalogue.discover(only=()).list()
 }
-
-BASE = {"errors", "av", "pace"}
-FRONT = BASE | {"plugin", "hookspecs"}
-MEDIA = BASE | {"media", "ffmpeg", "demux", "mux", "sound", "picture"}
-ASSEMBLY = {"contract", "catalogue", "faults", "structure", "overrides", "recipe", "assemble"}
-SAVED = {"tensorfile", "weights"}
-# Layer -> the layers, modules and folders that it may import. "own" is the module's own folder.
-MAY: dict[str, set[str]] = {
-    "base": BASE,
-    "plugin": set(),
-    "hookspecs": {"plugin"},
-    "hooks": {"plugin"},
-    "media": MEDIA,
-    "protocol": MEDIA | {"protocol"},
-    "maths": MEDIA | {"protocol", "maths"},
-    "part": MEDIA | {"plugin", "protocol", "maths", "own"},
-    "assembly": FRONT | MEDIA | ASSEMBLY | {"protocol"},
-    "loop": FRONT | MEDIA | ASSEMBLY | SAVED | {"protocol", "maths", "metrics.compare", "own"},
-    "pipeline": FRONT | MEDIA | ASSEMBLY | SAVED | {"protocol", "maths", "loop", "pipeline", "own"},
-    "top": {"anything"},
-}
+"""The modules of the built-in parts. Everything else in the folders of kinds is protocol, hooks or
+shared mathematics.
+"""
 
 
-def layer(module: str) -> str:
-    """The layer of a module, by its dotted name without `harmony_parts.`"""
-    first, _, rest = module.partition(".")
-    if module in MATHS or first in MATHS:
-        return "maths"
-    if first in FOLDERS:
-        return {"protocol": "protocol", "hooks": "hooks"}.get(rest, "part")
-    if first in ("train", "sample"):
-        return "loop"
-    if first == "convert":
-        return "pipeline"
-    if first in ("cli", "testing", "benchmarks", "comparison", "cost", "demo", "__main__", ""):
-        return "top"
-    for name, members in (
-        ("base", BASE),
-        ("media", MEDIA),
-        ("assembly", ASSEMBLY),
-        ("pipeline", {"pipeline"} | SAVED),
-    ):
-        if module in members:
-            return name
-    return module  # plugin, hookspecs; anything new is unknown to MAY, and fails
+def room(module: str) -> str:
+    """The folder of a module, or the module itself if it lies in the root of the package."""
+    return module.partition(".")[0] or "__init__"
 
 
-def imported(file: Path) -> Iterator[str]:
-    """What a file imports of this package, at any depth of it, without `harmony_parts.`"""
+def fault(module: str, imported: str) -> str:
+    """Why `module` may not import `imported` (dotted names without the package), "" if it may."""
+    here, there = room(module), room(imported)
+    if here == there:
+        return "hooks are read by the catalogue only" if imported.endswith(".hooks") else ""
+    if missing := {here, there} - FLOOR_OF.keys():
+        return f"no floor is assigned to {', '.join(sorted(missing))}"
+    if FLOOR_OF[there] == FLOOR_OF["__init__"] and here != "__main__":
+        return "nothing inside the package imports its entrance"
+    if module.endswith(".hooks"):
+        return "" if there == "plugin" else "hooks import only `plugin`"
+    if here in KIND_FOLDERS and imported in PARTS:
+        return "a part never imports a part of another kind"
+    if here in ANY or FLOOR_OF[there] < FLOOR_OF[here]:
+        return ""
+    return f"floor {FLOOR_OF[here]} imports floor {FLOOR_OF[there]}"
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """What a file imports of this package, without `harmony_parts.`"""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -100,72 +97,129 @@ def _is_module(name: str) -> bool:
 
 
 def name_of(file: Path) -> str:
-    """`folder.module` of a file, `folder` of its __init__."""
-    return (
-        ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
-        .removesuffix("__init__")
-        .rstrip(".")
-    )
+    """`folder.module` of a file, `folder` of a folder's __init__."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
 
 
-def faults(module: str, imports: Iterator[str]) -> list[str]:
-    """The imports that a module may not have."""
-    if layer(module) not in MAY:
-        return [f"{module} is in no layer: give it one here"]
-    may = MAY[layer(module)]
-    folder = module.partition(".")[0]
-    found = []
-    for other in imports:
-        own = "own" in may and other.partition(".")[0] == folder and layer(other) != "hooks"
-        if not (own or other in may or layer(other) in may or "anything" in may):
-            found.append(f"{module} ({layer(module)}) imports {other} ({layer(other)})")
-    return found
+@cache
+def imports() -> dict[str, set[str]]:
+    """Module -> the modules of this package that it imports."""
+    return {name_of(file): set(imports_of(file)) for file in sorted(PACKAGE.rglob("*.py"))}
 
 
-def test_imports_go_one_way():
-    """Every file of the package against the table above."""
-    # but harmony_parts/__init__.py, whose imports are lazy
-    files = [file for file in sorted(PACKAGE.rglob("*.py")) if name_of(file)]
-    assert len(files) > 50
-    wrong = [fault for file in files for fault in faults(name_of(file), imported(file))]
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """The nodes of one circle in a graph, in order; empty if there is none."""
+    done: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return path[path.index(node) :]
+        if node in done:
+            return []
+        for following in sorted(graph.get(node, ())):
+            if found := walk(following, [*path, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := walk(node, []))), [])
+
+
+def test_every_room_has_a_floor():
+    """And every floor names rooms that exist."""
+    folders = {path.parent.name for path in PACKAGE.glob("*/*.py")}
+    assert folders | ROOT_FILES == FLOOR_OF.keys()
+
+
+def test_the_root_holds_only_the_ground_floor():
+    """A new module belongs into a folder."""
+    assert {file.stem for file in PACKAGE.glob("*.py")} == ROOT_FILES
+
+
+def test_imports_go_to_lower_floors():
+    """Every import of every file."""
+    assert len(imports()) > 150
+    wrong = [
+        f"{module} imports {other}: {why}"
+        for module, others in imports().items()
+        for other in sorted(others)
+        if module != "__init__" and (why := fault(module, other))
+    ]
     assert not wrong, "\n".join(wrong)
 
 
+def test_files_import_in_no_circle():
+    """Not even lazily, inside functions."""
+    graph = {module: others - {module, ""} for module, others in imports().items()}
+    del graph["__init__"]
+    assert circle(graph) == []
+
+
+def test_folders_import_in_no_circle():
+    """Folders are read, tested and replaced one at a time."""
+    graph: dict[str, set[str]] = {}
+    for module, others in imports().items():
+        if module != "__init__":
+            graph.setdefault(room(module), set()).update(map(room, others))
+    assert circle({here: others - {here, "__init__"} for here, others in graph.items()}) == []
+
+
 @pytest.mark.parametrize(
-    ("module", "other", "allowed"),
+    ("graph", "expected"),
+    [
+        ({"a": "b", "b": "c", "c": ""}, []),
+        ({"a": "b", "b": "c", "c": "b"}, ["b", "c"]),
+        ({"a": "bc", "b": "d", "c": "d"}, []),
+    ],
+)
+def test_circles_are_found(graph, expected):
+    """A diamond is none."""
+    assert circle(graph) == expected
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "allowed"),
     [
         ("guidance.sync_cfg", "anchors.mute", False),
         ("guidance.sync_cfg", "anchors.protocol", True),
         ("tasks.sampled", "tasks.joint", True),
-        ("guidance.hooks", "guidance.cfg", False),
-        ("flow.protocol", "flow.euler", False),
-        ("flow.euler", "assemble", False),
-        ("assemble", "flow.euler", False),
-        ("sample.loop", "guidance.none", False),
-        ("sample.loop", "guidance.protocol", True),
+        ("guidance.hooks", "guidance.cfg", True),
+        ("guidance.hooks", "anchors.protocol", False),
+        ("guidance.cfg", "guidance.hooks", False),
+        ("flow.protocol", "tasks.protocol", False),
+        ("flow.euler", "assembly.build", False),
+        ("assembly.build", "sample.sampler", False),
+        ("sample.sampler", "guidance.protocol", True),
         ("interaction.gldi", "attention.windows", True),
         ("interaction.gldi", "attention.eager", False),
-        ("errors", "av", True),
-        ("av", "media", False),
+        ("interaction.gldi", "denoisers.protocol", False),
+        ("av", "errors", False),
+        ("av", "media.clip", False),
         ("cli.main", "guidance.cfg", True),
+        ("benchmarks.guidance", "cli.main", True),
+        ("demo.table", "benchmarks.guidance", False),
+        ("generate.jobs", "cli.command", False),
+        ("testing.check_parts", "", False),
+        ("assembly.build", "attic.build", False),
     ],
 )
-def test_the_table_says_what_it_should(module, other, allowed):
+def test_the_table_allows_and_refuses(module, imported, allowed):
     """Imports that would be right, and imports that would be wrong."""
-    assert (faults(module, iter([other])) == []) is allowed
+    assert (fault(module, imported) == "") is allowed
 
 
 def test_folders_of_kinds_import_nothing_by_themselves():
-    """So that looking at one hook, or one protocol, imports no part."""
-    for folder in FOLDERS:
+    """So that reading one hook, or one protocol, imports no part."""
+    for folder in KIND_FOLDERS:
         assert not (PACKAGE / folder / "__init__.py").read_text().strip(), (
             f"{folder}/__init__.py isn't empty"
         )
 
 
 def test_plugins_import_what_is_public():
-    """What docs/reference/surface.txt lists, and no more: protocols, the modules in it, those
-    behind `import harmony_parts`, and testing.
+    """Only modules that docs/reference/surface.txt lists, those behind `import harmony_parts`, and
+    testing.
     """
     root = PACKAGE.parent
     surface = (root / "docs" / "reference" / "surface.txt").read_text(encoding="utf-8")
@@ -183,14 +237,12 @@ def test_plugins_import_what_is_public():
     wrong = [
         f"{file.relative_to(root)} imports {name}"
         for file in files
-        for name in imported(file)
-        if not _within(name, public)
+        for name in imports_of(file)
+        if not _is_public(name, public)
     ]
     assert not wrong, "\n".join(wrong)
 
 
-def _within(name: str, public: set[str]) -> bool:
-    """A module of them, or what it has."""
-    return (
-        name in public or name.rpartition(".")[0] in public or name.partition(".")[0] == "testing"
-    )
+def _is_public(name: str, public: set[str]) -> bool:
+    """Whether `name` is one of these modules, or a name in one of them."""
+    return name in public or name.rpartition(".")[0] in public or room(name) == "testing"

@@ -1,4 +1,4 @@
-"""The anchors that ship."""
+"""The built-in anchors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def harmony_anchor() -> Iterator[PartDeclaration]:
         "static",
         "harmony_parts.anchors.static:StaticVideo",
         summary=(
-            "The codec's latents of one repeated picture: the reference image, else the first frame"
-            " of the current estimate."
+            "The codec's latents of one repeated picture: the reference image, or else the first"
+            " frame of the current estimate."
         ),
         source=PAPER,
     )

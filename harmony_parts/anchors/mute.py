@@ -1,4 +1,4 @@
-"""Mute sound."""
+"""The anchor for audio: silence."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from harmony_parts.codecs.protocol import AudioCodec
 
 @attrs.frozen
 class MuteAudio:
-    """The audio codec's latents of silence (z_a_null of SyncCFG, arXiv:2511.21579): what it makes
-    of zeros, which isn't zero latents.
+    """The audio codec's latents of silence (z_a_null of SyncCFG, arXiv:2511.21579).
+
+    Silence is a waveform of zeros; its latents aren't zeros.
     """
 
     stream = "audio"
     from_estimate = False
 
     def latents(self, scene: Scene) -> Tensor:
-        """[B, T, C], the same for every sample."""
-        here, codec = scene.latents["audio"], cast(AudioCodec, scene.codecs["audio"])
-        silence = torch.zeros(1, codec.samples(here.shape[1]), device=here.device)
-        return codec.encode(silence).to(here).expand(len(here), -1, -1)
+        """Latents [B, T, C], equal for all samples."""
+        current, codec = scene.latents["audio"], cast(AudioCodec, scene.codecs["audio"])
+        silence = torch.zeros(1, codec.samples(current.shape[1]), device=current.device)
+        return codec.encode(silence).to(current).expand(len(current), -1, -1)

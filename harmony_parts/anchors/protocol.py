@@ -1,5 +1,6 @@
-"""An anchor is a clean stream that says nothing about the other one: mute sound, a static video.
-Guidance puts it in a stream's place.
+"""An anchor is a clean stream without information about the other one: silence, a static video.
+
+Guidance replaces a stream by its anchor.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 
 @attrs.frozen(eq=False)
 class Scene:
-    """What an anchor may look at: the codecs, the current latents, the conditions, and the clean
-    estimate where the pass asked for one.
+    """The inputs of an anchor: codecs, current latents, conditions, and the clean estimate.
 
-    `memory` is the anchor's own for the whole run, over which codecs, conditions and shapes stay
-    the same: what doesn't change is made once.
+    `estimate` is `None` unless the anchor's pass needs the conditional pass. `memory` belongs to
+    the anchor for the whole run, over which codecs, conditions and shapes stay the same: use it to
+    cache what doesn't change.
     """
 
     codecs: AV[VideoCodec | AudioCodec]
@@ -31,12 +32,12 @@ class Scene:
 
 
 class Anchor(Protocol):
-    """Frozen and compared by value, so that equal passes are computed once. Its own spec."""
+    """A frozen class, compared by value, so that equal passes run once. It is its own spec."""
 
-    stream: str  # the stream whose place it takes
-    # True: it reads `scene.estimate`, so its pass needs the conditional one first, and it changes
-    # every step
+    stream: str  # the stream that it replaces
+    # whether it uses `scene.estimate`: then its pass needs the conditional pass, and the anchor
+    # changes at every step
     from_estimate: bool
 
     def latents(self, scene: Scene) -> Tensor:
-        """Clean latents, of the shape of `scene.latents[stream]`."""
+        """Clean latents with the shape of `scene.latents[stream]`."""

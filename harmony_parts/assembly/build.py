@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from harmony_parts.assembly.catalogue import nearest
 from harmony_parts.av import AV, Format
-from harmony_parts.errors import AssemblyError
+from harmony_parts.errors import AssemblyError, nearest
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
@@ -76,6 +75,11 @@ def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
     return Parts(recipe.format, codecs, encoders, denoiser)
 
 
+def derived_seed(seed: int, use: str) -> int:
+    """A seed of 56 bits for one use of `seed`, so that no two uses draw the same numbers."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{use}".encode(), digest_size=7).digest())
+
+
 def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbours: Any) -> P:
     """One part, with the global generator seeded for it alone, and its complaints under its
     path.
@@ -84,9 +88,7 @@ def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbou
 
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices), torch.device("meta") if empty else nullcontext():
-        torch.manual_seed(
-            int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=7).digest())
-        )
+        torch.manual_seed(derived_seed(seed, path))
         try:
             return make(**neighbours)
         except AssemblyError as error:
@@ -122,13 +124,10 @@ def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
 
 
 def _check_hints(recipe: Recipe, denoiser: Denoiser) -> None:
-    """A hint that the denoiser doesn't know is told before anything is trained, for what guidance
-    asks of each task at some times.
-    """
-    from harmony_parts.guidance.protocol import StepTimes, unknown_hints
+    """Raises AssemblyError if the guidance requests a hint that the denoiser doesn't support."""
+    from harmony_parts.guidance.demands import demands
+    from harmony_parts.guidance.protocol import unsupported_hints
 
-    for t in (1.0, 0.75, 0.5, 0.25, 0.01):  # a guidance may rest in some
-        for times in (StepTimes(t, t), StepTimes(t, 0.0), StepTimes(0.0, t)):
-            for asked in recipe.sample.guidance.passes(times, None):
-                if misfit := unknown_hints(asked, denoiser.hints):
-                    raise AssemblyError(f"$.sample.guidance: it asks for {misfit}")
+    for requested in demands(recipe.sample.guidance).passes:
+        if misfit := unsupported_hints(requested, denoiser.hints):
+            raise AssemblyError(f"$.sample.guidance: it requests {misfit}")

@@ -15,7 +15,8 @@ from typing import Any
 import attrs
 
 from harmony_parts.assembly.catalogue import Catalogue, catalogue
-from harmony_parts.assembly.tables import kind_of, unstructure
+from harmony_parts.assembly.kinds import kind_of
+from harmony_parts.assembly.tables import unstructure
 from harmony_parts.errors import AssemblyError, HarmonyError
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import attrs
 import tomli_w
 
-from harmony_parts.assembly.catalogue import Catalogue, Declared
-from harmony_parts.assembly.tables import kind_of, unstructure
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.declared import Declared
+from harmony_parts.assembly.kinds import kind_of
+from harmony_parts.assembly.tables import unstructure
 from harmony_parts.errors import HarmonyError
 
 NAME = "NAME"  # stands for a name that the user chooses

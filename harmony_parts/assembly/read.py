@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from harmony_parts.assembly.catalogue import Catalogue, catalogue, installed_version, nearest
+from harmony_parts.assembly.catalogue import Catalogue, catalogue
+from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.overrides import apply_overrides
 from harmony_parts.assembly.tables import parts_in, structure, unstructure
-from harmony_parts.errors import AssemblyError
+from harmony_parts.errors import AssemblyError, nearest
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe

@@ -19,7 +19,7 @@ from harmony_parts.encoders.protocol import EncoderSpec
 from harmony_parts.errors import AssemblyError
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver
 from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.metrics.protocol import Metric
+from harmony_parts.metrics.protocol import MetricSpec
 from harmony_parts.plugin import knob
 from harmony_parts.tasks.protocol import Task
 
@@ -187,4 +187,6 @@ class Recipe:
     data: DataSpec = knob(help="what it is trained on")
     sample: Sampling = knob(help="how clips are made")
     train: Training = knob(attrs.Factory(Training), help="how it is trained")
-    metrics: tuple[Metric, ...] = knob((), help="what its clips are measured by", converter=tuple)
+    metrics: tuple[MetricSpec, ...] = knob(
+        (), help="what its clips are measured by", converter=tuple
+    )

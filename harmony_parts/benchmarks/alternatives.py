@@ -1,8 +1,8 @@
-"""Ways to compute local cross-attention, and the global attention that others use in its place.
+"""Alternative implementations of local cross-attention, and Ovi's global attention.
 
-Angles belong to frames, so whoever keeps a frame's tokens apart can turn the few rows of the other
-side by the difference (relative rotation). What can't is handed queries and keys that are turned
-already, at no cost: kinder than the truth, and marked so.
+All tokens of a frame share its angles, so implementations that process frames separately can rotate
+the few rows of the other side by the difference (relative rotation). The others are given rotated
+queries and keys at no cost, which flatters them; `turned` marks them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DIRECTIONS = ("video reads audio", "audio reads video")
 
 @attrs.frozen
 class Shape:
-    """Sizes of a clip in a model, and of the windows, in latents."""
+    """Sizes of a clip in a model, and of the windows in latents."""
 
     name: str
     heads: int
@@ -36,16 +36,16 @@ class Shape:
     tokens: int  # per video latent
     latents: int  # audio latents
     dtype: torch.dtype
-    heard: int = 11  # audio latents that a video latent sees
-    looked: int = 3  # video latents that an audio latent sees
+    audio_window: int = 11  # audio latents that a video latent attends to
+    video_window: int = 3  # video latents that an audio latent attends to
     batch: int = 1
 
     def windows(self, direction: str) -> Windows:
-        """Centred on the reader's place in time."""
+        """Windows centred on the reader's time."""
         readers, others, wide = (
-            (self.frames, self.latents, self.heard)
+            (self.frames, self.latents, self.audio_window)
             if direction == DIRECTIONS[0]
-            else (self.latents, self.frames, self.looked)
+            else (self.latents, self.frames, self.video_window)
         )
         centre = ((2 * torch.arange(readers) + 1) * others) // (2 * readers)
         return Windows.of(
@@ -55,14 +55,14 @@ class Shape:
     def __str__(self) -> str:
         return (
             f"{self.name}: {self.heads} heads of {self.head}, {self.frames} video latents of"
-            f" {self.tokens} tokens, {self.latents} audio latents, windows of {self.heard} and"
-            f" {self.looked}, {str(self.dtype).removeprefix('torch.')}"
+            f" {self.tokens} tokens, {self.latents} audio latents, windows of {self.audio_window}"
+            f" and {self.video_window}, {str(self.dtype).removeprefix('torch.')}"
         )
 
 
 @attrs.frozen(eq=False)
 class Problem:
-    """One direction at one shape, with random numbers in it."""
+    """One direction at one shape, with random tensors."""
 
     shape: Shape
     direction: str
@@ -76,7 +76,7 @@ class Problem:
 
     @classmethod
     def of(cls, shape: Shape, direction: str, device: torch.device) -> Problem:
-        """Drawn on the device from seed 0."""
+        """Draw the tensors on the device from seed 0."""
         g = torch.Generator(device).manual_seed(0)
         video = shape.batch, shape.frames, shape.tokens, shape.heads, shape.head
         audio = shape.batch, shape.latents, 1, shape.heads, shape.head
@@ -95,19 +95,20 @@ class Problem:
 
     @property
     def video_reads(self) -> bool:
-        """Whether frames are queries."""
+        """Whether queries are video tokens."""
         return self.direction == DIRECTIONS[0]
 
-    def turned(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """q and k, turned by their frames' angles."""
+    def rotated(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """q and k rotated by their own angles."""
         wide = torch.promote_types(q.dtype, torch.float32)
         return rotate(q, table(self.q_angles.to(wide))[:, None, None]), rotate(
             k, table(self.k_angles.to(wide))[:, None, None]
         )
 
     def least_bytes(self) -> tuple[int, int]:
-        """To read all inputs and write all outputs once, forward and backward. Frames that read
-        need no output to find their gradients.
+        """Bytes to read all inputs and write all outputs once, forward and backward.
+
+        If the video reads, the backward pass doesn't need the output.
         """
         q, k, v = (x.numel() * x.element_size() for x in (self.q, self.k, self.v))
         return 2 * q + k + v, (3 if self.video_reads else 4) * q + 2 * (k + v)
@@ -115,20 +116,18 @@ class Problem:
 
 @attrs.frozen
 class Candidate:
-    """A way to compute it."""
+    """One implementation."""
 
     name: str
     run: Attention
-    turned: bool = False  # is handed q and k that are turned already
-    ours: bool = False
-    same: bool = True  # computes local attention, and isn't another operator
+    turned: bool = False  # gets q and k already rotated
+    ours: bool = False  # part of this library
+    same: bool = True  # computes local attention, not another operator
     backward: bool = True
 
 
 def candidates(problem: Problem, compiled: bool) -> Iterator[Candidate]:
-    """All that can be tried on the problem's device; what must be compiled first only where
-    `compiled`.
-    """
+    """All implementations for the problem's device; those to be compiled only if `compiled`."""
     device = problem.q.device.type
 
     def part(attention: LocalAttention) -> Attention:
@@ -146,7 +145,7 @@ def candidates(problem: Problem, compiled: bool) -> Iterator[Candidate]:
             ours=True,
         )
     backends = {"math": SDPBackend.MATH, "flash": SDPBackend.FLASH_ATTENTION}
-    if device == "cuda":  # its flash attention takes no mask, and windows at a clip's ends are cut
+    if device == "cuda":  # its flash attention takes no mask, which cut windows at the ends need
         backends = {
             "efficient": SDPBackend.EFFICIENT_ATTENTION,
             "cuDNN": SDPBackend.CUDNN_ATTENTION,
@@ -166,6 +165,8 @@ def candidates(problem: Problem, compiled: bool) -> Iterator[Candidate]:
 
 
 def _with(backend: SDPBackend, attention: Attention) -> Attention:
+    """The attention with a fixed SDPA backend."""
+
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         with sdpa_kernel(backend):
             return attention(q, k, v)
@@ -174,17 +175,17 @@ def _with(backend: SDPBackend, attention: Attention) -> Attention:
 
 
 def _gather_keys(problem: Problem) -> Attention:
-    """Frames as a batch, each with its window of keys, turned by the difference of the angles."""
+    """Frames as a batch, each with its window of keys, rotated by the difference of the angles."""
     first, end = problem.windows.of_query.long().split(1, 1)
     index = first + torch.arange(problem.windows.most_keys, device=first.device)
     seen = index < end
     index = index.clamp(max=problem.k.shape[1] - 1)
     # [Tq, W, 1, d/2, 2]
-    turns = table(problem.k_angles[index] - problem.q_angles[:, None])[:, :, None]
+    rotations = table(problem.k_angles[index] - problem.q_angles[:, None])[:, :, None]
     mask = seen[:, None, None].repeat(len(problem.q), 1, 1, 1)
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys, values = rotate(k[:, index, 0], turns), v[:, index, 0]
+        keys, values = rotate(k[:, index, 0], rotations), v[:, index, 0]
         q, keys, values = (x.flatten(0, 1).transpose(1, 2) for x in (q, keys, values))
         return (
             F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
@@ -196,7 +197,7 @@ def _gather_keys(problem: Problem) -> Attention:
 
 
 def _gather_frames(problem: Problem) -> Attention:
-    """Queries that see the same frames as one sample of a batch, with a copy of those frames."""
+    """Queries with the same window as one sample of a batch, with a copy of its frames."""
     windows, tokens = problem.windows, problem.k.shape[2]
     ranges, group, sizes = torch.unique_consecutive(
         windows.of_query.long().cpu(), dim=0, return_inverse=True, return_counts=True
@@ -229,7 +230,7 @@ def _mask(problem: Problem) -> Tensor:
 
 
 def _dense(mask: Tensor | None) -> Attention:
-    """Every token against every token."""
+    """Dense attention over all tokens."""
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         shape = q.shape[1:3]
@@ -244,6 +245,7 @@ def _dense(mask: Tensor | None) -> Attention:
 
 
 def _flex(problem: Problem) -> Attention:
+    """FlexAttention with a block mask."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     first, end = (x.contiguous() for x in problem.windows.of_query.unbind(1))

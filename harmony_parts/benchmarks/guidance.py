@@ -1,9 +1,7 @@
-"""What a step of each guidance costs, what the sampler adds to bare calls of the denoiser, and up
-to which size passes go together.
+"""Cost of each guidance, overhead of the sampler, and the batch size up to which batching pays off.
 
-On the demo's model with fresh weights (cost doesn't depend on what they are), by the CPU time of
-one thread, so that what else the machine does counts little. Rounds take turns, and the least of
-each counts.
+Measured on the demo's model with fresh weights, which cost the same as trained ones, as CPU time of
+one thread, which depends little on other load. Jobs are interleaved; the minimum of each counts.
 """
 
 from __future__ import annotations
@@ -22,9 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.av import AV, Prompt, Times
-from harmony_parts.benchmarks.measure import QUICK, check_kept, keep
-from harmony_parts.cost.account import forward, prepared
+from harmony_parts.av import AV, STREAMS, Prompt, Times
+from harmony_parts.benchmarks.measure import QUICK, check_overwrite, write_report
+from harmony_parts.codecs.protocol import grid_of
+from harmony_parts.cost.count import count_forward, prepared_inputs
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.generate.pipeline import Pipeline
@@ -38,10 +37,11 @@ from harmony_parts.guidance.skip_layer import SkipLayer
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
-from harmony_parts.sample.pass_graph import ask, order
+from harmony_parts.sample.pass_graph import first_runs
 from harmony_parts.sample.passes import TOGETHER
 from harmony_parts.sample.sampler import sample
 from harmony_parts.sample.timetable import timetable
+from harmony_parts.tasks.protocol import TASKS
 
 GUIDANCES: dict[str, Guidance] = {
     "none": NoGuidance(),
@@ -54,15 +54,12 @@ GUIDANCES: dict[str, Guidance] = {
     "schedule(cfg)": Schedule(CFG()),
     "window(cfg + sync-cfg)": Window(Sum((CFG(), SyncCFG()))),
 }
-TASKS = {"joint": ("video", "audio"), "audio-driven": ("video",), "video-driven": ("audio",)}
 PROMPT = Prompt(caption="a red ball bounces on the ground", sound="a ball bounces")
 STEPS = 8
 
 
 class Bench:
-    """The model, its conditions and latents for `clips` clips of `frames` frames, made in `steps`
-    steps.
-    """
+    """The model, with conditions and noise for `clips` clips of `frames` frames."""
 
     def __init__(
         self, pipeline: Pipeline, clips: int, frames: int, steps: int, denoiser: Any = None
@@ -71,8 +68,8 @@ class Bench:
         random = torch.Generator().manual_seed(0)
         self.noise = AV(
             torch.randn(
-                clips, video.latents(frames), *video.grid, video.channels, generator=random
-            ),  # type: ignore[union-attr]
+                clips, video.latents(frames), *grid_of(video), video.channels, generator=random
+            ),
             torch.randn(
                 clips,
                 audio.latents(pipeline.format.samples(frames)),
@@ -89,16 +86,16 @@ class Bench:
         self.latents = sum(self.noise[s][..., 0].numel() for s in self.noise)
 
     def sample(
-        self, guidance: Guidance, together: int = 0, made: tuple[str, ...] = TASKS["joint"]
+        self, guidance: Guidance, together: int = 0, given: tuple[str, ...] = ()
     ) -> AV[torch.Tensor]:
-        """The latents."""
+        """Sampled latents; those of the streams in `given` are returned unchanged."""
         p = self.pipeline
         return sample(
             self.denoiser,
-            self.noise.only(made),
+            self.noise.only([s for s in self.noise if s not in given]),
             self.conditions,
             codecs=p.codecs,
-            given=self.noise.only([s for s in self.noise if s not in made]),
+            given=self.noise.only(given),
             guidance=guidance,
             solver=Euler(),
             shift=ConstantShift(5.0),
@@ -109,7 +106,7 @@ class Bench:
 
     @torch.no_grad()
     def bare(self) -> AV[torch.Tensor]:
-        """The same without guidance, by nothing but calls of the denoiser and Euler's sum."""
+        """Sampled latents without guidance or sampler: only denoiser calls and Euler updates."""
         x, cache = self.noise, dict[str, Any]()
         for t, t_next in pairwise(timetable(self.steps, ConstantShift(5.0))):
             times = x.map(
@@ -122,19 +119,19 @@ class Bench:
         return x
 
 
-class Silent:
-    """A denoiser that does nothing: what is left is the sampler."""
+class NoOpDenoiser:
+    """A denoiser that computes nothing, so that only the sampler's time remains."""
 
     def __init__(self, like: Any) -> None:
         self.accepts, self.hints = like.accepts, like.hints
 
     def __call__(self, av: AV[torch.Tensor], *_: Any, **__: Any) -> AV[torch.Tensor]:
-        """The latents."""
+        """The latents as they are."""
         return av
 
 
-def least(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """CPU seconds of each job, the least of so many rounds, in which all take turns."""
+def least_seconds(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Least CPU seconds of each job over interleaved rounds."""
     best: dict[str, float] = {}
     for _ in range(rounds):
         for name, job in jobs.items():
@@ -144,81 +141,41 @@ def least(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, fl
     return best
 
 
-def passes(guidance: Guidance, denoiser: Any) -> dict[str, float]:
-    """Runs of the denoiser in a step of each task, on average over the steps."""
-    table, droppable = timetable(STEPS, ConstantShift(5.0))[:-1], set(denoiser.accepts)
-    counted = {}
-    for task, made in TASKS.items():
-        at = [StepTimes(*(t if s in made else 0.0 for s in ("video", "audio"))) for t in table]
-        counted[task] = (
-            sum(
-                len(
-                    order(
-                        ask(guidance, t, None, hints=denoiser.hints, droppable=droppable), guidance
-                    )
-                )
-                for t in at
-            )
-            / STEPS
-        )
+def passes_per_step(guidance: Guidance, denoiser: Any) -> dict[str, float]:
+    """Denoiser runs per step in each task, averaged over the steps."""
+    table, counted = timetable(STEPS, ConstantShift(5.0))[:-1], {}
+    for task, given in TASKS.items():
+        at = [StepTimes(*(0.0 if s in given else t for s in STREAMS)) for t in table]
+        counted[task] = sum(len(first_runs(guidance, denoiser, times)) for times in at) / STEPS
     return counted
 
 
-def at_size(name: str) -> dict[str, float]:
-    """Operations of a joint step of each guidance, of that recipe's model on the meta device."""
+def flops_at_size(name: str) -> dict[str, float]:
+    """FLOPs of a joint step with each guidance, for a recipe's model on the meta device."""
     recipe = read_recipe(name)
     parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
     denoiser: Any = parts.denoiser
     denoiser.to("meta", torch.bfloat16)
-    cost, droppable = cache(partial(forward, denoiser, prepared(parts))), set(denoiser.accepts)
+    cost = cache(partial(count_forward, denoiser, prepared_inputs(parts)))
     found = {}
     for label, guidance in GUIDANCES.items():
         found[label] = 0.0
         for t in timetable(STEPS, ConstantShift(5.0))[:-1]:
-            runs = order(
-                ask(guidance, StepTimes(t, t), None, hints=denoiser.hints, droppable=droppable),
-                guidance,
-            )
+            runs = first_runs(guidance, denoiser, StepTimes(t, t))
             found[label] += (
-                sum(sum(cost(run.read, run.asked.hints).values()) for run in runs) / STEPS
+                sum(sum(cost(run.read, run.request.hints).values()) for run in runs) / STEPS
             )
     return found
 
 
 def measure(rounds: int, large: str, quick: bool = False) -> dict[str, Any]:
-    """The report; `quick`: of a smaller model, shorter clips and few steps, once."""
+    """The report; `quick`: a smaller model, shorter clips, few steps and one round."""
     torch.set_num_threads(1)
     rounds, large, steps = (1, "", 2) if quick else (rounds, large, STEPS)
     pipeline = Pipeline.assemble(
         read_recipe("demo", ["format.seconds=0.5", "denoiser.layers=2"] if quick else [])
     )
-    bench, denoiser = Bench(pipeline, 1, pipeline.format.frames, steps), pipeline.parts.denoiser
-    seconds = least({name: lambda g=g: bench.sample(g) for name, g in GUIDANCES.items()}, rounds)  # type: ignore[misc]
-    flops = {}
-    for name, guidance in GUIDANCES.items():
-        with FlopCounterMode(display=False) as counter:
-            bench.sample(guidance)
-        flops[name] = counter.get_total_flops()
-    silent = Bench(pipeline, 1, pipeline.format.frames, steps, Silent(denoiser))
-    # Apart, as the difference of two times of the model would drown in their noise.
-    over = least(
-        {
-            "bare": bench.bare,
-            "silent": lambda: silent.sample(NoGuidance()),
-            "silent_bare": silent.bare,
-        },
-        8 * rounds,
-    )
-    sizes = []
-    for clips, frames in ((1, 6), (1, 12), (1, 24), (2, 24), (4, 24), (8, 24))[
-        : 2 if quick else None
-    ]:
-        here = Bench(pipeline, clips, frames, steps)
-        took = least(
-            {"apart": lambda: here.sample(CFG()), "together": lambda: here.sample(CFG(), 10**9)},  # noqa: B023
-            rounds,
-        )
-        sizes.append({"latents": 2 * here.latents, **{way: took[way] / steps for way in took}})
+    bench = Bench(pipeline, 1, pipeline.format.frames, steps)
     return {
         "machine": (
             f"{platform.processor() or platform.machine()}, one thread; torch {torch.__version__}"
@@ -227,25 +184,70 @@ def measure(rounds: int, large: str, quick: bool = False) -> dict[str, Any]:
         "latents": bench.latents,
         "steps": steps,
         "rounds": rounds,
-        "guidances": {
-            name: {
-                "passes": passes(g, denoiser),
-                "seconds": seconds[name] / steps,
-                "flops": flops[name] / steps,
-            }
-            for name, g in GUIDANCES.items()
-        },
-        "at_size": {"recipe": large, "flops": at_size(large)} if large else {},
-        "overhead": {
-            "sampler": (over["silent"] - over["silent_bare"]) / steps,
-            "bare": over["bare"] / steps,
-        },
-        "together": {"default": TOGETHER, "sizes": sizes},
+        "guidances": guidance_costs(bench, rounds),
+        "at_size": {"recipe": large, "flops": flops_at_size(large)} if large else {},
+        "overhead": sampler_overhead(bench, 8 * rounds),
+        "together": {"default": TOGETHER, "sizes": batching(pipeline, steps, rounds, quick)},
     }
 
 
+def guidance_costs(bench: Bench, rounds: int) -> dict[str, dict[str, Any]]:
+    """Passes, CPU seconds and FLOPs of a step with each guidance."""
+    jobs = {name: partial(bench.sample, guidance) for name, guidance in GUIDANCES.items()}
+    seconds, costs = least_seconds(jobs, rounds), {}
+    for name, guidance in GUIDANCES.items():
+        with FlopCounterMode(display=False) as counter:
+            bench.sample(guidance)
+        costs[name] = {
+            "passes": passes_per_step(guidance, bench.denoiser),
+            "seconds": seconds[name] / bench.steps,
+            "flops": counter.get_total_flops() / bench.steps,
+        }
+    return costs
+
+
+def sampler_overhead(bench: Bench, rounds: int) -> dict[str, float]:
+    """CPU seconds per step: of the sampler without the denoiser, and of a bare denoiser call.
+
+    With a no-op denoiser, because a difference of two times of the model would drown in noise.
+    """
+    frames = bench.pipeline.format.frames
+    idle = Bench(bench.pipeline, 1, frames, bench.steps, NoOpDenoiser(bench.denoiser))
+    seconds = least_seconds(
+        {
+            "bare": bench.bare,
+            "idle": partial(idle.sample, NoGuidance()),
+            "idle_bare": idle.bare,
+        },
+        rounds,
+    )
+    return {
+        "sampler": (seconds["idle"] - seconds["idle_bare"]) / bench.steps,
+        "bare": seconds["bare"] / bench.steps,
+    }
+
+
+def batching(pipeline: Pipeline, steps: int, rounds: int, quick: bool) -> list[dict[str, float]]:
+    """CPU seconds of a CFG step with separate and with batched passes, by number of latents."""
+    shapes = ((1, 6), (1, 12), (1, 24), (2, 24), (4, 24), (8, 24))
+    sizes = []
+    for clips, frames in shapes[: 2 if quick else None]:
+        bench = Bench(pipeline, clips, frames, steps)
+        seconds = least_seconds(
+            {
+                "apart": partial(bench.sample, CFG()),
+                "together": partial(bench.sample, CFG(), 10**9),
+            },
+            rounds,
+        )
+        sizes.append(
+            {"latents": 2 * bench.latents, **{way: seconds[way] / steps for way in seconds}}
+        )
+    return sizes
+
+
 def table(report: Mapping[str, Any]) -> str:
-    """The costs, as Markdown."""
+    """The costs as a Markdown table."""
     plain, large = report["guidances"]["none"], report["at_size"].get("flops", {})
     lines = [
         (
@@ -263,7 +265,7 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def sizes(report: Mapping[str, Any]) -> str:
-    """Apart and together, as Markdown."""
+    """Separate and batched passes as a Markdown table."""
     lines = [
         "| latents of both passes | apart, ms a step | together, ms a step | ratio |",
         "|---|---|---|---|",
@@ -278,7 +280,7 @@ def sizes(report: Mapping[str, Any]) -> str:
 
 
 def overhead(report: Mapping[str, Any]) -> str:
-    """What the sampler adds, in words."""
+    """The overhead of the sampler as a sentence."""
     added, bare = report["overhead"]["sampler"], report["overhead"]["bare"]
     return (
         f"The sampler adds {added * 1e6:.0f} µs to a bare call of {bare * 1e3:.1f} ms:"
@@ -292,13 +294,13 @@ def overhead(report: Mapping[str, Any]) -> str:
     type=click.IntRange(min=1),
     default=7,
     show_default=True,
-    help="Rounds, of which the least time counts.",
+    help="Rounds; the least time of each job counts.",
 )
 @click.option(
     "--large",
     default="harmony-5b",
     show_default=True,
-    help="Recipe whose arithmetic is counted besides; empty for none.",
+    help="Also count FLOPs of this recipe; empty for none.",
 )
 @click.option(
     "--quick",
@@ -308,17 +310,17 @@ def overhead(report: Mapping[str, Any]) -> str:
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the report there, as JSON.",
+    help="Write the report to this JSON file.",
 )
 def main(rounds: int, large: str, quick: bool, out: Path | None) -> None:
-    """Measure what guidance and the sampler cost on this machine."""
-    check_kept(out, quick)
+    """Measure the cost of guidance and of the sampler on this machine."""
+    check_overwrite(out, quick)
     report = measure(rounds, large, quick)
     click.echo(f"{table(report)}\n\n{sizes(report)}\n\n{overhead(report)}")
     if quick:
         click.echo(f"\nA quick run. {QUICK}")
     if out is not None:
-        keep(report, out, quick)
+        write_report(report, out, quick)
 
 
 if __name__ == "__main__":

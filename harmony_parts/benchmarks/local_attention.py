@@ -1,6 +1,4 @@
-"""Time and memory of local cross-attention against its alternatives: `python -m
-harmony_parts.benchmarks.local_attention`.
-"""
+"""Time and memory of local cross-attention against its alternatives."""
 
 from __future__ import annotations
 
@@ -28,24 +26,24 @@ from harmony_parts.benchmarks.measure import (
     QUICK,
     Clock,
     Times,
-    check_kept,
+    check_overwrite,
     copy_bandwidth,
-    keep,
     machine,
     step_memory,
+    write_report,
 )
 
 SMALL = Shape("small", 4, 64, 31, 220, 157, torch.float32)
 WAN_5S = Shape("5 s", 24, 128, 31, 880, 157, torch.bfloat16)  # Wan2.2-5B at 704 x 1280
 WAN_10S = Shape("10 s", 24, 128, 61, 880, 314, torch.bfloat16)
 TOY = Shape("toy", 2, 16, 4, 12, 20, torch.float32)
-# Relative error in the mean square against float64: several roundings of each type, and far below
-# what a wrong window or angle gives.
+# Bounds of the relative RMS error against float64: several roundings of each type, and far below
+# the effect of a wrong window or angle.
 BOUND = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 NOTE = {
     "cpu": (
-        "triton isn't here: its kernels need a CUDA device. On a CPU they can only be interpreted,"
-        " for tests, which says nothing of speed."
+        "Without triton, whose kernels need a CUDA device: on a CPU they are only interpreted, for"
+        " tests, and that time would mean nothing."
     ),
     "cuda": "",
 }
@@ -53,7 +51,7 @@ NOTE = {
 
 @attrs.frozen
 class Row:
-    """One candidate on one problem."""
+    """The result of one candidate on one problem."""
 
     shape: str
     direction: str
@@ -61,17 +59,17 @@ class Row:
     turned: bool
     ours: bool
     same: bool
-    # of the output and all gradients, the largest; none where another operator, or it failed
+    # the largest over output and gradients; None for another operator, or if it failed
     error: float | None = None
     forward: Times | None = None
     backward: Times | None = None
-    forward_bytes: int = 0  # the least that must be moved
+    forward_bytes: int = 0  # least bytes to move
     backward_bytes: int = 0
     fault: str = ""
 
 
 def solve(problem: Problem, candidate: Candidate, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """Output and gradients of q, k, v: those of the queries and keys before they are turned."""
+    """Output and gradients with respect to the unrotated q and k, and v."""
     leaves = [
         x.detach().to(dtype or x.dtype).requires_grad_(candidate.backward)
         for x in (problem.q, problem.k, problem.v)
@@ -79,7 +77,7 @@ def solve(problem: Problem, candidate: Candidate, dtype: torch.dtype | None = No
     q, k, v = leaves
     with torch.set_grad_enabled(candidate.backward):
         out = (
-            candidate.run(*problem.turned(q, k), v) if candidate.turned else candidate.run(q, k, v)
+            candidate.run(*problem.rotated(q, k), v) if candidate.turned else candidate.run(q, k, v)
         )
     if not candidate.backward:
         return [out]
@@ -87,8 +85,9 @@ def solve(problem: Problem, candidate: Candidate, dtype: torch.dtype | None = No
 
 
 def gate(problem: Problem, tried: list[Candidate]) -> tuple[list[Candidate], list[Row]]:
-    """Those that are right; rows of all others, saying why. An operator of this project that fails
-    is an error.
+    """The candidates with correct results, and a row for each, with the fault of the others.
+
+    Raises the exception if an implementation of this library fails.
     """
     exact = solve(problem, Candidate("exact", _eager(problem)), torch.float64)
     passed, rows = [], []
@@ -103,7 +102,7 @@ def gate(problem: Problem, tried: list[Candidate]) -> tuple[list[Candidate], lis
         )
         try:
             found = solve(problem, candidate)
-        except Exception as error:  # whatever torch says of a kernel that it doesn't have
+        except Exception as error:  # torch raises various types for unavailable kernels
             if candidate.ours:
                 raise
             rows.append(
@@ -115,7 +114,7 @@ def gate(problem: Problem, tried: list[Candidate]) -> tuple[list[Candidate], lis
         pairs = zip(found, exact) if candidate.same else ()
         errors = [float((mine.double() - true).norm() / true.norm()) for mine, true in pairs]
         if any(not error <= BOUND[problem.shape.dtype] for error in errors):
-            rows.append(attrs.evolve(row, error=max(errors), fault="its result is wrong"))
+            rows.append(attrs.evolve(row, error=max(errors), fault="wrong result"))
             continue
         passed.append(candidate)
         rows.append(attrs.evolve(row, error=max(errors) if errors else None))
@@ -127,13 +126,14 @@ def _eager(problem: Problem) -> Attention:
 
 
 def timed(problem: Problem, passed: list[Candidate], rows: list[Row], runs: int) -> list[Row]:
-    """The rows with times. Candidates take turns, over and over: whatever else the machine does
-    meets them alike.
+    """The rows with times.
+
+    Candidates are interleaved, so that other load on the machine affects all of them alike.
     """
     clock = Clock(problem.q.device)
     inputs = {
         False: (problem.q, problem.k, problem.v),
-        True: (*problem.turned(problem.q, problem.k), problem.v),
+        True: (*problem.rotated(problem.q, problem.k), problem.v),
     }
     seconds: dict[str, dict[str, list[float]]] = {
         candidate.name: {"forward": [], "backward": []} for candidate in passed
@@ -162,9 +162,7 @@ def timed(problem: Problem, passed: list[Candidate], rows: list[Row], runs: int)
 
 
 class Layer(nn.Module):
-    """Projections around an attention, as in an interaction: all that a training step of one
-    direction keeps.
-    """
+    """Projections around an attention: one direction of an interaction."""
 
     def __init__(self, problem: Problem, candidate: Candidate) -> None:
         super().__init__()
@@ -179,12 +177,12 @@ class Layer(nn.Module):
             for x in (self.q(reader), self.k(source), self.v(source))
         )
         if self.candidate.turned:
-            q, k = self.problem.turned(q, k)
+            q, k = self.problem.rotated(q, k)
         return self.o(self.candidate.run(q, k, v).flatten(-2))
 
 
 def memory(problem: Problem, passed: list[Candidate]) -> list[dict[str, Any]]:
-    """Of a training step of one layer, for whoever has a backward pass."""
+    """Memory of a training step of one layer, for candidates with a backward pass."""
     found = []
     for candidate in passed:
         if candidate.backward:
@@ -208,8 +206,8 @@ def memory(problem: Problem, passed: list[Candidate]) -> list[dict[str, Any]]:
     return found
 
 
-def shown(rows: list[Row], shape: Shape, bandwidth: float) -> Table:
-    """One shape's rows."""
+def times_table(rows: list[Row], shape: Shape, bandwidth: float) -> Table:
+    """The rows of one shape."""
     grid = Table(title=str(shape), title_justify="left", caption_justify="left", min_width=80)
     grid.add_column("")
     for column in ("ms", "least", "quartiles", "of copy", "of mask"):
@@ -224,7 +222,7 @@ def shown(rows: list[Row], shape: Shape, bandwidth: float) -> Table:
             for row in here:
                 times, name = getattr(row, passes), f"  {row.name}{'*' if row.turned else ''}"
                 if times is None:
-                    grid.add_row(f"{name}: {row.fault or 'no backward pass here'}")
+                    grid.add_row(f"{name}: {row.fault or 'no backward pass on this device'}")
                     continue
                 grid.add_row(
                     name,
@@ -237,16 +235,16 @@ def shown(rows: list[Row], shape: Shape, bandwidth: float) -> Table:
                 )
             grid.add_section()
     grid.caption = (
-        "Median of each pass, the forward pass as in training. Of copy: the least bytes that must"
-        f" be moved, per time, against a copy's {bandwidth / 1e9:.3g} GB/s. Of mask: how many times"
-        " as fast as SDPA with a mask. * is handed queries and keys that are turned already; the"
-        " others turn them, within their time. Global SDPA is another operator."
+        "Medians, the forward pass as in training. Of copy: bandwidth for the least bytes to move,"
+        f" relative to a copy's {bandwidth / 1e9:.3g} GB/s. Of mask: speed relative to SDPA with a"
+        " mask. * gets rotated queries and keys for free; the others rotate within their time."
+        " Global SDPA is another operator."
     )
     return grid
 
 
-def shown_memory(found: list[dict[str, Any]], device: torch.device) -> Table:
-    """Memory of all."""
+def memory_table(found: list[dict[str, Any]], device: torch.device) -> Table:
+    """Memory of all candidates."""
     what = (
         "peak beside weights and inputs" if device.type == "cuda" else "saved for the backward pass"
     )
@@ -286,21 +284,23 @@ def shown_memory(found: list[dict[str, Any]], device: torch.device) -> Table:
     "--json",
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write all figures there.",
+    help="Write all figures to this file.",
 )
-@click.option("--quick", is_flag=True, help=f"A toy shape, nothing compiled. {QUICK}")
+@click.option("--quick", is_flag=True, help=f"A toy shape, without compiled candidates. {QUICK}")
 @click.option(
-    "--runs", default=40, show_default=True, type=click.IntRange(2), help="Timed runs of each."
+    "--runs",
+    default=40,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Timed runs per candidate.",
 )
-@click.option(
-    "--threads", type=click.IntRange(1), help="Threads of torch on the CPU.  [default: torch's]"
-)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of torch.  [default: torch's]")
 @click.option(
     "--compile/--no-compile",
     "compiled",
     default=True,
     show_default=True,
-    help="Also what must be compiled: minutes on a CPU.",
+    help="Include candidates that must be compiled: minutes on a CPU.",
 )
 def main(
     device: str, file: Path | None, quick: bool, runs: int, threads: int | None, compiled: bool
@@ -309,9 +309,9 @@ def main(
     alternatives.
 
     On a GPU at the sizes of Wan2.2-5B (704 x 1280; 5 s and 10 s, bfloat16), on a CPU at a small one
-    (float32). Results are compared with float64 first, and who is wrong isn't timed.
+    (float32). Results are compared with float64 first; wrong candidates are not timed.
     """
-    check_kept(file, quick)
+    check_overwrite(file, quick)
     if threads:
         torch.set_num_threads(threads)
     where = torch.device(device)
@@ -330,8 +330,8 @@ def main(
             passed, tried = gate(problem, list(candidates(problem, compiled)))
             rows += timed(problem, passed, tried, runs)
             found += memory(problem, passed)
-        console.print(shown(rows, shape, bandwidth))
-    console.print(shown_memory(found, where))
+        console.print(times_table(rows, shape, bandwidth))
+    console.print(memory_table(found, where))
     if file:
         report = {
             "benchmark": "local_attention",
@@ -339,9 +339,13 @@ def main(
             "copy_bytes_per_second": bandwidth,
             "shapes": [str(shape) for shape in shapes],
         }
-        keep({**report, "rows": [attrs.asdict(row) for row in rows], "memory": found}, file, quick)
+        write_report(
+            {**report, "rows": [attrs.asdict(row) for row in rows], "memory": found}, file, quick
+        )
     if any(row.ours and row.fault for row in rows):
-        raise click.ClickException("an operator of this project gives a wrong result: see above")
+        raise click.ClickException(
+            "an implementation of this library is wrong: see the table above"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time and memory, on a CPU or a CUDA device."""
+"""Measuring time and memory on a CPU or a CUDA device, and writing reports."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import click
 import torch
 from torch import Tensor
 
-QUICK = "It shows that all of it runs; its figures mean nothing."
-FLUSH = 256 * 2**20  # bytes, more than any second-level cache
+QUICK = "It only checks that the benchmark runs; ignore its figures."
+FLUSH = 256 * 2**20  # bytes, larger than any L2 cache
 
 
 @attrs.frozen
@@ -38,14 +38,14 @@ class Times:
 
 
 class Clock:
-    """Times one call at a time. On CUDA: by events, after the caches were overwritten."""
+    """Times single calls; on CUDA by events, after flushing the L2 cache."""
 
     def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == "cuda"
         self.flush = torch.empty(FLUSH if self.cuda else 0, dtype=torch.uint8, device=device)
 
     def __call__(self, f: Callable[[], Any]) -> tuple[Any, float]:
-        """What f returns, and the seconds that it took."""
+        """The result of f, and the seconds that it took."""
         if not self.cuda:
             begun = time.perf_counter()
             return f(), time.perf_counter() - begun
@@ -59,19 +59,22 @@ class Clock:
 
 
 def copy_bandwidth(device: torch.device, size: int, runs: int) -> float:
-    """Bytes read and written per second by copying a tensor of `size` bytes: median."""
+    """Median bytes read and written per second when copying a tensor of `size` bytes."""
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target, clock = torch.empty_like(source), Clock(device)
     seconds = [clock(lambda: target.copy_(source))[1] for _ in range(runs + 2)][2:]
     return 2 * size / statistics.median(seconds)
 
 
-def step_memory(step: Callable[[], Tensor], there: Sequence[Tensor], device: torch.device) -> int:
-    """Bytes that a training step needs beside what is `there`: on CUDA the peak, on a CPU what is
-    saved for the backward pass.
+def step_memory(
+    step: Callable[[], Tensor], existing: Sequence[Tensor], device: torch.device
+) -> int:
+    """Bytes of a training step besides the `existing` tensors.
+
+    On CUDA the peak, on a CPU the tensors saved for the backward pass.
     """
     if device.type == "cuda":
-        step().sum().backward()  # gradients, and what is made once, are there before
+        step().sum().backward()  # creates gradients and cached tables
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -79,16 +82,16 @@ def step_memory(step: Callable[[], Tensor], there: Sequence[Tensor], device: tor
         return torch.cuda.max_memory_allocated() - before
     saved: dict[int, int] = {}
 
-    def keep(x: Tensor) -> Tensor:
+    def record(x: Tensor) -> Tensor:
         saved[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        out = step()  # alive until counted: so no memory is counted twice
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda x: x):
+        out = step()  # stays alive, so that no pointer is reused
     total = sum(
         size
         for pointer, size in saved.items()
-        if pointer not in {x.untyped_storage().data_ptr() for x in there}
+        if pointer not in {x.untyped_storage().data_ptr() for x in existing}
     )
     out.sum().backward()
     return total
@@ -111,11 +114,12 @@ def machine(device: torch.device) -> dict[str, Any]:
     return {"device": name, **more, "versions": versions}
 
 
-def keep(report: Mapping[str, Any], file: Path, quick: bool) -> None:
-    """Write a report as JSON; that of a quick run says so, for its figures mean nothing. Raises
-    UsageError, see `check_kept`.
+def write_report(report: Mapping[str, Any], file: Path, quick: bool) -> None:
+    """Write a report as JSON, marked if it is from a quick run.
+
+    Raises UsageError if a quick run would overwrite a measured report.
     """
-    check_kept(file, quick)
+    check_overwrite(file, quick)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(
         json.dumps({"quick": True, **report} if quick else report, indent=1) + "\n",
@@ -123,20 +127,21 @@ def keep(report: Mapping[str, Any], file: Path, quick: bool) -> None:
     )
 
 
-def check_kept(file: Path | None, quick: bool) -> None:
-    """Raises UsageError where a quick run would overwrite a file that isn't another quick run's; a
-    command asks before it measures.
+def check_overwrite(file: Path | None, quick: bool) -> None:
+    """Raises UsageError if a quick run would overwrite anything but a quick run's report.
+
+    Commands call it before they measure.
     """
     if file is None or not quick or not file.exists():
         return
     try:
-        again = json.loads(file.read_text(encoding="utf-8"))["quick"] is True
+        quick_report = json.loads(file.read_text(encoding="utf-8"))["quick"] is True
     except (ValueError, KeyError, TypeError, OSError):
-        again = False
-    if not again:
+        quick_report = False
+    if not quick_report:
         raise click.UsageError(
-            f"{file} holds what isn't a quick run's, and quick figures mean nothing: choose another"
-            " file, or leave --quick out"
+            f"{file} is not the report of a quick run, and --quick would overwrite it:"
+            " choose another file, or leave --quick out"
         )
 
 

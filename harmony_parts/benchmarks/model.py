@@ -1,12 +1,10 @@
-"""Time and memory of the denoiser at real width and token count: `python -m
-harmony_parts.benchmarks.model`.
-"""
+"""Time and memory of a denoiser at full token count: `python -m harmony_parts.benchmarks.model`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import click
@@ -15,17 +13,28 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.benchmarks.measure import QUICK, Clock, Times, check_kept, keep, machine
-from harmony_parts.cost import account
+from harmony_parts.benchmarks.measure import (
+    QUICK,
+    Clock,
+    Times,
+    check_overwrite,
+    machine,
+    write_report,
+)
+from harmony_parts.cost.count import (
+    count_activations,
+    count_forward,
+    existing_tensors,
+    prepared_inputs,
+)
 from harmony_parts.cost.flops import counted
 from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.memory import Live
-from harmony_parts.cost.report import operations, size
-from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.cost.report import bytes_text, flops_text
 from harmony_parts.errors import HarmonyError
 
 WARM_UP = 2
-SPARE = 0.92  # of the free memory: the rest is for workspaces and gaps
+USABLE = 0.92  # of the free memory; the rest is for workspaces and fragmentation
 DEFAULTS = {
     "cuda": ("harmony-5b", "bfloat16"),
     "meta": ("harmony-5b", "bfloat16"),
@@ -35,9 +44,7 @@ DEFAULTS = {
 
 @attrs.frozen
 class Result:
-    """`what` was measured of a model of that many `layers`: counted operations and bytes, and where
-    there is a clock, time and bytes.
-    """
+    """Counted FLOPs and bytes of `what`, a pass or a training step; measurements if it was run."""
 
     what: str
     layers: int
@@ -45,45 +52,45 @@ class Result:
     predicted_bytes: int
     peak_bytes: int | None = None
     seconds: Times | None = None
-    of_matmul: float | None = None  # operations per second over those of a large matrix product
+    of_matmul: float | None = None  # FLOP/s relative to a large matrix product
 
 
 class Model:
-    """A denoiser without numbers, which can be given some at any depth."""
+    """A denoiser on the meta device, to be counted or run at any depth."""
 
     def __init__(self, recipe: str, overrides: tuple[str, ...], dtype: torch.dtype) -> None:
         self.recipe = read_recipe(recipe, overrides)
         parts = build(self.recipe, empty=("codecs", "encoders", "denoiser"))
-        if not isinstance(parts.denoiser, BranchDenoiser):
+        self.denoiser = cast(Any, parts.denoiser)
+        self.blocks = self.denoiser.blocks
+        if not isinstance(self.blocks, nn.ModuleList):
             raise HarmonyError(
-                f"{recipe}: its denoiser isn't made of joint blocks, so its depth can't be chosen;"
-                " only those are measured"
+                f"{recipe}: the denoiser's blocks aren't an nn.ModuleList, so its depth can't be"
+                " changed; choose a recipe whose denoiser is made of such blocks"
             )
-        self.denoiser = parts.denoiser.to(dtype)
-        self.blocks, self.given = self.denoiser.blocks, account.prepared(parts)
+        self.denoiser.to(dtype)
+        self.given = prepared_inputs(parts)
 
-    def at(self, layers: int) -> BranchDenoiser:
-        """Its first blocks, as many as `layers`."""
+    def at(self, layers: int) -> nn.Module:
+        """The denoiser with only its first `layers` blocks."""
         self.denoiser.blocks = self.blocks[:layers]
-        return self.denoiser
+        return cast(nn.Module, self.denoiser)
 
     def forward(self, layers: int) -> Result:
-        """A pass, counted: weights, inputs and activations."""
+        """Count a pass: weights, inputs and activations."""
         model = self.at(layers)
-        steps = account.forward(model, self.given, tuple(self.given.av), frozenset())
+        steps = count_forward(model, self.given, tuple(self.given.av), frozenset())
         return Result(
             "forward",
             layers,
             steps.total(),
-            _bytes(model, self.given) + account.activations(model, self.given),
+            _bytes(model, self.given) + count_activations(model, self.given),
         )
 
     def training(self, layers: int) -> Result:
-        """A training step, counted: weights, AdamW's two moments of their type, inputs, and the
-        peak of activations and gradients together.
-        """
+        """Count a training step: weights, AdamW's moments, inputs, activations and gradients."""
         model = self.at(layers)
-        with counted(model) as steps, Live(account.there(model, self.given)) as live:
+        with counted(model) as steps, Live(existing_tensors(model, self.given)) as live:
             loss(model, self.given).backward()
         model.zero_grad()
         moments = 2 * sum(x.numel() * x.element_size() for x in model.parameters())
@@ -92,8 +99,9 @@ class Model:
         )
 
     def deepest(self, count: Callable[[int], Result], free: int | None) -> Result:
-        """The counted result at the greatest depth that fits into `free` bytes. With depth, memory
-        grows linearly or ever faster.
+        """The counted result at the greatest depth that fits into `free` bytes.
+
+        Relies on memory growing at least linearly with depth.
         """
         whole = count(len(self.blocks))
         if free is None or whole.predicted_bytes <= free or whole.layers < 3:
@@ -110,14 +118,14 @@ def loss(denoiser: nn.Module, given: Inputs) -> Tensor:
 
 
 def _bytes(model: nn.Module, given: Inputs) -> int:
-    """Weights and inputs."""
-    return sum(x.untyped_storage().nbytes() for x in account.there(model, given))
+    """Bytes of weights and inputs."""
+    return sum(x.untyped_storage().nbytes() for x in existing_tensors(model, given))
 
 
-def measured(
+def measure(
     model: Model, predicted: Result, device: torch.device, runs: int, peak: float
 ) -> Result:
-    """The result with times and bytes, from random weights and inputs made on the device."""
+    """The result with measured time and bytes, from random weights and inputs on the device."""
     generator = torch.Generator().manual_seed(0)
     denoiser = model.at(predicted.layers).to_empty(device=device)
     with torch.no_grad():
@@ -143,43 +151,43 @@ def measured(
         torch.cuda.reset_peak_memory_stats(device)
     seconds = [clock(step)[1] for _ in range(runs)]
     if device.type == "cuda":
-        held = torch.cuda.max_memory_allocated(device) - clock.flush.nbytes
-    else:  # no allocator tells: the tensors that live, in one more run
+        used = torch.cuda.max_memory_allocated(device) - clock.flush.nbytes
+    else:  # CPU allocators report no peak: track live tensors in one more run
         moments = (
             [x for state in optimizer.state.values() for x in state.values()] if optimizer else []
         )
-        with Live([*account.there(denoiser, given), *moments]) as live:
+        with Live([*existing_tensors(denoiser, given), *moments]) as live:
             step()
-        held = _bytes(denoiser, given) + sum(x.nbytes for x in moments) + live.peak
+        used = _bytes(denoiser, given) + sum(x.nbytes for x in moments) + live.peak
     denoiser.to("meta")
     times = Times.of(seconds)
     return attrs.evolve(
-        predicted, peak_bytes=held, seconds=times, of_matmul=predicted.flops / times.median / peak
+        predicted, peak_bytes=used, seconds=times, of_matmul=predicted.flops / times.median / peak
     )
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, runs: int = 10) -> float:
-    """Operations per second of a large square matrix product: the best of some."""
+    """FLOP/s of a large square matrix product: the best of `runs`."""
     n = 8192 if device.type == "cuda" else 1024
     a: Tensor = torch.randn(n, n, device=device).to(dtype)
     clock = Clock(device)
     return 2 * n**3 / min([clock(lambda: a @ a)[1] for _ in range(runs + WARM_UP)][WARM_UP:])
 
 
-def told(result: Result) -> str:
-    """A line about a result."""
+def result_line(result: Result) -> str:
+    """A result on one line."""
     line = (
-        f"{result.what}, {result.layers} layers: {operations(result.flops)},"
-        f" {size(result.predicted_bytes)} predicted"
+        f"{result.what}, {result.layers} layers: {flops_text(result.flops)},"
+        f" {bytes_text(result.predicted_bytes)} predicted"
     )
     if result.seconds is None or result.peak_bytes is None or result.of_matmul is None:
         return line
     s = result.seconds
-    rate = operations(round(result.flops / s.median))
+    rate = flops_text(round(result.flops / s.median))
     return (
-        f"{line}, {size(result.peak_bytes)} measured"
+        f"{line}, {bytes_text(result.peak_bytes)} measured"
         f" ({result.peak_bytes / result.predicted_bytes:.2f}x); {s.median:.3g} s (median of"
-        f" {s.runs}, quartiles {s.low:.3g} to {s.high:.3g}): {rate} a second,"
+        f" {s.runs}, quartiles {s.low:.3g} to {s.high:.3g}): {rate}/s,"
         f" {result.of_matmul:.0%} of a large matrix product's"
     )
 
@@ -196,13 +204,13 @@ def told(result: Result) -> str:
 @click.option(
     "--device",
     type=click.Choice(["cuda", "cpu", "meta"]),
-    help="Where to run; meta counts alone. By default the GPU where there is one.",
+    help="Where to run; meta only counts. By default the GPU if there is one.",
 )
 @click.option(
     "--recipe",
     help=(
-        "Whose denoiser. By default harmony-5b, which needs the plugin harmony-diffusers, and demo"
-        " on a CPU."
+        "Recipe of the denoiser. By default harmony-5b, which needs the plugin harmony-diffusers;"
+        " on a CPU demo."
     ),
 )
 @click.option(
@@ -215,26 +223,24 @@ def told(result: Result) -> str:
 @click.option(
     "--layers",
     type=click.IntRange(1),
-    help=(
-        "Joint blocks, at most those of the recipe. By default all that fit, by the counted memory."
-    ),
+    help=("Blocks, at most those of the recipe. By default as many as fit, by the counted memory."),
 )
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),
-    help="Of the weights. By default bfloat16, and float32 on a CPU.",
+    help="Type of the weights. By default bfloat16, or float32 on a CPU.",
 )
 @click.option(
     "--steps",
     type=click.IntRange(2),
     default=10,
     show_default=True,
-    help="Timed runs of each, after two to warm up.",
+    help="Timed runs of each, after two warm-up runs.",
 )
 @click.option(
     "--quick",
     is_flag=True,
-    help=f"One joint block and two timed runs, of the demo's where no recipe is named. {QUICK}",
+    help=f"One block and two timed runs, by default of demo. {QUICK}",
 )
 @click.option(
     "--json",
@@ -252,10 +258,12 @@ def main(
     quick: bool,
     file: Path | None,
 ) -> None:
-    """Measure a pass and a training step of a recipe's denoiser, one clip at its full token count,
-    with random weights made on the device: time, operations per second, and the peak of the memory
-    against the one that was counted beforehand."""
-    check_kept(file, quick)
+    """Measure a pass and a training step of a recipe's denoiser.
+
+    One clip at full token count, with random weights: time, FLOP/s, and peak memory against the
+    counted one.
+    """
+    check_overwrite(file, quick)
     if quick:
         recipe, layers, steps = recipe or "demo", layers or 1, 2
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -269,18 +277,18 @@ def main(
     peak = None if where.type == "meta" else matmul_peak(where, getattr(torch, usual))
     results = []
     for count in (model.forward, model.training):
-        free = round(SPARE * torch.cuda.mem_get_info(where)[0]) if where.type == "cuda" else None
+        free = round(USABLE * torch.cuda.mem_get_info(where)[0]) if where.type == "cuda" else None
         result = model.deepest(count, free)
-        results.append(result if peak is None else measured(model, result, where, steps, peak))
+        results.append(result if peak is None else measure(model, result, where, steps, peak))
         if where.type == "cuda":
             torch.cuda.empty_cache()
-        click.echo(told(results[-1]))
+        click.echo(result_line(results[-1]))
     found: dict[str, Any] = {
         **machine(where),
         "recipe": name,
         "settings": list(overrides),
         "dtype": usual,
-        "recompute": model.denoiser.recompute,
+        "recompute": getattr(model.denoiser, "recompute", "nothing"),
         "inputs": (
             {s: list(model.given.av[s].shape) for s in model.given.av}
             | {n: list(c.tokens.shape) for n, c in model.given.conditions.items()}
@@ -291,7 +299,7 @@ def main(
     if quick:
         click.echo(f"A quick run. {QUICK}")
     if file is not None:
-        keep(found, file, quick)
+        write_report(found, file, quick)
         click.echo(f"written to {file}")
 
 

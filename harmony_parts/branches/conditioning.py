@@ -16,7 +16,7 @@ from harmony_parts.layers.linear import mlp
 
 
 @attrs.frozen(eq=False)
-class Told:
+class BranchConditions:
     """`context` [B, L, D] with `context_mask` [B, L] (`None`: all count); `add` [B, D]; `reference`
     (latents [B, R, C] and a mask [B, R]).
     """
@@ -27,7 +27,7 @@ class Told:
     reference: Condition | None = None
 
 
-class Listener(nn.Module):
+class ConditionProjector(nn.Module):
     """Brings conditions of any widths to a branch's width, each by an MLP as in Wan; where several
     are `context`, each gets an embedding of its own, so that the branch knows who speaks."""
 
@@ -50,7 +50,7 @@ class Listener(nn.Module):
             }
         )
 
-    def forward(self, conditions: Conditions) -> Told:
+    def forward(self, conditions: Conditions) -> BranchConditions:
         """The conditions of this branch, in the order in which it was built for them. Raises
         KeyError for one that is missing.
         """
@@ -71,7 +71,7 @@ class Listener(nn.Module):
             else:  # the mean of the tokens that count; nothing where none does
                 weight = mask[..., None].to(tokens.dtype)
                 add.append((tokens * weight).sum(1) / weight.sum(1).clamp_min(1))
-        return Told(
+        return BranchConditions(
             torch.cat(context, dim=1) if context else None,
             _mask(torch.cat(masks, dim=1)) if masks else None,
             torch.stack(add).sum(0) if add else None,

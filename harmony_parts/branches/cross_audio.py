@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.branches.conditioning import Listener, Told
+from harmony_parts.branches.conditioning import BranchConditions, ConditionProjector
 from harmony_parts.branches.protocol import How, Tokens
 from harmony_parts.branches.transformer_block import TransformerBlock
 from harmony_parts.branches.video_transformer import check_heads, precision_knob
@@ -47,7 +47,7 @@ class CrossAudio:
         source="Ovi",
         validator=attrs.validators.ge(1),
     )
-    pace: float = knob(
+    positions_per_latent: float = knob(
         OVI_CONSTANT,
         help=(
             "Positions per latent in self-attention; as many as a latent lasts in video latents"
@@ -86,7 +86,7 @@ class CrossBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
-        self.listener = Listener(spec.width, conditions)
+        self.listener = ConditionProjector(spec.width, conditions)
         self.time = TimeEmbedding(spec.width, spec.precision)
         self.latent_embedding = nn.Sequential(
             Conv(channels, spec.width), nn.SiLU(), GatedConv(spec.width)
@@ -101,21 +101,27 @@ class CrossBranch(nn.Module):
         """One token a latent."""
         return 1, 1
 
-    def told(self, conditions: Conditions) -> Told:
+    def project_conditions(self, conditions: Conditions) -> BranchConditions:
         """The conditions at this branch's width."""
         return self.listener(conditions)
 
-    def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
+    def embed(self, latents: Tensor, times: Times, conditions: BranchConditions) -> Tokens:
         """One token a latent; only the pairs that turn with time in the video branch turn here, so
         that both speak of one time.
         """
         positions = (
             torch.arange(latents.shape[1], dtype=torch.float64, device=latents.device)
-            * self.spec.pace
+            * self.spec.positions_per_latent
         )
         turns = table(angles(positions, time_pairs(self.width // self.heads // 2)))[:, None]
         hidden = widen(self.latent_embedding(latents), self.spec.precision)[:, :, None]
-        return Tokens(hidden, self.time(times, told.add), turns, told.context, told.context_mask)
+        return Tokens(
+            hidden,
+            self.time(times, conditions.add),
+            turns,
+            conditions.context,
+            conditions.context_mask,
+        )
 
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
         """Tokens to velocities [B, T, C]."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.branches.conditioning import Listener, Told
+from harmony_parts.branches.conditioning import BranchConditions, ConditionProjector
 from harmony_parts.branches.protocol import How, Term, Tokens
 from harmony_parts.branches.video_transformer import check_heads, precision_knob
 from harmony_parts.layers.attention import Heads, attend, modulation_start
@@ -70,7 +70,7 @@ class MMDiTBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
-        self.listener = Listener(spec.width, conditions)
+        self.listener = ConditionProjector(spec.width, conditions)
         self.time = TimeEmbedding(spec.width, spec.precision)
         self.latent_embedding = Linear(channels, spec.width)
         self.reference_group, self.target_group = (
@@ -86,11 +86,11 @@ class MMDiTBranch(nn.Module):
         """One token a latent."""
         return 1, 1
 
-    def told(self, conditions: Conditions) -> Told:
+    def project_conditions(self, conditions: Conditions) -> BranchConditions:
         """The conditions at this branch's width."""
         return self.listener(conditions)
 
-    def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
+    def embed(self, latents: Tensor, times: Times, conditions: BranchConditions) -> Tokens:
         """The target's tokens, with the reference and the words beside them."""
         (batch, length), pairs = latents.shape[:2], self.width // self.heads // 2
         positions = torch.arange(length, dtype=torch.float64, device=latents.device).expand(
@@ -100,13 +100,13 @@ class MMDiTBranch(nn.Module):
             times.values,
             times.index,
             None,
-            told.context,
+            conditions.context,
             None,
         )
-        if told.reference is not None:
-            mask = told.reference.mask
+        if conditions.reference is not None:
+            mask = conditions.reference.mask
             reference = self._wide(
-                self.latent_embedding(told.reference.tokens) + self.reference_group
+                self.latent_embedding(conditions.reference.tokens) + self.reference_group
             )
             # the last reference token that counts is at -1, however far the batch is padded
             before = torch.arange(mask.shape[1], device=mask.device) - mask.sum(1, keepdim=True)
@@ -122,8 +122,8 @@ class MMDiTBranch(nn.Module):
             still = torch.tensor((1.0, 0.0), device=turns.device).expand(batch, words, pairs, 2)
             turns = torch.cat((turns, still), dim=1)
         hidden = self._wide(self.latent_embedding(latents) + self.target_group)[:, :, None]
-        modulation = self.time(Times(values, index), told.add)
-        return Tokens(hidden, modulation, turns, context, told.context_mask, reference, mask)
+        modulation = self.time(Times(values, index), conditions.add)
+        return Tokens(hidden, modulation, turns, context, conditions.context_mask, reference, mask)
 
     def _wide(self, x: Tensor) -> Tensor:
         return widen(x, self.spec.precision)
@@ -154,7 +154,7 @@ class MMDiTBlock(nn.Module):
             modulation.six[:, :, 3 * part : 3 * part + 3] + self.modulation[3 * part : 3 * part + 3]
         )
 
-    def attend(self, tokens: Tokens) -> Tokens:
+    def apply_self_attention(self, tokens: Tokens) -> Tokens:
         """Joint self-attention; padding of the reference and of the words isn't seen."""
         shift, scale, gate = self._modulation(tokens.modulation, 0)
         sequence = _sequence(tokens)
@@ -164,16 +164,16 @@ class MMDiTBlock(nn.Module):
         out = attend(rotate(q, turn), rotate(k, turn), v, _mask(tokens))
         return _split(tokens, sequence + gate * self.attention.out(out))
 
-    def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
-        """Words were read in `attend`; a `term` enters through the same query and output
-        projections.
+    def apply_text_attention(self, tokens: Tokens, term: Term | None = None) -> Tokens:
+        """Words were read in `apply_self_attention`; a `term` enters through the same query and
+        output projections.
         """
         if term is None:
             return tokens
         q = self.attention.query(self.norm1(tokens.hidden))
         return replace(tokens, hidden=tokens.hidden + self.attention.out_again(term(q)))
 
-    def feed(self, tokens: Tokens) -> Tokens:
+    def apply_feed_forward(self, tokens: Tokens) -> Tokens:
         """Feed-forward."""
         shift, scale, gate = self._modulation(tokens.modulation, 1)
         sequence = _sequence(tokens)

@@ -44,18 +44,18 @@ result, of the same shape.
 
 class BranchBlock(Protocol):
     """One layer of one branch: a torch module in three steps, which return new tokens. An
-    interaction happens after `attend`.
+    interaction happens after `apply_self_attention`.
     """
 
-    def attend(self, tokens: Tokens) -> Tokens:
+    def apply_self_attention(self, tokens: Tokens) -> Tokens:
         """Self-attention."""
 
-    def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
+    def apply_text_attention(self, tokens: Tokens, term: Term | None = None) -> Tokens:
         """Text attention; `term` is added to its result before the output projection. A term of
         zeros adds nothing, even where there is no text.
         """
 
-    def feed(self, tokens: Tokens) -> Tokens:
+    def apply_feed_forward(self, tokens: Tokens) -> Tokens:
         """Feed-forward."""
 
 
@@ -78,12 +78,12 @@ class Branch(Protocol):
         [B, T, ...]; (1, 1) for sound.
         """
 
-    def told(self, conditions: Conditions) -> Any:
+    def project_conditions(self, conditions: Conditions) -> Any:
         """What the branch makes of its conditions; the same at every step, so a caller may keep
         it.
         """
 
-    def embed(self, latents: Tensor, times: Times, told: Any) -> Tokens:
+    def embed(self, latents: Tensor, times: Times, conditions: Any) -> Tokens:
         """Latents [B, T, ...] to tokens."""
 
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:

@@ -41,7 +41,7 @@ class TransformerBlock(nn.Module):
         )
         return [x[:, :, None] for x in tokens.modulation.at(rows)]
 
-    def attend(self, tokens: Tokens) -> Tokens:
+    def apply_self_attention(self, tokens: Tokens) -> Tokens:
         """Self-attention over all tokens of the stream."""
         shift, scale, gate = self._modulation(tokens, 0)
         x = (self.norm1(tokens.hidden) * (1 + scale) + shift).flatten(1, 2)
@@ -50,7 +50,7 @@ class TransformerBlock(nn.Module):
         out = self.self_attention.out(attend(rotate(q, turn), rotate(k, turn), v))
         return replace(tokens, hidden=tokens.hidden + gate * out.view_as(tokens.hidden))
 
-    def read(self, tokens: Tokens, term: Term | None = None) -> Tokens:
+    def apply_text_attention(self, tokens: Tokens, term: Term | None = None) -> Tokens:
         """Text attention: o(attn(q, text) + term(q)), without a gate. Where there is no text, there
         is no bias of o either: a term of 0 adds 0.
         """
@@ -64,7 +64,7 @@ class TransformerBlock(nn.Module):
         heard = heard + attend(q.flatten(1, 2), k, v, tokens.context_mask).view_as(q)
         return replace(tokens, hidden=tokens.hidden + self.text_attention.out(heard))
 
-    def feed(self, tokens: Tokens) -> Tokens:
+    def apply_feed_forward(self, tokens: Tokens) -> Tokens:
         """Feed-forward."""
         shift, scale, gate = self._modulation(tokens, 1)
         x = self.norm2(tokens.hidden) * (1 + scale) + shift

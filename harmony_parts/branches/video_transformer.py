@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from harmony_parts.av import Conditions, Times
-from harmony_parts.branches.conditioning import Listener, Told
+from harmony_parts.branches.conditioning import BranchConditions, ConditionProjector
 from harmony_parts.branches.protocol import How, Tokens
 from harmony_parts.branches.transformer_block import TransformerBlock
 from harmony_parts.layers.linear import Linear, Precision, widen
@@ -109,7 +109,7 @@ class VideoBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
-        self.listener = Listener(spec.width, conditions)
+        self.listener = ConditionProjector(spec.width, conditions)
         self.time = TimeEmbedding(spec.width, spec.precision)
         self.patch_embedding = Linear(channels * spec.patch**2, spec.width)
         self.head = Head(spec.width, channels * spec.patch**2)
@@ -122,17 +122,23 @@ class VideoBranch(nn.Module):
         """Patches of a latent."""
         return shape[2] // self.spec.patch, shape[3] // self.spec.patch
 
-    def told(self, conditions: Conditions) -> Told:
+    def project_conditions(self, conditions: Conditions) -> BranchConditions:
         """The conditions at this branch's width."""
         return self.listener(conditions)
 
-    def embed(self, latents: Tensor, times: Times, told: Told) -> Tokens:
+    def embed(self, latents: Tensor, times: Times, conditions: BranchConditions) -> Tokens:
         """Patches to tokens."""
         p, pairs = self.spec.patch, self.width // self.heads // 2
         patches = rearrange(latents, "b t (h p) (w q) c -> b t (h w) (p q c)", p=p, q=p)
         hidden = widen(self.patch_embedding(patches), self.spec.precision)
         turns = _turns(latents.shape[1], *self.grid(latents.shape), pairs, latents.device)
-        return Tokens(hidden, self.time(times, told.add), turns, told.context, told.context_mask)
+        return Tokens(
+            hidden,
+            self.time(times, conditions.add),
+            turns,
+            conditions.context,
+            conditions.context_mask,
+        )
 
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
         """Tokens to velocities [B, T, H, W, C]."""

@@ -14,8 +14,7 @@ from typing import Any
 
 import click
 
-from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.errors import HarmonyError
+from harmony_parts.errors import HarmonyError, nearest
 from harmony_parts.report.progress import complain
 
 DEBUG = "harmony.debug"

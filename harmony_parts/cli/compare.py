@@ -158,7 +158,7 @@ def compare(
 
     chosen, measured = (
         columns.guidances(recipe, changes, with_text),
-        columns.metrics(recipe, measures),
+        columns.metrics(recipe, measures, device),
     )
     rows = run.rows(recipe, requests, chosen, seed, seeds)
     work = Work(out, path, recipe, lambda: load(path, device, typed(dtype), offload=kept), dtype)

@@ -56,7 +56,7 @@ def models(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 
 def kinds(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The kinds of parts."""
-    from harmony_parts.hookspecs import KINDS
+    from harmony_parts.assembly.kinds import KINDS
 
     return _fitting(map(str, KINDS.values()), incomplete)
 
@@ -64,7 +64,7 @@ def kinds(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
 def parts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """KIND/NAME of every part."""
     from harmony_parts.assembly.catalogue import catalogue
-    from harmony_parts.hookspecs import KINDS
+    from harmony_parts.assembly.kinds import KINDS
 
     return _fitting((f"{KINDS[d.kind]}/{d.name}" for d in catalogue().list()), incomplete)
 

@@ -179,7 +179,8 @@ def soundfile() -> Iterator[Finding]:
 
 def plugins() -> Iterator[Finding]:
     """The installed plugins, and every part."""
-    from harmony_parts.assembly.catalogue import BUILT_IN, catalogue
+    from harmony_parts.assembly.catalogue import catalogue
+    from harmony_parts.assembly.declared import BUILT_IN
     from harmony_parts.testing.check_parts import broken
 
     known = catalogue()

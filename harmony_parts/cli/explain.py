@@ -9,18 +9,8 @@ import click
 
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.options import set_option
-from harmony_parts.cost.report import (
-    arithmetic,
-    assembled,
-    cost,
-    latents,
-    memory,
-    parameters,
-    passes,
-    report,
-    training,
-    windows,
-)
+from harmony_parts.cost.figures import account_or_reason, build_empty, figures
+from harmony_parts.cost.report import sections
 from harmony_parts.report.progress import console, styled
 from harmony_parts.report.text import value
 
@@ -89,37 +79,26 @@ def explain(
     if as_toml:
         click.echo(write_recipe(read), nl=False)
         return
-    parts = assembled(read)
-    counted = cost(read, parts, dtype)
+    parts = build_empty(read)
+    counted = account_or_reason(read, parts, dtype)
     if as_json:
-        click.echo(json.dumps(report(read, parts, counted, gpus), indent=2))
+        click.echo(json.dumps(figures(read, parts, counted, gpus), indent=2))
     else:
         console().print(tree(read, parts, counted, gpus))
 
 
 def tree(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> Tree:
-    """All of it."""
+    """The parts and their settings, then the sections of the cost report."""
     from rich.tree import Tree
 
     from harmony_parts.assembly.tables import unstructure
-    from harmony_parts.cost.parameters import parameters as weights_of
 
     root = Tree(styled((recipe.name, "bold"), f": {recipe.summary}"), guide_style="dim")
-    weights = weights_of(parts) if isinstance(counted, str) else counted.parameters
-    facts = {
-        "latents of a clip": latents(parts),
-        "windows": windows(parts),
-        "parameters": parameters(weights),
-        "a training step": training(recipe),
-        "a sampling step": passes(recipe, parts),
-        "arithmetic": [counted] if isinstance(counted, str) else arithmetic(counted),
-        "memory": [counted] if isinstance(counted, str) else memory(counted, gpus),
-    }
     settings = root.add(styled(("parts", "bold cyan")))
     for name, inner in unstructure(recipe).items():
         if isinstance(inner, dict | list):
             _settings(settings, name, inner)
-    for name, lines in facts.items():
+    for name, lines in sections(recipe, parts, counted, gpus).items():
         branch = root.add(styled((name, "bold cyan")))
         for line in lines:
             branch.add(styled(line))

@@ -13,8 +13,6 @@ from harmony_parts.cli.completion import metrics
 from harmony_parts.report.progress import console, progress
 from harmony_parts.report.text import quantity
 
-FEWEST = 5  # files for an error: drawing fewer anew says next to nothing about other files
-
 
 @click.command(
     cls=Command,
@@ -50,40 +48,41 @@ FEWEST = 5  # files for an error: drawing fewer anew says next to nothing about 
     "--json",
     "as_json",
     is_flag=True,
-    help="Print JSON: an object with `files`, and `together` where there are several.",
+    help="Print JSON: an object with `files`, and `together` if there are several.",
 )
 def measure(
     files: tuple[Path, ...], metric: str, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    """Measure the sync of any media files with picture and sound.
+    """Measure the sync of media files with picture and sound.
 
-    With several files it also tells chance: the same pictures re-paired with the sounds of the
-    other files. A claim about sync rests on the difference. Figures after +- are standard errors
-    over the files, from five files on.
+    With several files, chance is measured too: the same pictures, re-paired with the sounds of
+    the other files. Only the difference shows sync. Numbers after +- are standard errors over the
+    files, given for five files or more.
     """
     from harmony_parts.assembly.overrides import apply_overrides
     from harmony_parts.assembly.tables import structure
     from harmony_parts.errors import MediaError
     from harmony_parts.media.clip import Clip
-    from harmony_parts.metrics.compare import compare_found
-    from harmony_parts.metrics.protocol import Metric
+    from harmony_parts.metrics.compare import compare_analyses
+    from harmony_parts.metrics.protocol import MetricSpec, streams_read
 
-    chosen: Metric = structure(
-        apply_overrides({"use": metric}, overrides, Metric), Metric, where=f"the metric {metric}"
-    )  # type: ignore[type-abstract]
-    seen: list[Any] = []
+    table = apply_overrides({"use": metric}, overrides, MetricSpec)
+    chosen = structure(table, MetricSpec, where=f"the metric {metric}").build()  # type: ignore[type-abstract]
+    analyses: list[Any] = []
     with progress("measuring") as step:
         for number, file in enumerate(files, 1):
             found = chosen.analyse(Clip.read(file))
-            if len(tuple(found)) < 2:
-                raise MediaError(
-                    f"{file}: has no {'picture' if found.video is None else 'sound'}; sync takes"
-                    " both"
-                )
-            seen.append(found)
+            for stream in streams_read(chosen):
+                if getattr(found, stream) is None:
+                    what = "picture" if stream == "video" else "sound"
+                    raise MediaError(f"{file}: has no {what}, which the metric {metric} reads")
+            analyses.append(found)
             step(number, len(files))
-    alone = [chosen.score(found["video"], found["audio"]) for found in seen]
-    together = compare_found(chosen, seen)["numbers"] if len(files) > 1 else None
+    alone = [chosen.score(found.video, found.audio) for found in analyses]
+    together = None
+    if len(files) > 1:
+        compared = compare_analyses(chosen, analyses)
+        together = {name: number.json() for name, number in compared.items()}
     if as_json:
         result: dict[str, Any] = {
             "metric": metric,
@@ -106,7 +105,7 @@ def measure(
             f"\n{quantity(len(files), 'file')} together, and re-paired with each other (chance):\n"
         )
         rows = [
-            [name, *(_with_error(numbers, which, len(files)) for which in ("paired", "repaired"))]
+            [name, *(_with_error(numbers, which) for which in ("paired", "repaired"))]
             for name, numbers in together.items()
         ]
         _table(["", "paired", "re-paired"], rows)
@@ -122,12 +121,8 @@ def _number(number: float | None) -> str:
     )
 
 
-def _with_error(numbers: dict[str, float], which: str, files: int) -> str:
-    error = (
-        f" +- {numbers[f'{which}_error']:.2g}"
-        if f"{which}_error" in numbers and files >= FEWEST
-        else ""
-    )
+def _with_error(numbers: dict[str, float], which: str) -> str:
+    error = f" +- {numbers[f'{which}_error']:.2g}" if f"{which}_error" in numbers else ""
     return _number(numbers.get(which)) + error
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from harmony_parts.assembly.catalogue import Catalogue, Declared, catalogue, kind_name, nearest
+from harmony_parts.assembly.catalogue import Catalogue, catalogue
+from harmony_parts.assembly.declared import Declared
+from harmony_parts.assembly.kinds import KINDS, kind_name
 from harmony_parts.cli.command import Command, Group
 from harmony_parts.cli.completion import kinds
 from harmony_parts.cli.completion import parts as part_names
-from harmony_parts.errors import BrokenPart, PartNameClash, UnknownPart
-from harmony_parts.hookspecs import KINDS
+from harmony_parts.errors import BrokenPart, PartNameClash, UnknownPart, nearest
 from harmony_parts.report.progress import complain, console, styled
 from harmony_parts.report.text import quantity, value
 

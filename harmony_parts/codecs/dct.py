@@ -1,7 +1,6 @@
-"""Video latents without weights: cosine transforms in colour, space and time, of which a fixed
-choice of coefficients is kept.
+"""Video latents without weights: a fixed set of coefficients of a 3-D cosine transform.
 
-Every step before the choice of coefficients is orthonormal, so an error in the latents (before
+Every step before the coefficients are selected is orthonormal, so an error in the latents (before
 `whiten`) is the same error in the pixels.
 """
 
@@ -20,20 +19,19 @@ from harmony_parts.plugin import knob
 # The prior: the expected standard deviation of a coefficient is frequency ** -2, with
 # frequency = STRETCH[plane] * (1 / block + fy + fx + TIME * ft), f in half-cycles per pixel or
 # frame.
-# The order that it gives is JPEG's zigzag, in three dimensions. The constants were chosen on
-# thirteen real clips 64 pixels high: those that
-# order by, for the worst clip's PSNR (+1.1 dB over the root of a sum of squares); the power, by the
-# coefficients' standard deviations
-# (brightness over three octaves: measured 56 to 1, power 2 gives 64 to 1, power 1 would give 8 to
-# 1).
-STRETCH = (1.0, 2.0, 3.2)  # a colour difference counts as if its frequencies were that much higher
+# Its order is JPEG's zigzag in three dimensions. The constants were chosen on thirteen real clips
+# 64 pixels high: those of the order for the worst clip's PSNR (+1.1 dB over the root of a sum of
+# squares); the power by the coefficients' standard deviations (brightness over three octaves:
+# measured 56 to 1, power 2 gives 64 to 1, power 1 would give 8 to 1).
+STRETCH = (1.0, 2.0, 3.2)  # factor on the frequencies of the colour planes
 TIME = 0.8
 CONTRAST = 0.5  # standard deviation of a pixel in [-1, 1], about its middle grey
 
 
 def cosines(n: int) -> Tensor:
-    """The orthonormal DCT-II, float64 [frequency n, place n]. In colour (n = 3: sum, red - blue,
-    green) it is Ohta's I1 I2 I3.
+    """The orthonormal DCT-II, float64 [frequency n, position n].
+
+    For the three colours (sum, red - blue, green) it is Ohta's I1 I2 I3.
     """
     place = torch.arange(n, dtype=torch.float64)
     matrix = torch.cos(math.pi / n * place[:, None] * (place + 0.5)) * math.sqrt(2 / n)
@@ -42,12 +40,11 @@ def cosines(n: int) -> Tensor:
 
 
 def lapped_cosines(n: int, block: int) -> Tensor:
-    """The orthonormal lapped transform of `n` places, float64 [n, n]: a filter across each border
-    of two blocks, then a DCT in each block.
+    """The orthonormal lapped transform, float64 [n, n]: a filter across block borders, then a DCT.
 
-    Its bases reach half a block into the neighbours and fall off smoothly. A constant is in the
-    first coefficient of each block alone. Source: Malvar and Staelin's LOT (1989), as border
-    filters (Tran, Liang and Tu 2003, doi:10.1109/TSP.2003.811222).
+    Its bases reach half a block into the neighbours and fall off smoothly. A constant signal is
+    represented by only the first coefficient of each block. Source: Malvar and Staelin's LOT
+    (1989), as border filters (Tran, Liang and Tu 2003, doi:10.1109/TSP.2003.811222).
     """
     half = block // 2
     transform = torch.block_diag(*[cosines(block)] * (n // block))
@@ -68,8 +65,9 @@ def lapped_cosines(n: int, block: int) -> Tensor:
 
 
 def frequencies(block: int, frames: int) -> Tensor:
-    """The prior's frequency of each coefficient, float64 [frames * block * block * 3], in the
-    transform's order (time, y, x, colour).
+    """The prior's frequency of each coefficient, float64 [frames * block * block * 3].
+
+    The order is the transform's: time, y, x, colour.
     """
     time = TIME * torch.arange(frames, dtype=torch.float64) / frames
     space = torch.arange(block, dtype=torch.float64) / block
@@ -81,55 +79,54 @@ def frequencies(block: int, frames: int) -> Tensor:
 
 @attrs.frozen
 class DCTVideo:
-    """A video codec without weights: cosine transforms in colour, space and time, of which a fixed
-    choice of coefficients is kept.
+    """A video codec without weights: a fixed set of coefficients of a 3-D cosine transform.
 
     Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / block, W / block, keep], F = 1 +
-    frames_per_latent (T - 1): the first latent holds one frame, as if it stood still. So an image
-    is exactly one latent, and an image that is repeated has that latent in every place. By default
-    the latents are 8 times fewer numbers than the pixels (from 74 frames on). Source: see
-    `lapped_cosines`.
+    frames_per_latent (T - 1): the first latent encodes one frame, repeated. So an image is exactly
+    one latent, and a repeated image has that latent at every position. By default the latents have
+    8 times fewer numbers than the pixels (from 74 frames on). Source: see `lapped_cosines`.
     """
 
     block: int = knob(
         8,
-        help="height and width of what one latent holds",
+        help="height and width of the block that one latent encodes",
         unit="pixels",
         validator=attrs.validators.ge(1),
     )
     frames_per_latent: int = knob(
         4,
-        help="frames that one latent holds, apart from the first latent",
+        help="frames per latent; the first latent encodes one",
         unit="frames",
         off=1,
         validator=attrs.validators.ge(1),
     )
     keep: int = knob(
         88,
-        help="numbers kept per latent, in the order of their expected energy; 0 keeps all",
+        help="coefficients per latent, those of the highest expected energy; 0 for all",
         off=0,
         validator=attrs.validators.ge(0),
         source="8x fewer numbers than pixels, and above 30 dB on the real clips at 64 pixels of height",  # noqa: E501
     )
     lapped: bool = knob(
         True,
-        help="let blocks overlap by half a block, which hides their borders",
+        help="overlap blocks by half a block, which hides their borders",
         off=False,
         source="doi:10.1109/TSP.2003.811222",
     )
     whiten: float = knob(
         0.5,
         help=(
-            "how far the scales are made equal: 0 a rotation of the pixels, 1 each number divided"
-            " by its expected standard deviation"
+            "exponent of the normalisation: 0 for a rotation of the pixels, 1 to divide each"
+            " coefficient by its expected standard deviation"
         ),
         off=0.0,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
 
     def build(self, *, format: Format) -> DCTVideoCodec:
-        """The codec for frames of the format's size. Raises ValueError where `block` doesn't divide
-        it, or `keep` is more than there is.
+        """The codec for frames of the format's size.
+
+        Raises ValueError if `block` doesn't divide it, or `keep` exceeds the coefficients.
         """
         for name in ("height", "width"):
             if getattr(format, name) % self.block:
@@ -140,15 +137,16 @@ class DCTVideo:
         numbers = self.frames_per_latent * self.block**2 * 3
         if self.keep > numbers:
             raise ValueError(
-                f"keep {self.keep} is more than the {numbers} numbers that a latent stands for:"
-                " lower it, or 0 to keep all"
+                f"keep {self.keep} is more than the {numbers} coefficients of a latent: lower it,"
+                " or set 0 to keep all"
             )
         return DCTVideoCodec(self, format)
 
 
 class DCTVideoCodec:
-    """What `DCTVideo` builds: a VideoCodec. `analyse` and `synthesise` are the linear part of
-    encode and decode, and differentiable.
+    """The VideoCodec of `DCTVideo`.
+
+    `analyse` and `synthesise` are the linear, differentiable part of `encode` and `decode`.
     """
 
     def __init__(self, spec: DCTVideo, format: Format) -> None:
@@ -156,7 +154,7 @@ class DCTVideoCodec:
         self.grid = (format.height // spec.block, format.width // spec.block)
         frequency = frequencies(spec.block, spec.frames_per_latent)
         self.channels = spec.keep or len(frequency)
-        # Sums are exact to rounding only: nine digits make equal frequencies equal, so that the
+        # Rounding to nine digits makes equal frequencies equal despite floating-point error, so the
         # order is the same on every machine.
         self._order = frequency.mul(1e9).round().argsort(stable=True)[: self.channels]
         # standard deviations, relative to that of the mean of a still block
@@ -178,21 +176,19 @@ class DCTVideoCodec:
         )
 
     def latents(self, frames: int) -> int:
-        """How many latents `frames` frames take: 1 + ceil((frames - 1) / frames_per_latent)."""
+        """Number of latents of `frames` frames: 1 + ceil((frames - 1) / frames_per_latent)."""
         if frames < 1:
             raise ValueError(f"a clip has at least one frame, not {frames}")
         return 1 - (1 - frames) // self.spec.frames_per_latent
 
     def frames(self, latents: int) -> int:
-        """How many frames `latents` latents hold: 1 + frames_per_latent (latents - 1)."""
+        """Number of frames of `latents` latents: 1 + frames_per_latent (latents - 1)."""
         if latents < 1:
             raise ValueError(f"a clip has at least one latent, not {latents}")
         return 1 + self.spec.frames_per_latent * (latents - 1)
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: the first latent shows for one frame, every
-        other for `frames_per_latent`.
-        """
+        """float64 [latents, 2] (start, end) in seconds; the first latent lasts one frame."""
         edges = torch.arange(latents + 1, dtype=torch.float64) * self.spec.frames_per_latent + (
             1 - self.spec.frames_per_latent
         )
@@ -200,9 +196,7 @@ class DCTVideoCodec:
         return torch.stack([edges[:-1], edges[1:]], dim=1)
 
     def analyse(self, video: Tensor) -> Tensor:
-        """Pixels in [-1, 1] [B, frames(T), H, W, 3] -> latents [B, T, h, w, C], of the same
-        dtype.
-        """
+        """Pixels in [-1, 1] [B, frames(T), H, W, 3] -> latents [B, T, h, w, C], same dtype."""
         rows, columns, colours, time = (matrix.to(video) for matrix in self._matrices)
         k, p = self.spec.frames_per_latent, self.spec.block
         video = torch.einsum("...yxc,Yy,Xx,Cc->...YXC", video, rows, columns, colours)
@@ -215,8 +209,9 @@ class DCTVideoCodec:
         )
 
     def synthesise(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, h, w, C] -> pixels about [-1, 1] [B, frames(T), H, W, 3]. What wasn't kept
-        is 0; frame 0 is the mean of its k.
+        """Latents [B, T, h, w, C] -> pixels about [-1, 1] [B, frames(T), H, W, 3].
+
+        Discarded coefficients are 0. Frame 0 is the mean of the first latent's k frames.
         """
         rows, columns, colours, time = (matrix.to(latents) for matrix in self._matrices)
         k, p = self.spec.frames_per_latent, self.spec.block
@@ -230,8 +225,9 @@ class DCTVideoCodec:
         return torch.einsum("...YXC,Yy,Xx,Cc->...yxc", video, rows, columns, colours)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """uint8 [B, F, H, W, 3] -> float32 [B, latents(F), h, w, C]; the last frame is repeated to
-        fill the last latent.
+        """uint8 [B, F, H, W, 3] -> float32 [B, latents(F), h, w, C].
+
+        The last frame is repeated to fill the last latent. Raises ValueError for other shapes.
         """
         size = (self.format.height, self.format.width, 3)
         if frames.ndim != 5 or frames.shape[2:] != size or frames.dtype != torch.uint8:

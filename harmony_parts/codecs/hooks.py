@@ -1,4 +1,4 @@
-"""The codecs that come with the library."""
+"""Declarations of the built-in codecs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def harmony_video_codec() -> Iterator[PartDeclaration]:
         "dct",
         "harmony_parts.codecs.dct:DCTVideo",
         summary=(
-            "Lapped cosine transforms in colour, space and time, of which a fixed choice of"
-            " coefficients is kept. No weights."
+            "Lapped cosine transforms in colour, space and time, reduced to a fixed set of"
+            " coefficients. No weights."
         ),
         source="doi:10.1109/TSP.2003.811222",
     )

@@ -1,6 +1,4 @@
-"""Sound latents without weights: log energies in mel bands, decoded by finding a sound that has
-those energies.
-"""
+"""Sound latents without weights: log energies of mel bands, decoded by phase reconstruction."""
 
 from __future__ import annotations
 
@@ -18,17 +16,17 @@ from harmony_parts.plugin import knob
 # about the mean and standard deviation of the levels of thirteen real clips (speech, music,
 # effects)
 CENTRE_DB, SPREAD_DB = -48.0, 17.0
-# how much of the last step is taken off again: Perraudin's alpha / (1 + alpha) with alpha = 1
-# (there 0.99)
+# share of the last step that is subtracted: Perraudin's alpha / (1 + alpha) with alpha = 1 (paper:
+# 0.99)
 MOMENTUM = 0.5
-SILENT = 1e-14  # energy that counts as none, far below a 24-bit step
+SILENT = 1e-14  # energy below which a bin counts as silent, far below a 24-bit step
 
 
 def mel_bands(bands: int, low: float, high: float, sample_rate: int, window: int) -> Tensor:
-    """Triangles evenly spaced in mel (2595 log10(1 + f / 700)), float32 [bands, window // 2 + 1],
-    adding up to at most 1 at any frequency.
+    """Triangles evenly spaced in mel (2595 log10(1 + f / 700)), float32 [bands, window // 2 + 1].
 
-    None is narrower than one frequency step of the window, so none is empty.
+    They sum to at most 1 at any frequency. None is narrower than one frequency step of the window,
+    so none is empty.
     """
     frequency = torch.arange(window // 2 + 1, dtype=torch.float64) * sample_rate / window
     mel = torch.linspace(
@@ -44,15 +42,14 @@ def mel_bands(bands: int, low: float, high: float, sample_rate: int, window: int
 
 @attrs.frozen
 class LogMel:
-    """A sound codec without weights: the log energies of mel bands, in `hops_per_latent` frames to
-    a latent; decoding makes up the phases.
+    """A sound codec without weights: log energies of mel bands, decoded by phase reconstruction.
 
-    Sound float32 [B, samples] <-> latents [B, T, hops_per_latent * bands]. A frame's window is
-    centred on the span that it stands for, so an event is loudest in the latent whose clock holds
-    it. A number is (level + 48 dB) / 17 dB, a band's level being the level (in dB of full scale)
-    that the sound would have if all bands were as loud. Mute is one fixed number, the floor's, and
-    decodes to silence. The rate needn't divide the sample rate. Source of the decoder: fast
-    Griffin-Lim, doi:10.1109/WASPAA.2013.6701851.
+    Sound float32 [B, samples] <-> latents [B, T, hops_per_latent * bands]: `hops_per_latent` frames
+    are stacked in a latent. A frame's window is centred on the frame's interval, so an event is
+    loudest in the latent whose clock contains it. A value is (level + 48 dB) / 17 dB; the level of
+    a band (in dB of full scale) is that of a sound with this energy in every band. Mute is one
+    fixed value, that of the floor, and decodes to silence. The latent rate needn't divide the
+    sample rate. Source of the decoder: fast Griffin-Lim, doi:10.1109/WASPAA.2013.6701851.
     """
 
     latents_per_second: float = knob(
@@ -60,44 +57,45 @@ class LogMel:
     )
     hops_per_latent: int = knob(
         4,
-        help="frames stacked in a latent, for onsets finer than a latent",
+        help="frames stacked in a latent, to resolve onsets within a latent",
         unit="frames",
         off=1,
         validator=attrs.validators.ge(1),
     )
     bands: int = knob(64, help="mel bands of a frame", validator=attrs.validators.ge(1))
     fmin: float = knob(
-        40.0, help="where the lowest band begins", unit="Hz", validator=attrs.validators.ge(0)
+        40.0, help="lower edge of the lowest band", unit="Hz", validator=attrs.validators.ge(0)
     )
     fmax: float = knob(
         0.0,
-        help="where the highest band ends; 0 for half the sample rate",
+        help="upper edge of the highest band; 0 for half the sample rate",
         unit="Hz",
         off=0.0,
         validator=attrs.validators.ge(0),
     )
     floor_db: float = knob(
         -70.0,
-        help="level added to every band: what is below it counts as silence",
+        help="level added to every band; anything below it counts as silence",
         unit="dB of full scale",
     )
     overlap: int = knob(
         4,
-        help="length of a frame's window: longer tells pitches apart, shorter keeps onsets sharp",
+        help="window length: a longer one resolves pitch, a shorter one onsets",
         unit="frames",
         validator=attrs.validators.ge(2),
     )
     iterations: int = knob(
         40,
-        help="steps of the phase search",
+        help="steps of the phase reconstruction",
         source="fast Griffin-Lim, doi:10.1109/WASPAA.2013.6701851",
         validator=attrs.validators.ge(0),
     )
-    seed: int = knob(0, help="of the noise whose phases the search starts from")
+    seed: int = knob(0, help="seed of the noise that gives the initial phases")
 
     def build(self, *, format: Format) -> LogMelCodec:
-        """The codec for sound of the format's sample rate. Raises ValueError where `fmax` or the
-        frames per second are too high for it.
+        """The codec for sound at the format's sample rate.
+
+        Raises ValueError if `fmax` or the frames per second are too high for it.
         """
         nyquist = format.sample_rate / 2
         if not self.fmin < (self.fmax or nyquist) <= nyquist:
@@ -107,21 +105,20 @@ class LogMel:
             )
         if self.latents_per_second * self.hops_per_latent * 8 > format.sample_rate:
             raise ValueError(
-                f"{self.latents_per_second} latents a second of {self.hops_per_latent} frames leave"
-                f" a frame fewer than 8 samples at {format.sample_rate} Hz: lower"
+                f"{self.latents_per_second} latents per second of {self.hops_per_latent} frames"
+                f" leave fewer than 8 samples per frame at {format.sample_rate} Hz: lower"
                 " latents_per_second or hops_per_latent"
             )
         return LogMelCodec(self, format)
 
 
 class LogMelCodec:
-    """What `LogMel` builds: an AudioCodec."""
+    """The AudioCodec of `LogMel`."""
 
     def __init__(self, spec: LogMel, format: Format) -> None:
         self.spec, self.format = spec, format
         self.channels = spec.hops_per_latent * spec.bands
-        # Samples per latent, exact for any rate that a person would write (31.25, 30, 29.97,
-        # 21.533).
+        # Samples per latent, exact for any rate written in decimals (31.25, 30, 29.97, 21.533).
         self._step = format.sample_rate / Fraction(spec.latents_per_second).limit_denominator(
             10_000
         )
@@ -136,25 +133,23 @@ class LogMelCodec:
             2 * self._reach,
         )
         # |rfft|^2 times this sums to the sound's mean square under the window (Parseval); all but
-        # the first and last bin stand for two.
+        # the first and last bin count twice.
         self._power = torch.full((self._reach + 1,), 2.0)
         self._power[[0, -1]] = 1.0
         self._power /= 2 * self._reach * self._window.square().sum()
 
     def latents(self, samples: int) -> int:
-        """How many latents `samples` samples take, the last one perhaps in part."""
+        """Number of latents of `samples` samples; the last one may be partly filled."""
         if samples < 1:
             raise ValueError(f"a sound has at least one sample, not {samples}")
         return math.ceil(samples / self._step)
 
     def samples(self, latents: int) -> int:
-        """How many whole samples `latents` latents hold."""
+        """Number of whole samples of `latents` latents."""
         return math.floor(latents * self._step)
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: latent n sounds from n / r to (n + 1) / r,
-        r latents a second.
-        """
+        """float64 [latents, 2] in seconds: n / r to (n + 1) / r for latent n, r per second."""
         edges = torch.arange(latents + 1, dtype=torch.float64) * float(
             self._step / self.format.sample_rate
         )
@@ -163,8 +158,8 @@ class LogMelCodec:
     def encode(self, waveform: Tensor) -> Tensor:
         """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C].
 
-        The rest of the last latent is mute. Windows that reach beyond the latents see the sound
-        mirrored there, so that it doesn't fade.
+        The rest of the last latent is mute. Windows that reach beyond the latents read the sound
+        mirrored, so that it doesn't fade at the ends. Raises ValueError for other shapes or types.
         """
         if waveform.ndim != 2 or not waveform.is_floating_point():
             raise ValueError(
@@ -194,20 +189,18 @@ class LogMelCodec:
             "b t (hop band) -> b (t hop) band",
             hop=self.spec.hops_per_latent,
         )
-        # In one band there can't be more than full scale.
+        # A band has at most the energy of full scale.
         power = 10 ** (level / 10).clamp(max=math.log10(self.spec.bands)) - 10 ** (
             self.spec.floor_db / 10
         )
-        # One frame more on either side, so that the ends lie under as many windows as the rest.
+        # One more frame at either end, so that the ends are covered by as many windows as the rest.
         energy = (
             torch.cat([power[:, :1], power, power[:, -1:]], dim=1).clamp(min=0) / self.spec.bands
         )
         return self._sound(energy, latents.shape[1]).clamp(-1, 1)
 
     def _places(self, latents: int, more: int = 0) -> Tensor:
-        """int64 [frames, window]: which samples each frame sees; `more` frames before and after
-        those of the latents.
-        """
+        """int64 [frames, window]: the samples of each frame, with `more` frames at either end."""
         hops = self.spec.hops_per_latent
         centres = [
             math.floor((frame + Fraction(1, 2)) * self._step / hops)
@@ -216,22 +209,22 @@ class LogMelCodec:
         return torch.tensor(centres)[:, None] + torch.arange(-self._reach, self._reach)
 
     def _spectrum(self, sound: Tensor, places: Tensor) -> Tensor:
-        """[B, samples] seen at `places` -> complex [B, frames, window // 2 + 1]."""
+        """[B, samples] at `places` [frames, window] -> complex [B, frames, window // 2 + 1]."""
         return torch.fft.rfft(sound[:, places] * self._window.to(sound))
 
     def _energy(self, spectrum: Tensor) -> Tensor:
-        """The mean square of the sound in each band, [B, frames, bands]."""
+        """Mean square of the sound in each band: spectrum -> [B, frames, bands]."""
         return (spectrum.abs().square() * self._power.to(spectrum.device)) @ self._bands.T.to(
             spectrum.device
         )
 
     def _sound(self, energy: Tensor, latents: int) -> Tensor:
-        """A sound with those band energies: [B, frames + 2, bands] -> [B, samples].
+        """A sound with the given band energies: [B, frames + 2, bands] -> [B, samples].
 
-        Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), but with only the bands' energies
-        given. Each step keeps the phases of the last sound, and multiplies its powers by the wanted
-        over the present energy of their bands: P <- P * M'(E / MP) / M'1, the multiplicative step
-        of a non-negative decomposition, which keeps the sum of the energies.
+        Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), with only the energies of bands
+        given. Each step keeps the phases of the current sound, and scales its powers by the ratio
+        of target to current band energy: P <- P * M'(E / MP) / M'1, the multiplicative update of a
+        non-negative matrix factorisation, which conserves the sum of the energies.
         """
         places = self._places(latents, more=1).to(energy.device)
         first = int(places.min())
@@ -250,7 +243,7 @@ class LogMelCodec:
         )
         overlap = overlap.clamp(min=1e-3 * float(overlap.max()))
 
-        # the sound whose spectrum is nearest in the least squares sense
+        # the sound whose spectrum is nearest in the least-squares sense
         def sound(spectrum: Tensor) -> Tensor:
             frames = torch.fft.irfft(spectrum, n=len(window)) * window
             return (
@@ -260,8 +253,7 @@ class LogMelCodec:
                 / overlap
             )
 
-        # The same noise for every sample of a batch: what a latent decodes to doesn't depend on its
-        # neighbours.
+        # The same noise for every sample of a batch: a sample decodes independently of the others.
         noise = torch.randn(1, length, generator=torch.Generator().manual_seed(self.spec.seed)).to(
             energy
         )

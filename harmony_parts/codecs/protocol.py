@@ -1,9 +1,9 @@
-"""A codec turns frames or sound into latents and back, and tells when each latent sounds or shows.
+"""A codec maps frames or sound to latents and back, and gives each latent's time interval.
 
-`encode` and `decode` work on the device of what they are given, and give their result there. A
-codec with weights has `held`, the torch modules that they are in, so that others can move them; it
-works where they are, and gives its result there, in float32. Its weights are no part of a model's,
-and come from where its settings say.
+`encode` and `decode` run on the device of their input and return their result there. A codec
+with weights lists the modules that own them in `external_modules` (`HasExternalModules`), so
+that callers can move them; it computes on their device and returns float32 there. Its weights are
+not part of the model's, and come from the files that its settings name.
 """
 
 from __future__ import annotations
@@ -17,20 +17,16 @@ from harmony_parts.av import Format
 
 @runtime_checkable
 class VideoCodec(Protocol):
-    """Frames uint8 [B, F, H, W, 3] to latents float32 [B, T, h, w, C] and back, deterministic in
-    both directions.
-    """
+    """Frames uint8 [B, F, H, W, 3] <-> latents float32 [B, T, h, w, C], both deterministic."""
 
     channels: int
     grid: tuple[int, int]  # (h, w) of the latents
 
     def latents(self, frames: int) -> int:
-        """How many latents `frames` frames take. `encode` repeats the last frame where the last
-        latent needs more.
-        """
+        """Number of latents of `frames` frames; `encode` repeats the last frame to fill them."""
 
     def frames(self, latents: int) -> int:
-        """How many frames `latents` latents hold."""
+        """Number of frames that `latents` latents decode to."""
 
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 [B, F, H, W, 3] at the format's size -> [B, latents(F), h, w, C], of about unit
@@ -41,44 +37,42 @@ class VideoCodec(Protocol):
         """[B, T, h, w, C] -> uint8 [B, frames(T), H, W, 3]."""
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2]: the (start, end) in seconds of what each latent shows; starts and
-        ends never decrease.
-        """
+        """float64 [latents, 2]: (start, end) of each latent in seconds, neither ever decreasing."""
 
 
 @runtime_checkable
 class AudioCodec(Protocol):
-    """Sound float32 [B, samples] (mono, the format's sample rate) to latents float32 [B, T, C] and
-    back.
-    """
+    """Mono sound float32 [B, samples] at the format's rate <-> latents float32 [B, T, C]."""
 
     channels: int
 
     def latents(self, samples: int) -> int:
-        """How many latents `samples` samples take."""
+        """Number of latents of `samples` samples."""
 
     def samples(self, latents: int) -> int:
-        """How many samples `latents` latents hold."""
+        """Number of samples that `latents` latents decode to."""
 
     def encode(self, waveform: Tensor) -> Tensor:
         """[B, samples] in [-1, 1] -> [B, latents(samples), C], of about unit scale."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, T, C] -> [B, samples(T)]; deterministic: any phase or noise that it makes up comes
-        from a fixed seed.
-        """
+        """[B, T, C] -> [B, samples(T)]; any phase or noise that it invents has a fixed seed."""
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2]: the (start, end) in seconds of what each latent sounds; starts and
-        ends never decrease.
-        """
+        """float64 [latents, 2]: (start, end) of each latent in seconds, neither ever decreasing."""
+
+
+def grid_of(codec: VideoCodec | AudioCodec) -> tuple[int, ...]:
+    """(h, w) of a video codec's latents, () of an audio codec's: latents are [B, T, *grid, C]."""
+    grid: tuple[int, ...] = getattr(codec, "grid", ())
+    return grid
 
 
 class VideoCodecSpec(Protocol):
     """Settings of a video codec."""
 
     def build(self, *, format: Format) -> VideoCodec:
-        """The codec for clips of that format. Raises ValueError where it can't serve the size."""
+        """The codec for clips of that format. Raises ValueError if it can't encode that size."""
 
 
 class AudioCodecSpec(Protocol):

@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
+
 from harmony_parts.assembly.overrides import apply_overrides
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import structure, unstructure
 from harmony_parts.av import STREAMS
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError
+from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
-from harmony_parts.metrics.protocol import Metric
-from harmony_parts.sample.pass_graph import ask
+from harmony_parts.metrics.protocol import Metric, MetricSpec
+from harmony_parts.sample.pass_graph import checked_passes
 from harmony_parts.sample.timetable import timetable
 
 GUIDANCES, METRICS = ("none", "cfg", "modality", "sync-cfg"), ("events", "correlation")
@@ -55,7 +58,9 @@ def guidances(
     return found
 
 
-def metrics(recipe: Recipe, words: Sequence[str] = ()) -> dict[str, Metric]:
+def metrics(
+    recipe: Recipe, words: Sequence[str] = (), device: torch.device | str = "cpu"
+) -> dict[str, Metric]:
     """What clips are measured by: the recipe's metrics, else events and correlation, chosen and
     changed as guidances are.
     """
@@ -65,8 +70,8 @@ def metrics(recipe: Recipe, words: Sequence[str] = ()) -> dict[str, Metric]:
     ]:
         name = table["use"].rpartition("/")[2]
         tables[f"{name}-{len(tables) + 1}" if name in tables else name] = table
-    made, chosen = _chosen("metric", words, tables, Metric)  # type: ignore[type-abstract]
-    return {name: made[name] for name in chosen}
+    made, chosen = _chosen("metric", words, tables, MetricSpec)  # type: ignore[type-abstract]
+    return {name: made[name].build(device=device) for name in chosen}
 
 
 def _chosen(
@@ -106,8 +111,9 @@ def _parts(table: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _without_text(guidance: Guidance) -> bool:
-    asked = guidance.passes(StepTimes(0.5, 0.5), None)
-    return len(asked) > 1 and not any(one.drop for one in asked)
+    """Whether it guides, and none of its passes drops a condition."""
+    requested = demands(guidance)
+    return requested.most > 1 and not any(each.drop for each in requested.passes)
 
 
 # --- what a guidance asks of a model --------------------------------------------------------------
@@ -122,14 +128,14 @@ def walked(recipe: Recipe, asked: Mapping[str, Any]) -> Iterator[StepTimes]:
 
 def passes(guidance: Guidance, recipe: Recipe, asked: Mapping[str, Any]) -> int:
     """The passes that a clip takes, over all steps."""
-    return sum(len(guidance.passes(times, None)) for times in walked(recipe, asked))
+    return demands(guidance, times=walked(recipe, asked)).count
 
 
 def unfit(guidance: Guidance, denoiser: Denoiser, recipe: Recipe, asked: Mapping[str, Any]) -> str:
     """Why the denoiser can't do what the guidance asks of it; nothing where it can."""
     try:
         for times in walked(recipe, asked):
-            ask(guidance, times, None, hints=denoiser.hints, droppable=denoiser.accepts)
+            checked_passes(guidance, times, None, hints=denoiser.hints, droppable=denoiser.accepts)
     except PartContractError as error:
         return str(error)
     return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,15 +11,17 @@ from typing import Any
 import attrs
 import torch
 
-from harmony_parts.assembly.catalogue import catalogue, installed_version
+from harmony_parts.assembly.catalogue import catalogue
+from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import parts_in
 from harmony_parts.comparison.page import page
 from harmony_parts.generate.batch_file import Request
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media.clip import Clip
-from harmony_parts.metrics.compare import compare_found
-from harmony_parts.metrics.protocol import Metric
+from harmony_parts.media.files import replace_text
+from harmony_parts.metrics.compare import compare_analyses
+from harmony_parts.metrics.protocol import Metric, streams_read
 
 SHARE = 10  # of the time, what writing may take: all is paired with all anew
 
@@ -70,16 +71,17 @@ class Results:
         self._written, self._writing = -float("inf"), 0.0
 
     def measure(self, row: Row) -> None:
-        """By every metric; a clip of one stream by none."""
+        """By every metric whose streams the clip has."""
         clip = Clip.read(self.folder / row.job.name)
-        both = clip.frames is not None and clip.waveform is not None
-        found = (
-            {name: metric.analyse(clip) for name, metric in self.metrics.items()} if both else {}
-        )
+        there = {"video": clip.frames is not None, "audio": clip.waveform is not None}
+        found = {
+            name: metric.analyse(clip)
+            for name, metric in self.metrics.items()
+            if all(there[stream] for stream in streams_read(metric))
+        }
         self._found[row.job.name] = found
         self.numbers[row.job.name] = {
-            name: self.metrics[name].score(seen["video"], seen["audio"])
-            for name, seen in found.items()
+            name: self.metrics[name].score(seen.video, seen.audio) for name, seen in found.items()
         }
         self._together.pop(row.column, None)
 
@@ -94,7 +96,12 @@ class Results:
                 if row.column == column and (found := self._found.get(row.job.name))
             ]
             made = {
-                name: compare_found(metric, [found[name] for found in there])["numbers"]
+                name: {
+                    number: compared.json()
+                    for number, compared in compare_analyses(
+                        metric, [found[name] for found in there if name in found]
+                    ).items()
+                }
                 for name, metric in self.metrics.items()
             }
             self._together[column] = made
@@ -112,9 +119,7 @@ class Results:
             (self._json, json.dumps(report, indent=1, ensure_ascii=False) + "\n"),
             (self.page, page(report)),
         ):
-            part = file.with_name(f".{file.name}.part")
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, file)
+            replace_text(file, text)
         self._written = time.perf_counter()
         self._writing = self._written - began
 

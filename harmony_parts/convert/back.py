@@ -14,8 +14,9 @@ from harmony_parts.assembly.read import RECIPE
 from harmony_parts.convert.checkpoint import Checkpoint
 from harmony_parts.convert.layouts import LAYOUTS, Rule
 from harmony_parts.errors import RunError
+from harmony_parts.media.files import replace
 from harmony_parts.models.folder import INDEX, WEIGHTS, find_model
-from harmony_parts.models.tensor_files import replace, write_tensors
+from harmony_parts.models.tensor_files import write_tensors
 
 Target = Literal["ovi", "wan", "wan-diffusers"]
 

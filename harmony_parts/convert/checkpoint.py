@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 
 from harmony_parts.errors import RunError
-from harmony_parts.models.tensor_files import described, indexed, opened, size
+from harmony_parts.models.tensor_files import (
+    indexed_shards,
+    meta_tensors,
+    open_tensors,
+    tensor_bytes,
+)
 
 # bytes that are read before files are opened anew: pages of a mapped file count as memory until it
 # is closed
@@ -42,7 +47,7 @@ class Checkpoint:
         self._read = 0
         for file in self.files:
             found = (
-                described(file)
+                meta_tensors(file)
                 if file.suffix == ".safetensors"
                 else {n: t.to("meta") for n, t in _pickled(file).items()}
             )
@@ -71,11 +76,11 @@ class Checkpoint:
         file = self._file[name]
         if file not in self._open:
             self._open[file] = (
-                opened(file).get_tensor
+                open_tensors(file).get_tensor
                 if file.suffix == ".safetensors"
                 else _pickled(file).__getitem__
             )
-        self._read += size(self.described[name])
+        self._read += tensor_bytes(self.described[name])
         return self._open[file](name)
 
     def digests(self) -> dict[str, str]:
@@ -89,7 +94,7 @@ class Checkpoint:
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
-        return indexed(path) if path.name.endswith(".index.json") else [path]
+        return indexed_shards(path) if path.name.endswith(".index.json") else [path]
     if not path.is_dir():
         raise RunError(f"{path}: no such file or folder")
     for place in (path, path / "transformer"):  # the second: a pipeline of diffusers
@@ -103,7 +108,7 @@ def _files(path: Path) -> list[Path]:
                 f" ({', '.join(index.name for index in indices)}); name one"
             )
         if indices:
-            return indexed(indices[0])
+            return indexed_shards(indices[0])
         if files:
             _whole(files)
             return files

@@ -17,17 +17,16 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.assembly.catalogue import nearest
 from harmony_parts.assembly.read import RECIPE, read_recipe, shipped_recipes, write_recipe
 from harmony_parts.convert import report as fate
 from harmony_parts.convert.fresh import Fresh
 from harmony_parts.convert.layouts import Rule
 from harmony_parts.convert.plan import Init, Layout, Plan, Source, plan
 from harmony_parts.convert.report import FATES, Entry, Report
-from harmony_parts.errors import RunError
+from harmony_parts.errors import RunError, nearest
 from harmony_parts.models.card import model_card
 from harmony_parts.models.folder import CARD, SHARD, write_weights
-from harmony_parts.models.tensor_files import size
+from harmony_parts.models.tensor_files import tensor_bytes
 
 RECIPES = {"ovi": "ovi", "wan": "wan-5b"}
 """Which recipe that ships a model gets, but for its sizes."""
@@ -80,7 +79,7 @@ def convert(
     fresh = Fresh(read, seed)
     work = _matched(planned, fresh, partial, dtype)
     numbers = _Numbers(work, fresh, progress)
-    with _whole(out, sum(map(size, work.described.values()))) as folder:
+    with _whole(out, sum(map(tensor_bytes, work.described.values()))) as folder:
         write_weights(folder, work.described, numbers, shard)
         text = write_recipe(read)
         (folder / RECIPE).write_text(text, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, cast
@@ -11,9 +10,9 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.assembly.build import Parts, build
+from harmony_parts.assembly.build import Parts, build, derived_seed
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.models.folder import weights
+from harmony_parts.models.folder import saved_modules
 
 NEIGHBOURS = ("video", "audio", "interaction")
 
@@ -54,7 +53,7 @@ class Fresh:
         }
         remembering = attrs.evolve(recipe, denoiser=attrs.evolve(denoiser, **self._specs))
         self.parts: Parts = build(remembering, empty=("codecs", "encoders", "denoiser"))
-        self.wanted: dict[str, Tensor] = weights(self.parts).state_dict()
+        self.wanted: dict[str, Tensor] = saved_modules(self.parts).state_dict()
         self._made: tuple[str, Mapping[str, Tensor]] = ("", {})
 
     def __getitem__(self, name: str) -> Tensor:
@@ -65,11 +64,8 @@ class Fresh:
         assert match is not None, name
         group = match[0]
         if self._made[0] != group:
-            number = int.from_bytes(
-                hashlib.blake2b(f"{self.seed}:{group}".encode(), digest_size=7).digest()
-            )
             with torch.random.fork_rng(devices=()):
-                torch.manual_seed(number)
+                torch.manual_seed(derived_seed(self.seed, group))
                 self._made = (group, self._again(group.split(".")).state_dict())
         return self._made[1][name.removeprefix(group)]
 

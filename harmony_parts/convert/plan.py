@@ -138,7 +138,7 @@ def _ovi(
 ) -> Plan:
     source = Source(checkpoint, OVI, LICENCES["ovi"])
     video, audio = _towers(source, source, configs)
-    interaction = {"use": "global", "rope_map": "constant", "constant": audio.pace}
+    interaction = {"use": "global", "rope_map": "constant", "constant": audio.positions_per_latent}
     return Plan(
         {
             **base,
@@ -239,7 +239,7 @@ def _dual(
         "precision": "weights",
     }
     if use == "cross":
-        sizes["pace"] = audio.pace
+        sizes["positions_per_latent"] = audio.positions_per_latent
     return {
         **_kept(old, "dual-branch", "video"),
         "layers": video.layers,

@@ -27,7 +27,7 @@ NAMES = {
     "in_channels": "channels",
     "out_channels": "channels",
     "text_dim": "text",
-    "temporal_rope_scaling_factor": "pace",
+    "temporal_rope_scaling_factor": "positions_per_latent",
 }
 """Names in the configurations of Wan, Ovi and diffusers -> ours."""
 FIXED: dict[str, tuple[Any, ...]] = {
@@ -44,8 +44,8 @@ FIXED: dict[str, tuple[Any, ...]] = {
 
 @attrs.frozen
 class Tower:
-    """Sizes of one transformer. `patch` is of the video's latents; `pace` of the sound's
-    positions.
+    """Sizes of one transformer. `patch` is of the video's latents; `positions_per_latent` of
+    the sound's.
     """
 
     width: int
@@ -55,7 +55,7 @@ class Tower:
     channels: int
     text: int
     patch: int = 1
-    pace: float = 1.0
+    positions_per_latent: float = 1.0
 
 
 def video_tower(
@@ -77,13 +77,21 @@ def audio_tower(
     theirs: Mapping[str, Tensor],
     names: Mapping[str, str],
     configs: Sequence[Mapping[str, Any]],
-    pace: float,
+    positions_per_latent: float,
 ) -> Tower:
-    """Of Ovi's audio transformer; `pace` is that of its positions unless a configuration says
-    another. Raises RunError as above.
+    """Of Ovi's audio transformer; `positions_per_latent` holds unless a configuration
+    gives another. Raises RunError as above.
     """
     embed = _shape(theirs, names, "branches.audio.latent_embedding.0.weight", 3)
-    return _tower(theirs, names, "audio", embed[0], embed[1], configs, pace=pace)
+    return _tower(
+        theirs,
+        names,
+        "audio",
+        embed[0],
+        embed[1],
+        configs,
+        positions_per_latent=positions_per_latent,
+    )
 
 
 def _tower(
@@ -113,7 +121,11 @@ def _tower(
     }
     for config in configs:
         said = _said(config)
-        given = {name: value for name, value in said.items() if name in read and name != "pace"}
+        given = {
+            name: value
+            for name, value in said.items()
+            if name in read and name != "positions_per_latent"
+        }
         if wrong := [
             f"{name} {value} (the tensors: {read[name]})"
             for name, value in given.items()
@@ -125,7 +137,7 @@ def _tower(
             )
         read |= {
             name: said[name]
-            for name in ("heads", "pace")
+            for name in ("heads", "positions_per_latent")
             if name in said and (name == "heads" or name in read)
         }
     if "heads" not in read:

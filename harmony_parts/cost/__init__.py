@@ -1,3 +1,1 @@
-"""What a model costs: parameters, arithmetic and memory, counted by running the real denoiser on
-the meta device, which computes shapes alone.
-"""
+"""Parameters, FLOPs and memory of a model, counted by running the denoiser on the meta device."""

@@ -1,6 +1,4 @@
-"""Floating-point operations of a pass, counted by torch's own formulas as the real denoiser runs,
-and by the step that they belong to.
-"""
+"""FLOPs of a pass by step, counted by torch's own formulas as the real denoiser runs."""
 
 from __future__ import annotations
 
@@ -16,20 +14,26 @@ from torch.utils.flop_counter import flop_registry
 
 from harmony_parts.av import AV, STREAMS
 from harmony_parts.cost.fused import fused_attention
-from harmony_parts.cost.parameters import HEARS
-from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.cost.parameters import interaction_name
+from harmony_parts.denoisers.protocol import StreamLayers
 from harmony_parts.interaction.protocol import Exchange
 
-REST = "embeddings, heads, conditions"
-# of a BranchBlock
-STEPS = {"attend": "self-attention", "read": "text attention", "feed": "feed-forward"}
+OUTSIDE_BLOCKS = "embeddings, heads, conditions"
+# steps of a BranchBlock
+STEPS = {
+    "apply_self_attention": "self-attention",
+    "apply_text_attention": "text attention",
+    "apply_feed_forward": "feed-forward",
+}
 
 
-class ByStep(TorchDispatchMode):
-    """While it is entered, counts under the innermost step that is open. A multiplication and an
-    addition are two operations; matrix products, convolutions and attention count, and nothing
-    else: what torch.utils.flop_counter has formulas for. (Its FlopCounterMode also keeps track of
-    modules, and with that keeps what a backward pass would free.)"""
+class FlopsByStep(TorchDispatchMode):
+    """Counts FLOPs under the innermost open step while it is entered.
+
+    A multiplication and an addition are two operations. Only operators with a formula in
+    torch.utils.flop_counter count: matrix products, convolutions and attention. (Its
+    FlopCounterMode also tracks modules, which keeps alive tensors that a backward pass would free.)
+    """
 
     def __init__(self, outermost: str) -> None:
         super().__init__()
@@ -37,15 +41,15 @@ class ByStep(TorchDispatchMode):
         self._open = [outermost]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation, and count it."""
-        made = func(*args, **(kwargs or {}))
+        """Run and count an operator."""
+        out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
-            self.flops[self._open[-1]] += formula(*args, **(kwargs or {}), out_val=made)
-        return made
+            self.flops[self._open[-1]] += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
     def within(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call` as a step."""
+        """`call`, counted under the step `name`."""
 
         @wraps(call)
         def step(*args: Any, **settings: Any) -> Any:
@@ -60,56 +64,54 @@ class ByStep(TorchDispatchMode):
 
 @contextmanager
 def counted(denoiser: Any) -> Iterator[Counter[str]]:
-    """Step -> operations of what runs inside. Of a denoiser that isn't made of joint blocks there
-    is one step, the whole.
+    """Yields step -> FLOPs of everything that runs inside.
+
+    Blocks with a layer per stream are counted by their steps, others as the step "blocks"; a
+    denoiser without blocks is a single step.
     """
-    of_blocks = isinstance(denoiser, BranchDenoiser)
-    by_step = ByStep(REST if of_blocks else type(denoiser).__name__)
+    by_step = FlopsByStep(OUTSIDE_BLOCKS if len(denoiser.blocks) else type(denoiser).__name__)
     with ExitStack() as stack:
         stack.enter_context(fused_attention())
-        if of_blocks:
-            _label(denoiser, by_step, stack)
+        for block in denoiser.blocks:
+            if isinstance(block, StreamLayers):
+                _label_steps(block, by_step, stack)
+            else:
+                _label(block, "forward", "blocks", by_step, stack)
         stack.enter_context(by_step)
         yield by_step.flops
 
 
-def _label(denoiser: BranchDenoiser, by_step: ByStep, stack: ExitStack) -> None:
-    """Make steps of what joint blocks do, until the stack is closed."""
-    for block in denoiser.blocks:
-        for stream in STREAMS:
-            layer = getattr(block, stream)
-            for method, what in STEPS.items() if layer is not None else ():
-                setattr(layer, method, by_step.within(f"{stream} {what}", getattr(layer, method)))
-                stack.callback(delattr, layer, method)
-        interaction: Any = block.interaction
-        if isinstance(interaction, nn.Module):
-            for module, name in (
-                (interaction, "interaction"),
-                *(
-                    (child, f"interaction: {HEARS.get(n, n)}")
-                    for n, child in interaction.named_children()
-                ),
-            ):
-                module.forward = by_step.within(name, module.forward)
-                stack.callback(delattr, module, "forward")
-            handle = interaction.register_forward_hook(
-                lambda _module, _args, exchange: _labelled(exchange, by_step)
-            )
-            stack.callback(handle.remove)
+def _label(module: Any, method: str, step: str, by_step: FlopsByStep, stack: ExitStack) -> None:
+    """Count a module's method under a step until the stack is closed."""
+    setattr(module, method, by_step.within(step, getattr(module, method)))
+    stack.callback(delattr, module, method)
 
 
-def _labelled(exchange: AV[Exchange], by_step: ByStep) -> AV[Exchange]:
-    """Terms are computed later, inside the text attention, and are the interaction's all the
-    same.
-    """
+def _label_steps(block: StreamLayers, by_step: FlopsByStep, stack: ExitStack) -> None:
+    """Count the layers and the interaction of a block by their steps."""
+    for stream in STREAMS:
+        layer = getattr(block, stream)
+        for method, step in STEPS.items() if layer is not None else ():
+            _label(layer, method, f"{stream} {step}", by_step, stack)
+    interaction: Any = block.interaction
+    if not isinstance(interaction, nn.Module):
+        return
+    _label(interaction, "forward", "interaction", by_step, stack)
+    for name, child in interaction.named_children():
+        _label(child, "forward", interaction_name(name), by_step, stack)
+    handle = interaction.register_forward_hook(
+        lambda _module, _args, exchange: _label_terms(exchange, by_step)
+    )
+    stack.callback(handle.remove)
 
-    def one(received: Exchange, stream: str) -> Exchange:
+
+def _label_terms(exchange: AV[Exchange], by_step: FlopsByStep) -> AV[Exchange]:
+    """Count terms, computed later inside the text attention, under the interaction."""
+
+    def label(received: Exchange, stream: str) -> Exchange:
         if received.term is None:
             return received
-        return Exchange(
-            received.hidden,
-            received.reference,
-            by_step.within(f"interaction: {HEARS[f'to_{stream}']}", received.term),
-        )
+        term = by_step.within(interaction_name(f"to_{stream}"), received.term)
+        return Exchange(received.hidden, received.reference, term)
 
-    return exchange.map(one, AV(*STREAMS))
+    return exchange.map(label, AV(*STREAMS))

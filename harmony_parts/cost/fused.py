@@ -1,6 +1,4 @@
-"""Attention on the meta device as it runs on a GPU: fused, so that scores are neither written nor
-kept.
-"""
+"""Attention on the meta device as a GPU runs it: fused, without storing the scores."""
 
 from __future__ import annotations
 
@@ -15,11 +13,12 @@ from torch import Tensor
 
 @contextmanager
 def fused_attention() -> Iterator[None]:
-    """Inside, `torch.nn.functional.scaled_dot_product_attention` of meta tensors is torch's
-    memory-efficient kernel; left alone it would be the unfused formula there. What it computes and
-    keeps is the same as that of the other fused kernels. Other tensors go their usual way.
+    """Inside, SDPA of meta tensors dispatches to torch's memory-efficient kernel.
+
+    By default it would decompose into the unfused formula there. FLOPs and saved tensors are those
+    of the other fused kernels too. Tensors on other devices are unaffected.
     """
-    usual = F.scaled_dot_product_attention
+    original = F.scaled_dot_product_attention
 
     def attention(
         query: Tensor,
@@ -31,8 +30,8 @@ def fused_attention() -> Iterator[None]:
         **settings: Any,
     ) -> Tensor:
         if not query.is_meta or settings.get("enable_gqa"):
-            return usual(query, key, value, attn_mask, dropout_p, is_causal, **settings)
-        keep = torch.is_grad_enabled()
+            return original(query, key, value, attn_mask, dropout_p, is_causal, **settings)
+        save_lse = torch.is_grad_enabled()
         bias = (
             None
             if attn_mask is None
@@ -40,17 +39,17 @@ def fused_attention() -> Iterator[None]:
         )
         scale = settings.get("scale")
         op = torch.ops.aten._scaled_dot_product_efficient_attention
-        return op(query, key, value, bias, keep, dropout_p, is_causal, scale=scale)[0]
+        return op(query, key, value, bias, save_lse, dropout_p, is_causal, scale=scale)[0]
 
     F.scaled_dot_product_attention = attention  # type: ignore[assignment]
     try:
         yield
     finally:
-        F.scaled_dot_product_attention = usual
+        F.scaled_dot_product_attention = original
 
 
 def _bias(mask: Tensor, like: Tensor) -> Tensor:
-    """What is added to the scores: a mask of True and False as 0 and -inf."""
+    """The mask as a bias of the scores: True is 0, False -inf."""
     if mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, -torch.inf)
     return mask.to(like.dtype)

@@ -1,4 +1,4 @@
-"""What a denoiser is called with for one clip: shapes alone, or random numbers of those shapes."""
+"""Inputs of a denoiser for one clip: on the meta device, or random numbers of those shapes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from harmony_parts.assembly.build import Parts
 from harmony_parts.av import AV, Condition, Prompt, Times
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 
-LONG = "x" * 4096  # longer than any encoder reads: each cuts it at its own limit
+LONG_TEXT = "x" * 4096  # longer than any encoder's limit: each truncates it
 
 
 @attrs.frozen(eq=False)
@@ -25,8 +25,9 @@ class Inputs:
     conditions: dict[str, Condition]
 
     def random(self, device: torch.device | str, generator: torch.Generator) -> Inputs:
-        """Normal numbers of these shapes on `device`; masks are all True, times 0.5, and conditions
-        have no null form.
+        """Normal numbers of these shapes on `device`.
+
+        Masks are all True, times 0.5; conditions have no null form.
         """
 
         def drawn(x: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Inputs:
 
 
 def lengths(parts: Parts) -> AV[int]:
-    """Latents in time of a clip of the format's length, per stream."""
+    """Latents per stream, along time, of a clip of the format's length."""
     form, codecs = parts.format, parts.codecs
     return AV(
         None if codecs.video is None else cast(VideoCodec, codecs.video).latents(form.frames),
@@ -59,21 +60,20 @@ def lengths(parts: Parts) -> AV[int]:
 
 @torch.no_grad()
 def inputs(parts: Parts) -> Inputs:
-    """Inputs of one clip of the format's length on the meta device: the longest texts that the
-    encoders read, an image, a voice as long as the clip.
+    """Inputs of one clip of the format's length on the meta device.
 
-    The encoders are asked what they make of that prompt, so they must run on the device that their
-    weights are on, meta too.
+    The prompt has the longest texts that the encoders read, an image, and a voice as long as the
+    clip. The encoders run on it, so they must support the device of their weights, meta included.
     """
     form = parts.format
     image = torch.zeros(form.height, form.width, 3, dtype=torch.uint8)
-    prompt = Prompt(LONG, LONG, LONG, image, torch.zeros(form.samples(form.frames)))
+    prompt = Prompt(LONG_TEXT, LONG_TEXT, LONG_TEXT, image, torch.zeros(form.samples(form.frames)))
     conditions: dict[str, Condition] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that texts are cut
+        warnings.simplefilter("ignore")  # about truncated texts
         for encoder in parts.encoders.values():
             conditions |= encoder([prompt])
-    grids: AV[tuple[int, ...]] = parts.codecs.map(lambda codec: getattr(codec, "grid", ()))
+    grids: AV[tuple[int, ...]] = parts.codecs.map(grid_of)
     av: AV[Tensor] = lengths(parts).map(
         lambda t, grid, codec: torch.zeros(1, t, *grid, codec.channels, device="meta"),
         grids,

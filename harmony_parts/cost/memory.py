@@ -1,6 +1,4 @@
-"""Bytes that tensors hold while a function runs: on the meta device those that it would hold on any
-other.
-"""
+"""Bytes of live tensors while code runs; on the meta device, as many as on any other device."""
 
 from __future__ import annotations
 
@@ -14,33 +12,35 @@ from torch.utils._pytree import tree_leaves
 
 
 class Live(TorchDispatchMode):
-    """While it is entered, `now` is the bytes of all storages that were made inside and still live,
-    whoever keeps them (autograd too), and `peak` the most that there were. Views and copies of the
-    same storage count once; storages of `known` tensors don't count."""
+    """Tracks the bytes of storages created while it is entered: `now` alive, and `peak`.
 
-    def __init__(self, known: Iterable[Tensor] = ()) -> None:
+    Storages that autograd saves count. Views of a storage count once; storages of `existing`
+    tensors don't count.
+    """
+
+    def __init__(self, existing: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self._known = {x.untyped_storage()._cdata for x in known}
-        self._held: dict[int, int] = {}
+        self._existing = {x.untyped_storage()._cdata for x in existing}
+        self._live: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation, and look at what it made."""
-        made = func(*args, **(kwargs or {}))
-        for x in tree_leaves(made):
+        """Run an operator and track its outputs."""
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
             if isinstance(x, Tensor):
-                self._hold(x)
-        return made
+                self._track(x)
+        return out
 
-    def _hold(self, x: Tensor) -> None:
+    def _track(self, x: Tensor) -> None:
         storage = x.untyped_storage()
         key = storage._cdata
-        if key in self._known or key in self._held:
+        if key in self._existing or key in self._live:
             return
-        self._held[key] = storage.nbytes()
-        self.now += self._held[key]
+        self._live[key] = storage.nbytes()
+        self.now += self._live[key]
         self.peak = max(self.peak, self.now)
         weakref.finalize(storage, self._free, key)
 
     def _free(self, key: int) -> None:
-        self.now -= self._held.pop(key)
+        self.now -= self._live.pop(key)

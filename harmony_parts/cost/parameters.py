@@ -1,4 +1,4 @@
-"""Weights of a model by what they belong to."""
+"""Weights of a model, by the part that they belong to."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ import attrs
 from torch import Tensor, nn
 
 from harmony_parts.assembly.build import Parts
+from harmony_parts.models.offload import external_modules
 
-HEARS = {"to_video": "video hears audio", "to_audio": "audio sees video"}
-"""What the interactions in the box call their two directions -> what they are called in reports;
-other parts of one keep their names.
-"""
+DIRECTIONS = {"to_video": "video attends to audio", "to_audio": "audio attends to video"}
+"""Submodules of the built-in interactions -> their names in reports; others keep their own."""
 
 
 @attrs.frozen
 class Weights:
-    """Numbers, the tensors that they are in, and their bytes as they are held now. `trained`:
-    whether a training run changes them.
-    """
+    """A group of weights."""
 
     numbers: int
     tensors: int
-    bytes: int
-    trained: bool = True
+    bytes: int  # in their present type
+    trained: bool = True  # whether training updates them
 
     @classmethod
     def of(cls, tensors: Iterable[Tensor], trained: bool = True) -> Weights:
-        """Each tensor once."""
+        """Count each tensor once."""
         each = {id(x): x for x in tensors}.values()
         return cls(
             sum(x.numel() for x in each),
@@ -39,14 +36,19 @@ class Weights:
         )
 
 
+def interaction_name(child: str) -> str:
+    """The name in reports of a submodule of an interaction."""
+    return f"interaction: {DIRECTIONS.get(child, child)}"
+
+
 def group(name: str) -> str:
-    """What a parameter of a denoiser is counted under, by its dotted name:
-    `blocks.3.interaction.style.heads.q.weight` is "interaction: style".
+    """The group of a denoiser's parameter, by its dotted name.
+
+    `blocks.3.interaction.style.heads.q.weight` is in "interaction: style".
     """
     path = name.split(".")
     if "interaction" in path:
-        part = path[path.index("interaction") + 1]
-        return f"interaction: {HEARS.get(part, part)}"
+        return interaction_name(path[path.index("interaction") + 1])
     return next(
         (f"{step} branch" for step in path if step in ("video", "audio")),
         "other parts of the denoiser",
@@ -54,37 +56,37 @@ def group(name: str) -> str:
 
 
 def frozen(part: Any) -> list[Tensor]:
-    """Weights of a part that no training run changes: those of modules that it holds without
-    listing them as its own.
-    """
-    return [parameter for module in getattr(part, "held", ()) for parameter in module.parameters()]
+    """Weights that training never updates: those of a part's external modules."""
+    return [weight for module in external_modules(part) for weight in module.parameters()]
 
 
 def parameters(parts: Parts) -> dict[str, Weights]:
-    """Group -> its weights: the denoiser's by branch and direction of the interaction, each
-    encoder's, each codec's. Empty groups are left out.
+    """Group -> weights, without empty groups.
+
+    The denoiser's are grouped by branch and direction of the interaction; each encoder and codec is
+    a group.
     """
     groups: dict[str, list[Tensor]] = {}
     for name, parameter in (
         parts.denoiser.named_parameters() if isinstance(parts.denoiser, nn.Module) else ()
     ):
         groups.setdefault(group(name), []).append(parameter)
-    found = {name: Weights.of(groups[name]) for name in sorted(groups, key=_place)}
-    found["denoiser, not trained"] = Weights.of(frozen(parts.denoiser), trained=False)
+    result = {name: Weights.of(groups[name]) for name in sorted(groups, key=_sort_key)}
+    result["denoiser, not trained"] = Weights.of(frozen(parts.denoiser), trained=False)
     for name, encoder in parts.encoders.items():
-        found[f"encoder {name}"] = Weights.of(
+        result[f"encoder {name}"] = Weights.of(
             encoder.parameters() if isinstance(encoder, nn.Module) else ()
         )
-        found[f"encoder {name}, not trained"] = Weights.of(frozen(encoder), trained=False)
+        result[f"encoder {name}, not trained"] = Weights.of(frozen(encoder), trained=False)
     for stream in parts.codecs:
         codec: Any = parts.codecs[stream]
-        found[f"{stream} codec, not trained"] = Weights.of(
+        result[f"{stream} codec, not trained"] = Weights.of(
             [*frozen(codec), *(codec.parameters() if isinstance(codec, nn.Module) else ())], False
         )
-    return {name: weights for name, weights in found.items() if weights.numbers}
+    return {name: weights for name, weights in result.items() if weights.numbers}
 
 
-def _place(name: str) -> int:
-    """Branches, then the interaction, then the rest."""
+def _sort_key(name: str) -> int:
+    """Order of the groups: branches, interaction, rest."""
     order = ("video branch", "audio branch", "interaction: ")
     return next((at for at, start in enumerate(order) if name.startswith(start)), len(order))

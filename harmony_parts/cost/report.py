@@ -1,4 +1,4 @@
-"""What a recipe makes and what it costs, as text and as figures."""
+"""The report of `harmony explain`: what a recipe builds and what it costs, as lines of text."""
 
 from __future__ import annotations
 
@@ -17,102 +17,37 @@ if TYPE_CHECKING:
     from harmony_parts.cost.account import Account
     from harmony_parts.cost.parameters import Weights
 
-
-HEARD = {"video": "hears", "audio": "sees"}  # what a latent of that stream does with the other one
-
-
-def assembled(recipe: Recipe) -> Parts:
-    """The parts without numbers in their weights; with numbers where a part can't be made
-    otherwise.
-    """
-    from harmony_parts.assembly.build import build
-
-    if getattr(recipe.denoiser, "compile", False):  # it is counted as it is written
-        recipe = attrs.evolve(
-            recipe, denoiser=attrs.evolve(cast("Any", recipe.denoiser), compile=False)
-        )
-    try:
-        return build(recipe, recipe.train.seed, empty=("codecs", "encoders", "denoiser"))
-    # what torch raises where a number is asked for that isn't there
-    except (RuntimeError, NotImplementedError):
-        return build(recipe, recipe.train.seed)
+NOT_COUNTED = (
+    "not counted: kernels' workspaces, fragmentation, the CUDA context, computation in codecs and"
+    " encoders"
+)
 
 
-def cost(recipe: Recipe, parts: Parts, dtype: str) -> Account | str:
-    """The account of the parts, or why there is none."""
-    import torch
+def sections(
+    recipe: Recipe, parts: Parts, account: Account | str, gpus: int
+) -> dict[str, list[str]]:
+    """Heading -> lines; `account` is a string, the reason, if the parts can't be counted."""
+    from harmony_parts.cost.parameters import parameters
 
-    from harmony_parts.cost.account import account
-
-    try:
-        return account(recipe, parts, getattr(torch, dtype))
-    # whatever a part, perhaps a third party's, says to tensors without numbers
-    except Exception as error:
-        why = " ".join(str(error).split()) or "no reason given"
-        return (
-            f"can't be counted: a part doesn't run on the meta device ({type(error).__name__}:"
-            f" {why[:200]})"
-        )
-
-
-def report(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> dict[str, Any]:
-    """The figures, for programs. Bytes, operations, numbers; no account where a part can't be
-    counted, but `uncounted`, the reason.
-    """
-    from harmony_parts.cost.inputs import lengths
-    from harmony_parts.cost.parameters import parameters as weights_of
-
-    counts = lengths(parts)
-    found: dict[str, Any] = {
-        "recipe": recipe.name,
-        "latents": {
-            s: [counts[s], *getattr(parts.codecs[s], "grid", ()), parts.codecs[s].channels]
-            for s in counts
-        },
-        "parameters": {name: attrs.asdict(weights) for name, weights in weights_of(parts).items()},
-    }
-    if isinstance(counted, str):
-        return found | {"uncounted": counted}
-    return found | {
-        "dtype": counted.dtype,
-        "flops": {
-            "pass": {"total": sum(counted.steps.values()), "steps": dict(counted.steps)},
-            "tasks": {
-                task: {
-                    "passes": dict(runs),
-                    "step": counted.per_step(task),
-                    "clip": counted.per_clip(task),
-                }
-                for task, runs in counted.tasks.items()
-            },
-            "training": {name: there.flops for name, there in counted.backward.items()},
-        },
-        "memory": {
-            "inference": {
-                "weights": counted.weights_bytes,
-                "not_trained": counted.frozen_bytes,
-                "activations": counted.activations,
-                "all": counted.inference_bytes(),
-                "offloaded": dict(counted.offloaded),
-            },
-            "training": {
-                name: (
-                    {"kept": there.kept, "kept_per_block": there.block, "activations": there.peak}
-                    | {
-                        f"gpus_{n}": counted.training_bytes(name, n)
-                        for n in dict.fromkeys((1, gpus))
-                    }
-                )
-                for name, there in counted.backward.items()
-            },
-        },
+    if isinstance(account, str):
+        flops = memory = [account]
+        weights: Mapping[str, Weights] = parameters(parts)
+    else:
+        weights, flops = account.parameters, flop_lines(account)
+        memory = memory_lines(account, gpus)
+    return {
+        "latents of a clip": latent_lines(parts),
+        "windows": window_lines(parts),
+        "parameters": parameter_lines(weights),
+        "a training step": training_lines(recipe),
+        "a sampling step": pass_lines(recipe, parts),
+        "arithmetic": flops,
+        "memory": memory,
     }
 
 
-def latents(parts: Parts) -> list[str]:
-    """How many latents a clip of the format's length takes, of which size, and which time each
-    covers.
-    """
+def latent_lines(parts: Parts) -> list[str]:
+    """Number, size and duration of the latents of a clip of the format's length."""
     from harmony_parts.cost.inputs import lengths
 
     form, counts = parts.format, lengths(parts)
@@ -130,28 +65,26 @@ def latents(parts: Parts) -> list[str]:
         lines.append(
             f"video  T_v = {t_v}, grid {h} x {w} (height x width),"
             f" {quantity(video.channels, 'channel')}: {pixels / numbers:.1f}x fewer numbers than"
-            f" the pixels; {clock(video.clock(t_v))}"
+            f" the pixels; {interval_text(video.clock(t_v))}"
         )
     if counts.audio is not None:
         audio, t_a = cast("AudioCodec", parts.codecs["audio"]), counts.audio
         lines.append(
             f"audio  T_a = {t_a}, {quantity(audio.channels, 'channel')}:"
             f" {samples / (t_a * audio.channels):.1f}x fewer numbers than the samples;"
-            f" {clock(audio.clock(t_a))}"
+            f" {interval_text(audio.clock(t_a))}"
         )
     return lines
 
 
-def clock(intervals: Any) -> str:
-    """What a clock says: the first latent, and the one in the middle."""
+def interval_text(intervals: Any) -> str:
+    """The intervals of the first and of the middle latent."""
     (a, b), (c, d) = intervals[0].tolist(), intervals[len(intervals) // 2].tolist()
     return f"the first covers {a:.3f} to {b:.3f} s, the middle one {c:.3f} to {d:.3f} s"
 
 
-def windows(parts: Parts) -> list[str]:
-    """How much of the other stream each latent of the denoiser's interaction sees, for a clip of
-    the format's length.
-    """
+def window_lines(parts: Parts) -> list[str]:
+    """How many latents of the other stream each latent attends to, in a clip of full length."""
     import torch
     from torch import nn
 
@@ -165,27 +98,25 @@ def windows(parts: Parts) -> list[str]:
     modules = denoiser.modules() if isinstance(denoiser, nn.Module) else ()
     interaction: Any = next((module for module in modules if hasattr(module, "tables")), None)
     if interaction is None:
-        return ["none: this denoiser has no interaction with tables of its own"]
+        return ["none: this denoiser has no interaction with tables"]
     clocks = parts.codecs.map(lambda codec, n: codec.clock(n), counts)
     # windows don't depend on the grid
     tables = interaction.tables(Layout(clocks, AV((1, 1), (1, 1)), torch.device("cpu")))
     lines = []
     for stream, other in (("video", "audio"), ("audio", "video")):
-        found = _windows(getattr(tables, stream, None))
-        if found is not None:
-            sizes = (found.end - found.start).tolist()
+        windows = _find_windows(getattr(tables, stream, None))
+        if windows is not None:
+            sizes = (windows.end - windows.start).tolist()
             low, high, k = min(sizes), max(sizes), sizes[len(sizes) // 2]
             span = f"{low} to {high}" if low != high else f"{low}"
             lines.append(
-                f"W = {k}: each of {counts[stream]} {stream} latents {HEARD[stream]} {span} of"
+                f"W = {k}: each of {counts[stream]} {stream} latents attends to {span} of"
                 f" {counts[other]} {other} latents ({k} in the middle)"
             )
-    return lines or [
-        f"none: {type(interaction).__name__} doesn't limit which latents hear each other in time"
-    ]
+    return lines or [f"none: {type(interaction).__name__} attends to the whole clip"]
 
 
-def _windows(tables: Any) -> Windows | None:
+def _find_windows(tables: Any) -> Windows | None:
     """The windows of one direction: the tables themselves, or a field of them."""
     from harmony_parts.attention.protocol import Windows
 
@@ -197,10 +128,10 @@ def _windows(tables: Any) -> Windows | None:
     return next((field for field in fields if isinstance(field, Windows)), None)
 
 
-def parameters(groups: Mapping[str, Weights]) -> list[str]:
-    """Numbers in the weights, by what they belong to."""
+def parameter_lines(groups: Mapping[str, Weights]) -> list[str]:
+    """Parameters by the part that they belong to."""
     if not groups:
-        return ["none that can be seen: the parts are no torch modules"]
+        return ["none visible: the parts are not torch modules"]
     trained = [weights for weights in groups.values() if weights.trained]
     total, tensors = sum(w.numbers for w in trained), sum(w.tensors for w in trained)
     wide = max(map(len, groups))
@@ -215,86 +146,8 @@ def parameters(groups: Mapping[str, Weights]) -> list[str]:
     return [*lines, together if trained else "none of them is trained"]
 
 
-def arithmetic(counted: Account) -> list[str]:
-    """Operations of a pass, by step, and of what is made of passes."""
-    total, wide = sum(counted.steps.values()), max(map(len, counted.steps))
-    lines = [f"a pass of one clip, read in full: {operations(total)}"]
-    lines += [
-        f"  {name:<{wide}}  {operations(n):>10}  {n / total:>6.1%}"
-        for name, n in counted.steps.items()
-    ]
-    for task, runs in counted.tasks.items():
-        each = " + ".join(f"{name} {operations(n)}" for name, n in runs.items())
-        steps = quantity(counted.sampling_steps, "step")
-        lines.append(
-            f"{task}: {each} = {operations(counted.per_step(task))} a step,"
-            f" {operations(counted.per_clip(task))} a clip of {steps}"
-        )
-    each = ", ".join(
-        f"{operations(there.flops)} recomputing {name.replace('_', ' ')}"
-        for name, there in counted.backward.items()
-    )
-    return [*lines, *([f"training, there and back, each clip: {each}"] if each else [])]
-
-
-def memory(counted: Account, gpus: int) -> list[str]:
-    """Bytes of inference and of a training step."""
-    lines = [
-        f"a clip, in {counted.dtype}: "
-        + (
-            f"{size(counted.weights_bytes)} weights that are trained + "
-            if counted.weights_bytes
-            else ""
-        )
-        + (f"{size(counted.frozen_bytes)} weights that aren't + " if counted.frozen_bytes else "")
-        + f"{size(counted.activations)} activations = {size(counted.inference_bytes())}",
-        "  on the GPU at most with "
-        + ", ".join(f"--offload {how}: {size(n)}" for how, n in counted.offloaded.items()),
-    ]
-    if counted.backward:
-        lines.append(
-            f"a training step with one clip on each GPU, in {counted.dtype}: weights, gradients,"
-            " AdamW, activations"
-        )
-    for name, there in counted.backward.items():
-        every = [
-            f"{size(counted.training_bytes(name, n))} on"
-            f" {'one GPU' if n == 1 else f'each of {n} (FSDP)'}"
-            for n in dict.fromkeys((1, gpus))
-        ]
-        kept = (
-            f"keeps {size(there.kept)}"
-            + (f" ({size(there.block)} a joint block)" if there.block else "")
-            + f", holds {size(there.peak)} at most"
-        )
-        lines.append(f"  recompute {name.replace('_', ' ')}: {kept}; {', '.join(every)}")
-    return [
-        *lines,
-        (
-            "not counted: kernels' workspaces, gaps between tensors, the CUDA context, what codecs"
-            " and encoders compute"
-        ),
-    ]
-
-
-def operations(n: int) -> str:
-    """0.62 PFLOP, 192 MFLOP."""
-    for unit, size in (("PFLOP", 10**15), ("TFLOP", 10**12), ("GFLOP", 10**9), ("MFLOP", 10**6)):
-        if n >= 0.1 * size:
-            return f"{n / size:.3g} {unit}" if n < 1000 * size else f"{n / size:,.0f} {unit}"
-    return f"{n} FLOP"
-
-
-def size(n: int) -> str:
-    """12.3 MiB, 40.4 GiB."""
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
-        if n >= 0.1 * scale:
-            return f"{n / scale:,.0f} {unit}" if n >= 100 * scale else f"{n / scale:.3g} {unit}"
-    return f"{n / 2**10:.3g} KiB"
-
-
-def training(recipe: Recipe) -> list[str]:
-    """What a batch becomes."""
+def training_lines(recipe: Recipe) -> list[str]:
+    """The samples and tasks that a batch is expanded to, and the clips of the whole run."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -315,15 +168,92 @@ def training(recipe: Recipe) -> list[str]:
     ]
 
 
-def passes(recipe: Recipe, parts: Parts) -> list[str]:
+def pass_lines(recipe: Recipe, parts: Parts) -> list[str]:
     """Runs of the denoiser for one velocity, in each task."""
-    from harmony_parts.cost.account import runs_of
+    from harmony_parts.cost.account import runs_per_task
 
     lines = [
         f"{quantity(recipe.sample.steps, 'step')} by {type(recipe.sample.solver).__name__}; for"
         " each velocity:"
     ]
-    for task, runs in runs_of(recipe, parts).items():
-        told = ", ".join(f"{' = '.join(run.names)} ({' and '.join(run.read)})" for run in runs)
-        lines.append(f"{task:<12}  {len(runs)} pass{'' if len(runs) == 1 else 'es'}: {told}")
+    for task, runs in runs_per_task(recipe, parts).items():
+        listed = ", ".join(f"{' = '.join(run.names)} ({' and '.join(run.read)})" for run in runs)
+        lines.append(f"{task:<12}  {len(runs)} pass{'' if len(runs) == 1 else 'es'}: {listed}")
     return lines
+
+
+def flop_lines(account: Account) -> list[str]:
+    """FLOPs of a pass by step, of a sampling step and a clip in each task, and of training."""
+    total, wide = sum(account.steps.values()), max(map(len, account.steps))
+    lines = [f"a pass of one clip that computes both streams: {flops_text(total)}"]
+    lines += [
+        f"  {name:<{wide}}  {flops_text(n):>10}  {n / total:>6.1%}"
+        for name, n in account.steps.items()
+    ]
+    for task, runs in account.tasks.items():
+        each = " + ".join(f"{name} {flops_text(n)}" for name, n in runs.items())
+        steps = quantity(account.sampling_steps, "step")
+        lines.append(
+            f"{task}: {each} = {flops_text(account.per_step(task))} a step,"
+            f" {flops_text(account.per_clip(task))} a clip of {steps}"
+        )
+    each = ", ".join(
+        f"{flops_text(cost.flops)} recomputing {mode.replace('_', ' ')}"
+        for mode, cost in account.training.items()
+    )
+    return [*lines, *([f"training, forward and backward, per clip: {each}"] if each else [])]
+
+
+def memory_lines(account: Account, gpus: int) -> list[str]:
+    """Bytes of inference, of offloaded inference, and of a training step."""
+    summands = {
+        "trained weights": account.weights_bytes,
+        "frozen weights": account.frozen_bytes,
+        "activations": account.activations,
+    }
+    inference = " + ".join(f"{bytes_text(n)} {name}" for name, n in summands.items() if n)
+    offloaded = ", ".join(
+        f"--offload {mode}: {bytes_text(n)}" for mode, n in account.offloaded.items()
+    )
+    lines = [
+        f"a clip, in {account.dtype}: {inference} = {bytes_text(account.inference_bytes())}",
+        f"  peak on the GPU with {offloaded}",
+    ]
+    if account.training:
+        lines.append(
+            f"a training step with one clip on each GPU, in {account.dtype}: weights, gradients,"
+            " AdamW, activations"
+        )
+    lines += [_training_memory(account, mode, gpus) for mode in account.training]
+    return [*lines, NOT_COUNTED]
+
+
+def _training_memory(account: Account, mode: str, gpus: int) -> str:
+    """Memory of a training step with one setting of `recompute`."""
+    cost = account.training[mode]
+    totals = ", ".join(
+        f"{bytes_text(account.training_bytes(mode, n))} on"
+        f" {'one GPU' if n == 1 else f'each of {n} (FSDP)'}"
+        for n in dict.fromkeys((1, gpus))
+    )
+    per_block = f" ({bytes_text(cost.saved_per_block)} per block)" if cost.saved_per_block else ""
+    return (
+        f"  recompute {mode.replace('_', ' ')}: saves {bytes_text(cost.saved)}{per_block}, peak"
+        f" {bytes_text(cost.peak)}; {totals}"
+    )
+
+
+def flops_text(n: int) -> str:
+    """0.62 PFLOP, 192 MFLOP."""
+    for unit, scale in (("PFLOP", 10**15), ("TFLOP", 10**12), ("GFLOP", 10**9), ("MFLOP", 10**6)):
+        if n >= 0.1 * scale:
+            return f"{n / scale:.3g} {unit}" if n < 1000 * scale else f"{n / scale:,.0f} {unit}"
+    return f"{n} FLOP"
+
+
+def bytes_text(n: int) -> str:
+    """12.3 MiB, 40.4 GiB."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
+        if n >= 0.1 * scale:
+            return f"{n / scale:,.0f} {unit}" if n >= 100 * scale else f"{n / scale:.3g} {unit}"
+    return f"{n / 2**10:.3g} KiB"

@@ -4,8 +4,9 @@ known, the truth about its events.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 import torch
@@ -36,14 +37,8 @@ class Example:
 class Dataset(Protocol):
     """Examples by number; every random choice (which cut, which voice) comes from `generator`.
 
-    A data set may have `names`, those of its examples in their order, where it knows them without
-    reading: then a run that is resumed with other data of the same number is found out. It may have
-    `unreadable`, number -> cause of the examples that it knows to be bad: they are told before
-    training, and left out. And it may have a function `fingerprint(index) -> str` of all that an
-    example is made of but its settings, such as the content of a file: only then are prepared
-    examples kept on disk.
-
     An example that can't be read raises MediaError: training names it once and takes the next one.
+    Optional members are the protocols `HasNames`, `HasUnreadable` and `HasFingerprints`.
     """
 
     def __len__(self) -> int:
@@ -55,6 +50,41 @@ class Dataset(Protocol):
 
         All clips of a data set have the same streams. The tensors are the caller's own, to write
         into. Raises IndexError after the last one.
+        """
+
+
+@runtime_checkable
+class HasNames(Protocol):
+    """A data set that knows the names of its examples without reading them.
+
+    A resumed run compares them, so that it notices other data of the same number of examples.
+    """
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of each example, in order."""
+
+
+@runtime_checkable
+class HasUnreadable(Protocol):
+    """A data set that knows some examples to be bad: training lists them first, and skips them."""
+
+    @property
+    def unreadable(self) -> Mapping[int, str]:
+        """Number of each bad example -> why it can't be used."""
+
+
+@runtime_checkable
+class HasFingerprints(Protocol):
+    """A data set that can identify the content of its examples.
+
+    Only such a data set's prepared examples are cached on disk.
+    """
+
+    def fingerprint(self, index: int) -> str:
+        """A string that changes whenever the example would, such as a digest of its file.
+
+        The data set's own settings needn't enter it. Raises OSError if a file can't be read.
         """
 
 

@@ -35,9 +35,9 @@ from harmony_parts.report.contact_sheet import Row, contact_sheet
 from harmony_parts.report.progress import console as terminal
 from harmony_parts.report.progress import progress
 from harmony_parts.report.text import duration
+from harmony_parts.tasks.protocol import TASKS
 from harmony_parts.train.loop import train
 
-TASKS = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}
 """The tasks, and the stream that is given in each."""
 HELD_OUT = 1_000_000  # added to the data's seed: a world that training never saw
 SHOWN = 3  # clips of each kind that are written as files: one of each scene
@@ -86,7 +86,7 @@ def _demo(
     pipeline = _trained(recipe, out / "run", console)
     trained = time.monotonic() - begun
     examples = _held_out(recipe, clips)
-    metric, truths = recipe.metrics[0], [example.events or () for example in examples]
+    metric, truths = recipe.metrics[0].build(), [example.events or () for example in examples]
     truth = compare(metric, [example.clip for example in examples], truths)
     made = _make_all(pipeline, examples, metric, seed, console)
     files = _write_clips(out, examples, made)
@@ -103,7 +103,7 @@ def _demo(
         "parameters": sum(p.numel() for p in pipeline.weights.parameters()),
         "seconds": {"training": trained, "all": time.monotonic() - begun},
         "prompts": [f"{e.prompt.caption}; {e.prompt.sound}" for e in examples[:SHOWN]],
-        "truth": truth["numbers"],
+        "truth": {name: number.json() for name, number in truth.items()},
         "made": [
             {"task": m.task, "guidance": m.guidance, "seconds": m.seconds, "numbers": m.numbers}
             for m in made
@@ -172,7 +172,10 @@ def _make_all(
             took = time.monotonic() - begun
             console.print(f"made {len(clips)} clips, {task}, guidance {name}, in {duration(took)}")
             truths = [example.events or () for example in examples] if given else None
-            made.append(Made(task, name, clips, compare(metric, clips, truths)["numbers"], took))
+            numbers = compare(metric, clips, truths)
+            made.append(
+                Made(task, name, clips, {name: n.json() for name, n in numbers.items()}, took)
+            )
     return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import attrs
 import torch
@@ -17,17 +17,15 @@ from torch.utils.checkpoint import (
 
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.denoisers.joint_block import JointBlock
 from harmony_parts.denoisers.known_latents import lead, paste
 from harmony_parts.denoisers.ports import accepted, entering
-from harmony_parts.denoisers.protocol import KNOWN, Port
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port, Recompute
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import PartContractError
 from harmony_parts.interaction.protocol import InteractionSpec, Layout
 from harmony_parts.plugin import knob
-
-Recompute = Literal["nothing", "all", "all_but_attention"]
 
 
 def layers_knob() -> Any:
@@ -93,7 +91,7 @@ def build_denoiser(
     that can't enter.
     """
     conditions = accepted(encoders, ports, codecs)
-    grids: AV[tuple[int, ...]] = codecs.map(lambda codec: getattr(codec, "grid", ()))
+    grids: AV[tuple[int, ...]] = codecs.map(grid_of)
     built: AV[Branch] = branches.map(
         lambda spec, codec, grid, s: spec.build(
             channels=codec.channels, grid=grid, conditions=entering(conditions, s)
@@ -278,7 +276,7 @@ class BranchDenoiser(nn.Module):
 
     def _known(self, conditions: Conditions) -> Condition | None:
         """The latents that stand at the beginning of the video."""
-        name = next((n for n, port in self.accepts.items() if port == KNOWN), None)
+        name = next((n for n, port in self.accepts.items() if port == KNOWN_LATENTS), None)
         return None if name is None else conditions[name]
 
     def _told(
@@ -291,7 +289,7 @@ class BranchDenoiser(nn.Module):
                 own = {
                     n: conditions[n] for n, port in self.accepts.items() if port.stream == stream
                 }
-                cache[stream] = self._branch(stream).told(own)
+                cache[stream] = self._branch(stream).project_conditions(own)
         return AV(**{s: cache[s] for s in av})
 
     def _tables_for(self, av: AV[Tensor]) -> Any:

@@ -16,14 +16,13 @@ from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.branch_denoiser import (
     BranchDenoiser,
-    Recompute,
     build_denoiser,
     compile_knob,
     layers_knob,
     ports_knob,
     recompute_knob,
 )
-from harmony_parts.denoisers.protocol import Port
+from harmony_parts.denoisers.protocol import Port, Recompute
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError
 from harmony_parts.interaction.protocol import InteractionSpec

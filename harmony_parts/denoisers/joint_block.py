@@ -43,7 +43,7 @@ class JointBlock(nn.Module):
         that are heard alone, as this layer kept them before: their tokens after its attention.
         """
         layers: AV[BranchBlock] = AV(self.video, self.audio)
-        attended = streams.map(lambda tokens, layer: layer.attend(tokens), layers)
+        attended = streams.map(lambda tokens, layer: layer.apply_self_attention(tokens), layers)
         heard = attended.replace(**{s: still[s] for s in still})
         received = attended.only(finish)
         exchange: AV[Exchange] = AV()
@@ -76,4 +76,6 @@ def _finish(tokens: Tokens, layer: BranchBlock, exchange: Exchange, hears: Tenso
     if exchange.reference is not None and tokens.reference is not None:
         tokens = replace(tokens, reference=tokens.reference + heard(exchange.reference))
     term = exchange.term
-    return layer.feed(layer.read(tokens, None if term is None else lambda q: heard(term(q))))
+    return layer.apply_feed_forward(
+        layer.apply_text_attention(tokens, None if term is None else lambda q: heard(term(q)))
+    )

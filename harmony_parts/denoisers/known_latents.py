@@ -1,8 +1,8 @@
 """Latents that are known at the beginning of a stream: what a denoiser sees of them, and the
 velocity that leads to them.
 
-A denoiser whose port of a condition is `KNOWN` calls `paste` before its network and `lead` after
-it.
+A denoiser whose port of a condition is `KNOWN_LATENTS` calls `paste` before its network and `lead`
+after it.
 """
 
 from __future__ import annotations

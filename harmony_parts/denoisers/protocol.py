@@ -6,16 +6,20 @@ Hidden states are `[B, T, S, D]`: T latents in time, S tokens per latent (patche
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import attrs
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmony_parts.av import AV, STREAMS, Conditions, Times
-from harmony_parts.branches.protocol import How
+from harmony_parts.branches.protocol import BranchBlock, How
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.encoders.protocol import Encoder
+from harmony_parts.interaction.protocol import Interaction
+
+Recompute = Literal["nothing", "all", "all_but_attention"]
+"""What the backward pass computes again instead of storing it."""
 
 
 @attrs.frozen
@@ -31,7 +35,7 @@ class Port:
     how: How = attrs.field(validator=attrs.validators.in_(("context", "clean_tokens", "add")))
 
 
-KNOWN = Port("video", "clean_tokens")
+KNOWN_LATENTS = Port("video", "clean_tokens")
 """How the latents enter that stand at the beginning of the video: a reference image. No pass of the
 sampler goes without them.
 """
@@ -42,13 +46,21 @@ class Denoiser(Protocol):
 
     Samples of a batch don't meet, and nothing is drawn: the same question has the same answer.
     `check_denoiser` of `harmony_parts.testing.contracts` holds a denoiser to all that is said here.
-    It may have `held`: modules that it uses without listing their weights as its own, which are
-    neither trained nor saved with it.
+    It may have `external_modules` (`HasExternalModules`): modules that it uses without owning their
+    weights, which are neither trained nor saved with it.
     """
 
     accepts: Mapping[str, Port]  # the conditions that its encoders produce
     # the hints that it understands; "isolate" lets nothing of one stream through to the other
     hints: frozenset[str]
+
+    @property
+    def blocks(self) -> Sequence[nn.Module] | nn.ModuleList:
+        """Its units of sharding, compiling, recomputing and offloading; empty: it is one unit.
+
+        No weight is in two of them. In an `nn.ModuleList` they are the layers that the denoiser
+        runs, in order: with fewer of them in it, it is a shallower model.
+        """
 
     def __call__(
         self,
@@ -71,6 +83,22 @@ class Denoiser(Protocol):
         a condition that is missing, a hint that is unknown, and a stream that must be there and is
         absent, naming it.
         """
+
+
+@runtime_checkable
+class Recomputing(Protocol):
+    """A denoiser that can recompute its blocks in the backward pass, as its `recompute` says."""
+
+    recompute: Recompute
+
+
+@runtime_checkable
+class StreamLayers(Protocol):
+    """A block with a layer per stream and an interaction, whose steps `explain` can count."""
+
+    video: BranchBlock | None
+    audio: BranchBlock | None
+    interaction: Interaction | None
 
 
 class DenoiserSpec(Protocol):

@@ -1,6 +1,4 @@
-"""A caption, of the picture or of the sound, read byte by byte by a small transformer that is
-trained with the model.
-"""
+"""A caption of the picture or of the sound, encoded byte by byte by a small transformer."""
 
 from __future__ import annotations
 
@@ -20,13 +18,13 @@ FIELDS = ("caption", "sound", "speech")
 
 @attrs.frozen
 class ByteText:
-    """UTF-8 bytes -> embedding + position -> pre-norm transformer -> tokens [B, L, width], L the
-    longest text of the batch.
+    """UTF-8 bytes -> embedding + position -> pre-norm transformer -> tokens [B, L, width].
 
-    It produces one condition, named as its field. An absent or empty text is one learnt token. Text
-    longer than `length` is cut between characters. Nothing is pre-trained: it suits the few
-    thousand different captions of a small data set; for open text use a T5 plugin. Raises
-    ValueError where width isn't a multiple of heads, or is odd.
+    L is the length of the batch's longest text. It produces one condition, named after its field.
+    An absent or empty text is one learnt token. A text longer than `length` is cut between
+    characters. It is trained with the model, so it suits the few thousand different captions of a
+    small data set; for open text use a T5 plugin. Raises ValueError if width isn't a multiple of
+    heads, or is odd.
     """
 
     field: str = knob(
@@ -37,7 +35,7 @@ class ByteText:
     heads: int = knob(4, help="attention heads", validator=attrs.validators.ge(1))
     length: int = knob(
         96,
-        help="longest text; what comes after is cut off",
+        help="longest text; longer ones are cut",
         unit="bytes",
         validator=attrs.validators.ge(1),
     )
@@ -50,12 +48,12 @@ class ByteText:
             )
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> ByteTextEncoder:
-        """The encoder; neither format nor codecs matter to it."""
+        """The encoder, with fresh weights; it uses neither format nor codecs."""
         return ByteTextEncoder(self)
 
 
 class ByteTextEncoder(nn.Module):
-    """See `ByteText`."""
+    """The encoder of `ByteText`."""
 
     produces: Mapping[str, int]
     positions: Tensor
@@ -90,9 +88,7 @@ class ByteTextEncoder(nn.Module):
 
 
 class Layer(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)), over [B, L, D]; only keys of the mask [B, L]
-    are attended to.
-    """
+    """x + attention(norm(x)), then x + mlp(norm(x)), over [B, L, D], with key mask [B, L]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The encoders that ship."""
+"""Declarations of the built-in encoders."""
 
 from __future__ import annotations
 
@@ -13,25 +13,23 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
     yield part(
         "bytes",
         "harmony_parts.encoders.byte_text:ByteText",
-        summary="A caption, of the picture or of the sound, byte by byte; trained with the model.",
+        summary="A caption of the picture or of the sound, byte by byte; trained with the model.",
     )
     yield part(
         "transcript",
         "harmony_parts.encoders.transcript:Transcript",
-        summary=(
-            "What is to be spoken, by ConvNeXt V2 blocks over its bytes; trained with the model."
-        ),
+        summary="Spoken words, by ConvNeXt V2 blocks over their bytes; trained with the model.",
         source="F5-TTS, arXiv:2410.06885",
     )
     yield part(
         "reference-image",
         "harmony_parts.encoders.reference_image:ReferenceImage",
-        summary="The picture that the clip begins with, as latents of the video codec.",
+        summary="The image that the clip begins with, as latents of the video codec.",
         source="Harmony, arXiv:2511.21579",
     )
     yield part(
         "reference-audio",
         "harmony_parts.encoders.reference_audio:ReferenceAudio",
-        summary="A voice or sound whose timbre to keep, as latents of the audio codec.",
+        summary="A voice or sound whose timbre the clip takes, as latents of the audio codec.",
         source="Harmony, arXiv:2511.21579",
     )

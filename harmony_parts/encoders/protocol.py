@@ -1,6 +1,4 @@
-"""An encoder reads its field of every prompt and says it to the denoiser as named conditions, each
-with its null form.
-"""
+"""An encoder maps a field of the prompts to named conditions, each with its null form."""
 
 from __future__ import annotations
 
@@ -12,18 +10,18 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 
 
 class Encoder(Protocol):
-    """A torch module. `produces`: condition name -> width of its tokens (channels, where they are
-    latents).
+    """A torch module; `produces`: condition name -> width of its tokens (channels of latents).
 
-    It may have `held`: modules that it uses without listing their weights as its own, which are
-    neither trained nor saved with it.
+    It may have `external_modules` (`HasExternalModules`): modules that it uses without owning their
+    weights, which are neither trained nor saved with it.
     """
 
     produces: Mapping[str, int]
 
     def __call__(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
-        """A condition per name, with `null`, for len(prompts) samples; a prompt whose field is
-        `None` gets the null form in its row.
+        """A condition per name, with `null`, a row for each of the prompts.
+
+        The row of a prompt whose field is `None` is the null form.
         """
 
 
@@ -31,8 +29,8 @@ class EncoderSpec(Protocol):
     """Settings of an encoder."""
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> Encoder:
-        """The encoder; those that speak in latents make them with the model's own codecs.
+        """The encoder; one whose tokens are latents computes them with the model's own codecs.
 
-        On the meta device (`with torch.device("meta")`) it has shapes and no numbers, and reads no
-        file of weights.
+        On the meta device (`with torch.device("meta")`) it has shapes only, and reads no file of
+        weights.
         """

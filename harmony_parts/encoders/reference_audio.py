@@ -1,4 +1,4 @@
-"""A voice, or any sound, whose timbre the clip is to have, as the audio codec encodes it."""
+"""A voice or sound whose timbre the clip takes, as latents of the audio codec."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class ReferenceAudio:
-    """Prompt.voice float32 [samples] -> condition "voice": the audio codec's latents z_r, tokens
-    [B, R, C], mask [B, R].
+    """Prompt.voice float32 [samples] -> condition "voice", the latents z_r of the audio codec.
 
-    R is that of the longest voice of the batch (1 where nobody has one); each is encoded by itself,
-    so padding can't change it. Where there is no voice: zeros, mask False, which is also the null
-    form. It has no weights and carries no gradient. Raises AssemblyError without an audio codec,
-    and ValueError where a voice isn't float32 [samples], is empty or isn't finite.
+    Its tokens are [B, R, C], its mask [B, R]. R is that of the batch's longest voice (1 without
+    any); each is encoded by itself, so padding can't change it. An absent voice is zeros with mask
+    False, which is also the null form. It has no weights and passes no gradient. Raises
+    AssemblyError without an audio codec, and ValueError if a voice isn't float32 [samples], is
+    empty or isn't finite.
     """
 
     seconds_max: float = knob(
         3.0,
-        help="what of a voice is used: its first seconds",
+        help="only the first seconds of a voice are used",
         unit="s",
         source="Harmony, arXiv:2511.21579: references of 1-3 s",
         validator=attrs.validators.gt(0),
@@ -37,11 +37,10 @@ class ReferenceAudio:
     def build(
         self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]
     ) -> ReferenceAudioEncoder:
-        """The encoder, which keeps the model's own audio codec."""
+        """The encoder, which uses the model's own audio codec."""
         if codecs.audio is None:
             raise AssemblyError(
-                "a reference voice needs an audio codec; add $.codecs.audio, or take this"
-                " encoder out"
+                "a reference voice needs an audio codec; add $.codecs.audio, or remove this encoder"
             )
         return ReferenceAudioEncoder(
             max(1, round(self.seconds_max * format.sample_rate)), cast(AudioCodec, codecs.audio)
@@ -49,7 +48,7 @@ class ReferenceAudio:
 
 
 class ReferenceAudioEncoder(nn.Module):
-    """See `ReferenceAudio`."""
+    """The encoder of `ReferenceAudio`."""
 
     produces: Mapping[str, int]
     home: Tensor
@@ -57,11 +56,11 @@ class ReferenceAudioEncoder(nn.Module):
     def __init__(self, samples_max: int, codec: AudioCodec) -> None:
         super().__init__()
         self.samples_max = samples_max
-        # in a tuple, so that torch doesn't take the codec for a part of this module and save its
-        # weights twice
+        # In a tuple, so that torch doesn't register the codec as a submodule and save its weights
+        # twice.
         self.codecs = (codec,)
         self.produces = {"voice": codec.channels}
-        self.register_buffer("home", torch.zeros(()), persistent=False)  # the device to answer on
+        self.register_buffer("home", torch.zeros(()), persistent=False)  # the device of its output
 
     @torch.no_grad()
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
@@ -94,7 +93,7 @@ class ReferenceAudioEncoder(nn.Module):
             )
         if not voice.isfinite().all():
             raise ValueError(
-                f"the voice of prompt {row} holds samples that aren't finite; read it again from"
-                " its file"
+                f"the voice of prompt {row} has samples that aren't finite; read it again from its"
+                " file"
             )
         return voice

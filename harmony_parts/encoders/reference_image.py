@@ -1,4 +1,4 @@
-"""The picture that the clip begins with, as the video codec encodes it."""
+"""The image that the clip begins with, as latents of the video codec."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from harmony_parts.errors import AssemblyError
 
 @attrs.frozen
 class ReferenceImage:
-    """Prompt.image uint8 [H, W, 3] -> condition "image": the codec's latents of that one frame,
-    tokens [B, R, h, w, C], mask [B, R].
+    """Prompt.image uint8 [H, W, 3] -> condition "image", the codec's latents of that one frame.
 
-    R is what the codec makes of one frame: 1. Where there is no image: zeros, mask False, which is
-    also the null form. It has no weights and carries no gradient. Raises AssemblyError without a
-    video codec, ValueError where an image hasn't the size of the model's format.
+    Its tokens are [B, R, h, w, C], its mask [B, R], R the latents of one frame: 1. An absent image
+    is zeros with mask False, which is also the null form. It has no weights and passes no gradient.
+    Raises AssemblyError without a video codec, ValueError if an image has another size than the
+    model's format.
     """
 
     def build(
         self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]
     ) -> ReferenceImageEncoder:
-        """The encoder, which keeps the model's own video codec."""
+        """The encoder, which uses the model's own video codec."""
         if codecs.video is None:
             raise AssemblyError(
-                "a reference image needs a video codec; add $.codecs.video, or take this"
-                " encoder out"
+                "a reference image needs a video codec; add $.codecs.video, or remove this encoder"
             )
         return ReferenceImageEncoder(format, cast(VideoCodec, codecs.video))
 
 
 class ReferenceImageEncoder(nn.Module):
-    """See `ReferenceImage`."""
+    """The encoder of `ReferenceImage`."""
 
     produces: Mapping[str, int]
     home: Tensor
@@ -45,26 +44,24 @@ class ReferenceImageEncoder(nn.Module):
     def __init__(self, format: Format, codec: VideoCodec) -> None:
         super().__init__()
         self.format = format
-        # in a tuple, so that torch doesn't take the codec for a part of this module and save its
-        # weights twice
+        # In a tuple, so that torch doesn't register the codec as a submodule and save its weights
+        # twice.
         self.codecs = (codec,)
         self.produces = {"image": codec.channels}
-        self.register_buffer("home", torch.zeros(()), persistent=False)  # the device to answer on
+        self.register_buffer("home", torch.zeros(()), persistent=False)  # the device of its output
 
     @torch.no_grad()
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """{"image": tokens [B, R, h, w, C], mask [B, R]}."""
         (codec,) = self.codecs
-        having = [row for row, prompt in enumerate(prompts) if prompt.image is not None]
+        rows = [row for row, prompt in enumerate(prompts) if prompt.image is not None]
         null = self.home.new_zeros(len(prompts), codec.latents(1), *codec.grid, codec.channels)
         empty = torch.zeros(null.shape[:2], dtype=torch.bool, device=null.device)
         tokens, mask = null.clone(), empty.clone()
-        if having:
-            frames = torch.stack([self._checked(prompts[row].image, row) for row in having])[
-                :, None
-            ]
-            tokens[having] = codec.encode(frames.to(null.device)).to(null)
-            mask[having] = True
+        if rows:
+            frames = torch.stack([self._checked(prompts[row].image, row) for row in rows])[:, None]
+            tokens[rows] = codec.encode(frames.to(null.device)).to(null)
+            mask[rows] = True
         return {"image": Condition(tokens, mask, Condition(null, empty))}
 
     def _checked(self, image: object, row: int) -> Tensor:
@@ -83,6 +80,6 @@ class ReferenceImageEncoder(nn.Module):
         ):
             raise ValueError(
                 f"the image of prompt {row} is {image.dtype} {list(image.shape)}; it must be"
-                f" {want}: resize or cut it first"
+                f" {want}: resize or crop it first"
             )
         return image

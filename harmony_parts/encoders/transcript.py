@@ -1,6 +1,4 @@
-"""What is to be spoken, as F5-TTS encodes it: ids, embedding and position, ConvNeXt V2 blocks over
-time.
-"""
+"""Spoken words, encoded as in F5-TTS: embedding and position, then ConvNeXt V2 blocks over time."""
 
 from __future__ import annotations
 
@@ -21,13 +19,12 @@ F5 = "F5-TTS, arXiv:2410.06885"
 
 @attrs.frozen
 class Transcript:
-    """UTF-8 bytes -> embedding + sin/cos position -> ConvNeXt V2 blocks -> condition "speech",
-    tokens [B, L, width].
+    """UTF-8 bytes -> embedding + sin/cos position -> ConvNeXt V2 blocks -> condition "speech".
 
-    L is the longest transcript of the batch; it isn't padded to the length of the sound as in
-    F5-TTS, since the audio branch attends to it instead of joining it to the latents. The null form
-    is the filler alone. A text's tokens don't depend on the padding of its batch. Raises ValueError
-    where width is odd.
+    Its tokens are [B, L, width], L the length of the batch's longest transcript. F5-TTS pads to the
+    length of the sound; here the audio branch attends to the tokens instead of concatenating them
+    to the latents. The null form is the filler token. A text's tokens don't depend on the padding
+    of its batch. Raises ValueError if width is odd.
     """
 
     width: int = knob(
@@ -37,11 +34,14 @@ class Transcript:
         2, help="ConvNeXt V2 blocks (F5-TTS: 4)", off=0, source=F5, validator=attrs.validators.ge(0)
     )
     expansion: int = knob(
-        2, help="a block's inner width over its width", source=F5, validator=attrs.validators.ge(1)
+        2,
+        help="inner width of a block, as a multiple of its width",
+        source=F5,
+        validator=attrs.validators.ge(1),
     )
     length: int = knob(
         256,
-        help="longest transcript; what comes after is cut off",
+        help="longest transcript; longer ones are cut",
         unit="bytes",
         validator=attrs.validators.ge(1),
     )
@@ -53,12 +53,12 @@ class Transcript:
             )
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> TranscriptEncoder:
-        """The encoder; neither format nor codecs matter to it."""
+        """The encoder, with fresh weights; it uses neither format nor codecs."""
         return TranscriptEncoder(self)
 
 
 class TranscriptEncoder(nn.Module):
-    """See `Transcript`."""
+    """The encoder of `Transcript`."""
 
     produces: Mapping[str, int]
     positions: Tensor
@@ -87,8 +87,7 @@ class TranscriptEncoder(nn.Module):
         }
 
     def _network(self, ids: Tensor, mask: Tensor) -> Tensor:
-        # Padding is 0 before and after every block, as the convolution's own padding is at the two
-        # ends.
+        # Padded positions are 0 before and after every block, like the convolution's own padding.
         x = (self.embedding(ids) + self.positions[: ids.shape[1]]) * mask[..., None]
         for block in self.blocks:
             x = block(x, mask)
@@ -96,11 +95,11 @@ class TranscriptEncoder(nn.Module):
 
 
 class ConvNeXtV2(nn.Module):
-    """x + down(GRN(gelu(up(norm(depthwise conv of 7 over time)))), over [B, L, D]. Woo et al.,
-    arXiv:2301.00808, in one dimension.
+    """x + down(GRN(gelu(up(norm(depthwise conv of 7 over time)))), over [B, L, D].
 
-    F5-TTS takes the norm of GRN over padding too, where biases leave something; here over the mask,
-    or padding would change the tokens.
+    Source: Woo et al., arXiv:2301.00808, in one dimension. F5-TTS takes the norm of GRN over padded
+    positions too, which biases make non-zero; here only over the mask, so that padding doesn't
+    change the tokens.
     """
 
     def __init__(self, width: int, expansion: int) -> None:
@@ -112,7 +111,7 @@ class ConvNeXtV2(nn.Module):
         self.down = nn.Linear(expansion * width, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[B, L, D], mask [B, L] -> [B, L, D]; 0 outside the mask where x is."""
+        """[B, L, D], mask [B, L] -> [B, L, D]; outside the mask x is unchanged."""
         keep = mask[..., None]
         y = self.norm(self.conv(x.transpose(1, 2)).transpose(1, 2))
         y = self.down(self.grn(gelu(self.up(y)) * keep))
@@ -120,10 +119,10 @@ class ConvNeXtV2(nn.Module):
 
 
 class GRN(nn.Module):
-    """Global response normalisation: G_c = ||x_c||_2 over time, N_c = G_c / mean_c G, y = gamma x N
-    + beta + x. arXiv:2301.00808, eq. 1-3.
+    """Global response normalisation: y = gamma x N + beta + x, with N_c = G_c / mean_c G.
 
-    gamma and beta start at 0, so that it starts as the identity.
+    G_c = ||x_c||_2 over time. gamma and beta start at 0, so it starts as the identity. Source:
+    arXiv:2301.00808, eq. 1-3.
     """
 
     def __init__(self, width: int) -> None:

@@ -1,4 +1,4 @@
-"""The two-step method of Adams and Bashforth."""
+"""The two-step Adams-Bashforth method."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from harmony_parts.flow.protocol import Velocity
 
 @attrs.frozen
 class AdamsBashforth:
-    """x(t') = x(t) + (t' - t) (v + r (v - v_last)), r = (t' - t) / (2 (t - t_last)): second order
-    for one velocity a step.
+    """x(t') = x(t) + (t' - t) (v + r (v - v_last)), with r = (t' - t) / (2 (t - t_last)).
 
-    It extrapolates the last two velocities to the middle of the step, whatever the steps' lengths;
-    the first step is Euler's. A velocity that guidance switches on or off between two steps is
-    extrapolated like any other change.
+    Second order with one velocity per step. It extrapolates the last two velocities to the middle
+    of the step, for steps of any length; the first step is Euler's. A velocity that changes because
+    guidance is switched on or off between two steps is extrapolated, too.
     """
 
     order = 2
@@ -26,9 +25,7 @@ class AdamsBashforth:
     def step(
         self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None
     ) -> tuple[AV[Tensor], Any]:
-        """x at `t_next`; streams that `velocity` leaves out stay as they are. Remembers time and
-        velocity.
-        """
+        """x at `t_next`; streams without a velocity stay unchanged. Stores time and velocity."""
         here = velocity(x, t)
         middle = here
         if memory is not None:

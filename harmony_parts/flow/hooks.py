@@ -1,4 +1,4 @@
-"""The flow parts that ship."""
+"""The built-in paths, shifts, densities and solvers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_path() -> Iterator[PartDeclaration]:
-    """The paths that ship."""
+    """The built-in paths."""
     yield part(
         "straight",
         "harmony_parts.flow.straight:StraightPath",
@@ -20,43 +20,43 @@ def harmony_path() -> Iterator[PartDeclaration]:
 
 @hookimpl
 def harmony_shift() -> Iterator[PartDeclaration]:
-    """The shifts that ship."""
+    """The built-in shifts."""
     yield part(
         "constant",
         "harmony_parts.flow.shift:ConstantShift",
-        summary="Moves times towards noise by one constant, whatever the size of the clip.",
+        summary="Moves times towards noise by a constant, for clips of any size.",
         source="arXiv:2403.03206",
     )
 
 
 @hookimpl
 def harmony_density() -> Iterator[PartDeclaration]:
-    """The densities that ship."""
+    """The built-in densities."""
     yield part(
         "logit-normal",
         "harmony_parts.flow.logit_normal:LogitNormal",
-        summary="Trains the middle of the path most: the logistic function of a normal number.",
+        summary="Emphasizes the middle of the path: the logistic function of a normal number.",
         source="arXiv:2403.03206",
     )
     yield part(
-        "uniform", "harmony_parts.flow.uniform:Uniform", summary="Trains every time equally often."
+        "uniform", "harmony_parts.flow.uniform:Uniform", summary="Trains all times equally often."
     )
 
 
 @hookimpl
 def harmony_solver() -> Iterator[PartDeclaration]:
-    """The solvers that ship."""
+    """The built-in solvers."""
     yield part(
-        "euler", "harmony_parts.flow.euler:Euler", summary="One velocity a step, first order."
+        "euler", "harmony_parts.flow.euler:Euler", summary="One velocity per step, first order."
     )
     yield part(
         "heun",
         "harmony_parts.flow.heun:Heun",
-        summary="Two velocities a step, second order.",
+        summary="Two velocities per step, second order.",
         source="arXiv:2206.00364",
     )
     yield part(
         "adams-bashforth",
         "harmony_parts.flow.adams_bashforth:AdamsBashforth",
-        summary="One velocity a step and the one before it: second order at the price of first.",
+        summary="One velocity per step and the previous one: second order at the cost of first.",
     )

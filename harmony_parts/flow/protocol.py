@@ -1,11 +1,9 @@
-"""The flow: the path between data and noise, the times at which it is trained, the times at which
-it is walked, and how a step is taken.
-"""
+"""The flow: the path between data and noise, its training and sampling times, and the solver."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,56 +12,61 @@ from harmony_parts.av import AV
 
 
 class Path(Protocol):
-    """From data (time 0) to noise (time 1). `t` broadcasts against the latents. Stateless: its own
-    spec.
+    """A path from data (time 0) to noise (time 1). Stateless: it is its own spec.
+
+    `t` broadcasts against the latents.
     """
 
     def interpolate(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t."""
+        """The noisy latents x_t."""
 
     def velocity(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """dx_t/dt, what a denoiser predicts."""
+        """The velocity dx_t/dt, which a denoiser predicts."""
 
     def data(self, x: Tensor, velocity: Tensor, t: Tensor | float) -> Tensor:
         """The estimate of the clean latents from x_t and a velocity."""
 
 
 class Density(Protocol):
-    """How often each time is trained, before the shift. Stateless: its own spec."""
+    """The density of training times before the shift. Stateless: it is its own spec."""
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """float32 [n] in [0, 1]."""
+        """Times, float32 [n] in [0, 1]."""
 
 
 class Shift(Protocol):
-    """A monotone map of [0, 1] onto itself that moves effort towards noise (or data). Stateless:
-    its own spec.
-
-    One that depends on how many steps the sampler takes has `for_steps(steps) -> Shift` too:
-    itself, as it is for so many. The sampler asks for it; training, which takes no steps, calls the
-    shift as it is.
+    """An increasing map of [0, 1] onto itself that moves sampling or training times towards noise
+    (or data). Stateless: it is its own spec.
     """
 
     def __call__(self, t: Tensor) -> Tensor:
         """The shifted times, of the same shape; 0 stays 0 and 1 stays 1."""
 
 
+@runtime_checkable
+class StepDependentShift(Shift, Protocol):
+    """A shift that depends on the number of sampling steps.
+
+    The sampler calls `for_steps`; training, which has no sampling steps, calls the shift itself.
+    """
+
+    def for_steps(self, steps: int) -> Shift:
+        """The shift for a run of that many steps. Same number, equal shift."""
+
+
 Velocity = Callable[[AV[Tensor], float], AV[Tensor]]
 
 
 class Solver(Protocol):
-    """One step of an ordinary differential equation solver. Stateless: what it must remember goes
-    through `memory`.
-    """
+    """A solver of ordinary differential equations. Stateless: a step gets the previous `memory`."""
 
     order: int
 
     def step(
         self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None
     ) -> tuple[AV[Tensor], Any]:
-        """x at `t_next` (< `t`), from x at `t`. `velocity(x, t)` leaves out the streams that are
-        given; those stay as they are.
+        """x at `t_next` (< `t`) from x at `t`, and the memory for the next step.
 
-        Velocities exist at times above 0 only, where there is noise left: a solver that looks ahead
-        leaves its last look, at time 0, out.
+        `velocity(x, t)` has no velocities of given streams, which stay unchanged. Velocities exist
+        only at times above 0: a solver that evaluates the end of a step must not do so at time 0.
         """

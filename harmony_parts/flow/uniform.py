@@ -9,8 +9,8 @@ from torch import Tensor
 
 @attrs.frozen
 class Uniform:
-    """Every time equally often."""
+    """Training times are uniformly distributed."""
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """float32 [n] in [0, 1)."""
+        """Times, float32 [n] in [0, 1)."""
         return torch.rand(n, generator=generator, device=generator.device)

@@ -14,8 +14,7 @@ from typing import Any
 
 import attrs
 
-from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.errors import RequestError
+from harmony_parts.errors import RequestError, nearest
 
 TEXTS = ("prompt", "sound", "speech")
 FILES = ("image", "voice", "audio", "video")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harmony_parts.assembly.catalogue import nearest
-from harmony_parts.errors import RunError
+from harmony_parts.errors import RunError, nearest
 from harmony_parts.generate.batch_file import FILES, SOUND_ONLY, SUFFIXES, Request
 
 if TYPE_CHECKING:
@@ -84,12 +83,12 @@ def found(model: str) -> Path:
     """The folder, of a name on the Hugging Face Hub the one that it is fetched into, or an error
     that names the nearest one.
     """
-    from harmony_parts.models.hub import located
+    from harmony_parts.models.hub import locate_model
 
     runs = sorted(str(folder) for folder in Path("runs").glob("*/"))
     near = nearest(model, runs) or nearest(str(Path("runs", model)), runs)
     if Path(model).exists() or not near:  # a misspelt folder isn't asked for on the Hub
-        path = located(model)
+        path = locate_model(model)
         if path.exists():
             return path
     from harmony_parts.assembly.read import shipped_recipes

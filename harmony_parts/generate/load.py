@@ -10,10 +10,10 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.models.folder import find_model, load_weights, weight_files, weights
-from harmony_parts.models.hub import located
+from harmony_parts.models.folder import find_model, load_weights, saved_modules, weight_files
+from harmony_parts.models.hub import locate_model
 from harmony_parts.models.offload import Offload
-from harmony_parts.models.tensor_files import described
+from harmony_parts.models.tensor_files import meta_tensors
 
 
 def load(
@@ -33,14 +33,17 @@ def load(
     """
     if Path(folder).suffix == ".toml":
         return _untrained(Path(folder)).to(device, dtype, offload=offload)
-    model = find_model(located(folder))
+    model = find_model(locate_model(folder))
     recipe = read_recipe(model / "recipe.toml")
     saved = any(
-        name.startswith("denoiser.") for file in weight_files(model) for name in described(file)
+        name.startswith("denoiser.") for file in weight_files(model) for name in meta_tensors(file)
     )
     parts = build(recipe, empty=("denoiser",) if saved else ())
     load_weights(parts, model, device=device if offload == "none" else "cpu", dtype=dtype)
-    if any(tensor.is_meta for tensor in (*weights(parts).parameters(), *weights(parts).buffers())):
+    if any(
+        tensor.is_meta
+        for tensor in (*saved_modules(parts).parameters(), *saved_modules(parts).buffers())
+    ):
         parts = build(recipe)  # a denoiser that keeps numbers which aren't saved makes them anew
         load_weights(parts, model)
     return Pipeline(recipe, parts).to(device, dtype, offload=offload)
@@ -55,7 +58,7 @@ def _untrained(file: Path) -> Pipeline:
     # without its files, a part may be of another form, which the recipe doesn't fit
     except AssemblyError:
         parts = build(recipe)
-    if own := weights(parts).state_dict():
+    if own := saved_modules(parts).state_dict():
         raise RunError(
             f"{file}: the recipe has {len(own)} tensors of its own to be trained, such as"
             f" {next(iter(own))}; make a model of it with `harmony train {file}`"

@@ -18,19 +18,20 @@ from torch import Tensor, nn
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.flow.protocol import Shift, Solver
-from harmony_parts.guidance.protocol import Guidance, StepTimes
-from harmony_parts.latents.encode import conditions_of
+from harmony_parts.guidance.demands import demands
+from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.frames import cover, frames_for, regrid
 from harmony_parts.media.waveform import fit, resample
-from harmony_parts.models.folder import save_model, weights
-from harmony_parts.models.offload import Offload, modules, move, visit
+from harmony_parts.models.folder import save_model, saved_modules
+from harmony_parts.models.offload import Offload, move_weights, weights_on_device
+from harmony_parts.models.offloaded_codec import offloaded
 from harmony_parts.sample.sampler import Progress, sample
 
 LONGER = 1.5  # beyond this many times the length that it was trained on, a model is on its own
-TIMES = (1.0, 0.75, 0.5, 0.25)  # at which a guidance is asked what it does; it may rest in some
 # so many times is a mistake: the memory that it takes grows with the square of the length
 LONGEST = 100
 
@@ -75,7 +76,7 @@ class Pipeline:
             parts.format,
             parts.codecs,
         )
-        self.weights = weights(parts).eval()
+        self.weights = saved_modules(parts).eval()
         self.offload: Offload = "none"
         self.device = next(
             (weight.device for weight in self.weights.parameters()), torch.device("cpu")
@@ -117,13 +118,13 @@ class Pipeline:
         if device is not None or offload != "none":
             there = self.device if device is None else torch.device(device)
             for part in self.parts.each():
-                move(part, there if offload == "none" else "cpu")
+                move_weights(part, there if offload == "none" else "cpu")
             # not before: where there is no such device, all stays as it was
             self.device, self.offload = there, offload
             self.codecs = (
                 self.parts.codecs
                 if offload == "none"
-                else self.parts.codecs.map(lambda codec: _visiting(codec, there))
+                else self.parts.codecs.map(lambda codec: offloaded(codec, there))
             )
         return self
 
@@ -136,7 +137,7 @@ class Pipeline:
         """What all encoders say about the prompts."""
         told: dict[str, Condition] = {}
         for encoder in cast(Iterable[nn.Module], self.parts.encoders.values()):
-            with visit(encoder, self.device, self.offload):
+            with weights_on_device(encoder, self.device, self.offload):
                 told |= conditions_of([encoder], prompts)
         return told
 
@@ -146,33 +147,12 @@ class Pipeline:
         """
         length = AV(frames, self.format.samples(frames))
         return self.codecs.map(
-            lambda codec, n: (codec.latents(n), *getattr(codec, "grid", ()), codec.channels), length
+            lambda codec, n: (codec.latents(n), *grid_of(codec), codec.channels), length
         )
 
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
-        """Latents of clips of one length in the pipeline's format; a stream that none of them has
-        is absent.
-
-        Raises ValueError where some have a stream and others lack it.
-        """
-        frames, sound = (
-            [c.frames for c in clips if c.frames is not None],
-            [c.mono() for c in clips if c.waveform is not None],
-        )
-        for what, found in (("picture", frames), ("sound", sound)):
-            if len(found) not in (0, len(clips)):
-                raise ValueError(
-                    f"{len(found)} of {len(clips)} clips have a {what}; a batch has it in all of"
-                    " them or in none"
-                )
-        return AV(
-            video=(
-                self.codecs["video"].encode(torch.stack(frames)).to(self.device) if frames else None
-            ),
-            audio=(
-                self.codecs["audio"].encode(torch.stack(sound)).to(self.device) if sound else None
-            ),
-        )
+        """Latents of clips of one length in the pipeline's format, as `encode_clips` makes them."""
+        return encode_clips(clips, self.codecs, self.device)
 
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
         """Clips of exactly that many frames (by default all that there are), and of the sound that
@@ -265,7 +245,7 @@ class Pipeline:
                 stacklevel=2,
             )
         told = self.conditions(prompts)
-        with visit(self.parts.denoiser, self.device, self.offload):
+        with weights_on_device(self.parts.denoiser, self.device, self.offload):
             return sample(
                 self.parts.denoiser,
                 noise.only([s for s in noise if s not in tuple(given)]),
@@ -441,41 +421,9 @@ class Pipeline:
         return resample(clip.mono(), clip.sample_rate, self.format.sample_rate)
 
 
-class _Visiting:
-    """A codec whose weights come to the device while it works: all at once, for it calls its layers
-    again and again for one clip.
-    """
-
-    def __init__(self, codec: Any, device: torch.device) -> None:
-        self._codec, self._device = codec, device
-
-    def __getattr__(self, name: str) -> Any:
-        # a copy that has nothing in it yet: `copy` and `pickle` ask such a one what it can do
-        if name == "_codec":
-            raise AttributeError(name)
-        return getattr(self._codec, name)
-
-    def encode(self, given: Tensor) -> Tensor:
-        """As the codec's."""
-        with visit(self._codec, self._device, "parts"):
-            return cast(Tensor, self._codec.encode(given))
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """As the codec's."""
-        with visit(self._codec, self._device, "parts"):
-            return cast(Tensor, self._codec.decode(latents))
-
-
-def _visiting(codec: Any, device: torch.device) -> Any:
-    return _Visiting(codec, device) if modules(codec) else codec
-
-
 def _needs_both(guidance: Guidance, stream: str) -> bool:
-    """Whether it guides two streams, and one alone at no time."""
-    alone = (StepTimes(**{stream: t}) for t in TIMES)
-    return all(len(guidance.passes(times, None)) < 2 for times in alone) and any(
-        len(guidance.passes(StepTimes(t, t), None)) > 1 for t in TIMES
-    )
+    """Whether it guides two streams and does nothing if there is only `stream`."""
+    return demands(guidance, (stream,)).most < 2 <= demands(guidance).most
 
 
 def _read(media: Media, stream: str, **form: Any) -> Clip:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harmony_parts.assembly.catalogue import installed_version
+from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.media.files import replace_text
 
 FILES = ("image", "voice", "audio", "video")
 
@@ -63,9 +63,7 @@ def beside(clip: Path) -> Path:
 
 def write(clip: Path, noted: Mapping[str, Any]) -> None:
     """Put the note beside its clip, whole or not at all."""
-    part = clip.with_name(f".{clip.name[:40]}.json.part")
-    part.write_text(json.dumps(noted, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, beside(clip))
+    replace_text(beside(clip), json.dumps(noted, indent=1, ensure_ascii=False) + "\n")
 
 
 def made(clip: Path, noted: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Guidance of clean estimates in place of velocities."""
+"""Guidance that combines clean estimates instead of velocities."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class DataSpace:
-    """`inner` on the clean estimates x = x_t - t v of all passes; what it makes of them goes back,
-    v = (x_t - x) / t.
+    """Apply `inner` to clean estimates x = x_t - t v and convert back: v = (x_t - x) / t.
 
-    For guidance that adds differences it changes nothing but rounding. For guidance with a size or
-    a direction of its own it does: `DataSpace(Rescale(CFG(), share=0.7))` is LTX-2's. Not for a
-    guidance that makes clean estimates itself.
+    Only rounding changes if `inner` adds differences of predictions. The result differs if `inner`
+    depends on the predictions' norm or direction: `DataSpace(Rescale(CFG(), share=0.7))` is LTX-2's
+    guidance. Don't wrap a guidance that computes clean estimates itself.
     """
 
-    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance of clean estimates")
+    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance to apply to clean estimates")
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """Those of `inner`."""
+        """The passes of `inner`."""
         return self.inner.passes(times, state)
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """There, and back again; what `inner` leaves alone comes back bit for bit."""
+        """Combine clean estimates; streams that `inner` leaves unchanged stay bit for bit."""
         x, t = preds[LATENTS], AV(times.video, times.audio)
 
         def clean(velocity: AV[Tensor]) -> AV[Tensor]:

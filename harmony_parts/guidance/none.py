@@ -14,12 +14,12 @@ from harmony_parts.guidance.protocol import CONDITIONAL, Pass, Predictions, Step
 
 @attrs.frozen
 class NoGuidance:
-    """The conditional prediction, untouched."""
+    """The unmodified conditional prediction."""
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """The task's own pass."""
+        """Only the conditional pass."""
         return [conditional(times)]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """What that pass predicts."""
+        """The prediction of the conditional pass."""
         return preds[CONDITIONAL].only(times.generated()), state

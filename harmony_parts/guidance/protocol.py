@@ -1,9 +1,8 @@
-"""Guidance: which passes a step needs, and how their predictions combine. A step is a small graph;
-combining is pure.
+"""Guidance: the passes that a step needs, and how to combine their predictions.
 
-The sampler asks for the `passes` of a step, runs each distinct one once, and calls `combine` once.
-Times are those of the whole step, one number per stream: a stream at time 0 is given (audio-driven
-video has `times.audio == 0`), and no pass needs to predict it.
+The sampler gets the `passes` of a step, runs each distinct pass once, and calls `combine` once.
+Each stream has one time per step. A stream at time 0 is given (audio-driven video has
+`times.audio == 0`), and no pass needs to predict it.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from harmony_parts.anchors.protocol import Anchor
 from harmony_parts.av import AV, STREAMS
 
 CONDITIONAL = "joint"
-"""The name of the task's own pass: all conditions, no anchor. Anchors made from the current
-estimate read this pass.
+"""The name of the conditional pass: all conditions, no anchors. Anchors that are made from the
+current estimate need this pass.
 """
 LATENTS = "latents"
-"""What the predictions are of, x_t, stands among them under this name, for guidance of clean
-estimates: x = x_t - t v.
+"""The name of the current latents x_t among the predictions, for guidance that combines clean
+estimates x = x_t - t v.
 """
 
 
 @attrs.frozen
 class StepTimes:
-    """The time of each stream at this step: 0 where it is given, `None` where it is absent."""
+    """The time of each stream at a step: 0 for a given stream, `None` for an absent one."""
 
     video: float | None = None
     audio: float | None = None
@@ -39,15 +38,15 @@ class StepTimes:
         return {"video": self.video, "audio": self.audio}[stream]
 
     def generated(self) -> tuple[str, ...]:
-        """The streams that are being made."""
+        """The streams that are generated."""
         return tuple(stream for stream in STREAMS if self[stream])
 
     def highest(self) -> float:
-        """The time of the noisiest stream: that of the step, where one number is wanted."""
+        """The time of the noisiest stream, for uses that need a single time."""
         return max(self.video or 0.0, self.audio or 0.0)
 
     def present(self) -> Iterator[str]:
-        """The streams that exist, given or made."""
+        """The streams that exist, given or generated."""
         return (stream for stream in STREAMS if self[stream] is not None)
 
 
@@ -62,10 +61,10 @@ def _pairs(
 
 
 def _tuple(names: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(names, str):  # a collection too, of letters
+    if isinstance(names, str):  # would be a collection of letters
         raise ValueError(
-            f"drop, hints, read and needs of a pass are collections of names: [{names!r}], not"
-            f" {names!r}"
+            f"drop, hints, read and needs of a pass are collections of names: write [{names!r}]"
+            f" instead of {names!r}"
         )
     return tuple(names)
 
@@ -76,16 +75,17 @@ def _set(names: Iterable[str]) -> frozenset[str]:
 
 @attrs.frozen
 class Pass:
-    """One run of the denoiser. Equal passes (whatever they are called, and whatever is read from
-    them) are run once.
+    """One evaluation of the denoiser. Equal passes run once; name, `read` and `needs` don't count.
 
-    `times`: the step's own, as the guidance got them; a replaced stream goes in at time 0 by
-    itself. `replace`: stream -> anchor. `drop`: names of conditions to replace by their null forms;
-    names that aren't there change nothing, nor do conditions that say what latents of the video are
-    (`Port("video", "clean_tokens")`: a given picture), for a known latent leads to itself in every
-    pass. `hints`: requests that the denoiser lists as supported. `read`: the streams whose
-    prediction is wanted. `needs`: names of passes of the same guidance that must be run before.
-    `remedy`: what to change where the denoiser doesn't know the hints, for the error.
+    - `times`: the times that the guidance got; the sampler sets replaced streams to time 0.
+    - `replace`: stream -> anchor.
+    - `drop`: names of conditions to replace by their null forms. Unknown names have no effect. Nor
+      have conditions that fix latents of the video (`Port("video", "clean_tokens")`, such as a
+      given first frame): a known latent is kept in every pass.
+    - `hints`: changes to the network, which the denoiser must list as supported.
+    - `read`: the streams whose prediction is needed.
+    - `needs`: names of passes of the same guidance that must run before.
+    - `remedy`: what to change if the denoiser doesn't support the hints, for the error message.
     """
 
     name: str = attrs.field(eq=False)
@@ -99,30 +99,31 @@ class Pass:
 
 
 def conditional(times: StepTimes) -> Pass:
-    """The task's own pass, reading the streams that are being made."""
+    """The conditional pass, which reads the generated streams."""
     return Pass(CONDITIONAL, times, read=times.generated())
 
 
-def unknown_hints(asked: Pass, known: Collection[str]) -> str:
-    """What to say of a pass's hints that a denoiser doesn't know: which, what it knows instead,
-    what to do. "" where it knows them all.
+def unsupported_hints(requested: Pass, supported: Collection[str]) -> str:
+    """Describe a pass's unsupported hints for an error message; "" if there are none.
+
+    Names the hints, those that are `supported`, and the pass's remedy or the nearest match.
     """
-    unknown = sorted(asked.hints - set(known))
+    unknown = sorted(requested.hints - set(supported))
     if not unknown:
         return ""
     near = "".join(
-        f" (did it mean {like!r}?)"
+        f" (did you mean {like!r}?)"
         for hint in unknown
-        for like in get_close_matches(hint, known, 1, 0.8)
+        for like in get_close_matches(hint, supported, 1, 0.8)
     )
-    more = f": {asked.remedy}" if asked.remedy else near
-    return f"the hint {', '.join(unknown)}; the denoiser knows {_listed(known) or 'none'}{more}"
+    more = f": {requested.remedy}" if requested.remedy else near
+    return (
+        f"the hint {', '.join(unknown)}; the denoiser supports {_listed(supported) or 'none'}{more}"
+    )
 
 
 def _listed(hints: Collection[str]) -> str:
-    """Hints in order; those of a whole range of numbers, such as one for each of dozens of blocks,
-    as `skip-0 to skip-29`.
-    """
+    """Hints in order; consecutive numbers, such as one hint per block, as `skip-0 to skip-29`."""
     numbers: dict[str, list[int]] = {}
     for name, _, number in (hint.rpartition("-") for hint in hints):
         if number.isdecimal():
@@ -130,43 +131,43 @@ def _listed(hints: Collection[str]) -> str:
     ranges = {
         name: (min(n), max(n)) for name, n in numbers.items() if max(n) - min(n) == len(n) - 1 > 1
     }
-    alone = [
+    single = [
         hint
         for hint in hints
         if not (hint.rpartition("-")[0] in ranges and hint.rpartition("-")[2].isdecimal())
     ]
     return ", ".join(
         sorted(
-            [*alone, *(f"{name}-{low} to {name}-{high}" for name, (low, high) in ranges.items())]
+            [*single, *(f"{name}-{low} to {name}-{high}" for name, (low, high) in ranges.items())]
         )
     )
 
 
 Predictions = Mapping[str, AV[Tensor]]
-"""Pass name -> velocities of the streams that it was asked to read (or more: another guidance may
-have asked for them), and `LATENTS` -> x_t.
+"""Pass name -> velocities of the streams in its `read`, and `LATENTS` -> x_t.
 
-All in the precision of the latents and at least float32, whatever the model's: what `combine`
-returns is rounded to the latents' once.
+More streams may be present if another guidance reads them. All are in the precision of the latents
+but at least float32, regardless of the model's precision; the result of `combine` is rounded to the
+precision of the latents once.
 """
 
 
 class Guidance(Protocol):
-    """Frozen, compared by value, its own spec.
+    """A frozen class, compared by value, that is its own spec.
 
-    At its off value it asks for `conditional(times)` alone and returns that prediction bit for bit.
-    What of the properties that `harmony_parts.testing.guidance_properties` lists can't hold for a
-    guidance, it declares: `exempt`, a mapping of their names to the reason why.
+    At its off value it requests only `conditional(times)` and returns that prediction bit for bit.
+    A guidance that can't have one of the properties in `harmony_parts.testing.guidance_properties`
+    declares it in `exempt`, a mapping from the property's name to the reason.
     """
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """The passes of this step, among them the task's own, `conditional(times)`; their names are
-        unique.
+        """The passes of this step, with unique names; one is `conditional(times)`.
 
-        `state` is what `combine` returned at the last step, `None` at the first.
+        `state` is the one that `combine` returned at the previous step, `None` at the first.
         """
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """The guided velocities of `times.generated()`, and the state for the next step. Pure: same
-        arguments, same result.
+        """The guided velocities of `times.generated()`, and the state for the next step.
+
+        A pure function: equal arguments give equal results.
         """

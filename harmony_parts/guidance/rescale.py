@@ -1,4 +1,4 @@
-"""Rescaled guidance: what strong scales do to the size of a prediction, undone."""
+"""Rescaled guidance: undoes the growth of the prediction's norm under strong scales."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class Rescale:
-    """g' = g ((1 - share) + share std(v) / std(g)), g what `inner` makes of the conditional
-    prediction v (Lin et al., arXiv:2305.08891).
+    """g' = g ((1 - share) + share std(v) / std(g)) (Lin et al., arXiv:2305.08891).
 
-    The standard deviation is over all latents of a sample, a stream by itself. A guided prediction
-    without any is left as it is. On velocities, as Lin et al. do it; around it, `data-space` makes
-    it LTX-2's, which rescales clean estimates.
+    v is the conditional prediction and g the result of `inner`. The standard deviation is taken
+    over all latents of a sample, separately for each stream. If that of g is 0, g is unchanged.
+    Velocities are rescaled, as in Lin et al.; wrap it in `data-space` for LTX-2's variant, which
+    rescales clean estimates.
     """
 
-    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose size is brought back")
+    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose result is rescaled")
     share: float = knob(
         0.7,
-        help="how much of the way to the standard deviation of the conditional prediction",
+        help="weight of the rescaled result; 1 gives the conditional prediction's deviation",
         off=0.0,
         source="arXiv:2305.08891, LTX-2's default",
         converter=float,
@@ -37,27 +37,26 @@ class Rescale:
 
     exempt: ClassVar[Mapping[str, str]] = {
         "affine": (
-            "an offset of all predictions doesn't change their standard deviation, and so is"
-            " rescaled like the rest"
+            "a constant added to all predictions doesn't change their standard deviation, but is"
+            " rescaled with them"
         ),
         "space": "velocities and clean estimates have different standard deviations",
     }
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """Those of `inner`."""
+        """The passes of `inner`."""
         return self.inner.passes(times, state)
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """What `inner` makes of them, rescaled."""
+        """The rescaled result of `inner`."""
         guided, state = self.inner.combine(preds, times, state)
         return guided.map(self._rescaled, preds[CONDITIONAL]), state
 
     def _rescaled(self, guided: Tensor, own: Tensor) -> Tensor:
         size, wanted = (v.flatten(1).std(dim=1, correction=0) for v in (guided, own))
-        # Below the rounding of the conditional prediction, what is left of the guided one's
-        # variation is noise: nothing to rescale.
-        there = size > wanted * torch.finfo(own.dtype).eps
-        factor = torch.where(there, wanted / size, 1)
+        # A deviation below the conditional prediction's rounding error is noise: don't rescale.
+        significant = size > wanted * torch.finfo(own.dtype).eps
+        factor = torch.where(significant, wanted / size, 1)
         return guided * torch.lerp(torch.ones_like(factor), factor, self.share).view(
             -1, *(1,) * (guided.ndim - 1)
         )

@@ -1,4 +1,4 @@
-"""Guidance whose strength changes with time."""
+"""Guidance whose strength varies with time."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def _floats(values: Iterable[float]) -> tuple[float, ...]:
 
 @attrs.frozen
 class Schedule:
-    """v + f(t) (g - v), g what `inner` makes of the conditional prediction v: f times as much
-    guidance.
+    """v + f(t) (g - v), with g the result of `inner` and v the conditional prediction.
 
-    f is linear between `factors`, which stand at even times from 1 (noise) to 0 (data): (0, 2)
-    rises while the clip takes form. t is the time of the noisiest stream. Where f is 0 a step costs
-    one pass, and the state of `inner` stands still; where it is 1, this is `inner` bit for bit.
+    f interpolates `factors` linearly; they apply at evenly spaced times from 1 (noise) to 0 (data),
+    so (0, 2) increases the strength during sampling. t is the time of the noisiest stream. A step
+    with f = 0 costs one pass and leaves the state of `inner` unchanged; f = 1 gives `inner` bit for
+    bit.
     """
 
-    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose strength changes")
+    inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose strength varies")
     factors: tuple[float, ...] = knob(
         (0.0, 2.0),
-        help="how many times as strong, at even times from noise to data",
+        help="factors of the strength, at evenly spaced times from noise to data",
         off=(1.0,),
         source="arXiv:2404.13040, the linear scheduler",
         converter=_floats,
@@ -50,7 +50,7 @@ class Schedule:
     def _some_factors(self, field: attrs.Attribute[Any], factors: tuple[float, ...]) -> None:
         if not factors or not all(0 <= factor < math.inf for factor in factors):
             raise ValueError(
-                "factors must be finite numbers of at least 0, one or more of them, not"
+                "factors must hold at least one number, and only finite numbers of at least 0, not"
                 f" {list(factors)}"
             )
 
@@ -61,11 +61,11 @@ class Schedule:
         return near + (place - before) * (far - near)
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """Those of `inner`, or the task's own alone."""
+        """The passes of `inner`, or only the conditional pass if the factor is 0."""
         return self.inner.passes(times, state) if self._factor(times) else [conditional(times)]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """From the conditional prediction towards what `inner` makes of it, and past it."""
+        """Interpolate or extrapolate from the conditional prediction to the result of `inner`."""
         own, factor = preds[CONDITIONAL].only(times.generated()), self._factor(times)
         if not factor:
             return own, state

@@ -1,4 +1,4 @@
-"""Skip-layer guidance: away from the same network with one block left out."""
+"""Skip-layer guidance: away from the prediction of the network without one block."""
 
 from __future__ import annotations
 
@@ -10,28 +10,25 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.guidance.protocol import Pass, Predictions, StepTimes, conditional
-from harmony_parts.guidance.scales import TEXT, active, lead_away, scale
+from harmony_parts.guidance.scales import TEXT, extrapolate, guided_streams, scale
 from harmony_parts.plugin import knob
 
 SKIPPED = "skipped"
-REMEDY = (
-    "set `layer` to one of these numbers, where there are any (`harmony generate`: --set layer=N)"
-)
+REMEDY = "set `layer` to one of these numbers, if there are any (`harmony generate`: --set layer=N)"
 
 
 @attrs.frozen
 class SkipLayer:
-    """v = v_skip + s (v - v_skip), v_skip from the network without block `layer`, and without text:
-    Ovi's only negative pass.
+    """v = v_skip + s (v - v_skip), with block `layer` and the text left out of v_skip.
 
-    With `drop = ()` the text stays, and it is a term of its own to sum with `cfg`. The denoiser
-    must know the hint `skip-N` for the block N, counted from 0. A scale of 1 is off, 0 gives the
-    skipping pass.
+    This is Ovi's only negative pass. With `drop = ()` the text is kept, so that the guidance can be
+    summed with `cfg`. The denoiser must support the hint `skip-N` for block N, counted from 0. A
+    scale of 1 is off; a scale of 0 gives v_skip.
     """
 
     layer: int = knob(
         11,
-        help="the joint block to leave out, counted from 0; a model of fewer blocks needs another",
+        help="the joint block to skip, counted from 0, less than the model's number of blocks",
         source="Ovi's default",
         validator=attrs.validators.ge(0),
     )
@@ -39,14 +36,14 @@ class SkipLayer:
     audio: float = scale(3.0, help="scale of the audio's velocity", source="Ovi's default")
     drop: tuple[str, ...] = knob(
         TEXT,
-        help="names of the conditions that the skipping pass goes without",
+        help="names of the conditions to drop in the pass that skips the block",
         off=(),
         converter=tuple,
     )
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """The task's own pass, and the one without the block and the text."""
-        streams = active(self, times)
+        """The conditional pass, and the pass without the block and the text."""
+        streams = guided_streams(self, times)
         hints = {f"skip-{self.layer}"}
         more = (
             [Pass(SKIPPED, times, drop=self.drop, hints=hints, read=streams, remedy=REMEDY)]
@@ -56,5 +53,6 @@ class SkipLayer:
         return [conditional(times), *more]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """From the second prediction through the first."""
-        return lead_away(self, dict.fromkeys(active(self, times), SKIPPED), preds, times), state
+        """Extrapolate from the prediction without the block through the conditional one."""
+        negatives = dict.fromkeys(guided_streams(self, times), SKIPPED)
+        return extrapolate(self, negatives, preds, times), state

@@ -1,4 +1,4 @@
-"""Several guidances at once."""
+"""The sum of several guidances."""
 
 from __future__ import annotations
 
@@ -24,68 +24,68 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class Sum:
-    """v = v_c + sum_k (g_k - v_c), with g_k what term k makes of the conditional prediction v_c.
+    """v = v_c + sum_k (g_k - v_c), with the conditional prediction v_c and the results g_k.
 
-    A stream that one term alone changes gets that term's result bit for bit. Passes that terms have
-    in common are run once. The sum of no terms is no guidance, as a program may want it; it has to
-    be said, so that a sum whose terms were forgotten isn't taken for one.
+    If only one term changes a stream, its result is returned bit for bit. Passes that terms share
+    run once. An empty sum is no guidance; `terms` has no default, so that forgetting it is an
+    error.
     """
 
     terms: tuple[Guidance, ...] = knob(
         help=(
-            'the guidances to add up, such as terms = ["cfg", "sync-cfg"]; a table each, to set'
-            " them"
+            'the guidances to add up, such as terms = ["cfg", "sync-cfg"]; use a table for a term'
+            " with settings"
         ),
         off=(),
         converter=tuple,
     )
 
-    def _asked(self, times: StepTimes, state: Any) -> list[list[tuple[str, Pass]]]:
-        """Per term, its passes and what they are called here: the task's own keeps its name, the
-        others get the term's number.
+    def _named(self, times: StepTimes, state: Any) -> list[list[tuple[str, Pass]]]:
+        """The passes of each term with their names in the sum, which start with the term's number;
+        the conditional pass keeps its name.
         """
         own = conditional(times)
         states = state or (None,) * len(self.terms)
         return [
             [
-                (CONDITIONAL if asked == own else f"{k}.{asked.name}", asked)
-                for asked in term.passes(times, states[k])
+                (CONDITIONAL if each == own else f"{k}.{each.name}", each)
+                for each in term.passes(times, states[k])
             ]
             for k, term in enumerate(self.terms)
         ]
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """The task's own pass, and those of the terms."""
+        """The conditional pass, and the other passes of all terms."""
         passes = [conditional(times)]
-        for asked in self._asked(times, state):
-            here = {each.name: name for name, each in asked}
-            for name, each in asked:
+        for named in self._named(times, state):
+            new_names = {each.name: name for name, each in named}
+            for name, each in named:
                 if name != CONDITIONAL:
                     passes.append(
                         attrs.evolve(
                             each,
                             name=name,
-                            needs=[here.get(need, f"unknown {need!r}") for need in each.needs],
+                            needs=[new_names.get(need, f"unknown {need!r}") for need in each.needs],
                         )
                     )
         return passes
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """The conditional prediction and every term's difference from it."""
+        """Add each term's difference from the conditional prediction to it."""
         own = preds[CONDITIONAL].only(times.generated())
         states = state or (None,) * len(self.terms)
         results, after = [], []
-        seen = {name: preds[name] for name in preds if name == LATENTS}
-        for term, asked, before in zip(self.terms, self._asked(times, state), states, strict=True):
+        latents = {name: preds[name] for name in preds if name == LATENTS}
+        for term, named, before in zip(self.terms, self._named(times, state), states, strict=True):
             result, new = term.combine(
-                seen | {each.name: preds[name] for name, each in asked}, times, before
+                latents | {each.name: preds[name] for name, each in named}, times, before
             )
             results.append(result)
             after.append(new)
 
         def add(stream: str) -> Tensor:
-            # A term that leaves the stream alone would add zeros; without it, rounding can't touch
-            # what a single other term gives.
+            # A term that doesn't change the stream would add zeros. Leaving it out returns the
+            # result of a single other term without rounding.
             changed = [
                 result[stream] for result in results if not torch.equal(result[stream], own[stream])
             ]

@@ -1,4 +1,4 @@
-"""Guidance in a window of time."""
+"""Guidance within an interval of time."""
 
 from __future__ import annotations
 
@@ -27,42 +27,40 @@ SIGMAS = (
 
 @attrs.frozen
 class Window:
-    """`inner` while the time is in (low, high], the conditional prediction before and after
-    (Kynkäänniemi et al., arXiv:2404.07724).
+    """Apply `inner` only at times in (low, high] (Kynkäänniemi et al., arXiv:2404.07724).
 
-    The time is that of the noisiest stream. Outside the window a step costs one pass, and the state
-    of `inner` stands still.
+    The time is that of the noisiest stream. A step outside the window returns the conditional
+    prediction, costs one pass and leaves the state of `inner` unchanged.
     """
 
     inner: Guidance = knob(attrs.Factory(CFG), help="the guidance inside the window")
     low: float = knob(
         0.22,
-        help="time, 0 data to 1 noise, at and below which nothing is guided",
+        help="time (0 data, 1 noise) at and below which there is no guidance",
         off=0.0,
         source=SIGMAS,
         converter=float,
     )
     high: float = knob(
-        0.84, help="time above which nothing is guided", off=1.0, source=SIGMAS, converter=float
+        0.84, help="time above which there is no guidance", off=1.0, source=SIGMAS, converter=float
     )
 
     @high.validator
     def _a_window(self, field: attrs.Attribute[float], high: float) -> None:
         if not 0 <= self.low < high <= 1:
             raise ValueError(
-                f"the window must have 0 <= low < high <= 1; here low is {self.low} and high is"
-                f" {high}"
+                f"a window needs 0 <= low < high <= 1; here low is {self.low} and high is {high}"
             )
 
     def _inside(self, times: StepTimes) -> bool:
         return self.low < times.highest() <= self.high
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """Those of `inner`, or the task's own alone."""
+        """The passes of `inner`, or only the conditional pass outside the window."""
         return self.inner.passes(times, state) if self._inside(times) else [conditional(times)]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """What `inner` makes of them, or the conditional prediction."""
+        """The result of `inner`, or the conditional prediction outside the window."""
         return (
             self.inner.combine(preds, times, state)
             if self._inside(times)

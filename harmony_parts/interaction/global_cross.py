@@ -43,7 +43,7 @@ class GlobalCross(nn.Module):
         super().__init__()
         self.spec = spec
         video, audio = branches["video"], branches["audio"]
-        self.to_video, self.to_audio = Heard(video, audio), Heard(audio, video)
+        self.to_video, self.to_audio = CrossKeysValues(video, audio), CrossKeysValues(audio, video)
 
     def tables(self, layout: Layout) -> AV[AV[Tensor]]:
         """Rotary tables of both streams on the video's time line, for the heads of the stream that
@@ -80,7 +80,7 @@ class GlobalCross(nn.Module):
         )
 
 
-class Heard(nn.Module):
+class CrossKeysValues(nn.Module):
     """Keys and values of the other stream for a reader's queries."""
 
     def __init__(self, reader: Branch, source: Branch) -> None:

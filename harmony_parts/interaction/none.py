@@ -18,12 +18,12 @@ from harmony_parts.interaction.protocol import Exchange, Layout
 class NoInteraction:
     """No settings."""
 
-    def build(self, *, branches: AV[Branch]) -> Silence:
+    def build(self, *, branches: AV[Branch]) -> NoExchange:
         """The same for any branches."""
-        return Silence()
+        return NoExchange()
 
 
-class Silence(nn.Module):
+class NoExchange(nn.Module):
     """Nothing is exchanged."""
 
     def tables(self, layout: Layout) -> None:

@@ -1,0 +1,1 @@
+"""Triton kernels, each in a folder with its derivation and a plain PyTorch version."""

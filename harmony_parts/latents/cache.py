@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from harmony_parts.assembly.read import write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
+from harmony_parts.data.protocol import HasFingerprints
 from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Prepared
-from harmony_parts.models.offload import modules
+from harmony_parts.models.offload import part_modules
 from harmony_parts.models.snapshot import Snapshot, load_snapshot, write_snapshot
 
 FOLDER = "prepared"  # in the run folder
@@ -42,12 +43,11 @@ def key(
     """The name of what these parts make of the examples `chosen`; `None` where something in it
     can't be told from its like.
     """
-    fingerprint = getattr(dataset, "fingerprint", None)
     code = _code([type(part) for part in (*parts, dataset)])
-    if fingerprint is None or code is None:
+    if not isinstance(dataset, HasFingerprints) or code is None:
         return None
     try:
-        examples = [fingerprint(number) for number in chosen]
+        examples = [dataset.fingerprint(number) for number in chosen]
     except OSError:
         return None  # reading it will say what is wrong
     table = tomllib.loads(write_recipe(recipe))
@@ -155,7 +155,7 @@ def _weights(part: Any) -> str:
     """A digest of a part's weights and buffers, those of the modules that it holds among them."""
     digest = hashlib.sha256()
     for name, tensor in (
-        entry for module in modules(part) for entry in module.state_dict().items()
+        entry for module in part_modules(part) for entry in module.state_dict().items()
     ):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(

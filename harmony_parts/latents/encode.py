@@ -11,58 +11,72 @@ from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Example
 from harmony_parts.errors import RunError
+from harmony_parts.media.clip import Clip
 
 
-def encode(
+def encode_examples(
     examples: Sequence[Example],
     format: Format,
     codecs: AV[VideoCodec | AudioCodec],
     device: torch.device,
 ) -> AV[Tensor]:
-    """Latents of clips in the model's format. Raises RunError for a clip that isn't."""
-    frames, samples = [], []
+    """Latents of examples whose clips are in the model's format, of every stream with a codec.
+
+    Raises RunError, naming the example, if a clip lacks a stream or isn't in the format.
+    """
     for example in examples:
-        clip = example.clip
-        if codecs.video is not None:
-            if clip.frames is None or tuple(clip.frames.shape) != (
-                format.frames,
-                format.height,
-                format.width,
-                3,
-            ):
-                seen = (
-                    "no picture" if clip.frames is None else f"frames of {list(clip.frames.shape)}"
-                )
-                raise RunError(
-                    f"{example.name}: has {seen}; the model's format is"
-                    f" {[format.frames, format.height, format.width, 3]}"
-                )
-            frames.append(clip.frames)
-        if codecs.audio is not None:
-            wanted = (format.samples(format.frames), format.sample_rate)
-            if clip.waveform is None or (clip.waveform.shape[1], clip.sample_rate) != wanted:
-                seen = (
-                    "no sound"
-                    if clip.waveform is None
-                    else f"{clip.waveform.shape[1]} samples at {clip.sample_rate} Hz"
-                )
-                raise RunError(
-                    f"{example.name}: has {seen}; the model's format is {wanted[0]} samples at"
-                    f" {wanted[1]} Hz"
-                )
-            samples.append(clip.mono())
-    given: AV[list[Tensor]] = AV(frames or None, samples or None)
+        _check_format(example, format, codecs)
+    return encode_clips([example.clip for example in examples], codecs, device)
+
+
+def encode_clips(
+    clips: Sequence[Clip], codecs: AV[VideoCodec | AudioCodec], device: torch.device
+) -> AV[Tensor]:
+    """Latents of clips of one length, on `device`: video [B, T_v, H, W, C], audio [B, T_a, C].
+
+    The clips are in the codecs' frame size and sample rate. A stream that no clip has, or that has
+    no codec, is absent. Raises ValueError if only some of the clips have a stream.
+    """
+    frames = [clip.frames for clip in clips if clip.frames is not None]
+    sounds = [clip.mono() for clip in clips if clip.waveform is not None]
+    for what, some in (("frames", frames), ("sound", sounds)):
+        if len(some) not in (0, len(clips)):
+            raise ValueError(
+                f"{len(some)} of {len(clips)} clips have {what}; give clips that all have them, or"
+                " none"
+            )
+    streams: AV[list[Tensor]] = AV(frames or None, sounds or None)
     with torch.no_grad():
-        return given.map(
+        return streams.map(
             lambda stream, codec: codec.encode(torch.stack(stream).to(device)).to(device), codecs
         )
 
 
+def _check_format(example: Example, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> None:
+    clip = example.clip
+    if codecs.video is not None:
+        size = [format.frames, format.height, format.width, 3]
+        if clip.frames is None or list(clip.frames.shape) != size:
+            seen = "no frames" if clip.frames is None else f"frames of {list(clip.frames.shape)}"
+            raise RunError(f"{example.name}: has {seen}; the model's format is {size}")
+    if codecs.audio is not None:
+        samples, rate = format.samples(format.frames), format.sample_rate
+        if clip.waveform is None or (clip.waveform.shape[1], clip.sample_rate) != (samples, rate):
+            heard = (
+                "no sound"
+                if clip.waveform is None
+                else f"{clip.waveform.shape[1]} samples at {clip.sample_rate} Hz"
+            )
+            raise RunError(
+                f"{example.name}: has {heard}; the model's format is {samples} samples at {rate} Hz"
+            )
+
+
 def is_frozen(encoder: nn.Module) -> bool:
-    """Whether what it says of a prompt stays the same throughout a run."""
+    """Whether the encoder has no trainable weights, so its conditions can be cached."""
     return not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
 def conditions_of(encoders: Iterable[nn.Module], prompts: Sequence[Prompt]) -> dict[str, Condition]:
-    """What the encoders say of the prompts, by name."""
+    """The conditions of the prompts from all encoders, by name."""
     return {name: condition for encoder in encoders for name, condition in encoder(prompts).items()}

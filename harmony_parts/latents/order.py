@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class Order:
+class ClipOrder:
     """Endless shuffled numbers below `size`. Its state is the permutation that is being read and
     the place in it.
     """

@@ -13,15 +13,15 @@ from torch.nn.functional import pad
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Dataset
-from harmony_parts.latents.encode import conditions_of, encode, is_frozen
-from harmony_parts.latents.sources import Prepared, _moved
+from harmony_parts.latents.encode import conditions_of, encode_examples, is_frozen
+from harmony_parts.latents.sources import Prepared
 
 CHUNK = 16  # examples that are encoded at a time
 Track = Callable[[Iterable[int], int], Iterable[int]]
 """`track(numbers, total)`: the same numbers, with a progress bar."""
 
 
-def choose(size: int, count: int, generator: torch.Generator) -> list[int]:
+def choose_examples(size: int, count: int, generator: torch.Generator) -> list[int]:
     """`count` of `size` examples, at random, each as often as any other to within one; what repeats
     is a new random cut.
     """
@@ -29,7 +29,7 @@ def choose(size: int, count: int, generator: torch.Generator) -> list[int]:
     return torch.cat(rounds)[:count].tolist()
 
 
-def prepare(
+def prepare_clips(
     dataset: Dataset,
     chosen: Sequence[int],
     format: Format,
@@ -50,14 +50,9 @@ def prepare(
     for begin in track(range(0, count, CHUNK), -(-count // CHUNK)):
         examples = [dataset.example(i, generator) for i in chosen[begin : begin + CHUNK]]
         asked = [example.prompt for example in examples]
-        latents.append(encode(examples, format, codecs, device).map(Tensor.cpu))
+        latents.append(encode_examples(examples, format, codecs, device).map(Tensor.cpu))
         with torch.no_grad():
-            kept.append(
-                {
-                    name: _moved(c, torch.device("cpu"))
-                    for name, c in conditions_of(still, asked).items()
-                }
-            )
+            kept.append({name: c.to("cpu") for name, c in conditions_of(still, asked).items()})
         prompts += asked
         names += [example.name for example in examples]
     return Prepared(

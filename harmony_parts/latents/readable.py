@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from harmony_parts.data.protocol import Dataset, Example
+from harmony_parts.data.protocol import Dataset, Example, HasUnreadable
 from harmony_parts.errors import MediaError, RunError
 
 # clips that fail, one after the other, before it is the disk that is taken to have failed
@@ -24,7 +24,9 @@ class Readable:
 
     def __init__(self, dataset: Dataset, tell: Callable[[str], None]) -> None:
         self.dataset, self.tell = dataset, tell
-        self.bad: dict[int, str] = dict(getattr(dataset, "unreadable", {}))
+        self.bad: dict[int, str] = (
+            dict(dataset.unreadable) if isinstance(dataset, HasUnreadable) else {}
+        )
         if self.bad:
             listed = "".join(f"\n  {cause}" for cause in self.bad.values())
             tell(

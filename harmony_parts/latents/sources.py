@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Dataset
-from harmony_parts.latents.encode import conditions_of, encode
+from harmony_parts.latents.encode import conditions_of, encode_examples
 
 
 @attrs.frozen(eq=False)
@@ -52,7 +52,7 @@ class OnTheFly:
     def batch(self, index: Tensor, generator: torch.Generator) -> Batch:
         """See `Source`."""
         examples = [self.dataset.example(i, generator) for i in index.tolist()]
-        latents = encode(examples, self.format, self.codecs, self.device)
+        latents = encode_examples(examples, self.format, self.codecs, self.device)
         conditions = conditions_of(self.encoders.values(), [example.prompt for example in examples])
         return Batch(latents, conditions, tuple(example.name for example in examples))
 
@@ -78,13 +78,7 @@ class Prepared:
         numbers = index.tolist()
         latents: AV[Tensor] = self.latents.map(lambda x: x.index_select(0, index).to(self.device))
         kept = {
-            name: _moved(condition.rows(index), self.device)
-            for name, condition in self.frozen.items()
+            name: condition.rows(index).to(self.device) for name, condition in self.frozen.items()
         }
         told = conditions_of(self.trained, [self.prompts[i] for i in numbers])
         return Batch(latents, kept | told, tuple(self.names[i] for i in numbers))
-
-
-def _moved(condition: Condition, device: torch.device) -> Condition:
-    null = None if condition.null is None else _moved(condition.null, device)
-    return Condition(condition.tokens.to(device), condition.mask.to(device), null)

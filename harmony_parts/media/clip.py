@@ -6,7 +6,6 @@ Shapes: T frames of H x W pixels, 3 colours (RGB); C sound channels of S samples
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +19,7 @@ from harmony_parts.av import fraction
 from harmony_parts.errors import MediaError
 from harmony_parts.media import ffmpeg
 from harmony_parts.media.ffmpeg import Limits
+from harmony_parts.media.files import replace
 from harmony_parts.media.read import at_rate, constant, read_frames, read_sound, sound_file
 from harmony_parts.media.waveform import fit, write_sound_file
 from harmony_parts.media.write import MUXERS, Content, write_container
@@ -237,39 +237,28 @@ class Clip:
                 else "copied streams need .mp4 or .mkv"
             )
             raise MediaError(f"{path}: can't be written: {cause}")
+        length = self._length()
+        content = Content(path, length, self.frames, self.fps, self.waveform, self.sample_rate)
+
+        def write(part: Path) -> None:
+            if suffix in MUXERS:
+                write_container(
+                    part,
+                    content,
+                    copy_video_from=copy_video_from,
+                    copy_sound_from=copy_sound_from,
+                    lossless=lossless_sound or suffix == ".mkv",
+                    quality=quality,
+                    metadata=metadata or {},
+                    limits=limits,
+                )
+            else:
+                assert self.waveform is not None
+                waveform = fit(self.waveform.detach().cpu(), round(length * self.sample_rate))
+                write_sound_file(part, waveform, self.sample_rate)
+
         try:
-            # A folder beside the target: on the same disk, so that the last step is a rename, and
-            # gone afterwards whatever happens.
-            with tempfile.TemporaryDirectory(
-                prefix=f".{path.name[:40]}.", dir=path.parent
-            ) as folder:
-                part = Path(folder, f"whole{suffix}")
-                if suffix in MUXERS:
-                    write_container(
-                        part,
-                        Content(
-                            path,
-                            self._length(),
-                            self.frames,
-                            self.fps,
-                            self.waveform,
-                            self.sample_rate,
-                        ),
-                        copy_video_from=copy_video_from,
-                        copy_sound_from=copy_sound_from,
-                        lossless=lossless_sound or suffix == ".mkv",
-                        quality=quality,
-                        metadata=metadata or {},
-                        limits=limits,
-                    )
-                else:
-                    assert self.waveform is not None
-                    samples = round(self._length() * self.sample_rate)
-                    write_sound_file(
-                        part, fit(self.waveform.detach().cpu(), samples), self.sample_rate
-                    )
-                _flush(part)
-                os.replace(part, path)
+            replace(path, write)
         except (OSError, soundfile.LibsndfileError) as error:
             raise MediaError(f"{path}: can't be written: {error}") from error
         return path
@@ -302,11 +291,3 @@ def _sound_clip(
     return Clip(
         None, fps or Fraction(24), at_rate(path, waveform, own, rate, samples, limits), rate
     )
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file is on the disk, so that the name never leads to less than the whole of
-    it.
-    """
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

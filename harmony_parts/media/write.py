@@ -57,7 +57,7 @@ def write_container(
     limits: Limits,
 ) -> None:
     """Write `part`, in a folder of its own, as `Clip.save` describes it."""
-    path, length, suffix = content.path, content.length, part.suffix
+    path, length, suffix = content.path, content.length, content.path.suffix.lower()
     inputs: list[str] = []
     video: list[str] = []
     audio: list[str] = []

@@ -9,11 +9,13 @@ from itertools import pairwise
 
 import attrs
 import numpy as np
+import torch
 
 from harmony_parts.av import AV
 from harmony_parts.data.protocol import Event
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.envelope import smooth_energy
+from harmony_parts.metrics.protocol import Reference
 from harmony_parts.plugin import knob
 
 STEP = 0.01  # s between the values that are correlated
@@ -43,6 +45,10 @@ class Correlation:
         unit="s",
         validator=attrs.validators.gt(0),
     )
+
+    def build(self, *, device: torch.device | str = "cpu") -> Correlation:
+        """This object: without weights, the settings are the metric."""
+        return self
 
     def analyse(self, clip: Clip) -> AV[np.ndarray]:
         """Motion energy and sound signal of the streams that the clip has, each [N] at 0, STEP, 2
@@ -83,7 +89,11 @@ class Correlation:
         return np.convolve(np.pad(level, half, mode="edge"), window / window.sum(), mode="valid")
 
     def score(
-        self, video: np.ndarray, audio: np.ndarray, truth: Sequence[Event] | None = None
+        self,
+        video: np.ndarray,
+        audio: np.ndarray,
+        truth: Sequence[Event] | None = None,
+        reference: Reference | None = None,
     ) -> dict[str, float]:
         """`correlation` at its peak within the reach, `lag_ms` of the peak, and `correlation_at_0`;
         empty where a stream doesn't change.

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import attrs
 import numpy as np
+import torch
 
 from harmony_parts.av import AV
 from harmony_parts.data.protocol import Event
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.envelope import smooth_energy
+from harmony_parts.metrics.protocol import Reference
 from harmony_parts.plugin import knob
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
@@ -69,6 +71,10 @@ class Events:
         off=0.0,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
+
+    def build(self, *, device: torch.device | str = "cpu") -> Events:
+        """This object: without weights, the settings are the metric."""
+        return self
 
     def analyse(self, clip: Clip) -> AV[np.ndarray]:
         """Event times in seconds, ascending, of each stream that the clip has."""
@@ -146,7 +152,11 @@ class Events:
         return np.array(times)
 
     def score(
-        self, video: np.ndarray, audio: np.ndarray, truth: Sequence[Event] | None = None
+        self,
+        video: np.ndarray,
+        audio: np.ndarray,
+        truth: Sequence[Event] | None = None,
+        reference: Reference | None = None,
     ) -> dict[str, float]:
         """How `video` [N] fits `audio` [M], event times in s, and each of them the truth. Offsets
         are sound minus picture.

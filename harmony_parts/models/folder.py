@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.read import RECIPE
 from harmony_parts.errors import RunError
+from harmony_parts.media.files import replace, replace_text
 from harmony_parts.models.card import model_card
 from harmony_parts.models.tensor_files import (
-    described,
-    indexed,
-    replace,
-    size,
-    tensors,
+    indexed_shards,
+    iter_tensors,
+    meta_tensors,
+    tensor_bytes,
     write_tensors,
 )
 
@@ -38,7 +38,7 @@ SHARD = 4 * 2**30  # bytes
 SHOWN = 8  # names in an error, of each sort
 
 
-def weights(parts: Parts) -> nn.ModuleDict:
+def saved_modules(parts: Parts) -> nn.ModuleDict:
     """All modules that hold weights of a model: its denoiser and its encoders. What a training run
     moves, trains and saves.
     """
@@ -87,8 +87,8 @@ def save_model(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(folder, state, state.__getitem__, shard)
-        replace(folder / CARD, lambda path: path.write_text(about, encoding="utf-8"))
-        replace(folder / RECIPE, lambda path: path.write_text(text, encoding="utf-8"))
+        replace_text(folder / CARD, about)
+        replace_text(folder / RECIPE, text)
     except OSError as error:
         raise RunError(f"{folder}: the model can't be written: {error}") from error
     return folder
@@ -108,11 +108,11 @@ def load_weights(
     RunError, naming each tensor, where they are of another model.
     """
     files = weight_files(find_model(folder))
-    module = weights(parts)
+    module = saved_modules(parts)
     wanted = module.state_dict()
     saved: dict[str, Tensor] = {}
     for file in files:
-        saved |= described(file)
+        saved |= meta_tensors(file)
     misshaped = [
         f"{name} (there {list(saved[name].shape)}, here {list(wanted[name].shape)})"
         for name in wanted
@@ -135,7 +135,7 @@ def load_weights(
             " them\n" + "\n".join(faults)
         )
     for file in files:
-        state = dict(tensors(file))
+        state = dict(iter_tensors(file))
         empty = {
             name: _moved(state.pop(name), device, dtype)
             for name in [*state]
@@ -164,52 +164,49 @@ def weight_files(folder: Path) -> list[Path]:
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
-    return indexed(folder / INDEX)
+    return indexed_shards(folder / INDEX)
 
 
 def write_weights(
-    folder: Path, described: Mapping[str, Tensor], get: Callable[[str], Tensor], shard: int = SHARD
+    folder: Path, templates: Mapping[str, Tensor], get: Callable[[str], Tensor], shard: int = SHARD
 ) -> None:
     """Write tensors, one in memory at a time, into files of at most `shard` bytes each; older files
     of weights make room.
 
-    `described` are tensors of the right shapes and types, which may be empty; `get` gives the
+    `templates` are tensors of the right shapes and types, which may be empty; `get` gives the
     numbers, in the order of the files.
     """
-    groups = list(_shards(described, shard))
+    groups = list(_shards(templates, shard))
     files = (
         [WEIGHTS]
         if len(groups) == 1
         else [f"model-{n:05}-of-{len(groups):05}.safetensors" for n in range(1, len(groups) + 1)]
     )
     for file, names in zip(files, groups):
-        group = {name: described[name] for name in names}
-        replace(folder / file, partial(write_tensors, described=group, get=get))
+        group = {name: templates[name] for name in names}
+        replace(folder / file, partial(write_tensors, templates=group, get=get))
     if len(groups) > 1:
         index = {
-            "metadata": {"total_size": sum(map(size, described.values()))},
+            "metadata": {"total_size": sum(map(tensor_bytes, templates.values()))},
             "weight_map": {name: file for file, names in zip(files, groups) for name in names},
         }
-        replace(
-            folder / INDEX,
-            lambda path: path.write_text(json.dumps(index, indent=1), encoding="utf-8"),
-        )
+        replace_text(folder / INDEX, json.dumps(index, indent=1))
         files.append(INDEX)
     for old in folder.iterdir():
         if old.name not in files and (old.name in (WEIGHTS, INDEX) or SHARDS.fullmatch(old.name)):
             old.unlink()
 
 
-def _shards(described: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
+def _shards(templates: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
     """Names in order, filled into groups of at most `limit` bytes; a tensor that is larger has one
     of its own.
     """
     names: list[str] = []
     room = limit
-    for name, tensor in described.items():
-        if names and size(tensor) > room:
+    for name, tensor in templates.items():
+        if names and tensor_bytes(tensor) > room:
             yield names
             names, room = [], limit
         names.append(name)
-        room -= size(tensor)
+        room -= tensor_bytes(tensor)
     yield names

@@ -18,7 +18,7 @@ HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>.+))?")
 WANTED = ("*.toml", "*.safetensors", "*.json", "*.md")
 
 
-def located(name: str | Path) -> Path:
+def locate_model(name: str | Path) -> Path:
     """The folder of that name, else a model's repository on the Hugging Face Hub, "owner/name" or
     "owner/name@revision", in its cache.
 

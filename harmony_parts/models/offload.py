@@ -1,8 +1,8 @@
 """Where weights are: all on one device, or in the host's memory and on the device only while they
 are at work.
 
-A part's weights are those of the torch module that it is, and of the modules that it names in
-`held`: models that it uses without listing them as its own.
+A part's weights are those of the torch module that it is, and of its `external_modules`: models
+that it uses without owning their weights.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Lock, RLock
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -30,18 +30,34 @@ nor saved.
 """
 
 
-def modules(part: Any) -> tuple[nn.Module, ...]:
-    """The torch modules that hold a part's weights: itself, where it is one, and those in
-    `held`.
+@runtime_checkable
+class HasExternalModules(Protocol):
+    """A part that uses modules without owning their weights, such as a frozen pretrained model.
+
+    They aren't submodules of the part, so they are neither trained nor saved with it; moving,
+    offloading and counting weights include them.
     """
-    return (*((part,) if isinstance(part, nn.Module) else ()), *getattr(part, "held", ()))
+
+    @property
+    def external_modules(self) -> tuple[nn.Module, ...]:
+        """The modules, in any order."""
 
 
-def move(part: Any, device: torch.device | str) -> None:
+def external_modules(part: object) -> tuple[nn.Module, ...]:
+    """The modules that a part uses without owning their weights; empty for most parts."""
+    return part.external_modules if isinstance(part, HasExternalModules) else ()
+
+
+def part_modules(part: Any) -> tuple[nn.Module, ...]:
+    """The torch modules that hold a part's weights: itself, if it is one, and its external ones."""
+    return (*((part,) if isinstance(part, nn.Module) else ()), *external_modules(part))
+
+
+def move_weights(part: Any, device: torch.device | str) -> None:
     """Put a part's weights on the device. Raises ValueError where there are none to move: they were
     made on the meta device.
     """
-    for module in modules(part):
+    for module in part_modules(part):
         if torch.device(device).type != "meta" and any(x.is_meta for x in _tensors(module)):
             name = type(module).__name__
             raise ValueError(
@@ -52,7 +68,7 @@ def move(part: Any, device: torch.device | str) -> None:
 
 
 @contextmanager
-def visit(part: Any, device: torch.device | str, offload: Offload) -> Iterator[None]:
+def weights_on_device(part: Any, device: torch.device | str, offload: Offload) -> Iterator[None]:
     """While it is entered, a part's weights are on the device as `offload` says; then they are as
     they were. Not for training.
 
@@ -66,7 +82,7 @@ def visit(part: Any, device: torch.device | str, offload: Offload) -> Iterator[N
         return
     with ExitStack() as stack:
         # in one order, so that no two threads wait for each other
-        for module in sorted(modules(part), key=id):
+        for module in sorted(part_modules(part), key=id):
             with _GUARD:
                 lock = _LOCKS.setdefault(module, RLock())
             stack.enter_context(lock)
@@ -74,7 +90,7 @@ def visit(part: Any, device: torch.device | str, offload: Offload) -> Iterator[N
         if layers:
             stack.enter_context(_Stream(layers, torch.device(device)).attached())
         one_by_one = {id(x) for layer in layers for x in _tensors(layer)}
-        for x in _unique(x for module in modules(part) for x in _tensors(module)):
+        for x in _unique(x for module in part_modules(part) for x in _tensors(module)):
             if id(x) not in one_by_one:
                 stack.callback(setattr, x, "data", x.data)
                 x.data = x.data.to(device, copy=True)
@@ -85,12 +101,12 @@ def layers_of(part: Any) -> tuple[nn.Module, ...]:
     """The layers of a part's models, in order: what is in their outermost lists of several modules
     of one class.
     """
-    return tuple(layer for module in modules(part) for layer in _layers(module))
+    return tuple(layer for module in part_modules(part) for layer in _layers(module))
 
 
-def resident(part: Any, offload: Offload) -> int:
+def resident_bytes(part: Any, offload: Offload) -> int:
     """Bytes of a part's weights that are on the device at most while it works."""
-    all_of_it = _bytes(x for module in modules(part) for x in _tensors(module))
+    all_of_it = _bytes(x for module in part_modules(part) for x in _tensors(module))
     layers = layers_of(part) if offload == "layers" else ()
     if not layers:
         return all_of_it

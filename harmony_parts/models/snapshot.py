@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from harmony_parts.errors import RunError
-from harmony_parts.models.tensor_files import flush, load_tensors, save_tensors
+from harmony_parts.media.files import flush
+from harmony_parts.models.tensor_files import load_tensors, save_tensors
 
 STATE = "state.json"
 

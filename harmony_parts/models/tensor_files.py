@@ -5,9 +5,7 @@ tensor in memory.
 from __future__ import annotations
 
 import json
-import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harmony_parts.errors import RunError
+from harmony_parts.media.files import flush
 
 TYPES = {
     torch.float64: "F64",
@@ -36,7 +35,7 @@ TYPES = {
 """Types of numbers, as safetensors calls them."""
 
 
-def size(tensor: Tensor) -> int:
+def tensor_bytes(tensor: Tensor) -> int:
     """Bytes."""
     return tensor.numel() * tensor.element_size()
 
@@ -49,7 +48,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def write_tensors(
-    path: Path, described: Mapping[str, Tensor], get: Callable[[str], Tensor]
+    path: Path, templates: Mapping[str, Tensor], get: Callable[[str], Tensor]
 ) -> None:
     """Write a safetensors file, tensor by tensor; see `write_weights`. It is on the disk when this
     returns.
@@ -57,14 +56,14 @@ def write_tensors(
     The format: the header's length (8 bytes), the header (JSON), the tensors' bytes; wider types
     come first, so that all are aligned.
     """
-    names = sorted(described, key=lambda name: -described[name].element_size())
+    names = sorted(templates, key=lambda name: -templates[name].element_size())
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in names:
-        begin, end = end, end + size(described[name])
+        begin, end = end, end + tensor_bytes(templates[name])
         header[name] = {
-            "dtype": TYPES[described[name].dtype],
-            "shape": list(described[name].shape),
+            "dtype": TYPES[templates[name].dtype],
+            "shape": list(templates[name].shape),
             "data_offsets": [begin, end],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -72,7 +71,7 @@ def write_tensors(
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in names:
-            tensor, wanted = get(name), described[name]
+            tensor, wanted = get(name), templates[name]
             if (tensor.shape, tensor.dtype) != (wanted.shape, wanted.dtype):
                 raise ValueError(
                     f"{name} is {tensor.dtype} {list(tensor.shape)}, and not {wanted.dtype}"
@@ -82,13 +81,13 @@ def write_tensors(
     flush(path)
 
 
-def described(path: Path) -> dict[str, Tensor]:
+def meta_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file without numbers: shapes and types. Raises RunError where it
     can't be read.
     """
     of = {name: dtype for dtype, name in TYPES.items()}
     found: dict[str, Tensor] = {}
-    with opened(path) as file:
+    with open_tensors(path) as file:
         for name in file.keys():  # noqa: SIM118 (not a mapping)
             part = file.get_slice(name)
             if part.get_dtype() not in of:
@@ -100,14 +99,14 @@ def described(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+def iter_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     """Name and numbers of each tensor of a file, in the file's order."""
-    with opened(path) as file:
+    with open_tensors(path) as file:
         for name in file.keys():  # noqa: SIM118
             yield name, file.get_tensor(name)
 
 
-def opened(path: Path) -> Any:
+def open_tensors(path: Path) -> Any:
     """A safetensors file, open. Raises RunError where it isn't one, or ends too early."""
     try:
         return safe_open(path, "pt")
@@ -115,7 +114,7 @@ def opened(path: Path) -> Any:
         raise RunError(f"{path}: can't be read: {error}") from error
 
 
-def indexed(index: Path) -> list[Path]:
+def indexed_shards(index: Path) -> list[Path]:
     """The shards that an index names, in order. Raises RunError for an index that is none, or a
     shard that isn't there.
     """
@@ -139,22 +138,3 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path}: can't be read: {error}") from error
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`, which is
-    at no time half written.
-    """
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        part = Path(folder, path.name)
-        write(part)
-        os.replace(part, path)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

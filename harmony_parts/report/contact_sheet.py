@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.media.clip import Clip
-from harmony_parts.models.tensor_files import replace
+from harmony_parts.media.files import replace
 
 WIDTH, WAVE, LABEL, GAP = 1200, 44, 18, 10  # pixels
 PAPER, INK, FAINT, SOUND = (255, 255, 255), (32, 36, 44), (150, 156, 166), (46, 110, 180)

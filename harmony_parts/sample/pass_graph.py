@@ -1,6 +1,4 @@
-"""The passes of one velocity as a small graph: which of them are the same, what is read from each,
-and in which order they run.
-"""
+"""The passes of one velocity as a graph: checked, with equal passes merged, in order of needs."""
 
 from __future__ import annotations
 
@@ -10,32 +8,32 @@ from typing import Any
 
 import attrs
 
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError
-from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unknown_hints
+from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unsupported_hints
 
 
 @attrs.frozen
-class Run:
-    """One run of the denoiser, which answers all passes of `names`. `read` is what any of them
-    wants to read.
+class DenoiserRun:
+    """One run of the denoiser for all passes of `names`, which are equal to `request`.
 
-    `level` 0 needs no other run, level n one of level n - 1: those of one level can go through the
-    denoiser together.
+    `read`: the streams that any of them reads. `level` 0 needs no other run; level n needs one of
+    level n - 1. Runs of the same level can be batched.
     """
 
     names: tuple[str, ...]
-    asked: Pass
+    request: Pass
     read: tuple[str, ...]
     level: int = 0
 
 
-def noisy(asked: Pass) -> tuple[str, ...]:
-    """The streams of a pass that go in at a time above 0: all that a velocity can be read of."""
-    replaced = dict(asked.replace)
-    return tuple(stream for stream in asked.times.generated() if stream not in replaced)
+def noisy(request: Pass) -> tuple[str, ...]:
+    """The streams of a pass at times above 0: only these have a velocity."""
+    replaced = dict(request.replace)
+    return tuple(stream for stream in request.times.generated() if stream not in replaced)
 
 
-def ask(
+def checked_passes(
     guidance: Guidance,
     times: StepTimes,
     state: Any,
@@ -43,105 +41,107 @@ def ask(
     hints: Collection[str],
     droppable: Collection[str] | None = None,
 ) -> list[Pass]:
-    """The guidance's passes, checked. `hints` are those that the denoiser knows; dropping
-    conditions outside `droppable` changes nothing. `None`: any may be there to be dropped.
+    """The guidance's passes at a step. Raises PartContractError if one of them can't be run.
 
-    Raises PartContractError, naming the guidance, where a pass can't be run. Assembly may call it
-    to find such faults before a run.
+    `hints`: those that the denoiser supports. `droppable`: the conditions that can be dropped;
+    other names are removed from `drop`. `None` keeps all names.
     """
 
-    def wrong(what: str) -> PartContractError:
+    def fault(what: str) -> PartContractError:
         return PartContractError(f"the guidance {guidance!r} {what}")
 
     answer = guidance.passes(times, state)
     passes = list(answer) if isinstance(answer, Iterable) else [answer]
-    if isinstance(answer, Pass) or not all(isinstance(asked, Pass) for asked in passes):
-        raise wrong(
-            f"returned {answer!r} as its passes; it should return a list of them, such as"
-            " [conditional(times)]"
+    if isinstance(answer, Pass) or not all(isinstance(each, Pass) for each in passes):
+        raise fault(
+            f"returned {answer!r} from passes; return a list of Pass, such as [conditional(times)]"
         )
-    names = [asked.name for asked in passes]
     if not passes:
-        raise wrong(
-            f"asked for no passes at {times}; with nothing to do it should return"
-            " [conditional(times)]"
+        raise fault(
+            f"requested no passes at {times}; if it is inactive, return [conditional(times)]"
         )
-    for asked in passes:
-        here, present = f"asked for the pass {asked.name!r}", set(asked.times.present())
-        if names.count(asked.name) > 1:
-            raise wrong(f"{here} twice; the names of its passes must differ")
-        if asked.name == LATENTS:
-            raise wrong(f"{here}; that name is taken by what the predictions are of")
-        if unknown := set(asked.needs) - set(names):
-            raise wrong(
-                f"{here}, which needs {', '.join(sorted(unknown))}; its passes are"
-                f" {', '.join(names)}"
-            )
-        if misfit := unknown_hints(asked, hints):
-            raise wrong(f"{here} with {misfit}")
-        if absent := present - set(times.present()):
-            raise wrong(f"{here} with the stream {', '.join(sorted(absent))}, which is absent")
-        for stream, anchor in asked.replace:
-            if stream not in present or anchor.stream != stream:
-                streams = ", ".join(sorted(present))
-                raise wrong(
-                    f"{here} with {anchor!r}, which is for {anchor.stream}, in place of {stream};"
-                    f" present: {streams}"
-                )
-        if not set(asked.read) & set(noisy(asked)):
-            readable = ", ".join(noisy(asked)) or "nothing"
-            raise wrong(
-                f"{here}, which reads {', '.join(asked.read) or 'nothing'}; what can be read of it"
-                f" is {readable}"
-            )
-    return (
-        passes
-        if droppable is None
-        else [attrs.evolve(asked, drop=asked.drop & set(droppable)) for asked in passes]
-    )
+    names = [each.name for each in passes]
+    for each in passes:
+        if what := _fault(each, names, times, hints):
+            raise fault(f"requested the pass {each.name!r}{what}")
+    if droppable is None:
+        return passes
+    return [attrs.evolve(each, drop=each.drop & set(droppable)) for each in passes]
 
 
-def order(passes: Sequence[Pass], guidance: Guidance) -> list[Run]:
-    """Each distinct pass once, level by level, what it needs before it. Raises PartContractError
-    where passes need each other in a circle.
+def _fault(request: Pass, names: list[str], times: StepTimes, hints: Collection[str]) -> str:
+    """Why a pass can't be run; "" if it can."""
+    present = set(request.times.present())
+    if names.count(request.name) > 1:
+        return " twice; the names of passes must be unique"
+    if request.name == LATENTS:
+        return ", a name that is reserved for the current latents among the predictions"
+    if unknown := set(request.needs) - set(names):
+        return f", which needs {', '.join(sorted(unknown))}; its passes are {', '.join(names)}"
+    if unsupported := unsupported_hints(request, hints):
+        return f" with {unsupported}"
+    if absent := present - set(times.present()):
+        return f" with the stream {', '.join(sorted(absent))}, which is absent"
+    for stream, anchor in request.replace:
+        if stream not in present or anchor.stream != stream:
+            return (
+                f" with {anchor!r}, an anchor for {anchor.stream}, in place of {stream}; present"
+                f" streams: {', '.join(sorted(present))}"
+            )
+    if not set(request.read) & set(noisy(request)):
+        return (
+            f", which reads {', '.join(request.read) or 'nothing'}; it predicts"
+            f" {', '.join(noisy(request)) or 'nothing'}"
+        )
+    return ""
+
+
+def order(passes: Sequence[Pass], guidance: Guidance) -> list[DenoiserRun]:
+    """Each distinct pass once, after the passes that it needs.
+
+    Raises PartContractError if passes need each other in a cycle; `guidance` is named in it.
     """
-    groups: list[list[Pass]] = []
-    for asked in passes:
-        # By comparing, not hashing: there are a handful, and a third party's anchor may hold what
-        # can't be hashed.
-        for group in groups:
-            if group[0] == asked:
-                group.append(asked)
-                break
-        else:
-            groups.append([asked])
-    where = {asked.name: index for index, group in enumerate(groups) for asked in group}
+    groups = _equal_passes(passes)
+    group_of = {each.name: index for index, group in enumerate(groups) for each in group}
     needs = {
-        index: {where[need] for asked in group for need in asked.needs} - {index}
+        index: {group_of[need] for each in group for need in each.needs} - {index}
         for index, group in enumerate(groups)
     }
     try:
         sequence = list(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        circle = " -> ".join(groups[index][0].name for index in error.args[1])
+        cycle = " -> ".join(groups[index][0].name for index in error.args[1])
         raise PartContractError(
-            f"the guidance {guidance!r} asked for passes that need each other: {circle}"
+            f"the guidance {guidance!r} requested passes that need each other: {cycle}"
         ) from error
-    # they rise along the sequence, which takes all that wait for nothing more, then what waited for
-    # those
+    # static_order yields all nodes without open needs, then those that become ready: so the levels
+    # never decrease along the sequence.
     levels: dict[int, int] = {}
     for index in sequence:
         levels[index] = max((levels[need] + 1 for need in needs[index]), default=0)
-    return [
-        Run(
-            names=tuple(asked.name for asked in groups[index]),
-            asked=groups[index][0],
-            read=tuple(
-                stream
-                for stream in noisy(groups[index][0])
-                if any(stream in asked.read for asked in groups[index])
-            ),
-            level=levels[index],
-        )
-        for index in sequence
-    ]
+    return [_run(groups[index], levels[index]) for index in sequence]
+
+
+def _equal_passes(passes: Sequence[Pass]) -> list[list[Pass]]:
+    """Passes grouped by equality, which is compared, because anchors needn't be hashable."""
+    groups: list[list[Pass]] = []
+    for each in passes:
+        for group in groups:
+            if group[0] == each:
+                group.append(each)
+                break
+        else:
+            groups.append([each])
+    return groups
+
+
+def _run(group: list[Pass], level: int) -> DenoiserRun:
+    read = (stream for stream in noisy(group[0]) if any(stream in each.read for each in group))
+    return DenoiserRun(tuple(each.name for each in group), group[0], tuple(read), level)
+
+
+def first_runs(guidance: Guidance, denoiser: Denoiser, times: StepTimes) -> list[DenoiserRun]:
+    """The runs of a first step at `times`, with every condition that the denoiser accepts."""
+    droppable = {name for name, port in denoiser.accepts.items() if port != KNOWN_LATENTS}
+    passes = checked_passes(guidance, times, None, hints=denoiser.hints, droppable=droppable)
+    return order(passes, guidance)

@@ -1,4 +1,4 @@
-"""Running passes: what goes into the denoiser, and what comes out."""
+"""Runs passes: batches the denoiser's inputs, checks its predictions, makes anchors."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.protocol import KNOWN, Denoiser
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
-from harmony_parts.sample.pass_graph import Run
+from harmony_parts.sample.pass_graph import DenoiserRun
 
 TOGETHER = 1024
-"""How many latents go through the denoiser together at most, unless a caller says otherwise; see
-`sample`.
+"""The default limit of latents that go through the denoiser in one batch; see `sample`.
 
 Measured on the demo's model and one CPU core by `python -m harmony_parts.benchmarks.guidance`:
-together is faster up to there, and at twice that slower.
+batching passes is faster up to this size, and slower at twice this size.
 """
 
-Made = list[tuple[Anchor, Tensor]]  # anchors are compared, not hashed
+AnchorLatents = list[tuple[Anchor, Tensor]]  # a list: anchors needn't be hashable
 
 
 class Passes:
-    """Runs the passes of one sampling run, and keeps what is the same at every step: the denoiser's
-    cache of conditions, fixed anchors.
+    """Runs the passes of one sampling run and caches what is constant over its steps: the
+    denoiser's cache of conditions, and anchors that don't depend on the estimate.
     """
 
     def __init__(
@@ -50,86 +49,86 @@ class Passes:
             path,
             together,
         )
-        # A known latent leads to itself. A pass without the given picture would predict that latent
-        # freely, and what combines the passes would lead away from the picture: v = v_free + s
-        # (v_known - v_free) is v_known for s = 1 only. So it stays in every pass.
-        known = {name for name, port in denoiser.accepts.items() if port == KNOWN}
+        # Conditions of known latents stay in every pass. A pass without the given picture would
+        # predict its latent freely, and guidance would move it away from the picture: v = v_free +
+        # s (v_known - v_free) equals v_known only if s = 1.
+        known = {name for name, port in denoiser.accepts.items() if port == KNOWN_LATENTS}
         self.droppable = {
             name for name, condition in conditions.items() if condition.null is not None
         } - known
-        self._fixed: Made = []
+        self._fixed: AnchorLatents = []
         self._memories: list[tuple[Anchor, dict[str, Any]]] = []
-        self._told: dict[
-            tuple[frozenset[str], ...], tuple[dict[str, Condition], dict[str, Any]]
-        ] = {}
+        self._batched: dict[tuple[frozenset[str], ...], tuple[Conditions, dict[str, Any]]] = {}
 
     def predict(
-        self, runs: Sequence[Run], x: AV[Tensor], times: StepTimes, where: str
+        self, runs: Sequence[DenoiserRun], x: AV[Tensor], times: StepTimes, where: str
     ) -> dict[str, AV[Tensor]]:
-        """The velocities of each run, under each of its names; `where` is said in errors."""
+        """The velocities of each run, under each of its names; `where` is for error messages."""
         predictions: dict[str, AV[Tensor]] = {}
         estimate: AV[Tensor] | None = None
-        current: Made = []
+        current: AnchorLatents = []
         own = (
             conditional(times)
-            if any(anchor.from_estimate for run in runs for _, anchor in run.asked.replace)
+            if any(anchor.from_estimate for run in runs for _, anchor in run.request.replace)
             else None
         )
         for _, level in groupby(runs, key=lambda run: run.level):
-            before = estimate  # anchors of this level don't see what is made on it
+            before = estimate  # anchors of this level can't use an estimate of the same level
             for group in self._groups(list(level), x):
                 inputs = [self._input(run, x, before, current, where) for run in group]
                 for run, velocity in zip(group, self._denoise(group, inputs, where), strict=True):
-                    if run.asked == own:
+                    if run.request == own:
                         estimate = self._estimate(x, velocity, times)
                     predictions.update(dict.fromkeys(run.names, velocity))
         return predictions
 
-    def _groups(self, level: list[Run], x: AV[Tensor]) -> Iterator[list[Run]]:
-        """The runs that go through the denoiser together: of the same streams and hints, and no
-        more latents than `together`.
-        """
+    def _groups(self, level: list[DenoiserRun], x: AV[Tensor]) -> Iterator[list[DenoiserRun]]:
+        """Batches of runs of the same streams and hints, each of at most `together` latents."""
+
+        def batched_by(run: DenoiserRun) -> tuple[list[str], tuple[str, ...]]:
+            return sorted(run.request.hints), tuple(run.request.times.present())
+
         size = sum(x[s][..., 0].numel() for s in x)
-        for _, alike in groupby(
-            sorted(level, key=lambda run: (sorted(run.asked.hints), *run.asked.times.present())),
-            key=lambda run: (run.asked.hints, *run.asked.times.present()),
-        ):
+        for _, alike in groupby(sorted(level, key=batched_by), key=batched_by):
             runs, most = list(alike), max(1, self.together // size)
             yield from (runs[k : k + most] for k in range(0, len(runs), most))
 
     def _input(
-        self, run: Run, x: AV[Tensor], estimate: AV[Tensor] | None, current: Made, where: str
+        self,
+        run: DenoiserRun,
+        x: AV[Tensor],
+        estimate: AV[Tensor] | None,
+        current: AnchorLatents,
+        where: str,
     ) -> tuple[AV[Tensor], AV[Times]]:
         """The latents and times of a run."""
         here = f"{where}, pass {run.names[0]!r}"
         replaced = {
             s: self._anchor(anchor, x, estimate, current, here).to(x[s].dtype)
-            for s, anchor in run.asked.replace
+            for s, anchor in run.request.replace
         }
-        av = x.only(tuple(run.asked.times.present())).replace(**replaced)
+        av = x.only(tuple(run.request.times.present())).replace(**replaced)
         return av, AV(
-            **{s: _uniform(av[s], 0.0 if s in replaced else run.asked.times[s]) for s in av}
+            **{s: _uniform(av[s], 0.0 if s in replaced else run.request.times[s]) for s in av}
         )
 
     def _denoise(
-        self, group: list[Run], inputs: list[tuple[AV[Tensor], AV[Times]]], where: str
+        self, group: list[DenoiserRun], inputs: list[tuple[AV[Tensor], AV[Times]]], where: str
     ) -> list[AV[Tensor]]:
-        """The velocities of runs that go through the denoiser together, in the model's
-        precision.
-        """
+        """The velocities of runs, computed in one batch, in the model's precision."""
         latents, times = zip(*inputs, strict=True)
         av = latents[0].map(_cat, *latents[1:])
         at = times[0].map(
             lambda *each: Times(_cat(*(t.values for t in each)), _cat(*(t.index for t in each))),
             *times[1:],
         )
-        conditions, cache = self._tell(tuple(run.asked.drop for run in group))
+        conditions, cache = self._conditions(tuple(run.request.drop for run in group))
         read = tuple(s for s in STREAMS if any(s in run.read for run in group))
         velocity = self.denoiser(
-            av, at, conditions, hints=group[0].asked.hints, read=read, cache=cache
+            av, at, conditions, hints=group[0].request.hints, read=read, cache=cache
         ).only(read)
 
-        def who(*runs: Run) -> str:
+        def who(*runs: DenoiserRun) -> str:
             return (
                 f"the denoiser {type(self.denoiser).__name__} at {where}, pass"
                 f" {', '.join(repr(run.names[0]) for run in runs)}"
@@ -144,42 +143,46 @@ class Passes:
             check_finite(part, lambda: who(run))  # noqa: B023
         return parts
 
-    def _tell(
-        self, drops: tuple[frozenset[str], ...]
-    ) -> tuple[dict[str, Condition], dict[str, Any]]:
-        """The conditions of runs that drop these, one after the other on the batch axis, and the
-        denoiser's cache of them.
+    def _conditions(self, drops: tuple[frozenset[str], ...]) -> tuple[Conditions, dict[str, Any]]:
+        """The conditions of a batch of runs, concatenated on the batch axis, and their cache.
+
+        `drops`: the conditions that each run drops.
         """
-        if drops not in self._told:
-            told = [drop(self.conditions, names) for names in drops]
-            one_after_the_other = {
+        if drops not in self._batched:
+            each_run = [drop(self.conditions, names) for names in drops]
+            concatenated = {
                 name: Condition(
-                    _cat(*(each[name].tokens for each in told)),
-                    _cat(*(each[name].mask for each in told)),
+                    _cat(*(each[name].tokens for each in each_run)),
+                    _cat(*(each[name].mask for each in each_run)),
                 )
                 for name in self.conditions
             }
-            self._told[drops] = (told[0] if len(told) == 1 else one_after_the_other), {}
-        return self._told[drops]
+            self._batched[drops] = (each_run[0] if len(drops) == 1 else concatenated), {}
+        return self._batched[drops]
 
     def _estimate(self, x: AV[Tensor], velocity: AV[Tensor], times: StepTimes) -> AV[Tensor]:
-        """The clean latents, given or estimated."""
+        """The clean latents: given, or estimated from the velocity."""
         v = widened(velocity, x)
         clean = AV(**{s: x[s] for s in x if times[s] == 0})
         return clean.replace(**{s: self.path.data(x[s], v[s], times[s] or 0.0) for s in v})
 
     def _anchor(
-        self, anchor: Anchor, x: AV[Tensor], estimate: AV[Tensor] | None, current: Made, where: str
+        self,
+        anchor: Anchor,
+        x: AV[Tensor],
+        estimate: AV[Tensor] | None,
+        current: AnchorLatents,
+        where: str,
     ) -> Tensor:
         if anchor.from_estimate and estimate is None:
             raise PartContractError(
-                f"{where}: {anchor!r} is made from the current estimate, so the pass must come"
-                " after the task's own one: "
-                f'ask for conditional(times), and give this pass needs=("joint",)'
+                f"{where}: {anchor!r} is made from the current estimate, so its pass must run"
+                " after the conditional pass: request conditional(times), and give this pass"
+                ' needs=("joint",)'
             )
-        made = current if anchor.from_estimate else self._fixed
-        for known, latents in made:
-            if known == anchor:
+        cache = current if anchor.from_estimate else self._fixed
+        for cached, latents in cache:
+            if cached == anchor:
                 return latents
         latents = anchor.latents(
             Scene(self.codecs, x, self.conditions, estimate, self._memory(anchor))
@@ -189,12 +192,12 @@ class Passes:
             x.only((anchor.stream,)),
             lambda: f"{anchor!r} at {where}",
         )
-        made.append((anchor, latents))
+        cache.append((anchor, latents))
         return latents
 
     def _memory(self, anchor: Anchor) -> dict[str, Any]:
-        for known, memory in self._memories:
-            if known == anchor:
+        for cached, memory in self._memories:
+            if cached == anchor:
                 return memory
         self._memories.append((anchor, {}))
         return self._memories[-1][1]
@@ -207,9 +210,7 @@ def combined(
     state: Any,
     x: AV[Tensor],
 ) -> tuple[AV[Tensor], Any]:
-    """What the guidance makes of the predictions of `x`, computed in float32 or better and rounded
-    to the precision of `x` once.
-    """
+    """The guided velocity of `x` and the state; computed in at least float32, then rounded once."""
     wide = {name: widened(velocity, x) for name, velocity in predictions.items()} | {
         LATENTS: widened(x, x)
     }
@@ -220,9 +221,7 @@ def combined(
 def guided(
     guidance: Guidance, predictions: Mapping[str, AV[Tensor]], times: StepTimes, state: Any
 ) -> tuple[AV[Tensor], Any]:
-    """What the guidance's `combine` returns. Raises PartContractError where that is no pair of
-    velocities and state.
-    """
+    """The result of `combine`. Raises PartContractError if it isn't a pair of AV and state."""
     answer = guidance.combine(predictions, times, state)
     if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], AV)):
         kind = (
@@ -231,46 +230,48 @@ def guided(
             else type(answer).__name__
         )
         raise PartContractError(
-            f"combine of the guidance {guidance!r} returned {kind}; it should be an AV of"
-            " velocities and the state: return v, state"
+            f"combine of the guidance {guidance!r} returned {kind}; it should return an AV"
+            " of velocities and the state: return v, state"
         )
     return answer
 
 
 def widened(velocity: AV[Tensor], x: AV[Tensor]) -> AV[Tensor]:
-    """In the precision of `x`, and float32 at least."""
+    """The velocity in the precision of `x`, but at least float32."""
     return velocity.map(
         lambda v, latents: v.to(torch.promote_types(latents.dtype, torch.float32)), x
     )
 
 
 Who = Callable[[], str]
-"""Whom to blame; said in errors only, for it takes longer than the check."""
+"""Names the part for an error message; called only if there is an error, since it is slow."""
 
 
 def check(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
-    """Raises PartContractError where `got` hasn't the streams and shapes of `like`, RunError where
-    it holds NaN or infinity.
+    """Check streams, shapes and values of `got`.
+
+    Raises PartContractError if streams or shapes differ from those of `like`, RunError if it holds
+    NaN or infinity.
     """
     check_shapes(got, like, who)
     check_finite(got, who)
 
 
 def check_shapes(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
-    """Raises PartContractError where `got` hasn't the streams and shapes of `like`."""
+    """Raises PartContractError if `got` differs from `like` in its streams or shapes."""
     want, have = ({s: list(av[s].shape) for s in av} for av in (like, got))
     if have != want:
         raise PartContractError(f"{who()} returned {have}; it should be {want}")
 
 
 def check_finite(got: AV[Tensor], who: Who) -> None:
-    """Raises RunError where `got` holds NaN or infinity."""
+    """Raises RunError if `got` holds NaN or infinity."""
     for stream in got:
-        # A sum is a fifth of the work of looking at each number, and isn't finite where one of them
-        # isn't. It may also overflow: look then.
+        # A sum costs a fifth of checking each number, and isn't finite if one of them isn't. It may
+        # also overflow, so then check each number.
         if not math.isfinite(float(got[stream].sum())) and not torch.isfinite(got[stream]).all():
             raise RunError(
-                f"{who()} returned NaN or infinity for {stream}: check its inputs, take a higher"
+                f"{who()} returned NaN or infinity for {stream}: check its inputs, or use a higher"
                 " precision or a lower scale"
             )
 

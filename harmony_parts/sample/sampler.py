@@ -1,4 +1,4 @@
-"""The sampler: from noise to latents, for whatever streams aren't given."""
+"""The sampler: generates the latents of the streams that aren't given from noise."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
 from harmony_parts.guidance.protocol import Guidance, StepTimes
-from harmony_parts.sample.pass_graph import ask, order
+from harmony_parts.sample.pass_graph import checked_passes, order
 from harmony_parts.sample.passes import TOGETHER, Passes, check, combined
 from harmony_parts.sample.timetable import timetable
 
 
 @attrs.frozen(eq=False)
 class Step:
-    """A step that was taken, `done` of `steps`.
+    """A finished step, number `done` of `steps`.
 
-    `latents`: where it led; they still hold noise. `estimate`: what they are about to become, x - t
-    v of the step's first guided velocity, clean and the better the later; after the last step, the
-    latents themselves. Both [B, T, ...], the given streams as they are.
+    `latents`: the latents after the step, still noisy. `estimate`: the clean estimate x - t v from
+    the step's first guided velocity, which improves over the steps; after the last step, the
+    latents. Both [B, T, ...]; given streams are unchanged.
     """
 
     done: int
@@ -37,8 +37,8 @@ class Step:
 
 
 Progress = Callable[[Step], None]
-"""Called after each step. What it raises ends the run and comes out of `sample` as it is: to
-cancel, raise.
+"""Called after each step. An exception that it raises ends the run and propagates from `sample`;
+raise one to cancel.
 """
 
 
@@ -58,14 +58,14 @@ def sample(
     together: int = TOGETHER,
     progress: Progress | None = None,
 ) -> AV[Tensor]:
-    """Clean latents of both streams: those of `noise` are made in `steps` steps, those of `given`
-    are clean and stay as they are.
+    """Generate clean latents from `noise` in `steps` steps; streams in `given` stay unchanged.
 
-    `noise` and `given` [B, T, ...]; their streams differ. The solver works in the precision of
-    `noise`. Passes that don't wait for each other go into one call of the denoiser while that holds
-    at most `together` latents (T H W of video and T of audio, over samples and passes); 0: each by
-    itself. Raises ValueError where the arguments don't fit together, PartContractError where a part
-    breaks its contract, RunError where a prediction is NaN or infinite, or memory isn't enough.
+    `noise` and `given` [B, T, ...] hold different streams; the result holds both. The solver works
+    in the precision of `noise`. Passes that don't need each other are batched in one call of the
+    denoiser if that holds at most `together` latents (T H W of video and T of audio, over samples
+    and passes); 0 runs each pass by itself. Raises ValueError if the arguments are inconsistent,
+    PartContractError if a part violates its contract, RunError if a prediction is NaN or infinite
+    or memory is exhausted.
     """
     _check_streams(noise, given)
     table = timetable(steps, shift)
@@ -88,8 +88,10 @@ def sample(
 
 
 class _Flow:
-    """The guided velocity, as the solver sees it. The guidance's state is that after the first
-    velocity of the last step.
+    """The guided velocity, a function for the solver.
+
+    The guidance's state advances once per step: it is the one after the first velocity of the
+    previous step, whatever the number of velocities that the solver evaluates.
     """
 
     def __init__(
@@ -102,21 +104,20 @@ class _Flow:
             solver,
             steps,
         )
-        self.hints: frozenset[str] = getattr(passes.denoiser, "hints", frozenset())
         self.step = 0
         self.state: Any = None
         self.after: list[Any] = []
         self.first: tuple[AV[Tensor], AV[Tensor], float]
 
     def begin(self, step: int) -> None:
-        """A new step: the guidance's state advances."""
+        """Start a step: advance the guidance's state."""
         self.step = step
         if self.after:
             self.state = self.after[0]
         self.after = []
 
     def estimate(self) -> AV[Tensor]:
-        """The clean latents that the step's first velocity leads to."""
+        """The clean estimate from the step's first velocity."""
         x, velocity, t = self.first
         return x.replace(
             **{stream: self.passes.path.data(x[stream], velocity[stream], t) for stream in velocity}
@@ -125,17 +126,21 @@ class _Flow:
     def __call__(self, x: AV[Tensor], t: float) -> AV[Tensor]:
         if not 0 < t <= 1:
             raise PartContractError(
-                f"the solver {self.solver!r} asked for the velocity at time {t} in step"
-                f" {self.step + 1} of {self.steps}: velocities exist at times above 0, where there"
-                " is noise left, up to 1"
+                f"the solver {self.solver!r} evaluated the velocity at time {t} in step"
+                f" {self.step + 1} of {self.steps}: velocities exist only at times above 0 and up"
+                " to 1"
             )
         x = x.replace(**{stream: self.given[stream] for stream in self.given})
         times = StepTimes(**{stream: 0.0 if stream in tuple(self.given) else t for stream in x})
         where = f"step {self.step + 1} of {self.steps} (time {t:.4g})"
-        asked = ask(
-            self.guidance, times, self.state, hints=self.hints, droppable=self.passes.droppable
+        passes = checked_passes(
+            self.guidance,
+            times,
+            self.state,
+            hints=self.passes.denoiser.hints,
+            droppable=self.passes.droppable,
         )
-        runs = order(asked, self.guidance)
+        runs = order(passes, self.guidance)
         try:
             predictions = self.passes.predict(runs, x, times, where)
             velocity, after = combined(self.guidance, predictions, times, self.state, x)
@@ -155,33 +160,33 @@ class _Flow:
 
     def _too_large(self, x: AV[Tensor], passes: int, where: str) -> str:
         shapes = ", ".join(f"{stream} {list(x[stream].shape)}" for stream in x)
-        apart = (
-            "take its passes one at a time (together=0), "
+        unbatched = (
+            "run its passes one at a time (together=0), "
             if self.passes.together and passes > 1
             else ""
         )
         return (
-            f"out of memory at {where}, for latents {shapes}: {apart}make fewer clips at once,"
-            " fewer seconds, or smaller pictures (the recipe's format). Fewer steps, or a guidance"
-            " of fewer passes, take less time, but as much memory"
+            f"out of memory at {where}, for latents {shapes}: {unbatched}generate fewer clips at"
+            " once, fewer seconds, or smaller frames (the recipe's format). Fewer steps or a"
+            " guidance of fewer passes reduce the time, but not the memory"
         )
 
 
 def _out_of_memory(error: BaseException) -> bool:
     # Some of PyTorch's allocators, the CPU's among them, raise a bare RuntimeError.
-    said = ("out of memory", "allocate memory", "not enough memory")
+    phrases = ("out of memory", "allocate memory", "not enough memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in said
+        phrase in str(error) for phrase in phrases
     )
 
 
 def _check_streams(noise: AV[Tensor], given: AV[Tensor]) -> None:
     if not tuple(noise):
-        raise ValueError("noise holds no stream, so there is nothing to make")
+        raise ValueError("noise holds no stream, so there is nothing to generate")
     if both := set(noise) & set(given):
         raise ValueError(
-            f"{', '.join(sorted(both))} is both in noise (to be made) and given: leave it out"
-            " of one"
+            f"{', '.join(sorted(both))} is both in noise (to be generated) and given: remove it"
+            " from one"
         )
     sizes = {
         f"{name}.{stream}": len(av[stream])
@@ -189,4 +194,4 @@ def _check_streams(noise: AV[Tensor], given: AV[Tensor]) -> None:
         for stream in av
     }
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"all streams must hold as many samples; here {sizes}")
+        raise ValueError(f"all streams must have the same number of samples; here {sizes}")

@@ -1,4 +1,4 @@
-"""Video for a given sound."""
+"""Video generation for given audio."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 @attrs.frozen
 class AudioDriven:
-    """The sound is clean (time 0), the video is noisy and learnt: L_audio_driven
-    (arXiv:2511.21579).
-    """
+    """L_audio_driven (arXiv:2511.21579): clean audio (time 0), loss on the noisy video."""
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
-        """n entries, one a clip."""
+        """n entries, one per clip."""
         t = draw(n, generator)
         one, zero, clip = torch.ones_like(t), torch.zeros_like(t), torch.arange(n, device=t.device)
         return Plan(

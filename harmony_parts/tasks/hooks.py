@@ -1,4 +1,4 @@
-"""The tasks that ship."""
+"""The built-in tasks."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ PAPER = "arXiv:2511.21579"
 
 @hookimpl
 def harmony_task() -> Iterator[PartDeclaration]:
-    """Joint generation, the two driven tasks, and two ways to mix tasks."""
+    """Joint generation, the two driven tasks, and two ways to combine tasks."""
     yield part(
         "joint",
         "harmony_parts.tasks.joint:Joint",
-        summary="Both streams are made, at the same time.",
+        summary="Generates both streams, which share the time.",
         source=PAPER,
     )
     yield part(
         "audio-driven",
         "harmony_parts.tasks.audio_driven:AudioDriven",
-        summary="The video is made for a clean sound.",
+        summary="Generates video for clean audio.",
         source=PAPER,
     )
     yield part(
         "video-driven",
         "harmony_parts.tasks.video_driven:VideoDriven",
-        summary="The sound is made for a clean video.",
+        summary="Generates audio for clean video.",
         source=PAPER,
     )
     yield part(
         "weighted-sum",
         "harmony_parts.tasks.weighted_sum:WeightedSum",
-        summary="Every clip goes through every task; the losses are summed with weights.",
+        summary="Trains every task on every clip; sums the losses with weights.",
         source=PAPER,
     )
     yield part(
         "sampled",
         "harmony_parts.tasks.sampled:Sampled",
         summary=(
-            "Each clip goes through one task, drawn by chance: the weighted sum in expectation, at"
-            " the price of one task."
+            "Trains one randomly drawn task on each clip: the weighted sum in expectation, at the"
+            " cost of one task."
         ),
     )

@@ -1,4 +1,4 @@
-"""Joint generation."""
+"""Joint generation of video and audio."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 @attrs.frozen
 class Joint:
-    """Both streams are noisy, at the same time t, and both are learnt: L_joint
-    (arXiv:2511.21579).
-    """
+    """L_joint (arXiv:2511.21579): both streams are noisy, at the same time t, and have a loss."""
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
-        """n entries, one a clip."""
+        """n entries, one per clip."""
         t = draw(n, generator)
         one, clip = torch.ones_like(t), torch.arange(n, device=t.device)
         return Plan(

@@ -1,4 +1,4 @@
-"""Several plans as one."""
+"""Combining several plans into one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from harmony_parts.tasks.protocol import Plan
 
 
 def weigh(plan: Plan, weight: float, clips: Tensor | None = None) -> Plan:
-    """`plan` with every loss counting `weight` times as much; where `clips` [n] is given, its clip
-    i is `clips[i]`.
+    """`plan` with all loss weights multiplied by `weight`.
+
+    If `clips` [n] is given, the plan's clip i becomes clip `clips[i]`.
     """
     return Plan(
         source=plan.source if clips is None else clips[plan.source],
@@ -25,8 +26,9 @@ def weigh(plan: Plan, weight: float, clips: Tensor | None = None) -> Plan:
 
 
 def pack(plans: Sequence[Plan]) -> Plan:
-    """The entries of all plans, one after the other; tasks of the same name count as one. Raises
-    PartContractError where streams differ.
+    """The entries of all plans, concatenated; tasks with equal names are merged.
+
+    Raises PartContractError if the plans have different streams.
     """
     streams = {tuple(plan.times) for plan in plans}
     if len(streams) > 1:
@@ -37,8 +39,8 @@ def pack(plans: Sequence[Plan]) -> Plan:
             for s in streams
         )
         raise PartContractError(
-            f"the tasks {every} can't share a batch: one leaves out a stream that the other has."
-            " Train them in turn."
+            f"the tasks {every} can't share a batch, because their streams differ: train them one"
+            " after the other"
         )
     names = tuple(dict.fromkeys(name for plan in plans for name in plan.names))
 

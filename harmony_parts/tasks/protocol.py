@@ -1,10 +1,8 @@
-"""A task says, per sample, which stream is clean, each stream's time, and how much each stream's
-loss counts.
-"""
+"""A task: which streams of a sample are clean, the time and the loss weight of each stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
@@ -14,20 +12,21 @@ from torch import Tensor
 from harmony_parts.av import AV
 
 TimeDraw = Callable[[int, torch.Generator], Tensor]
-"""`draw(n, generator)` -> float32 [n]: training times, already shifted."""
+"""`draw(n, generator)` -> float32 [n]: shifted training times."""
 
 
 @attrs.frozen(eq=False)
 class Plan:
-    """What to compute for a batch of n clips: M entries, packed into one batch whatever their
-    tasks.
+    """What to compute for a batch of n clips: M entries, packed into one batch for all tasks.
 
-    `source` int64 [M]: the clip of each entry; `times` float32 [M] per stream, 0 where the stream
-    is clean; `weights` float32 [M] per stream: what the stream's mean squared error counts, 0 where
-    there is no loss; `task` int64 [M] into `names`, for the log. The loss of a batch is `sum_m
-    sum_s weights[s][m] * mse[s][m] / n`, so a weighted sum of tasks and tasks sampled with weight
-    lambda_k / p_k have the same expectation. A stream that is absent from `times` is absent from
-    the whole batch.
+    - `source` int64 [M]: the clip of each entry.
+    - `times` float32 [M] per stream: 0 for a clean stream.
+    - `weights` float32 [M] per stream: the weight of its mean squared error, 0 for no loss.
+    - `task` int64 [M]: index into `names`, for the log.
+
+    The loss of a batch is `sum_m sum_s weights[s][m] * mse[s][m] / n`, so a weighted sum of tasks
+    and tasks sampled with the weight lambda_k / p_k have the same expectation. A stream that is
+    absent from `times` is absent from the whole batch.
     """
 
     source: Tensor
@@ -37,8 +36,16 @@ class Plan:
     names: tuple[str, ...]
 
 
+TASKS: Mapping[str, tuple[str, ...]] = {
+    "joint": (),
+    "audio-driven": ("audio",),
+    "video-driven": ("video",),
+}
+"""Name of a sampling task -> the streams that are given; the others are generated."""
+
+
 class Task(Protocol):
-    """Stateless: its own spec."""
+    """A stateless part, which is its own spec."""
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
-        """What to compute for `n` clips. Same generator state, same plan."""
+        """The plan for `n` clips. Equal generator states give equal plans."""

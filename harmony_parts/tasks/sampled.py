@@ -1,4 +1,4 @@
-"""One task a clip, drawn by chance."""
+"""One randomly drawn task per clip."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from harmony_parts.tasks.video_driven import VideoDriven
 
 @attrs.frozen
 class Draw:
-    """A task, how much its loss counts, and how often it is drawn."""
+    """A task with the weight of its loss and the probability of drawing it."""
 
     task: Task = knob(help="the task")
     weight: float = knob(
         1.0,
-        help="what its loss counts in expectation",
+        help="weight of its loss in expectation",
         off=0.0,
         converter=float,
         validator=attrs.validators.ge(0),
@@ -30,8 +30,8 @@ class Draw:
     probability: float | None = knob(
         None,
         help=(
-            "how often it is drawn; left out everywhere: in proportion to the weights, so that"
-            " every entry counts the same"
+            "probability of drawing it; without any, proportional to the weights, so that every"
+            " entry has the same weight"
         ),
         converter=attrs.converters.optional(float),
         validator=attrs.validators.optional(
@@ -42,10 +42,10 @@ class Draw:
 
 @attrs.frozen
 class Sampled:
-    """Each clip goes through task k with probability p_k, its loss weighted lambda_k / p_k: sum_k
-    lambda_k L_k in expectation.
+    """Train task k on a clip with probability p_k, and weight its loss by lambda_k / p_k.
 
-    A batch of n clips costs n entries, against n a term for the weighted sum.
+    The expectation is sum_k lambda_k L_k. A batch of n clips costs n entries; the weighted sum
+    costs n entries per term.
     """
 
     terms: tuple[Draw, ...] = knob(
@@ -60,20 +60,20 @@ class Sampled:
         given = [term.probability for term in terms if term.probability is not None]
         if not any(term.weight for term in terms):
             raise ValueError(
-                "terms must hold a task with a weight above 0; with none there is nothing to train"
+                "terms must hold a task with a weight above 0; otherwise there is nothing to train"
             )
         if given and len(given) < len(terms):
-            raise ValueError("give a probability to every term, or to none")
+            raise ValueError("set the probability of every term, or of none")
         if given and not math.isclose(sum(given), 1, abs_tol=1e-6):
             raise ValueError(f"the probabilities of the terms must sum to 1, not {sum(given):g}")
         if any(term.weight and term.probability == 0 for term in terms):
             raise ValueError(
-                "a term with a weight above 0 needs a probability above 0: what is never drawn"
-                " can't count"
+                "a term with a weight above 0 needs a probability above 0; otherwise it is never"
+                " trained"
             )
 
     def probabilities(self) -> tuple[float, ...]:
-        """p_k of each term; their sum is 1."""
+        """p_k of each term; they sum to 1."""
         given = [term.probability for term in self.terms if term.probability is not None]
         shares = given or [term.weight for term in self.terms]
         return tuple(share / sum(shares) for share in shares)
@@ -82,7 +82,7 @@ class Sampled:
         """Entries for n clips, grouped by task."""
         p = self.probabilities()
         chances = torch.tensor(p, dtype=torch.float64, device=generator.device)
-        # multinomial refuses n = 0.
+        # multinomial raises an error for n = 0.
         drawn = (
             torch.multinomial(chances, n, replacement=True, generator=generator)
             if n
@@ -92,8 +92,8 @@ class Sampled:
         for k, term in enumerate(self.terms):
             clips = (drawn == k).nonzero()[:, 0]
             if p[k]:
-                # Also where no clip drew it, so that the names and their order are the same for
-                # every batch.
+                # Even if no clip drew the task, so that all batches have the same names in the
+                # same order.
                 plans.append(
                     weigh(term.task.plan(len(clips), draw, generator), term.weight / p[k], clips)
                 )

@@ -1,4 +1,4 @@
-"""The weighted sum of tasks: every clip goes through every task."""
+"""The weighted sum of tasks, which trains every task on every clip."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from harmony_parts.tasks.video_driven import VideoDriven
 
 @attrs.frozen
 class Term:
-    """A task, and how much its loss counts."""
+    """A task with the weight of its loss."""
 
     task: Task = knob(help="the task")
     weight: float = knob(
-        1.0, help="what its loss counts", off=0.0, converter=float, validator=attrs.validators.ge(0)
+        1.0, help="weight of its loss", off=0.0, converter=float, validator=attrs.validators.ge(0)
     )
 
 
 @attrs.frozen
 class WeightedSum:
-    """L = sum_k lambda_k L_k, all terms of a clip in one batch: the paper's cross-task loss
-    (arXiv:2511.21579).
+    """L = sum_k lambda_k L_k: the paper's cross-task loss (arXiv:2511.21579).
 
-    A batch of n clips costs n entries for each term whose weight isn't 0.
+    All terms of a clip are in one batch. A batch of n clips costs n entries for each term whose
+    weight isn't 0.
     """
 
     terms: tuple[Term, ...] = knob(
@@ -42,11 +42,11 @@ class WeightedSum:
     def _some_weight(self, attribute: object, terms: tuple[Term, ...]) -> None:
         if not any(term.weight for term in terms):
             raise ValueError(
-                "terms must hold a task with a weight above 0; with none there is nothing to train"
+                "terms must hold a task with a weight above 0; otherwise there is nothing to train"
             )
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
-        """n entries a term, each term with times of its own."""
+        """n entries per term; each term draws its own times."""
         return pack(
             [
                 weigh(term.task.plan(n, draw, generator), term.weight)

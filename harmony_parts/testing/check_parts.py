@@ -8,13 +8,15 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any
 
 import attrs
 
-from harmony_parts.assembly.catalogue import Catalogue, Declared, nearest
-from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, UnknownPart
-from harmony_parts.hookspecs import KINDS
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.declared import Declared
+from harmony_parts.assembly.kinds import KINDS
+from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, UnknownPart, nearest
 from harmony_parts.testing.sandbox import Reached, unaided
 
 
@@ -191,15 +193,8 @@ def _line(error: Exception) -> str:
 
 
 def _hints(guidance: Any) -> tuple[str, ...]:
-    """What it asks of a denoiser: whether a model knows that is found out when it is assembled."""
-    from harmony_parts.guidance.protocol import StepTimes
-    from harmony_parts.testing.contracts.guidance import TIMES
+    """The hints that it requests; assembling a model checks that its denoiser supports them."""
+    from harmony_parts.guidance.demands import demands
+    from harmony_parts.testing.contracts.guidance import STEPS
 
-    return tuple(
-        {
-            hint
-            for times in TIMES.values()
-            for asked in guidance.passes(StepTimes(*times), None)
-            for hint in asked.hints
-        }
-    )
+    return tuple(demands(guidance, times=chain.from_iterable(STEPS.values())).hints)

@@ -4,7 +4,7 @@ guidance and tasks without weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from math import prod
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +33,7 @@ class GaussianDenoiser(torch.nn.Module):
     """
 
     accepts: Mapping[str, Port] = MappingProxyType({"caption": Port("video", "add")})
+    blocks: Sequence[torch.nn.Module] = ()
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class Recorded:
         returned: to see what a fault leads to.
         """
         self.inner, self.after = inner, after
-        self.accepts, self.hints = inner.accepts, inner.hints
+        self.accepts, self.hints, self.blocks = inner.accepts, inner.hints, inner.blocks
         self.calls: list[Call] = []
 
     def __call__(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS
 from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes
-from harmony_parts.sample.pass_graph import ask, noisy
+from harmony_parts.sample.pass_graph import checked_passes, noisy
 
 TASKS = {
     "joint": (1.0, 1.0),
@@ -94,7 +94,7 @@ class Walk:
 
 
 @attrs.frozen(eq=False)
-class Step:
+class WalkStep:
     """One step of a walk: what was asked, what was answered, what came of it."""
 
     times: StepTimes
@@ -110,10 +110,10 @@ def asked(guidance: Guidance, times: StepTimes, state: Any) -> list[Pass]:
     """
     passes = list(guidance.passes(times, state))
     hints, names = {h for p in passes for h in p.hints}, {name for p in passes for name in p.drop}
-    return ask(guidance, times, state, hints=hints, droppable=names)
+    return checked_passes(guidance, times, state, hints=hints, droppable=names)
 
 
-def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Iterator[Step]:
+def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Iterator[WalkStep]:
     """The walk, step by step, with the predictions (and what they are of) changed by `change`."""
     state: Any = None
     for number, times in enumerate(walk.times):
@@ -124,7 +124,7 @@ def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Itera
                 name: AV(**{s: change(name, s, av[s]) for s in av}) for name, av in preds.items()
             }
         result, state = guidance.combine(preds, times, state)
-        yield Step(times, passes, preds, result, state)
+        yield WalkStep(times, passes, preds, result, state)
 
 
 def results(guidance: Guidance, walk: Walk, change: Change | None = None) -> list[AV[Tensor]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harmony_parts.assembly import signatures
-from harmony_parts.assembly.catalogue import Catalogue, kind_name
-from harmony_parts.hookspecs import KINDS
+from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.kinds import KINDS, kind_name
 
 # Kind -> the built-in part that a new one begins as, and where the demo's recipe has one of the
 # kind.

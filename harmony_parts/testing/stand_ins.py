@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @attrs.frozen
-class Latents:
+class StubCodec:
     """A codec's channels, grid ((h, w), or () of sound) and clock: latents of even length, `rate` a
     second.
     """
@@ -25,7 +25,7 @@ class Latents:
         return torch.stack((edges[:-1], edges[1:]), dim=1)
 
 
-class Says:
+class StubEncoder:
     """What an encoder produces: condition -> width of its tokens."""
 
     def __init__(self, **produces: int) -> None:

@@ -17,18 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmony_parts.assembly.build import build
+from harmony_parts.assembly.build import build, derived_seed
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.data.protocol import HasNames
 from harmony_parts.errors import AssemblyError, HarmonyError, RunError
 from harmony_parts.latents import cache
 from harmony_parts.latents.encode import is_frozen
-from harmony_parts.latents.order import Order
-from harmony_parts.latents.prepare import choose, prepare
+from harmony_parts.latents.order import ClipOrder
+from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.readable import Readable
 from harmony_parts.latents.sources import Batch, OnTheFly, Prepared, Source
-from harmony_parts.models.folder import load_weights, save_model, weights
-from harmony_parts.models.hub import located
-from harmony_parts.models.offload import move, visit
+from harmony_parts.models.folder import load_weights, save_model, saved_modules
+from harmony_parts.models.hub import locate_model
+from harmony_parts.models.offload import move_weights, weights_on_device
 from harmony_parts.models.snapshot import Snapshot
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
@@ -74,7 +75,7 @@ def train(
     devices = [place] if place.type == "cuda" else []
     # third-party modules may draw from the global generator: dropout
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(_seed(recipe, "modules"))
+        torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
         find_run(out, recipe, resume)  # raises before anything is built or written
         run = Run(recipe, place, start)
         with alone(out):
@@ -180,8 +181,8 @@ class Run:
         self.parts = build(recipe, recipe.train.seed, empty=() if start is None else ("denoiser",))
         _check_task(recipe, tuple(self.parts.codecs))
         if start is not None:
-            load_weights(self.parts, located(start), device=device, dtype=torch.float32)
-        self.weights = weights(self.parts).train()
+            load_weights(self.parts, locate_model(start), device=device, dtype=torch.float32)
+        self.weights = saved_modules(self.parts).train()
         self.encoders: dict[str, Any] = dict(self.parts.encoders)
         codecs = self.parts.codecs
         self.still = (
@@ -193,7 +194,7 @@ class Run:
             self.parts.denoiser,
             *(encoder for encoder in self.encoders.values() if not is_frozen(encoder)),
         ):
-            move(part, device)
+            move_weights(part, device)
         self.trained = {name: p for name, p in self.weights.named_parameters() if p.requires_grad}
         settings = recipe.train
         self.optimizer = torch.optim.AdamW(
@@ -203,11 +204,13 @@ class Run:
             fused=device.type in ("cpu", "cuda"),
         )
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
-        self.generator = torch.Generator().manual_seed(_seed(recipe, "training"))
+        self.generator = torch.Generator().manual_seed(
+            derived_seed(recipe.train.seed, "train:training")
+        )
         self.window = Window()
         self.bad: dict[int, str] = {}  # clips that couldn't be read, and why
         self.source: Source
-        self.order: Order
+        self.order: ClipOrder
         self.data: dict[str, Any]
 
     def open_data(self, root: Path | None, log: Log) -> None:
@@ -224,14 +227,14 @@ class Run:
             self.source = self._prepared(readable, log)
         else:
             for part in self.still:
-                move(part, self.device)
+                move_weights(part, self.device)
             self.source = OnTheFly(readable, format, self.parts.codecs, self.encoders, self.device)
-        self.order = Order(len(self.source))
+        self.order = ClipOrder(len(self.source))
         # Names that are known without reading, or those of the clips that were prepared.
         names = (
             self.source.names
             if isinstance(self.source, Prepared)
-            else getattr(dataset, "names", None)
+            else (dataset.names if isinstance(dataset, HasNames) else None)
         )
         digest = (
             None
@@ -243,8 +246,8 @@ class Run:
     def _prepared(self, readable: Readable, log: Log) -> Prepared:
         """The prepared clips, from the run folder where they are there already."""
         recipe, codecs, encoders = self.recipe, self.parts.codecs, self.encoders
-        generator = torch.Generator().manual_seed(_seed(recipe, "data"))
-        chosen = choose(len(readable), recipe.train.prepared, generator)
+        generator = torch.Generator().manual_seed(derived_seed(recipe.train.seed, "train:data"))
+        chosen = choose_examples(len(readable), recipe.train.prepared, generator)
         trained = [encoder for encoder in encoders.values() if not is_frozen(encoder)]
         # Weights that are trained have no part in what is prepared; the code of their classes may.
         name = (
@@ -258,9 +261,11 @@ class Run:
         with ExitStack() as stack:
             for part in self.still:
                 stack.enter_context(
-                    visit(part, self.device, "none" if self.device.type == "cpu" else "parts")
+                    weights_on_device(
+                        part, self.device, "none" if self.device.type == "cpu" else "parts"
+                    )
                 )
-            made = prepare(
+            made = prepare_clips(
                 readable,
                 chosen,
                 self.parts.format,
@@ -468,10 +473,3 @@ def _warn(text: str) -> None:
 
 def _split(numbers: list[float], size: int) -> list[list[float]]:
     return [numbers[i : i + size] for i in range(0, len(numbers), size)]
-
-
-def _seed(recipe: Recipe, use: str) -> int:
-    """A seed for each use of chance, so that none repeats the numbers of another."""
-    return int.from_bytes(
-        hashlib.blake2b(f"{recipe.train.seed}:train:{use}".encode(), digest_size=7).digest()
-    )

@@ -12,7 +12,7 @@ from typing import Any
 from harmony_parts.assembly.read import RECIPE, VERSIONS, write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.models.tensor_files import replace
+from harmony_parts.media.files import replace_text
 
 FREE = ("$.train.steps", "$.train.checkpoint_every", "$.train.log_every")
 """Settings that a resumed run may change: they don't touch what a step computes."""
@@ -55,7 +55,7 @@ def open_run(folder: Path, recipe: Recipe) -> None:
     text = write_recipe(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace(folder / RECIPE, lambda part: part.write_text(text, encoding="utf-8"))
+        replace_text(folder / RECIPE, text)
     except OSError as error:
         raise RunError(f"{folder}: can't be written: {error}") from error
 

@@ -224,5 +224,5 @@ def test_an_anchor_leaves_the_scene_as_it_is() -> None:
         def latents(self, scene: Scene) -> torch.Tensor:
             return scene.latents["video"].zero_()
 
-    with pytest.raises(PartContractError, match="leave the scene as it is"):
+    with pytest.raises(PartContractError, match="not change the scene"):
         check_anchor(Wiped(), CODECS)

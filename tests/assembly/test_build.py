@@ -15,7 +15,7 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import Format
 from harmony_parts.errors import AssemblyError
-from harmony_parts.models.folder import weights
+from harmony_parts.models.folder import saved_modules
 
 TOYS = with_toys()
 
@@ -86,7 +86,7 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
         ),
         (
             ["sample.guidance.use=everything", "sample.guidance.hint=louder"],
-            "$.sample.guidance: it asks for the hint louder; the denoiser knows",
+            "$.sample.guidance: it requests the hint louder; the denoiser supports",
         ),
         *(
             (
@@ -95,7 +95,7 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
                     "sample.guidance.hint=louder",
                     f"sample.guidance.given={stream}",
                 ],
-                "$.sample.guidance: it asks for the hint louder; the denoiser knows",
+                "$.sample.guidance: it requests the hint louder; the denoiser supports",
             )
             for stream in ("video", "audio")
         ),
@@ -148,4 +148,4 @@ def test_other_names_of_encoders_can_be_built_and_collected():
             recipe, encoders={names.get(name, name): spec for name, spec in recipe.encoders.items()}
         )
     )
-    assert list(weights(parts)["encoders"]) == list(parts.encoders)
+    assert list(saved_modules(parts)["encoders"]) == list(parts.encoders)

@@ -1,4 +1,4 @@
-"""The benchmark of local attention runs, checks before it times, and says what isn't there."""
+"""The benchmark of local attention runs, and checks results before it times them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harmony_parts.benchmarks.measure import Times, step_memory
 CPU = torch.device("cpu")
 
 
-def test_a_quick_run(tmp_path: Path) -> None:
+def test_quick_run_reports_every_candidate(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "report.json"
     done = CliRunner().invoke(main, ["--quick", "--device", "cpu", "--json", str(file)])
     assert done.exit_code == 0, done.output
-    assert "triton isn't here" in done.output.replace("\n", " ")
+    assert "Without triton" in done.output.replace("\n", " ")
     report = json.loads(file.read_text())
     assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert report["copy_bytes_per_second"] > 0
@@ -54,10 +54,12 @@ def test_a_quick_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_who_is_wrong_is_not_timed(direction: str) -> None:
+def test_wrong_candidates_are_not_timed(direction: str) -> None:
     problem = Problem.of(TOY, direction, CPU)
     right = next(iter(candidates(problem, compiled=False)))
-    wide = attrs.evolve(problem, windows=attrs.evolve(TOY, heard=13, looked=4).windows(direction))
+    wide = attrs.evolve(
+        problem, windows=attrs.evolve(TOY, audio_window=13, video_window=4).windows(direction)
+    )
     other = attrs.evolve(next(iter(candidates(wide, compiled=False))), name="too wide")
 
     def raises(*inputs: torch.Tensor) -> torch.Tensor:
@@ -65,26 +67,28 @@ def test_who_is_wrong_is_not_timed(direction: str) -> None:
 
     passed, rows = gate(problem, [right, other, Candidate("broken", raises)])
     assert passed == [right]
-    assert [row.fault for row in rows] == ["", "its result is wrong", "RuntimeError: no kernel"]
+    assert [row.fault for row in rows] == ["", "wrong result", "RuntimeError: no kernel"]
     with pytest.raises(RuntimeError, match="no kernel"):
         gate(problem, [Candidate("broken", raises, ours=True)])
 
 
-def test_a_wrong_result_of_ours_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_result_of_this_library_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(local_attention.BOUND, torch.float32, 0.0)
     done = CliRunner().invoke(main, ["--quick", "--device", "cpu"])
     assert done.exit_code == 1
-    assert "gives a wrong result" in done.output
+    assert "is wrong: see the table above" in done.output
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_windows_are_as_wide_as_they_are_said_to_be(direction: str) -> None:
+def test_windows_have_the_declared_width(direction: str) -> None:
     made = SMALL.windows(direction)
-    assert made.most_keys == (SMALL.heard if direction == DIRECTIONS[0] else SMALL.looked)
+    assert made.most_keys == (
+        SMALL.audio_window if direction == DIRECTIONS[0] else SMALL.video_window
+    )
     assert made.mask(SMALL.latents if direction == DIRECTIONS[0] else SMALL.frames).any(0).all()
 
 
-def test_saved_memory_is_counted_once_and_without_what_is_there() -> None:
+def test_step_memory_counts_saved_tensors_once_and_excludes_existing() -> None:
     x, y = torch.ones(1000, requires_grad=True), torch.ones(1000, requires_grad=True)
 
     def step() -> torch.Tensor:
@@ -102,15 +106,15 @@ def test_times_are_quartiles() -> None:
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_says_what_was_measured() -> None:
-    """Every row of the kept results is in the documentation, as it is there."""
+def test_the_page_shows_the_stored_results() -> None:
+    """Every stored row is in docs/explanation/local-attention.md."""
     page = (ROOT / "docs/explanation/local-attention.md").read_text(encoding="utf-8")
     report = json.loads(
         (ROOT / "docs/results/local-attention-cpu.json").read_text(encoding="utf-8")
     )
     for direction in DIRECTIONS:
         rows = {row["name"]: row for row in report["rows"] if row["direction"] == direction}
-        saved = {
+        memory = {
             each["name"]: each["bytes"]
             for each in report["memory"]
             if each["direction"] == direction
@@ -129,5 +133,5 @@ def test_the_page_says_what_was_measured() -> None:
                     f"{faster:.1f}",
                     f"{of_copy:.0%}",
                 ]
-            line = f"| {' | '.join(cells)} | {saved[name] / 1e6:.1f} |"
+            line = f"| {' | '.join(cells)} | {memory[name] / 1e6:.1f} |"
             assert line in page, line

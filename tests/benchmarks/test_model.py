@@ -13,10 +13,8 @@ from harmony_parts.benchmarks.model import Model, Result, main
 SMALL = ("--recipe", "demo", "--layers", "1")
 
 
-def test_it_measures_and_writes(tmp_path: Path) -> None:
-    """Predicted bytes are those that live in a real run, but for what a CPU's kernels do
-    otherwise.
-    """
+def test_measured_memory_matches_the_counted(tmp_path: Path) -> None:
+    """Within 10 %: CPU kernels allocate differently from GPU kernels."""
     done = CliRunner().invoke(
         main,
         [*SMALL, "--device", "cpu", "--steps", "2", "--json", str(tmp_path / "out" / "model.json")],
@@ -34,15 +32,15 @@ def test_it_measures_and_writes(tmp_path: Path) -> None:
         assert f"{result['what']}, 1 layers: " in done.output
 
 
-def test_on_the_meta_device_it_counts() -> None:
+def test_the_meta_device_only_counts() -> None:
     done = CliRunner().invoke(main, [*SMALL, "--device", "meta"])
     assert done.exit_code == 0, done.output
     assert "measured" not in done.output
     assert "forward, 1 layers: " in done.output
 
 
-def test_depth_is_what_fits() -> None:
-    """One block more wouldn't, where each takes 10 bytes beside 100."""
+def test_depth_is_the_greatest_that_fits() -> None:
+    """Blocks of 10 bytes besides 100: one more wouldn't fit."""
     model = Model("demo", ("denoiser.layers=5",), torch.float32)
 
     def count(layers: int) -> Result:
@@ -52,7 +50,7 @@ def test_depth_is_what_fits() -> None:
         assert model.deepest(count, free).layers == layers
 
 
-def test_a_recipe_that_is_not_there() -> None:
+def test_an_unknown_recipe_fails() -> None:
     done = CliRunner().invoke(main, ["--recipe", "nowhere", "--device", "meta"])
     assert done.exit_code == 1
     assert "nowhere" in done.output

@@ -1,6 +1,4 @@
-"""`--quick`: all of a benchmark runs, within seconds, and its figures aren't taken for measured
-ones.
-"""
+"""`--quick` runs all of a benchmark in seconds, and marks its figures."""
 
 from __future__ import annotations
 
@@ -12,21 +10,24 @@ import pytest
 from click.testing import CliRunner
 
 from harmony_parts.benchmarks import guidance, local_attention, model
-from harmony_parts.benchmarks.measure import QUICK, keep
+from harmony_parts.benchmarks.measure import QUICK, write_report
 
-KEPT = Path(__file__).parents[2] / "docs" / "results"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def test_guidance(tmp_path: Path) -> None:
     file = tmp_path / "new" / "guidance.json"
     done = CliRunner().invoke(guidance.main, ["--quick", "--out", str(file)])
     assert done.exit_code == 0, done.output
-    report, kept = json.loads(file.read_text()), json.loads((KEPT / "guidance.json").read_text())
-    assert set(report) == {*kept, "quick"}
+    report, stored = (
+        json.loads(file.read_text()),
+        json.loads((RESULTS / "guidance.json").read_text()),
+    )
+    assert set(report) == {*stored, "quick"}
     assert (report["quick"], report["rounds"], report["at_size"]) == (True, 1, {})
     assert guidance.table(report) in done.output
     assert QUICK in done.output
-    for name, row in kept["guidances"].items():
+    for name, row in stored["guidances"].items():
         assert report["guidances"][name]["passes"] == row["passes"]
 
 
@@ -48,10 +49,10 @@ def test_model(tmp_path: Path) -> None:
     [(guidance.main, "--out"), (model.main, "--json"), (local_attention.main, "--json")],
 )
 @pytest.mark.parametrize("kept", ['{"rounds": 7}', '{"quick": false}', "[]", "no report", ""])
-def test_what_was_measured_is_not_overwritten(
+def test_quick_does_not_overwrite_measured_reports(
     main: click.Command, option: str, kept: str, tmp_path: Path
 ) -> None:
-    """And that is told before anything is run."""
+    """It fails before it runs anything."""
     file = tmp_path / "kept.json"
     file.write_text(kept)
     done = CliRunner().invoke(main, ["--quick", option, str(file)])
@@ -60,7 +61,7 @@ def test_what_was_measured_is_not_overwritten(
     assert file.read_text() == kept
 
 
-def test_a_quick_report_may_be_overwritten(tmp_path: Path) -> None:
+def test_quick_reports_may_be_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     for quick, now in (
         (True, {"figure": 1}),
@@ -68,7 +69,7 @@ def test_a_quick_report_may_be_overwritten(tmp_path: Path) -> None:
         (False, {"figure": 3}),
         (False, {"figure": 4}),
     ):
-        keep(now, file, quick)
+        write_report(now, file, quick)
         assert json.loads(file.read_text()) == ({"quick": True} if quick else {}) | now
-    with pytest.raises(click.UsageError, match=r"report\.json holds what isn't a quick run's"):
-        keep({"figure": 5}, file, quick=True)
+    with pytest.raises(click.UsageError, match=r"report\.json is not the report of a quick run"):
+        write_report({"figure": 5}, file, quick=True)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony_parts.assembly.catalogue import installed_version
+from harmony_parts.assembly.declared import installed_version
 from harmony_parts.errors import RequestError
 from harmony_parts.generate.batch_file import SUFFIXES, _name, read_batch, slug
 from harmony_parts.media.clip import Clip

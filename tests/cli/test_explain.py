@@ -16,11 +16,12 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.cli.explain import tree
-from harmony_parts.cost.parameters import parameters as weights_of
-from harmony_parts.cost.report import cost, parameters, report, windows
+from harmony_parts.cost.figures import account_or_reason, figures
+from harmony_parts.cost.parameters import parameters
+from harmony_parts.cost.report import parameter_lines, window_lines
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import AssemblyError
-from harmony_parts.models.folder import weights
+from harmony_parts.models.folder import saved_modules
 
 
 def test_it_names_parts_settings_and_figures(harmony, recipe):
@@ -34,7 +35,7 @@ def test_it_names_parts_settings_and_figures(harmony, recipe):
         "interaction",
         "T_v = 6",
         "T_a = 15",
-        "a pass of one clip, read in full: ",
+        "a pass of one clip that computes both streams: ",
         "video self-attention",
         "each of 8 (FSDP)",
         "not counted: ",
@@ -46,44 +47,43 @@ def test_it_names_parts_settings_and_figures(harmony, recipe):
 
 
 def test_windows_follow_from_the_clocks(recipe):
-    """Latents of 1/12 s that reach 0.1 s further hear what overlaps that span of latents of 1/30 s:
-    brute force over both clocks.
-    """
+    """Brute force over both clocks: latents of 1/12 s and 1/30 s, windows of 0.1 s."""
     parts = build(read_recipe(recipe))
     clocks = parts.codecs["video"].clock(6), parts.codecs["audio"].clock(15)
 
     def seen(queries: torch.Tensor, keys: torch.Tensor) -> list[int]:
         return [sum(bool(k[0] < q[1] + 0.1 and k[1] > q[0] - 0.1) for k in keys) for q in queries]
 
-    output = "\n".join(windows(parts))
-    for stream, verb, sizes, keys in (
-        ("video", "hears", seen(*clocks), 15),
-        ("audio", "sees", seen(*clocks[::-1]), 6),
+    output = "\n".join(window_lines(parts))
+    for stream, sizes, keys in (
+        ("video", seen(*clocks), 15),
+        ("audio", seen(*clocks[::-1]), 6),
     ):
         assert (
-            f"each of {len(sizes)} {stream} latents {verb} {min(sizes)} to {max(sizes)} of {keys}"
-            in output
+            f"each of {len(sizes)} {stream} latents attends to {min(sizes)} to {max(sizes)} of"
+            f" {keys}" in output
         )
 
 
 def test_a_global_interaction_has_no_windows(harmony, recipe):
     for use in ("global", "none"):
-        (line,) = windows(build(read_recipe(recipe, [f"denoiser.interaction.use={use}"])))
+        (line,) = window_lines(build(read_recipe(recipe, [f"denoiser.interaction.use={use}"])))
         assert line.startswith("none: ")
     result = harmony("explain", recipe, "--set", "denoiser.interaction.use=global")
     assert result.exit_code == 0, result.output
-    assert "interaction: audio sees video" in result.output.partition("arithmetic")[2]
+    assert "interaction: audio attends to video" in result.output.partition("arithmetic")[2]
 
 
 def test_parameters_are_all_counted_once(recipe):
     parts = build(read_recipe(recipe))
-    module = weights(parts)
+    module = saved_modules(parts)
     total, tensors = sum(p.numel() for p in module.parameters()), len(list(module.parameters()))
-    lines = parameters(weights_of(parts))
+    lines = parameter_lines(parameters(parts))
     assert f"({total:,} in {tensors} tensors)" in lines[-1]
     groups = {re.split(r"\s{2,}", line)[0] for line in lines}
     interaction = {
-        f"interaction: {part}" for part in ("video hears audio", "audio sees video", "style")
+        f"interaction: {part}"
+        for part in ("video attends to audio", "audio attends to video", "style")
     }
     assert (
         groups
@@ -150,10 +150,10 @@ def test_a_denoiser_that_needs_numbers_is_told_apart(recipe):
 
     parts = build(read, empty=("denoiser",))
     parts.denoiser.__class__ = Asks
-    counted = cost(read, parts, "float32")
+    counted = account_or_reason(read, parts, "float32")
     assert isinstance(counted, str)
     assert "meta" in counted
-    assert report(read, parts, counted, 8)["uncounted"] == counted
+    assert figures(read, parts, counted, 8)["uncounted"] == counted
     assert str(tree(read, parts, counted, 8).children[-1].children[0].label) == counted
 
 

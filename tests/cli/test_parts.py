@@ -13,11 +13,11 @@ import attrs
 import pytest
 
 from harmony_parts.assembly.catalogue import Catalogue, catalogue
+from harmony_parts.assembly.kinds import KINDS
 from harmony_parts.assembly.places import NAME, places, settings, snippet
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.attention.rule import backends
 from harmony_parts.errors import AssemblyError
-from harmony_parts.hookspecs import KINDS
 from harmony_parts.plugin import hookimpl, part
 from harmony_parts.testing.check_parts import broken
 

@@ -1,6 +1,4 @@
-"""The real clips as codecs meet them: 64 pixels high at their own frame rate, mono sound at 16 kHz.
-Read once.
-"""
+"""The real clips in the codecs' test format: 64 pixels high, own frame rate, mono at 16 kHz."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from harmony_parts.media.clip import Clip
 
 @pytest.fixture(scope="session")
 def real(clips: Path) -> dict[str, Clip]:
-    """File name -> clip; the width keeps the picture's shape, to the nearest 8 pixels."""
+    """File name -> clip; the width keeps the aspect ratio, to the nearest 8 pixels."""
     with (clips / "manifest.csv").open(newline="") as manifest:
         rows = list(csv.DictReader(manifest))
     return {

@@ -1,4 +1,4 @@
-"""The contract of codecs: what ships keeps it, and each of its points can be broken."""
+"""The contract checks of codecs accept the built-in ones and find every way to break them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMAT = Format(fps="24000/1001", height=32, width=48, sample_rate=8000, seconds
     [DCTVideo(), DCTVideo(block=8, frames_per_latent=1, keep=40), DCTVideo(block=16)],
     ids=repr,
 )
-def test_video_codecs_keep_it(spec: DCTVideo) -> None:
+def test_built_in_video_codecs_pass(spec: DCTVideo) -> None:
     check_video_codec(spec, FORMAT)
 
 
@@ -34,20 +34,20 @@ def test_video_codecs_keep_it(spec: DCTVideo) -> None:
     [LogMel(), LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3)],
     ids=repr,
 )
-def test_audio_codecs_keep_it(spec: LogMel) -> None:
+def test_built_in_audio_codecs_pass(spec: LogMel) -> None:
     check_audio_codec(spec, FORMAT)
 
 
 @attrs.frozen
 class Broken:
-    """A codec with one method exchanged."""
+    """A codec with one method replaced."""
 
     inner: Any
     method: str
     other: Callable[[Any], Any]
 
     def build(self, *, format: Format) -> Any:
-        """The inner one, with the fault."""
+        """The inner codec, with the fault."""
         codec = self.inner.build(format=format)
         setattr(codec, self.method, self.other(getattr(codec, self.method)))
         return codec
@@ -56,17 +56,17 @@ class Broken:
 @pytest.mark.parametrize(
     ("method", "other", "must"),
     [
-        ("latents", lambda real: lambda n: max(1, real(n) - 1), "have room for"),
+        ("latents", lambda real: lambda n: max(1, real(n) - 1), "decode to at least"),
         ("clock", lambda real: lambda n: real(n).float(), "a clock of float64"),
-        ("clock", lambda real: lambda n: real(n).flip(0), "never go back"),
+        ("clock", lambda real: lambda n: real(n).flip(0), "never decrease"),
         ("clock", lambda real: lambda n: real(n) / 2, "covers all"),
         ("encode", lambda real: lambda x: real(x).double(), "encode to finite float32"),
         (
             "encode",
             lambda real: lambda x: real(x) + torch.rand(()),
-            "from torch's global one|encode the same to the same",
+            "from torch's global one|encode the same input to the same latents",
         ),
-        ("encode", lambda real: lambda x: real(x) * (1 + len(x)), "encode each clip by itself"),
+        ("encode", lambda real: lambda x: real(x) * (1 + len(x)), "encode each clip independently"),
         ("decode", lambda real: lambda z: real(z)[:, 1:], "decode to"),
     ],
 )
@@ -75,38 +75,43 @@ class Broken:
     [(DCTVideo(), check_video_codec), (LogMel(), check_audio_codec)],
     ids=["video", "audio"],
 )
-def test_a_broken_one_is_found(spec: Any, check: Any, method: str, other: Any, must: str) -> None:
+def test_a_broken_codec_is_rejected(
+    spec: Any, check: Any, method: str, other: Any, must: str
+) -> None:
     with pytest.raises(PartContractError, match=must):
         check(Broken(spec, method, other), FORMAT)
 
 
 @attrs.frozen
-class Learnt:
-    """A codec with weights, which names some of them in `held`."""
+class WithWeights:
+    """A codec with weights, some of which it lists in `external_modules`."""
 
-    held: Any
+    external_modules: Any
 
     def build(self, *, format: Format) -> Any:
-        """The cosine transforms, beside two modules that would have the weights."""
+        """The cosine codec, with two modules that own weights."""
         codec: Any = DCTVideo().build(format=format)
         with torch.random.fork_rng(devices=[]):
             codec.encoder, codec.decoder = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))
-        codec.held = self.held(codec)
+        codec.external_modules = self.external_modules(codec)
         return codec
 
 
 @pytest.mark.parametrize(
-    ("held", "must"),
+    ("external_modules", "must"),
     [
         (lambda codec: (codec.encoder, codec.decoder), ""),
         (lambda codec: (nn.ModuleList([codec.encoder, codec.decoder[0]]),), ""),
-        (lambda codec: (codec.encoder,), "name in `held` .* 'decoder' too"),
-        (lambda codec: (), "name in `held` .* 'encoder' too"),
-        (lambda codec: codec.encoder, "have in `held` a tuple of torch modules"),
-        (lambda codec: ("encoder", "decoder"), "have in `held` a tuple of torch modules"),
+        (lambda codec: (codec.encoder,), "list in `external_modules` .* 'decoder' is missing"),
+        (lambda codec: (), "list in `external_modules` .* 'encoder' is missing"),
+        (lambda codec: codec.encoder, "have in `external_modules` a tuple of torch modules"),
+        (
+            lambda codec: ("encoder", "decoder"),
+            "have in `external_modules` a tuple of torch modules",
+        ),
     ],
 )
-def test_weights_are_named(held: Any, must: str) -> None:
-    """On a CPU nothing else would tell: what isn't named stays behind when a model is moved."""
+def test_all_modules_with_weights_must_be_listed(external_modules: Any, must: str) -> None:
+    """On a CPU nothing else finds this: a module that isn't listed isn't moved to a GPU."""
     with pytest.raises(PartContractError, match=must) if must else nullcontext():
-        check_video_codec(Learnt(held), FORMAT)
+        check_video_codec(WithWeights(external_modules), FORMAT)

@@ -1,6 +1,4 @@
-"""The log-mel codec: an event is in the latent whose time it has and comes back at that time;
-silence and loudness are kept.
-"""
+"""The log-mel codec: events keep their time, and silence and loudness are preserved."""
 
 from __future__ import annotations
 
@@ -75,7 +73,7 @@ def test_mute_is_one_value_and_decodes_to_silence(
 @given(
     st.sampled_from([(LogMel(), 16_000), (SMALL, 16_000), (SMALL, 8_000)]), st.floats(0.02, 0.98)
 )
-def test_a_click_is_in_the_latent_of_its_time_and_comes_back_there(
+def test_a_click_is_in_the_latent_of_its_time_and_is_decoded_at_that_time(
     case: tuple[LogMel, int], when: float
 ) -> None:
     spec, sample_rate = case
@@ -84,7 +82,7 @@ def test_a_click_is_in_the_latent_of_its_time_and_comes_back_there(
     place = int(when * sample_rate)
     sound[0, place] = 0.9
     latents = codec.encode(sound)
-    # Between two latents, half a sample either way is rounding.
+    # At a border between two latents, half a sample is rounding.
     loudest = int(latents.amax(2).argmax())
     start, end = codec.clock(latents.shape[1])[loudest].tolist()
     assert start - 1 / sample_rate <= place / sample_rate <= end + 1 / sample_rate
@@ -96,21 +94,21 @@ def test_a_click_is_in_the_latent_of_its_time_and_comes_back_there(
     assert abs(centre - when) < min(frame, 0.010)
 
 
-def test_a_sound_moved_by_whole_latents_has_its_latents_moved() -> None:
+def test_a_shift_by_whole_latents_shifts_the_latents() -> None:
     codec = built(LogMel())
     sound = 0.1 * noise(1, 512 * 20)
     a, b = codec.encode(sound), codec.encode(sound[:, 512 * 3 :])
     torch.testing.assert_close(a[:, 4:-1], b[:, 1:-1], rtol=0, atol=1e-4)
 
 
-def test_what_a_latent_decodes_to_is_the_same_every_time_and_beside_any_neighbour() -> None:
+def test_decoding_is_deterministic_and_independent_of_the_batch() -> None:
     codec = built(SMALL)
     latents = codec.encode(0.1 * noise(3, 8_000))
     state = torch.random.get_rng_state()
     first, again = codec.decode(latents), codec.decode(latents)
     assert torch.equal(first, again)
     assert torch.equal(torch.random.get_rng_state(), state)
-    # Sums of a batch are taken in another order, which 40 steps of the search make larger.
+    # A batch sums in another order, and 40 iterations amplify the rounding.
     torch.testing.assert_close(codec.decode(latents[1:2]), first[1:2], rtol=0, atol=2e-3)
     other = built(LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3, seed=1))
     assert not torch.allclose(other.decode(latents), first, atol=1e-2)
@@ -122,7 +120,7 @@ def test_what_a_latent_decodes_to_is_the_same_every_time_and_beside_any_neighbou
     st.floats(-45, -12),
     st.sampled_from([0.0, 110.0, 440.0, 3000.0]),
 )
-def test_loudness_and_pitch_are_kept(spec: LogMel, level: float, pitch: float) -> None:
+def test_loudness_and_pitch_are_preserved(spec: LogMel, level: float, pitch: float) -> None:
     codec = built(spec)
     time = torch.arange(16_000) / 16_000
     sound = torch.sin(2 * math.pi * pitch * time) if pitch else noise(16_000)
@@ -132,8 +130,8 @@ def test_loudness_and_pitch_are_kept(spec: LogMel, level: float, pitch: float) -
     assert abs(decibels(decoded) - level) < 2
     if pitch:
         loudest = int(torch.fft.rfft(decoded).abs().argmax())
-        # As sharp as the bands are (a quarter of an octave with 64 of them, an octave with 16), or
-        # as the window is.
+        # The resolution is that of the bands (a quarter of an octave with 64 of them, an octave
+        # with 16), or that of the window.
         resolution = spec.latents_per_second * spec.hops_per_latent / spec.overlap
         assert (
             abs(math.log2(loudest / pitch)) < (0.25 if spec.bands == 64 else 1.0)
@@ -141,19 +139,19 @@ def test_loudness_and_pitch_are_kept(spec: LogMel, level: float, pitch: float) -
         )
 
 
-def test_the_bands_energies_add_up_to_the_sounds() -> None:
+def test_the_energies_of_the_bands_sum_to_that_of_the_sound() -> None:
     spec = LogMel(fmin=0.0)
     codec = built(spec)
     sound = 0.1 * noise(1, 64_000)
     level = codec.encode(sound) * 17 - 48
-    # the mean over bands of "as if all were as loud"
+    # the mean over bands, each normalised as if all bands were as loud
     total = (10 ** (level / 10) - 10 ** (spec.floor_db / 10)).mean()
-    # Below the first band's centre (about 20 Hz of 8000) and above the last one's (350 Hz) a part
-    # is lost: at most 3 in 100.
+    # Below the first band's centre (about 20 Hz of 8000) and above the last one's (350 Hz) at most
+    # 3 % is lost.
     assert abs(10 * math.log10(float(total)) - decibels(sound)) < 0.2
 
 
-def test_a_pause_stays_a_pause() -> None:
+def test_a_pause_stays_silent() -> None:
     for spec in (LogMel(), SMALL):
         codec = built(spec)
         sound = 0.1 * noise(1, 32_000)
@@ -165,7 +163,7 @@ def test_a_pause_stays_a_pause() -> None:
         assert decibels(decoded[:, :10_000]) > -22
 
 
-def test_any_latents_decode_to_a_sound() -> None:
+def test_any_latents_decode_to_finite_samples_in_range() -> None:
     codec = built(SMALL)
     for scale in (0.0, 1.0, 30.0):
         decoded = codec.decode(scale * noise(1, 30, codec.channels))
@@ -173,10 +171,10 @@ def test_any_latents_decode_to_a_sound() -> None:
         assert decoded.abs().max() <= 1
 
 
-def test_build_encode_and_decode_say_what_does_not_fit() -> None:
+def test_errors_name_the_wrong_setting_or_shape() -> None:
     with pytest.raises(ValueError, match=r"fmax 9000\.0 <= 8000\.0 Hz"):
         built(LogMel(fmax=9000.0))
-    with pytest.raises(ValueError, match="fewer than 8 samples at 16000 Hz"):
+    with pytest.raises(ValueError, match="fewer than 8 samples per frame at 16000 Hz"):
         built(LogMel(latents_per_second=1000.0))
     codec = built(SMALL)
     with pytest.raises(ValueError, match=r"\[B, samples\], not torch.float32 \[8\]"):
@@ -188,9 +186,7 @@ def test_build_encode_and_decode_say_what_does_not_fit() -> None:
 
 
 def rise(sound: Tensor, sample_rate: int) -> Tensor:
-    """How much louder the sound gets within 20 ms, in dB, the mean over six octave bands: one
-    number every 2.5 ms.
-    """
+    """Rise of the level within 20 ms, in dB, mean over six octave bands, every 2.5 ms."""
     hop, window = sample_rate // 400, torch.hann_window(sample_rate // 50)
     frames = (
         torch.nn.functional.pad(sound, (len(window) // 2, len(window) // 2)).unfold(
@@ -210,24 +206,22 @@ def rise(sound: Tensor, sample_rate: int) -> Tensor:
 
 
 def peaks(curve: Tensor, above: float) -> list[int]:
-    """Where the curve is above a threshold and no smaller than anywhere within 50 ms."""
+    """Indices of local maxima within 50 ms that are above a threshold."""
     largest = torch.nn.functional.max_pool1d(curve[None], 41, 1, 20)[0]
     return ((curve == largest) & (curve > above)).nonzero().flatten().tolist()
 
 
 def shift(a: Tensor, b: Tensor, place: int) -> float:
-    """By how many seconds the 100 ms of `a` about `place` have to be moved to look most like `b`,
-    within 60 ms.
-    """
+    """The shift in s, within 60 ms, that best aligns the 100 ms of `a` around `place` with `b`."""
     a, b = (torch.nn.functional.pad(curve, (44, 44)) for curve in (a, b))
-    piece, there = a[place + 24 : place + 65], b[place : place + 89].unfold(0, 41, 1)
-    likeness = there @ piece / (there.norm(dim=1) * piece.norm() + 1e-9)
+    piece, windows = a[place + 24 : place + 65], b[place : place + 89].unfold(0, 41, 1)
+    likeness = windows @ piece / (windows.norm(dim=1) * piece.norm() + 1e-9)
     return (int(likeness.argmax()) - 24) / 400
 
 
-def test_real_onsets_stay_where_they_are_and_so_does_loudness(real: dict[str, Clip]) -> None:
-    # Strong is 6 dB in 20 ms. A slow attack's peak may wander along its slope, so the largest move
-    # is that of the curve about the onset.
+def test_real_clips_keep_their_onset_times_and_loudness(real: dict[str, Clip]) -> None:
+    # A strong onset rises 6 dB in 20 ms. The peak of a slow attack may wander along its slope, so
+    # the largest shift is measured on the curve around the onset.
     for spec, sample_rate in ((LogMel(), 16_000), (SMALL, 16_000)):
         codec = built(spec, sample_rate)
         moved, nearest, scales = [], [], []

@@ -45,7 +45,7 @@ def test_ovi_becomes_a_model_and_comes_back(
         recipe["video"]["patch"],
     ) == (2, 2, 48, 2)
     assert (
-        recipe["audio"]["pace"],
+        recipe["audio"]["positions_per_latent"],
         recipe["interaction"]["constant"],
         recipe["interaction"]["rope_map"],
     ) == (0.25, 0.25, "constant")

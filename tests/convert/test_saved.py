@@ -21,7 +21,12 @@ from harmony_parts.errors import RunError
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.folder import find_model, save_model
-from harmony_parts.models.tensor_files import described, load_tensors, save_tensors, write_tensors
+from harmony_parts.models.tensor_files import (
+    load_tensors,
+    meta_tensors,
+    save_tensors,
+    write_tensors,
+)
 
 SMALL = {
     **toys.RECIPE,
@@ -102,7 +107,7 @@ def test_the_file_is_what_safetensors_reads(tmp_path: Path) -> None:
     theirs = load_tensors(tmp_path / "b.safetensors")
     assert all(torch.equal(theirs[name].float(), tensor.float()) for name, tensor in state.items())
     for file in ("a", "b"):
-        shapes = described(tmp_path / f"{file}.safetensors")
+        shapes = meta_tensors(tmp_path / f"{file}.safetensors")
         assert all(
             (shapes[n].shape, shapes[n].dtype) == (t.shape, t.dtype) for n, t in state.items()
         )

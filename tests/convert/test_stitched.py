@@ -55,7 +55,7 @@ def audio_parent(files: toys.Files) -> torch.nn.Module:
                 "width": 32,
                 "heads": 2,
                 "feed": 48,
-                "pace": 0.25,
+                "positions_per_latent": 0.25,
                 "precision": "weights",
             },
         },

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from harmony_parts.demo.run import TASKS, demo
+from harmony_parts.demo.run import demo
 from harmony_parts.errors import RunError
 from harmony_parts.media.clip import Clip
+from harmony_parts.tasks.protocol import TASKS
 
 QUICK = ("train.steps=3", "train.prepared=8", "data.size=8", "sample.steps=2", "denoiser.layers=1")
 

@@ -23,7 +23,7 @@ from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
-from harmony_parts.testing.stand_ins import Says
+from harmony_parts.testing.stand_ins import StubEncoder
 
 FORMAT = Format(fps="8", height=16, width=16, sample_rate=8000, seconds=1)
 CODECS: AV[VideoCodec | AudioCodec] = AV(
@@ -63,7 +63,9 @@ def build(
     denoiser = spec.build(
         codecs=CODECS,
         encoders={
-            "all": Says(**(WIDTHS if audio is None else {"caption": 6, "sound": 6, "image": 12}))
+            "all": StubEncoder(
+                **(WIDTHS if audio is None else {"caption": 6, "sound": 6, "image": 12})
+            )
         },
     )
     return (denoiser if fresh else awake(denoiser)).double()
@@ -215,8 +217,8 @@ def test_a_clean_stream_of_one_way_interaction_is_computed_once(
     ran: list[str] = []
     for block in denoiser.blocks:
         for s in STREAMS:
-            attend = getattr(block, s).attend
-            getattr(block, s).attend = lambda tokens, s=s, attend=attend: (
+            attend = getattr(block, s).apply_self_attention
+            getattr(block, s).apply_self_attention = lambda tokens, s=s, attend=attend: (
                 ran.append(s),
                 attend(tokens),
             )[1]
@@ -304,7 +306,7 @@ def test_local_interaction_reaches_no_further_than_its_windows_per_layer() -> No
         interaction=GLDI(audio_window=0.0, video_window=0.0),
     )
     torch.manual_seed(0)
-    denoiser = awake(spec.build(codecs=CODECS, encoders={"all": Says(**WIDTHS)})).double()
+    denoiser = awake(spec.build(codecs=CODECS, encoders={"all": StubEncoder(**WIDTHS)})).double()
     layer = denoiser.blocks[0].interaction
     av, _ = inputs()
     tables = denoiser._tables_for(av)
@@ -347,7 +349,7 @@ def test_the_cross_branch_serves_every_interaction(interaction: str) -> None:
 def test_a_condition_without_a_port_is_named() -> None:
     with pytest.raises(AssemblyError, match=r"captoin.*'caption'"):
         DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32)).build(
-            codecs=CODECS, encoders={"x": Says(captoin=4)}
+            codecs=CODECS, encoders={"x": StubEncoder(captoin=4)}
         )
 
 
@@ -358,7 +360,9 @@ def test_a_third_party_condition_enters_by_a_port() -> None:
         audio=MMDiT(16, 2, 32),
         ports={"pose": Port("video", "context"), "mood": Port("audio", "add")},
     )
-    denoiser = awake(spec.build(codecs=CODECS, encoders={"x": Says(pose=4, mood=3)})).double()
+    denoiser = awake(
+        spec.build(codecs=CODECS, encoders={"x": StubEncoder(pose=4, mood=3)})
+    ).double()
     av, _ = inputs()
     g = torch.Generator().manual_seed(0)
 
@@ -379,7 +383,7 @@ def test_cross_has_no_place_for_a_reference() -> None:
     with pytest.raises(AssemblyError, match="voice"):
         DualBranch(
             layers=1, video=VideoTransformer(24, 2, 32, 1), audio=CrossAudio(16, 2, 32)
-        ).build(codecs=CODECS, encoders={"x": Says(voice=8)})
+        ).build(codecs=CODECS, encoders={"x": StubEncoder(voice=8)})
 
 
 def test_bad_calls_say_what_is_missing() -> None:
@@ -412,7 +416,7 @@ def test_clean_tokens_that_cannot_be_are_refused(ports: dict[str, Port], fault: 
         layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32), ports=ports
     )
     with pytest.raises(AssemblyError, match=fault):
-        spec.build(codecs=CODECS, encoders={"x": Says(caption=6, image=12, voice=8)})
+        spec.build(codecs=CODECS, encoders={"x": StubEncoder(caption=6, image=12, voice=8)})
 
 
 @pytest.mark.parametrize("how", ["context", "add"])
@@ -424,7 +428,7 @@ def test_latents_may_be_told_as_words(how: str) -> None:
         interaction=NoInteraction(),
         ports={"image": Port("audio", how)},
     )
-    denoiser = awake(spec.build(codecs=CODECS, encoders={"x": Says(image=12)})).double()
+    denoiser = awake(spec.build(codecs=CODECS, encoders={"x": StubEncoder(image=12)})).double()
     av, conditions = inputs()
     other = Condition(conditions["image"].tokens + 1, conditions["image"].mask)
     one, two = (

@@ -26,7 +26,7 @@ from harmony_parts.denoisers.joint_block import JointBlock
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
-from harmony_parts.testing.stand_ins import Latents, Says
+from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 INTERACTIONS = {"gldi": GLDI(), "global": Global(), "none": NoInteraction()}
 AUDIO = {"mmdit": MMDiT(width=12, heads=2, feed=8), "cross": CrossAudio(width=12, heads=2, feed=8)}
@@ -34,7 +34,7 @@ PAIRS = list(itertools.product(INTERACTIONS, AUDIO))
 B, TV, TA, L = 2, 3, 7, 3
 
 
-CODECS = AV(Latents(2, (4, 2), 6.0), Latents(3, (), 14.0))
+CODECS = AV(StubCodec(2, (4, 2), 6.0), StubCodec(3, (), 14.0))
 
 
 def awake(module: nn.Module, scale: float = 0.1) -> nn.Module:
@@ -59,7 +59,7 @@ def build(
         **settings,
     )
     torch.manual_seed(0)
-    return awake(spec.build(codecs=CODECS, encoders={"all": Says(**widths)})).double()
+    return awake(spec.build(codecs=CODECS, encoders={"all": StubEncoder(**widths)})).double()
 
 
 def inputs(
@@ -162,7 +162,7 @@ class Ends(nn.Module):
 
     def forward(self, x: Tensor, times: Times, told: dict[str, Condition]) -> Tensor:
         """Latents to velocities; what is told is added, so that its weights count too."""
-        tokens = self.branch.embed(x, times, self.branch.told(told))
+        tokens = self.branch.embed(x, times, self.branch.project_conditions(told))
         words = 0 if tokens.context is None else tokens.context.mean()
         return self.branch.unembed(tokens, x.shape) + words
 

@@ -124,7 +124,13 @@ def test_it_runs_unchanged_on_other_models(
     if layout == "ovi":
         del recipe["encoders"]["voice"], recipe["train"]["drop"]["voice"]
         recipe["denoiser"] |= {
-            "audio": {"use": "cross", "width": 64, "heads": 4, "feed": 128, "pace": 0.4},
+            "audio": {
+                "use": "cross",
+                "width": 64,
+                "heads": 4,
+                "feed": 128,
+                "positions_per_latent": 0.4,
+            },
             "interaction": {"use": "global", "rope_map": "constant", "constant": 0.4},
         }
     pipeline = Pipeline.assemble(read_recipe(recipe))

@@ -7,6 +7,8 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
+import inspect
+import json
 import re
 import shlex
 import sys
@@ -21,6 +23,7 @@ import click
 import pytest
 
 import harmony_parts as hp
+from harmony_parts import errors
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
@@ -39,7 +42,7 @@ INCLUDE = re.compile(r'^--8<-- "([^":]+)(?::(\w+))?"$', re.MULTILINE)
 
 
 def named(page: Path) -> str:
-    """A page, in the name of a test."""
+    """What tests call a page."""
     return page.relative_to(ROOT).as_posix()
 
 
@@ -55,14 +58,14 @@ def load(name: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def fences(page: Path, language: str) -> Iterator[str]:
-    """The blocks of a page in that language that aren't included from a file."""
+    """The code blocks of a page in a language, without those that include a file."""
     for found, text in FENCE.findall(page.read_text(encoding="utf-8")):
         if found == language and not INCLUDE.search(text):
             yield text
 
 
 def with_fences(language: str) -> list[Any]:
-    """The pages that have such blocks."""
+    """The pages with code blocks in a language."""
     return [
         pytest.param(page, id=named(page)) for page in PAGES if next(fences(page, language), None)
     ]
@@ -71,21 +74,59 @@ def with_fences(language: str) -> list[Any]:
 # --- pages ----------------------------------------------------------------------------------------
 
 
-def test_generated_pages_are_up_to_date(monkeypatch):
-    """`python docs/generate.py` would change nothing but line breaks, which are the help
-    formatter's own affair.
-    """
-    generate = load("docs_generate", DOCS / "generate.py", monkeypatch)
+@pytest.fixture
+def generate(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """docs/generate.py as a module; its own package is `generator`."""
+    monkeypatch.syspath_prepend(DOCS)
+    return load("docs_generate", DOCS / "generate.py", monkeypatch)
+
+
+def test_generated_pages_are_up_to_date(generate):
+    """Apart from line breaks, which the help formatter chooses."""
     for name, text in generate.pages().items():
-        committed = (DOCS / "reference" / name).read_text(encoding="utf-8")
+        committed = (DOCS / name).read_text(encoding="utf-8")
         assert committed.split() == text.split(), (
-            f"docs/reference/{name} is out of date: run `python docs/generate.py`"
+            f"docs/{name} is out of date: run `python docs/generate.py`"
         )
 
 
-def test_results_are_tabulated_over_seeds(tmp_path, monkeypatch):
-    """Mean, range and chance of each number, over as many reports as there are."""
-    generate = load("docs_generate", DOCS / "generate.py", monkeypatch)
+def test_the_python_page_has_every_public_name(generate):
+    """With a summary, and the directive that the site renders."""
+    page = generate.api_page()
+    for name, target in hp._NAMES.items():
+        module, _, attribute = target.partition(":")
+        assert re.search(rf"^\| `{name}\(.*\)` \| \S.*\|$", page, re.MULTILINE), name
+        assert f"\n::: harmony_parts.{module}.{attribute or name}\n" in page
+
+
+def test_the_python_page_explains_every_error(generate):
+    """When each is raised, and what its message holds."""
+    page = generate.api_page()
+    classes = [
+        value
+        for value in vars(errors).values()
+        if inspect.isclass(value) and issubclass(value, errors.HarmonyError)
+    ]
+    assert len(classes) >= 9
+    for value in classes:
+        row = rf"^\| `{value.__name__}` \| [^|]+ \| [^|]+ \|$"
+        assert re.search(row, page, re.MULTILINE), f"{value.__name__} lacks an explanation"
+
+
+def test_decision_records_begin_with_status_and_date(generate, tmp_path):
+    """The index is made from these lines; unused numbers are marked."""
+    (tmp_path / "0001-a.md").write_text("# 1. A\n\n- Status: accepted\n- Date: 2026-11-22\n\nX.\n")
+    (tmp_path / "0003-c.md").write_text("# 3. C\n\n- Status: reversed\n- Date: 2026-11-23\n\nX.\n")
+    page = generate.decisions_page(tmp_path)
+    assert "| 1 | [A](0001-a.md) | accepted | 2026-11-22 |\n| 2 | *" in page
+    assert "| 3 | [C](0003-c.md) | reversed | 2026-11-23 |" in page
+    (tmp_path / "0004-d.md").write_text("# 4. D\n\nX.\n")
+    with pytest.raises(ValueError, match=r"0004-d.md: a record begins with"):
+        generate.decisions_page(tmp_path)
+
+
+def test_results_are_tabulated_over_seeds(generate, tmp_path):
+    """Mean, range and chance of each number over all reports."""
     for seed, shares in enumerate([(0.5, 0.2), (0.7, 0.3)]):
         number = {
             "paired": shares[0],
@@ -106,7 +147,7 @@ def test_results_are_tabulated_over_seeds(tmp_path, monkeypatch):
                 {"task": "joint", "guidance": "none", "seconds": 1.0, "numbers": {"f1": number}}
             ],
         }
-        (tmp_path / f"demo-1500-seed{seed}.json").write_text(generate.json.dumps(report))
+        (tmp_path / f"demo-1500-seed{seed}.json").write_text(json.dumps(report))
     page = generate.results_page(tmp_path)
     assert "| truth |  | 0.60 (0.50 to 0.70); chance 0.25 | - |" in page
     assert "| joint | none | - | - | - | - | - | 0.60 (0.50 to 0.70); chance 0.25 |" in page
@@ -114,14 +155,16 @@ def test_results_are_tabulated_over_seeds(tmp_path, monkeypatch):
 
 
 def test_every_page_is_in_the_navigation():
-    """And every page of the navigation is there."""
+    """Decision records are reached from their index."""
     listed = re.findall(
         r"(\S+\.md)$",
         (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1],
         re.MULTILINE,
     )
     assert sorted(listed) == sorted(
-        page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")
+        page.relative_to(DOCS).as_posix()
+        for page in DOCS.rglob("*.md")
+        if not page.match("decisions/0*.md")
     )
 
 
@@ -141,7 +184,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_resolve(page):
-    """To files of the repository, and to headings in them."""
+    """Links within the repository: to files and to headings in them."""
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -154,8 +197,8 @@ def test_links_resolve(page):
     assert not broken
 
 
-def test_included_files_are_there():
-    """With their sections."""
+def test_included_files_and_their_sections_exist():
+    """A missing section would be an empty code block."""
     included = [
         found for page in PAGES for found in INCLUDE.findall(page.read_text(encoding="utf-8"))
     ]
@@ -172,9 +215,7 @@ def test_included_files_are_there():
 
 @pytest.fixture
 def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder in which the demo has been run, as far as snippets can tell: its model is there,
-    with fresh weights and one layer.
-    """
+    """A working directory with a model of the demo, which has fresh weights and one layer."""
     monkeypatch.chdir(tmp_path)
     hp.Pipeline.assemble(hp.read_recipe("demo", ["denoiser.layers=1"])).save("out/demo/run/model")
 
@@ -182,16 +223,14 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("page", with_fences("python"))
 @pytest.mark.usefixtures("demo")
 def test_python_runs(page):
-    """All blocks of a page, one after the other."""
+    """All blocks of a page in one namespace."""
     namespace: dict[str, Any] = {"__name__": "snippet"}
     for number, text in enumerate(fences(page, "python"), start=1):
         exec(compile(text, f"{named(page)}, block {number}", "exec"), namespace)
 
 
 def merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe with a piece of one put into it; a part takes the place of the one that was
-    there.
-    """
+    """A recipe with a change merged into it; a part replaces the part in its place."""
     result = copy.deepcopy(dict(table))
     for key, value in change.items():
         old = result.get(key)
@@ -205,8 +244,9 @@ def merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 
 @pytest.mark.parametrize("page", with_fences("toml"))
 def test_toml_is_part_of_a_recipe(page, monkeypatch):
-    """Put into the demo's recipe, with the plugins that the pages are about, each block reads and
-    builds.
+    """Merged into the demo's recipe, each block reads and builds.
+
+    The plugins that the pages describe are available.
     """
     known = Catalogue.discover(only=())
     monkeypatch.syspath_prepend(ROOT / "tests" / "helpers" / "third_party" / "harmony-half")
@@ -221,7 +261,7 @@ def test_toml_is_part_of_a_recipe(page, monkeypatch):
 
 
 def commands() -> list[Any]:
-    """Every line of a shell block."""
+    """Every line of the shell blocks."""
     lines = [
         (page, line.strip())
         for page in PAGES
@@ -233,7 +273,7 @@ def commands() -> list[Any]:
 
 @pytest.mark.parametrize("line", commands())
 def test_commands_exist(line):
-    """With the options that are given; settings of shipped recipes are settings."""
+    """Their options exist, and so do the settings that `--set` changes."""
     words = shlex.split(line, comments=True)
     if words[0] == "make":
         assert re.search(

@@ -1,4 +1,4 @@
-"""Encoders: the contract, the null forms, and what each must not depend on."""
+"""Encoders: the contract, null forms, and independence of the rest of the batch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ texts = st.one_of(st.none(), st.text(max_size=30), st.text(alphabet="aé雨😀"
 def build(spec, seed=0):
     torch.manual_seed(seed)
     encoder = spec.build(format=FORMAT, codecs=CODECS)
-    # GRN starts as the identity, which would hide what it depends on.
+    # GRN starts as the identity, which would hide a dependence on padding.
     for module in encoder.modules():
         if isinstance(module, GRN):
             nn.init.normal_(module.gamma)
@@ -54,10 +54,10 @@ def build(spec, seed=0):
     return encoder
 
 
-def say(encoder, *said):
+def condition_of(encoder, *texts):
     (name,) = encoder.produces
     field = encoder.spec.field if isinstance(encoder.spec, ByteText) else "speech"
-    return encoder([Prompt(**{field: text}) for text in said])[name]
+    return encoder([Prompt(**{field: text}) for text in texts])[name]
 
 
 @pytest.mark.parametrize("spec", ALL, ids=repr)
@@ -66,7 +66,7 @@ def test_contract(spec) -> None:
 
 
 @pytest.mark.parametrize("spec", TEXTS, ids=repr)
-def test_contract_holds_once_grn_is_no_identity(spec) -> None:
+def test_the_contract_holds_when_grn_is_not_the_identity(spec) -> None:
     class Built:
         def build(self, **neighbours):
             return build(spec)
@@ -77,9 +77,9 @@ def test_contract_holds_once_grn_is_no_identity(spec) -> None:
 @given(text=texts, other=texts)
 @settings(max_examples=25)
 @pytest.mark.parametrize("spec", TEXTS, ids=repr)
-def test_a_text_says_the_same_whatever_stands_beside_it(spec, text, other) -> None:
+def test_a_text_is_encoded_independently_of_the_batch(spec, text, other) -> None:
     encoder = build(spec)
-    alone, beside = say(encoder, text), say(encoder, text, other)
+    alone, beside = condition_of(encoder, text), condition_of(encoder, text, other)
     length = alone.mask.shape[1]
     assert alone.mask.all()
     assert beside.mask[0].sum() == length
@@ -92,21 +92,24 @@ def test_a_text_says_the_same_whatever_stands_beside_it(spec, text, other) -> No
 
 
 @pytest.mark.parametrize("spec", TEXTS, ids=repr)
-def test_a_text_says_something_and_its_null_form_does_not(spec) -> None:
+def test_every_letter_counts_and_the_null_form_is_one_learnt_token(spec) -> None:
     encoder = build(spec)
-    one, other = say(encoder, "bin blue at F two now"), say(encoder, "bin blue at F too now")
+    one, other = (
+        condition_of(encoder, "bin blue at F two now"),
+        condition_of(encoder, "bin blue at F too now"),
+    )
     assert (one.tokens - other.tokens).abs().max() > 0.1  # every letter counts
     null = one.dropped()
     assert torch.equal(null.tokens, other.dropped().tokens)
     assert null.mask[0].tolist() == [True] + [False] * (null.mask.shape[1] - 1)
     assert not null.tokens[0, 1:].any()
     assert null.tokens[0, 0].any()
-    assert null.tokens.requires_grad  # learnt
+    assert null.tokens.requires_grad  # it is learnt
 
 
 @pytest.mark.parametrize("spec", TEXTS, ids=repr)
-def test_absent_and_empty_texts_are_the_null_form_bit_for_bit(spec) -> None:
-    condition = say(build(spec), None, "twenty bytes of text", "")
+def test_absent_and_empty_texts_are_bitwise_the_null_form(spec) -> None:
+    condition = condition_of(build(spec), None, "twenty bytes of text", "")
     null = condition.dropped()
     for row in (0, 2):
         assert torch.equal(condition.tokens[row], null.tokens[row])
@@ -121,12 +124,12 @@ def test_absent_and_empty_texts_are_the_null_form_bit_for_bit(spec) -> None:
 def test_text_is_cut_between_characters(text, length) -> None:
     ids = ids_of(text, length)
     assert len(ids) <= length
-    if ids == [FILLER]:  # nothing fits, or there is nothing
+    if ids == [FILLER]:  # no character fits, or the text is empty
         assert not text or len(text[0].encode()) > length
     else:
         kept = bytes(i - 1 for i in ids).decode()  # raises inside a character
         assert text.startswith(kept)
-        # not a character less than fits
+        # one more character wouldn't fit
         assert kept == text or len((kept + text[len(kept)]).encode()) > length
 
 
@@ -141,7 +144,7 @@ def test_positions_have_constant_norm_and_shift_by_rotation(length, width) -> No
     assert table.shape == (length, width)
     # cos^2 + sin^2 = 1 for each of width/2 rates, to float32's rounding.
     assert (table.square().sum(1) - width / 2).abs().max() <= width * 2**-23
-    # <p, q> depends on q - p alone.
+    # <p, q> depends only on q - p.
     products = table @ table.T
     assert (
         (products[:-1, :-1] - products[1:, 1:]).abs().max() <= 2 * width * 2**-23
@@ -150,7 +153,7 @@ def test_positions_have_constant_norm_and_shift_by_rotation(length, width) -> No
     )
 
 
-def test_grn_by_its_equation() -> None:
+def test_grn_follows_its_equation() -> None:
     grn = GRN(3).double()
     nn.init.normal_(grn.gamma)
     nn.init.normal_(grn.beta)
@@ -164,33 +167,34 @@ def test_grn_by_its_equation() -> None:
             assert (grn(x)[b, :, c] - want).abs().max() < 1e-5
 
 
-def test_a_silent_grn_has_gradients() -> None:
+def test_grn_of_zeros_has_finite_gradients() -> None:
     grn, x = GRN(3), torch.zeros(1, 4, 3, requires_grad=True)
     grn(x).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
 
 
-def test_a_word_moves_only_what_its_convolutions_reach() -> None:
-    """Two blocks of 7 reach 6 bytes; beyond that only GRN's norm, off here, carries anything."""
+def test_a_changed_byte_affects_only_the_receptive_field() -> None:
+    """Two convolutions of width 7 reach 6 bytes; GRN, which reaches all, is off here."""
     torch.manual_seed(0)
     encoder = Transcript(width=16, blocks=2).build(format=FORMAT, codecs=CODECS)
     one, other = (
-        say(encoder, text).tokens[0] for text in ("aaaaaaaaaaaaaaaaaaaa", "baaaaaaaaaaaaaaaaaaa")
+        condition_of(encoder, text).tokens[0]
+        for text in ("aaaaaaaaaaaaaaaaaaaa", "baaaaaaaaaaaaaaaaaaa")
     )
     moved = (one - other).abs().amax(1) > 0
     assert moved[:7].all()
     assert not moved[7:].any()
 
 
-def test_what_is_learnt_depends_on_torchs_seed_alone() -> None:
+def test_fresh_weights_depend_only_on_torchs_seed() -> None:
     for spec in TEXTS:
-        a, b, c = (say(build(spec, seed), "hammer on steel").tokens for seed in (0, 0, 1))
+        a, b, c = (condition_of(build(spec, seed), "hammer on steel").tokens for seed in (0, 0, 1))
         assert torch.equal(a, b)
         assert not torch.equal(a, c)
 
 
-def test_bytes_and_transcript_speak_the_names_of_their_fields() -> None:
+def test_text_encoders_produce_the_condition_of_their_field() -> None:
     prompt = Prompt(caption="c", sound="s", speech="t")
     for field in ("caption", "sound", "speech"):
         assert set(build(ByteText(field=field))([prompt])) == {field}
@@ -198,7 +202,7 @@ def test_bytes_and_transcript_speak_the_names_of_their_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "settings", "says"),
+    ("spec", "settings", "message"),
     [
         (ByteText, {"field": "captoin"}, "captoin"),
         (ByteText, {"width": 10, "heads": 4}, "multiple of heads"),
@@ -208,12 +212,12 @@ def test_bytes_and_transcript_speak_the_names_of_their_fields() -> None:
         (ReferenceAudio, {"seconds_max": 0.0}, "seconds_max"),
     ],
 )
-def test_bad_settings_are_refused_by_name(spec, settings, says) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_an_invalid_setting_is_named(spec, settings, message) -> None:
+    with pytest.raises(ValueError, match=message):
         spec(**settings)
 
 
-def test_image_is_the_first_latent_of_a_clip_that_begins_with_it() -> None:
+def test_the_image_condition_is_the_first_latent_of_a_clip_that_begins_with_it() -> None:
     prompts = example_prompts(FORMAT)
     condition = build(ReferenceImage())(prompts)["image"]
     assert condition.mask[:, 0].tolist() == [True] * 4 + [False]
@@ -227,9 +231,9 @@ def test_image_is_the_first_latent_of_a_clip_that_begins_with_it() -> None:
         first = CODECS["video"].encode(clip[None])[0, :1]
         # float32 sums of 1,536 terms
         assert (condition.tokens[row] - first).abs().max() <= TOLERANCE
-        # The still clip that stands for it as an anchor begins with it too.
-        still = CODECS["video"].encode(prompt.image[None, None].expand(1, 9, -1, -1, -1))[0, :1]
-        assert (condition.tokens[row] - still).abs().max() <= TOLERANCE
+        # The repeated image, which is the static anchor, has the same first latent.
+        repeated = CODECS["video"].encode(prompt.image[None, None].expand(1, 9, -1, -1, -1))[0, :1]
+        assert (condition.tokens[row] - repeated).abs().max() <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -241,14 +245,14 @@ def test_image_is_the_first_latent_of_a_clip_that_begins_with_it() -> None:
         [[0]],
     ],
 )
-def test_an_image_of_another_form_is_refused_naming_both_sizes(image) -> None:
+def test_an_image_of_another_size_or_type_is_refused_naming_both(image) -> None:
     with pytest.raises(ValueError, match=r"image of prompt 1 .*\[16, 24, 3\]") as error:
         build(ReferenceImage())([Prompt(), Prompt(image=image)])
     if isinstance(image, torch.Tensor):
         assert str(list(image.shape)) in str(error.value)
 
 
-def test_voice_is_what_the_codec_makes_of_it_alone() -> None:
+def test_each_voice_is_encoded_by_itself() -> None:
     codec = CODECS["audio"]
     prompts = example_prompts(FORMAT)  # voices of 0.2, 0.5, 0.8 and 1.1 s
     condition = build(ReferenceAudio(seconds_max=0.6))(prompts)["voice"]
@@ -263,14 +267,14 @@ def test_voice_is_what_the_codec_makes_of_it_alone() -> None:
     assert not condition.dropped().tokens.any()
 
 
-def test_nobody_has_a_voice() -> None:
+def test_a_batch_without_voices_has_one_masked_latent() -> None:
     condition = build(ReferenceAudio())([Prompt(), Prompt()])["voice"]
     assert condition.tokens.shape == (2, 1, CODECS["audio"].channels)
     assert not condition.mask.any()
 
 
 @pytest.mark.parametrize(
-    ("voice", "says"),
+    ("voice", "message"),
     [
         (torch.zeros(1, 100), r"float32 \[1, 100\]"),
         (torch.zeros(0), "at least one sample"),
@@ -279,8 +283,8 @@ def test_nobody_has_a_voice() -> None:
         ([0.0], "list"),
     ],
 )
-def test_a_voice_of_another_form_is_refused(voice, says) -> None:
-    with pytest.raises(ValueError, match=f"voice of prompt 1 .*{says}"):
+def test_a_voice_of_another_shape_or_type_is_refused(voice, message) -> None:
+    with pytest.raises(ValueError, match=f"voice of prompt 1 .*{message}"):
         build(ReferenceAudio())([Prompt(), Prompt(voice=voice)])
 
 
@@ -293,10 +297,8 @@ def test_references_have_no_weights_and_need_their_codec() -> None:
         ReferenceAudio().build(format=FORMAT, codecs=CODECS.only(["video"]))
 
 
-class Leaky:
-    """An encoder whose tokens depend on the padding of the batch, and faults that a test switches
-    on.
-    """
+class Faulty:
+    """An encoder with one fault, which the test names."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -320,46 +322,48 @@ class Leaky:
                     self.spare = nn.Linear(2, 2)
 
             def forward(self, prompts):
-                said = inner(prompts)["speech"]
+                condition = inner(prompts)["speech"]
                 if fault == "padding":
-                    said = attrs.evolve(said, tokens=said.tokens + said.tokens.shape[1])
-                if fault == "random":
-                    said = attrs.evolve(said, tokens=said.tokens + torch.randn(()))
-                if fault == "null":
-                    said = attrs.evolve(said, null=None)
-                if fault == "null says something":
-                    said = attrs.evolve(said, null=attrs.evolve(said, null=None))
-                if fault == "nan":
-                    said = attrs.evolve(
-                        said, tokens=said.tokens.masked_fill(~said.mask[..., None], torch.nan)
+                    condition = attrs.evolve(
+                        condition, tokens=condition.tokens + condition.tokens.shape[1]
                     )
-                return said if fault == "bare" else {"speech": said}
+                if fault == "random":
+                    condition = attrs.evolve(condition, tokens=condition.tokens + torch.randn(()))
+                if fault == "null":
+                    condition = attrs.evolve(condition, null=None)
+                if fault == "null is not a null form":
+                    condition = attrs.evolve(condition, null=attrs.evolve(condition, null=None))
+                if fault == "nan":
+                    outside = ~condition.mask[..., None]
+                    tokens = condition.tokens.masked_fill(outside, torch.nan)
+                    condition = attrs.evolve(condition, tokens=tokens)
+                return condition if fault == "bare" else {"speech": condition}
 
         return Encoder()
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"),
+    ("fault", "message"),
     [
-        ("width", "width 16.*says 17"),
+        ("width", "width 16.*declares 17"),
         ("name", "talk"),
         ("bare", "gives a Condition; a mapping of names to Conditions is expected"),
         ("padding", "alone and in a batch"),
         ("random", "global generator"),
         ("null", "no null form"),
-        ("null says something", "null form differs"),
+        ("null is not a null form", "null form differs"),
         ("nan", "finite"),
         ("idle", "spare.weight"),
     ],
 )
-def test_the_check_finds_each_fault(fault, says) -> None:
-    with pytest.raises(PartContractError, match=says):
-        check_encoder(Leaky(fault), FORMAT, CODECS)
+def test_the_check_finds_each_fault(fault, message) -> None:
+    with pytest.raises(PartContractError, match=message):
+        check_encoder(Faulty(fault), FORMAT, CODECS)
 
 
-def test_a_text_that_is_cut_is_warned_of_once(monkeypatch) -> None:
-    """Each text where clips are made, once in all in training; never one that fits."""
-    monkeypatch.setattr(text_ids, "_SAID", set())
+def test_a_cut_text_gives_one_warning(monkeypatch) -> None:
+    """Once per text in generation, once altogether in training, never for a text that fits."""
+    monkeypatch.setattr(text_ids, "_WARNED", set())
     encoder = build(ByteText(width=16, heads=2, length=20))
     prompts = [
         Prompt(caption="a hammer strikes twice, then thrice"),
@@ -369,13 +373,13 @@ def test_a_text_that_is_cut_is_warned_of_once(monkeypatch) -> None:
     ]
     for training, count in ((True, 1), (False, 2)):
         encoder.train(training)
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            for grad in (True, False):  # some of those who make clips forget to turn gradients off
+            for grad in (True, False):  # generation may run with gradients enabled
                 with torch.set_grad_enabled(grad):
                     encoder(prompts)
-        assert len(said) == count
+        assert len(caught) == count
         assert all(
-            "20 bytes" in str(one.message) and "`length`" in str(one.message) for one in said
+            "20 bytes" in str(one.message) and "`length`" in str(one.message) for one in caught
         )
-    assert "35 bytes ('a hammer strikes" in str(said[0].message)
+    assert "35 bytes ('a hammer strikes" in str(caught[0].message)

@@ -143,7 +143,7 @@ def test_timetable_refuses() -> None:
         lambda t: t.round(),  # stands still
     ):
         with pytest.raises(
-            PartContractError, match=r"Bad.* must be a rising map .* of 4 even steps it makes \["
+            PartContractError, match=r"Bad.* must be an increasing map .* maps 4 even steps to \["
         ):
             timetable(4, Bad(how))
 
@@ -247,14 +247,14 @@ def test_checks_catch_faults() -> None:
             return torch.rand(n)
 
     for check, part, about in (
-        (check_path, Wrong(), "find the data"),
+        (check_path, Wrong(), "recover the data"),
         (check_solver, SecondOrder(), "be of order 2"),
-        (check_solver, MovesGiven(), "leave streams alone"),
-        (check_solver, WantsAll(), "leave streams that have no velocity where they are"),
+        (check_solver, MovesGiven(), "not change streams without a velocity"),
+        (check_solver, WantsAll(), "return streams without a velocity"),
         (check_solver, Forgets(), "return x, memory"),
         (check_density, Global(), "generator"),
-        (check_shift, lambda t: t**2 + 0.01, "keep 0 and 1"),
-        (check_shift, lambda t: t.double(), "type"),
+        (check_shift, lambda t: t**2 + 0.01, "map 0 to 0 and 1 to 1"),
+        (check_shift, lambda t: t.double(), "dtype"),
     ):
         with pytest.raises(PartContractError, match=about):
             check(part)

@@ -193,7 +193,7 @@ def test_lengths_have_to_fit(pipeline: Pipeline, clip: Clip) -> None:
         pipeline.latents([Prompt()], seeds=[0, 1])
     with pytest.raises(ValueError, match=r"the given audio is \[1, 10, 32\]"):
         pipeline.latents([Prompt()], seeds=[0], given=AV(audio=torch.zeros(1, 10, 32)))
-    with pytest.raises(ValueError, match="1 of 2 clips have a sound"):
+    with pytest.raises(ValueError, match="1 of 2 clips have sound"):
         pipeline.encode([clip, attrs.evolve(clip, waveform=None)])
     with pytest.raises(ValueError, match="finite"):
         pipeline.generate(audio=attrs.evolve(clip, waveform=clip.waveform * float("nan")))

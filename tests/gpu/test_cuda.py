@@ -16,7 +16,7 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Prompt
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.models.offload import Offload, resident
+from harmony_parts.models.offload import Offload, resident_bytes
 from harmony_parts.train.log import Log
 from harmony_parts.train.loop import Run, train
 
@@ -135,7 +135,9 @@ def test_offloaded_clips_are_the_same(offload: Offload) -> None:
         assert all(torch.equal(straight[stream], offloaded[stream]) for stream in straight)
     assert (
         peaks[1]
-        < peaks[0] - 0.9 * (resident(denoiser, "parts") - resident(denoiser, offload)) + 2**24
+        < peaks[0]
+        - 0.9 * (resident_bytes(denoiser, "parts") - resident_bytes(denoiser, offload))
+        + 2**24
     )
     report(recipe="demo, wide", offload=offload, seconds_per_clip=seconds, peak_memory_bytes=peaks)
 

@@ -1,4 +1,4 @@
-"""The kernels on a GPU, where there is one: `make gpu`."""
+"""The kernels on a GPU: `make gpu`."""
 
 from __future__ import annotations
 
@@ -56,10 +56,8 @@ def test_ragged_windows(
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_two_runs_are_the_same_bits(direction: str, dtype: torch.dtype) -> None:
-    """31 frames and 157 latents, as in 5 s of Wan2.2 and MMAudio; each latent meets 3 frames, or
-    each frame 11 latents.
-    """
+def test_results_are_bit_reproducible(direction: str, dtype: torch.dtype) -> None:
+    """31 frames and 157 latents (5 s of Wan2.2 and MMAudio), windows of 3 and 11."""
     rate = 157 / 31
     if direction == "frames_read":
         windows = pairs_of(
@@ -79,13 +77,13 @@ def test_two_runs_are_the_same_bits(direction: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("attention", [Eager(), Triton()])
-def test_the_contract(attention: LocalAttention) -> None:
+def test_backends_meet_the_contract(attention: LocalAttention) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     check_attention(attention, device="cuda")
 
 
 @pytest.mark.timeout(600)
-def test_the_benchmark_runs(tmp_path: Path) -> None:
+def test_benchmark_runs(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         main, ["--device", "cuda", "--quick", "--json", str(tmp_path / "report.json")]
     )

@@ -1,4 +1,4 @@
-"""What is wrong with a request for guidance is told with its place, its cause and what to do."""
+"""Errors about guidance name the place, the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.guidance.protocol import Pass, StepTimes, unknown_hints
+from harmony_parts.guidance.protocol import Pass, StepTimes, unsupported_hints
 from harmony_parts.guidance.rescale import Rescale
 from harmony_parts.guidance.schedule import Schedule
 from harmony_parts.guidance.skip_layer import SkipLayer
@@ -23,7 +23,7 @@ from harmony_parts.guidance.window import Window
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("overrides", "message"),
     [
         (["sample.guidance.use=sync-cgf"], r"\$\.sample\.guidance.*did you mean 'sync-cfg'"),
         (["sample.guidance.use=cfg-rescaled"], r"\$\.sample\.guidance.*did you mean 'cfg-rescale'"),
@@ -56,24 +56,23 @@ from harmony_parts.guidance.window import Window
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_recipes(overrides: list[str], says: str) -> None:
-    with pytest.raises(AssemblyError, match=says):
+def test_errors_in_recipes_name_path_and_cause(overrides: list[str], message: str) -> None:
+    with pytest.raises(AssemblyError, match=message):
         read_recipe("demo", overrides)
 
 
-def test_hints_that_the_model_lacks() -> None:
-    """Before anything is trained or made."""
+def test_unsupported_hints_are_refused_at_assembly() -> None:
     recipe = read_recipe("demo", ["sample.guidance.use=skip-layer"])
-    says = (
-        r"\$\.sample\.guidance: .* hint skip-11; the denoiser knows isolate, skip-0 to skip-2: set"
-        r" `layer` to one of these numbers.*layer=N"
+    message = (
+        r"\$\.sample\.guidance: .* hint skip-11; the denoiser supports isolate, skip-0 to skip-2:"
+        r" set `layer` to one of these numbers.*layer=N"
     )
-    with pytest.raises(AssemblyError, match=says):
+    with pytest.raises(AssemblyError, match=message):
         build(recipe, empty=("codecs", "encoders", "denoiser"))
 
 
-def test_hints_that_are_asked_for_late() -> None:
-    """A window that rests at most times is looked into all the same."""
+def test_hints_requested_only_at_late_times_are_found() -> None:
+    """The window is inactive at most times."""
     inside = [
         "sample.guidance.use=window",
         "sample.guidance.inner.use=skip-layer",
@@ -85,39 +84,37 @@ def test_hints_that_are_asked_for_late() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "says"),
+    ("supported", "message"),
     [
-        ([], "the hint skip-4; the denoiser knows none: set it"),
+        ([], "the hint skip-4; the denoiser supports none: set it"),
         (
             ["isolate", "skip-1", "skip-0"],
-            "the hint skip-4; the denoiser knows isolate, skip-0, skip-1: set it",
+            "the hint skip-4; the denoiser supports isolate, skip-0, skip-1: set it",
         ),
         (
             [f"skip-{n}" for n in (0, 1, 2, 5)],
-            "the hint skip-4; the denoiser knows skip-0, skip-1, skip-2, skip-5: set it",
+            "the hint skip-4; the denoiser supports skip-0, skip-1, skip-2, skip-5: set it",
         ),
         (
             ["at-3", "at-1", "at-2", "at-x", "4"],
-            "the hint skip-4; the denoiser knows 4, at-1 to at-3, at-x: set it",
+            "the hint skip-4; the denoiser supports 4, at-1 to at-3, at-x: set it",
         ),
         (["skip-4", "blur"], ""),
     ],
     ids=str,
 )
-def test_what_is_said_of_hints(known: list[str], says: str) -> None:
-    """Those of a whole range of numbers are shown as such; the pass's own remedy, or else the
-    nearest, is told.
-    """
-    asked = Pass("a", StepTimes(1.0, 1.0), hints={"skip-4"}, remedy="set it")
-    assert unknown_hints(asked, known).startswith(says)
-    assert bool(unknown_hints(asked, known)) == bool(says)
-    assert "(did it mean 'blur'?)" in unknown_hints(
+def test_the_error_lists_supported_hints_and_remedy(supported: list[str], message: str) -> None:
+    """Numbered hints are shown as a range; without a remedy, the nearest match is named."""
+    requested = Pass("a", StepTimes(1.0, 1.0), hints={"skip-4"}, remedy="set it")
+    assert unsupported_hints(requested, supported).startswith(message)
+    assert bool(unsupported_hints(requested, supported)) == bool(message)
+    assert "(did you mean 'blur'?)" in unsupported_hints(
         Pass("a", StepTimes(1.0), hints={"blurr"}), ["blur", "skip-4"]
     )
 
 
-def test_a_sum_whose_terms_were_forgotten() -> None:
-    """No terms are no guidance; that must be said, and it is told how to say the other."""
+def test_a_sum_without_terms_must_be_explicit() -> None:
+    """The error shows how to write terms."""
     with pytest.raises(
         AssemblyError,
         match=r'\$\.sample\.guidance\.terms: missing: .*terms = \["cfg", "sync-cfg"\]',
@@ -126,11 +123,11 @@ def test_a_sum_whose_terms_were_forgotten() -> None:
     assert read_recipe(
         "demo", ["sample.guidance.use=sum", "sample.guidance.terms=[]"]
     ).sample.guidance == Sum(())
-    told = read_recipe(
+    recipe = read_recipe(
         "demo",
         ["sample.guidance.use=sum", 'sample.guidance.terms=["cfg", {use="sync-cfg", video=2}]'],
     )
-    assert told.sample.guidance == Sum((CFG(), SyncCFG(video=2)))
+    assert recipe.sample.guidance == Sum((CFG(), SyncCFG(video=2)))
 
 
 SCALED: list[Any] = [CFG, SyncCFG, Modality, SkipLayer]
@@ -139,7 +136,7 @@ SCALED: list[Any] = [CFG, SyncCFG, Modality, SkipLayer]
 @pytest.mark.parametrize("wrong", [-1, -0.001, math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("kind", SCALED)
 @pytest.mark.parametrize("stream", ["video", "audio"])
-def test_scales(kind: Any, stream: str, wrong: float) -> None:
+def test_scales_must_be_finite_and_not_negative(kind: Any, stream: str, wrong: float) -> None:
     with pytest.raises(
         ValueError, match=rf"{stream} must be a finite number of at least 0, not {wrong}"
     ):
@@ -147,7 +144,7 @@ def test_scales(kind: Any, stream: str, wrong: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "message"),
     [
         (lambda: SkipLayer(layer=-1), "layer"),
         (lambda: Rescale(NoGuidance(), share=1.5), "share"),
@@ -156,11 +153,11 @@ def test_scales(kind: Any, stream: str, wrong: float) -> None:
         (lambda: Window(NoGuidance(), 0.5, 0.5), "low is 0.5 and high is 0.5"),
         (lambda: Window(NoGuidance(), -0.1, 0.5), "0 <= low"),
         (lambda: Window(NoGuidance(), 0.1, 1.5), "high <= 1"),
-        (lambda: Schedule(NoGuidance(), ()), "one or more"),
+        (lambda: Schedule(NoGuidance(), ()), "at least one number"),
         (lambda: Schedule(NoGuidance(), (1, math.inf)), "finite"),
         (lambda: Schedule(NoGuidance(), (-1,)), "at least 0"),
     ],
 )
-def test_other_settings(make: Any, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_other_settings_are_validated(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         make()

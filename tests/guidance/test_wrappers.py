@@ -1,4 +1,4 @@
-"""What the guidances around others do, beside the properties that all have."""
+"""Guidances that wrap others, beyond the properties that hold for all guidances."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from harmony_parts.testing.guidance_walks import Walk, results, steps, walks
 UNIT = st.floats(0, 1)
 
 
-def sizes(v: torch.Tensor) -> torch.Tensor:
+def deviations(v: torch.Tensor) -> torch.Tensor:
     """The standard deviation of each sample."""
     return v.flatten(1).std(dim=1, correction=0)
 
@@ -50,21 +50,19 @@ def test_contract(guidance, hints):
 
 
 @given(walks(), UNIT)
-def test_rescaled_to_the_size_of_the_prediction(walk: Walk, share: float):
-    """std(g') = (1 - share) std(g) + share std(v); with all of it, that of the conditional
-    prediction.
-    """
+def test_rescale_interpolates_the_standard_deviation(walk: Walk, share: float):
+    """std(g') = (1 - share) std(g) + share std(v)."""
     pairs = zip(steps(Rescale(CFG(6, 5), share), walk), results(CFG(6, 5), walk), strict=True)
     for step, plain in pairs:
         for stream in plain:
-            want = (1 - share) * sizes(plain[stream]) + share * sizes(
+            want = (1 - share) * deviations(plain[stream]) + share * deviations(
                 step.preds[CONDITIONAL][stream]
             )
-            assert torch.allclose(sizes(step.result[stream]), want, rtol=1e-9, atol=1e-12)
+            assert torch.allclose(deviations(step.result[stream]), want, rtol=1e-9, atol=1e-12)
 
 
-def test_rescaling_a_constant_leaves_it():
-    """Zero variance of either prediction: finite, and no more than there was."""
+def test_rescale_leaves_constants_unchanged():
+    """Zero variance of either prediction gives finite results that aren't amplified."""
     times = StepTimes(0.5, None)
     flat, full = torch.full((2, 1, 1, 1, 4), 3.0), torch.arange(8.0).reshape(2, 1, 1, 1, 4)
     for own, null in ((flat, flat), (flat, flat + 1), (full, flat), (flat, full), (full * 0, full)):
@@ -72,7 +70,7 @@ def test_rescaling_a_constant_leaves_it():
             {CONDITIONAL: AV(own), "dropped": AV(null)}, times, None
         )
         assert made["video"].isfinite().all()
-    # far below what float32 resolves beside `full`: left as it is, not blown up to its size
+    # far below the resolution of float32 beside `full`: left unchanged, not amplified
     noise = full * 1e-9
     kept, _ = Rescale(CFG(0, 0), 1.0).combine(
         {CONDITIONAL: AV(full), "dropped": AV(noise)}, times, None
@@ -85,9 +83,11 @@ def test_rescaling_a_constant_leaves_it():
 
 
 @given(walks())
-def test_rescaled_clean_estimates_are_ltx2_s(walk: Walk):
-    """pred = cond + (c - 1)(cond - text) + (m - 1)(cond - mod); pred *= r std(cond) / std(pred) + 1
-    - r, all of x_0.
+def test_rescaled_clean_estimates_equal_ltx2(walk: Walk):
+    """LTX-2 guides clean estimates x_0:
+
+    pred = cond + (c - 1)(cond - text) + (m - 1)(cond - mod)
+    pred *= r std(cond) / std(pred) + 1 - r
     """
     guidance = DataSpace(Rescale(Sum((CFG(3, 7), Modality(3, 2.5))), 0.7))
     for step in steps(guidance, walk):
@@ -102,13 +102,13 @@ def test_rescaled_clean_estimates_are_ltx2_s(walk: Walk):
             pred = cond + (getattr(CFG(3, 7), stream) - 1) * (cond - clean["0.dropped"])
             if "1.apart" in clean:
                 pred = pred + (getattr(Modality(3, 2.5), stream) - 1) * (cond - clean["1.apart"])
-            factor = 0.7 * sizes(cond) / sizes(pred) + 0.3
+            factor = 0.7 * deviations(cond) / deviations(pred) + 0.3
             want = pred * factor.view(-1, *(1,) * (pred.ndim - 1))
             assert torch.allclose(x - t * step.result[stream], want, atol=1e-10)
 
 
 @given(walks(), UNIT)
-def test_a_window_is_closed_below_and_open_above(walk: Walk, edge: float):
+def test_a_window_excludes_low_and_includes_high(walk: Walk, edge: float):
     low, high = edge / 2, (1 + edge) / 2
     window = Window(CFG(), low, high)
     for step in steps(window, walk):
@@ -127,7 +127,7 @@ def test_a_window_is_closed_below_and_open_above(walk: Walk, edge: float):
         ((3, 1, 2), 1e-9, 2),
     ],
 )
-def test_a_schedule_multiplies_the_difference(factors, time, factor):
+def test_a_schedule_scales_the_difference(factors, time, factor):
     walk = Walk((StepTimes(time, time),))
     step = next(steps(Schedule(CFG(), factors), walk))
     plain = results(CFG(), walk)[0]
@@ -140,8 +140,8 @@ def test_a_schedule_multiplies_the_difference(factors, time, factor):
 
 
 @given(walks())
-def test_off_is_the_one_inside(walk: Walk):
-    """Its results bit for bit, its passes, and its state, whatever it remembers."""
+def test_wrappers_at_off_values_equal_the_inner_guidance(walk: Walk):
+    """Results (bit for bit), passes and state are equal, for guidances with state, too."""
     for inner in (CFG(), SyncCFG(), Counting(), Sum((CFG(), Counting()))):
         want = list(steps(inner, walk))
         for off in (
@@ -158,8 +158,8 @@ def test_off_is_the_one_inside(walk: Walk):
 
 
 @given(walks())
-def test_a_sum_hands_each_term_its_state(walk: Walk):
-    """Beside terms without any, one that remembers asks for the same passes and gives the same."""
+def test_a_sum_gives_each_term_its_state(walk: Walk):
+    """A term with state, next to one without, has the same passes, state and result."""
     for step, alone in zip(
         steps(Sum((NoGuidance(), Counting())), walk), steps(Counting(), walk), strict=True
     ):
@@ -171,8 +171,7 @@ def test_a_sum_hands_each_term_its_state(walk: Walk):
 @pytest.mark.parametrize(
     "guidance", [Window(Counting(), 0.3, 0.8), Schedule(Counting(), (0, 0, 3, 0, 0))], ids=repr
 )
-def test_the_state_stands_still_while_nothing_is_guided(guidance):
-    """What is inside finds its state as it left it: outside no step was its."""
+def test_the_inner_state_does_not_change_at_inactive_steps(guidance):
     state, seen = None, []
     for t in (1.0, 0.9, 0.7, 0.6, 0.4, 0.2, 0.1):
         times, inside = StepTimes(t, t), 0.3 < t <= 0.7
@@ -184,8 +183,8 @@ def test_the_state_stands_still_while_nothing_is_guided(guidance):
 
 
 @attrs.frozen
-class Looks:
-    """Has seen to it that it gets its own two passes, by their names, and x_t."""
+class ChecksInputs:
+    """A guidance that checks that it gets only its two passes, by their names, and x_t."""
 
     x: AV[torch.Tensor] = attrs.field(eq=False)
 
@@ -201,20 +200,20 @@ class Looks:
 @pytest.mark.parametrize(
     "around", [Rescale, Window, Schedule, DataSpace, lambda inner: Sum((CFG(), inner))]
 )
-def test_what_is_inside_gets_its_own_passes_and_the_latents(around):
+def test_the_inner_guidance_gets_its_passes_and_the_latents(around):
     walk = Walk((StepTimes(0.5, 0.5),))
-    looks = Looks(AV(*(walk.values(0, LATENTS, stream) for stream in ("video", "audio"))))
-    assert len(list(steps(around(looks), walk))) == 1
+    inner = ChecksInputs(AV(*(walk.values(0, LATENTS, stream) for stream in ("video", "audio"))))
+    assert len(list(steps(around(inner), walk))) == 1
 
 
 @given(walks())
-def test_clean_estimates_of_differences_are_velocities_of_differences(walk: Walk):
+def test_data_space_does_not_change_guidance_by_differences(walk: Walk):
     for inner in (CFG(), SyncCFG(), Sum((CFG(), Modality())), SkipLayer(), Counting()):
         assert all(map(near, results(DataSpace(inner), walk), results(inner, walk)))
     assert all(map(same, results(DataSpace(NoGuidance()), walk), results(NoGuidance(), walk)))
 
 
-def test_one_stream_alone_has_no_other_to_hear():
+def test_modality_guidance_needs_two_streams():
     for times in (StepTimes(0.5, None), StepTimes(None, 0.5)):
         assert Modality().passes(times, None) == [conditional(times)]
     driven = Modality().passes(StepTimes(0.5, 0.0), None)[1]
@@ -225,7 +224,7 @@ def test_one_stream_alone_has_no_other_to_hear():
     )
 
 
-def test_a_skipped_layer_goes_without_text_unless_it_is_told():
+def test_skip_layer_drops_the_text_by_default():
     assert SkipLayer().passes(StepTimes(1, 1), None)[1].drop == {"caption", "sound", "speech"}
     alone = SkipLayer(layer=2, drop=()).passes(StepTimes(1, 1), None)[1]
     assert (alone.drop, alone.hints) == (frozenset(), frozenset({"skip-2"}))

@@ -1,6 +1,4 @@
-"""Problems for the kernels, and what their answers are held to; on a CPU by the interpreter, or on
-a GPU.
-"""
+"""Problems for the kernels and error bounds, for the interpreter on a CPU and for a GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ DIRECTIONS = ("frames_read", "latents_read")
 
 @attrs.frozen
 class Problem:
-    """One call: `frames` x `tokens` meet `latents`; windows of whichever side reads."""
+    """One call with `frames` of `tokens` and `latents`; `windows` belong to the queries."""
 
     direction: str
     frames: int
@@ -62,8 +60,8 @@ class Problem:
     def solve(
         self, f: Callable[..., Tensor], dtype: torch.dtype, device: str = "cpu"
     ) -> list[Tensor]:
-        """o, dq, dk, dv in that precision, on the CPU. `f` takes q, k, v and the angles, on the
-        device.
+        """o, dq, dk, dv of `f(q, k, v, frame_angles, latent_angles, half)`, run in `dtype` on
+        `device` and returned on the CPU.
         """
         inputs, do, *turns = self.tensors()
         leaves = [x.to(device, dtype).clone().requires_grad_() for x in inputs]
@@ -85,14 +83,13 @@ def pairs_of(start: list[int], end: list[int]) -> Tensor:
 
 
 def check(problem: Problem) -> None:
-    """At most twice naive.py's error at that precision, and one ulp of the largest number; nothing
-    left unwritten.
+    """Errors are at most twice naive.py's at that precision plus one ulp of the largest number.
 
-    dS = p (dp - delta) is a difference, and 0 where a window holds one key. The direction that
-    reads frames has delta from a rounded o, so its dq and dk are held to an ulp of what is
-    subtracted instead. It also takes p from the logsumexp that it stored, p = exp(s - lse), where
-    naive.py subtracts the maximum first: an ulp of that in float32 is as much of p, and so of what
-    is summed over p. |s| <= |q| |k| / sqrt(d).
+    dS = p (dp - delta) is a difference, and 0 if a window holds one key. `latents_read` computes
+    delta from a rounded o, so its dq and dk are allowed an ulp of the terms of that difference. It
+    also computes p = exp(s - lse) from the stored logsumexp, where naive.py subtracts the maximum
+    first: one float32 ulp of s is the same relative error in p, and in every sum over p.
+    |s| <= |q| |k| / sqrt(d).
     """
     exact, plain, mine = (
         problem.naive(torch.float64),
@@ -119,18 +116,18 @@ def check(problem: Problem) -> None:
         ulp *= max(float(e.abs().max()), subtracted[name])
         assert (m.double() - e).abs().max() <= 2 * (n.double() - e).abs().max() + ulp, name
         assert (m.double() - e).norm() <= 2 * (n.double() - e).norm() + ulp * m.numel() ** 0.5, name
-    # whatever no window holds gets nothing, exactly
+    # rows outside all windows are exactly 0
     tables = attrs.evolve(problem, device="cpu").tables()
     unread = (
-        tables.of_frame[:, 0] == tables.of_frame[:, 1],
-        tables.of_latent[:, 0] == tables.of_latent[:, 1],
+        tables.latents_of_frame[:, 0] == tables.latents_of_frame[:, 1],
+        tables.frames_of_latent[:, 0] == tables.frames_of_latent[:, 1],
     )
     of_q, of_k = unread if problem.q_is_frames else unread[::-1]
     for m, empty in zip(mine, (of_q, of_q, of_k, of_k), strict=True):
         assert (m[:, empty] == 0).all()
 
 
-# an empty window between others, and a frame that hears everything
+# an empty window between others, and a reader of everything
 RAGGED = {
     "frames_read": pairs_of([0, 3, 4], [3, 3, 7]),
     "latents_read": pairs_of([0, 0, 0, 1, 1, 2, 3], [1, 2, 3, 3, 3, 3, 3]),

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harmony_parts.models.folder import weight_files
-from harmony_parts.models.tensor_files import tensors
+from harmony_parts.models.tensor_files import iter_tensors
 
 WIDTH, HEADS, FEED, LAYERS, TEXT = 32, 2, 48, 2, 16
 VIDEO, PATCH, AUDIO = 12, 2, 8  # channels of the latents, latents of a token
@@ -198,7 +198,9 @@ def numbers(
 
 def saved(folder: Path) -> dict[str, Tensor]:
     """All tensors of a model folder."""
-    return {name: tensor.clone() for file in weight_files(folder) for name, tensor in tensors(file)}
+    return {
+        name: tensor.clone() for file in weight_files(folder) for name, tensor in iter_tensors(file)
+    }
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

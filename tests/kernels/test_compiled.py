@@ -1,6 +1,4 @@
-"""The kernels compiled for GPUs that needn't be here: registers don't spill, shared memory
-suffices, products are done by tensor cores.
-"""
+"""Kernels compiled without a GPU: no register spills, shared memory fits, tensor cores are used."""
 
 from __future__ import annotations
 
@@ -17,21 +15,26 @@ triton = pytest.importorskip("triton", reason="Triton isn't installed here")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from harmony_parts.kernels.local_cross_attention import triton as kernels  # noqa: E402
+from harmony_parts.kernels.local_cross_attention import (  # noqa: E402
+    backward,
+    forward,
+    launch,
+)
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 pytestmark = [
     pytest.mark.skipif(
-        not (TOOLS / "cuobjdump").is_file(), reason="this build of Triton brings no NVIDIA tools"
+        not (TOOLS / "cuobjdump").is_file(), reason="this build of Triton ships no NVIDIA tools"
     ),
-    pytest.mark.skipif(kernels.INTERPRETING, reason="TRITON_INTERPRET is set: nothing is compiled"),
+    pytest.mark.skipif(launch.INTERPRETING, reason="TRITON_INTERPRET is set: nothing is compiled"),
 ]
 
 TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
-SHARED = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}  # bytes that a program may have
-# tensor cores of sm_80, sm_90 and sm_100, each of which has the earlier ones too, but for HGMMA
+SHARED = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}  # bytes per program
+# tensor-core instructions of sm_80, sm_90, sm_100; newer GPUs keep HMMA, only sm_90 has HGMMA
 PRODUCTS = ("HMMA", "HGMMA", "UTCHMMA")
-FLOAT32 = {"largest", "total", "partial", "lse", "turn_frame", "turn_latent"}
+FLOAT32 = {"largest", "total", "partial", "lse", "frame_rotations", "latent_rotations"}
+INT32 = {"latents_of_frame", "frames_of_latent"}
 PARTIAL = {"frames_read_backward": {"dk", "dv"}, "latents_read_backward": {"dq"}}
 MAIN = (
     "frames_read_forward",
@@ -44,8 +47,8 @@ MAIN = (
 def compiled(
     name: str, arch: int, dtype: torch.dtype, constants: dict[str, Any], folder: Path
 ) -> dict[str, int]:
-    """Registers, bytes of stack and shared memory, and counts of instructions."""
-    kernel, constants = getattr(kernels, name), dict(constants)
+    """Compile a kernel: registers, bytes of stack and shared memory, instruction counts."""
+    kernel, constants = getattr(forward, name, None) or getattr(backward, name), dict(constants)
     options = {
         option: constants.pop(option)
         for option in ("num_warps", "num_stages")
@@ -58,15 +61,9 @@ def compiled(
             return "constexpr"
         if argument in ("F", "T", "H"):
             return "i32"
-        if argument in ("scale", "root"):
+        if argument in ("scale", "rsqrt_d"):
             return "fp32"
-        return (
-            "*i32"
-            if argument.startswith("of_")
-            else "*fp32"
-            if argument in float32
-            else TYPES[dtype]
-        )
+        return "*i32" if argument in INT32 else "*fp32" if argument in float32 else TYPES[dtype]
 
     signature = {argument: kind(argument) for argument in kernel.arg_names}
     aligned = {
@@ -105,7 +102,7 @@ def check(found: dict[str, int], arch: int) -> None:
     assert found["stack"] == found["STL"] == found["LDL"] == 0
     assert found["registers"] <= 255
     assert found["shared"] <= SHARED[arch]
-    # nothing is added in an order that isn't fixed
+    # no atomics: the order of every sum is fixed
     assert found["RED"] == found["ATOM"] == found["ATOMG"] == 0
 
 
@@ -124,11 +121,11 @@ MORE = [
     ("arch", "dtype", "head", "window"),
     [(arch, *each) for arch in SHARED for each in (*USUAL, *(MORE if arch < 100 else ()))],
 )
-def test_defaults_fit(
+def test_default_tiles_compile_without_spills(
     name: str, arch: int, dtype: torch.dtype, head: int, window: int, tmp_path: Path
 ) -> None:
-    """880 tokens a frame, 24 heads and 31 frames: Wan2.2's 5 seconds at 704 x 1280."""
-    constants = kernels.constants(name, head, 880, window, head // 2, False, dtype, 24 * 31)
+    """At Wan2.2's 5 s of 704 x 1280: 31 frames of 880 tokens, 24 heads."""
+    constants = launch.constants(name, head, 880, window, head // 2, False, dtype, 24 * 31)
     found = compiled(name, arch, dtype, constants, tmp_path)
     check(found, arch)
     assert (sum(found[each] for each in PRODUCTS) > 0) is (dtype != torch.float32)
@@ -136,15 +133,15 @@ def test_defaults_fit(
 
 @pytest.mark.parametrize("arch", list(SHARED))
 @pytest.mark.parametrize("split", [1, 4])
-def test_sums_fit(arch: int, split: int, tmp_path: Path) -> None:
+def test_sums_over_frames_compile_without_spills(arch: int, split: int, tmp_path: Path) -> None:
     sizes = {"D": 128, "BD": 128, "W": 16, "SPLIT": split, "BH": 8, "num_warps": 4}
-    for turned in (True, False):
-        constants = sizes | {"PAIRS": 64, "HALF": False, "TURNED": turned}
-        check(compiled("gather", arch, torch.bfloat16, constants, tmp_path), arch)
-    check(compiled("merge", arch, torch.bfloat16, sizes, tmp_path), arch)
+    for rotate_back in (True, False):
+        constants = sizes | {"PAIRS": 64, "HALF": False, "ROTATE_BACK": rotate_back}
+        check(compiled("sum_over_frames", arch, torch.bfloat16, constants, tmp_path), arch)
+    check(compiled("merge_frames", arch, torch.bfloat16, sizes, tmp_path), arch)
 
 
 @pytest.mark.parametrize("name", MAIN)
-def test_odd_sizes_and_half_layout_fit(name: str, tmp_path: Path) -> None:
-    constants = kernels.constants(name, 80, 221, 11, 30, True, torch.bfloat16, 8)
+def test_odd_sizes_and_half_layout_compile_without_spills(name: str, tmp_path: Path) -> None:
+    constants = launch.constants(name, 80, 221, 11, 30, True, torch.bfloat16, 8)
     check(compiled(name, 90, torch.bfloat16, constants, tmp_path), 90)

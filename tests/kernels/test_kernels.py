@@ -1,6 +1,4 @@
-"""The interpreter's tests, in a process of their own, and what the kernels say where they can't
-run.
-"""
+"""Runs the interpreter's tests in their own process; errors if the kernels can't run."""
 
 from __future__ import annotations
 
@@ -19,10 +17,8 @@ pytest.importorskip("triton", reason="Triton isn't installed here")
 
 
 @pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
-def test_interpreted(which: str) -> None:
-    """Triton decides when a kernel is defined whether to interpret it, so the variable must be
-    there before the first import.
-    """
+def test_kernels_under_the_interpreter(which: str) -> None:
+    """Triton reads TRITON_INTERPRET when a kernel is defined, so it must be set before import."""
     folder = Path(__file__).parent / "interpreted"
     command = [
         sys.executable,
@@ -46,14 +42,14 @@ def test_interpreted(which: str) -> None:
     assert " skipped" not in done.stdout, done.stdout
 
 
-def test_without_a_gpu_it_says_what_to_use() -> None:
+def test_error_without_a_gpu_names_the_eager_backend() -> None:
     q = torch.zeros(1, 2, 3, 1, 16)
     seen = Windows.of(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64), 2)
     with pytest.raises(ValueError, match=r'CUDA.*on cpu: use attention = "eager"'):
         Triton()(q, q[:, :, :1], q[:, :, :1], seen, torch.zeros(2, 8), torch.zeros(2, 8))
 
 
-def test_without_triton_it_says_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_triton_names_the_eager_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "harmony_parts.kernels.local_cross_attention.op", None)
     q = torch.zeros(1, 2, 3, 1, 16)
     seen = Windows.of(torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64), 2)

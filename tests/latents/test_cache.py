@@ -17,11 +17,12 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import Prompt
 from harmony_parts.data.clips import ClipFolder
+from harmony_parts.data.protocol import Dataset, Example
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.latents import cache
 from harmony_parts.latents.cache import key
 from harmony_parts.latents.encode import is_frozen
-from harmony_parts.latents.prepare import choose, prepare
+from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.sources import Prepared
 from harmony_parts.train import loop
 from harmony_parts.train.log import Log
@@ -47,9 +48,9 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def watched(dataset, chosen, *args, **given):
         counts.append(len(chosen))
-        return prepare(dataset, chosen, *args, **given)
+        return prepare_clips(dataset, chosen, *args, **given)
 
-    monkeypatch.setattr(loop, "prepare", watched)
+    monkeypatch.setattr(loop, "prepare_clips", watched)
     return counts
 
 
@@ -117,7 +118,7 @@ def name_of(recipe: Recipe, seed: int | None = None) -> str | None:
         build(recipe, recipe.train.seed if seed is None else seed),
         recipe.data.build(format=recipe.format, root=None),
     )
-    chosen = choose(len(data), recipe.train.prepared, torch.Generator().manual_seed(0))
+    chosen = choose_examples(len(data), recipe.train.prepared, torch.Generator().manual_seed(0))
     frozen = [encoder for encoder in parts.encoders.values() if is_frozen(encoder)]
     return key(recipe, data, chosen, [*(parts.codecs[s] for s in parts.codecs), *frozen], CPU)
 
@@ -162,11 +163,11 @@ def test_the_name_covers_the_weights_of_what_a_part_holds() -> None:
     recipe = tiny.recipe()
     data = recipe.data.build(format=recipe.format, root=None)
     model = torch.nn.BatchNorm1d(2)
-    held = SimpleNamespace(held=(model,))
-    names = [key(recipe, data, [0], parts, CPU) for parts in ([], [held])]
+    codec = SimpleNamespace(external_modules=(model,))
+    names = [key(recipe, data, [0], parts, CPU) for parts in ([], [codec])]
     for tensor in (model.weight, model.num_batches_tracked):
         tensor.data += 1
-        names.append(key(recipe, data, [0], [held], CPU))
+        names.append(key(recipe, data, [0], [codec], CPU))
     assert None not in names
     assert len(set(names)) == len(names)
 
@@ -186,14 +187,28 @@ def test_code_is_that_of_the_packages_of_the_parts(
     assert cache._code([typed_in]) is None, "nobody knows the code of what was typed in"
 
 
+class WithoutFingerprints:
+    """A data set with only the members that every data set has."""
+
+    def __init__(self, inner: Dataset) -> None:
+        self.inner = inner
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def example(self, index: int, generator: torch.Generator) -> Example:
+        return self.inner.example(index, generator)
+
+
 def test_what_cannot_be_told_apart_is_not_kept(
     tmp_path: Path, prepared: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A data set without a fingerprint; prompts that JSON would change."""
-    from harmony_parts.data.soundstage import SoundstageSet
-
+    build = Soundstage.build
     with monkeypatch.context() as patch:
-        patch.delattr(SoundstageSet, "fingerprint")
+        patch.setattr(
+            Soundstage, "build", lambda *args, **given: WithoutFingerprints(build(*args, **given))
+        )
         for _ in range(2):
             source(tiny.recipe(), tmp_path)
     assert prepared == [8, 8]

@@ -21,17 +21,18 @@ from torch import Tensor, nn
 
 import harmony_parts as hp
 from harmony_parts.cost.memory import Live
-from harmony_parts.generate.pipeline import Pipeline, _Visiting
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.offload import (
     ALIGNED,
     Offload,
     layers_of,
-    modules,
-    move,
-    resident,
+    move_weights,
+    part_modules,
+    resident_bytes,
     views,
-    visit,
+    weights_on_device,
 )
+from harmony_parts.models.offloaded_codec import OffloadedCodec
 
 RECIPE = ("denoiser.layers=4", "sample.steps=2", "format.seconds=0.5")
 
@@ -42,7 +43,7 @@ class Codec:
     def __init__(self, inner: Any) -> None:
         self.inner, self.gain = inner, nn.Linear(1, 1, bias=False)
         nn.init.constant_(self.gain.weight, 2.0)
-        self.held = (self.gain,)
+        self.external_modules = (self.gain,)
         self.seen: list[int] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -109,13 +110,17 @@ def test_what_is_on_the_device_at_most(pipeline: Pipeline) -> None:
     times = av.map(lambda x: hp.Times.uniform(torch.ones(1), x.shape[1]))
     conditions = pipeline.conditions([hp.Prompt()])
     denoiser(av, times, conditions)  # makes its tables
-    whole, by_layer = resident(denoiser, "parts"), resident(denoiser, "layers")
+    whole, by_layer = resident_bytes(denoiser, "parts"), resident_bytes(denoiser, "layers")
     assert whole == sum(x.nbytes for x in (*denoiser.parameters(), *denoiser.buffers()))
     assert len(layers_of(denoiser)) == 4
-    assert by_layer == whole - 2 * resident(layers_of(denoiser)[0], "parts")
+    assert by_layer == whole - 2 * resident_bytes(layers_of(denoiser)[0], "parts")
     peaks = {}
     for offload in get_args(Offload):
-        with torch.no_grad(), Live(denoiser.parameters()) as live, visit(denoiser, "cpu", offload):
+        with (
+            torch.no_grad(),
+            Live(denoiser.parameters()) as live,
+            weights_on_device(denoiser, "cpu", offload),
+        ):
             denoiser(av, times, conditions)
         peaks[offload] = live.peak
     gaps = 2 * ALIGNED * sum(1 for _ in layers_of(denoiser)[0].parameters())
@@ -208,7 +213,7 @@ def test_any_module_can_be_taken_apart() -> None:
     module, x = Nested(), torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
     want = module(x)
     assert len(layers_of(module)) == 4
-    with visit(module, "cpu", "layers"):
+    with weights_on_device(module, "cpu", "layers"):
         assert torch.equal(module(x), want)
 
 
@@ -237,23 +242,23 @@ def test_layers_may_be_called_in_any_order(case: tuple[int, list[int]]) -> None:
     """Left out, again, backwards: each has its own weights."""
     layers, order = case
     module = Gains(layers)
-    with torch.no_grad(), visit(module, "cpu", "layers"):
+    with torch.no_grad(), weights_on_device(module, "cpu", "layers"):
         assert module(order) == order
 
 
 def test_what_a_part_holds() -> None:
     holder, module = nn.Linear(2, 2), nn.Linear(3, 3)
-    holder.__dict__["held"] = (module,)
-    assert modules(holder) == (holder, module)
-    assert modules(object()) == ()
+    holder.__dict__["external_modules"] = (module,)
+    assert part_modules(holder) == (holder, module)
+    assert part_modules(object()) == ()
     with torch.device("meta"):
         empty = nn.Linear(2, 2)
     with pytest.raises(
         ValueError,
         match=r'Linear has no weights to move: it was built inside `torch\.device\("meta"\)`',
     ):
-        move(empty, "cpu")
-    move(holder, "meta")
+        move_weights(empty, "cpu")
+    move_weights(holder, "meta")
     assert holder.weight.is_meta
     assert module.weight.is_meta
 
@@ -299,11 +304,11 @@ def test_a_loaded_model_is_offloaded(pipeline: Pipeline, tmp_path: Path) -> None
     "again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copied", "pickled"]
 )
 def test_an_offloaded_codec_can_be(again: Any, pipeline: Pipeline) -> None:
-    visiting = _Visiting(pipeline.codecs["video"], torch.device("cpu"))
+    codec = OffloadedCodec(pipeline.codecs["video"], torch.device("cpu"))
     latents = torch.randn(
-        1, 3, *visiting.grid, visiting.channels, generator=torch.Generator().manual_seed(0)
+        1, 3, *codec.grid, codec.channels, generator=torch.Generator().manual_seed(0)
     )
-    assert torch.equal(again(visiting).decode(latents), visiting.decode(latents))
+    assert torch.equal(again(codec).decode(latents), codec.decode(latents))
 
 
 def test_threads_take_turns() -> None:
@@ -314,10 +319,13 @@ def test_threads_take_turns() -> None:
     home, inside = part.weight.data_ptr(), Event()
 
     def come() -> None:
-        with visit(part, "cpu", "parts"):
+        with weights_on_device(part, "cpu", "parts"):
             inside.set()
 
-    with visit(part, "cpu", "parts"), visit(part, "cpu", "parts"):  # the same thread may come again
+    with (
+        weights_on_device(part, "cpu", "parts"),
+        weights_on_device(part, "cpu", "parts"),
+    ):  # the same thread may come again
         other = Thread(target=come)
         other.start()
         assert not inside.wait(0.05)

@@ -24,7 +24,7 @@ from harmony_parts.convert.layouts import OVI
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.global_cross import Global
-from harmony_parts.testing.stand_ins import Latents, Says
+from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 # the two sum float32 products in different orders, over widths of some hundreds and six attentions
 BOUND = 1e-5
@@ -70,16 +70,17 @@ def denoiser(fixture: tuple[dict[str, Tensor], dict[str, dict]]) -> BranchDenois
             audio["dim"],
             audio["num_heads"],
             audio["ffn_dim"],
-            pace=audio["temporal_rope_scaling_factor"],
+            positions_per_latent=audio["temporal_rope_scaling_factor"],
         ),
         interaction=Global(rope_map="constant", constant=audio["temporal_rope_scaling_factor"]),
     )
     codecs = AV(
-        Latents(video["in_dim"], tuple(tensors["video"].shape[-2:]), 6.0),
-        Latents(audio["in_dim"], (), 31.25),
+        StubCodec(video["in_dim"], tuple(tensors["video"].shape[-2:]), 6.0),
+        StubCodec(audio["in_dim"], (), 31.25),
     )
     model = spec.build(
-        codecs=codecs, encoders={"text": Says(caption=video["text_dim"], sound=audio["text_dim"])}
+        codecs=codecs,
+        encoders={"text": StubEncoder(caption=video["text_dim"], sound=audio["text_dim"])},
     )
     theirs = {
         name.removeprefix("weights."): tensor

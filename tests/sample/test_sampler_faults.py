@@ -1,6 +1,4 @@
-"""What the sampler says of what goes wrong: which part, which pass, which step, and what to
-change.
-"""
+"""Errors of the sampler name the part, the pass, the step and the remedy."""
 
 from __future__ import annotations
 
@@ -22,10 +20,10 @@ from harmony_parts.sample.sampler import Step
 from harmony_parts.testing.gaussian_denoiser import Recorded
 
 
-def test_faults_of_one_pass_of_several_are_named() -> None:
+def test_the_faulty_pass_of_a_batch_is_named() -> None:
     def broken(call: int, velocity: AV[Tensor]) -> AV[Tensor]:
         if call == 2:
-            # of the last sample, so of the second of the two passes
+            # the last sample belongs to the second of the two passes
             velocity["video"][-1] = math.nan
         return velocity
 
@@ -45,7 +43,7 @@ def test_faults_of_one_pass_of_several_are_named() -> None:
         RuntimeError("can't allocate memory: 9 GB"),
     ],
 )
-def test_out_of_memory_says_what_to_change(raised: Exception) -> None:
+def test_out_of_memory_names_remedies(raised: Exception) -> None:
     def full(call: int, velocity: AV[Tensor]) -> AV[Tensor]:
         if call == 3:
             raise raised
@@ -65,10 +63,8 @@ def test_out_of_memory_says_what_to_change(raised: Exception) -> None:
         )
 
 
-def test_cancelling() -> None:
-    """What the progress callback raises comes out as it is, and the next run isn't touched by
-    it.
-    """
+def test_an_exception_of_progress_cancels_the_run() -> None:
+    """It propagates unchanged, and the next run isn't affected."""
 
     class Stop(Exception):
         pass
@@ -85,18 +81,18 @@ def test_cancelling() -> None:
 
 
 @attrs.frozen
-class Asks:
-    """A guidance that asks for what it was told, and returns the first prediction, or `result`."""
+class Requests:
+    """A guidance that requests the given passes and returns the first prediction, or `result`."""
 
-    asked: tuple[Pass, ...]
+    requested: tuple[Pass, ...]
     result: Any = attrs.field(default=None, repr=False)
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
-        return [attrs.evolve(each, times=times) for each in self.asked]
+        return [attrs.evolve(each, times=times) for each in self.requested]
 
     def combine(self, preds: Any, times: StepTimes, state: Any) -> Any:
         return (
-            preds[self.asked[0].name].only(times.generated())
+            preds[self.requested[0].name].only(times.generated())
             if self.result is None
             else self.result
         ), state
@@ -107,42 +103,42 @@ OWN = conditional(NOW)
 
 
 @pytest.mark.parametrize(
-    ("asked", "about"),
+    ("requested", "message"),
     [
-        ([], "asked for no passes"),
+        ([], "requested no passes"),
         ([OWN, OWN], "'joint' twice"),
         ([OWN, Pass("a", NOW, needs=("b",))], "'a', which needs b; its passes are joint, a"),
         (
             [Pass("a", NOW, drop=("caption",), needs=("b",)), Pass("b", NOW, needs=("a",))],
             "need each other: ",
         ),
-        ([OWN, Pass("a", NOW, hints=("blur",))], "hint blur; the denoiser knows skip"),
+        ([OWN, Pass("a", NOW, hints=("blur",))], "hint blur; the denoiser supports skip"),
         (
             [OWN, Pass("a", NOW, replace={"audio": Constant("video")})],
-            "which is for video, in place of audio",
+            "an anchor for video, in place of audio",
         ),
         (
             [OWN, Pass("a", NOW, replace={"audio": Constant("audio")}, read=("audio",))],
-            "reads audio; what can be read of it is video",
+            "reads audio; it predicts video",
         ),
         (
             [Pass("a", NOW, replace={"video": Estimate("video")}), OWN],
-            "must come after the task's own one",
+            "must run after the conditional pass",
         ),
         (
             [OWN, Pass("a", NOW, replace={"video": Estimate("video")})],
-            "must come after the task's own one",
+            "must run after the conditional pass",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_passes_that_cannot_be_run_are_named(asked: list[Pass], about: str) -> None:
-    with pytest.raises(PartContractError, match=r"Asks|Estimate") as caught:
-        make(gaussian(hints=("skip",)), latents(), caption(), guidance=Asks(tuple(asked)))
-    assert about in str(caught.value)
+def test_passes_that_cannot_run_are_named(requested: list[Pass], message: str) -> None:
+    with pytest.raises(PartContractError, match=r"Requests|Estimate") as caught:
+        make(gaussian(hints=("skip",)), latents(), caption(), guidance=Requests(tuple(requested)))
+    assert message in str(caught.value)
 
 
-def test_anchors_that_are_wrong_are_named() -> None:
+def test_wrong_anchors_are_named() -> None:
     @attrs.frozen
     class Wrong(Constant):
         how: Any = attrs.field(default=None, repr=False)
@@ -150,7 +146,7 @@ def test_anchors_that_are_wrong_are_named() -> None:
         def latents(self, scene: Any) -> Tensor:
             return self.how(super().latents(scene))
 
-    for kind, how, says in (
+    for kind, how, message in (
         (
             PartContractError,
             lambda x: x[:, :1],
@@ -160,20 +156,20 @@ def test_anchors_that_are_wrong_are_named() -> None:
         (RunError, lambda x: x + math.inf, "returned NaN or infinity for audio"),
     ):
         with pytest.raises(
-            kind, match=r"Wrong\(stream='audio'.* at step 1 of 4 .*, pass 'mute' " + says
+            kind, match=r"Wrong\(stream='audio'.* at step 1 of 4 .*, pass 'mute' " + message
         ):
             make(gaussian(), latents(), guidance=attrs.evolve(SYNC, mute=Wrong("audio", how=how)))
 
 
-def test_results_that_are_wrong_are_named() -> None:
+def test_wrong_results_are_named() -> None:
     noise = latents()
     for result in (noise.only(("video",)), noise.map(lambda x: x[:1])):
-        with pytest.raises(PartContractError, match=r"the guidance Asks.* at step 1 of 4"):
-            make(gaussian(), noise, guidance=Asks((OWN,), result))
+        with pytest.raises(PartContractError, match=r"the guidance Requests.* at step 1 of 4"):
+            make(gaussian(), noise, guidance=Requests((OWN,), result))
     with pytest.raises(
-        RunError, match=r"the guidance Asks.* at step 1 of 4 .*NaN or infinity for video"
+        RunError, match=r"the guidance Requests.* at step 1 of 4 .*NaN or infinity for video"
     ):
-        make(gaussian(), noise, guidance=Asks((OWN,), noise.map(lambda x: x / 0)))
+        make(gaussian(), noise, guidance=Requests((OWN,), noise.map(lambda x: x / 0)))
     model = Recorded(
         gaussian(),
         after=lambda call, velocity: (
@@ -192,7 +188,7 @@ def test_results_that_are_wrong_are_named() -> None:
         make(Recorded(gaussian(), after=lambda _, velocity: velocity.only(("audio",))), noise)
 
 
-def test_solvers_that_ask_at_time_zero_are_named() -> None:
+def test_solvers_that_evaluate_time_0_are_named() -> None:
     @attrs.frozen
     class Heun(Euler):
         def step(self, x, t, t_next, velocity, memory=None):
@@ -201,18 +197,18 @@ def test_solvers_that_ask_at_time_zero_are_named() -> None:
             return there, None
 
     with pytest.raises(
-        PartContractError, match=r"Heun.* asked for the velocity at time 0.0 in step 4 of 4"
+        PartContractError, match=r"Heun.* evaluated the velocity at time 0.0 in step 4 of 4"
     ):
         make(gaussian(), latents(), solver=Heun())
 
 
-def test_arguments_that_do_not_fit() -> None:
+def test_inconsistent_arguments_are_refused() -> None:
     noise = latents()
-    with pytest.raises(ValueError, match="nothing to make"):
+    with pytest.raises(ValueError, match="nothing to generate"):
         make(gaussian(), AV(), given=noise)
     with pytest.raises(ValueError, match="audio is both"):
         make(gaussian(), noise, given=noise.only(("audio",)))
-    with pytest.raises(ValueError, match="as many samples"):
+    with pytest.raises(ValueError, match="same number of samples"):
         make(gaussian(), noise.only(("video",)), given=latents(3).only(("audio",)))
     with pytest.raises(ValueError, match="steps"):
         make(gaussian(), noise, steps=0)

@@ -1,4 +1,4 @@
-"""A shift that depends on how many steps the sampler takes."""
+"""The times of the sampler's steps, and shifts that depend on the number of steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harmony_parts.testing.contracts.flow import check_shift
 
 @attrs.frozen
 class BySteps(ConstantShift):
-    """The more steps, the further."""
+    """A shift that grows with the number of steps."""
 
     power: int = 1
 
@@ -22,12 +22,12 @@ class BySteps(ConstantShift):
         return ConstantShift(float(steps**self.power))
 
 
-def test_the_sampler_tells_a_shift_its_steps() -> None:
+def test_a_shift_is_resolved_for_the_number_of_steps() -> None:
     for steps in (1, 2, 7):
         assert timetable(steps, BySteps()) == timetable(steps, ConstantShift(float(steps)))
 
 
-def test_it_keeps_the_contract_for_any_number() -> None:
+def test_the_contract_is_checked_for_several_numbers_of_steps() -> None:
     check_shift(BySteps())
 
     @attrs.frozen
@@ -41,5 +41,5 @@ def test_it_keeps_the_contract_for_any_number() -> None:
             return t * (1 - t) * 5 + t
 
     check_shift(ConstantShift())
-    with pytest.raises(PartContractError, match=r"Backwards.* must rise"):
+    with pytest.raises(PartContractError, match=r"Backwards.* must be increasing"):
         check_shift(Turns())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harmony_parts.assembly.kinds import KINDS
 from harmony_parts.errors import UnknownPart
-from harmony_parts.hookspecs import KINDS
 from harmony_parts.testing.scaffold import BEGINS, write_plugin
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from torch import Tensor
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.av import AV, Condition, Times
 from harmony_parts.flow.straight import StraightPath
-from harmony_parts.latents.encode import conditions_of, encode
-from harmony_parts.models.folder import weights
+from harmony_parts.latents.encode import conditions_of, encode_examples
+from harmony_parts.models.folder import saved_modules
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.tasks.weighted_sum import WeightedSum
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
@@ -51,7 +51,7 @@ class Setting:
 def setting(layers: int = 2) -> Setting:
     recipe = tiny.recipe(layers=layers)
     parts = build(recipe, 0)
-    module, generator = weights(parts).double(), torch.Generator().manual_seed(0)
+    module, generator = saved_modules(parts).double(), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter += 0.2 * torch.randn(
@@ -59,7 +59,9 @@ def setting(layers: int = 2) -> Setting:
             )
     data = recipe.data.build(format=recipe.format, root=None)
     examples = [data.example(i, generator) for i in range(CLIPS)]
-    latents = encode(examples, recipe.format, parts.codecs, torch.device("cpu")).map(Tensor.double)
+    latents = encode_examples(examples, recipe.format, parts.codecs, torch.device("cpu")).map(
+        Tensor.double
+    )
     conditions = conditions_of(parts.encoders.values(), [example.prompt for example in examples])
     plan = WeightedSum().plan(CLIPS, lambda n, g: torch.rand(n, generator=g), generator)
     return Setting(parts, latents, conditions, plan, noise_for(latents, plan, generator))
@@ -85,7 +87,7 @@ def test_a_packed_batch_is_the_sum_of_its_tasks(model: Setting) -> None:
     """Loss and every gradient, in float64: each task computed alone, and all of them in one
     batch.
     """
-    parameters = dict(weights(model.parts).named_parameters())
+    parameters = dict(saved_modules(model.parts).named_parameters())
     whole = model.losses(model.plan, model.noise).total
     together = torch.autograd.grad(whole, parameters.values(), retain_graph=True, allow_unused=True)
     apart, sums = (
@@ -118,7 +120,7 @@ def test_the_gradient_reaches_every_weight_that_can_matter(model: Setting) -> No
     """Only the last layer's style path is out of reach: it moves the reference, and after the last
     attention nobody reads the reference.
     """
-    module = weights(model.parts)
+    module = saved_modules(model.parts)
     module.zero_grad()
     model.losses(model.plan, model.noise).total.backward()
     untouched = {

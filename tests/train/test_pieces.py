@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from harmony_parts.assembly.build import build
 from harmony_parts.av import Condition
 from harmony_parts.errors import RunError
-from harmony_parts.latents.encode import encode
-from harmony_parts.latents.order import Order
-from harmony_parts.latents.prepare import _joined, choose, prepare
+from harmony_parts.latents.encode import encode_examples
+from harmony_parts.latents.order import ClipOrder
+from harmony_parts.latents.prepare import _joined, choose_examples, prepare_clips
 from harmony_parts.latents.sources import OnTheFly
 from harmony_parts.models.snapshot import Snapshot, load_snapshot
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 @given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 100))
 def test_an_epoch_holds_every_clip_once(size: int, batch: int, seed: int) -> None:
-    order, generator = Order(size), torch.Generator().manual_seed(seed)
+    order, generator = ClipOrder(size), torch.Generator().manual_seed(seed)
     seen = torch.cat([order.next(batch, generator) for _ in range(3 * size)])
     epochs = seen[: len(seen) // size * size].view(-1, size)
     assert torch.equal(epochs.sort(dim=1).values, torch.arange(size).expand_as(epochs))
@@ -58,9 +58,9 @@ def test_prepared_clips_are_what_would_be_made_on_the_fly() -> None:
     recipe = tiny.recipe()
     parts, data = build(recipe, 0), recipe.data.build(format=recipe.format, root=None)
     generator = torch.Generator().manual_seed(3)
-    source = prepare(
+    source = prepare_clips(
         data,
-        choose(len(data), 18, generator),
+        choose_examples(len(data), 18, generator),
         recipe.format,
         parts.codecs,
         parts.encoders,
@@ -88,8 +88,8 @@ def test_prepared_clips_are_what_would_be_made_on_the_fly() -> None:
 def test_a_data_set_smaller_than_what_is_prepared_is_used_evenly() -> None:
     recipe = tiny.recipe()
     parts, data = build(recipe, 0), type(recipe.data)(size=3).build(format=recipe.format, root=None)  # type: ignore[call-arg]
-    chosen = choose(3, 8, torch.Generator())
-    names = prepare(
+    chosen = choose_examples(3, 8, torch.Generator())
+    names = prepare_clips(
         data, chosen, recipe.format, parts.codecs, {}, generator=torch.Generator(), device=CPU
     ).names
     assert sorted(names.count(name) for name in set(names)) == [2, 3, 3]
@@ -105,7 +105,9 @@ def test_a_clip_of_another_format_is_named() -> None:
         RunError,
         match=r"ball-0-0: has frames of \[16, 16, 16, 3\]; the model's format is \[8, 16, 16, 3\]",
     ):
-        encode([other.example(0, torch.Generator())], recipe.format, build(recipe, 0).codecs, CPU)
+        encode_examples(
+            [other.example(0, torch.Generator())], recipe.format, build(recipe, 0).codecs, CPU
+        )
 
 
 def test_joining_conditions_pads_with_what_does_not_count() -> None:

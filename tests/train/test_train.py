@@ -22,7 +22,7 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.models.folder import find_model, load_weights, save_model, weights
+from harmony_parts.models.folder import find_model, load_weights, save_model, saved_modules
 from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.train.log import Log
 from harmony_parts.train.loop import Run, train
@@ -235,11 +235,11 @@ def test_the_model_of_a_run_loads_into_new_parts(straight: tuple[Path, dict[str,
     recipe = read_recipe(out / "model" / "recipe.toml")
     assert recipe == tiny.recipe(steps=7, log_every=3)
     parts = build(recipe, 99)
-    assert not same(dict(weights(parts).state_dict()), saved)
+    assert not same(dict(saved_modules(parts).state_dict()), saved)
     load_weights(parts, out)
-    assert same(dict(weights(parts).state_dict()), saved)
+    assert same(dict(saved_modules(parts).state_dict()), saved)
     card = (out / "model" / "README.md").read_text(encoding="utf-8")
-    assert f"Parameters: {sum(p.numel() for p in weights(parts).parameters()):,}" in card
+    assert f"Parameters: {sum(p.numel() for p in saved_modules(parts).parameters()):,}" in card
     assert "7 steps of 3 clips" in card
 
 
@@ -255,7 +255,7 @@ def test_the_average_is_handed_over_and_the_raw_weights_without_one(
 def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     recipe = tiny.recipe()
     parts = build(recipe, 0)
-    state = dict(weights(parts).state_dict())
+    state = dict(saved_modules(parts).state_dict())
     del state["denoiser.branches.audio.reference_group"]
     state["denoiser.more"] = torch.zeros(1)
     state["denoiser.branches.audio.target_group"] = torch.zeros(5)

@@ -1,3 +1,1 @@
-"""Local cross-attention as a Triton operator: README.md has the derivation, naive.py the same in
-plain PyTorch.
-"""
+"""Local cross-attention in Triton: README.md is the derivation, naive.py the plain PyTorch."""

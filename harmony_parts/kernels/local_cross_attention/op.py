@@ -1,6 +1,4 @@
-"""Both directions as torch operators: shapes for tracing, autograd with a backward operator each,
-FLOP counts.
-"""
+"""Both directions as torch operators with fake shapes, backward operators and FLOP formulas."""
 
 from __future__ import annotations
 
@@ -12,94 +10,95 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
-from harmony_parts.kernels.local_cross_attention import triton as kernels
+from harmony_parts.kernels.local_cross_attention import launch
 from harmony_parts.layers.rope import table
 
 REMEDY = 'use attention = "eager"'
-REST = (
-    "Tensor of_frame, Tensor of_latent, Tensor turn_frame, Tensor turn_latent, int window, bool"
-    " half"
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+TABLES = (
+    "Tensor latents_of_frame, Tensor frames_of_latent, Tensor frame_rotations,"
+    " Tensor latent_rotations, int window, bool half"
 )
 
 
 class Tables(NamedTuple):
-    """Which latents meet which frames: int32 [F, 2] and [T, 2] of (first, end), and the most
-    latents that meet one frame.
-    """
+    """Which latents meet which frames, as ranges [first, end), and the most latents per frame."""
 
-    of_frame: Tensor
-    of_latent: Tensor
+    latents_of_frame: Tensor  # int32 [F, 2]
+    frames_of_latent: Tensor  # int32 [T, 2]
     window: int
 
     @classmethod
-    def of(cls, of_frame: Tensor, of_latent: Tensor, window: int, tokens: int = 1) -> Tables:
-        """From tables whose latents have `tokens` tokens each, every one of which is a latent to
-        the kernels.
-        """
+    def of(
+        cls, latents_of_frame: Tensor, frames_of_latent: Tensor, window: int, tokens: int = 1
+    ) -> Tables:
+        """From tables whose latents have `tokens` tokens; the kernels treat each as a latent."""
         if tokens > 1:
-            of_frame, of_latent, window = (
-                of_frame * tokens,
-                of_latent.repeat_interleave(tokens, 0),
-                window * tokens,
-            )
-        return cls(of_frame, of_latent, max(1, window))
+            latents_of_frame, window = latents_of_frame * tokens, window * tokens
+            frames_of_latent = frames_of_latent.repeat_interleave(tokens, 0)
+        return cls(latents_of_frame, frames_of_latent, max(1, window))
 
 
-def turns(angles: Tensor) -> Tensor:
-    """Angles [n, P] -> cos and sin, float32 [n, P, 2], taken in float64."""
+def rotations(angles: Tensor) -> Tensor:
+    """Angles [n, P] -> cos and sin, computed in float64, as float32 [n, P, 2]."""
     return table(angles.double()).float().contiguous()
 
 
-def _checked(
-    q: Tensor, k: Tensor, v: Tensor, tables: Tables, angles: tuple[Tensor, Tensor], half: bool
-) -> tuple[Any, ...]:
-    """What `REST` names, once it is known that the kernels can do it."""
-    tensors = (q, k, v)
-    if q.device.type != "cuda" and not kernels.INTERPRETING:
+def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raises ValueError if the kernels don't support the device, types or head dimension."""
+    if q.device.type != "cuda" and not launch.INTERPRETING:
         raise ValueError(
-            "the Triton kernel of local attention needs a CUDA device, and the tensors are on"
-            f" {q.device}: {REMEDY} (for tests, Triton's interpreter runs it on a CPU where"
-            " TRITON_INTERPRET=1 is set before anything is imported)"
+            "the Triton kernel of local attention needs a CUDA device, but the tensors are on"
+            f" {q.device}: {REMEDY} (tests can run it in Triton's interpreter on a CPU by setting"
+            " TRITON_INTERPRET=1 before anything is imported)"
         )
-    if q.dtype not in (torch.float32, torch.float16, torch.bfloat16) or {q.dtype} != {
-        x.dtype for x in tensors
-    }:
+    if q.dtype not in DTYPES or not q.dtype == k.dtype == v.dtype:
         raise ValueError(
-            "q, k and v must all be float32, float16 or bfloat16, and are"
-            f" {', '.join(str(x.dtype) for x in tensors)}; {REMEDY}"
+            "q, k and v must all be float32, float16 or bfloat16, but are"
+            f" {q.dtype}, {k.dtype}, {v.dtype}; {REMEDY}"
         )
-    if not 2 <= q.shape[-1] <= kernels.LARGEST:
+    if not 2 <= q.shape[-1] <= launch.MAX_HEAD_DIM:
         raise ValueError(
-            f"the Triton kernel takes heads of 2 to {kernels.LARGEST} channels, and these have"
+            f"the Triton kernel supports head dimensions of 2 to {launch.MAX_HEAD_DIM}, not"
             f" {q.shape[-1]}; {REMEDY}"
         )
-    if tables.window > kernels.WIDEST:
+
+
+def _check_tables(head_dim: int, window: int, angles: tuple[Tensor, Tensor]) -> None:
+    """Raises ValueError if windows are too wide, or angles have too many pairs or a gradient."""
+    if window > launch.MAX_WINDOW:
         raise ValueError(
-            f"{tables.window} rows meet one frame, and the Triton kernel holds {kernels.WIDEST}:"
+            f"a window holds {window} rows, and the Triton kernel at most {launch.MAX_WINDOW}:"
             f" narrow the windows, or {REMEDY}"
         )
-    if not all(1 <= a.shape[-1] <= q.shape[-1] // 2 for a in angles):
+    if not all(1 <= a.shape[-1] <= head_dim // 2 for a in angles):
         raise ValueError(
-            f"heads of {q.shape[-1]} channels turn in 1 to {q.shape[-1] // 2} pairs, and the angles"
-            f" have {angles[0].shape[-1]}"
+            f"heads of {head_dim} channels need angles for 1 to {head_dim // 2} pairs, not"
+            f" {angles[0].shape[-1]}"
         )
     if any(a.requires_grad for a in angles):
         raise ValueError(f"the Triton kernel has no gradient with respect to the angles; {REMEDY}")
+
+
+def _check_no_jvp(*tensors: Tensor) -> None:
+    """Raises NotImplementedError if a tensor has a tangent: torch would silently make it zero."""
     if forward_ad._current_level >= 0 and any(
         forward_ad.unpack_dual(x).tangent is not None for x in tensors
     ):
-        # an operator without a formula would pass a tangent of zero on, without a word
         raise NotImplementedError(
             f"the Triton kernel of local attention has no forward-mode derivative (jvp); {REMEDY}"
         )
-    return (
-        tables.of_frame,
-        tables.of_latent,
-        turns(angles[0]),
-        turns(angles[1]),
-        tables.window,
-        half,
-    )
+
+
+def _arguments(
+    q: Tensor, k: Tensor, v: Tensor, tables: Tables, angles: tuple[Tensor, Tensor], half: bool
+) -> tuple[Any, ...]:
+    """The arguments that `TABLES` names, after all checks."""
+    _check_tensors(q, k, v)
+    _check_tables(q.shape[-1], tables.window, angles)
+    _check_no_jvp(q, k, v)
+    frame, latent = rotations(angles[0]), rotations(angles[1])
+    return tables.latents_of_frame, tables.frames_of_latent, frame, latent, tables.window, half
 
 
 def frames_read(
@@ -111,10 +110,12 @@ def frames_read(
     latent_angles: Tensor,
     half: bool = False,
 ) -> Tensor:
-    """`naive.frames_read` by the kernels: q [B, F, S, h, d], k and v [B, T, h, d] -> [B, F, S, h,
-    d].
+    """`naive.frames_read` by the kernels.
+
+    q [B, F, S, h, d], k and v [B, T, h, d] -> [B, F, S, h, d]. Raises ValueError if the kernels
+    can't run on these arguments, NotImplementedError in forward-mode differentiation.
     """
-    return _frames_read(q, k, v, *_checked(q, k, v, tables, (frame_angles, latent_angles), half))
+    return _frames_read(q, k, v, *_arguments(q, k, v, tables, (frame_angles, latent_angles), half))
 
 
 def latents_read(
@@ -126,134 +127,137 @@ def latents_read(
     latent_angles: Tensor,
     half: bool = False,
 ) -> Tensor:
-    """`naive.latents_read` by the kernels: q [B, T, h, d], k and v [B, F, S, h, d] -> [B, T, h,
-    d].
+    """`naive.latents_read` by the kernels.
+
+    q [B, T, h, d], k and v [B, F, S, h, d] -> [B, T, h, d]. Raises as `frames_read`.
     """
-    return _latents_read(q, k, v, *_checked(q, k, v, tables, (frame_angles, latent_angles), half))[
-        0
-    ]
+    return _latents_read(
+        q, k, v, *_arguments(q, k, v, tables, (frame_angles, latent_angles), half)
+    )[0]
 
 
 @torch.library.custom_op(
     "harmony_parts::frames_read",
     mutates_args=(),
-    schema=f"(Tensor q, Tensor k, Tensor v, {REST}) -> Tensor",
+    schema=f"(Tensor q, Tensor k, Tensor v, {TABLES}) -> Tensor",
 )
-def _frames_read(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:
-    q, k, v = _rows(q, k, v)
-    return kernels.run_frames_read(_launch(q, k, *rest), k, v)
+def _frames_read(q: Tensor, k: Tensor, v: Tensor, *tables: Any) -> Tensor:
+    q, k, v = _contiguous(q, k, v)
+    return launch.run_frames_read(_launch_of(q, k, *tables), k, v)
 
 
 @torch.library.custom_op(
     "harmony_parts::frames_read_backward",
     mutates_args=(),
-    schema=f"(Tensor do, Tensor q, Tensor k, Tensor v, {REST}) -> (Tensor, Tensor, Tensor)",
+    schema=f"(Tensor do, Tensor q, Tensor k, Tensor v, {TABLES}) -> (Tensor, Tensor, Tensor)",
 )
 def _frames_read_backward(
-    do: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any
+    do: Tensor, q: Tensor, k: Tensor, v: Tensor, *tables: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    do, q, k, v = _rows(do, q, k, v)
-    return kernels.run_frames_read_backward(_launch(q, k, *rest), k, v, do)
+    do, q, k, v = _contiguous(do, q, k, v)
+    return launch.run_frames_read_backward(_launch_of(q, k, *tables), k, v, do)
 
 
 @torch.library.custom_op(
     "harmony_parts::latents_read",
     mutates_args=(),
-    schema=f"(Tensor q, Tensor k, Tensor v, {REST}) -> (Tensor, Tensor)",
+    schema=f"(Tensor q, Tensor k, Tensor v, {TABLES}) -> (Tensor, Tensor)",
 )
-def _latents_read(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    q, k, v = _rows(q, k, v)
-    return kernels.run_latents_read(_launch(k, q, *rest), k, v)
+def _latents_read(q: Tensor, k: Tensor, v: Tensor, *tables: Any) -> tuple[Tensor, Tensor]:
+    q, k, v = _contiguous(q, k, v)
+    return launch.run_latents_read(_launch_of(k, q, *tables), k, v)
 
 
 @torch.library.custom_op(
     "harmony_parts::latents_read_backward",
     mutates_args=(),
     schema=(
-        f"(Tensor do, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, {REST}) -> (Tensor,"
+        f"(Tensor do, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, {TABLES}) -> (Tensor,"
         " Tensor, Tensor)"
     ),
 )
 def _latents_read_backward(
-    do: Tensor, o: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any
+    do: Tensor, o: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, *tables: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    do, q, k, v = _rows(do, q, k, v)
-    return kernels.run_latents_read_backward(_launch(k, q, *rest), k, v, o, lse, do)
+    do, q, k, v = _contiguous(do, q, k, v)
+    return launch.run_latents_read_backward(_launch_of(k, q, *tables), k, v, o, lse, do)
 
 
-def _rows(*tensors: Tensor) -> Iterator[Tensor]:
-    """As the kernels read them."""
+def _contiguous(*tensors: Tensor) -> Iterator[Tensor]:
+    """The tensors contiguous, as the kernels index them."""
     return (x.contiguous() for x in tensors)
 
 
-def _launch(
+def _launch_of(
     frames: Tensor,
     latents: Tensor,
-    of_frame: Tensor,
-    of_latent: Tensor,
-    turn_frame: Tensor,
-    turn_latent: Tensor,
+    latents_of_frame: Tensor,
+    frames_of_latent: Tensor,
+    frame_rotations: Tensor,
+    latent_rotations: Tensor,
     window: int,
     half: bool,
-) -> kernels.Launch:
-    return kernels.Launch(
-        frames, latents, (of_frame, of_latent), (turn_frame, turn_latent), window, half
+) -> launch.Launch:
+    windows = latents_of_frame, frames_of_latent
+    return launch.Launch(
+        frames, latents, windows, (frame_rotations, latent_rotations), window, half
     )
 
 
-def _new(x: Tensor) -> Tensor:
-    """The shape of x, contiguous, as the kernels write it."""
+def _like(x: Tensor) -> Tensor:
+    """A contiguous tensor of x's shape, as the kernels write."""
     return x.new_empty(x.shape)
 
 
 @_frames_read.register_fake
-def _(q: Tensor, *rest: Any) -> Tensor:
-    return _new(q)
+def _(q: Tensor, *tables: Any) -> Tensor:
+    return _like(q)
 
 
 @_frames_read_backward.register_fake
-def _(do: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _new(q), _new(k), _new(v)
+def _(do: Tensor, q: Tensor, k: Tensor, v: Tensor, *tables: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(q), _like(k), _like(v)
 
 
 @_latents_read.register_fake
-def _(q: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return _new(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+def _(q: Tensor, *tables: Any) -> tuple[Tensor, Tensor]:
+    return _like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
 @_latents_read_backward.register_fake
 def _(
-    do: Tensor, o: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any
+    do: Tensor, o: Tensor, lse: Tensor, q: Tensor, k: Tensor, v: Tensor, *tables: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _new(q), _new(k), _new(v)
+    return _like(q), _like(k), _like(v)
 
 
-def _keep_frames(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:7])  # neither o nor a log-sum-exp is needed
-    ctx.rest = inputs[7:]
+def _save_frames(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:7])  # backward needs neither o nor lse
+    ctx.tables = inputs[7:]
 
 
-def _back_frames(ctx: Any, do: Tensor) -> tuple[Any, ...]:
-    return *_frames_read_backward(do, *ctx.saved_tensors, *ctx.rest), *[None] * 6
+def _grad_frames(ctx: Any, do: Tensor) -> tuple[Any, ...]:
+    return *_frames_read_backward(do, *ctx.saved_tensors, *ctx.tables), *[None] * 6
 
 
-def _keep_latents(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save_latents(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(*output, *inputs[:7])
-    ctx.rest = inputs[7:]
+    ctx.tables = inputs[7:]
 
 
-def _back_latents(ctx: Any, do: Tensor, _: Tensor | None) -> tuple[Any, ...]:
-    return *_latents_read_backward(do, *ctx.saved_tensors, *ctx.rest), *[None] * 6
+def _grad_latents(ctx: Any, do: Tensor, _: Tensor | None) -> tuple[Any, ...]:
+    return *_latents_read_backward(do, *ctx.saved_tensors, *ctx.tables), *[None] * 6
 
 
-_frames_read.register_autograd(_back_frames, setup_context=_keep_frames)
-_latents_read.register_autograd(_back_latents, setup_context=_keep_latents)
+_frames_read.register_autograd(_grad_frames, setup_context=_save_frames)
+_latents_read.register_autograd(_grad_latents, setup_context=_save_latents)
 
 
-def _count(operator: Any, frames: int, products: int) -> None:
-    """FLOPs: so many products of the frames' tokens (argument number `frames`) with the latents of
-    the widest window. No padding counts.
+def _register_flops(operator: Any, frames: int, products: int) -> None:
+    """Count `products` matrix products of the frames' tokens with the widest window's latents.
+
+    `frames` is the index of the frames' tensor among the arguments. Padding isn't counted.
     """
 
     def flops(*shapes: Any, **_: Any) -> int:
@@ -262,7 +266,7 @@ def _count(operator: Any, frames: int, products: int) -> None:
     register_flop_formula(operator)(flops)
 
 
-_count(torch.ops.harmony_parts.frames_read, 0, 2)  # q k^T, p v
-_count(torch.ops.harmony_parts.frames_read_backward, 1, 5)  # q k^T again, dv, dp, dq, dk
-_count(torch.ops.harmony_parts.latents_read, 1, 2)
-_count(torch.ops.harmony_parts.latents_read_backward, 4, 5)
+_register_flops(torch.ops.harmony_parts.frames_read, 0, 2)  # q k^T, p v
+_register_flops(torch.ops.harmony_parts.frames_read_backward, 1, 5)  # q k^T again, dv, dp, dq, dk
+_register_flops(torch.ops.harmony_parts.latents_read, 1, 2)
+_register_flops(torch.ops.harmony_parts.latents_read_backward, 4, 5)

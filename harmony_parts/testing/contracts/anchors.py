@@ -9,7 +9,7 @@ import torch
 
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, Condition, Conditions
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.testing.contracts.require import check_value, generator, require
 
 
@@ -21,80 +21,79 @@ def check_anchor(
     audio: int = 20,
     conditions: Mapping[str, Condition] | None = None,
 ) -> None:
-    """Latents of the right shape, finite, deterministic, of each sample by itself, for clips of
-    `video` and `audio` latents; the scene is left as it is.
+    """Finite and deterministic latents of the right shape, made for each sample independently.
 
-    `conditions` (4 samples) are what the anchor may look at, if it does.
+    Clips have `video` and `audio` latents. The scene must not be changed. `conditions` (4 samples):
+    those of the scene, for anchors that use them.
     """
     check_value(anchor)
     require(
         anchor.stream in tuple(codecs),
         anchor,
-        f"stand for a stream that the codecs have; it says {anchor.stream!r}",
+        f"replace a stream that has a codec; its stream is {anchor.stream!r}",
     )
-    told: Conditions = conditions or {}
-    scene = _scene(codecs, video, audio, told, anchor.from_estimate, seed=0)
-    kept = copy.deepcopy((scene.latents, scene.estimate, told))
-    here, latents = scene.latents[anchor.stream], anchor.latents(scene)
+    conditions = conditions or {}
+    scene = _scene(codecs, video, audio, conditions, anchor.from_estimate, seed=0)
+    inputs = (scene.latents, scene.estimate, conditions)
+    copies = copy.deepcopy(inputs)
+    current, latents = scene.latents[anchor.stream], anchor.latents(scene)
     unchanged = all(
-        torch.equal(x, y)
-        for x, y in zip(_tensors(scene.latents, scene.estimate, told), _tensors(*kept), strict=True)
+        torch.equal(x, y) for x, y in zip(_tensors(*inputs), _tensors(*copies), strict=True)
     )
-    require(unchanged, anchor, "leave the scene as it is: one of its tensors was changed in place")
+    require(unchanged, anchor, "not change the scene; one of its tensors was changed in place")
     require(
-        latents.shape == here.shape,
+        latents.shape == current.shape,
         anchor,
-        f"make latents {list(here.shape)}; it made {list(latents.shape)}",
+        f"return latents {list(current.shape)}; it returned {list(latents.shape)}",
     )
     require(
-        latents.dtype == here.dtype and torch.isfinite(latents).all(),
+        latents.dtype == current.dtype and torch.isfinite(latents).all(),
         anchor,
-        f"make finite latents of {here.dtype}",
+        f"return finite latents of {current.dtype}",
     )
     require(
         torch.equal(latents, anchor.latents(scene)),
         anchor,
-        "make the same latents of the same scene",
+        "return the same latents for the same scene",
     )
     rows = torch.tensor([2, 0])
     some = Scene(
         codecs,
         scene.latents.map(lambda x: x[rows]),
-        {name: condition.rows(rows) for name, condition in told.items()},
+        {name: condition.rows(rows) for name, condition in conditions.items()},
         None if scene.estimate is None else scene.estimate.map(lambda x: x[rows]),
     )
-    # Codecs may sum in another order for another batch size.
+    # codecs may sum in another order for another batch size
     near = torch.allclose(anchor.latents(some), latents[rows], atol=1e-4)
-    require(near, anchor, "make each sample's latents from that sample alone")
+    require(near, anchor, "make the latents of each sample only from that sample")
     if not anchor.from_estimate:
-        other = _scene(codecs, video, audio, told, False, seed=1)
+        other = _scene(codecs, video, audio, conditions, False, seed=1)
         require(
             torch.equal(anchor.latents(other), latents),
             anchor,
-            "not depend on the current latents, or say from_estimate = True",
+            "not depend on the current latents, or declare from_estimate = True",
         )
 
 
 def _tensors(
-    latents: AV[torch.Tensor], estimate: AV[torch.Tensor] | None, told: Conditions
+    latents: AV[torch.Tensor], estimate: AV[torch.Tensor] | None, conditions: Conditions
 ) -> list[torch.Tensor]:
     streams = [av[stream] for av in (latents, estimate or AV()) for stream in av]
-    return streams + [condition.tokens for condition in told.values()]
+    return streams + [condition.tokens for condition in conditions.values()]
 
 
 def _scene(
     codecs: AV[VideoCodec | AudioCodec],
     video: int,
     audio: int,
-    told: Conditions,
+    conditions: Conditions,
     estimate: bool,
     seed: int,
 ) -> Scene:
     random = generator(seed)
 
     def latents(codec: VideoCodec | AudioCodec) -> torch.Tensor:
-        grid = getattr(codec, "grid", None)  # of a video codec alone
-        shape = (audio,) if grid is None else (video, *grid)
-        return torch.randn(4, *shape, codec.channels, generator=random)
+        grid = grid_of(codec)
+        return torch.randn(4, video if grid else audio, *grid, codec.channels, generator=random)
 
-    return Scene(codecs, codecs.map(latents), told, codecs.map(latents) if estimate else None)
+    return Scene(codecs, codecs.map(latents), conditions, codecs.map(latents) if estimate else None)

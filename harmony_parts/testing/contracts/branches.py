@@ -19,7 +19,7 @@ from harmony_parts.branches.protocol import (
     Tokens,
     VideoBranchSpec,
 )
-from harmony_parts.denoisers.protocol import KNOWN, Port
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port
 from harmony_parts.errors import AssemblyError
 from harmony_parts.testing.contracts.require import generator, require
 from harmony_parts.testing.contracts.velocities import (
@@ -35,7 +35,7 @@ from harmony_parts.testing.contracts.velocities import (
 Ways = Mapping[str, tuple[How, int]]
 
 WORDS: Ways = {"words": ("context", 5), "sounds": ("context", 3), "mood": ("add", 4)}
-STEPS = ("attend", "read", "feed")
+STEPS = ("apply_self_attention", "apply_text_attention", "apply_feed_forward")
 
 
 def check_video_branch(
@@ -50,13 +50,14 @@ def check_video_branch(
     on from there.
 
     Give a spec of a small width. Checked, with two layers, for three samples at times of their own:
-    torch modules, layers with weights of their own, the grid, shapes; `attend`, `read` (a term gets
-    the queries, and one of zeros changes nothing) and `feed` leave what they are given; kept
-    `told`; times by value and index; conditions are heard, where their masks say so, and may be
-    none; samples by themselves; the same again without a draw from the global generator; other
-    lengths; float64, bfloat16 and meta weights; a gradient for every weight. `conditions`: name ->
-    way and width, by default two contexts, one that is added, and a known latent, which the
-    denoiser puts in itself, so that the branch needn't hear it. Raises PartContractError.
+    torch modules, layers with weights of their own, the grid, shapes; `apply_self_attention`,
+    `apply_text_attention` (a term gets the queries, and one of zeros changes nothing) and
+    `apply_feed_forward` leave what they are given; kept `project_conditions`; times by value and
+    index; conditions are heard, where their masks say so, and may be none; samples by themselves;
+    the same again without a draw from the global generator; other lengths; float64, bfloat16 and
+    meta weights; a gradient for every weight. `conditions`: name -> way and width, by default two
+    contexts, one that is added, and a known latent, which the denoiser puts in itself, so that the
+    branch needn't hear it. Raises PartContractError.
     """
     given = {**WORDS, "image": ("clean_tokens", channels)} if conditions is None else conditions
     return _check(Built(spec, "video", channels, grid, latents, given))
@@ -119,7 +120,7 @@ class Layers(nn.Module):
         self.blocks = nn.ModuleList(cast(nn.Module, branch.block()) for _ in range(2))
 
     def forward(self, question: Question, told: Any = None) -> AV[Tensor]:
-        """Velocities; `told` may have been kept."""
+        """Velocities; `project_conditions` may have been kept."""
         latents = question.av[self.stream]
         tokens = self.embed(question, told)
         for block in self.blocks:
@@ -129,7 +130,7 @@ class Layers(nn.Module):
 
     def embed(self, question: Question, told: Any = None) -> Tokens:
         """The tokens that enter the first layer."""
-        told = self.branch.told(question.conditions) if told is None else told
+        told = self.branch.project_conditions(question.conditions) if told is None else told
         tokens: Tokens = self.branch.embed(
             question.av[self.stream], question.times[self.stream], told
         )
@@ -146,7 +147,7 @@ def _check(built: Built) -> Branch:
         _check_told(asked)
         _check_steps(asked)
     check_velocities(
-        asked, answer, silent=[name for name, port in asked.ports.items() if port == KNOWN]
+        asked, answer, silent=[name for name, port in asked.ports.items() if port == KNOWN_LATENTS]
     )
     # of the last layer, references and words are read by nobody
     check_learning(asked, idle=["blocks.1.*"])
@@ -184,7 +185,10 @@ def _check_form(spec: BranchSpec, branch: Any) -> None:
 def _check_tokens(built: Built, asked: Asked) -> None:
     """Tokens of one latent are those of the grid."""
     latents, branch = asked.question.av[built.stream], cast(Any, asked.module).branch
-    with runs(built.spec, "embed latents at some times, told what `told` made of its conditions"):
+    with runs(
+        built.spec,
+        "embed latents at some times, told what `project_conditions` made of its conditions",
+    ):
         tokens = cast(Layers, asked.module).embed(asked.question)
     rows, columns = branch.grid(tuple(latents.shape))
     want = [*latents.shape[:2], rows * columns, branch.width]
@@ -202,7 +206,9 @@ def _check_tokens(built: Built, asked: Asked) -> None:
 
 
 def _check_steps(asked: Asked) -> None:
-    """Each step in turn: what it is given stays as it is. A term is for what `attend` gave."""
+    """Each step in turn: what it is given stays as it is. A term is for what `apply_self_attention`
+    gave.
+    """
     layers = cast(Layers, asked.module)
     tokens = layers.embed(asked.question)
     for step in STEPS:
@@ -222,13 +228,13 @@ def _check_steps(asked: Asked) -> None:
             after.hidden.shape == tokens.hidden.shape and after.hidden.dtype == tokens.hidden.dtype
         )
         require(formed, asked.part, f"keep shape and type of the hidden states in {step}")
-        if step == "read":
+        if step == "apply_text_attention":
             _check_terms(asked, tokens)
         tokens = after
 
 
 def _check_terms(asked: Asked, tokens: Tokens, when: str = "") -> None:
-    """What `read` does with a term."""
+    """What `apply_text_attention` does with a term."""
     layers = cast(Layers, asked.module)
     block = cast(BranchBlock, layers.blocks[0])
     seen: list[list[int]] = []
@@ -237,9 +243,9 @@ def _check_terms(asked: Asked, tokens: Tokens, when: str = "") -> None:
         seen.append(list(q.shape))
         return torch.zeros_like(q)
 
-    plain = block.read(tokens).hidden
-    with runs(asked.part, f"take a term in `read`{when}"):
-        still = block.read(tokens, zeros).hidden
+    plain = block.apply_text_attention(tokens).hidden
+    with runs(asked.part, f"take a term in `apply_text_attention`{when}"):
+        still = block.apply_text_attention(tokens, zeros).hidden
     want = [
         *tokens.hidden.shape[:3],
         layers.branch.heads,
@@ -248,7 +254,7 @@ def _check_terms(asked: Asked, tokens: Tokens, when: str = "") -> None:
     require(
         seen == [want],
         asked.part,
-        f"call the term of `read` once, with queries {want}{when}; it had queries {seen}",
+        f"call the term once in `apply_text_attention`, with queries {want}{when}, not {seen}",
     )
     require(
         torch.equal(still, plain),
@@ -256,14 +262,16 @@ def _check_terms(asked: Asked, tokens: Tokens, when: str = "") -> None:
         f"read the same with a term of zeros as with none{when}",
     )
     noise = torch.randn(want, generator=generator(4))
-    changed = not torch.equal(block.read(tokens, lambda q: noise.to(q)).hidden, plain)
-    require(changed, asked.part, f"add the term to what `read` hears{when}")
+    changed = not torch.equal(
+        block.apply_text_attention(tokens, lambda q: noise.to(q)).hidden, plain
+    )
+    require(changed, asked.part, f"add the term to what `apply_text_attention` hears{when}")
 
 
 def _check_told(asked: Asked) -> None:
     """What is told may be kept over steps."""
     layers, first = cast(Layers, asked.module), asked.question
-    told = layers.branch.told(first.conditions)
+    told = layers.branch.project_conditions(first.conditions)
     now = first.times[layers.stream]
     second = first.at(layers.stream, attrs.evolve(now, values=0.5 * now.values))
     for each in (first, second, first):
@@ -272,7 +280,7 @@ def _check_told(asked: Asked) -> None:
         require(
             equal,
             asked.part,
-            "answer the same with what `told` made before, at any time: a caller keeps it",
+            "answer the same with projected conditions of an earlier step: a caller caches them",
         )
 
 

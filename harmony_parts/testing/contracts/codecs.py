@@ -11,23 +11,22 @@ from torch import Tensor, nn
 
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec, AudioCodecSpec, VideoCodec, VideoCodecSpec
-from harmony_parts.models.offload import modules
+from harmony_parts.models.offload import external_modules, part_modules
 from harmony_parts.testing.contracts.require import generator, own_randomness, require
 
 TOLERANCE = 1e-3
-"""How far a sample may be from itself in another batch, relative to the largest latent:
-convolutions choose their order of sums by size.
+"""Allowed difference of a sample alone and in a batch, relative to the largest latent: convolutions
+choose their order of summation by size.
 """
 
 
 def check_video_codec(spec: VideoCodecSpec, format: Format, *, frames: int = 9) -> VideoCodec:
-    """Build the codec and hold it to the contract of its kind; returns it, so that a test can go on
-    from there.
+    """Build the codec and check the contract of its kind; returns the codec.
 
-    Checked: weights in modules that it names in `held`; counts of latents and frames that fit, a
-    clock that covers them, shapes and types both ways, the same again, without a draw from the
-    global generator, and each clip by itself. Clips of `frames` frames of noise go through it.
-    Raises PartContractError.
+    Checked: all modules with weights are in `external_modules`; counts of latents and frames are
+    consistent, and the clock covers them; shapes and types both ways; determinism, without a draw
+    from the global generator; and independence of the clips in a batch. The clips are `frames`
+    frames of noise. Raises PartContractError.
     """
     codec = _built(spec, format, VideoCodec)
     _check_counts(
@@ -55,8 +54,9 @@ def check_video_codec(spec: VideoCodecSpec, format: Format, *, frames: int = 9) 
 
 
 def check_audio_codec(spec: AudioCodecSpec, format: Format, *, seconds: float = 1.0) -> AudioCodec:
-    """The same of a codec of sound, which decodes to float32 [B, samples]; `seconds` of noise go
-    through it.
+    """Build the audio codec and check the contract of its kind, as `check_video_codec`.
+
+    It decodes to float32 [B, samples]. The sound is `seconds` of noise. Raises PartContractError.
     """
     codec = _built(spec, format, AudioCodec)
     samples = round(seconds * format.sample_rate)
@@ -82,21 +82,23 @@ def _built(spec: Any, format: Format, protocol: type) -> Any:
     require(
         isinstance(codec, protocol),
         spec,
-        f"build a {protocol.__name__}, with all that the protocol names",
+        f"build a {protocol.__name__}, with all members of the protocol",
     )
-    held = getattr(codec, "held", ())
-    listed = isinstance(held, Sequence) and all(isinstance(module, nn.Module) for module in held)
-    require(listed, spec, f"have in `held` a tuple of torch modules, not {held!r}")
-    named = {id(weight) for module in modules(codec) for weight in module.parameters()}
+    used = external_modules(codec)
+    listed = isinstance(used, Sequence) and all(isinstance(module, nn.Module) for module in used)
+    require(listed, spec, f"have in `external_modules` a tuple of torch modules, not {used!r}")
+    listed_weights = {
+        id(weight) for module in part_modules(codec) for weight in module.parameters()
+    }
     for name, value in getattr(codec, "__dict__", {}).items():
-        forgotten = isinstance(value, nn.Module) and any(
-            id(weight) not in named for weight in value.parameters()
+        missing = isinstance(value, nn.Module) and any(
+            id(weight) not in listed_weights for weight in value.parameters()
         )
         require(
-            not forgotten,
+            not missing,
             spec,
-            f"name in `held` the modules that its weights are in, {name!r} too, or they are never"
-            " brought to a GPU",
+            f"list in `external_modules` all modules that own its weights: {name!r} is missing, and"
+            " would never be moved to a GPU",
         )
     return codec
 
@@ -104,20 +106,18 @@ def _built(spec: Any, format: Format, protocol: type) -> Any:
 def _check_counts(
     spec: Any, latents: Any, steps: Any, clock: Any, step: Fraction, counts: tuple[int, ...]
 ) -> None:
-    """`latents(n)` latents hold at least n frames or samples of `step` seconds each, and the clock
-    covers them.
-    """
+    """Check counts and clock for n frames or samples, each of `step` seconds."""
     for n in sorted(counts):
         count = latents(n)
         require(
             count >= 1 and steps(count) >= n,
             spec,
-            f"have room for {n} in the {count} latents that it takes for them",
+            f"decode to at least {n} from the {count} latents of {n}",
         )
         require(
             latents(steps(count)) == count,
             spec,
-            f"take {count} latents for what {count} latents hold",
+            f"encode what {count} latents decode to as {count} latents",
         )
         times = clock(count)
         require(
@@ -126,7 +126,7 @@ def _check_counts(
             f"have a clock of float64 [{count}, 2]",
         )
         forward = (times[:, 1] > times[:, 0]).all() and (times.diff(dim=0) >= 0).all()
-        require(forward, spec, "have a clock whose latents last, and never go back")
+        require(forward, spec, "have a clock whose intervals are not empty and never decrease")
         covered = (
             times[0, 0] <= float(step) / 2 and times[-1, 1] >= float(n * step) - float(step) / 2
         )
@@ -148,13 +148,17 @@ def _check_ways(spec: Any, codec: Any, given: Tensor, shape: tuple[int, ...]) ->
             f"encode to finite float32 {list(shape)}; it gave {latents.dtype}"
             f" {list(latents.shape)}",
         )
-        require(torch.equal(codec.encode(given), latents), spec, "encode the same to the same")
+        require(
+            torch.equal(codec.encode(given), latents),
+            spec,
+            "encode the same input to the same latents",
+        )
         require(
             torch.equal(codec.decode(latents), codec.decode(latents)),
             spec,
-            "decode the same to the same",
+            "decode the same latents to the same output",
         )
     alone = codec.encode(given[1:])
     near = (alone - latents[1:]).abs().max() <= TOLERANCE * latents.abs().max()
-    require(near, spec, "encode each clip by itself")
+    require(near, spec, "encode each clip independently of the others in a batch")
     return latents

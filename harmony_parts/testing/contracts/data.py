@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import Format, Prompt
-from harmony_parts.data.protocol import Dataset, DataSpec, Event, Example
+from harmony_parts.data.protocol import (
+    Dataset,
+    DataSpec,
+    Event,
+    Example,
+    HasFingerprints,
+    HasNames,
+    HasUnreadable,
+)
 from harmony_parts.errors import MediaError
 from harmony_parts.media.clip import Clip
 from harmony_parts.testing.contracts.require import generator, own_randomness, require
@@ -55,9 +63,8 @@ def check_data(
     )
     for number, example in found.items():
         _check_example(spec, format, number, example)
-        names = getattr(dataset, "names", None)
         require(
-            names is None or names[number] == example.name,
+            not isinstance(dataset, HasNames) or dataset.names[number] == example.name,
             spec,
             f"call example {number} by its name in `names`, {example.name!r}",
         )
@@ -95,14 +102,15 @@ def _check_about(spec: Any, dataset: Any, count: int) -> Mapping[int, str]:
     """What a data set may say of its examples without reading them; returns those that it can't
     read.
     """
-    names = getattr(dataset, "names", None)
-    named = names is None or (len(names) == count and all(isinstance(name, str) for name in names))
+    named = not isinstance(dataset, HasNames) or (
+        len(dataset.names) == count and all(isinstance(name, str) for name in dataset.names)
+    )
     require(
         named,
         spec,
         f"have a name, a str, for each of its {count} examples in `names`, or no such attribute",
     )
-    bad = getattr(dataset, "unreadable", {})
+    bad = dataset.unreadable if isinstance(dataset, HasUnreadable) else {}
     right = isinstance(bad, Mapping) and all(
         isinstance(n, int) and 0 <= n < count and isinstance(cause, str) for n, cause in bad.items()
     )
@@ -112,10 +120,10 @@ def _check_about(spec: Any, dataset: Any, count: int) -> Mapping[int, str]:
         spec,
         "raise MediaError when it is built where none of its examples can be read",
     )
-    if callable(fingerprint := getattr(dataset, "fingerprint", None)):
+    if isinstance(dataset, HasFingerprints):
         for number in {0, count - 1} - set(bad):
-            first = fingerprint(number)
-            same = isinstance(first, str) and fingerprint(number) == first
+            first = dataset.fingerprint(number)
+            same = isinstance(first, str) and dataset.fingerprint(number) == first
             require(same, spec, "have a fingerprint for each example, a str, the same each time")
     found: Mapping[int, str] = bad
     return found

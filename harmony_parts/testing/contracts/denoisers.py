@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any, cast
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, Condition
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.protocol import KNOWN, Denoiser, DenoiserSpec, Port
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser, DenoiserSpec, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.testing.contracts.require import generator, require
@@ -21,15 +21,16 @@ from harmony_parts.testing.contracts.velocities import (
     ROUNDING,
     Asked,
     Question,
+    awake,
     check_answer,
     check_learning,
     check_velocities,
     runs,
     seeded,
 )
-from harmony_parts.testing.stand_ins import Latents, Says
+from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
-CODECS: AV[Any] = AV(Latents(4, (4, 8), 6.0), Latents(3, (), 14.0))
+CODECS: AV[Any] = AV(StubCodec(4, (4, 8), 6.0), StubCodec(3, (), 14.0))
 LATENTS = AV(3, 7)
 UNHEARD = "never-heard-of"
 OTHER = {"video": "audio", "audio": "video"}
@@ -48,19 +49,19 @@ def check_denoiser(
 
     Give a spec of a small size. By default it stands between codecs of both streams that say no
     more than channels, grid and clock, and encoders of a caption, a sound and an image: pass others
-    where it takes others (`Latents`, `Says` of `harmony_parts.testing.stand_ins`), and as many
-    conditions as it can be told. `latents`: how many of each stream it is asked about, at least 2.
-    Nothing is decoded.
+    where it takes others (`StubCodec`, `StubEncoder` of `harmony_parts.testing.stand_ins`), and as
+    many conditions as it can be told. `latents`: how many of each stream it is asked about, at
+    least 2. Nothing is decoded.
 
-    Checked, for three samples at times of their own: `accepts` and `hints`; velocities of the
-    streams in `read`, of the latents' shapes, whatever else is read; nothing is changed in place;
-    `cache` changes no answer; errors for what is missing, unknown or without a port; every hint
-    runs; `isolate`, where it is known, lets nothing through; a stream alone is answered or refused
-    by name; known latents lead to themselves; times by value and index; conditions are heard, where
-    their masks say so, and may be dropped; samples by themselves; the same again without a draw
-    from the global generator; other lengths; float64, bfloat16 and meta weights; a gradient for
-    every weight that isn't frozen, but for those whose names fit the patterns of `idle`, and for
-    none of these. Raises PartContractError.
+    Checked, for three samples at times of their own: `accepts`, `hints` and `blocks`; velocities of
+    the streams in `read`, of the latents' shapes, whatever else is read; nothing is changed in
+    place; `cache` changes no answer; errors for what is missing, unknown or without a port; every
+    hint runs; `isolate`, where it is known, lets nothing through; a stream alone is answered or
+    refused by name; known latents lead to themselves; times by value and index; conditions are
+    heard, where their masks say so, and may be dropped; samples by themselves; the same again
+    without a draw from the global generator; other lengths; float64, bfloat16 and meta weights; a
+    gradient for every weight that isn't frozen, but for those whose names fit the patterns of
+    `idle`, and for none of these. Raises PartContractError.
     """
     spoken: dict[str, Encoder] = (
         dict(encoders) if encoders is not None else {"all": cast(Encoder, _says(codecs or CODECS))}
@@ -77,16 +78,17 @@ def check_denoiser(
         _check_hints(asked, hints)
         _check_cache(asked, hints)
         _check_alone(asked)
+        _check_depth(asked, answer)
     check_velocities(asked, answer)
     _check_known(asked, answer)
     _check_idle(asked, idle)
     return cast(Denoiser, denoiser)
 
 
-def _says(codecs: AV[Any]) -> Says:
+def _says(codecs: AV[Any]) -> StubEncoder:
     """A caption, a sound and an image, as far as there are streams for them."""
     widths = {"caption": 5, "image": codecs["video"].channels} if "video" in tuple(codecs) else {}
-    return Says(**widths, **({"sound": 6} if "audio" in tuple(codecs) else {}))
+    return StubEncoder(**widths, **({"sound": 6} if "audio" in tuple(codecs) else {}))
 
 
 @attrs.frozen(eq=False)
@@ -116,7 +118,7 @@ class Built:
     def asked(self, latents: AV[int], ports: Mapping[str, Port]) -> Asked:
         """Built, with a question."""
         shapes: AV[tuple[int, ...]] = self.codecs.map(
-            lambda codec, n: (n, *getattr(codec, "grid", ()), codec.channels), latents
+            lambda codec, n: (n, *grid_of(codec), codec.channels), latents
         )
         return Asked.of(self.spec, self, Question.about(shapes, self.widths(), ports), ports)
 
@@ -158,12 +160,49 @@ def _check_form(built: Built, denoiser: Any) -> tuple[Mapping[str, Port], list[s
         built.spec,
         f"have `hints`, a frozenset of the names that it knows, not {hints!r}",
     )
+    _check_blocks(built.spec, denoiser)
     return ports, sorted(hints)
+
+
+def _check_blocks(spec: DenoiserSpec, denoiser: Any) -> None:
+    """`blocks` are modules that share no weight with each other."""
+    blocks: Any = getattr(denoiser, "blocks", None)
+    modules = isinstance(blocks, Sequence | nn.ModuleList) and all(
+        isinstance(block, nn.Module) for block in blocks
+    )
+    require(
+        modules,
+        spec,
+        "have `blocks`, a sequence of the modules that can be sharded, compiled and recomputed one"
+        f" by one (empty if there are none), not {blocks!r}",
+    )
+    weights = [id(weight) for block in blocks for weight in block.parameters()]
+    require(
+        len(weights) == len(set(weights)),
+        spec,
+        "share no weight between its `blocks`: each can be on another device",
+    )
+
+
+def _check_depth(asked: Asked, answer: AV[Tensor]) -> None:
+    """A denoiser runs exactly the blocks that are in its ModuleList."""
+    module = awake(seeded(asked.make))
+    denoiser: Any = cast(Whole, module).denoiser
+    if not isinstance(denoiser.blocks, nn.ModuleList) or len(denoiser.blocks) < 2:
+        return
+    with runs(asked.part, "run with fewer blocks in its ModuleList `blocks`"):
+        denoiser.blocks = denoiser.blocks[:1]
+        made: AV[Tensor] = module(asked.question)
+    when = " with one block"
+    asked.formed(made, asked.question.av, when)
+    asked.other(
+        answer, made, f"run the blocks of its ModuleList `blocks`: the same{when} as with all"
+    )
 
 
 def _check_ports(built: Built) -> None:
     lost = attrs.evolve(
-        built, encoders=built.encoders | {UNHEARD: cast(Encoder, Says(**{UNHEARD: 3}))}
+        built, encoders=built.encoders | {UNHEARD: cast(Encoder, StubEncoder(**{UNHEARD: 3}))}
     )
     error = _raised(AssemblyError, lambda: seeded(cast(Any, lost.denoiser)))
     require(
@@ -315,7 +354,7 @@ def _check_alone(asked: Asked) -> None:
 @torch.no_grad()
 def _check_known(asked: Asked, answer: AV[Tensor]) -> None:
     """x_t - t v is the known latent, where its mask is True; what stood in its place isn't seen."""
-    for name in (name for name, port in asked.ports.items() if port == KNOWN):
+    for name in (name for name, port in asked.ports.items() if port == KNOWN_LATENTS):
         known, x = asked.question.conditions[name], asked.question.av["video"]
         n = known.tokens.shape[1]
         where = torch.zeros(x.shape[:2], dtype=torch.bool)

@@ -1,6 +1,4 @@
-"""What every encoder must do, as a check for any test suite: `check_encoder(MyEncoder(), format,
-codecs)`.
-"""
+"""Contract check of encoders, for any test suite: `check_encoder(MyEncoder(), format, codecs)`."""
 
 from __future__ import annotations
 
@@ -21,8 +19,9 @@ of 10^3 terms in another order.
 
 
 def example_prompts(format: Format, seed: int = 0) -> list[Prompt]:
-    """Prompts with all fields, of several lengths and scripts, and last the empty one; image and
-    voice are noise in the model's format.
+    """Prompts with all fields, of several lengths and scripts; the last one is empty.
+
+    Images and voices are noise in the model's format.
     """
     generator = torch.Generator().manual_seed(seed)
     texts = ["a dog barks twice", "雨が屋根に降る", "é" * 200, ""]
@@ -49,16 +48,15 @@ def check_encoder(
     prompts: Sequence[Prompt] | None = None,
     tolerance: float = TOLERANCE,
 ) -> Encoder:
-    """Build the encoder and hold it to the contract of its kind; returns it, in eval mode, so that
-    a test can go on from there.
+    """Build the encoder and check the contract of its kind; returns it in eval mode.
 
     Checked: it is a torch module; names and widths are those of `produces`; shapes, types and
-    masks; everything is finite, outside the mask too; the null form has the same shapes, is the
-    same for every sample, and is what an empty prompt gets; a sample's tokens depend on no other
-    sample of its batch; the same prompts give the same tokens, without a draw from the global
-    generator; every weight that can learn gets a gradient. `prompts` replaces those of
-    `example_prompts`, for an encoder that reads `extra`; the last must be one for which it has
-    nothing to say. Raises PartContractError, saying which of these fails.
+    masks; all values are finite, also outside the mask; the null form has the same shapes, is equal
+    for all samples, and is the result for an empty prompt; a sample's tokens don't depend on the
+    rest of the batch; the same prompts give the same tokens, without a draw from the global
+    generator; every trainable weight gets a gradient. `prompts` replaces those of
+    `example_prompts`, for an encoder that reads `extra`; the last one must lack the encoder's
+    field. Raises PartContractError naming the failed check.
     """
     prompts = example_prompts(format) if prompts is None else list(prompts)
     with torch.random.fork_rng(devices=[]):
@@ -91,8 +89,14 @@ def check_encoder(
     alone = [encoder([prompt]) for prompt in prompts]
     for row, one in enumerate(alone):
         _same(f"{who}: prompt {row} alone and in a batch", batch, one, [row], tolerance)
-    turned = encoder(list(reversed(prompts)))
-    _same(f"{who}: a batch turned round", batch, turned, range(len(prompts) - 1, -1, -1), tolerance)
+    reordered = encoder(list(reversed(prompts)))
+    _same(
+        f"{who}: a batch in reverse order",
+        batch,
+        reordered,
+        range(len(prompts) - 1, -1, -1),
+        tolerance,
+    )
     empty = encoder([prompts[-1]] * 2)
     for name, condition in empty.items():
         _check_form(f"{who}: {name!r} of empty prompts", condition, 2, encoder.produces[name])
@@ -114,7 +118,7 @@ def _check_form(what: str, condition: Condition, samples: int, width: int) -> No
     _require(len(tokens) == samples, f"{what}: tokens are for {len(tokens)} samples, not {samples}")
     _require(
         tokens.shape[-1] == width,
-        f"{what}: tokens have width {tokens.shape[-1]}, but `produces` says {width}",
+        f"{what}: tokens have width {tokens.shape[-1]}, but `produces` declares {width}",
     )
     _require(mask.dtype == torch.bool, f"{what}: mask is {mask.dtype}, not bool")
     _require(
@@ -141,7 +145,7 @@ def _check_form(what: str, condition: Condition, samples: int, width: int) -> No
     _require(
         torch.equal(null.mask, null.mask[:1].expand_as(null.mask))
         and torch.equal(null.tokens, null.tokens[:1].expand_as(null.tokens)),
-        f"{what}: the null form differs between samples, so it says something about them",
+        f"{what}: the null form differs between samples, so it depends on their prompts",
     )
 
 
@@ -152,7 +156,7 @@ def _same(
     rows: Sequence[int],
     tolerance: float,
 ) -> None:
-    """Rows `rows` of `left` are the rows of `right`, in that order, as far as masks let one see."""
+    """Check that rows `rows` of `left` are the rows of `right`, in that order, inside the masks."""
     index = torch.tensor(list(rows))
     for name in left:
         forms = (
@@ -171,7 +175,7 @@ def _same(
 
 
 def _widened(condition: Condition, length: int) -> tuple[Tensor, Tensor]:
-    """Mask and tokens of `length`, what is masked out set to 0."""
+    """Mask and tokens padded to `length`, with 0 outside the mask."""
     mask = condition.mask.new_zeros(len(condition.mask), length)
     mask[:, : condition.mask.shape[1]] = condition.mask
     tokens = condition.tokens.detach().new_zeros(
@@ -189,7 +193,7 @@ def _check_gradients(who: str, encoder: nn.Module, prompts: Sequence[Prompt]) ->
     generator = torch.Generator().manual_seed(1)
     loss = torch.zeros(())
     for condition in encoder(prompts).values():
-        # Random weights: the plain sum of what a norm puts out has no gradient.
+        # Randomly weighted: the plain sum of a norm's output has no gradient.
         loss = (
             loss
             + (
@@ -206,7 +210,7 @@ def _check_gradients(who: str, encoder: nn.Module, prompts: Sequence[Prompt]) ->
     encoder.zero_grad()
     _require(
         not idle,
-        f"{who}: no gradient reaches {', '.join(idle)}; freeze what isn't trained"
+        f"{who}: no gradient reaches {', '.join(idle)}; freeze weights that aren't trained"
         " (requires_grad_(False))",
     )
 

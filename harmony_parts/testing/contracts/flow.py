@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV
-from harmony_parts.flow.protocol import Density, Path, Shift, Solver
+from harmony_parts.flow.protocol import Density, Path, Shift, Solver, StepDependentShift
 from harmony_parts.testing.contracts.require import check_value, generator, own_randomness, require
 
 
 def check_path(path: Path) -> None:
-    """Data at time 0 and noise at 1; the velocity is the derivative; data are found again from x_t
-    and the velocity; `t` broadcasts.
+    """Data at time 0, noise at time 1, and the derivative as the velocity.
+
+    The data are recovered from x_t and the velocity, and `t` broadcasts.
     """
     check_value(path)
     data, noise = torch.randn(2, 3, 4, dtype=torch.float64, generator=generator())
@@ -44,30 +45,31 @@ def check_path(path: Path) -> None:
         require(
             torch.allclose(path.data(x, velocity, t), data, atol=1e-12),
             path,
-            f"find the data from x_t and velocity {at}",
+            f"recover the data from x_t and the velocity {at}",
         )
         require(
             torch.equal(path.data(x, velocity, float(t)), path.data(x, velocity, t)),
             path,
-            "take t as a number as well as a tensor",
+            "accept t as a number and as a tensor",
         )
 
 
 def check_shift(shift: Shift) -> None:
-    """A rising map of [0, 1] onto itself, exact at its ends, for float32 and float64, of any shape;
-    so for any number of steps.
+    """An increasing map of [0, 1] onto itself, exact at both ends, in float32 and float64.
+
+    If the shift depends on the number of sampling steps, so is the shift for 1, 2 and 30 steps.
     """
     check_value(shift)
     _check_shift(shift)
-    if hasattr(shift, "for_steps"):
+    if isinstance(shift, StepDependentShift):
         for steps in (1, 2, 30):
-            told = shift.for_steps(steps)
+            resolved = shift.for_steps(steps)
             require(
-                told == shift.for_steps(steps),
+                resolved == shift.for_steps(steps),
                 shift,
-                f"be the same whenever it is asked for {steps} steps",
+                f"return equal shifts from repeated calls of for_steps({steps})",
             )
-            _check_shift(told)
+            _check_shift(resolved)
 
 
 def _check_shift(shift: Shift) -> None:
@@ -77,23 +79,23 @@ def _check_shift(shift: Shift) -> None:
         require(
             shifted.shape == t.shape and shifted.dtype == dtype,
             shift,
-            "keep the shape and type of the times",
+            "keep the shape and dtype of the times",
         )
         require(
             shifted[0] == 0 and shifted[-1] == 1,
             shift,
-            f"keep 0 and 1 where they are, exactly in {dtype}",
+            f"map 0 to 0 and 1 to 1 exactly in {dtype}",
         )
-        require((shifted.diff() > 0).all(), shift, "rise")
+        require((shifted.diff() > 0).all(), shift, "be increasing")
         require(
             torch.equal(shift(t.reshape(1, -1, 1)).flatten(), shifted),
             shift,
-            "shift each time by itself",
+            "shift each time independently",
         )
 
 
 def check_density(density: Density) -> None:
-    """float32 [n] in [0, 1], not all the same, and the same from the same generator state."""
+    """Times in [0, 1], float32 [n], that depend on the generator and only on it."""
     check_value(density)
     for n in (0, 1, 1000):
         with own_randomness(density):
@@ -107,19 +109,20 @@ def check_density(density: Density) -> None:
         require(
             torch.equal(t, density.draw(n, generator())),
             density,
-            "draw the same from the same generator state",
+            "draw the same times from the same generator state",
         )
     require(not torch.equal(t, density.draw(n, generator(1))), density, "draw from the generator")
 
 
 def check_solver(solver: Solver) -> None:
-    """Exact on straight paths, of the order that it says, blind to streams that are given, and
-    never asking at time 0.
+    """Exact on straight paths, of its declared order, without effect on given streams.
+
+    It must not evaluate the velocity at time 0.
     """
     check_value(solver)
 
     def walk(steps: int, start: float, velocity: float | None) -> float:
-        """dx/dt = velocity, or -x where None, from 1 to 0, beside a given stream."""
+        """Solve dx/dt = velocity (-x if `None`) from time 1 to 0, next to a given stream."""
         given = torch.ones(1, 2, 1, dtype=torch.float64)
         x: AV[Tensor] = AV(torch.full((1, 1, 1, 1, 1), start, dtype=torch.float64), given)
 
@@ -127,7 +130,7 @@ def check_solver(solver: Solver) -> None:
             require(
                 0 < t <= 1,
                 solver,
-                f"ask for velocities at times above 0, where they exist; it asked at {t}",
+                f"evaluate velocities only at times above 0 and up to 1; it did at {t}",
             )
             return AV(
                 torch.full_like(x["video"], velocity) if velocity is not None else -x["video"]
@@ -137,27 +140,25 @@ def check_solver(solver: Solver) -> None:
         for k in range(steps):
             answer = solver.step(x, 1 - k / steps, 1 - (k + 1) / steps, field, memory)
             pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], AV)
-            require(pair, solver, "return the streams and what it remembers: return x, memory")
+            require(pair, solver, "return the streams and its memory: return x, memory")
             x, memory = answer
-            require(
-                "audio" in tuple(x), solver, "leave streams that have no velocity where they are"
-            )
+            require("audio" in tuple(x), solver, "return streams without a velocity")
         require(
             torch.equal(x["audio"], torch.ones_like(given)),
             solver,
-            "leave streams alone that have no velocity",
+            "not change streams without a velocity",
         )
         return float(x["video"])
 
     require(
         math.isclose(walk(4, 3.0, 2.0), 1.0, abs_tol=1e-12),
         solver,
-        "be exact where the velocity is constant",
+        "be exact for a constant velocity",
     )
     coarse, fine = (abs(walk(steps, 1.0, None) - math.e) for steps in (64, 128))  # x(0) = e x(1)
     require(
         fine < 1e-12 or math.log2(coarse / fine) > solver.order - 0.1,
         solver,
-        f"be of order {solver.order}: on dx/dt = -x, half the step left {fine:.3g} of an error of"
-        f" {coarse:.3g}",
+        f"be of order {solver.order}: on dx/dt = -x, half the step reduced the error from"
+        f" {coarse:.3g} to {fine:.3g}",
     )

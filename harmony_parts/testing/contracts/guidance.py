@@ -19,27 +19,38 @@ from harmony_parts.guidance.protocol import (
     StepTimes,
     conditional,
 )
-from harmony_parts.sample.pass_graph import ask, order
+from harmony_parts.sample.pass_graph import checked_passes, order
 from harmony_parts.sample.passes import guided
 from harmony_parts.testing.contracts.require import check_value, generator, require
 
-TIMES = {
-    "joint": (0.9, 0.9),
-    "at different times": (0.9, 0.4),
-    "late": (0.05, 0.05),
-    "audio-driven": (0.5, 0.0),
-    "video-driven": (0.0, 0.5),
-    "video alone": (0.5, None),
-    "audio alone": (None, 0.5),
+
+def _steps(video: float | None, audio: float | None) -> tuple[StepTimes, ...]:
+    """Three steps from these times towards data; 0 is a given stream, `None` an absent one."""
+    return tuple(
+        StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
+        for step in range(3)
+    )
+
+
+STEPS = {
+    "joint": _steps(0.9, 0.9),
+    "at different times": _steps(0.9, 0.4),
+    "late": _steps(0.05, 0.05),
+    "audio-driven": _steps(0.5, 0.0),
+    "video-driven": _steps(0.0, 0.5),
+    "video only": _steps(0.5, None),
+    "audio only": _steps(None, 0.5),
 }
+"""Task -> the times of its three steps."""
 SHAPES = AV((3, 2, 2, 4), (5, 3))
 
 
 def predictions(
     passes: list[Pass], random: torch.Generator, same: bool = False
 ) -> dict[str, AV[Tensor]]:
-    """Random velocities, float32, of 4 samples for each pass as the sampler would give them;
-    `same`: all passes predict the same.
+    """Random float32 predictions of 4 samples for each pass, in the form that the sampler gives.
+
+    If `same`, all passes predict the same velocities.
     """
     latents = SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))
     common = SHAPES.map(lambda shape: torch.randn(4, *shape, generator=random))
@@ -54,24 +65,29 @@ def predictions(
 
 
 def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
-    """In every kind of task, over three steps: passes that can be run; velocities of the streams
-    that are made; pure, and per sample; at the first step the conditional prediction, to rounding,
-    where all passes agree (unless it is `exempt` from "fixed-point"). With all its knobs at their
-    off values, and guidances inside it that do nothing, it asks for the conditional pass alone and
-    returns that prediction bit for bit. `hints`: what it needs the denoiser to know.
-    `harmony_parts.testing.guidance_properties` looks further.
+    """Check a guidance in every kind of task, over three steps each.
+
+    - Its passes can run, and are the same if requested again.
+    - It returns velocities of the generated streams.
+    - It is pure and guides samples independently.
+    - At the first step it returns the conditional prediction, to rounding, if all passes agree
+      (unless it is `exempt` from "fixed-point").
+    - With all its settings at their off values, and inactive guidances inside it, it requests only
+      the conditional pass and returns that prediction bit for bit.
+
+    `hints`: those that the denoiser must support. `harmony_parts.testing.guidance_properties`
+    checks further properties. Raises PartContractError if a check fails.
     """
     check_value(guidance)
-    for task, (video, audio) in TIMES.items():
+    for task, steps in STEPS.items():
         random = generator()
         state = None
-        for step in range(3):
-            times = StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
-            passes = ask(guidance, times, state, hints=hints)
+        for times in steps:
+            passes = checked_passes(guidance, times, state, hints=hints)
             require(
                 passes == list(guidance.passes(times, state)),
                 guidance,
-                "ask for the same passes when asked again",
+                "request the same passes for the same arguments",
             )
             own = [each for each in passes if each == conditional(times)]
             anchored = [
@@ -81,14 +97,14 @@ def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
             require(
                 CONDITIONAL in sources,
                 guidance,
-                f"ask for the task's own pass, conditional(times), by its name {CONDITIONAL!r}"
+                f"request the conditional pass, conditional(times), with its name {CONDITIONAL!r}"
                 f" ({task})",
             )
-            fed = all(sources & set(each.needs) for each in anchored)
             require(
-                fed,
+                all(sources & set(each.needs) for each in anchored),
                 guidance,
-                f"let passes with an anchor from the estimate need the task's own pass ({task})",
+                "let passes with an anchor that uses the estimate need the conditional pass"
+                f" ({task})",
             )
             _check_combine(guidance, passes, times, state, random, task)
             _, state = guided(guidance, predictions(passes, random), times, state)
@@ -104,31 +120,30 @@ def _check_combine(
     task: str,
 ) -> None:
     preds = predictions(passes, random)
-    kept = {name: velocity.map(torch.clone) for name, velocity in preds.items()}
+    copies = {name: velocity.map(torch.clone) for name, velocity in preds.items()}
     result, _ = guided(guidance, preds, times, state)
-    made = times.generated()
+    generated = times.generated()
     require(
-        tuple(result) == made,
+        tuple(result) == generated,
         guidance,
-        f"return the streams that are made; {task}: {made}, not {tuple(result)}",
+        f"return the generated streams; {task}: {generated}, not {tuple(result)}",
     )
     shaped = all(
-        result[s].shape == (4, *SHAPES[s]) and torch.isfinite(result[s]).all() for s in made
+        result[s].shape == (4, *SHAPES[s]) and torch.isfinite(result[s]).all() for s in generated
     )
     require(shaped, guidance, f"return finite velocities of the predictions' shapes ({task})")
     require(
         _equal(result, guided(guidance, preds, times, state)[0]),
         guidance,
-        f"return the same for the same arguments ({task})",
+        f"return the same result for the same arguments ({task})",
     )
     require(
-        all(_equal(kept[name], preds[name]) for name in kept),
+        all(_equal(copies[name], preds[name]) for name in copies),
         guidance,
-        f"leave the predictions as they are ({task})",
+        f"not change the predictions in place ({task})",
     )
     rows = torch.tensor([2, 0])
-    # A state may hold something of every sample, so batches of another make-up are compared where
-    # there is none yet.
+    # A state may hold values of every sample, so other batches can only be compared without one.
     if state is None:
         some, _ = guided(
             guidance,
@@ -139,17 +154,18 @@ def _check_combine(
         require(
             _near(some, result.map(lambda v: v[rows])),
             guidance,
-            f"guide each sample by itself ({task})",
+            f"guide samples independently ({task})",
         )
     agreed = predictions(passes, random, same=True)
     if state is None and "fixed-point" not in getattr(guidance, "exempt", {}):
-        same = _near(guided(guidance, agreed, times, state)[0], _any(agreed, made))
-        require(same, guidance, f"change nothing where all passes agree ({task})")
+        same = _near(guided(guidance, agreed, times, state)[0], _any(agreed, generated))
+        require(same, guidance, f"return the conditional prediction if all passes agree ({task})")
 
 
 def switched_off(guidance: Any) -> Any:
-    """A guidance with its settings at their off values, and the guidances inside it doing nothing;
-    `None` where it has no such settings.
+    """The guidance with all settings at their off values; `None` if it has no such settings.
+
+    Guidances inside it are replaced by `NoGuidance`.
     """
     fields = attrs.fields(type(guidance)) if attrs.has(type(guidance)) else ()
     off = {
@@ -159,7 +175,7 @@ def switched_off(guidance: Any) -> Any:
     }
     if not off:
         return None
-    # off, a guidance around another one is that one, so that one is switched off too
+    # a wrapper that is off equals the inner guidance, so switch that off, too
     for field in fields:
         if (
             field.name not in off
@@ -174,25 +190,26 @@ def _check_off(guidance: Guidance) -> None:
     quiet = switched_off(guidance)
     if quiet is None:
         return
-    for video, audio in TIMES.values():
+    for steps in STEPS.values():
         random, state = generator(), None
-        for step in range(3):
-            times = StepTimes(*(None if t is None else t * (1 - step / 3) for t in (video, audio)))
+        for times in steps:
             passes = list(quiet.passes(times, state))
             require(
                 passes == [conditional(times)],
                 guidance,
-                f"ask for conditional(times) alone when it is off; {quiet!r} asks for {passes}",
+                f"request only conditional(times) at its off values; {quiet!r} requests {passes}",
             )
             require(
-                passes[0].name == CONDITIONAL, guidance, f"call the task's own pass {CONDITIONAL!r}"
+                passes[0].name == CONDITIONAL,
+                guidance,
+                f"give the conditional pass the name {CONDITIONAL!r}",
             )
             preds = predictions(passes, random)
             result, state = guided(quiet, preds, times, state)
             require(
                 _equal(result, preds[CONDITIONAL]),
                 guidance,
-                "return the prediction bit for bit when it is off",
+                "return the conditional prediction bit for bit at its off values",
             )
 
 

@@ -124,7 +124,9 @@ def scene(
 
     def embedded(x: Tensor, branch: Any, stream: str) -> Tokens:
         told = {"voice": Condition(voice, mask)} if stream == "audio" else {}
-        tokens: Tokens = branch.embed(x, Times.uniform(now, x.shape[1]), branch.told(told))
+        tokens: Tokens = branch.embed(
+            x, Times.uniform(now, x.shape[1]), branch.project_conditions(told)
+        )
         if stream == "audio" and not shape.reference:
             return replace(tokens, reference=None, reference_mask=None)
         # a branch without a place for one: the layer needn't know

@@ -14,42 +14,60 @@ from harmony_parts.data.protocol import Event
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import PartContractError
 from harmony_parts.media.clip import Clip
-from harmony_parts.metrics.protocol import Metric
+from harmony_parts.metrics.protocol import (
+    Metric,
+    MetricSpec,
+    Reference,
+    WeighsNumbers,
+    streams_read,
+)
 from harmony_parts.testing.contracts.require import check_value, own_randomness, require
 
 Numbers = dict[str, float]
+FIELDS = {"video": "frames", "audio": "waveform"}  # stream -> its field of a Clip
 
 
-def check_metric(metric: Metric, *, clips: Sequence[Clip] | None = None) -> None:
-    """Hold the metric to the contract of its kind, on `clips` with picture and sound, of at least
-    one of which it has something to say.
+def check_metric(spec: MetricSpec, *, clips: Sequence[Clip] | None = None) -> Metric:
+    """Build the metric on the CPU and check the contract of its kind; returns the metric.
 
-    By default they are clips of Soundstage of two lengths and frame rates. Checked: what it sees in
-    the streams that a clip has, each without the other; finite numbers, the same again, with a
-    truth and without, of picture and sound of two clips; weights; nothing changed in place or drawn
-    from the global generator; and no crash, nor NaN, for silence, black, one frame, or sound
-    without a sample. Raises PartContractError.
+    `clips` have picture and sound, and the metric must give a number for at least one of them. By
+    default they are Soundstage clips of two lengths and frame rates. Checked: it analyses each
+    stream that it reads without the other; its numbers are finite, reproducible, and unchanged by a
+    truth or a reference; weights are finite and at least 0; nothing is changed in place or drawn
+    from the global generator; and silence, black, one frame, or sound without a sample give neither
+    an error nor NaN. Raises PartContractError.
     """
-    check_value(metric)
+    check_value(spec)
     clips = _soundstage() if clips is None else list(clips)
-    with own_randomness(metric):
-        seen = [_analysed(metric, clip) for clip in clips]
+    with own_randomness(spec):
+        metric = spec.build(device="cpu")
+        _check_built(spec, metric)
+        analyses = [_analysed(metric, clip) for clip in clips]
         numbers = [
             each
-            for clip, found in zip(clips, seen, strict=True)
+            for clip, found in zip(clips, analyses, strict=True)
             for each in _check_scores(metric, clip, found)
         ]
         require(
             any(numbers),
             metric,
-            "have a number for one of the clips at least; pass `clips` of which it has something"
-            " to say",
+            "give a number for at least one of the clips; pass `clips` that it can score",
         )
-        numbers += [_scored(metric, one["video"], two["audio"]) for one in seen for two in seen]
+        numbers += [_scored(metric, one.video, two.audio) for one in analyses for two in analyses]
         numbers += [
-            each for name, odd in _odd(clips[0]) for each in _check_odd(metric, name, odd, seen[0])
+            each
+            for name, odd in _odd(clips[0])
+            for each in _check_odd(metric, name, odd, analyses[0])
         ]
     _check_weights(metric, numbers)
+    return metric
+
+
+def _check_built(spec: MetricSpec, metric: Metric) -> None:
+    require(isinstance(metric, Metric), spec, "build a metric, with `analyse` and `score`")
+    reads = streams_read(metric)
+    right = isinstance(reads, tuple) and bool(reads) and set(reads) <= set(STREAMS)
+    require(right, spec, f"declare in `reads` a tuple of streams, not {reads!r}")
 
 
 def _soundstage() -> list[Clip]:
@@ -63,31 +81,25 @@ def _soundstage() -> list[Clip]:
 
 
 def _analysed(metric: Metric, clip: Clip) -> AV[Any]:
-    fields = [field for field in ("frames", "waveform") if getattr(clip, field) is not None]
-    kept = [getattr(clip, field).clone() for field in fields]
+    """The analysis of a clip, which must leave the clip unchanged."""
+    tensors = {s: getattr(clip, f) for s, f in FIELDS.items() if getattr(clip, f) is not None}
+    copies = {stream: tensor.clone() for stream, tensor in tensors.items()}
     found = metric.analyse(clip)
-    there = [
-        stream
-        for stream, field in zip(STREAMS, ("frames", "waveform"), strict=True)
-        if field in fields
-    ]
+    wanted = [stream for stream in tensors if stream in streams_read(metric)]
     require(
-        isinstance(found, AV) and list(found) == there,
+        isinstance(found, AV) and list(found) == wanted,
         metric,
-        f"return an AV of the streams that a clip has, here {' and '.join(there)}",
+        "return an AV of the streams that a clip has and it reads, here"
+        f" {' and '.join(wanted) or 'none'}",
     )
-    same = all(
-        torch.equal(getattr(clip, field), before)
-        for field, before in zip(fields, kept, strict=True)
-    )
-    require(same, metric, "leave clips as they are: one of their tensors was changed in place")
+    same = all(torch.equal(tensor, copies[stream]) for stream, tensor in tensors.items())
+    require(same, metric, "leave clips unchanged: it changed one of their tensors in place")
     return found
 
 
-def _scored(
-    metric: Metric, video: Any, audio: Any, truth: Sequence[Event] | None = None
-) -> Numbers:
-    numbers = metric.score(video, audio, truth)
+def _scored(metric: Metric, video: Any, audio: Any, *given: Any) -> Numbers:
+    """The numbers of a pair, which must be finite; `given`: truth and reference."""
+    numbers = metric.score(video, audio, *given)
     named = isinstance(numbers, dict) and all(isinstance(name, str) and name for name in numbers)
     require(named, metric, "return a dict of named numbers")
     odd = [
@@ -98,91 +110,83 @@ def _scored(
     require(
         not odd,
         metric,
-        "score with finite floats, and leave out a number that has no meaning; it gave"
-        f" {', '.join(odd)}",
+        f"score with finite floats, and leave out undefined numbers; it gave {', '.join(odd)}",
     )
     return numbers
 
 
 def _check_scores(metric: Metric, clip: Clip, found: AV[Any]) -> Iterator[Numbers]:
-    """Of one clip: again, of its streams alone, and with a truth."""
-    video, audio = found["video"], found["audio"]
-    plain = _scored(metric, video, audio)
+    """Score one clip: twice, from its single streams, and with a truth or a reference."""
+    plain = _scored(metric, found.video, found.audio)
     picture, sound = attrs.evolve(clip, waveform=None), attrs.evolve(clip, frames=None)
-    alone = _scored(metric, _analysed(metric, picture)["video"], _analysed(metric, sound)["audio"])
-    truth = tuple(Event(clip.seconds * part, "something") for part in (0.3, 0.7))
-    told = [_scored(metric, video, audio, events) for events in ((), truth)]
-    again = _scored(metric, *_streams(_analysed(metric, clip)))
+    apart = _scored(metric, _analysed(metric, picture).video, _analysed(metric, sound).audio)
+    again = _analysed(metric, clip)
     require(
-        plain == again == _scored(metric, video, audio),
+        plain
+        == _scored(metric, again.video, again.audio)
+        == _scored(metric, found.video, found.audio),
         metric,
         "give the same numbers for the same clip",
     )
     require(
-        plain == alone,
+        plain == apart,
         metric,
-        "look at picture and sound each without the other: a clip of one stream gives other"
+        "analyse picture and sound each without the other: a clip of one stream gives other"
         " numbers",
     )
-    kept = all(plain.items() <= numbers.items() for numbers in told)
+    assert clip.frames is not None
+    truth = tuple(Event(clip.seconds * part, "something") for part in (0.3, 0.7))
+    reference = Reference("some words", sound, clip.frames[0])
+    given = (((),), (truth,), (None, Reference()), (None, reference), (truth, reference))
+    added = [_scored(metric, found.video, found.audio, *each) for each in given]
     require(
-        kept,
+        all(plain.items() <= numbers.items() for numbers in added),
         metric,
-        "give the numbers that it gives without a truth with one as well, unchanged: re-paired"
-        " clips have none",
+        "give with a truth or a reference all numbers that it gives without, unchanged: re-paired"
+        " clips have neither",
     )
-    yield from (plain, *told)
-
-
-def _streams(found: AV[Any]) -> tuple[Any, Any]:
-    return found["video"], found["audio"]
+    yield from (plain, *added)
 
 
 def _odd(clip: Clip) -> Iterator[tuple[str, Clip]]:
-    """Clips that there is little to say of."""
+    """Clips for which many numbers are undefined."""
     frames, waveform = clip.frames, clip.waveform
     assert frames is not None
     assert waveform is not None
-    yield "silence", attrs.evolve(clip, waveform=torch.zeros_like(waveform))
-    yield "a black picture", attrs.evolve(clip, frames=torch.zeros_like(frames))
-    yield (
-        "nothing to see or hear",
-        attrs.evolve(clip, frames=torch.zeros_like(frames), waveform=torch.zeros_like(waveform)),
-    )
-    yield (
-        "one frame",
-        attrs.evolve(
-            clip, frames=frames[:1], waveform=waveform[:, : round(clip.sample_rate / clip.fps)]
-        ),
-    )
+    silent, black = torch.zeros_like(waveform), torch.zeros_like(frames)
+    samples = round(clip.sample_rate / clip.fps)
+    yield "silence", attrs.evolve(clip, waveform=silent)
+    yield "a black picture", attrs.evolve(clip, frames=black)
+    yield "black and silence", attrs.evolve(clip, frames=black, waveform=silent)
+    yield "one frame", attrs.evolve(clip, frames=frames[:1], waveform=waveform[:, :samples])
     yield "sound without a sample", attrs.evolve(clip, waveform=waveform[:, :0])
     yield "two channels", attrs.evolve(clip, waveform=waveform.mean(0).repeat(2, 1))
 
 
 def _check_odd(metric: Metric, name: str, clip: Clip, other: AV[Any]) -> list[Numbers]:
     try:
-        video, audio = _streams(_analysed(metric, clip))
+        found = _analysed(metric, clip)
         return [
-            _scored(metric, *pair)
-            for pair in ((video, audio), (video, other["audio"]), (other["video"], audio))
+            _scored(metric, found.video, found.audio),
+            _scored(metric, found.video, other.audio),
+            _scored(metric, other.video, found.audio),
         ]
     except PartContractError as error:
         raise PartContractError(f"{error} (a clip of {name})") from error
     except Exception as error:
         raise PartContractError(
-            f"{metric!r} must take a clip of {name}, and leave out what has no meaning there; it"
-            f" raised {error!r}"
+            f"{metric!r} must accept a clip of {name}, and leave out undefined numbers; it raised"
+            f" {error!r}"
         ) from error
 
 
 def _check_weights(metric: Metric, scores: Sequence[Numbers]) -> None:
-    weigh: Any = getattr(metric, "weights", None)
-    for numbers in scores if weigh else ():
-        weights = weigh(dict(numbers))
+    if not isinstance(metric, WeighsNumbers):
+        return
+    for numbers in scores:
+        weights = metric.weights(dict(numbers))
         right = all(
             isinstance(weight, float | int) and isfinite(weight) and weight >= 0
             for weight in weights.values()
         )
-        require(
-            right, metric, f"weigh its numbers with finite numbers of at least 0; it gave {weights}"
-        )
+        require(right, metric, f"give weights that are finite and at least 0, not {weights}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, Condition, Times
-from harmony_parts.denoisers.protocol import KNOWN, Port
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port
 from harmony_parts.testing.contracts.require import generator, own_randomness, require
 
 ROUNDING = 1000 * 2**-24
@@ -99,7 +99,7 @@ def _said(port: Port, width: int, av: AV[Tensor], g: torch.Generator) -> Conditi
     """Tokens of which not all count in each sample; the null form is one token, of clean latents
     none.
     """
-    if port == KNOWN:
+    if port == KNOWN_LATENTS:
         tokens = torch.randn(av["video"][:, :1].shape, generator=g)
         mask = _mask(1, (1, 0, 1))
         return Condition(tokens, mask, Condition(torch.zeros_like(tokens), torch.zeros_like(mask)))
@@ -303,7 +303,7 @@ def _check_mask(asked: Asked, answer: AV[Tensor], name: str) -> None:
     junk = attrs.evolve(condition, tokens=condition.tokens.where(wide, JUNK))
     hears = f"not hear tokens of {name!r} where its mask is False"
     asked.same(answer, asked(asked.question.told(name, junk)), hears)
-    if asked.ports[name] != KNOWN:
+    if asked.ports[name] != KNOWN_LATENTS:
         tokens = torch.cat(
             (condition.tokens, torch.full_like(condition.tokens[:, :2], JUNK)), dim=1
         )

@@ -70,7 +70,7 @@ class CausalVideoCodec:
             )
 
     @property
-    def held(self) -> tuple[nn.Module, ...]:
+    def external_modules(self) -> tuple[nn.Module, ...]:
         """The modules that hold the weights."""
         return self.frozen.models
 

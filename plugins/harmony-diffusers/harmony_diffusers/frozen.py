@@ -14,7 +14,7 @@ import torch
 from attrs.validators import in_
 from torch import Tensor, nn
 
-from harmony_parts.models.offload import move
+from harmony_parts.models.offload import move_weights
 from harmony_parts.plugin import knob
 
 Precision = Literal["float32", "bfloat16"]
@@ -236,12 +236,12 @@ class FrozenModule(nn.Module):
     frozen: Frozen
 
     @property
-    def held(self) -> tuple[nn.Module, ...]:
+    def external_modules(self) -> tuple[nn.Module, ...]:
         """The modules that hold the weights."""
         return self.frozen.models
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
         for model in self.frozen.models:
-            move(model, fn(torch.empty(0, device=self.frozen.device)).device)
+            move_weights(model, fn(torch.empty(0, device=self.frozen.device)).device)
         return self

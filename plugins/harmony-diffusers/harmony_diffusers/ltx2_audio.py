@@ -121,7 +121,7 @@ class LTX2AudioCodec:
         self._step = Fraction(self._hop * format.sample_rate, self._rate)
 
     @property
-    def held(self) -> tuple[nn.Module, ...]:
+    def external_modules(self) -> tuple[nn.Module, ...]:
         """The modules that hold the weights."""
         return self.frozen.models
 

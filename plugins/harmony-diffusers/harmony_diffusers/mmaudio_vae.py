@@ -123,7 +123,7 @@ class MMAudioCodec:
         self._unit = math.log(10) if spec.form == "16k" else 1.0
 
     @property
-    def held(self) -> tuple[nn.Module, ...]:
+    def external_modules(self) -> tuple[nn.Module, ...]:
         """The modules that hold the weights."""
         return self.frozen.models
 

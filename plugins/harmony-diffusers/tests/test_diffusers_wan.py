@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harmony_diffusers.wan_vae import WanVAE
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import VideoCodec
-from harmony_parts.models.offload import move
+from harmony_parts.models.offload import move_weights
 from harmony_parts.testing.contracts.codecs import check_video_codec
 
 
@@ -162,7 +162,7 @@ def test_full_size_without_weights():
     assert (codec.grid, codec.channels) == ((44, 80), 48)
     assert (codec.latents(121), codec.frames(31)) == (31, 121)
     with pytest.raises(ValueError, match=r'inside `torch\.device\("meta"\)`'):
-        move(codec, "cpu")
+        move_weights(codec, "cpu")
 
 
 def test_what_does_not_fit_is_refused():

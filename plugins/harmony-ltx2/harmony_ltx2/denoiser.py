@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +26,15 @@ from harmony_ltx2.text import CONDITIONS
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.known_latents import lead, paste
-from harmony_parts.denoisers.protocol import KNOWN, Port
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.plugin import knob
 
-PORTS = {**{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS}, "image": KNOWN}
+PORTS = {
+    **{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS},
+    "image": KNOWN_LATENTS,
+}
 """What it can be told: a text for each stream, and, where there is an encoder for it, the picture
 that the video begins with.
 """
@@ -83,6 +86,7 @@ class LTX2Denoiser(FrozenModule):
 
     accepts: Mapping[str, Port]
     hints: frozenset[str]
+    blocks: Sequence[torch.nn.Module] = ()  # its weights stay with `held`, outside the model
 
     def __init__(
         self, spec: LTX2, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]

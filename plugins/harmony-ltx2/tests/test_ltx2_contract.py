@@ -10,13 +10,13 @@ import pytest
 from harmony_ltx2.denoiser import LTX2
 from harmony_parts.av import AV
 from harmony_parts.testing.contracts.denoisers import check_denoiser
-from harmony_parts.testing.stand_ins import Latents, Says
+from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 FORMS = {
-    "2.0": (toys.TRANSFORMER, Says(caption=toys.TEXT, sound=toys.TEXT)),
-    "2.3": (toys.LATER, Says(caption=24, sound=16)),
+    "2.0": (toys.TRANSFORMER, StubEncoder(caption=toys.TEXT, sound=toys.TEXT)),
+    "2.3": (toys.LATER, StubEncoder(caption=24, sound=16)),
 }
-CODECS: AV[Any] = AV(Latents(toys.C, (2, 3), 3.0), Latents(8, (), 25.0))
+CODECS: AV[Any] = AV(StubCodec(toys.C, (2, 3), 3.0), StubCodec(8, (), 25.0))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ CODECS: AV[Any] = AV(Latents(toys.C, (2, 3), 3.0), Latents(8, (), 25.0))
 )
 def test_it_keeps_the_contract(form: str, precision: Any) -> None:
     config, text = FORMS[form]
-    told: Any = {"text": text, "image": Says(image=toys.C)}
+    told: Any = {"text": text, "image": StubEncoder(image=toys.C)}
     check_denoiser(
         LTX2(config=config, precision=precision), codecs=CODECS, encoders=told, latents=AV(3, 9)
     )

@@ -310,7 +310,7 @@ def test_weights_move_but_are_not_saved(first):
     """
     assert not first.denoiser.state_dict()
     assert not list(first.denoiser.parameters())
-    assert first.denoiser.held == first.denoiser.frozen.models
+    assert first.denoiser.external_modules == first.denoiser.frozen.models
     moved = torch.nn.ModuleDict({"denoiser": toys.parts().denoiser}).to(torch.bfloat16)["denoiser"]
     assert moved.frozen.dtype == torch.float32
     moved.to("meta")

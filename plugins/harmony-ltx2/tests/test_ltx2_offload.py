@@ -17,7 +17,7 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Codecs, Recipe
 from harmony_parts.cost.account import account
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.models.offload import layers_of, resident
+from harmony_parts.models.offload import external_modules, layers_of, resident_bytes
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def recipe() -> Recipe:
 def test_offloaded_clips_are_the_same(recipe):
     """Bit for bit, whole parts and layer by layer; and every weight is where it was."""
     pipeline = Pipeline.assemble(recipe)
-    models = [model for part in pipeline.parts.each() for model in getattr(part, "held", ())]
+    models = [model for part in pipeline.parts.each() for model in external_modules(part)]
     before = [x.data_ptr() for model in models for x in model.parameters()]
     want = pipeline.generate("rain", seed=1).clip
     for offload in ("parts", "layers"):
@@ -69,13 +69,13 @@ def test_it_is_counted(recipe):
     held = sum(
         x.nbytes
         for part in parts.each()
-        for model in getattr(part, "held", ())
+        for model in external_modules(part)
         for x in model.parameters()
     )
     counted = account(recipe, parts)
-    assert (counted.weights_bytes, counted.frozen_bytes, counted.backward) == (0, held, {})
+    assert (counted.weights_bytes, counted.frozen_bytes, counted.training) == (0, held, {})
     assert counted.inference_bytes() == held + counted.activations
-    whole = resident(parts.denoiser, "parts") + counted.activations
+    whole = resident_bytes(parts.denoiser, "parts") + counted.activations
     assert counted.offloaded["parts"] == whole + max(
-        resident(parts.codecs[s], "parts") for s in parts.codecs
+        resident_bytes(parts.codecs[s], "parts") for s in parts.codecs
     )

@@ -1,6 +1,4 @@
-"""These run in a process that was started with TRITON_INTERPRET=1, as tests/kernels/test_kernels.py
-does, and are left out of any other.
-"""
+"""Collect these tests only if TRITON_INTERPRET=1, which tests/kernels/test_kernels.py sets."""
 
 from __future__ import annotations
 

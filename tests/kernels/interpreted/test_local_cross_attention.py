@@ -1,8 +1,8 @@
 """Outputs and gradients of the kernels, interpreted on a CPU, against naive.py in float64.
 
-The interpreter multiplies in float32 whatever the tensors' type, and runs programs one after
-another: what tensor cores round, and races, are for a GPU. A call costs milliseconds per program,
-so problems have few frames and heads, and larger tiles.
+The interpreter always multiplies in float32 and runs programs one after another: only a GPU shows
+rounding in tensor cores, or races. A call costs milliseconds per program, so problems have few
+frames and heads.
 """
 
 from __future__ import annotations
@@ -27,19 +27,16 @@ from harmony_parts.attention.protocol import Windows
 from harmony_parts.attention.reference import Reference
 from harmony_parts.attention.triton import Triton
 from harmony_parts.attention.windows import windows
-from harmony_parts.kernels.local_cross_attention import op
-from harmony_parts.kernels.local_cross_attention import triton as kernels
+from harmony_parts.kernels.local_cross_attention import launch, op
 from harmony_parts.layers.rope import angles
 from harmony_parts.testing.contracts.attention import check_attention
 
-assert kernels.INTERPRETING
+assert launch.INTERPRETING
 
 
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
-    """What a kernel is given to fill is full of NaN, and lies between sevens that it must leave
-    alone.
-    """
+    """Buffers start as NaN, between guards of sevens that no kernel may overwrite."""
     buffers = []
 
     def allocate(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -48,7 +45,7 @@ def poisoned() -> Iterator[None]:
         return buffers[-1][64:-64].fill_(torch.nan).view(shape)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "allocate", allocate)
+        patch.setattr(launch, "allocate", allocate)
         yield
     for buffer in buffers:
         assert (buffer[:64] == 7).all()
@@ -89,7 +86,7 @@ def test_ragged_windows(
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_window_of_more_than_one_tile_of_latents(direction: str) -> None:
+def test_windows_wider_than_one_tile(direction: str) -> None:
     windows = pairs_of([0], [40]) if direction == "frames_read" else pairs_of([0] * 40, [1] * 40)
     check(Problem(direction, 1, 90, 40, windows, head=40, pairs=20))
 
@@ -106,7 +103,7 @@ def test_fewer_latents_than_frames(direction: str) -> None:
 
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
-    """Any windows whose ends never decrease, few programs, any sizes within them."""
+    """Few programs of any size, with any windows whose ends never decrease."""
     direction = draw(st.sampled_from(DIRECTIONS))
     frames, latents = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     queries, keys = (frames, latents) if direction == "frames_read" else (latents, frames)
@@ -132,14 +129,15 @@ def problems(draw: st.DrawFn) -> Problem:
 
 @given(problems())
 @settings(max_examples=25)
-def test_any_problem(problem: Problem) -> None:
+def test_kernels_match_naive_for_any_windows_and_sizes(problem: Problem) -> None:
     check(problem)
 
 
 @st.composite
 def clips(draw: st.DrawFn) -> Problem:
-    """Windows from the clocks of a video and a sound codec, at any rates; causal ones' first latent
-    holds one frame, and all others four.
+    """Windows from the clocks of a video and an audio codec at any rates.
+
+    In causal video codecs the first latent covers one frame, all others four.
     """
     frames, latents = draw(st.integers(1, 3)), draw(st.integers(1, 16))
     seconds = draw(st.floats(0.1, 3.0))
@@ -171,7 +169,7 @@ def test_windows_from_clocks(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_two_runs_are_the_same_bits(direction: str) -> None:
+def test_results_are_bit_reproducible(direction: str) -> None:
     problem = Problem(direction, 3, 21, 7, RAGGED[direction])
     for first, second in zip(problem.kernel(), problem.kernel(), strict=True):
         assert torch.equal(first, second)
@@ -179,7 +177,7 @@ def test_two_runs_are_the_same_bits(direction: str) -> None:
 
 @st.composite
 def parts(draw: st.DrawFn) -> tuple[Any, ...]:
-    """What a part is called with: tokens per frame on either side, or on both."""
+    """Arguments of an attention backend, with one or more tokens per frame on each side."""
     tq, sq, tk, sk = (draw(st.integers(1, n)) for n in (3, 4, 3, 4))
     g = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     start, end = (
@@ -200,7 +198,7 @@ def parts(draw: st.DrawFn) -> tuple[Any, ...]:
 
 @given(parts())
 @settings(max_examples=20)
-def test_the_part_is_the_reference(problem: tuple[Any, ...]) -> None:
+def test_backend_matches_the_reference(problem: tuple[Any, ...]) -> None:
     *inputs, seen, q_angles, k_angles = problem
     results = []
     for attention, dtype in ((Reference(), torch.float64), (Triton(), torch.float32)):
@@ -215,7 +213,7 @@ def test_the_part_is_the_reference(problem: tuple[Any, ...]) -> None:
 
 
 def arguments(direction: str, grad: bool = True) -> tuple[Any, ...]:
-    """Of the operator itself."""
+    """Arguments of the torch operator."""
     problem = Problem(
         direction,
         2,
@@ -227,18 +225,18 @@ def arguments(direction: str, grad: bool = True) -> tuple[Any, ...]:
     tables = problem.tables()
     return (
         *(x.requires_grad_(grad) for x in inputs),
-        tables.of_frame,
-        tables.of_latent,
-        *(op.turns(a) for a in turns),
+        tables.latents_of_frame,
+        tables.frames_of_latent,
+        *(op.rotations(a) for a in turns),
         tables.window,
         False,
     )
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_the_operators_keep_torchs_rules(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operators_pass_opcheck(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        kernels,
+        launch,
         "allocate",
         lambda shape, like, dtype=None: like.new_zeros(shape, dtype=dtype or like.dtype),
     )
@@ -246,10 +244,10 @@ def test_the_operators_keep_torchs_rules(direction: str, monkeypatch: pytest.Mon
     torch.library.opcheck(forward, arguments(direction))
     inputs = arguments(direction, grad=False)
     outputs = forward(*inputs)
-    kept = (outputs,) if direction == "frames_read" else outputs
+    saved = (outputs,) if direction == "frames_read" else outputs
     backward = getattr(torch.ops.harmony_parts, direction + "_backward")
     torch.library.opcheck(
-        backward, (torch.ones_like(kept[0]), *(kept if len(kept) > 1 else ()), *inputs)
+        backward, (torch.ones_like(saved[0]), *(saved if len(saved) > 1 else ()), *inputs)
     )
 
 
@@ -278,7 +276,7 @@ class Reads(torch.nn.Module):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_it_can_be_exported(direction: str) -> None:
+def test_operators_export(direction: str) -> None:
     problem = Problem(direction, 3, 21, 7, RAGGED[direction])
     inputs, _, *turns = problem.tensors()
     module = Reads(direction, problem.tables())
@@ -292,10 +290,8 @@ def test_it_can_be_exported(direction: str) -> None:
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("saved", [True, False])
-def test_checkpointing_can_keep_its_output(direction: str, saved: bool) -> None:
-    """Selective activation checkpointing by operator: what is named is kept, all else is made
-    again.
-    """
+def test_selective_checkpointing_saves_the_output(direction: str, saved: bool) -> None:
+    """A named operator's output is saved; everything else is recomputed."""
     problem = Problem(direction, 3, 21, 7, RAGGED[direction])
     inputs, do, *turns = problem.tensors()
     module = Reads(direction, problem.tables())
@@ -317,12 +313,12 @@ def test_checkpointing_can_keep_its_output(direction: str, saved: bool) -> None:
         assert torch.equal(found, expected)
 
 
-def test_the_part_keeps_the_contract() -> None:
+def test_backend_meets_the_contract() -> None:
     check_attention(Triton())
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_flops_are_counted(direction: str) -> None:
+def test_flops_follow_the_widest_window(direction: str) -> None:
     problem = Problem(direction, 3, 21, 7, RAGGED[direction], heads=2)
     with FlopCounterMode(display=False) as counter:
         problem.kernel()
@@ -332,7 +328,7 @@ def test_flops_are_counted(direction: str) -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_forward_mode_is_refused(direction: str) -> None:
+def test_forward_mode_raises(direction: str) -> None:
     problem = Problem(direction, 3, 21, 7, RAGGED[direction])
     (q, k, v), _, *turns = problem.tensors()
     f, tables = getattr(op, direction), problem.tables()
@@ -343,17 +339,17 @@ def test_forward_mode_is_refused(direction: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"q": torch.float64}, "float64"),
         ({"head": 200}, "200"),
         ({"latents": 65, "windows": pairs_of([0, 0, 0], [1, 1, 65])}, "65 rows"),
     ],
 )
-def test_refusals_name_the_cause_and_the_remedy(change: dict[str, Any], says: str) -> None:
+def test_errors_name_the_cause_and_the_remedy(change: dict[str, Any], message: str) -> None:
     change = dict(change)
     dtype = change.pop("q", torch.float32)
     problem = attrs.evolve(Problem("frames_read", 3, 21, 7, RAGGED["frames_read"]), **change)
     (q, k, v), _, *turns = problem.tensors()
-    with pytest.raises(ValueError, match=f"(?s){says}.*eager"):
+    with pytest.raises(ValueError, match=f"(?s){message}.*eager"):
         op.frames_read(q.to(dtype), k, v, problem.tables(), *turns)

@@ -95,9 +95,9 @@ def times(other: Callable[[Times], Times]) -> Change:
 
 
 def said(other: Callable[[Condition], Condition], only: str = "") -> Change:
-    """What `told` makes of conditions."""
+    """What `project_conditions` makes of conditions."""
     return method(
-        "told",
+        "project_conditions",
         lambda real, given: real({n: other(c) if only in n else c for n, c in given.items()}),
     )
 
@@ -206,7 +206,10 @@ def one_block(branch: Any) -> None:
 def no_step(branch: Any) -> None:
     """A layer without its last step."""
     real = branch.block
-    branch.block = lambda: SimpleNamespace(attend=real().attend, read=real().read)
+    branch.block = lambda: SimpleNamespace(
+        apply_self_attention=real().apply_self_attention,
+        apply_text_attention=real().apply_text_attention,
+    )
 
 
 def scaled(factor: float, dtype: torch.dtype) -> Change:
@@ -227,7 +230,10 @@ def empty(c: Condition) -> Any:
 VIDEO_FAULTS: list[tuple[Change, str]] = [
     (lambda branch: SimpleNamespace(width=branch.width), "build a torch module"),
     (lambda branch: setattr(branch, "heads", 5), "its heads divide"),
-    (no_step, "layers that are torch modules with attend, read, feed"),
+    (
+        no_step,
+        "layers that are torch modules with apply_self_attention, apply_text_attention, apply_feed",
+    ),
     (one_block, "a new layer in each call"),
     (method("grid", lambda real, shape: (1, 1)), "S the product of its grid"),
     (method("embed", hidden(lambda x: x.flatten(1, 2))), "embed to hidden states"),
@@ -242,7 +248,10 @@ VIDEO_FAULTS: list[tuple[Change, str]] = [
         method("embed", lambda real, x, t, told: real(x.add_(0.1), t, told)),
         "leave the latents, times and conditions",
     ),
-    (step("attend", hidden(lambda x: torch.dropout(x, 0.1, train=True))), "torch's global one"),
+    (
+        step("apply_self_attention", hidden(lambda x: torch.dropout(x, 0.1, train=True))),
+        "torch's global one",
+    ),
     (out(lambda memory, v: v + next(COUNT)), "the same with the same, to the last bit"),
     (
         lambda branch: setattr(
@@ -297,16 +306,19 @@ VIDEO_FAULTS: list[tuple[Change, str]] = [
         out(lambda memory, v: v * (1 + 1e-6 * memory.number)),
         "answer the same with the same weights in a new one",
     ),
-    (method("embed", halved), "with what `told` made before"),
+    (method("embed", halved), "with projected conditions of an earlier step"),
     *(
         (step(name, in_place), f"return new Tokens from {name}")
-        for name in ("attend", "read", "feed")
+        for name in ("apply_self_attention", "apply_text_attention", "apply_feed_forward")
     ),
-    (step("attend", spoilt), "return new Tokens from attend"),
-    (step("feed", hidden(torch.Tensor.double)), "keep shape and type of the hidden states in feed"),
+    (step("apply_self_attention", spoilt), "return new Tokens from apply_self_attention"),
+    (
+        step("apply_feed_forward", hidden(torch.Tensor.double)),
+        "keep shape and type of the hidden states in apply_feed_forward",
+    ),
     (
         step(
-            "read",
+            "apply_text_attention",
             lambda real, tokens, term=None: real(
                 tokens, term and (lambda q: term(q.flatten(3)).view_as(q))
             ),
@@ -315,31 +327,39 @@ VIDEO_FAULTS: list[tuple[Change, str]] = [
     ),
     (
         step(
-            "read",
+            "apply_text_attention",
             lambda real, tokens, term=None: real(tokens, term and (lambda q: term(q) + term(q))),
         ),
-        "call the term of `read` once",
+        "call the term once in `apply_text_attention`",
     ),
     (
         step(
-            "read", lambda real, tokens, term=None: real(tokens, term and (lambda q: term(q) + 1))
+            "apply_text_attention",
+            lambda real, tokens, term=None: real(tokens, term and (lambda q: term(q) + 1)),
         ),
         "with a term of zeros as with none",
     ),
     (
         step(
-            "read", lambda real, tokens, term=None: real(tokens, term and (lambda q: 0 * term(q)))
+            "apply_text_attention",
+            lambda real, tokens, term=None: real(tokens, term and (lambda q: 0 * term(q))),
         ),
-        "add the term to what `read` hears",
+        "add the term to what `apply_text_attention` hears",
     ),
-    (step("read", lambda real, tokens: real(tokens)), "take a term in `read`"),
+    (
+        step("apply_text_attention", lambda real, tokens: real(tokens)),
+        "take a term in `apply_text_attention`",
+    ),
     (out(kept), "learn after a call in torch.inference_mode"),
     (
         method("embed", hidden(torch.Tensor.detach)),
         "give each weight a gradient.*none reaches branch.patch_embedding",
     ),
     (picky, "be built, and answer, without any condition"),
-    (step("read", wet), "with a term of zeros as with none where it has no conditions"),
+    (
+        step("apply_text_attention", wet),
+        "with a term of zeros as with none where it has no conditions",
+    ),
 ]
 
 
@@ -365,7 +385,7 @@ AUDIO_FAULTS: list[tuple[Change, str]] = [
         voiced(lambda c: attrs.evolve(c, mask=torch.zeros_like(c.mask))),
         "hear the condition 'voice'",
     ),
-    (step("feed", in_place), "return new Tokens from feed"),
+    (step("apply_feed_forward", in_place), "return new Tokens from apply_feed_forward"),
     (times(lambda t: Times(0 * t.values, t.index)), "hear the time of the audio"),
 ]
 
@@ -380,7 +400,7 @@ def test_dropout_is_for_training() -> None:
     """A branch may have it: what is checked is the branch in use."""
 
     def drops(block: Any) -> None:
-        real, block.dropout = block.attend, torch.nn.Dropout(0.5)
-        block.attend = lambda tokens: _with(real(tokens), block.dropout)
+        real, block.dropout = block.apply_self_attention, torch.nn.Dropout(0.5)
+        block.apply_self_attention = lambda tokens: _with(real(tokens), block.dropout)
 
     check_video_branch(Broken(VIDEO, method("block", lambda real: _changed(real(), drops))))

@@ -28,14 +28,14 @@ from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.style.none import NoStyle
 from harmony_parts.testing.contracts.denoisers import check_denoiser
 from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser
-from harmony_parts.testing.stand_ins import Latents, Says
+from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 VIDEO, MMDIT, CROSS = VideoTransformer(12, 2, 16, 4), MMDiT(12, 2, 16), CrossAudio(12, 2, 16)
-CODECS: AV[Any] = AV(Latents(4, (4, 8), 6.0), Latents(3, (), 14.0))
-ALL: Any = {"all": Says(caption=5, image=4, sound=6, speech=4, voice=3)}
+CODECS: AV[Any] = AV(StubCodec(4, (4, 8), 6.0), StubCodec(3, (), 14.0))
+ALL: Any = {"all": StubEncoder(caption=5, image=4, sound=6, speech=4, voice=3)}
 LAST = ["blocks.1.interaction.style.*"]  # of the last layer, the reference is read by nobody
 EVERY = ["blocks.*.interaction.style.*"]  # without a voice, there is no reference
-SEVERAL: Any = {"all": Says(caption=5, pose=4, mood=3, sound=6, image=4)}
+SEVERAL: Any = {"all": StubEncoder(caption=5, pose=4, mood=3, sound=6, image=4)}
 PORTED = {"pose": Port("video", "context"), "mood": Port("audio", "add")}
 
 KEEP: dict[str, tuple[DualBranch, dict[str, Any]]] = {
@@ -82,7 +82,7 @@ def test_dual_branches_keep_it(name: str) -> None:
 def test_denoisers_of_one_stream_keep_it() -> None:
     check_denoiser(VideoOnly(1, VIDEO), codecs=AV(video=CODECS.video))
     check_denoiser(AudioOnly(1, CROSS), codecs=AV(audio=CODECS.audio))
-    told: Any = {"all": Says(sound=6, voice=3)}
+    told: Any = {"all": StubEncoder(sound=6, voice=3)}
     denoiser: Any = check_denoiser(
         AudioOnly(1, MMDIT), codecs=AV(audio=CODECS.audio), encoders=told
     )
@@ -104,7 +104,7 @@ class Analytic:
 class AnyLength(nn.Module):
     """See `Analytic`."""
 
-    accepts, hints = GaussianDenoiser.accepts, frozenset[str]()
+    accepts, hints, blocks = GaussianDenoiser.accepts, frozenset[str](), ()
 
     def forward(self, av: AV[Any], times: AV[Any], conditions: Any, **settings: Any) -> AV[Any]:
         """A Gaussian in which all numbers of both streams go together."""
@@ -123,8 +123,8 @@ class AnyLength(nn.Module):
 def test_the_analytic_denoiser_keeps_it() -> None:
     check_denoiser(
         Analytic(),
-        codecs=AV(Latents(2, (1, 2), 6.0), Latents(1, (), 9.0)),
-        encoders={"x": Says(caption=4)},
+        codecs=AV(StubCodec(2, (1, 2), 6.0), StubCodec(1, (), 9.0)),
+        encoders={"x": StubEncoder(caption=4)},
         latents=AV(2, 3),
     )
 
@@ -140,10 +140,11 @@ class Broken:
     """A denoiser with one fault."""
 
     change: Change
+    layers: int = 1
 
     def build(self, **neighbours: Any) -> Any:
-        """A real one, changed; what `change` returns, where it returns something."""
-        denoiser = SPEC.build(**neighbours)
+        """A real one, changed; what `change` returns, if it returns something."""
+        denoiser = attrs.evolve(SPEC, layers=self.layers).build(**neighbours)
         return self.change(denoiser) or denoiser
 
 
@@ -297,6 +298,28 @@ def drifts(v: AV[Any], av: AV[Any], times: AV[Any]) -> AV[Any]:
     )
 
 
+def blocks_of_functions(denoiser: Any) -> None:
+    """Blocks that aren't modules."""
+    del denoiser.blocks
+    denoiser.blocks = [torch.relu]
+
+
+def shares_a_layer(denoiser: Any) -> None:
+    """Two blocks have one audio layer."""
+    denoiser.blocks[1].audio = denoiser.blocks[0].audio
+
+
+def restores_its_blocks(denoiser: Any) -> None:
+    """Each call runs the blocks that it was built with."""
+    blocks, real = denoiser.blocks, denoiser.forward
+
+    def forward(*given: Any, **settings: Any) -> Any:
+        denoiser.blocks = blocks
+        return real(*given, **settings)
+
+    denoiser.forward = forward
+
+
 FAULTS: list[tuple[Any, str]] = [
     (Broken(lambda denoiser: SimpleNamespace(accepts=denoiser.accepts)), "build a torch module"),
     (
@@ -308,6 +331,10 @@ FAULTS: list[tuple[Any, str]] = [
         "accept the conditions that its encoders produce",
     ),
     (Broken(sets(hints={"isolate"})), "have `hints`, a frozenset"),
+    (Broken(lambda denoiser: delattr(denoiser, "blocks")), "have `blocks`, a sequence"),
+    (Broken(blocks_of_functions), "have `blocks`, a sequence"),
+    (Broken(shares_a_layer, layers=2), "share no weight between its `blocks`"),
+    (Broken(restores_its_blocks, layers=2), "run the blocks of its ModuleList `blocks`"),
     (Deaf(), "raise AssemblyError, naming the condition"),
     (Deaf("$.denoiser: no"), "raise AssemblyError, naming the condition"),
     (

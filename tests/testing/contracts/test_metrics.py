@@ -1,4 +1,4 @@
-"""The contract of metrics: what ships keeps it, and each of its points can be broken."""
+"""The contract check of metrics accepts the built-in ones and finds every way to break it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from harmony_parts.av import AV
+from harmony_parts.av import AV, STREAMS
 from harmony_parts.data.protocol import Event
 from harmony_parts.errors import PartContractError
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events
+from harmony_parts.metrics.protocol import Reference
 from harmony_parts.testing.contracts.metrics import check_metric
 
 COUNT = itertools.count()
@@ -32,36 +33,44 @@ COUNT = itertools.count()
     ],
     ids=repr,
 )
-def test_metrics_keep_it(metric: Any) -> None:
+def test_built_in_metrics_pass(metric: Any) -> None:
     check_metric(metric)
 
 
-def test_clips_of_ones_own_are_taken() -> None:
-    """Ones that the metric has nothing to say of prove nothing."""
+def test_clips_can_be_passed_and_must_give_a_number() -> None:
     still = Clip(torch.zeros(12, 8, 8, 3, dtype=torch.uint8), 12, torch.zeros(1, 8000), 8000)
     check_metric(Events(), clips=[still])
-    with pytest.raises(PartContractError, match="have a number for one of the clips at least"):
+    with pytest.raises(PartContractError, match="give a number for at least one of the clips"):
         check_metric(Correlation(), clips=[still])
 
 
 @attrs.frozen
 class Broken:
-    """`Events` with one method exchanged: each is handed the real answer first."""
+    """`Events` with one method replaced; each function receives the correct result first."""
 
     analysed: Callable[..., Any] = lambda found, clip: found
-    scored: Callable[..., Any] = lambda numbers, video, audio, truth: numbers
+    scored: Callable[..., Any] = lambda numbers, **given: numbers
     weighed: Callable[..., Any] = lambda weights, numbers: weights
+    built: Callable[..., Any] = lambda metric: metric
+    reads: Any = STREAMS
+
+    def build(self, *, device: torch.device | str = "cpu") -> Any:
+        return self.built(self)
 
     def analyse(self, clip: Clip) -> Any:
-        """See the class."""
         return self.analysed(Events().analyse(clip), clip)
 
-    def score(self, video: Any, audio: Any, truth: Sequence[Event] | None = None) -> Any:
-        """See the class."""
-        return self.scored(Events().score(video, audio, truth), video, audio, truth)
+    def score(
+        self,
+        video: Any,
+        audio: Any,
+        truth: Sequence[Event] | None = None,
+        reference: Reference | None = None,
+    ) -> Any:
+        numbers = Events().score(video, audio, truth)
+        return self.scored(numbers, video=video, audio=audio, truth=truth, reference=reference)
 
     def weights(self, numbers: dict[str, float]) -> Any:
-        """See the class."""
         return self.weighed(Events().weights(numbers), numbers)
 
 
@@ -78,7 +87,7 @@ def _darkens(found: AV[Any], clip: Clip) -> AV[Any]:
 
 
 def _borrows(found: AV[Any], clip: Clip) -> AV[Any]:
-    """Where there is no sound, it sees nothing."""
+    """Without sound, no events in the picture either."""
     return found if clip.waveform is not None else found.map(lambda times: times[:0])
 
 
@@ -89,8 +98,8 @@ def _needs_samples(found: AV[Any], clip: Clip) -> AV[Any]:
 
 
 def adds(number: Any, name: Any = "more") -> Callable[..., Any]:
-    """One number more."""
-    return lambda numbers, video, audio, truth: numbers | {name: number}
+    """A score with one more number."""
+    return lambda numbers, **given: numbers | {name: number}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +108,7 @@ def adds(number: Any, name: Any = "more") -> Callable[..., Any]:
         (Other(), "be compared by value and hashable"),
         (
             Broken(analysed=lambda found, clip: (found.video, found.audio)),
-            "return an AV of the streams that a clip has, here video and audio",
+            "return an AV of the streams that a clip has and it reads, here video and audio",
         ),
         (
             Broken(
@@ -107,72 +116,113 @@ def adds(number: Any, name: Any = "more") -> Callable[..., Any]:
                     found if clip.waveform is not None else found.replace(audio=0)
                 )
             ),
-            "return an AV of the streams that a clip has, here video$",
+            "return an AV of the streams that a clip has and it reads, here video$",
         ),
-        (Broken(analysed=_darkens), "leave clips as they are"),
-        (Broken(analysed=_borrows), "look at picture and sound each without the other"),
+        (Broken(analysed=_darkens), "leave clips unchanged"),
+        (Broken(analysed=_borrows), "analyse picture and sound each without the other"),
         (
             Broken(analysed=_needs_samples),
-            (
-                "take a clip of sound without a sample, and leave out what has no meaning there; it"
-                " raised"
-            ),
+            ("accept a clip of sound without a sample, and leave out undefined numbers; it raised"),
         ),
         (
-            Broken(scored=lambda numbers, video, audio, truth: list(numbers)),
+            Broken(scored=lambda numbers, **given: list(numbers)),
             "return a dict of named numbers",
         ),
         (
-            Broken(scored=lambda numbers, video, audio, truth: {}),
-            "have a number for one of the clips at least",
+            Broken(scored=lambda numbers, **given: {}),
+            "give a number for at least one of the clips",
         ),
         (Broken(scored=adds(0.0, 1)), "return a dict of named numbers"),
         (Broken(scored=adds(1)), "score with finite floats, .* it gave more = 1$"),
         (Broken(scored=adds(float("nan"))), "it gave more = nan"),
         (
             Broken(
-                scored=lambda numbers, video, audio, truth: (
+                scored=lambda numbers, video, **given: (
                     numbers | {"mean": float(np.mean(video)) if len(video) else float("nan")}
                 )
             ),
             r"it gave mean = nan \(a clip of a black picture\)",
         ),
         (
-            Broken(scored=lambda numbers, video, audio, truth: numbers | {"n": float(next(COUNT))}),
+            Broken(scored=lambda numbers, **given: numbers | {"n": float(next(COUNT))}),
             "the same numbers",
         ),
         (
-            Broken(
-                scored=lambda numbers, video, audio, truth: (
-                    numbers | {"more": float(torch.rand(()) * 0)}
-                )
-            ),
+            Broken(scored=lambda numbers, **given: numbers | {"more": float(torch.rand(()) * 0)}),
             "from torch's global one",
         ),
         (
             Broken(
-                scored=lambda numbers, video, audio, truth: (
-                    numbers if truth is None else {"f1": 1.0}
-                )
+                scored=lambda numbers, truth, **given: numbers if truth is None else {"f1": 1.0}
             ),
-            "that it gives without a truth",
+            "give with a truth or a reference all numbers that it gives without",
         ),
         (
+            Broken(
+                scored=lambda numbers, reference, **given: (
+                    numbers if reference is None else {"f1": 1.0}
+                )
+            ),
+            "give with a truth or a reference all numbers that it gives without",
+        ),
+        (
+            Broken(
+                scored=lambda numbers, reference, **given: (
+                    numbers | ({"words": float("nan")} if reference and reference.voice else {})
+                )
+            ),
+            "it gave words = nan",
+        ),
+        (Broken(built=lambda metric: object()), "build a metric, with `analyse` and `score`"),
+        (Broken(reads=()), r"declare in `reads` a tuple of streams, not \(\)"),
+        (Broken(reads="audio"), "declare in `reads` a tuple of streams, not 'audio'"),
+        (Broken(reads=("audio",)), "of the streams that a clip has and it reads, here audio$"),
+        (
             Broken(weighed=lambda weights, numbers: weights | {"f1": -1.0}),
-            "weigh its numbers with finite numbers of at least 0",
+            "give weights that are finite and at least 0",
         ),
         (
             Broken(weighed=lambda weights, numbers: weights | {"f1": float("inf")}),
-            "weigh its numbers with finite numbers of at least 0",
+            "give weights that are finite and at least 0",
         ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
-def test_a_broken_one_is_found(metric: Broken, must: str) -> None:
+def test_a_broken_metric_is_rejected(metric: Broken, must: str) -> None:
     with pytest.raises(PartContractError, match=must):
         check_metric(metric)
 
 
-def test_what_is_not_broken_passes() -> None:
-    """The same wrapper without a fault."""
+def test_the_wrapper_without_a_fault_passes() -> None:
     check_metric(Broken())
+
+
+@attrs.frozen
+class Loudness:
+    """A metric that reads only the sound, and needs a reference for one of its numbers."""
+
+    reads = ("audio",)
+
+    def build(self, *, device: torch.device | str = "cpu") -> Loudness:
+        return self
+
+    def analyse(self, clip: Clip) -> AV[float]:
+        if clip.waveform is None or not clip.waveform.numel():
+            return AV(audio=None if clip.waveform is None else 0.0)
+        return AV(audio=float(clip.mono().square().mean()))
+
+    def score(
+        self,
+        video: None,
+        audio: float,
+        truth: Sequence[Event] | None = None,
+        reference: Reference | None = None,
+    ) -> dict[str, float]:
+        assert video is None
+        voice = reference and reference.voice
+        level = {"level": audio}
+        return level if voice is None else level | {"change": audio - self.analyse(voice)["audio"]}
+
+
+def test_a_metric_of_one_stream_with_a_reference_passes() -> None:
+    check_metric(Loudness())

@@ -1,0 +1,156 @@
+"""The sampler reaches Gaussian data x ~ N(m, C), for which noise n leads to x = m + C^(1/2) n."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from helpers.gaussian_sampling import V, error, root
+from helpers.toy_guidance import (
+    AUDIO,
+    SIZE,
+    SYNC,
+    VIDEO,
+    caption,
+    flat,
+    gaussian,
+    latents,
+    make,
+)
+
+from harmony_parts.av import AV, Times
+from harmony_parts.flow.adams_bashforth import AdamsBashforth
+from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.heun import Heun
+from harmony_parts.flow.protocol import Solver
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.protocol import (
+    Guidance,
+)
+from harmony_parts.guidance.window import Window
+from harmony_parts.sample.sampler import Step
+from harmony_parts.sample.timetable import timetable
+
+
+def test_the_velocity_of_gaussian_data_matches_a_regression() -> None:
+    """E[n - x | x_t], against the linear regression that defines it, on 400,000 sampled pairs (five
+    standard errors are 0.02).
+    """
+    model, t = gaussian(), 0.6
+    random = torch.Generator().manual_seed(0)
+    data = model.mean + torch.randn(400_000, SIZE, dtype=torch.float64, generator=random) @ root(
+        model.covariance
+    )
+    noise = torch.randn(400_000, SIZE, dtype=torch.float64, generator=random)
+    seen = torch.cat(
+        [(1 - t) * data + t * noise, torch.ones(400_000, 1, dtype=torch.float64)], dim=1
+    )
+    weights = torch.linalg.lstsq(seen, noise - data).solution
+    x = latents(3)
+    times = AV(
+        *(
+            Times.uniform(torch.full((3,), t, dtype=torch.float64), shape[0])
+            for shape in (VIDEO, AUDIO)
+        )
+    )
+    want = torch.cat([flat(x), torch.ones(3, 1, dtype=torch.float64)], dim=1) @ weights
+    assert torch.allclose(flat(model(x, times, {})), want, atol=0.02)
+
+
+def test_joint_generation_reaches_the_data() -> None:
+    """x = m + C^(1/2) n, to first order in the step; a caption moves the mean."""
+    model, noise, told = gaussian(), latents(), caption()
+    want = model.mean + flat(noise) @ root(model.covariance)
+    coarse, fine = error(100, model, noise, want), error(200, model, noise, want)
+    assert fine < 0.05
+    assert 1.8 < coarse / fine < 2.2
+    assert error(200, model, noise, want + told["caption"].tokens[:, 0], conditions=told) < 0.05
+
+
+@pytest.mark.parametrize("made", ["video", "audio"])
+def test_driven_generation_reaches_the_conditional_distribution(made: str) -> None:
+    """x | y ~ N(m_x + C_xy C_yy^-1 (y - m_y), C_xx - C_xy C_yy^-1 C_yx)."""
+    model, noise, given = gaussian(), latents(seed=3).only((made,)), latents(seed=4)
+    given = given.replace(**{made: None})
+    x, y = (slice(V), slice(V, None)) if made == "video" else (slice(V, None), slice(V))
+    c, m = model.covariance, model.mean
+    gain = c[x, y] @ torch.linalg.inv(c[y, y])
+    want = m[x] + (flat(given) - m[y]) @ gain.T + flat(noise) @ root(c[x, x] - gain @ c[y, x])
+    coarse, fine = (
+        error(100, model, noise, want, given=given),
+        error(200, model, noise, want, given=given),
+    )
+    assert fine < 0.05
+    assert 1.8 < coarse / fine < 2.2
+
+
+@pytest.mark.parametrize("alone", ["video", "audio"])
+def test_a_single_stream_reaches_its_marginal(alone: str) -> None:
+    model, noise = gaussian(), latents().only((alone,))
+    here = slice(V) if alone == "video" else slice(V, None)
+    want = model.mean[here] + flat(noise) @ root(model.covariance[here, here])
+    assert error(200, model, noise, want, guidance=SYNC) < 0.05
+    assert tuple(make(model, noise)) == (alone,)
+
+
+@attrs.frozen
+class Midpoint:
+    """Two velocities a step."""
+
+    order = 2
+
+    def step(self, x, t, t_next, velocity, memory=None):
+        there, half = x, (t + t_next) / 2
+        for at, until in ((t, half), (half, t_next)):
+            v = velocity(there, at)
+            there = x.replace(**{s: x[s] + (until - t) * v[s] for s in v})
+        return there, memory
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("solver", [Midpoint(), Heun(), AdamsBashforth()], ids=repr)
+def test_second_order_solvers_converge_at_second_order(solver: Solver, shift: float) -> None:
+    """Half the step leaves a quarter of the error, on even and on shifted times."""
+    model, noise = gaussian(), latents()
+    want = model.mean + flat(noise) @ root(model.covariance)
+    errors = [
+        error(steps, model, noise, want, solver=solver, shift=ConstantShift(shift))
+        for steps in (80, 160)
+    ]
+    assert errors[1] < 1e-2
+    assert errors[0] / errors[1] > 3.5
+
+
+@pytest.mark.parametrize(
+    "guidance", [CFG(), SYNC, Window(CFG(), 0, 1)], ids=lambda g: type(g).__name__
+)
+def test_solvers_agree_on_guided_velocities(guidance: Guidance) -> None:
+    """With many steps all reach the same; those of second order agree with each other far sooner
+    than with Euler.
+    """
+    told, noise = caption(), latents()
+    heun, adams, euler = (
+        flat(make(gaussian(), noise, told, guidance=guidance, solver=solver, steps=80))
+        for solver in (Heun(), AdamsBashforth(), Euler())
+    )
+    assert (heun - adams).abs().max() < (heun - euler).abs().max() / 5
+
+
+@pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth()])
+def test_a_step_s_estimate_is_the_expected_data(solver: Solver) -> None:
+    """E[x | x_t] at the step's beginning, m + (1 - t) C ((1 - t)^2 C + t^2)^-1 (x_t - (1 - t) m)
+    for data N(m, C); given streams as they are.
+    """
+    model, noise, seen = gaussian(), latents(), list[Step]()
+    shift = ConstantShift(shift=3.0)
+    make(model, noise, steps=4, solver=solver, shift=shift, progress=seen.append)
+    for x, t, step in zip(
+        [noise, *(step.latents for step in seen)], timetable(4, shift), seen[:-1], strict=False
+    ):
+        c, m, eye = model.covariance, model.mean, torch.eye(SIZE, dtype=torch.float64)
+        gain = (1 - t) * c @ torch.linalg.inv((1 - t) ** 2 * c + t**2 * eye)
+        assert torch.allclose(flat(step.estimate), m + (flat(x) - (1 - t) * m) @ gain.T, atol=1e-10)
+    given = noise.only(("audio",))
+    make(model, noise.only(("video",)), given=given, steps=2, solver=solver, progress=seen.append)
+    assert seen[-2].estimate.audio is given.audio
