@@ -1,5 +1,6 @@
-"""Parts for making video and sound together. `import harmony_parts as hp` is cheap: each name is
-imported when it is first used.
+"""Parts for joint audio-video diffusion: `import harmony_parts as hp`.
+
+Importing the package is cheap: the module of each public name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 _NAMES = {
-    # data that flows between parts
+    # data that is passed between parts
     "AV": "av",
     "Times": "av",
     "Condition": "av",
     "Prompt": "av",
     "Format": "av",
     "Clip": "media.clip",
-    # a whole model
+    # assembling and generating
     "load": "generate.load",
     "Pipeline": "generate.pipeline",
     "read_recipe": "assembly.read",
@@ -75,9 +76,9 @@ _NAMES = {
     "Events": "metrics.events",
     "Correlation": "metrics.correlation",
 }
-"""Public name -> the module that has it, with the name that it has there where that differs."""
+"""Public name -> its module, with `:name` if its name in that module differs."""
 
-# the same names for editors and type checkers; a test holds the two lists together
+# The same names for editors and type checkers; a test compares the two lists.
 if TYPE_CHECKING:
     from harmony_parts.anchors.mute import MuteAudio as MuteAudio
     from harmony_parts.anchors.static import StaticVideo as StaticVideo

@@ -1,4 +1,4 @@
-"""`python -m harmony_parts`: the same as `harmony`."""
+"""`python -m harmony_parts` runs the command line, as `harmony` does."""
 
 from harmony_parts.cli.main import main
 

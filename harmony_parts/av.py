@@ -1,9 +1,10 @@
-"""The data contract: what flows between parts. Nothing here knows a part, and importing it imports
-no torch.
+"""The data contract: the values that are passed between parts. Imports no torch.
 
 Shapes: B samples, T latents in time (axis 1 in both streams), H x W latent grid, C channels, L
-condition tokens, D their width. Time 0 is data and 1 is noise: x_t = (1 - t) x + t n, velocity v =
-n - x, so x = x_t - t v.
+condition tokens, D their width.
+
+Time 0 is data x, time 1 is noise n: x_t = (1 - t) x + t n, with velocity v = n - x, so the clean
+estimate is x = x_t - t v.
 """
 
 from __future__ import annotations
@@ -27,29 +28,34 @@ R = TypeVar("R")
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class AV(Generic[S]):
-    """One thing per stream: latents, times, clocks, codecs, weights.
+    """A pair of values, one per stream: latents, times, clocks, codecs, loss weights.
 
-    Of latents: `video` [B, T_v, H, W, C], `audio` [B, T_a, C]. `None` means that the stream is
-    absent, which is not the same as mute.
+    Latents are `video` [B, T_v, H, W, C] and `audio` [B, T_a, C]. `None` means that the stream is
+    absent, which is not the same as silence or a black picture. Instances are compared by identity.
+
+        av = AV(video=latents_v, audio=latents_a)
+        av.map(torch.zeros_like)          # one call per present stream
+        [av[stream] for stream in av]     # iterates over the names of the present streams
     """
 
     video: S | None = None
     audio: S | None = None
 
     def __getitem__(self, stream: str) -> S:
-        """What `stream` ("video" or "audio") holds. Raises KeyError where it is absent."""
+        """The value of `stream`, "video" or "audio". Raises KeyError if the stream is absent."""
         value = getattr(self, stream) if stream in STREAMS else None
         if value is None:
             raise KeyError(f"no {stream!r} stream here; present: {', '.join(self) or 'none'}")
         return value
 
     def __iter__(self) -> Iterator[str]:
-        """The names of the streams that are present."""
+        """The names of the present streams, video first."""
         return (stream for stream in STREAMS if getattr(self, stream) is not None)
 
     def map(self, function: Callable[..., R | None], *others: AV[Any]) -> AV[R]:
-        """`function(self[s], *(other[s] ...))` for each stream that is present here and in all
-        others.
+        """Apply `function(self[s], *(other[s] ...))` to every stream s that all arguments have.
+
+        A stream is absent from the result if one of them lacks it or `function` returns `None`.
         """
 
         def at(stream: str) -> R | None:
@@ -59,23 +65,22 @@ class AV(Generic[S]):
         return AV(at("video"), at("audio"))
 
     def only(self, streams: Collection[str]) -> AV[S]:
-        """The same without the streams that aren't named."""
+        """A copy that keeps only these streams."""
         return AV(
             self.video if "video" in streams else None, self.audio if "audio" in streams else None
         )
 
     def replace(self, **streams: S | None) -> AV[S]:
-        """The same with some streams exchanged; `None` takes one away."""
+        """A copy with other values for some streams; `None` removes a stream."""
         return AV(**{"video": self.video, "audio": self.audio} | streams)
 
 
 @attrs.frozen(eq=False)
 class Times:
-    """The time of every latent of one stream, as few distinct values and an index, so that
-    modulation is computed once per value.
+    """The flow time of every latent of one stream: few distinct values, and an index into them.
 
-    `values` [B, U] floating point (U is 1 or 2 as a rule: target and clean reference); `index` [B,
-    T] int64 into U.
+    `values` [B, U] are floating point; U is usually 1 or 2 (target and clean reference), so
+    modulation is computed once per value. `index` [B, T] int64 selects a value for each latent.
     """
 
     values: Tensor
@@ -83,7 +88,7 @@ class Times:
 
     @classmethod
     def uniform(cls, value: Tensor, latents: int) -> Times:
-        """One time per sample: `value` [B], for `latents` latents."""
+        """The same time for all `latents` latents of a sample: `value` [B]."""
         import torch
 
         return cls(
@@ -91,11 +96,11 @@ class Times:
         )
 
     def per_latent(self) -> Tensor:
-        """[B, T]: the time of each latent."""
+        """The time of each latent, [B, T]."""
         return self.values.gather(1, self.index)
 
     def clean_where(self, where: Tensor) -> Times:
-        """The same with time 0 for the latents of `where` [B, T] (bool). Adds one value."""
+        """A copy with time 0 for the latents where `where` [B, T] (bool) is True; U grows by 1."""
         import torch
 
         zero = torch.zeros_like(self.values[:, :1])
@@ -107,11 +112,11 @@ class Times:
 
 @attrs.frozen(eq=False)
 class Condition:
-    """What an encoder says to a denoiser.
+    """A condition of the denoiser, made by an encoder.
 
-    `tokens` [B, L, D], or latents of a stream ([B, T, H, W, C] or [B, T, C]) where the denoiser
-    takes them as clean tokens; `mask` [B, L] bool, True where a token counts; `null`, its dropped
-    form, of the same shapes.
+    `tokens` are [B, L, D], or clean latents of a stream ([B, T, H, W, C] or [B, T, C]) if they
+    enter the denoiser as `clean_tokens`. `mask` [B, L] bool is True for valid tokens. `null` is the
+    unconditional form, with the same shapes, used for guidance and condition dropout.
     """
 
     tokens: Tensor
@@ -119,13 +124,11 @@ class Condition:
     null: Condition | None = None
 
     def dropped(self) -> Condition:
-        """The null form, which is its own null form."""
+        """The null form, or the condition itself if it has none."""
         return self if self.null is None else self.null
 
     def drop_rows(self, rows: Tensor) -> Condition:
-        """The null form for the samples of `rows` [B] (bool), the condition itself for the
-        others.
-        """
+        """A copy with the null form for the samples where `rows` [B] (bool) is True."""
         null = self.dropped()
         wide = rows.reshape(-1, *(1,) * (self.tokens.ndim - 1))
         return attrs.evolve(
@@ -135,7 +138,7 @@ class Condition:
         )
 
     def rows(self, index: Tensor) -> Condition:
-        """The samples of `index` [M] (int64), in that order."""
+        """The samples selected by `index` [M] (int64), in that order."""
         return Condition(
             self.tokens[index],
             self.mask[index],
@@ -143,7 +146,7 @@ class Condition:
         )
 
     def to(self, device: torch.device | str) -> Condition:
-        """The condition, with its null form, on `device`."""
+        """A copy on `device`, with its null form."""
         null = None if self.null is None else self.null.to(device)
         return Condition(self.tokens.to(device), self.mask.to(device), null)
 
@@ -152,8 +155,9 @@ Conditions = Mapping[str, Condition]
 
 
 def drop(conditions: Conditions, names: Collection[str]) -> dict[str, Condition]:
-    """The conditions with those of `names` in their null form. Names that aren't present are no
-    error: there is nothing to drop.
+    """The conditions, those in `names` replaced by their null form.
+
+    Names without a condition are ignored.
     """
     return {
         name: condition.dropped() if name in names else condition
@@ -163,11 +167,11 @@ def drop(conditions: Conditions, names: Collection[str]) -> dict[str, Condition]
 
 @attrs.frozen(eq=False)
 class Prompt:
-    """What a user, or a data set, asks for; each encoder reads its own field. Absent fields are
-    `None`.
+    """What to generate; each encoder reads its own field. Absent fields are `None`.
 
-    `image` uint8 [H, W, 3] and `voice` float32 [samples] are in the model's own format (size,
-    sample rate). Third-party encoders read `extra`.
+    `caption` describes the video, `sound` the audio, `speech` is the text that is spoken. `image`
+    uint8 [H, W, 3] is the first frame and `voice` float32 [samples] a reference of the speaker,
+    both in the model's format (size, sample rate). Encoders of third parties read `extra`.
     """
 
     caption: str | None = None
@@ -179,16 +183,16 @@ class Prompt:
 
 
 def fraction(value: Fraction | float | str) -> Fraction:
-    """Of a float what is written counts, as in TOML: 29.97 is 2997/100, not the nearest float's 53
-    bits.
-    """
+    """A fraction; a float counts by its decimal digits, as in TOML: 29.97 is 2997/100."""
     return Fraction(str(value) if isinstance(value, float) else value)
 
 
 @attrs.frozen
 class Format:
-    """The form in which a model sees clips: `fps` frames a second of `height` x `width` pixels,
-    mono sound at `sample_rate` Hz, `seconds` long.
+    """The format of a model's clips.
+
+    `fps` frames per second (a fraction) of `height` x `width` pixels, mono audio at `sample_rate`
+    Hz, and a default length of `seconds`. Raises ValueError if a number isn't positive.
     """
 
     fps: Fraction = attrs.field(converter=fraction)
@@ -204,9 +208,9 @@ class Format:
 
     @property
     def frames(self) -> int:
-        """Frames of a clip of the default length."""
+        """The number of frames of a clip of the default length."""
         return max(1, round(self.fps * Fraction(self.seconds)))
 
     def samples(self, frames: int) -> int:
-        """Sound samples that last exactly as long as `frames` frames, to the nearest one."""
+        """The number of audio samples that last as long as `frames` frames, rounded."""
         return round(frames / self.fps * self.sample_rate)

@@ -70,10 +70,10 @@ class RunError(HarmonyError):
     """
 
 
-class RequestError(HarmonyError):
-    """Raised if a batch file of requests can't be used.
+class RequestError(HarmonyError, ValueError):
+    """Raised if a request for a clip, or a batch file of requests, can't be fulfilled.
 
-    The message gives the file and every faulty line with its cause.
+    The message gives every fault; for a batch file, with the file and the line.
     """
 
 

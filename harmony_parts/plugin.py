@@ -1,15 +1,19 @@
-"""All that a plugin author imports. A plugin is a module (or any object) with hooks that yield
-declarations:
+"""Everything that the author of a plugin imports.
+
+A plugin is a module (or any object) with hooks that yield declarations:
 
     from harmony_parts.plugin import hookimpl, part
 
     @hookimpl
     def harmony_guidance():
-        yield part("half", "harmony_half:Half", summary="Goes half the way that its inner guidance
-        goes.")
+        yield part("half", "harmony_half:Half", summary="Halves the effect of its inner guidance.")
 
-and a line in its pyproject: `[project.entry-points.harmony_parts]`, `half = "harmony_half"`. The
-hooks are listed in `harmony_parts.hookspecs`.
+Its package names that module in pyproject.toml:
+
+    [project.entry-points.harmony_parts]
+    half = "harmony_half"
+
+`harmony_parts.hookspecs` lists the hooks.
 """
 
 from __future__ import annotations
@@ -26,9 +30,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @attrs.frozen
 class PartDeclaration:
-    """A part's name, where its class is ("package.module:Class"), one sentence about it, and the
-    source of the method.
-    """
+    """A declared part: name, class ("package.module:Class"), one sentence, and a citation."""
 
     name: str
     target: str
@@ -37,7 +39,11 @@ class PartDeclaration:
 
 
 def part(name: str, target: str, *, summary: str, source: str = "") -> PartDeclaration:
-    """Declare a part. Nothing is imported until somebody uses it."""
+    """Declare a part. Its class is imported when it is first used, not before.
+
+    `target` names the class, "package.module:Class". `summary` is one sentence. `source` cites the
+    method, for example "arXiv:2210.02747".
+    """
     return PartDeclaration(name, target, summary, source)
 
 
@@ -51,19 +57,22 @@ def knob(
     validator: Any = None,
     converter: Any = None,
 ) -> Any:
-    """A setting of a part, which documents itself: what it does, its unit, the value that switches
-    it off, and where the default comes from.
+    """A setting of a part, with its documentation: an `attrs.field` with metadata.
+
+    `help` says what the setting does. `off` is the value at which it has no effect. `source` says
+    where the default comes from. `validator` and `converter` are those of attrs.
     """
     metadata = {"help": help, "unit": unit, "off": off, "source": source}
     return attrs.field(default=default, validator=validator, converter=converter, metadata=metadata)
 
 
 def default_part(target: str, **settings: Any) -> Any:
-    """A default for a field that holds a part of another kind:
-    `knob(default_part("package.module:Class"), help=...)`.
+    """A default for a setting that takes a part of another kind.
 
-    The class is imported when the default is first needed, so no kind of part imports another.
-    `settings` are passed to it.
+        inner: Guidance = knob(default_part("package.module:Class", scale=2.0), help=...)
+
+    The class is imported when the default is first needed, so no part imports a part of another
+    kind. `settings` are passed to the class.
     """
 
     def make() -> Any:

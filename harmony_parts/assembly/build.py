@@ -1,6 +1,4 @@
-"""What recipes make: `Recipe` -> parts, codecs first, then encoders, then the denoiser. Importing
-this imports no torch.
-"""
+"""Builds the parts of a recipe. Importing this module imports no torch."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ P = TypeVar("P")
 
 @attrs.frozen(eq=False)
 class Parts:
-    """The working parts of a model. Encoders have the names that the recipe gives them."""
+    """The working parts of a model. `encoders` has the names of the recipe as keys."""
 
     format: Format
     codecs: AV[VideoCodec | AudioCodec]
@@ -33,21 +31,20 @@ class Parts:
     denoiser: Denoiser
 
     def each(self) -> Iterator[VideoCodec | AudioCodec | Encoder | Denoiser]:
-        """All of them, one by one."""
+        """All parts: codecs, encoders, denoiser."""
         yield from (self.codecs[stream] for stream in self.codecs)
         yield from self.encoders.values()
         yield self.denoiser
 
 
 def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Parts:
-    """The parts of a recipe, with fresh weights: codecs, then encoders, then the denoiser, each
-    sized for those before it.
+    """Build the parts of a recipe with fresh weights: codecs, then encoders, then the denoiser.
 
-    A part's weights are a function of the seed, of its place in the recipe and of what it is told
-    of its neighbours, so that exchanging one encoder leaves the others as they were. The global
-    generator stays untouched. The parts of `empty` ("codecs", "encoders", "denoiser") are made on
-    the meta device: they have shapes and no numbers, so that a model of any size can be looked at,
-    or filled with saved weights. Raises AssemblyError where parts don't fit together.
+    Each part takes its sizes from those before it. Its weights are a function of `seed`, its path
+    in the recipe and these sizes, so exchanging one encoder doesn't change the weights of the
+    others. The global random generator isn't changed. Parts named in `empty` ("codecs", "encoders",
+    "denoiser") are made on the meta device: they have shapes but no values, for inspecting models
+    of any size or for loading saved weights. Raises AssemblyError if parts don't fit together.
     """
     try:
         return _assembled(recipe, seed, empty)
@@ -56,7 +53,7 @@ def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Part
 
 
 def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
-    """See `build`."""
+    """Build the parts in order, and check conditions and hints as soon as they are known."""
 
     def built(path: str, make: Callable[..., P], **neighbours: Any) -> P:
         return _built(f"$.{path}", seed, make, path.partition(".")[0] in empty, **neighbours)
@@ -76,14 +73,12 @@ def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
 
 
 def derived_seed(seed: int, use: str) -> int:
-    """A seed of 56 bits for one use of `seed`, so that no two uses draw the same numbers."""
+    """A seed of 56 bits for one use of `seed`: no two uses draw the same numbers."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{use}".encode(), digest_size=7).digest())
 
 
 def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbours: Any) -> P:
-    """One part, with the global generator seeded for it alone, and its complaints under its
-    path.
-    """
+    """Build one part with its own derived seed; its errors get its path in the recipe."""
     import torch
 
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
@@ -98,26 +93,27 @@ def _built(path: str, seed: int, make: Callable[..., P], empty: bool, **neighbou
 
 
 def _under(path: str, fault: str) -> str:
-    """A part's own fault, with its path from the root of the recipe."""
+    """A fault reported by a part, with its path from the root of the recipe."""
     if fault.startswith(path):
         return fault
     return path + fault[1:] if fault.startswith("$") else f"{path}: {fault}"
 
 
 def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
+    """Raises AssemblyError if two encoders produce a condition, or none one that is dropped."""
     faults: list[str] = []
     produced: dict[str, str] = {}
     for name, encoder in encoders.items():
         for condition in encoder.produces:
             if condition in produced:
                 faults.append(
-                    f"$.encoders.{name}: it produces the condition {condition!r}, and so does"
-                    f" {produced[condition]}; change one"
+                    f"$.encoders.{name}: it produces the condition {condition!r}, which"
+                    f" {produced[condition]} also produces; rename one"
                 )
             produced[condition] = name
     for condition in recipe.train.drop:
         if condition not in produced:
-            has = f"{nearest(condition, produced)}; there are: {', '.join(produced) or 'none'}"
+            has = f"{nearest(condition, produced)}; available: {', '.join(produced) or 'none'}"
             faults.append(f"$.train.drop.{condition}: no encoder produces this condition{has}")
     if faults:
         raise AssemblyError(faults)

@@ -1,5 +1,6 @@
-"""Changes to a recipe's table from the command line: `train.steps=10`, `sample.guidance.use=cfg`,
-`metrics.0.tolerance=0.05`.
+"""Changes to a recipe's table, as with `--set` on the command line.
+
+For example `train.steps=10`, `sample.guidance.use=cfg`, `metrics.0.tolerance=0.05`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ def apply_overrides(
     *,
     parts: Catalogue | None = None,
 ) -> dict[str, Any]:
-    """A copy of a plain table with each "key.path=value" set, in order. Values are TOML; what isn't
-    TOML is a string.
+    """A copy of a plain table with every "key.path=value" applied, in order.
 
-    Setting `x.use` exchanges the part: its old settings go, since they are another part's. A number
-    in a path is a place in a list. `cls` is what the table will be read as (`Recipe`, `Guidance`):
-    with it, a path may lead into a default that the table doesn't write out. Raises AssemblyError
-    for what is no override, or leads nowhere.
+    Values are TOML; a value that isn't valid TOML is a string. A number in a path is an index into
+    a list. Setting `x.use` exchanges the part at `x` and removes the settings of the previous one.
+    `cls` is the class that the table will be read as (`Recipe`, `Guidance`): with it, a path may
+    lead into a default that the table doesn't contain. Raises AssemblyError if an override is
+    malformed or its path doesn't exist.
     """
     changed = copy.deepcopy(dict(table))
     known = parts or catalogue() if cls is not None and overrides else None
@@ -42,7 +43,7 @@ def apply_overrides(
         path, equals, text = override.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
-            faults.append(f"{override!r} is no override; write key.path=value")
+            faults.append(f"{override!r} is not an override; write key.path=value")
             continue
         try:
             _set(changed, keys, _value(text.strip()), cls, known)
@@ -59,8 +60,7 @@ def _value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     value = parsed["value"]
-    # A line break could smuggle in a second setting; and no setting is a date, but a name may look
-    # like one.
+    # A line break could add a second setting. No setting is a date, but a name may look like one.
     if len(parsed) > 1 or isinstance(value, datetime.date | datetime.time):
         return text
     return value
@@ -73,7 +73,7 @@ def _set(table: Any, keys: list[str], value: Any, cls: Any, parts: Catalogue | N
         if isinstance(table, dict) and key not in table:
             table[key] = default()
         inner = table[key] if isinstance(table, dict) else table[_place(table, key, keys[:depth])]
-        if isinstance(inner, str):  # a part by its name alone
+        if isinstance(inner, str):  # a part given as only its name
             inner = {"use": inner}
             _put(table, key, inner, keys[:depth])
         table = inner
@@ -90,13 +90,13 @@ def _put(table: Any, key: str, value: Any, path: list[str]) -> None:
 
 
 def _place(table: Any, key: str, path: list[str]) -> int:
-    """An index into a list."""
+    """The index that a key gives into a list. Raises LookupError if there is no such element."""
     where = ".".join(path) or "the recipe"
     if not isinstance(table, list):
-        raise LookupError(f"{where} is a plain value, which has no {key!r}")
+        raise LookupError(f"{where} is a plain value; it has no {key!r}")
     if not key.isdecimal() or int(key) >= len(table):
         raise LookupError(
-            f"{where} is a list of {len(table)}; {key!r} isn't a place in it (from 0)"
+            f"{where} is a list of {len(table)}; {key!r} isn't an index of it (they begin at 0)"
         )
     return int(key)
 
@@ -105,10 +105,9 @@ def _place(table: Any, key: str, path: list[str]) -> int:
 
 
 def _inside(cls: Any, table: Any, key: str, parts: Catalogue) -> tuple[Any, Callable[[], Any]]:
-    """Of what is called `key` in a table of the type `cls`: its type (None where it isn't known),
-    and what makes its default as a table.
+    """The type of the setting `key` of a table of type `cls`, and a function for its default.
 
-    What is wrong with the table is left for reading it to tell.
+    The type is None if it isn't known. Faults of the table are ignored: reading it reports them.
     """
     unknown = None, dict
     options = [t for t in typing.get_args(cls) if t is not type(None)]
@@ -135,14 +134,14 @@ def _inside(cls: Any, table: Any, key: str, parts: Catalogue) -> tuple[Any, Call
 
 
 def _default(field: attrs.Attribute[Any], parts: Catalogue) -> Any:
-    """The default of a setting as it is written in a table; an empty table where it has none."""
+    """The default of a setting as a plain table, empty if it has no default."""
     default: Any = field.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = attrs.NOTHING if default.takes_self else default.factory()
     if default is attrs.NOTHING or default is None:
         return {}
-    holder = attrs.make_class("Default", {"held": attrs.field(type=field.type)})
+    wrapper = attrs.make_class("Default", {"value": attrs.field(type=field.type)})
     try:
-        return unstructure(holder(default), parts=parts)["held"]
-    except AssemblyError:  # a part that isn't declared
+        return unstructure(wrapper(default), parts=parts)["value"]
+    except AssemblyError:  # a part that no plugin declares
         return {}

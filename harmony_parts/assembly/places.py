@@ -1,4 +1,4 @@
-"""Where in a recipe a part goes, and what to paste there."""
+"""The settings of a recipe that take a part, and TOML snippets for them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from harmony_parts.assembly.kinds import kind_of
 from harmony_parts.assembly.tables import unstructure
 from harmony_parts.errors import HarmonyError
 
-NAME = "NAME"  # stands for a name that the user chooses
+NAME = "NAME"  # stands for a key that the user chooses
 
 
 @attrs.frozen
 class Place:
-    """A setting that takes a part: `path` from the root of the recipe, with "[]" for a place in a
-    list, and its default.
+    """A setting that takes a part, and its default.
+
+    `path` leads from the root of the recipe to it; "[]" stands for an element of a list, NAME for a
+    key that the user chooses.
     """
 
     path: tuple[str, ...]
@@ -31,9 +33,7 @@ class Place:
 
 
 def kinds_in(annotation: Any, steps: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(steps to it, kind) for each kind of part that a type holds; the steps are "[]" into a list
-    and NAME into a table.
-    """
+    """(steps, kind) for every kind of part in a type; a step is "[]" in a list, NAME in a table."""
     if kind := kind_of(annotation):
         yield steps, kind
         return
@@ -45,13 +45,14 @@ def kinds_in(annotation: Any, steps: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 
 def settings(cls: type) -> list[attrs.Attribute[Any]]:
-    """The settings of a class, their annotations resolved."""
+    """The settings of a class, with resolved annotations."""
     return [field for field in attrs.fields(attrs.resolve_types(cls)) if field.init]
 
 
 def places(parts: Catalogue) -> Iterator[Place]:
-    """Every setting that takes a part, nearest to the recipe's root first: those of the recipe,
-    then those of the parts that fit there.
+    """Every setting that takes a part, those nearest to the root of the recipe first.
+
+    They include the settings of all parts that fit. Parts that can't be loaded are skipped.
     """
     from harmony_parts.assembly.recipe import Recipe
 
@@ -76,7 +77,7 @@ def places(parts: Catalogue) -> Iterator[Place]:
 
 
 def default(field: attrs.Attribute[Any]) -> Any:
-    """The default of a setting; `attrs.NOTHING` where it must be given."""
+    """The default of a setting, `attrs.NOTHING` if it is required."""
     given: Any = field.default
     if isinstance(given, attrs.Factory):  # type: ignore[arg-type]
         return attrs.NOTHING if given.takes_self else given.factory()
@@ -84,7 +85,7 @@ def default(field: attrs.Attribute[Any]) -> Any:
 
 
 def name(field: attrs.Attribute[Any]) -> str:
-    """What a setting is called in a recipe."""
+    """The name of a setting in a recipe."""
     return field.alias or field.name
 
 
@@ -93,14 +94,18 @@ def _loadable(parts: Catalogue, kind: str) -> Iterator[type]:
         try:
             yield parts.load_declared(declared)
         except HarmonyError:
-            continue  # it is told of when somebody uses it
+            continue  # the error is reported when the part is used
 
 
 def snippet(declared: Declared, parts: Catalogue) -> str:
-    """TOML of the part with its defaults, at a place of a recipe where it fits."""
+    """TOML of a part with its defaults, under the path of a setting that it fits.
+
+    Required settings are listed in a comment. Raises BrokenPart or PartContractError if the part
+    can't be loaded.
+    """
     cls = parts.load_declared(declared)
     fits = [place for place in places(parts) if place.kind == declared.kind]
-    # Of several (SyncCFG has two anchors), the one that has this part by default.
+    # If several settings fit (SyncCFG has two anchors), take the one whose default is this part.
     place = fits[0] if fits else Place((declared.kind,), declared.kind)
     if place.default is not attrs.NOTHING:
         place = next((p for p in fits if type(p.default) is cls), place)
@@ -112,5 +117,5 @@ def snippet(declared: Declared, parts: Catalogue) -> str:
     for step in reversed(place.path):
         table = [table] if step == "[]" else {step: table}
     return str(tomli_w.dumps(table)) + "".join(
-        f"# {setting} = ...  (must be given)\n" for setting in missing
+        f"# {setting} = ...  (required)\n" for setting in missing
     )

@@ -1,9 +1,9 @@
-"""Recipes in TOML: reading and writing them, and those that ship with the library.
+"""Reads and writes recipes in TOML, and lists those that ship with the library.
 
-A recipe in TOML has the names of `harmony_parts.assembly.recipe.Recipe`. A part is a table with
-`use = "name"` or `"plugin/name"` and its settings, or just the name, for the defaults. The table
-`[harmony]`, with the versions that a recipe was written with, is optional. Importing this imports
-no torch; reading a recipe does.
+The names in TOML are those of `harmony_parts.assembly.recipe.Recipe`. A part is a table with `use =
+"name"` or `"plugin/name"` and its settings, or only its name if all settings have their defaults.
+The table `[harmony]`, with the versions that wrote the recipe, is optional. Importing this module
+imports no torch; reading a recipe does.
 """
 
 from __future__ import annotations
@@ -27,14 +27,12 @@ if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
 
 
-VERSIONS = "harmony"  # the table with the versions that a recipe was written with
-RECIPE = "recipe.toml"  # its file in the folder of a model or a run
+VERSIONS = "harmony"  # the table with the versions that wrote a recipe
+RECIPE = "recipe.toml"  # the file name in the folder of a model or a run
 
 
 def shipped_recipes() -> dict[str, Traversable]:
-    """Name -> file of the recipes that come with the library; those of a subfolder are called
-    "folder/name".
-    """
+    """Name -> file of the recipes in the package; those in a subfolder are named "folder/name"."""
     return dict(sorted(_recipes(importlib.resources.files("harmony_parts") / "recipes", "")))
 
 
@@ -52,11 +50,10 @@ def read_recipe(
     *,
     parts: Catalogue | None = None,
 ) -> Recipe:
-    """The recipe of a TOML file, of a shipped name, or of a plain table, with `overrides`
-    ("train.steps=10") applied.
+    """Read a recipe from a TOML file, the name of a shipped recipe, or a plain table.
 
-    Raises AssemblyError: no such recipe, no TOML, or all that is wrong with its settings, each
-    fault with its `$.path`.
+    `overrides` such as "train.steps=10" are applied first. Raises AssemblyError if there is no such
+    recipe, it isn't TOML, or settings are wrong; every fault is listed with its `$.path`.
     """
     from harmony_parts.assembly.recipe import Recipe
 
@@ -66,7 +63,7 @@ def read_recipe(
     versions = table.pop(VERSIONS, {})
     if not isinstance(versions, Mapping):
         raise AssemblyError(
-            f"$.{VERSIONS}: expected a table (what a recipe was written with; it can be left out)",
+            f"$.{VERSIONS}: expected a table (the versions that wrote the recipe; optional)",
             where,
         )
     try:
@@ -76,7 +73,7 @@ def read_recipe(
 
 
 def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What to call a recipe in errors, and its table."""
+    """The name of a recipe in errors, and its table."""
     if isinstance(source, Mapping):
         return "recipe", dict(source)
     name = str(source)
@@ -90,10 +87,10 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
             )
         ) is not None:
             raise AssemblyError(
-                f"it is the folder of a model or a run; its recipe is {str(inside)!r}", name
+                f"this is the folder of a model or a run; its recipe is {str(inside)!r}", name
             )
         if isinstance(source, Path) or name not in shipped:
-            known = f"{nearest(name, shipped)}; recipes that ship: {', '.join(shipped) or 'none'}"
+            known = f"{nearest(name, shipped)}; shipped recipes: {', '.join(shipped) or 'none'}"
             raise AssemblyError(
                 f"there is no file {name!r}, and no shipped recipe of that name{known}", name
             )
@@ -101,13 +98,13 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     try:
         return name, tomllib.loads(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise AssemblyError(f"it isn't text in UTF-8: {error}", name) from error
+        raise AssemblyError(f"it isn't UTF-8 text: {error}", name) from error
     except tomllib.TOMLDecodeError as error:
         raise AssemblyError(f"it isn't TOML: {error}", name) from error
 
 
 def _absent(versions: Mapping[str, Any], parts: Catalogue) -> Iterator[str]:
-    """Plugins that a recipe was written with and that aren't here: why its parts may be unknown."""
+    """The missing plugins that a recipe was written with, which explain unknown parts."""
     here, plugins = {declared.plugin for declared in parts.list()}, versions.get("plugins", {})
     for plugin, version in plugins.items() if isinstance(plugins, Mapping) else ():
         if plugin not in here:
@@ -118,11 +115,9 @@ def _absent(versions: Mapping[str, Any], parts: Catalogue) -> Iterator[str]:
 
 
 def write_recipe(recipe: Recipe, *, parts: Catalogue | None = None) -> str:
-    """The expanded recipe as TOML: every setting written out, qualified names, and `[harmony]` with
-    the versions of library and plugins.
+    """The expanded recipe as TOML: all settings, qualified names, versions in `[harmony]`.
 
-    `read_recipe` of it gives an equal recipe. Raises AssemblyError for a part that no plugin
-    declares.
+    `read_recipe` reads it as an equal recipe. Raises AssemblyError if no plugin declares a part.
     """
     known = parts or catalogue()
     versions: dict[str, Any] = {"version": installed_version()}

@@ -1,6 +1,4 @@
-"""What a recipe holds: the settings of a whole model, its training and its sampling. Plain values
-and specs; nothing is built here.
-"""
+"""The settings of a whole model, its training and its sampling: plain values and specs."""
 
 from __future__ import annotations
 
@@ -29,32 +27,32 @@ NAME = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
 
 @attrs.frozen
 class Codecs:
-    """What turns clips into latents and back. A model of one stream has one of them."""
+    """The codecs. A model of one stream has only that stream's codec."""
 
     video: VideoCodecSpec | None = knob(
-        None, help="frames to latents and back; none: a model of sound alone"
+        None, help="encodes and decodes frames; none: an audio-only model"
     )
     audio: AudioCodecSpec | None = knob(
-        None, help="sound to latents and back; none: a model of video alone"
+        None, help="encodes and decodes waveforms; none: a video-only model"
     )
 
     def __attrs_post_init__(self) -> None:
         if self.video is None and self.audio is None:
-            raise ValueError("at least one codec is needed: video or audio")
+            raise ValueError("a model needs at least one codec: video or audio")
 
 
 @attrs.frozen
 class Flow:
-    """What the model is trained to follow, and at which times."""
+    """The path that the model is trained on, and the distribution of training times."""
 
-    path: Path = knob(help="from data to noise")
-    density: Density = knob(help="how often each time is trained, before the shift")
+    path: Path = knob(help="the path from data to noise")
+    density: Density = knob(help="distribution of training times, before the shift")
     shift: Shift = knob(help="moves the training times towards noise or data", source=f"{PAPER}: 5")
 
 
 @attrs.frozen
 class Training:
-    """How the weights are learnt (AdamW)."""
+    """How the weights are trained, with AdamW."""
 
     steps: int = knob(
         2000,
@@ -65,14 +63,14 @@ class Training:
     )
     batch: int = knob(
         16,
-        help="clips in a step, before a task multiplies them",
+        help="clips per step, before a task makes several entries of each",
         unit="clips",
         source=f"{PAPER}: 128",
         validator=ge(1),
     )
     learning_rate: float = knob(
         1e-3,
-        help="of AdamW, constant after the warm-up",
+        help="learning rate of AdamW, constant after the warm-up",
         source=f"{PAPER}: 1e-5 (from pre-trained weights)",
         validator=gt(0),
     )
@@ -85,42 +83,44 @@ class Training:
     )
     clip: float = knob(
         1.0,
-        help="greatest norm of the gradient; longer ones are shortened to it",
+        help="maximum norm of the gradient; longer gradients are scaled down to it",
         off=0.0,
         validator=ge(0),
     )
     ema: float = knob(
         0.0,
-        help="decay per step of the averaged weights, which are the ones that are saved for use",
+        help="decay per step of the averaged weights, which are the ones saved in the model",
         off=0.0,
         validator=and_(ge(0), lt(1)),
     )
-    weight_decay: float = knob(0.0, help="of AdamW", off=0.0, validator=ge(0))
+    weight_decay: float = knob(0.0, help="weight decay of AdamW", off=0.0, validator=ge(0))
     drop: dict[str, float] = knob(
         attrs.Factory(dict),
         help=(
-            "condition -> probability that a clip is trained with its null form, as guidance by"
-            " conditions needs"
+            "condition -> probability of training a clip with its null form; guidance that drops"
+            " the condition needs it"
         ),
         off={},
         validator=deep_mapping(instance_of(str), and_(ge(0), le(1)), instance_of(dict)),
     )
     seed: int = knob(
-        0, help="of the weights and of everything that is drawn in training", validator=ge(0)
+        0, help="seed of the weights and of all random draws in training", validator=ge(0)
     )
     checkpoint_every: int = knob(
         500,
-        help="steps between checkpoints; the last step always makes one",
+        help="steps between checkpoints; the last step always writes one",
         unit="steps",
         off=0,
         validator=ge(0),
     )
-    log_every: int = knob(10, help="steps between lines of the log", unit="steps", validator=ge(1))
+    log_every: int = knob(
+        10, help="steps between two lines of the log", unit="steps", validator=ge(1)
+    )
     prepared: int = knob(
         512,
         help=(
-            "how many examples are encoded before training and held in memory; with 0 each is made"
-            " anew when its turn comes"
+            "number of examples that are encoded before training and held in memory; with 0 each"
+            " example is encoded when it is used"
         ),
         unit="examples",
         off=0,
@@ -130,13 +130,13 @@ class Training:
 
 @attrs.frozen
 class Sampling:
-    """How clips are made, unless a request says otherwise."""
+    """The default settings for generating clips; a request can override each of them."""
 
     guidance: Guidance = knob(
-        help="which passes a step needs, and how they combine",
+        help="the denoiser passes of a step, and how their predictions are combined",
         source=f"{PAPER}: SyncCFG, 3 for video and 2 for audio",
     )
-    solver: Solver = knob(help="how a step is taken")
+    solver: Solver = knob(help="how a step is computed")
     shift: Shift = knob(help="moves the sampling times towards noise or data", source=f"{PAPER}: 5")
     steps: int = knob(
         40, help="steps from noise to data", unit="steps", source=PAPER, validator=ge(1)
@@ -146,20 +146,18 @@ class Sampling:
 def _can_name_modules(
     recipe: object, attribute: attrs.Attribute[Any], encoders: dict[str, EncoderSpec]
 ) -> None:
-    """Encoders are held, and their weights saved, under their names in a ModuleDict: a name can be
-    neither a path nor one of its own.
-    """
+    """Refuse names that can't be keys of the ModuleDict under which encoders are saved."""
     taken, faults = nn.ModuleDict(), []
     for name in encoders:
         if not NAME.fullmatch(name):
             faults.append(
-                f'$."{name}": an encoder\'s name is made of letters, digits, _ and -, and begins'
+                f'$."{name}": an encoder\'s name consists of letters, digits, _ and -, and begins'
                 " with a letter or _; rename it"
             )
         elif hasattr(taken, name):
             faults.append(
-                f"$.{name}: an encoder can't have this name, which torch.nn.ModuleDict uses itself;"
-                f" rename it: {name}_encoder"
+                f"$.{name}: an encoder can't have this name, which is an attribute of"
+                f" torch.nn.ModuleDict; rename it, for example to {name}_encoder"
             )
     if faults:
         raise AssemblyError(faults, attribute.name)
@@ -167,26 +165,24 @@ def _can_name_modules(
 
 @attrs.frozen
 class Recipe:
-    """All settings of a model. Its TOML form has the same names:
-    `harmony_parts.assembly.read.read_recipe`, `write_recipe`.
-    """
+    """All settings of a model. TOML recipes have the same names: `read_recipe`, `write_recipe`."""
 
-    name: str = knob(help="what the model is called")
-    summary: str = knob(help="one sentence about it")
-    format: Format = knob(help="the form in which the model sees clips")
-    codecs: Codecs = knob(help="clips to latents and back")
+    name: str = knob(help="name of the model")
+    summary: str = knob(help="one sentence about the model")
+    format: Format = knob(help="size, rates and length of the model's clips")
+    codecs: Codecs = knob(help="encode clips to latents and decode them")
     encoders: dict[str, EncoderSpec] = knob(
-        help="what a user may ask for; the names are yours", validator=_can_name_modules
+        help="encode the fields of a prompt; choose any names", validator=_can_name_modules
     )
     denoiser: DenoiserSpec = knob(help="the network")
-    flow: Flow = knob(help="path and times of training")
+    flow: Flow = knob(help="path and training times")
     task: Task = knob(
-        help="what is trained",
+        help="what each training step generates and what it is given",
         source=f"{PAPER}: joint, audio-driven (0.1) and video-driven (0.3) together",
     )
-    data: DataSpec = knob(help="what it is trained on")
-    sample: Sampling = knob(help="how clips are made")
-    train: Training = knob(attrs.Factory(Training), help="how it is trained")
+    data: DataSpec = knob(help="the training data")
+    sample: Sampling = knob(help="how clips are generated")
+    train: Training = knob(attrs.Factory(Training), help="how the model is trained")
     metrics: tuple[MetricSpec, ...] = knob(
-        (), help="what its clips are measured by", converter=tuple
+        (), help="how generated clips are measured", converter=tuple
     )

@@ -1,6 +1,4 @@
-"""Does a class keep the protocol of its kind? By names and signatures, without making or running
-anything.
-"""
+"""Compares a class with the protocol of its kind, by names and signatures. Runs nothing of it."""
 
 from __future__ import annotations
 
@@ -10,24 +8,22 @@ from typing import Any, Protocol
 
 import attrs
 
-# the special methods that a protocol of ours may ask for
+# the special methods that our protocols may require
 _SPECIAL = ("__call__", "__len__", "__iter__", "__getitem__")
 _Kind = inspect.Parameter
 
 
 def faults(cls: Any, protocol: type) -> Iterator[str]:
-    """What is missing from `cls`, one sentence each: nothing where it is a class of plain settings
-    with all members of `protocol`.
-    """
+    """Why `cls` isn't an attrs class with all members of `protocol`, one sentence per fault."""
     if not isinstance(cls, type):
         yield f"it is a {type(cls).__name__}, not a class"
         return
     if not attrs.has(cls):
-        yield "it isn't a class of plain settings; decorate it with @attrs.frozen"
+        yield "it isn't a class of settings; decorate it with @attrs.frozen"
         return
     settings = {field.name for field in attrs.fields(cls)}
     if "use" in settings:
-        yield "a setting can't be called 'use', which names the part in a recipe"
+        yield "a setting can't be called 'use': this key names the part in a recipe"
     for name, wanted in members(protocol).items():
         found = next(
             (
@@ -47,7 +43,7 @@ def faults(cls: Any, protocol: type) -> Iterator[str]:
 
 
 def members(protocol: type) -> dict[str, Any]:
-    """Name -> function of each method that a protocol asks for, `None` for a plain attribute."""
+    """Name -> function for each method of a protocol, `None` for each plain attribute."""
     found: dict[str, Any] = {}
     for base in reversed(protocol.__mro__):
         if not _is_protocol(base):
@@ -66,7 +62,7 @@ def _is_protocol(cls: type) -> bool:
 
 
 def _signature(function: Any) -> str:
-    """Names and order alone: "(n, generator, *, cache=...)"."""
+    """The parameters without annotations: "(n, generator, *, cache=...)"."""
     shown, star = [], False
     for p in list(inspect.signature(function).parameters.values())[1:]:
         if p.kind is _Kind.KEYWORD_ONLY and not star:
@@ -80,9 +76,9 @@ def _signature(function: Any) -> str:
 
 
 def _differs(found: Any, wanted: Any) -> str:
-    """Why a call that fits `wanted` wouldn't fit `found`: "" where it does."""
+    """Why a call that fits `wanted` doesn't fit `found`, "" if it fits."""
     signature, arguments = inspect.signature(found), inspect.signature(wanted).parameters.values()
-    # every argument that the protocol allows, then only those that it demands
+    # all arguments that the protocol allows, then only the required ones
     for chosen in (list(arguments), [p for p in arguments if p.default is p.empty]):
         positional = [
             p.name for p in chosen if p.kind in (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)

@@ -1,4 +1,4 @@
-"""The attention backends in the box."""
+"""Declares the built-in attention backends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_attention() -> Iterator[PartDeclaration]:
-    """Declare them."""
+    """Declare the attention backends."""
     yield part(
         "reference",
         "harmony_parts.attention.reference:Reference",

@@ -1,18 +1,16 @@
-"""Which backend is used, and which of those in the box can run on this machine."""
+"""Which backend is used, and which built-in ones can run on this machine."""
 
 from __future__ import annotations
 
 RULE = (
-    "Local attention runs on the backend that the recipe names (interaction.attention), eager where"
-    " it names none. Nothing chooses another by device or size: a backend that can't run says so"
-    " and stops."
+    "Local attention runs on the backend that the recipe names (interaction.attention), by default"
+    " eager. No other one is ever chosen by device or size: a backend that can't run raises an"
+    " error."
 )
 
 
 def backends() -> dict[str, str]:
-    """What stands in the way of each on this machine: name -> the reason, empty where it can
-    run.
-    """
+    """Backend -> why it can't run on this machine; empty if it can."""
     return {"reference": "", "eager": "", "triton": _triton()}
 
 

@@ -1,5 +1,6 @@
-"""Local cross-attention by Triton kernels: the side with more tokens per frame is read once, the
-other side's window stays on the chip.
+"""Local cross-attention by Triton kernels.
+
+The side with more tokens per frame is read once; the other side's window stays on the chip.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from harmony_parts.attention.protocol import Windows
 
 @attrs.frozen
 class Triton:
-    """No settings."""
+    """The Triton kernels; no settings."""
 
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor
     ) -> Tensor:
-        """See `LocalAttention`. float32, float16 or bfloat16 on a CUDA device; ValueError, not
-        another backend, where it can't run.
+        """`LocalAttention` in float32, float16 or bfloat16, on a CUDA device.
+
+        Raises ValueError if it can't run; it never falls back to another backend.
         """
         try:
             from harmony_parts.kernels.local_cross_attention.op import (
@@ -28,7 +30,7 @@ class Triton:
             )
         except ImportError as error:
             raise ValueError(
-                f'Triton can\'t be imported ({error}), and attention = "triton" needs it: use'
+                f'attention = "triton" needs Triton, which can\'t be imported ({error}): use'
                 ' attention = "eager"'
             ) from error
         queries, keys = q.shape[2], k.shape[2]
@@ -44,5 +46,5 @@ class Triton:
 
 
 def _each(x: Tensor, tokens: int) -> Tensor:
-    """Rows of frames as rows of their tokens."""
+    """Rows per frame [T, ...] repeated for each of its tokens."""
     return x if tokens == 1 else x.repeat_interleave(tokens, 0)

@@ -305,11 +305,11 @@ def memory_table(found: list[dict[str, Any]], device: torch.device) -> Table:
 def main(
     device: str, file: Path | None, quick: bool, runs: int, threads: int | None, compiled: bool
 ) -> None:
-    """Time local cross-attention in both directions, forward and backward, against its
-    alternatives.
+    """Time local cross-attention, forward and backward, against its alternatives.
 
-    On a GPU at the sizes of Wan2.2-5B (704 x 1280; 5 s and 10 s, bfloat16), on a CPU at a small one
-    (float32). Results are compared with float64 first; wrong candidates are not timed.
+    In both directions; on a GPU at the sizes of Wan2.2-5B (704 x 1280; 5 s and 10 s, bfloat16), on
+    a CPU at a small one (float32). Results are compared with float64 first; wrong candidates are
+    not timed.
     """
     check_overwrite(file, quick)
     if threads:

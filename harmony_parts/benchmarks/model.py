@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -174,6 +174,24 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, runs: int = 10) -> flo
     return 2 * n**3 / min([clock(lambda: a @ a)[1] for _ in range(runs + WARM_UP)][WARM_UP:])
 
 
+def run(model: Model, device: torch.device, runs: int, peak: float | None) -> Iterator[Result]:
+    """A pass and a training step, each as deep as fits; only counted if `peak` is None."""
+    for count in (model.forward, model.training):
+        cuda = device.type == "cuda"
+        result = model.deepest(
+            count, round(USABLE * torch.cuda.mem_get_info(device)[0]) if cuda else None
+        )
+        yield result if peak is None else measure(model, result, device, runs, peak)
+        if cuda:
+            torch.cuda.empty_cache()
+
+
+def input_shapes(given: Inputs) -> dict[str, list[int]]:
+    """The shapes of latents and conditions by name."""
+    latents = {stream: list(given.av[stream].shape) for stream in given.av}
+    return latents | {name: list(c.tokens.shape) for name, c in given.conditions.items()}
+
+
 def result_line(result: Result) -> str:
     """A result on one line."""
     line = (
@@ -276,30 +294,23 @@ def main(
         model.blocks = model.blocks[:layers]
     peak = None if where.type == "meta" else matmul_peak(where, getattr(torch, usual))
     results = []
-    for count in (model.forward, model.training):
-        free = round(USABLE * torch.cuda.mem_get_info(where)[0]) if where.type == "cuda" else None
-        result = model.deepest(count, free)
-        results.append(result if peak is None else measure(model, result, where, steps, peak))
-        if where.type == "cuda":
-            torch.cuda.empty_cache()
-        click.echo(result_line(results[-1]))
-    found: dict[str, Any] = {
+    for result in run(model, where, steps, peak):
+        click.echo(result_line(result))
+        results.append(attrs.asdict(result))
+    report = {
         **machine(where),
         "recipe": name,
         "settings": list(overrides),
         "dtype": usual,
         "recompute": getattr(model.denoiser, "recompute", "nothing"),
-        "inputs": (
-            {s: list(model.given.av[s].shape) for s in model.given.av}
-            | {n: list(c.tokens.shape) for n, c in model.given.conditions.items()}
-        ),
+        "inputs": input_shapes(model.given),
         "matmul_flops_per_second": peak,
-        "results": [attrs.asdict(result) for result in results],
+        "results": results,
     }
     if quick:
         click.echo(f"A quick run. {QUICK}")
     if file is not None:
-        write_report(found, file, quick)
+        write_report(report, file, quick)
         click.echo(f"written to {file}")
 
 

@@ -1,6 +1,4 @@
-"""What a branch makes of its conditions: tokens to attend to, a clean reference, and what joins the
-time embedding.
-"""
+"""The conditions of a branch at its width: context tokens, a clean reference, and what is added."""
 
 from __future__ import annotations
 
@@ -17,8 +15,10 @@ from harmony_parts.layers.linear import mlp
 
 @attrs.frozen(eq=False)
 class BranchConditions:
-    """`context` [B, L, D] with `context_mask` [B, L] (`None`: all count); `add` [B, D]; `reference`
-    (latents [B, R, C] and a mask [B, R]).
+    """The conditions of one branch, at its width D.
+
+    `context` [B, L, D] with `context_mask` [B, L] (`None`: all tokens count); `add` [B, D], for the
+    time embedding; `reference`: latents [B, R, C] with a mask [B, R].
     """
 
     context: Tensor | None = None
@@ -28,8 +28,11 @@ class BranchConditions:
 
 
 class ConditionProjector(nn.Module):
-    """Brings conditions of any widths to a branch's width, each by an MLP as in Wan; where several
-    are `context`, each gets an embedding of its own, so that the branch knows who speaks."""
+    """Projects conditions of any width to a branch's width, each by an MLP as in Wan.
+
+    If there are several `context` conditions, each gets a learned group embedding, which tells the
+    branch which condition a token belongs to.
+    """
 
     def __init__(self, width: int, conditions: Mapping[str, tuple[How, int]]) -> None:
         super().__init__()
@@ -41,18 +44,19 @@ class ConditionProjector(nn.Module):
                 if how != "clean_tokens"
             }
         )
-        speakers = [name for name, how in self.ways.items() if how == "context"]
+        contexts = [name for name, how in self.ways.items() if how == "context"]
         self.groups = nn.ParameterDict(
             {
                 name: nn.Parameter(torch.randn(width) * 0.02)
-                for name in speakers
-                if len(speakers) > 1
+                for name in contexts
+                if len(contexts) > 1
             }
         )
 
     def forward(self, conditions: Conditions) -> BranchConditions:
-        """The conditions of this branch, in the order in which it was built for them. Raises
-        KeyError for one that is missing.
+        """Project the conditions, in the order given at construction.
+
+        Raises KeyError for one that is missing.
         """
         context, masks, add, reference = [], [], [], None
         for name, how in self.ways.items():
@@ -60,27 +64,35 @@ class ConditionProjector(nn.Module):
             if how == "clean_tokens":
                 reference = condition
                 continue
-            # of latents [B, T, H, W, C] too
-            tokens = self.projections[name](condition.tokens).flatten(1, -2)
-            mask = condition.mask.repeat_interleave(
-                tokens.shape[1] // condition.mask.shape[1], dim=1
-            )
+            tokens, mask = self._project(name, condition)
             if how == "context":
                 context.append(tokens + self.groups[name] if name in self.groups else tokens)
                 masks.append(mask)
-            else:  # the mean of the tokens that count; nothing where none does
-                weight = mask[..., None].to(tokens.dtype)
-                add.append((tokens * weight).sum(1) / weight.sum(1).clamp_min(1))
+            else:
+                add.append(_masked_mean(tokens, mask))
         return BranchConditions(
             torch.cat(context, dim=1) if context else None,
-            _mask(torch.cat(masks, dim=1)) if masks else None,
+            _mask_or_none(torch.cat(masks, dim=1)) if masks else None,
             torch.stack(add).sum(0) if add else None,
             reference,
         )
 
+    def _project(self, name: str, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Tokens [B, L, D] and their mask [B, L]; video latents [B, T, H, W, C] are flattened."""
+        tokens = self.projections[name](condition.tokens).flatten(1, -2)
+        per_latent = tokens.shape[1] // condition.mask.shape[1]
+        return tokens, condition.mask.repeat_interleave(per_latent, dim=1)
 
-def _mask(mask: Tensor) -> Tensor | None:
-    """`None` where all tokens count: attention without a mask is faster. Looked up once per set of
-    conditions, since a caller keeps what is told.
+
+def _masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """The mean [B, D] of the tokens that count; 0 if none does."""
+    weight = mask[..., None].to(tokens.dtype)
+    return (tokens * weight).sum(1) / weight.sum(1).clamp_min(1)
+
+
+def _mask_or_none(mask: Tensor) -> Tensor | None:
+    """`None` if all tokens count: attention without a mask is faster.
+
+    It costs a synchronisation with the device, once per set of conditions: callers cache them.
     """
     return None if mask.is_meta or bool(mask.all()) else mask

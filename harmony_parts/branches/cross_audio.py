@@ -1,6 +1,4 @@
-"""The audio branch of Ovi: the video branch's layer over a 1-D sequence, its text by
-cross-attention, its latents in by convolutions.
-"""
+"""Ovi's audio branch: the video branch's layers over a 1-D sequence, embedded by convolutions."""
 
 from __future__ import annotations
 
@@ -14,8 +12,8 @@ from torch import Tensor, nn
 from harmony_parts.av import Conditions, Times
 from harmony_parts.branches.conditioning import BranchConditions, ConditionProjector
 from harmony_parts.branches.protocol import How, Tokens
+from harmony_parts.branches.settings import check_heads, precision_knob
 from harmony_parts.branches.transformer_block import TransformerBlock
-from harmony_parts.branches.video_transformer import check_heads, precision_knob
 from harmony_parts.errors import AssemblyError
 from harmony_parts.layers.linear import Precision, widen
 from harmony_parts.layers.modulation import Head, TimeEmbedding
@@ -50,8 +48,8 @@ class CrossAudio:
     positions_per_latent: float = knob(
         OVI_CONSTANT,
         help=(
-            "Positions per latent in self-attention; as many as a latent lasts in video latents"
-            " puts both branches on one time line."
+            "RoPE positions per latent in self-attention. The duration of an audio latent in video"
+            " latents puts both branches on one time line."
         ),
         unit="positions",
         off=1.0,
@@ -66,14 +64,15 @@ class CrossAudio:
     def build(
         self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]
     ) -> CrossBranch:
-        """A branch for latents of that many channels. Raises AssemblyError for clean tokens: it has
-        no place for a reference.
+        """A branch for latents with these channels.
+
+        Raises AssemblyError for clean tokens: it has no group for a reference.
         """
         for name, (how, _) in conditions.items():
             if how == "clean_tokens":
                 raise AssemblyError(
                     f"$.denoiser.audio: `cross` has no reference group for the condition {name!r};"
-                    " use `mmdit`, or leave its encoder out"
+                    " use `mmdit`, or remove its encoder"
                 )
         return CrossBranch(self, channels, conditions)
 
@@ -94,31 +93,33 @@ class CrossBranch(nn.Module):
         self.head = Head(spec.width, channels)
 
     def block(self) -> TransformerBlock:
-        """A new layer."""
+        """A new layer with new weights."""
         return TransformerBlock(self.width, self.heads, self.spec.feed)
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """One token a latent."""
+        """(1, 1): one token per latent."""
         return 1, 1
 
     def project_conditions(self, conditions: Conditions) -> BranchConditions:
-        """The conditions at this branch's width."""
+        """The conditions at the branch's width."""
         return self.listener(conditions)
 
     def embed(self, latents: Tensor, times: Times, conditions: BranchConditions) -> Tokens:
-        """One token a latent; only the pairs that turn with time in the video branch turn here, so
-        that both speak of one time.
+        """One token per latent.
+
+        RoPE rotates only the pairs that rotate with time in the video branch, so that both branches
+        encode time alike.
         """
         positions = (
             torch.arange(latents.shape[1], dtype=torch.float64, device=latents.device)
             * self.spec.positions_per_latent
         )
-        turns = table(angles(positions, time_pairs(self.width // self.heads // 2)))[:, None]
+        rope = table(angles(positions, time_pairs(self.width // self.heads // 2)))[:, None]
         hidden = widen(self.latent_embedding(latents), self.spec.precision)[:, :, None]
         return Tokens(
             hidden,
             self.time(times, conditions.add),
-            turns,
+            rope,
             conditions.context,
             conditions.context_mask,
         )
@@ -129,7 +130,7 @@ class CrossBranch(nn.Module):
 
 
 class Conv(nn.Conv1d):
-    """A convolution of 7 over time, of [B, T, C], in the type of its weights."""
+    """A convolution over time with a kernel of 7, in the type of its weights."""
 
     def __init__(self, source: int, width: int, bias: bool = True) -> None:
         super().__init__(source, width, kernel_size=7, padding=3, bias=bias)
@@ -140,8 +141,9 @@ class Conv(nn.Conv1d):
 
 
 class GatedConv(nn.Module):
-    """out(silu(gate x) * up x), by convolutions without bias; inside it is 8/3 as wide, rounded up
-    to a multiple of 256 (SwiGLU, arXiv:2002.05202).
+    """out(silu(gate x) * up x), by convolutions without bias (SwiGLU, arXiv:2002.05202).
+
+    The inner width is 8/3 of the outer one, rounded up to a multiple of 256.
     """
 
     def __init__(self, width: int) -> None:

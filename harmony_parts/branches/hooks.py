@@ -1,4 +1,4 @@
-"""The branches in the box."""
+"""Declares the built-in branches."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def harmony_audio_branch() -> Iterator[PartDeclaration]:
         "cross",
         "harmony_parts.branches.cross_audio:CrossAudio",
         summary=(
-            "Ovi's: text by cross-attention, latents in by convolutions, positions on the video's"
-            " time line; no reference sound."
+            "Ovi's: text by cross-attention, latents embedded by convolutions, positions on the"
+            " video's time line; no reference audio."
         ),
         source="Ovi, arXiv:2510.01284",
     )

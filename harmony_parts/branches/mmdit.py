@@ -1,9 +1,9 @@
-"""The audio branch of Harmony: an MM-DiT over [reference; target; speech; prompt] with one set of
-weights (paper, section 3.1).
+"""Harmony's audio branch: an MM-DiT over [reference; target; speech; prompt] (section 3.1).
 
-Reference and target are latents of the same codec. Everything that the branch is told in words is
-part of the sequence and is updated with it. Group embeddings say which token is which; the target's
-RoPE positions start at 0, the reference's end at -1, words don't turn.
+One set of weights serves all groups of tokens. Reference and target are latents of the same codec.
+Context (speech and prompt) is part of the sequence and is updated with it. Group embeddings tell
+the groups apart. RoPE positions of the target start at 0, those of the reference end at -1, and
+context tokens aren't rotated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from harmony_parts.av import Conditions, Times
 from harmony_parts.branches.conditioning import BranchConditions, ConditionProjector
 from harmony_parts.branches.protocol import How, Term, Tokens
-from harmony_parts.branches.video_transformer import check_heads, precision_knob
+from harmony_parts.branches.settings import check_heads, precision_knob
 from harmony_parts.layers.attention import Heads, attend, modulation_start
 from harmony_parts.layers.linear import Linear, Precision, mlp, plain_norm, widen
 from harmony_parts.layers.modulation import Head, Modulation, TimeEmbedding
@@ -58,7 +58,7 @@ class MMDiT:
     def build(
         self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]
     ) -> MMDiTBranch:
-        """A branch for latents of that many channels."""
+        """A branch for latents with these channels."""
         return MMDiTBranch(self, channels, conditions)
 
 
@@ -79,51 +79,37 @@ class MMDiTBranch(nn.Module):
         self.head = Head(spec.width, channels)
 
     def block(self) -> MMDiTBlock:
-        """A new layer."""
+        """A new layer with new weights."""
         return MMDiTBlock(self.width, self.heads, self.spec.feed)
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """One token a latent."""
+        """(1, 1): one token per latent."""
         return 1, 1
 
     def project_conditions(self, conditions: Conditions) -> BranchConditions:
-        """The conditions at this branch's width."""
+        """The conditions at the branch's width."""
         return self.listener(conditions)
 
     def embed(self, latents: Tensor, times: Times, conditions: BranchConditions) -> Tokens:
-        """The target's tokens, with the reference and the words beside them."""
+        """The target's tokens, beside those of the reference and the context."""
         (batch, length), pairs = latents.shape[:2], self.width // self.heads // 2
-        positions = torch.arange(length, dtype=torch.float64, device=latents.device).expand(
-            batch, -1
-        )
-        values, index, reference, context, mask = (
-            times.values,
-            times.index,
-            None,
-            conditions.context,
-            None,
-        )
+        positions = torch.arange(length, dtype=torch.float64, device=latents.device)
+        positions, reference, mask = positions.expand(batch, -1), None, None
         if conditions.reference is not None:
             mask = conditions.reference.mask
             reference = self._wide(
                 self.latent_embedding(conditions.reference.tokens) + self.reference_group
             )
-            # the last reference token that counts is at -1, however far the batch is padded
-            before = torch.arange(mask.shape[1], device=mask.device) - mask.sum(1, keepdim=True)
-            positions = torch.cat((before.double(), positions), dim=1)
-            values = torch.cat((values, torch.zeros_like(values[:, :1])), dim=1)
-            index = torch.cat(
-                (torch.full_like(mask, values.shape[1] - 1, dtype=torch.long), index), dim=1
-            )
-        turns = table(angles(positions, pairs))
-        if context is not None:  # words go with the target's time, and have no place in it
-            context, words = self._wide(context), context.shape[1]
-            index = torch.cat((index, index[:, -1:].expand(-1, words)), dim=1)
-            still = torch.tensor((1.0, 0.0), device=turns.device).expand(batch, words, pairs, 2)
-            turns = torch.cat((turns, still), dim=1)
+            times = _clean_before(times, mask)
+            positions = torch.cat((_positions_before(mask), positions), dim=1)
+        rope, context = table(angles(positions, pairs)), conditions.context
+        if context is not None:
+            context = self._wide(context)
+            times = _repeat_last(times, context.shape[1])
+            rope = torch.cat((rope, _identity(rope, context.shape[1])), dim=1)
         hidden = self._wide(self.latent_embedding(latents) + self.target_group)[:, :, None]
-        modulation = self.time(Times(values, index), conditions.add)
-        return Tokens(hidden, modulation, turns, context, conditions.context_mask, reference, mask)
+        modulation = self.time(times, conditions.add)
+        return Tokens(hidden, modulation, rope, context, conditions.context_mask, reference, mask)
 
     def _wide(self, x: Tensor) -> Tensor:
         return widen(x, self.spec.precision)
@@ -137,10 +123,33 @@ class MMDiTBranch(nn.Module):
         return self.head(tokens.hidden, target).squeeze(2)
 
 
+def _clean_before(times: Times, mask: Tensor) -> Times:
+    """Times with the reference's [B, R] put before them, at time 0."""
+    values = torch.cat((times.values, torch.zeros_like(times.values[:, :1])), dim=1)
+    clean = torch.full_like(mask, values.shape[1] - 1, dtype=torch.long)
+    return Times(values, torch.cat((clean, times.index), dim=1))
+
+
+def _positions_before(mask: Tensor) -> Tensor:
+    """float64 [B, R]: the last reference token that counts is at -1, whatever padding follows."""
+    at = torch.arange(mask.shape[1], device=mask.device) - mask.sum(1, keepdim=True)
+    return at.double()
+
+
+def _repeat_last(times: Times, tokens: int) -> Times:
+    """Times with as many more `tokens` after them, at the time of the last latent."""
+    last = times.index[:, -1:].expand(-1, tokens)
+    return Times(times.values, torch.cat((times.index, last), dim=1))
+
+
+def _identity(rope: Tensor, tokens: int) -> Tensor:
+    """The table [B, tokens, pairs, 2] of the identity rotation: context has no position in time."""
+    unit = torch.tensor((1.0, 0.0), device=rope.device)
+    return unit.expand(len(rope), tokens, rope.shape[2], 2)
+
+
 class MMDiTBlock(nn.Module):
-    """A layer: joint attention and feed-forward over [reference; target; words]. Text attention is
-    part of the joint one.
-    """
+    """A layer: joint attention and feed-forward over [reference; target; context]."""
 
     def __init__(self, width: int, heads: int, feed: int) -> None:
         super().__init__()
@@ -155,7 +164,7 @@ class MMDiTBlock(nn.Module):
         )
 
     def apply_self_attention(self, tokens: Tokens) -> Tokens:
-        """Joint self-attention; padding of the reference and of the words isn't seen."""
+        """Joint self-attention; padding of the reference and of the context is masked out."""
         shift, scale, gate = self._modulation(tokens.modulation, 0)
         sequence = _sequence(tokens)
         x = self.norm1(sequence) * (1 + scale) + shift
@@ -165,16 +174,17 @@ class MMDiTBlock(nn.Module):
         return _split(tokens, sequence + gate * self.attention.out(out))
 
     def apply_text_attention(self, tokens: Tokens, term: Term | None = None) -> Tokens:
-        """Words were read in `apply_self_attention`; a `term` enters through the same query and
-        output projections.
+        """Only adds `term`, by the query and output projections of the joint attention.
+
+        The context has been attended to in `apply_self_attention`.
         """
         if term is None:
             return tokens
         q = self.attention.query(self.norm1(tokens.hidden))
-        return replace(tokens, hidden=tokens.hidden + self.attention.out_again(term(q)))
+        return replace(tokens, hidden=tokens.hidden + self.attention.out_without_bias(term(q)))
 
     def apply_feed_forward(self, tokens: Tokens) -> Tokens:
-        """Feed-forward."""
+        """Feed-forward of all groups."""
         shift, scale, gate = self._modulation(tokens.modulation, 1)
         sequence = _sequence(tokens)
         return _split(
@@ -201,7 +211,7 @@ def _split(tokens: Tokens, sequence: Tensor) -> Tokens:
 
 
 def _mask(tokens: Tokens) -> Tensor | None:
-    """bool [B, R + T + L] of what counts, or `None` where all does."""
+    """bool [B, R + T + L] of the tokens that count, or `None` if all do."""
     if tokens.reference_mask is None and tokens.context_mask is None:
         return None
     masks = (tokens.reference_mask, None, tokens.context_mask)

@@ -19,12 +19,12 @@ How = Literal["context", "clean_tokens", "add"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Tokens:
-    """A stream inside the denoiser.
+    """The state of a stream between the layers of a denoiser.
 
-    `hidden` [B, T, S, D] the target; `reference` [B, R, D] its clean reference and `context` [B, L,
-    D] what it is told, with `reference_mask` [B, R] and `context_mask` [B, L] (bool, `None`: all
-    count), `None` where there is none; `modulation` the branch's own, per distinct time; `rope` its
-    table of cos and sin.
+    `hidden` [B, T, S, D]: the target. `reference` [B, R, D]: the clean reference, with
+    `reference_mask` [B, R]. `context` [B, L, D]: the context tokens, with `context_mask` [B, L]. A
+    mask is bool, and `None` if all tokens count; `reference` and `context` are `None` if there are
+    none. `modulation`: the branch's modulation per distinct time. `rope`: its table of cos and sin.
     """
 
     hidden: Tensor
@@ -37,76 +37,77 @@ class Tokens:
 
 
 Term = Callable[[Tensor], Tensor]
-"""Given a stream's queries [B, T, S, h, d] of its text attention, what to add to that attention's
-result, of the same shape.
+"""From the queries [B, T, S, h, d] of a text attention to a tensor of the same shape, which
+is added to the attention's result before the output projection.
 """
 
 
 class BranchBlock(Protocol):
-    """One layer of one branch: a torch module in three steps, which return new tokens. An
-    interaction happens after `apply_self_attention`.
+    """One layer of one branch: a torch module with three steps, each from tokens to new tokens.
+
+    The interaction comes after `apply_self_attention`.
     """
 
     def apply_self_attention(self, tokens: Tokens) -> Tokens:
-        """Self-attention."""
+        """Self-attention of the stream."""
 
     def apply_text_attention(self, tokens: Tokens, term: Term | None = None) -> Tokens:
-        """Text attention; `term` is added to its result before the output projection. A term of
-        zeros adds nothing, even where there is no text.
+        """Text attention; `term` is added to its result before the output projection.
+
+        A term of zeros changes nothing, even if there is no text.
         """
 
     def apply_feed_forward(self, tokens: Tokens) -> Tokens:
-        """Feed-forward."""
+        """Feed-forward network."""
 
 
 class Branch(Protocol):
-    """A torch module: the ends of one stream's transformer, and the maker of its layers.
+    """A torch module: the embedding and output layers of one stream, and a factory of its layers.
 
-    Samples don't meet, nothing is drawn, and nothing that is given is changed in place.
-    `check_video_branch` and `check_audio_branch` of `harmony_parts.testing.contracts` hold a branch
-    to all that is said here.
+    Samples are independent, no random numbers are drawn, and no argument is changed in place.
+    `check_video_branch` and `check_audio_branch` of `harmony_parts.testing.contracts` check all of
+    this.
     """
 
     width: int
     heads: int  # they divide the width
 
     def block(self) -> BranchBlock:
-        """A new layer with weights of its own, to be owned by a JointBlock."""
+        """A new layer with new weights, which a JointBlock will own."""
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Rows and columns of the tokens of one latent, whose product is S, for latents of `shape`
-        [B, T, ...]; (1, 1) for sound.
+        """Rows and columns of the tokens of one latent, for latents of `shape` [B, T, ...].
+
+        Their product is S. For audio: (1, 1).
         """
 
     def project_conditions(self, conditions: Conditions) -> Any:
-        """What the branch makes of its conditions; the same at every step, so a caller may keep
-        it.
-        """
+        """The branch's conditions at its width; the same at every step, so it can be cached."""
 
     def embed(self, latents: Tensor, times: Times, conditions: Any) -> Tokens:
-        """Latents [B, T, ...] to tokens."""
+        """Latents [B, T, ...] to tokens, with projected conditions."""
 
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
         """Tokens to velocities of `shape`."""
 
 
 class BranchSpec(Protocol):
-    """Settings of a branch; video and audio branches are of two kinds with this one contract."""
+    """Settings of a branch: video and audio branches are two kinds with this same contract."""
 
     def build(
         self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]
     ) -> Branch:
-        """A branch for latents of that many channels on that grid ((h, w) of a video latent, () of
-        sound), told conditions of those ways and widths.
+        """A branch for latents with these channels and this grid: (h, w) of a video latent, or ().
 
-        There may be none. A video branch needn't hear `clean_tokens`: the denoiser puts them among
-        the latents. Raises AssemblyError for a condition for which it has no place.
+        `conditions`: name -> how it enters and its width; there may be none. A video branch may
+        ignore `clean_tokens`: the denoiser puts them among the latents. Raises AssemblyError for a
+        condition that it can't take.
         """
 
 
 class VideoBranchSpec(BranchSpec, Protocol):
-    """Settings of a video branch: what a setting of that kind is annotated with."""
+    """Settings of a video branch; the annotation of a setting that holds one."""
 
 
 class AudioBranchSpec(BranchSpec, Protocol):
-    """Settings of an audio branch: what a setting of that kind is annotated with."""
+    """Settings of an audio branch; the annotation of a setting that holds one."""

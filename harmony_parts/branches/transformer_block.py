@@ -1,6 +1,4 @@
-"""One layer as in Wan2.2: modulated self-attention with RoPE, text cross-attention, modulated
-feed-forward.
-"""
+"""A layer as in Wan2.2: self-attention with RoPE, text cross-attention, feed-forward."""
 
 from __future__ import annotations
 
@@ -16,8 +14,9 @@ from harmony_parts.layers.rope import rotate
 
 
 class TransformerBlock(nn.Module):
-    """A layer of a branch whose text comes in by cross-attention. Hidden states [B, T, S, D] all
-    the way.
+    """A layer with text cross-attention; time modulates self-attention and feed-forward.
+
+    Hidden states are [B, T, S, D] throughout.
     """
 
     def __init__(self, width: int, heads: int, feed: int) -> None:
@@ -32,9 +31,7 @@ class TransformerBlock(nn.Module):
         self.ffn = mlp(width, feed, width)
 
     def _modulation(self, tokens: Tokens, part: int) -> list[Tensor]:
-        """Shift, scale and gate of the attention (part 0) or the feed-forward (1), each [B, T or 1,
-        1, D].
-        """
+        """Shift, scale, gate [B, T or 1, 1, D] of self-attention (part 0) or feed-forward (1)."""
         rows = (
             tokens.modulation.six[:, :, 3 * part : 3 * part + 3]
             + self.modulation[3 * part : 3 * part + 3]
@@ -42,7 +39,7 @@ class TransformerBlock(nn.Module):
         return [x[:, :, None] for x in tokens.modulation.at(rows)]
 
     def apply_self_attention(self, tokens: Tokens) -> Tokens:
-        """Self-attention over all tokens of the stream."""
+        """z + gate o(attention(norm(z) (1 + scale) + shift)), over all tokens of the stream."""
         shift, scale, gate = self._modulation(tokens, 0)
         x = (self.norm1(tokens.hidden) * (1 + scale) + shift).flatten(1, 2)
         q, (k, v) = self.self_attention.query(x), self.self_attention.keys(x)
@@ -51,21 +48,23 @@ class TransformerBlock(nn.Module):
         return replace(tokens, hidden=tokens.hidden + gate * out.view_as(tokens.hidden))
 
     def apply_text_attention(self, tokens: Tokens, term: Term | None = None) -> Tokens:
-        """Text attention: o(attn(q, text) + term(q)), without a gate. Where there is no text, there
-        is no bias of o either: a term of 0 adds 0.
+        """z + o(attention(q, text) + term(q)), without a gate.
+
+        Without text there is no bias of o either, so that a term of 0 adds 0.
         """
         if tokens.context is None and term is None:
             return tokens
         q = self.text_attention.query(self.norm3(tokens.hidden))
-        heard = torch.zeros_like(q) if term is None else term(q)
+        received = torch.zeros_like(q) if term is None else term(q)
         if tokens.context is None:
-            return replace(tokens, hidden=tokens.hidden + self.text_attention.out_again(heard))
+            update = self.text_attention.out_without_bias(received)
+            return replace(tokens, hidden=tokens.hidden + update)
         k, v = self.text_attention.keys(tokens.context)
-        heard = heard + attend(q.flatten(1, 2), k, v, tokens.context_mask).view_as(q)
-        return replace(tokens, hidden=tokens.hidden + self.text_attention.out(heard))
+        received = received + attend(q.flatten(1, 2), k, v, tokens.context_mask).view_as(q)
+        return replace(tokens, hidden=tokens.hidden + self.text_attention.out(received))
 
     def apply_feed_forward(self, tokens: Tokens) -> Tokens:
-        """Feed-forward."""
+        """z + gate mlp(norm(z) (1 + scale) + shift)."""
         shift, scale, gate = self._modulation(tokens, 1)
         x = self.norm2(tokens.hidden) * (1 + scale) + shift
         return replace(tokens, hidden=tokens.hidden + gate * self.ffn(x))

@@ -1,10 +1,9 @@
-"""The video branch: the Wan2.2-TI2V transformer, at any size."""
+"""The video branch: the Wan2.2-TI2V transformer at any size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, get_args
 
 import attrs
 import torch
@@ -14,24 +13,12 @@ from torch import Tensor, nn
 from harmony_parts.av import Conditions, Times
 from harmony_parts.branches.conditioning import BranchConditions, ConditionProjector
 from harmony_parts.branches.protocol import How, Tokens
+from harmony_parts.branches.settings import check_heads, precision_knob
 from harmony_parts.branches.transformer_block import TransformerBlock
 from harmony_parts.layers.linear import Linear, Precision, widen
 from harmony_parts.layers.modulation import Head, TimeEmbedding
 from harmony_parts.layers.rope import grid_angles, table
 from harmony_parts.plugin import knob
-
-
-def precision_knob(source: str) -> Any:
-    """The setting that all branches share."""
-    return knob(
-        "float32",
-        help=(
-            "In which type the residual stream, its norms and its modulation are computed: at least"
-            " `float32`, or as the `weights` are."
-        ),
-        source=source,
-        validator=attrs.validators.in_(get_args(Precision)),
-    )
 
 
 @attrs.frozen
@@ -74,28 +61,21 @@ class VideoTransformer:
     def build(
         self, *, channels: int, grid: tuple[int, ...], conditions: Mapping[str, tuple[How, int]]
     ) -> VideoBranch:
-        """A branch for latents of that many channels. Raises ValueError where their grid doesn't
-        split into patches.
+        """A branch for latents with these channels.
+
+        Raises ValueError if their grid doesn't split into patches.
         """
         if any(side % self.patch for side in grid):
             raise ValueError(
                 f"latents of {' x '.join(map(str, grid))} don't split into patches of {self.patch}"
-                f" x {self.patch}: change patch or size"
+                f" x {self.patch}: change the patch or the size of the video"
             )
         return VideoBranch(self, channels, conditions)
 
 
-def check_heads(width: int, heads: int) -> None:
-    """Raise ValueError unless the width splits into heads of an even width, as rotary pairs
-    need.
-    """
-    if width % (2 * heads):
-        raise ValueError(f"width {width} can't be split into {heads} heads of an even width")
-
-
 @lru_cache(maxsize=16)
-def _turns(frames: int, height: int, width: int, pairs: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # it is kept, and a later call may train
+def _rope(frames: int, height: int, width: int, pairs: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it is cached, and a later call may train
         return table(
             grid_angles(torch.arange(frames, dtype=torch.float64), height, width, pairs)
         ).to(device)
@@ -115,15 +95,15 @@ class VideoBranch(nn.Module):
         self.head = Head(spec.width, channels * spec.patch**2)
 
     def block(self) -> TransformerBlock:
-        """A new layer."""
+        """A new layer with new weights."""
         return TransformerBlock(self.width, self.heads, self.spec.feed)
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Patches of a latent."""
+        """Rows and columns of patches in a latent."""
         return shape[2] // self.spec.patch, shape[3] // self.spec.patch
 
     def project_conditions(self, conditions: Conditions) -> BranchConditions:
-        """The conditions at this branch's width."""
+        """The conditions at the branch's width."""
         return self.listener(conditions)
 
     def embed(self, latents: Tensor, times: Times, conditions: BranchConditions) -> Tokens:
@@ -131,11 +111,11 @@ class VideoBranch(nn.Module):
         p, pairs = self.spec.patch, self.width // self.heads // 2
         patches = rearrange(latents, "b t (h p) (w q) c -> b t (h w) (p q c)", p=p, q=p)
         hidden = widen(self.patch_embedding(patches), self.spec.precision)
-        turns = _turns(latents.shape[1], *self.grid(latents.shape), pairs, latents.device)
+        rope = _rope(latents.shape[1], *self.grid(latents.shape), pairs, latents.device)
         return Tokens(
             hidden,
             self.time(times, conditions.add),
-            turns,
+            rope,
             conditions.context,
             conditions.context_mask,
         )

@@ -1,6 +1,4 @@
-"""What all commands have in common: `--debug`, examples in the help, commands that are imported
-late, and errors without tracebacks.
-"""
+"""What all commands share: `--debug`, examples in the help, late imports and short errors."""
 
 from __future__ import annotations
 
@@ -15,19 +13,19 @@ from typing import Any
 import click
 
 from harmony_parts.errors import HarmonyError, nearest
-from harmony_parts.report.progress import complain
+from harmony_parts.report.progress import print_stderr
 
 DEBUG = "harmony.debug"
 INTERRUPTED = 130  # as shells do: 128 + SIGINT
 
 
-def _remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+def _set_debug(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
         ctx.meta[DEBUG] = True  # `meta` is shared by a command and its group
 
 
 def debug(ctx: click.Context) -> bool:
-    """Whether the user asked for tracebacks."""
+    """Whether to show the tracebacks of errors."""
     return bool(ctx.meta.get(DEBUG))
 
 
@@ -46,14 +44,14 @@ class _Base(click.Command):
                 is_flag=True,
                 is_eager=True,
                 expose_value=False,
-                callback=_remember,
+                callback=_set_debug,
                 envvar="HARMONY_DEBUG",
                 help="Show the traceback of errors (also HARMONY_DEBUG=1).",
             )
         )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples, line by line as they are."""
+        """Write the examples line by line, without re-wrapping them."""
         if self.examples:
             with formatter.section("Examples"):
                 for line in self.examples:
@@ -65,8 +63,10 @@ class Command(_Base):
 
 
 class Group(_Base, click.Group):
-    """Commands by name; `lazy` says where each is, "module:attribute". An error of any of them is
-    told in a few words, without a traceback.
+    """A group whose commands are imported when they are called.
+
+    `lazy` maps their names to "module:attribute". The outermost group prints errors and warnings
+    in a few words, without a traceback, and sets the exit code.
     """
 
     command_class = Command
@@ -76,21 +76,21 @@ class Group(_Base, click.Group):
         self.lazy = lazy or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they were given: the way through the program."""
+        """The names in the order of their declaration, not sorted."""
         return [*self.lazy, *self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import it when it is asked for."""
+        """The command of that name, imported now if it is lazy."""
         if cmd_name in self.lazy:
             module, _, attribute = self.lazy[cmd_name].partition(":")
-            found: click.Command = getattr(importlib.import_module(module), attribute)
-            return found
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest name where there is none of that name."""
+        """As click does, but an unknown name is answered with the nearest one."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             names = self.list_commands(ctx)
             ctx.fail(
@@ -100,53 +100,44 @@ class Group(_Base, click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; the outermost group tells errors and warnings."""
+        """Run the command; the outermost group prints its errors and warnings."""
         if ctx.parent is not None:
             return super().invoke(ctx)
         with warnings.catch_warnings():
-            warnings.showwarning = _warn
+            warnings.showwarning = _print_warning
             try:
                 return super().invoke(ctx)
             except (click.exceptions.Exit, click.ClickException, click.Abort):
                 raise
-            except KeyboardInterrupt:
-                complain("stopped")
+            except KeyboardInterrupt as interrupt:
+                print_stderr(str(interrupt) or "stopped")
                 ctx.exit(INTERRUPTED)
             except Exception as error:
                 if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                    raise  # somebody closed the pipe that is written to; click ends quietly
+                    raise  # the reader closed the pipe; click exits quietly
                 if debug(ctx):
                     traceback.print_exc()
                 else:
-                    complain(*_told(error))
+                    print_stderr(*_message(error))
                 ctx.exit(1)
 
 
-def _told(error: Exception) -> tuple[str, ...]:
-    """The message of an error, and, where it isn't one that the library raises on purpose, what
-    kind it is.
-    """
+def _message(error: Exception) -> tuple[str, ...]:
+    """The lines for an error; those of unexpected errors name its class and `--debug`."""
     text = str(error) or type(error).__name__
     if isinstance(error, HarmonyError | ValueError):
         return (f"error: {text}",)
     if isinstance(error, OSError):
-        return (
-            (
-                f"error: {error.filename}: {error.strerror}"
-                if error.filename and error.strerror
-                else f"error: {text}"
-            ),
-        )
+        if error.filename and error.strerror:
+            text = f"{error.filename}: {error.strerror}"
+        return (f"error: {text}",)
     return (
         f"error: {type(error).__name__}: {text}",
-        (
-            "This may be a fault of the program; the same command with --debug shows where it"
-            " happened."
-        ),
+        "This may be a bug; the same command with --debug shows where it happened.",
     )
 
 
-def _warn(
+def _print_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -154,8 +145,8 @@ def _warn(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """A warning in one line; who programs sees the others with --debug or Python's -W."""
+    """Warnings for users in one line; those for developers only with Python's -W."""
     if issubclass(category, UserWarning | RuntimeWarning):
-        complain(f"warning: {message}")
+        print_stderr(f"warning: {message}")
     elif sys.warnoptions:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

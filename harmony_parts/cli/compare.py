@@ -7,25 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import guidances, metrics, models
 from harmony_parts.cli.options import (
-    SEED,
+    RequestField,
     device_option,
     dtype_option,
-    finite,
+    offload_for,
     offload_option,
-    offloading,
-    typed,
+    torch_dtype,
+    usage_errors,
 )
 from harmony_parts.errors import RunError
-from harmony_parts.generate.batch_file import FILES, TEXTS, Request, read_batch
-from harmony_parts.generate.checks import found, recipe_of, sensible, writable
-from harmony_parts.generate.jobs import Work
-from harmony_parts.report.progress import complain
+from harmony_parts.generate.request import Request
 from harmony_parts.report.text import quantity
 
 if TYPE_CHECKING:
+    from harmony_parts.generate.jobs import Job
     from harmony_parts.models.offload import Offload
 
 PROMPTS = (".txt", ".csv", ".jsonl")
@@ -33,17 +31,17 @@ PROMPTS = (".txt", ".csv", ".jsonl")
 
 @click.command(
     cls=Command,
-    short_help="See and measure guidances side by side.",
+    short_help="Compare guidances side by side, with metrics.",
     examples=[
         "harmony compare runs/demo prompts.txt --out compared",
         "harmony compare runs/demo prompts.txt --out compared --with-text --seeds 4",
         (
-            "harmony compare runs/demo prompts.txt --out compared --guidance sync-cfg.audio=4     "
-            " other settings"
+            "harmony compare runs/demo prompts.txt --out compared --guidance sync-cfg.audio=4"
+            "   change a setting"
         ),
         (
             "harmony compare runs/demo prompts.txt --out mine --guidance none --guidance heed"
-            " --guidance heed.scale=2      these two alone"
+            " --guidance heed.scale=2   only these two"
         ),
         "harmony compare runs/clips sounds.csv --out driven --metric correlation",
     ],
@@ -54,7 +52,7 @@ PROMPTS = (".txt", ".csv", ".jsonl")
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="The folder of clips, page and numbers.",
+    help="Folder for the clips, the page and the numbers.",
 )
 @click.option(
     "--guidance",
@@ -63,14 +61,14 @@ PROMPTS = (".txt", ".csv", ".jsonl")
     metavar="NAME[.KEY=VALUE]",
     shell_complete=guidances,
     help=(
-        "NAME.KEY=VALUE changes a setting, or adds a guidance (mine.use=apg); NAME alone: only"
-        " those that are named so, or added. May be repeated."
+        "NAME.KEY=VALUE changes a setting, or adds a guidance (mine.use=apg); NAME selects: only"
+        " selected and added guidances are compared. Can be repeated."
     ),
 )
 @click.option(
     "--with-text",
     is_flag=True,
-    help="Add cfg to those that leave no text out, such as modality and sync-cfg.",
+    help="Add cfg to guidances that never drop the text, such as modality and sync-cfg.",
 )
 @click.option(
     "--metric",
@@ -79,32 +77,33 @@ PROMPTS = (".txt", ".csv", ".jsonl")
     metavar="NAME[.KEY=VALUE]",
     shell_complete=metrics,
     help=(
-        "What clips are measured by, as with --guidance.  [default: the recipe's, else events and"
+        "Metrics of the clips, chosen as with --guidance.  [default: the recipe's, else events and"
         " correlation]"
     ),
 )
 @click.option(
-    "--steps", type=click.IntRange(min=1), help="Sampling steps.  [default: the recipe's]"
+    "--steps",
+    type=RequestField("steps", "integer"),
+    help="Sampling steps.  [default: the recipe's]",
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=finite,
-    help="Length.  [default: that of what is given, else the model's]",
+    type=RequestField("seconds", "number"),
+    help="Length.  [default: that of the given stream, else the model's]",
 )
 @click.option(
     "--seed",
-    type=SEED,
+    type=RequestField("seed", "integer"),
     default=0,
     show_default=True,
-    help="Of the noise of the first prompt; each has its own.",
+    help="Seed of the first prompt's noise; each prompt has its own.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Clips of each prompt and guidance: with so many seeds.",
+    help="Clips per prompt and guidance, each from another seed.",
 )
 @device_option
 @dtype_option
@@ -124,63 +123,66 @@ def compare(
     dtype: str | None,
     offload: Offload,
 ) -> None:
-    """Make every prompt of PROMPTS with several guidances, those of a prompt from the same noise,
-    measure how well sound and picture agree, and write a page that shows the clips side by side:
-    none, cfg, modality, sync-cfg, and the guidance of MODEL's recipe where it is another.
+    """Generate every prompt of PROMPTS with several guidances and compare them on one page.
 
-    MODEL is what `harmony generate` takes. PROMPTS is a .txt file with a prompt a line, or the .csv
-    or .jsonl of `harmony generate
-    --batch`, with sounds or videos that are given, too. Settings are those that the recipe has for
-    a guidance, else the defaults of its
-    part. Stopped, the same command goes on; clips that are there are left alone, and those of other
-    settings are never written over.
+    The guidances are none, cfg, modality and sync-cfg, with their settings from the recipe or else
+    the defaults, and the recipe's own guidance if it is another. All clips of a prompt start from
+    the same noise. The page shows them side by side, with how well sound and picture agree.
+
+    MODEL is what `harmony generate` takes. PROMPTS is a .txt file with one prompt per line, or a
+    batch file of `harmony generate --batch` (.csv or .jsonl). An interrupted comparison continues
+    with the same command. Existing clips are reused, and clips with other settings are never
+    overwritten.
     """
+    jobs = _jobs(Request(steps=steps, seconds=seconds, seed=seed), prompts, out)
+    from harmony_parts.comparison import columns, run
+    from harmony_parts.comparison.results import Results
+    from harmony_parts.generate.checks import recipe_of, resolve_model
+    from harmony_parts.generate.jobs import JobRunner
+    from harmony_parts.generate.load import load
+
+    path = resolve_model(model)
+    recipe, offload = recipe_of(path), offload_for(offload, device)
+    chosen = columns.guidances(recipe, changes, with_text)
+    measured = columns.metrics(recipe, measures, device)
+    rows = run.rows(recipe, jobs, chosen, seed, seeds)
+    runner = JobRunner(
+        out,
+        path,
+        recipe,
+        lambda: load(path, device, torch_dtype(dtype), offload=offload),
+        dtype=dtype,
+        say=click.echo,
+    )
+    left_out = run.left_out(runner, rows)
+    fitting = {name: guidance for name, guidance in chosen.items() if name not in left_out}
+    rows = [row for row in rows if row.column in fitting]
+    results = Results(out, model, recipe, fitting, rows, measured, left_out)
+    try:
+        run.compare(runner, results)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command continues from there") from None
+    click.echo(str(results.page))
+    if results.failed:
+        raise RunError(
+            f"{quantity(len(results.failed), 'clip')} couldn't be generated; the same command tries"
+            " again"
+        )
+
+
+def _jobs(defaults: Request, prompts: Path, out: Path) -> list[Job]:
+    """The jobs of a file of prompts, checked as far as is possible without the model."""
+    from harmony_parts.generate.batch_file import read_batch
+    from harmony_parts.generate.checks import check_writable
+
     if prompts.suffix.lower() not in PROMPTS:
         raise click.BadParameter(
             f"{str(prompts)!r} must end in one of {', '.join(PROMPTS)}", param_hint="PROMPTS"
         )
-    writable(out, folder=True)
-    defaults = {
-        "steps": steps,
-        "seconds": seconds,
-        **dict.fromkeys((*TEXTS, *FILES, "seed", "extra")),
-    }
-    requests = [
-        Request(r.where, r.name, {**defaults, **r.asked}) for r in read_batch(prompts, seed)
-    ]
-    for request in requests:
-        sensible(request, out, preview=False)
-    path = found(model)
-    recipe, kept = recipe_of(path), offloading(offload, device)
-    from harmony_parts.comparison import columns, run
-    from harmony_parts.comparison.results import Results
-    from harmony_parts.generate.load import load
-
-    chosen, measured = (
-        columns.guidances(recipe, changes, with_text),
-        columns.metrics(recipe, measures, device),
-    )
-    rows = run.rows(recipe, requests, chosen, seed, seeds)
-    work = Work(out, path, recipe, lambda: load(path, device, typed(dtype), offload=kept), dtype)
-    left_out = run.left_out(work, rows)
-    fitting = {name: guidance for name, guidance in chosen.items() if name not in left_out}
-    results = Results(
-        out,
-        model,
-        recipe,
-        fitting,
-        [row for row in rows if row.column in fitting],
-        measured,
-        left_out,
-    )
-    try:
-        run.compare(work, results)
-    except KeyboardInterrupt:
-        complain("stopped; the same command goes on from there")
-        raise click.exceptions.Exit(INTERRUPTED) from None
-    click.echo(str(results.page))
-    if results.failed:
-        raise RunError(
-            f"{quantity(len(results.failed), 'clip')} couldn't be made; the same command tries"
-            " again"
-        )
+    with usage_errors("--out"):
+        check_writable(out, folder=True)
+    jobs = read_batch(prompts, defaults)
+    with usage_errors():
+        for job in jobs:
+            job.check_file(out)
+    return jobs

@@ -1,6 +1,4 @@
-"""`harmony completion`: what a shell needs to complete commands, options, recipes, parts and
-models.
-"""
+"""`harmony completion`: shell completion of commands, options, recipes, parts and models."""
 
 from __future__ import annotations
 
@@ -13,12 +11,12 @@ from click.shell_completion import CompletionItem, get_completion_class
 from harmony_parts.cli.command import Command
 
 SHELLS = ("bash", "zsh", "fish")
-VARIABLE = "_HARMONY_COMPLETE"  # in which click is asked for completions
+VARIABLE = "_HARMONY_COMPLETE"  # the environment variable in which click reads the request
 
 
 @click.command(
     cls=Command,
-    short_help="Print what a shell needs to complete commands.",
+    short_help="Print a completion script for a shell.",
     examples=[
         "harmony completion bash >> ~/.bashrc",
         "harmony completion zsh >> ~/.zshrc",
@@ -27,8 +25,9 @@ VARIABLE = "_HARMONY_COMPLETE"  # in which click is asked for completions
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print a script that lets SHELL complete commands, options, and the names of recipes, parts,
-    kinds and runs, plugins' ones too.
+    """Print a script with which SHELL completes commands, options and names.
+
+    Names are those of recipes, runs, kinds and parts, including the parts of plugins.
     """
     from harmony_parts.cli.main import cli
 
@@ -40,14 +39,14 @@ def completion(shell: str) -> None:
 def recipes(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The recipes that ship, and files."""
+    """Completes the names of shipped recipes, and files."""
     from harmony_parts.assembly.read import shipped_recipes
 
     return [*_fitting(shipped_recipes(), incomplete), CompletionItem(incomplete, type="file")]
 
 
 def models(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The folders in `runs`, and any others."""
+    """Completes the folders in `runs`, and other folders."""
     return [
         *_fitting(sorted(str(run) for run in Path("runs").glob("*/")), incomplete),
         CompletionItem(incomplete, type="dir"),
@@ -55,14 +54,14 @@ def models(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 
 
 def kinds(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The kinds of parts."""
+    """Completes the kinds of part."""
     from harmony_parts.assembly.kinds import KINDS
 
     return _fitting(map(str, KINDS.values()), incomplete)
 
 
 def parts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """KIND/NAME of every part."""
+    """Completes KIND/NAME of all parts."""
     from harmony_parts.assembly.catalogue import catalogue
     from harmony_parts.assembly.kinds import KINDS
 
@@ -72,14 +71,14 @@ def parts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
 def guidances(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The names of the guidance parts."""
+    """Completes the names of guidance parts."""
     return _of_kind("guidance", incomplete)
 
 
 def metrics(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The names of the metrics."""
+    """Completes the names of metrics."""
     return _of_kind("metric", incomplete)
 
 

@@ -12,7 +12,7 @@ import click
 from harmony_parts.cli.command import Command, Group
 from harmony_parts.cli.options import SEED, set_option
 from harmony_parts.errors import RunError
-from harmony_parts.report.progress import complain, console, progress
+from harmony_parts.report.progress import console, print_stderr, progress
 from harmony_parts.report.text import quantity, short
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _run(
         return
     apart = all(part.endswith(".interaction") for part in report.fresh)
     until = "the streams don't hear each other" if apart else "what the model makes means nothing"
-    complain(f"fresh, and to be trained: {', '.join(report.fresh)}; until then {until}")
+    print_stderr(f"fresh, and to be trained: {', '.join(report.fresh)}; until then {until}")
     recipe, made = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
     click.echo(
         f"next: harmony train {recipe} --start {folder} --data CLIPS --out {made}, with a folder of"

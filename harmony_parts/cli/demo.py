@@ -1,4 +1,4 @@
-"""`harmony demo`: the whole way, at a small size."""
+"""`harmony demo`: train a small model and see what it generates."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from pathlib import Path
 
 import click
 
-from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.command import Command
 from harmony_parts.cli.options import SEED, set_option
-from harmony_parts.report.progress import complain
 
 
 @click.command(
     cls=Command,
-    short_help="Train a small model and see what it does.",
+    short_help="Train a small model and see what it generates.",
     examples=[
         "harmony demo",
         "harmony demo --out out/seed1 --seed 1",
-        "harmony demo --steps 200                        quicker, and worse",
+        "harmony demo --steps 200                        faster, with worse clips",
         "harmony demo --set train.learning_rate=1e-3",
     ],
 )
@@ -26,19 +25,22 @@ from harmony_parts.report.progress import complain
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("out/demo"),
     show_default=True,
-    help="Folder of the results.",
+    help="Folder for the results.",
 )
 @click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Of weights, data order and clips."
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of weights, data order and clips."
 )
 @click.option(
     "--steps", type=click.IntRange(min=1), help="Training steps.  [default: the recipe's]"
 )
 @set_option
 def demo(out: Path, seed: int, steps: int | None, overrides: tuple[str, ...]) -> None:
-    """Train a small model from scratch and see and hear what it does: clips of both streams, video
-    for a given sound, sound for a given video, each with and without SyncCFG, and a report with
-    their measured sync. It takes minutes on a laptop and needs neither network nor GPU."""
+    """Train a small model from scratch, and generate and measure clips with it.
+
+    It generates video and sound together, video for a given sound, and sound for a given video,
+    each with and without SyncCFG, and writes a report with their measured sync. It takes minutes on
+    a laptop, without network or GPU.
+    """
     from harmony_parts.demo.run import demo as run
 
     try:
@@ -48,5 +50,4 @@ def demo(out: Path, seed: int, steps: int | None, overrides: tuple[str, ...]) ->
             overrides=(*((f"train.steps={steps}",) if steps else ()), *overrides),
         )
     except KeyboardInterrupt:
-        complain("stopped; the same command goes on from there")
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        raise KeyboardInterrupt("stopped; the same command continues from there") from None

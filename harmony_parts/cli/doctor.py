@@ -1,4 +1,4 @@
-"""`harmony doctor`: is everything here that the library needs, and does it work."""
+"""`harmony doctor`: checks that everything the library needs is installed and works."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from harmony_parts.report.text import quantity
 
 State = Literal["ok", "note", "broken"]
 STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}
-ENCODERS = ("libx264", "aac", "flac")  # of ffmpeg, that writing a clip takes
+ENCODERS = ("libx264", "aac", "flac")  # the encoders of ffmpeg that writing clips needs
 CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 @attrs.frozen
 class Finding:
-    """What one check found. A `note` does no harm; what is `broken` does."""
+    """The result of a check: `ok`, a harmless `note`, or `broken`, with a remedy."""
 
     what: str
     state: State
@@ -36,7 +36,7 @@ class Finding:
 
 
 def _version(distribution: str) -> str:
-    """The installed version, or nothing."""
+    """The installed version of a package, "" if it isn't installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -44,7 +44,7 @@ def _version(distribution: str) -> str:
 
 
 def python() -> Iterator[Finding]:
-    """3.11 or 3.12, as the pinned packages want."""
+    """Python is 3.11 or 3.12, which the pinned packages require."""
     right = (3, 11) <= sys.version_info[:2] <= (3, 12)
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Finding(
@@ -53,7 +53,7 @@ def python() -> Iterator[Finding]:
 
 
 def torch() -> Iterator[Finding]:
-    """torch, and its companions of the same version."""
+    """torch is installed, and torchaudio in the same version."""
     import torch
 
     yield Finding(
@@ -67,17 +67,17 @@ def torch() -> Iterator[Finding]:
         yield Finding(
             "torchaudio",
             "broken",
-            f"{other} doesn't belong to torch {own}",
+            f"{other} doesn't match torch {own}",
             f"pip install torchaudio=={own}",
         )
     else:
-        import torchaudio.functional  # noqa: F401 - that it loads is what is asked
+        import torchaudio.functional  # noqa: F401 - the check is that it loads
 
         yield Finding("torchaudio", "ok", other)
 
 
 def gpu() -> Iterator[Finding]:
-    """A CUDA device, its driver, and whether this torch can use them."""
+    """There is a CUDA device with a driver that this torch can use."""
     import torch
 
     driver = driver_version()
@@ -90,23 +90,25 @@ def gpu() -> Iterator[Finding]:
                 f" CUDA {driver or 'unknown'}"
             )
             yield Finding(f"cuda:{k}", "ok", text)
-        # fails where the device is of a kind that this torch wasn't built for
+        # fails if this torch wasn't built for the device's architecture
         torch.zeros(8, device="cuda").add_(1).sum().item()
     elif built is None:
         hint = (
-            "there is a driver: a torch that is built with CUDA could use the GPU" if driver else ""
+            "an NVIDIA driver is installed: install a torch with CUDA to use the GPU"
+            if driver
+            else ""
         )
         yield Finding("cuda", "note", "this torch is built without CUDA; the CPU is used", hint)
     elif driver is None:
         yield Finding(
             "cuda",
             "note",
-            f"no NVIDIA driver ({CUDA_LIBRARY} isn't found); the CPU is used",
+            f"no NVIDIA driver ({CUDA_LIBRARY} not found); the CPU is used",
             "if this machine has a GPU, install its driver",
         )
     else:
         hint = (
-            f"this torch wants CUDA {built}; update the driver if it is older, and look at"
+            f"this torch needs CUDA {built}; update the driver if it is older, and check"
             " CUDA_VISIBLE_DEVICES"
         )
         yield Finding(
@@ -118,7 +120,7 @@ def gpu() -> Iterator[Finding]:
 
 
 def attention() -> Iterator[Finding]:
-    """Which backends of local attention can run, and by what rule one is used."""
+    """Backends of local attention that can run, and the rule that selects one."""
     from harmony_parts.attention.rule import RULE, backends
 
     for name, reason in backends().items():
@@ -129,7 +131,7 @@ def attention() -> Iterator[Finding]:
 
 
 def driver_version() -> str | None:
-    """The newest CUDA that the NVIDIA driver serves, "12.8"; None without a driver."""
+    """The newest CUDA version that the NVIDIA driver supports ("12.8"), None without a driver."""
     import ctypes
 
     try:
@@ -145,40 +147,40 @@ def driver_version() -> str | None:
 
 
 def ffmpeg() -> Iterator[Finding]:
-    """That the program runs, and has the encoders that clips are written with."""
+    """ffmpeg runs, and has the encoders for writing clips."""
     from harmony_parts.media.ffmpeg import executable
 
     program = executable()
 
-    def said(*args: str) -> str:
+    def output(*args: str) -> str:
         return subprocess.run(
             [program, "-hide_banner", *args], capture_output=True, text=True, timeout=30, check=True
         ).stdout
 
-    lines = said("-version").splitlines()
-    version = " ".join(lines[0].split()[:3]) if lines else "says nothing"
-    words = set(said("-encoders").split())
+    lines = output("-version").splitlines()
+    version = " ".join(lines[0].split()[:3]) if lines else "no version"
+    words = set(output("-encoders").split())
     missing = [name for name in ENCODERS if name not in words]
     if missing:
         yield Finding(
             "ffmpeg",
             "broken",
             f"{version} at {program} lacks {', '.join(missing)}",
-            "unset IMAGEIO_FFMPEG_EXE to use the one of imageio-ffmpeg",
+            "unset IMAGEIO_FFMPEG_EXE to use the ffmpeg of imageio-ffmpeg",
         )
     else:
         yield Finding("ffmpeg", "ok", f"{version}, {program}")
 
 
 def soundfile() -> Iterator[Finding]:
-    """wav and flac."""
+    """soundfile reads and writes wav and flac."""
     import soundfile
 
     yield Finding("soundfile", "ok", f"{soundfile.__version__}, {soundfile.__libsndfile_version__}")
 
 
 def plugins() -> Iterator[Finding]:
-    """The installed plugins, and every part."""
+    """All plugins load, and all their parts can be imported."""
     from harmony_parts.assembly.catalogue import catalogue
     from harmony_parts.assembly.declared import BUILT_IN
     from harmony_parts.testing.check_parts import broken
@@ -189,7 +191,7 @@ def plugins() -> Iterator[Finding]:
             "parts",
             "broken",
             fault,
-            "mend, update or uninstall the plugin, or leave it out with HARMONY_PARTS_PLUGINS",
+            "fix, update or uninstall the plugin, or skip it with HARMONY_PARTS_PLUGINS",
         )
     for slow in known.slow:
         yield Finding("parts", "note", str(slow))
@@ -204,9 +206,7 @@ def plugins() -> Iterator[Finding]:
 
 
 def roundtrip() -> Iterator[Finding]:
-    """Half a second of a flash and a click, written and read back: every frame, and the click where
-    it was.
-    """
+    """A clip with a flash and a click is written and read back with both in the same place."""
     import torch
 
     from harmony_parts.media.clip import Clip
@@ -223,8 +223,8 @@ def roundtrip() -> Iterator[Finding]:
         yield Finding(
             "mp4",
             "broken",
-            "a clip that was written can't be read back whole",
-            "run `harmony doctor --debug`, and report it",
+            "a clip that was written can't be read back completely",
+            "run `harmony doctor --debug` and report the output",
         )
         return
     flash = int(read.frames.float().mean((1, 2, 3)).argmax())
@@ -239,7 +239,7 @@ def roundtrip() -> Iterator[Finding]:
         "mp4",
         "ok" if right else "broken",
         text,
-        "" if right else "picture and sound of written files don't fit; report it",
+        "" if right else "video and audio of written files are out of sync; report it",
     )
 
 
@@ -258,13 +258,13 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 @click.command(
     cls=Command,
     short_help="Check this installation.",
-    examples=["harmony doctor", "harmony doctor --debug   with tracebacks of what is broken"],
+    examples=["harmony doctor", "harmony doctor --debug   with tracebacks"],
 )
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Look at everything that the library needs: versions that belong together, the GPU and its
-    driver, ffmpeg, soundfile, plugins; then write a short clip and read it back. Ends with an error
-    (1) where something that matters is broken."""
+    """Check everything that the library needs: matching versions, the GPU and its driver, ffmpeg,
+    soundfile, plugins. Then write a short clip and read it back. The exit code is 1 if something is
+    broken."""
     from harmony_parts.cli.command import debug
 
     out, broken = console(), 0
@@ -279,13 +279,13 @@ def doctor(ctx: click.Context) -> None:
                 ),
                 soft_wrap=True,
             )
-    click.echo(f"\n{quantity(broken, 'thing')} broken" if broken else "\nall well")
+    click.echo(f"\n{quantity(broken, 'fault')} found" if broken else "\neverything works")
     if broken:
         ctx.exit(1)
 
 
 def _found(check: Callable[[], Iterator[Finding]], debug: bool) -> Iterator[Finding]:
-    """The findings of a check; one that fails is a finding, too."""
+    """The findings of a check; an exception becomes a finding too."""
     try:
         yield from check()
     except Exception as error:

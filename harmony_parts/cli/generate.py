@@ -1,81 +1,67 @@
-"""`harmony generate`: from a model to a clip."""
+"""`harmony generate`: generate clips with a trained model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import guidances, models
 from harmony_parts.cli.options import (
-    SEED,
+    RequestField,
     device_option,
     dtype_option,
-    finite,
+    offload_for,
     offload_option,
-    offloading,
-    typed,
+    torch_dtype,
+    usage_errors,
 )
-from harmony_parts.generate.batch_file import SUFFIXES, Request, read_batch
-from harmony_parts.generate.checks import found, recipe_of, sensible, writable
-from harmony_parts.generate.jobs import Work, make_all
-from harmony_parts.generate.settings import choose
+from harmony_parts.generate.generated import SUFFIXES
+from harmony_parts.generate.request import Request
 
 if TYPE_CHECKING:
+    from harmony_parts.generate.jobs import Job
     from harmony_parts.models.offload import Offload
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(
     cls=Command,
-    short_help="Make clips with a trained model.",
+    short_help="Generate clips with a trained model.",
     examples=[
-        (
-            'harmony generate runs/demo --prompt "a red ball bounces" --out ball.mp4      picture'
-            " and sound together"
-        ),
-        (
-            "harmony generate runs/clips --audio voice.wav --out talk.mp4                 the video"
-            " for a sound"
-        ),
-        (
-            "harmony generate runs/clips --video silent.mp4 --out dubbed.mp4              the sound"
-            " for a video"
-        ),
-        (
-            "harmony generate runs/demo --guidance sync-cfg --set video=3 --set audio=2 --out"
-            " strong.mp4"
-        ),
+        'harmony generate runs/demo --prompt "a red ball bounces" --out ball.mp4',
+        "harmony generate runs/clips --audio voice.wav --out talk.mp4      video for a given sound",
+        "harmony generate runs/clips --video silent.mp4 --out dubbed.mp4   sound for a given video",
+        "harmony generate runs/demo --guidance sync-cfg --set video=3 --set audio=2 --out sync.mp4",
         "harmony generate runs/demo --guidance none --steps 10 --seed 7 --out quick.mp4 --preview",
         (
-            "harmony generate big --prompt rain --offload layers --dtype bfloat16 --preview-every"
-            " 10 --out rain.mp4      on a small GPU"
+            "harmony generate big --prompt rain --offload layers --dtype bfloat16 --out rain.mp4"
+            "   on a small GPU"
         ),
-        (
-            "harmony generate runs/demo --batch prompts.csv --out clips                   many,"
-            " those that are made already left out"
-        ),
+        "harmony generate runs/demo --batch prompts.csv --out clips        many clips; continues",
     ],
 )
 @click.argument("model", shell_complete=models)
 @click.option("--prompt", help="What is seen.")
 @click.option("--sound", help="What is heard.")
-@click.option("--speech", help="What is said.")
+@click.option("--speech", help="What is spoken.")
 @click.option(
-    "--image", type=FILE, help="A picture, or a video, whose (first) frame the clip begins with."
+    "--image", type=RequestField("image", "file"), help="First frame: a picture, or a video's."
 )
-@click.option("--voice", type=FILE, help="A sound whose voice or timbre to take after.")
-@click.option("--audio", type=FILE, help="Make the video for this sound.")
-@click.option("--video", type=FILE, help="Make the sound for this video.")
+@click.option(
+    "--voice", type=RequestField("voice", "file"), help="A sound whose voice or timbre to follow."
+)
+@click.option(
+    "--audio", type=RequestField("audio", "file"), help="Generate the video for this sound."
+)
+@click.option(
+    "--video", type=RequestField("video", "file"), help="Generate the sound for this video."
+)
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=finite,
-    help="Length.  [default: that of what is given, else the model's]",
+    type=RequestField("seconds", "number"),
+    help="Length.  [default: that of the given stream, else the model's]",
 )
 @click.option(
     "--guidance",
@@ -88,41 +74,47 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a setting of the guidance; may be repeated.",
+    help="Change a setting of the guidance. Can be repeated.",
 )
 @click.option(
     "--extra",
     "extras",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A field of the prompt that a plugin's encoder reads; may be repeated.",
+    help="A field of the prompt for a plugin's encoder. Can be repeated.",
 )
 @click.option(
-    "--steps", type=click.IntRange(min=1), help="Sampling steps.  [default: the recipe's]"
+    "--steps",
+    type=RequestField("steps", "integer"),
+    help="Sampling steps.  [default: the recipe's]",
 )
 @click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Another seed makes another clip."
+    "--seed",
+    type=RequestField("seed", "integer"),
+    default=0,
+    show_default=True,
+    help="Seed of the noise; another seed gives another clip.",
 )
 @click.option(
     "--batch",
-    type=FILE,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help=(
-        "A .csv or .jsonl file, a request a line: its columns are the options above (but --set),"
-        " and `name`. Other options hold for all lines."
+        "A .csv or .jsonl file with one request per line. Its columns are `name` and the request's"
+        " options above; options set here apply where a cell is empty."
     ),
 )
 @click.option(
     "--preview",
     is_flag=True,
-    help="Also draw each clip's frames above its sound: a .png beside it.",
+    help="Also draw each clip's frames and waveform, as a .png beside it.",
 )
 @click.option(
     "--preview-every",
     type=click.IntRange(min=1),
     metavar="STEPS",
     help=(
-        "Draw it after every so many steps too, as the clip is becoming; each time takes as long as"
-        " decoding the clip."
+        "Also draw it while sampling, every so many steps. Each drawing costs one decoding of the"
+        " clip."
     ),
 )
 @device_option
@@ -132,15 +124,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help=f"{', '.join(SUFFIXES)}; with --batch a folder.",
+    help=f"The clip's file ({', '.join(SUFFIXES)}); with --batch a folder.",
 )
 def generate(
     model: str,
     guidance: str | None,
     overrides: tuple[str, ...],
     extras: tuple[str, ...],
-    steps: int | None,
-    seed: int,
     batch: Path | None,
     preview: bool,
     preview_every: int | None,
@@ -148,48 +138,62 @@ def generate(
     dtype: str | None,
     offload: Offload,
     out: Path,
-    **asked: Any,
+    **fields: Any,
 ) -> None:
-    """Make a clip with MODEL: picture and sound together, or one of them for the other, which is
-    given.
+    """Generate a clip with MODEL: video and sound together, or one of them for the other.
 
-    MODEL is a run or model folder, a model's name on the Hugging Face Hub, or a recipe whose parts
-    bring all of their weights from elsewhere. What is given stays as it is: a video's stream is
-    copied, a sound is copied or kept without loss. Everything that isn't asked for is left to the
-    model. The same seed, request and model make the same clip. What it was made from is noted in
-    the file, and beside it (.json).
+    MODEL is a run folder, a model folder, the name of a model on the Hugging Face Hub, or a recipe
+    whose parts bring their own weights. A given stream stays unchanged: a video is copied, a sound
+    is copied or kept without loss. The same seed, request and model give the same clip. What it was
+    generated from is stored in the clip, and beside it (.json).
     """
-    writable(out, batch is not None)
-    preview = preview or preview_every is not None
-    if batch is not None and batch.suffix.lower() not in (".csv", ".jsonl"):
-        raise click.BadParameter(f"{str(batch)!r} must end in .csv or .jsonl", param_hint="--batch")
     from harmony_parts.assembly.overrides import apply_overrides
-
-    if extras:
-        asked["extra"] = apply_overrides({}, extras)
-    general = {"seed": seed, "steps": steps, **asked}
-    folder, requests = (
-        (out, read_batch(batch, seed)) if batch else (out.parent, [Request("", out.name, {})])
-    )
-    jobs = [attrs.evolve(request, asked={**general, **request.asked}) for request in requests]
-    for job in jobs:
-        sensible(job, folder, preview)
-    path = found(model)
-    recipe, kept = recipe_of(path), offloading(offload, device)
-    chosen = choose(guidance, overrides, recipe.sample.guidance)
-    jobs = [attrs.evolve(job, asked={**job.asked, "guidance": chosen}) for job in jobs]
+    from harmony_parts.generate.checks import recipe_of, resolve_model
+    from harmony_parts.generate.jobs import JobRunner, run_all
     from harmony_parts.generate.load import load
+    from harmony_parts.generate.settings import choose_guidance
 
-    work = Work(
+    preview = preview or preview_every is not None
+    request = Request(**fields, extra=apply_overrides({}, extras) if extras else None)
+    folder, jobs = _jobs(request, out, batch, preview)
+    path = resolve_model(model)
+    recipe, offload = recipe_of(path), offload_for(offload, device)
+    chosen = choose_guidance(guidance, overrides, recipe.sample.guidance)
+    jobs = [job.with_request(guidance=chosen) for job in jobs]
+    runner = JobRunner(
         folder,
         path,
         recipe,
-        lambda: load(path, device, typed(dtype), offload=kept),
-        dtype,
-        preview,
-        preview_every,
+        lambda: load(path, device, torch_dtype(dtype), offload=offload),
+        dtype=dtype,
+        preview=preview,
+        preview_every=preview_every,
+        say=click.echo,
     )
+    if batch is not None:
+        run_all(runner, jobs)
+        return
+    with usage_errors():
+        runner.run(jobs[0])
+
+
+def _jobs(request: Request, out: Path, batch: Path | None, preview: bool) -> tuple[Path, list[Job]]:
+    """(folder, jobs) of the command line or a batch file, checked as far as is possible by now."""
+    from harmony_parts.generate.batch_file import read_batch
+    from harmony_parts.generate.checks import check_writable
+    from harmony_parts.generate.jobs import Job
+
+    with usage_errors("--out"):
+        check_writable(out, folder=batch is not None)
     if batch is None:
-        work.make(jobs[0])
-    else:
-        make_all(work, jobs)
+        with usage_errors():
+            request.check()
+            request.check_file(out, preview=preview)
+        return out.parent, [Job(out.name, request)]
+    if batch.suffix.lower() not in (".csv", ".jsonl"):
+        raise click.BadParameter(f"{str(batch)!r} must end in .csv or .jsonl", param_hint="--batch")
+    jobs = read_batch(batch, request)
+    with usage_errors():
+        for job in jobs:
+            job.check_file(out, preview=preview)
+    return out, jobs

@@ -1,6 +1,4 @@
-"""`harmony ...`. Each command is a file of its own, imported when it is called; importing this, or
-any of them, imports no torch.
-"""
+"""`harmony`: the command line. Each command has a file, which imports no torch at its top."""
 
 from __future__ import annotations
 
@@ -24,27 +22,20 @@ from harmony_parts.cli.command import Group
         "completion": "harmony_parts.cli.completion:completion",
     },
     examples=[
-        (
-            "harmony demo                                              train a small model and see"
-            " what it does"
-        ),
-        (
-            "harmony train clips --data DIR                            train on a folder of your"
-            " own clips"
-        ),
-        "harmony generate runs/clips --audio a.wav --out a.mp4     make the video for a sound",
-        "harmony parts list                                        see what a model can be made of",
+        "harmony demo                                              train and try a small model",
+        "harmony train clips --data DIR                            train on a folder of clips",
+        "harmony generate runs/clips --audio a.wav --out a.mp4     generate video for a sound",
+        "harmony parts list                                        list the parts of models",
     ],
 )
 @click.version_option(package_name="harmony-parts", prog_name="harmony")
 def cli() -> None:
-    """Generate video and sound together, with parts that can be exchanged.
+    """Generate video and sound together, with a model of swappable parts.
 
-    A model is written down in a recipe (a TOML file, or the name of one that ships), trained into a
-    run folder, and generates clips from there.
+    A recipe (a TOML file, or the name of a shipped one) defines a model. `harmony train` trains it
+    into a run folder, and `harmony generate` generates clips with it.
 
-    Exit codes: 0, all is done; 1, something is wrong, and told; 2, the command line is wrong; 130,
-    stopped by Ctrl-C.
+    Exit codes: 0 success, 1 error (see stderr), 2 wrong usage, 130 interrupted.
     """
 
 

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harmony_parts.report.progress import complain
+from harmony_parts.errors import RequestError
+from harmony_parts.generate.request import FILES, MAX_SEED, field_fault, from_text
+from harmony_parts.report.progress import print_stderr
 
 if TYPE_CHECKING:
     import torch
 
     from harmony_parts.models.offload import Offload
 
-SEED = click.IntRange(0, 2**63 - 1)  # what a seed is stored in
+SEED = click.IntRange(0, MAX_SEED)
 
 
-def finite(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    """Neither "inf" nor "nan", which a range of numbers lets through."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no length; write a number of seconds", ctx, parameter)
-    return value
+class RequestField(click.ParamType):
+    """An option that is a field of a request: `Request`'s own rules decide on its values."""
+
+    def __init__(self, field: str, name: str) -> None:
+        self.field, self.name = field, name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The field's value. Fails with the request's own sentence if the field can't have it."""
+        if isinstance(value, str):
+            value = Path(value) if self.field in FILES else from_text(self.field, value)
+        if fault := field_fault(self.field, value):
+            self.fail(fault, param, ctx)
+        return value
+
+
+@contextlib.contextmanager
+def usage_errors(option: str | None = None) -> Iterator[None]:
+    """Report a refused request as wrong usage (exit code 2), because the options made it."""
+    try:
+        yield
+    except RequestError as error:
+        if option is None:
+            raise click.UsageError(str(error)) from error
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 set_option = click.option(
@@ -29,13 +52,13 @@ set_option = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a setting of the recipe; may be repeated.",
+    help="Change a setting of the recipe. Can be repeated.",
 )
 
 
 def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """A device that torch has here: the one asked for, else the GPU where there is one."""
-    if ctx.resilient_parsing:  # the shell asks what could come next, and waits
+    """A device that torch can use here; by default the GPU if there is one."""
+    if ctx.resilient_parsing:  # shell completion, which must not wait for torch
         return value
     import torch
 
@@ -46,7 +69,7 @@ def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).splitlines()[0]
         raise click.BadParameter(
-            f"{value!r} can't be used: {why}. `harmony doctor` looks at the GPU", ctx, parameter
+            f"{value!r} can't be used: {why}. `harmony doctor` checks the GPU", ctx, parameter
         ) from error
     return value
 
@@ -55,14 +78,13 @@ dtype_option = click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
     help=(
-        "The type of the model's weights, for less memory; what is made stays float32.  [default:"
-        " as they were saved]"
+        "Data type of the model's weights, to save memory; clips stay float32.  [default: as saved]"
     ),
 )
 
 
-def typed(name: str | None) -> torch.dtype | None:
-    """torch's type of that name."""
+def torch_dtype(name: str | None) -> torch.dtype | None:
+    """torch's data type of that name."""
     import torch
 
     return None if name is None else getattr(torch, name)
@@ -74,22 +96,20 @@ offload_option = click.option(
     default="none",
     show_default=True,
     help=(
-        "Keep weights in the host's memory, and on the GPU only what is at work: whole parts, or"
-        " single layers. Slower; `harmony explain` says what memory each takes."
+        "Keep weights in host memory, and only the working part or layer on the GPU. Slower;"
+        " `harmony explain` shows the memory that each takes."
     ),
 )
 device_option = click.option(
     "--device",
     callback=_device,
-    help='"cuda", "cuda:1", "cpu"; by default the GPU where there is one.',
+    help='Such as "cuda", "cuda:1" or "cpu".  [default: the GPU if there is one]',
 )
 
 
-def offloading(offload: Offload, device: str) -> Offload:
-    """As asked, but on the CPU, in whose memory the weights are anyway."""
+def offload_for(offload: Offload, device: str) -> Offload:
+    """The offload to use: none on the CPU, where weights are in host memory anyway."""
     if offload != "none" and device == "cpu":
-        complain(
-            f"--offload {offload} is left out: on the CPU there is nowhere to bring weights to"
-        )
+        print_stderr(f"--offload {offload} is ignored: on the CPU all weights are in host memory")
         return "none"
     return offload

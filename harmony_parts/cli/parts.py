@@ -1,4 +1,4 @@
-"""`harmony parts`: what a model can be made of."""
+"""`harmony parts`: list, show, check and create parts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from harmony_parts.cli.command import Command, Group
 from harmony_parts.cli.completion import kinds
 from harmony_parts.cli.completion import parts as part_names
 from harmony_parts.errors import BrokenPart, PartNameClash, UnknownPart, nearest
-from harmony_parts.report.progress import complain, console, styled
-from harmony_parts.report.text import quantity, value
+from harmony_parts.report.progress import console, print_stderr, styled
+from harmony_parts.report.text import quantity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,19 +27,17 @@ if TYPE_CHECKING:
 
 @click.group(
     cls=Group,
-    short_help="List and explain the parts.",
+    short_help="List, explain, check and create parts.",
     examples=[
         "harmony parts list                    all parts",
-        "harmony parts list guidance           those of one kind",
-        "harmony parts show guidance/sync-cfg  what one does, and its settings",
-        "harmony parts check                   whether all of them can be used",
-        "harmony parts new guidance mine       begin a plugin with a part of that kind",
+        "harmony parts list guidance           parts of one kind",
+        "harmony parts show guidance/sync-cfg  one part and its settings",
+        "harmony parts check                   find broken parts",
+        "harmony parts new guidance mine       create a plugin with a guidance",
     ],
 )
 def parts() -> None:
-    """List and explain the parts: those that come with the library, and those of installed
-    plugins.
-    """
+    """List, explain, check and create parts: built-in ones and those of plugins."""
 
 
 @parts.command(
@@ -53,11 +51,10 @@ def parts() -> None:
     "--json", "as_json", is_flag=True, help="Print JSON: an object with `parts` and `failures`."
 )
 def list_parts(kind: str | None, as_json: bool) -> None:
-    """List the parts of every kind, or of KIND, and the plugins that failed to load, with the
-    cause.
+    """List the parts of every kind, or of KIND, and the plugins that failed to load.
 
-    No part is imported. A part is named in a recipe, under `use`, by the name that is printed; its
-    full name is `plugin/name`.
+    No part is imported. Recipes refer to a part with `use = "NAME"`; its qualified name is
+    `plugin/name`.
     """
     known = catalogue()
     found = known.list(kind)
@@ -84,7 +81,7 @@ def list_parts(kind: str | None, as_json: bool) -> None:
                 else ""
             )
             _hang(out, f"  {names[declared]:<17} ", declared.declaration.summary + origin)
-    out.print(styled(("\nharmony parts show KIND/NAME", "bold"), " explains one."))
+    out.print(styled(("\nharmony parts show KIND/NAME", "bold"), " explains one part."))
     for failure in known.failures:
         out.print(styled(("\nfailed: ", "bold red"), str(failure)), soft_wrap=True)
     for slow in known.slow:
@@ -97,14 +94,14 @@ def list_parts(kind: str | None, as_json: bool) -> None:
     examples=[
         "harmony parts show guidance/sync-cfg",
         "harmony parts show interaction/gldi",
-        "harmony parts show harmony/gldi           where only one kind has that name",
+        "harmony parts show harmony/gldi           if only one kind has that name",
         "harmony parts show guidance/apg/window    the part `window` of the plugin `apg`",
     ],
 )
 @click.argument("name", metavar="KIND/NAME", shell_complete=part_names)
 def show(name: str) -> None:
-    """Explain one part: what it does, where the method comes from, every setting with its default,
-    unit and off value, and the TOML to paste into a recipe."""
+    """Explain one part: what it does, its source, its settings with default, unit and off value,
+    and TOML to paste into a recipe."""
     known = catalogue()
     declared = find(known, name)
     cls = known.load_declared(declared)
@@ -128,45 +125,48 @@ def show(name: str) -> None:
 
 @parts.command(
     cls=Command,
-    short_help="Import and try every part, and tell what is broken.",
+    short_help="Import and check every part.",
     examples=[
         "harmony parts check",
-        "harmony parts check harmony-apg        one plugin, by its name or its package's",
+        "harmony parts check harmony-apg        one plugin, by its name or its package's name",
     ],
 )
 @click.argument("plugin", required=False)
 def check(plugin: str | None) -> None:
-    """Import every part, or those of PLUGIN, compare each with the protocol of its kind, and hold
-    those that need nothing but their default settings to the contract of their kind: no weights, no
-    files, no GPU that isn't there, and nothing from the network. Names those that can't be tried
-    so. Ends with an error (1) where a part or a plugin is broken."""
+    """Import every part, or those of PLUGIN, and compare each with the protocol of its kind.
+
+    Parts that can be built from default settings also run the contract check of their kind. Parts
+    that need files, weights, the network or a missing GPU are listed as not checked. The exit code
+    is 1 if a part or plugin is broken.
+    """
     from harmony_parts.testing.check_parts import broken, chosen, contract
 
     known = catalogue()
     declared = chosen(known, plugin)
     faults = list(broken(known, plugin))
-    tried = [contract(known, each) for each in declared]
-    faults += [each.fault for each in tried if each.fault]
+    checked = [contract(known, each) for each in declared]
+    faults += [each.fault for each in checked if each.fault]
     for fault in faults:
-        complain(fault)
+        print_stderr(fault)
     for slow in known.slow:
-        complain(f"slow: {slow}")
+        print_stderr(f"slow: {slow}")
     if faults:
         raise BrokenPart(f"{quantity(len(faults), 'fault')} in {plugin or 'the installed parts'}")
-    hindered = [each for each in tried if each.hindrance]
+    hindered = [each for each in checked if each.hindrance]
+    passed = len(checked) - len(hindered)
     click.echo(
-        f"{quantity(len(declared), 'part')}: all can be used; {len(tried) - len(hindered)} of them"
-        " keep the contract of their kind"
+        f"{quantity(len(declared), 'part')}: all can be used; {passed} meet the contract of their"
+        " kind"
     )
     for each in hindered:
-        click.echo(
-            f"  not tried: {KINDS[each.declared.kind]}/{each.declared.qualified}: {each.hindrance}"
-        )
+        part = f"{KINDS[each.declared.kind]}/{each.declared.qualified}"
+        click.echo(f"  not checked: {part}: {each.hindrance}")
 
 
 def find(known: Catalogue, name: str) -> Declared:
-    """The declaration of "kind/name" or "kind/plugin/name"; without a kind, of the only part of
-    that name. Raises UnknownPart, PartNameClash.
+    """The declaration of "kind/name" or "kind/plugin/name"; the kind is optional if unambiguous.
+
+    Raises UnknownPart if there is none, PartNameClash if several kinds have a part of that name.
     """
     kind, slash, rest = name.partition("/")
     if slash and kind.replace("-", "_") in KINDS:
@@ -189,68 +189,37 @@ def find(known: Catalogue, name: str) -> Declared:
 
 
 def _settings(out: Console, cls: type, known: Catalogue) -> None:
-    """Every setting: its default, what it does, its unit, off value and source, and the parts that
-    it takes.
-    """
-    from harmony_parts.assembly.places import default, kinds_in, name, settings
+    """Print every setting of a part."""
+    from harmony_parts.assembly.places import settings
 
     fields = settings(cls)
     out.print(styled(("\nSettings", "bold"), "" if fields else ": none"))
     for field in fields:
-        about, given = field.metadata, default(field)
-        shown = "(must be given)" if given is attrs.NOTHING else f"= {_plain(given, known)}"
-        unit = f" {about['unit']}" if about.get("unit") else ""
-        out.print(styled("  ", (name(field), "bold"), f" {shown}{unit}"), soft_wrap=True)
-        _hang(out, "      ", about.get("help", ""))
-        # `None` says that there is no off value; switched off by absence is said in the help
-        if about.get("off") is not None:
-            _hang(out, "      ", f"off at {_plain(about['off'], known)}")
-        for kind in dict.fromkeys(kind for _, kind in kinds_in(field.type)):
-            _hang(
-                out,
-                "      ",
-                f"takes a part of the kind {KINDS[kind]}:"
-                f" {', '.join(d.name for d in known.list(kind))}",
-            )
-        if about.get("source"):
-            _hang(out, "      ", f"source: {about['source']}")
+        _setting(out, field, known)
 
 
-def _plain(given: Any, known: Catalogue) -> str:
-    """A value as it is written in TOML; a part by its name, with the settings that aren't its
-    defaults.
-    """
-    from harmony_parts.assembly.places import default
+def _setting(out: Console, field: attrs.Attribute[Any], known: Catalogue) -> None:
+    """Print a setting: default, unit, help, off value, the parts that it takes, source."""
+    from harmony_parts.assembly.places import default, kinds_in, name
+    from harmony_parts.report.setting_value import setting_value
 
-    if attrs.has(type(given)):
-        changed = {
-            f.alias: getattr(given, f.name)
-            for f in attrs.fields(type(given))
-            if f.init and getattr(given, f.name) != default(f)
-        }
-        try:
-            name = value(known.declared(given).name)
-        except UnknownPart:
-            name = ""  # a class of settings, not a part
-        inside = ", ".join(f"{key} = {_plain(inner, known)}" for key, inner in changed.items())
-        return (
-            name
-            if name and not inside
-            else f"{{ {', '.join(filter(None, (f'use = {name}' if name else '', inside)))} }}"
-        )
-    if isinstance(given, list | tuple):
-        return f"[{', '.join(_plain(inner, known) for inner in given)}]"
-    if isinstance(given, dict):
-        return (
-            f"{{ {', '.join(f'{key} = {_plain(inner, known)}' for key, inner in given.items())} }}"
-            if given
-            else "{}"
-        )
-    return value(given)
+    about, given, indent = field.metadata, default(field), "      "
+    shown = "(required)" if given is attrs.NOTHING else f"= {setting_value(given, known)}"
+    unit = f" {about['unit']}" if about.get("unit") else ""
+    out.print(styled("  ", (name(field), "bold"), f" {shown}{unit}"), soft_wrap=True)
+    _hang(out, indent, about.get("help", ""))
+    # None means that there is no off value; the help says so if leaving it out switches it off
+    if about.get("off") is not None:
+        _hang(out, indent, f"off at {setting_value(about['off'], known)}")
+    for kind in dict.fromkeys(kind for _, kind in kinds_in(field.type)):
+        names = ", ".join(d.name for d in known.list(kind))
+        _hang(out, indent, f"takes a part of the kind {KINDS[kind]}: {names}")
+    if about.get("source"):
+        _hang(out, indent, f"source: {about['source']}")
 
 
 def _hang(out: Console, first: str, text: str) -> None:
-    """A paragraph whose lines all begin below its first word."""
+    """Print a paragraph with a hanging indent."""
     if text:
         out.print(
             textwrap.fill(
@@ -290,7 +259,7 @@ def _failure(failure: Any) -> dict[str, str]:
 @parts.command(
     "new",
     cls=Command,
-    short_help="Begin a plugin.",
+    short_help="Create a plugin.",
     examples=[
         (
             "harmony parts new guidance mine                   ./harmony-mine, a package with the"
@@ -306,11 +275,12 @@ def _failure(failure: Any) -> dict[str, str]:
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="Where to write it.  [default: this folder]",
+    help="Where to create it.  [default: the current folder]",
 )
 def new(kind: str, name: str, folder: Path) -> None:
-    """Write a package with one part NAME of KIND, which does what the built-in one of its kind
-    does, and whose tests pass: to change from there.
+    """Create a plugin: a package with one part NAME of KIND, and tests that pass.
+
+    The part wraps a built-in one and behaves like it; change it from there.
     """
     from harmony_parts.testing.scaffold import write_plugin
 
@@ -323,8 +293,8 @@ def new(kind: str, name: str, folder: Path) -> None:
     for other in (
         d.qualified for d in catalogue().list(kind) if d.name == name and d.qualified != spelled
     ):
-        complain(
-            f"there is a {label} {name!r} already, {other!r}: once yours is installed, {name!r}"
-            f" alone is refused as ambiguous, in the recipes of others too; write {spelled!r} for"
-            f" yours and {other!r} for that one, or begin again under another name"
+        print_stderr(
+            f"{label} {name!r} already exists as {other!r}: once yours is installed, {name!r} is"
+            f" ambiguous, also in recipes of others; write {spelled!r} for yours and {other!r} for"
+            " the other, or choose another name"
         )

@@ -1,4 +1,4 @@
-"""`harmony train`: from a recipe to a run folder with a model."""
+"""`harmony train`: train the model of a recipe."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from harmony_parts.cli.command import INTERRUPTED, Command
+from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import recipes
 from harmony_parts.cli.options import device_option, set_option
-from harmony_parts.report.progress import complain
 from harmony_parts.report.text import duration
 
 
@@ -23,10 +22,10 @@ from harmony_parts.report.text import duration
         "harmony train demo                                 on Soundstage, into runs/demo",
         "harmony train clips --data DIR                     on your own clips, into runs/clips",
         "harmony train demo --set train.steps=200 --out runs/short",
-        "harmony train demo --resume                        go on with a run that was stopped",
+        "harmony train demo --resume                        continue an interrupted run",
         (
-            "harmony train models/ovi/recipe.toml --start models/ovi --data DIR     from weights"
-            " that are there"
+            "harmony train models/ovi/recipe.toml --start models/ovi --data DIR     from existing"
+            " weights"
         ),
     ],
 )
@@ -34,22 +33,22 @@ from harmony_parts.report.text import duration
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of clips, for recipes that read one.",
+    help="Folder of clips, for recipes that train on one.",
 )
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Run folder.  [default: runs/NAME, NAME being the recipe's]",
+    help="Run folder.  [default: runs/ and the recipe's name]",
 )
 @click.option(
     "--start",
     metavar="MODEL",
     help=(
-        "Begin with the weights of this model, a folder or a name on the Hugging Face Hub. "
-        " [default: fresh]"
+        "Start from the weights of this model, a folder or a name on the Hugging Face Hub. "
+        " [default: fresh weights]"
     ),
 )
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the run folder.")
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the run folder.")
 @set_option
 @device_option
 def train(
@@ -61,17 +60,17 @@ def train(
     overrides: tuple[str, ...],
     device: str,
 ) -> None:
-    """Train the model of RECIPE, which is a TOML file or the name of a recipe that ships.
+    """Train the model of RECIPE, which is a TOML file or the name of a shipped recipe.
 
-    The run folder holds checkpoints, the log (JSONL and TensorBoard), and at the end the model,
-    with its expanded recipe inside. Ctrl-C saves a checkpoint; the same command with --resume goes
-    on from there.
+    The run folder holds checkpoints, the log (JSONL and TensorBoard), and in the end the model with
+    its expanded recipe. Ctrl-C saves a checkpoint; the same command with --resume continues from
+    there.
     """
     from harmony_parts.assembly.read import read_recipe
     from harmony_parts.train.loop import train as run
 
     if start is not None and resume:
-        raise click.UsageError("a run that is resumed has its own weights: leave --start out")
+        raise click.UsageError("--resume continues from the run's own weights: leave --start out")
     read = read_recipe(recipe, overrides)
     out = out or Path("runs", read.name)
     began = time.perf_counter()
@@ -82,18 +81,15 @@ def train(
             click.get_current_context().get_parameter_source("device")
             is not ParameterSource.DEFAULT
         )
-        complain(
-            "stopped; to go on:",
-            f"  {_again(recipe, data, out, start, overrides, device if chosen else None)}",
-        )
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        command = _resume(recipe, data, out, start, overrides, device if chosen else None)
+        raise KeyboardInterrupt(f"stopped; to continue:\n  {command}") from None
     click.echo(f"{model}: trained in {duration(time.perf_counter() - began)}")
     click.echo(
         f"try: harmony generate {shlex.quote(str(out))} --out {shlex.quote(f'{read.name}.mp4')}"
     )
 
 
-def _again(
+def _resume(
     recipe: str,
     data: Path | None,
     out: Path,
@@ -101,7 +97,7 @@ def _again(
     overrides: tuple[str, ...],
     device: str | None,
 ) -> str:
-    """The command line that goes on with a run."""
+    """The command line that continues a run."""
     words = [
         "harmony",
         "train",
@@ -110,7 +106,7 @@ def _again(
         "--out",
         str(out),
     ]
-    # else it was stopped before there was anything to go on from
+    # without it, the run was stopped before it had anything to resume
     if (out / "recipe.toml").is_file():
         words.append("--resume")
     elif start is not None:

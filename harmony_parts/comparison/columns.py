@@ -1,4 +1,4 @@
-"""The columns of a comparison: its guidances. And, chosen by the same words, its metrics."""
+"""The columns of a comparison, its guidances; and its metrics, which are chosen in the same way."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from harmony_parts.assembly.tables import structure, unstructure
 from harmony_parts.av import STREAMS
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError
+from harmony_parts.generate.request import Request
 from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
@@ -29,79 +30,77 @@ P = TypeVar("P")
 def guidances(
     recipe: Recipe, words: Sequence[str] = (), with_text: bool = False
 ) -> dict[str, Guidance]:
-    """The guidances that are compared, by name: none, cfg, modality and sync-cfg as the recipe has
-    them, else as their parts' defaults are; the recipe's own, `recipe`, where it is none of these;
-    and what `words` say.
+    """The guidances to compare, by name.
 
-    "mine.use=apg" adds one, "mine.scale=2" changes a setting, and "mine" alone says that only those
-    are compared that are named so, or added; a name that isn't there yet is that of a part.
-    `with_text` adds cfg to those whose passes leave no text out. Raises AssemblyError for what
-    makes no guidance, ValueError for a name that can't be a folder's.
+    By default none, cfg, modality and sync-cfg, with the recipe's settings or else the defaults,
+    and the recipe's own as `recipe` if it is another. `words` change that: "mine.use=apg" adds a
+    guidance, "mine.scale=2" changes a setting, and "mine" selects: only selected and added ones are
+    compared. A new name without `use` is that of a part. `with_text` adds cfg to guidances whose
+    passes never drop the text. Raises AssemblyError for settings that make no guidance, ValueError
+    for a name that can't be a folder's.
     """
     used = {
         part["use"]: part for part in _parts(unstructure(recipe.sample.guidance, kind="guidance"))
     }
     tables = {name: used.get(f"harmony/{name}", {"use": f"harmony/{name}"}) for name in GUIDANCES}
-    # anew: a change of sync-cfg is none of what the recipe has
+    # a table of its own: changing sync-cfg must not change the recipe's guidance
     tables["recipe"] = unstructure(recipe.sample.guidance, kind="guidance")
-    made, chosen = _chosen("guidance", words, tables, Guidance)  # type: ignore[type-abstract]
-    found: dict[str, Guidance] = {}
+    parts, chosen = _chosen("guidance", words, tables, Guidance)  # type: ignore[type-abstract]
+    columns: dict[str, Guidance] = {}
     for name in chosen:
-        add = with_text and name != "recipe" and _without_text(made[name])
-        found[f"cfg + {name}" if add else name] = (
-            Sum((made["cfg"], made[name])) if add else made[name]
+        add = with_text and name != "recipe" and _without_text(parts[name])
+        columns[f"cfg + {name}" if add else name] = (
+            Sum((parts["cfg"], parts[name])) if add else parts[name]
         )
     if "recipe" not in words and any(
-        name != "recipe" and guidance == found.get("recipe") for name, guidance in found.items()
+        name != "recipe" and guidance == columns.get("recipe") for name, guidance in columns.items()
     ):
-        del found["recipe"]
-    return found
+        del columns["recipe"]
+    return columns
 
 
 def metrics(
     recipe: Recipe, words: Sequence[str] = (), device: torch.device | str = "cpu"
 ) -> dict[str, Metric]:
-    """What clips are measured by: the recipe's metrics, else events and correlation, chosen and
-    changed as guidances are.
-    """
+    """The metrics by name: the recipe's, else events and correlation; `words` as for guidances."""
     tables: dict[str, Any] = {}
     for table in [unstructure(metric, kind="metric") for metric in recipe.metrics] or [
         {"use": f"harmony/{name}"} for name in METRICS
     ]:
         name = table["use"].rpartition("/")[2]
         tables[f"{name}-{len(tables) + 1}" if name in tables else name] = table
-    made, chosen = _chosen("metric", words, tables, MetricSpec)  # type: ignore[type-abstract]
-    return {name: made[name].build(device=device) for name in chosen}
+    parts, chosen = _chosen("metric", words, tables, MetricSpec)  # type: ignore[type-abstract]
+    return {name: parts[name].build(device=device) for name in chosen}
 
 
 def _chosen(
     what: str, words: Sequence[str], tables: Mapping[str, Any], cls: type[P]
 ) -> tuple[dict[str, P], list[str]]:
-    """Parts by name, and the names of those that are wanted."""
+    """(all parts by name, the names of the chosen ones)."""
     named = list(dict.fromkeys(re.split("[.=]", word)[0].strip() for word in words))
     if strange := [name for name in named if not NAME.fullmatch(name)]:
         raise ValueError(
-            f"--{what} {strange[0]!r} is no name for one; letters, digits, _ and - are. A plugin's:"
-            " NAME.use=PLUGIN/PART"
+            f"the {what} {strange[0]!r}: a name has only letters, digits, _ and -; for a plugin's"
+            " part, write NAME.use=PLUGIN/PART"
         )
-    wanted = [word.strip() for word in words if "=" not in word]
+    selected = [word.strip() for word in words if "=" not in word]
     known = {name: {"use": name} for name in named} | dict(tables)
     changed = apply_overrides(known, [word for word in words if "=" in word], dict[str, cls])  # type: ignore[valid-type]
-    made = {
+    parts = {
         name: structure(table, cls, where=f"the {what} {name}") for name, table in changed.items()
     }
-    if len({name.casefold() for name in made}) < len(made):
+    if len({name.casefold() for name in parts}) < len(parts):
         raise ValueError(
-            f"--{what}: two names differ in upper and lower case alone, which not all file systems"
-            f" tell apart: {', '.join(made)}"
+            f"two names of a {what} differ only in upper and lower case, which not all file systems"
+            f" distinguish: {', '.join(parts)}"
         )
-    if wanted:
-        return made, [name for name in named if name in wanted or name not in tables]
-    return made, [*tables, *(name for name in named if name not in tables)]
+    if selected:
+        return parts, [name for name in named if name in selected or name not in tables]
+    return parts, [*tables, *(name for name in named if name not in tables)]
 
 
 def _parts(table: Any) -> Iterator[Mapping[str, Any]]:
-    """The tables of parts in a table, at any depth."""
+    """The tables of parts within a table, at any depth."""
     if isinstance(table, Mapping):
         if "use" in table:
             yield table
@@ -111,30 +110,30 @@ def _parts(table: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _without_text(guidance: Guidance) -> bool:
-    """Whether it guides, and none of its passes drops a condition."""
-    requested = demands(guidance)
-    return requested.most > 1 and not any(each.drop for each in requested.passes)
+    """Whether the guidance has several passes, and none of them drops a condition."""
+    demanded = demands(guidance)
+    return demanded.most > 1 and not any(each.drop for each in demanded.passes)
 
 
-# --- what a guidance asks of a model --------------------------------------------------------------
+# --- what a guidance demands of a model -----------------------------------------------------------
 
 
-def walked(recipe: Recipe, asked: Mapping[str, Any]) -> Iterator[StepTimes]:
-    """The times of the streams at each step of a clip; `asked` as for `Pipeline.generate`."""
+def step_times(recipe: Recipe, request: Request) -> Iterator[StepTimes]:
+    """The times of the model's streams at each sampling step of a clip; 0 for a given stream."""
     streams = [stream for stream in STREAMS if getattr(recipe.codecs, stream) is not None]
-    for t in timetable(asked["steps"] or recipe.sample.steps, recipe.sample.shift)[:-1]:
-        yield StepTimes(**{stream: 0.0 if asked[stream] else t for stream in streams})
+    for t in timetable(request.steps or recipe.sample.steps, recipe.sample.shift)[:-1]:
+        yield StepTimes(**{stream: 0.0 if getattr(request, stream) else t for stream in streams})
 
 
-def passes(guidance: Guidance, recipe: Recipe, asked: Mapping[str, Any]) -> int:
-    """The passes that a clip takes, over all steps."""
-    return demands(guidance, times=walked(recipe, asked)).count
+def passes(guidance: Guidance, recipe: Recipe, request: Request) -> int:
+    """How many passes of the denoiser a clip takes, over all steps."""
+    return demands(guidance, times=step_times(recipe, request)).count
 
 
-def unfit(guidance: Guidance, denoiser: Denoiser, recipe: Recipe, asked: Mapping[str, Any]) -> str:
-    """Why the denoiser can't do what the guidance asks of it; nothing where it can."""
+def misfit(guidance: Guidance, denoiser: Denoiser, recipe: Recipe, request: Request) -> str:
+    """Why the denoiser can't do what the guidance demands; empty if it can."""
     try:
-        for times in walked(recipe, asked):
+        for times in step_times(recipe, request):
             checked_passes(guidance, times, None, hints=denoiser.hints, droppable=denoiser.accepts)
     except PartContractError as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""What a comparison has made and measured so far, kept as a page and as JSON."""
+"""The results of a comparison so far, written as a page and as JSON."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import parts_in
 from harmony_parts.comparison.page import page
-from harmony_parts.generate.batch_file import Request
+from harmony_parts.generate.jobs import Job
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.files import replace_text
 from harmony_parts.metrics.compare import compare_analyses
 from harmony_parts.metrics.protocol import Metric, streams_read
 
-SHARE = 10  # of the time, what writing may take: all is paired with all anew
+SHARE = 10  # writing takes at most 1/10 of the time: it re-pairs all clips with each other
 
 
 @attrs.frozen(eq=False)
 class Row:
-    """A clip of the comparison: what is asked for, its column, its heading, and how many passes it
-    takes over all steps.
-    """
+    """A clip of the comparison: its job, column and heading, and its passes over all steps."""
 
-    job: Request
+    job: Job
     column: str
     title: str
     passes: int
 
 
 class Results:
-    """What there is of the comparison. By file: `numbers` of the clips that are there, `took`
-    seconds, `failed`, why a clip isn't there.
+    """The results of a comparison so far.
+
+    By file: the `numbers` of measured clips, the `seconds` that clips took to generate, and why
+    clips `failed`.
     """
 
     def __init__(
@@ -53,63 +53,59 @@ class Results:
         metrics: Mapping[str, Metric],
         left_out: Mapping[str, str],
     ) -> None:
-        self.folder, self.model, self.recipe, self.columns, self.rows, self.metrics = (
-            folder,
-            model,
-            recipe,
-            columns,
-            rows,
-            metrics,
-        )
-        self.left_out = left_out
+        self.folder, self.model, self.recipe = folder, model, recipe
+        self.columns, self.rows = columns, rows
+        self.metrics, self.left_out = metrics, left_out
         self.page, self._json = folder / "index.html", folder / "results.json"
         self.failed: dict[str, str] = {}
-        self.took: dict[str, float] = self._earlier()
+        self.seconds: dict[str, float] = self._earlier_seconds()
         self.numbers: dict[str, dict[str, dict[str, float]]] = {}
         self._together: dict[str, dict[str, dict[str, Any]]] = {}
-        self._found: dict[str, dict[str, Any]] = {}
+        self._analyses: dict[str, dict[str, Any]] = {}
         self._written, self._writing = -float("inf"), 0.0
 
     def measure(self, row: Row) -> None:
-        """By every metric whose streams the clip has."""
+        """Measure a clip by every metric whose streams it has."""
         clip = Clip.read(self.folder / row.job.name)
-        there = {"video": clip.frames is not None, "audio": clip.waveform is not None}
-        found = {
+        has = {"video": clip.frames is not None, "audio": clip.waveform is not None}
+        analyses = {
             name: metric.analyse(clip)
             for name, metric in self.metrics.items()
-            if all(there[stream] for stream in streams_read(metric))
+            if all(has[stream] for stream in streams_read(metric))
         }
-        self._found[row.job.name] = found
+        self._analyses[row.job.name] = analyses
         self.numbers[row.job.name] = {
-            name: self.metrics[name].score(seen.video, seen.audio) for name, seen in found.items()
+            name: self.metrics[name].score(analysis.video, analysis.audio)
+            for name, analysis in analyses.items()
         }
         self._together.pop(row.column, None)
 
     def together(self, column: str) -> dict[str, dict[str, Any]]:
-        """The numbers of a column's clips together, by metric: as they are, and with each other's
-        sounds, which is what chance gives.
+        """The numbers of a column's clips together, by metric: as generated, and by chance.
+
+        Chance is the same frames with the sounds of the column's other clips.
         """
         if column not in self._together:
-            there = [
-                found
+            analyses = [
+                analysis
                 for row in self.rows
-                if row.column == column and (found := self._found.get(row.job.name))
+                if row.column == column and (analysis := self._analyses.get(row.job.name))
             ]
-            made = {
+            self._together[column] = {
                 name: {
                     number: compared.json()
                     for number, compared in compare_analyses(
-                        metric, [found[name] for found in there if name in found]
+                        metric, [each[name] for each in analyses if name in each]
                     ).items()
                 }
                 for name, metric in self.metrics.items()
             }
-            self._together[column] = made
         return self._together[column]
 
     def write(self, last: bool = False) -> None:
-        """The page and the JSON, each whole or not at all; but for the last time, only where that
-        takes no large share of the time.
+        """Write the page and the JSON, each whole or not at all.
+
+        Skipped, unless it is the `last` time, if writing would take a large share of the time.
         """
         began = time.perf_counter()
         if not last and began - self._written < SHARE * self._writing:
@@ -124,9 +120,9 @@ class Results:
         self._writing = self._written - began
 
     def report(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """All results as plain values, for JSON."""
         form, sampling = self.recipe.format, self.recipe.sample
-        steps = sorted({row.job.asked["steps"] or sampling.steps for row in self.rows})
+        steps = sorted({row.job.request.steps or sampling.steps for row in self.rows})
         parts = catalogue()
         used = parts_in(self.recipe, parts).union(
             *(parts_in(guidance, parts) for guidance in self.columns.values())
@@ -150,34 +146,34 @@ class Results:
 
     def _column(self, name: str, guidance: Guidance) -> dict[str, Any]:
         rows = [row for row in self.rows if row.column == name]
-        took = [self.took[row.job.name] for row in rows if row.job.name in self.took]
-        steps = sum(row.job.asked["steps"] or self.recipe.sample.steps for row in rows)
+        seconds = [self.seconds[row.job.name] for row in rows if row.job.name in self.seconds]
+        steps = sum(row.job.request.steps or self.recipe.sample.steps for row in rows)
         per_step = sum(row.passes for row in rows) / steps
-        seconds = {"seconds": round(sum(took) / len(took), 2)} if took else {}
+        mean = {"seconds": round(sum(seconds) / len(seconds), 2)} if seconds else {}
         return {
             "name": name,
             "guidance": repr(guidance),
             "passes": round(per_step, 2),
-            **seconds,
+            **mean,
             "numbers": self.together(name),
         }
 
     def _clip(self, row: Row) -> dict[str, Any]:
-        told = {
+        clip = {
             "file": row.job.name,
             "title": row.title,
-            "seed": row.job.asked["seed"],
+            "seed": row.job.request.seed,
             "column": row.column,
             "made": row.job.name in self.numbers,
         }
-        if row.job.name in self.took:
-            told["seconds"] = round(self.took[row.job.name], 2)
+        if row.job.name in self.seconds:
+            clip["seconds"] = round(self.seconds[row.job.name], 2)
         if row.job.name in self.failed:
-            told["failed"] = self.failed[row.job.name]
-        return told | {"numbers": self.numbers.get(row.job.name, {})}
+            clip["failed"] = self.failed[row.job.name]
+        return clip | {"numbers": self.numbers.get(row.job.name, {})}
 
-    def _earlier(self) -> dict[str, float]:
-        """How long the clips of an earlier run took."""
+    def _earlier_seconds(self) -> dict[str, float]:
+        """How long the clips of an interrupted comparison took."""
         try:
             clips = json.loads(self._json.read_text(encoding="utf-8"))["clips"]
             return {clip["file"]: clip["seconds"] for clip in clips if "seconds" in clip}

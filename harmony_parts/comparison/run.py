@@ -1,179 +1,181 @@
-"""Making a comparison: what is to be made, what is there, and the rest of it, one clip after the
-other.
-"""
+"""Running a comparison: which clips it has, which of them exist, and generating the others."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import click
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import STREAMS
-from harmony_parts.comparison.columns import passes, unfit
+from harmony_parts.comparison.columns import misfit, passes
 from harmony_parts.comparison.results import Results, Row
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import HarmonyError, RequestError, RunError
 from harmony_parts.generate import provenance
-from harmony_parts.generate.batch_file import FILES, SOUND_ONLY, TEXTS, Request
-from harmony_parts.generate.jobs import Work
+from harmony_parts.generate.generated import SOUND_ONLY
+from harmony_parts.generate.jobs import Job, JobRunner
+from harmony_parts.generate.request import FILES, Request
 from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.report.progress import complain, progress
+from harmony_parts.report.progress import print_stderr, progress
 from harmony_parts.report.text import duration, quantity
 
-APART = 1_000_000  # seeds of one prompt from those of the next
+SEED_STRIDE = 1_000_000  # between the seeds of one prompt and the next
 
 
 def rows(
     recipe: Recipe,
-    requests: Sequence[Request],
-    chosen: Mapping[str, Guidance],
+    jobs: Sequence[Job],
+    guidances: Mapping[str, Guidance],
     seed: int,
     seeds: int,
 ) -> list[Row]:
-    """A clip for each request, seed and guidance, in a folder for each guidance. Raises
-    RequestError where that can't be.
+    """A clip for each job, seed and guidance, in a folder for each guidance.
 
-    Guidances share the noise and prompts don't, but where a request says its seed. Clips from the
-    same noise are much like each other whatever the prompt: over 24 scenes of one seed the demo's
-    model matched 0.77 of the seen events by chance, of their own seeds 0.31.
+    Guidances share the noise; prompts don't, unless a line sets its own seed. Clips from the same
+    noise are similar whatever the prompt: over 24 scenes of one seed the demo's model matched 0.77
+    of the seen events by chance, with a seed for each 0.31. Raises RequestError for names that
+    clash or are those of a sound.
     """
-    found = []
-    for number, request in enumerate(requests):
-        stem, dot, suffix = request.name.rpartition(".")
-        if dot + suffix in SOUND_ONLY:
-            raise RequestError(
-                f"{request.where}: the name {request.name!r} is that of a sound, and a clip of a"
-                " comparison has a picture: .mp4"
-            )
-        title = "; ".join(
-            [request.asked[name] for name in TEXTS if request.asked[name]] or ["no text"]
-        )
-        title += "".join(
-            f"; {name} {request.asked[name].name}" for name in FILES if request.asked[name]
-        )
-        first = seed + APART * number if request.asked["seed"] is None else request.asked["seed"]
-        for more in range(seeds):
-            name = f"{stem}{f'+{more}' if more else ''}.{suffix}"
-            for column, guidance in chosen.items():
-                asked = {**request.asked, "seed": (first + more) % 2**63, "guidance": guidance}
-                job = Request(request.where, f"{column.replace(' ', '')}/{name}", asked)
-                found.append(Row(job, column, title, passes(guidance, recipe, asked)))
-    if len({row.job.name.casefold() for row in found}) < len(found):
-        raise RequestError(
-            "a name ends as that of another one's further seed does (+1); choose other names"
-        )
-    return found
-
-
-def left_out(work: Work, rows: Sequence[Row]) -> dict[str, str]:
-    """The columns that the model can't do, and why not. Raises RunError where it can do none."""
-    denoiser, why = _denoiser(work), {}
-    for row in {
-        (
-            row.column,
-            row.job.asked["steps"],
-            *(bool(row.job.asked[stream]) for stream in STREAMS),
-        ): row
-        for row in rows
-    }.values():
-        if row.column not in why and (
-            fault := unfit(row.job.asked["guidance"], denoiser, work.recipe, row.job.asked)
-        ):
-            why[row.column] = fault
-            complain(f"{row.column} is left out: {fault}")
-    if all(row.column in why for row in rows):
-        raise RunError("none of these guidances fits the model")
-    return why
-
-
-def _denoiser(work: Work) -> Denoiser:
-    """The model's, without its weights where it can be made so."""
-    try:
-        return build(work.recipe, empty=("codecs", "encoders", "denoiser")).denoiser
-    # a part that asks for numbers, or whose form is in its files
-    except (HarmonyError, RuntimeError, NotImplementedError):
-        return work.pipeline.parts.denoiser
-
-
-def compare(work: Work, results: Results) -> None:
-    """Measure what is there, make and measure the rest; where all is there, no model is loaded. A
-    clip that can't be made stops no other.
-
-    Raises RunError where the folder holds clips of other settings.
-    """
-    notes = {row.job.name: work.note(row.job) for row in results.rows}
-    there = [
+    rows = [
         row
-        for row in results.rows
-        if provenance.made(work.folder / row.job.name, notes[row.job.name])
+        for number, job in enumerate(jobs)
+        for row in _rows_of(recipe, job, guidances, seed + SEED_STRIDE * number, seeds)
     ]
-    left = [row for row in results.rows if row not in there]
-    for row in left:
-        _check_free(work.folder, row.job.name, notes[row.job.name])
-    if left:
-        work.pipeline  # noqa: B018 - a model that can't be loaded is told of once, and before a folder is made
-    work.folder.mkdir(parents=True, exist_ok=True)
-    (work.folder / "recipe.toml").write_text(write_recipe(work.recipe), encoding="utf-8")
-    if there:
-        click.echo(
-            f"{len(there)} of {quantity(len(results.rows), 'clip')} are there already, in"
-            f" {work.folder}"
+    if len({row.job.name.casefold() for row in rows}) < len(rows):
+        raise RequestError(
+            "a name is that of another one's further seed (it ends in +1); choose other names"
         )
-        with progress("measuring") as step:
-            for done, row in enumerate(there, start=1):
-                results.measure(row)
-                step(done, len(there))
+    return rows
+
+
+def _rows_of(
+    recipe: Recipe, job: Job, guidances: Mapping[str, Guidance], seed: int, seeds: int
+) -> Iterator[Row]:
+    stem, dot, suffix = job.name.rpartition(".")
+    if dot + suffix in SOUND_ONLY:
+        raise RequestError(
+            f"{job.source}: the name {job.name!r} is that of a sound, and clips are compared with"
+            " their frames: use .mp4"
+        )
+    title, first = _title(job.request), job.request.seed if "seed" in job.columns else seed
+    for more in range(seeds):
+        name = f"{stem}{f'+{more}' if more else ''}.{suffix}"
+        for column, guidance in guidances.items():
+            made = job.with_request(seed=(first + more) % 2**63, guidance=guidance)
+            clip = Job(f"{column.replace(' ', '')}/{name}", made.request, job.source, job.columns)
+            yield Row(clip, column, title, passes(guidance, recipe, made.request))
+
+
+def _title(request: Request) -> str:
+    """The texts and the given files of a request."""
+    files = [f"{name} {path.name}" for name in FILES if (path := request.path(name))]
+    return "; ".join([request.title("; ") or "no text", *files])
+
+
+def left_out(runner: JobRunner, rows: Sequence[Row]) -> dict[str, str]:
+    """The columns that the model can't generate, and why.
+
+    Raises RunError if it can generate none.
+    """
+    denoiser, reasons = _denoiser(runner), {}
+    distinct = {(row.column, row.job.request.steps, *_given(row.job.request)): row for row in rows}
+    for row in distinct.values():
+        guidance = row.job.request.guidance
+        assert guidance is not None
+        if row.column not in reasons and (
+            reason := misfit(guidance, denoiser, runner.recipe, row.job.request)
+        ):
+            reasons[row.column] = reason
+            print_stderr(f"{row.column} is left out: {reason}")
+    if all(row.column in reasons for row in rows):
+        raise RunError("this model can't run any of these guidances")
+    return reasons
+
+
+def _given(request: Request) -> tuple[bool, ...]:
+    return tuple(getattr(request, stream) is not None for stream in STREAMS)
+
+
+def _denoiser(runner: JobRunner) -> Denoiser:
+    """The model's denoiser, without its weights if it can be built so."""
+    try:
+        return build(runner.recipe, empty=("codecs", "encoders", "denoiser")).denoiser
+    # a part that needs the values of its weights, or whose shapes come from its files
+    except (HarmonyError, RuntimeError, NotImplementedError):
+        return runner.pipeline.parts.denoiser
+
+
+def compare(runner: JobRunner, results: Results) -> None:
+    """Measure the existing clips, then generate and measure the others.
+
+    The model is loaded only if clips are missing. A clip that fails doesn't stop the others. Raises
+    RunError if the folder has clips with other settings.
+    """
+    origins = {row.job.name: runner.provenance(row.job) for row in results.rows}
+    done = [row for row in results.rows if _is_done(runner.folder, row, origins)]
+    left = [row for row in results.rows if row not in done]
+    for row in left:
+        _check_free(runner.folder, row.job.name, origins[row.job.name])
+    if left:
+        # a model that can't be loaded fails once, and before the folder is created
+        runner.pipeline  # noqa: B018
+    runner.folder.mkdir(parents=True, exist_ok=True)
+    (runner.folder / "recipe.toml").write_text(write_recipe(runner.recipe), encoding="utf-8")
+    if done:
+        _measure(runner, done, results)
     results.write()
     try:
-        _make(work, left, results)
+        _generate(runner, left, results)
     finally:
         results.write(last=True)
 
 
-def _make(work: Work, left: Sequence[Row], results: Results) -> None:
-    """One clip after the other; what remains is reckoned by their passes, which differ."""
-    total, done, began = sum(row.passes for row in left), 0, time.perf_counter()
-    for number, row in enumerate(left, start=1):
+def _is_done(folder: Path, row: Row, origins: Mapping[str, Mapping[str, Any]]) -> bool:
+    return provenance.is_up_to_date(folder / row.job.name, origins[row.job.name])
+
+
+def _measure(runner: JobRunner, rows: Sequence[Row], results: Results) -> None:
+    """Measure clips that exist already."""
+    clips = quantity(len(results.rows), "clip")
+    runner.say(f"{len(rows)} of {clips} already exist in {runner.folder}")
+    with progress("measuring") as step:
+        for number, row in enumerate(rows, start=1):
+            results.measure(row)
+            step(number, len(rows))
+
+
+def _generate(runner: JobRunner, rows: Sequence[Row], results: Results) -> None:
+    """Generate and measure one clip after the other; estimate the time left by their passes."""
+    total, done, began = sum(row.passes for row in rows), 0, time.perf_counter()
+    for number, row in enumerate(rows, start=1):
         started = time.perf_counter()
         try:
-            work.make(row.job)
-            results.took[row.job.name] = time.perf_counter() - started
+            runner.run(row.job)
+            results.seconds[row.job.name] = time.perf_counter() - started
             results.measure(row)
-        except (HarmonyError, ValueError, click.UsageError) as error:
+        except (HarmonyError, ValueError) as error:
             results.failed[row.job.name] = str(error)
-            complain(f"{work.folder / row.job.name} can't be made: {error}")
+            print_stderr(f"{runner.folder / row.job.name} can't be generated: {error}")
         results.write()
         done += row.passes
-        rest = (
-            f", about {duration((time.perf_counter() - began) / done * (total - done))} left"
-            if done < total
-            else ""
-        )
-        click.echo(f"{number} of {len(left)} done{rest}")
+        remaining = (time.perf_counter() - began) / done * (total - done)
+        rest = f", about {duration(remaining)} left" if done < total else ""
+        runner.say(f"{number} of {len(rows)} done{rest}")
 
 
-def _check_free(folder: Path, file: str, noted: Mapping[str, Any]) -> None:
-    """Clips of other settings may have taken hours, and aren't written over. A clip without a note
-    was never finished.
+def _check_free(folder: Path, name: str, origin: Mapping[str, Any]) -> None:
+    """Raise RunError if the clip exists with other settings: it may have taken hours.
+
+    A clip without provenance was never finished, and may be overwritten.
     """
-    if not (folder / file).is_file():
-        return
-    try:
-        old = dict(json.loads(provenance.beside(folder / file).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return
-    asked = json.loads(json.dumps(noted))
-    other = ", ".join(
-        sorted(name for name in old.keys() | asked.keys() if old.get(name) != asked.get(name))
-    )
-    raise RunError(
-        f"{folder / file}: is there, and differs in its {other} from what is asked for; choose"
-        f" another --out, or remove {folder}"
-    )
+    clip = folder / name
+    stored = provenance.read_sidecar(clip) if clip.is_file() else None
+    if stored is not None:
+        different = ", ".join(provenance.differences(stored, origin))
+        raise RunError(
+            f"{clip}: exists with another {different}; choose another --out, or remove {folder}"
+        )

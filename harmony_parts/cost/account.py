@@ -49,8 +49,8 @@ class Account:
     tasks: Mapping[str, Mapping[str, int]]  # task -> names of each pass -> FLOPs
     velocities: int  # evaluations per step of the solver
     sampling_steps: int
-    activations: int  # peak bytes of such a pass, besides weights and inputs
-    # peak bytes of weights and such a pass, by offload mode
+    activations: int  # peak bytes of that pass, besides weights and inputs
+    # peak bytes of weights and that pass, by offload mode
     offloaded: Mapping[Offload, int]
     training: Mapping[str, TrainingPass]  # by recompute mode; empty if nothing is trained
 

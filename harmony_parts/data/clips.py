@@ -1,4 +1,4 @@
-"""A folder of media files as a data set, with what a manifest says about them."""
+"""A data set of a folder of media files, with captions from a manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harmony_parts.av import Format, Prompt
 from harmony_parts.data.protocol import Example
 from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.media.clip import Clip
-from harmony_parts.media.ffmpeg import probe
+from harmony_parts.media.probe import probe
 from harmony_parts.plugin import knob
 
 MANIFEST = "manifest.csv"
@@ -28,40 +28,40 @@ EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
 @attrs.frozen
 class ClipFolder:
-    """Random cuts of the media files of a folder, in the model's format, each with its captions,
-    its first frame and a voice.
+    """Random cuts of the media files of a folder, with captions, first frame and a voice.
 
-    The manifest is a CSV file (UTF-8) with the column `file` (relative to the folder) and, where
-    known, `caption` (without such a column: `what`), `sound` (what one hears) and `transcript`
-    (what is said); empty cells are unknown, other columns aren't read. They say what the whole file
-    is, and every cut keeps them. Without a manifest every file with one of `extensions` is taken,
-    in subfolders too. Every file is opened when the data set is built (13 clips: 0.5 s on two
-    cores), so that those that can't be read, or lack picture or sound, are told before training and
-    left out of it. Raises AssemblyError without a folder, and MediaError, naming the line of the
-    manifest, the files that it lists and that aren't there, or, where no file can be used, what is
-    wrong with each.
+    The manifest is a CSV file (UTF-8) with the column `file` (relative to the folder) and the
+    optional columns `caption` (or, without it, `what`), `sound` (a caption of the sound) and
+    `transcript` (the spoken words). Empty cells are unknown; other columns are ignored. The texts
+    describe the whole file, and apply to every cut of it. Without a manifest, all files with one of
+    `extensions` are used, also in subfolders.
+
+    Every file is opened when the data set is built (13 clips: 0.5 s on two cores). So files that
+    can't be read, or lack picture or sound, are reported before training and left out of it. Raises
+    AssemblyError without a folder. Raises MediaError for an invalid manifest (naming the line or
+    the missing files), or if no file can be used (naming the cause of each).
     """
 
     manifest: str = knob(
         MANIFEST,
-        help="name of the manifest in the folder, where there is one; empty takes all files",
+        help="file name of the manifest in the folder, if it has one; empty uses all files",
         off="",
     )
     extensions: tuple[str, ...] = knob(
         EXTENSIONS,
-        help="which files are taken where there is no manifest",
+        help="suffixes of the files to use without a manifest",
         converter=lambda names: tuple("." + name.lower().removeprefix(".") for name in names),
         validator=attrs.validators.min_len(1),
     )
     voice_seconds: tuple[float, float] = knob(
         (1.0, 3.0),
-        help="shortest and longest voice, which is a random cut of the same file's sound",
+        help="shortest and longest voice, a random cut of the same file's sound",
         unit="s",
         source="Harmony, arXiv:2511.21579, stage 1",
     )
     memory_mb: float = knob(
         1024.0,
-        help="decoded files that are kept in memory; those used longest ago go first",
+        help="memory for decoded files; the least recently used are dropped first",
         unit="MB (10^6 bytes)",
         off=0.0,
         validator=attrs.validators.ge(0),
@@ -90,22 +90,22 @@ class ClipFolder:
             )
         manifest = root / self.manifest
         if self.manifest and manifest.is_file():
-            entries, cause = tuple(_listed(root, manifest)), f"{manifest} lists no files"
+            entries, cause = tuple(_from_manifest(root, manifest)), f"{manifest} lists no files"
         elif self.manifest in ("", MANIFEST):
             entries, cause = (
-                tuple(_found(root, self.extensions)),
+                tuple(_from_folder(root, self.extensions)),
                 f"{root}: no files ending in {', '.join(self.extensions)}",
             )
         else:
             raise MediaError(
-                f"{manifest}: no such manifest; correct $.data.manifest, or leave it empty to take"
-                " all files"
+                f'{manifest}: no such manifest; correct $.data.manifest, or set it to "" to use all'
+                " files"
             )
         if not entries:
             raise MediaError(f"{cause}; a data set needs at least one")
         missing = [str(entry.path) for entry in entries if not entry.path.is_file()]
         if missing:
-            raise MediaError(f"{manifest} lists files that aren't there: {', '.join(missing)}")
+            raise MediaError(f"{manifest} lists missing files: {', '.join(missing)}")
         faults = _faults(entries)
         unreadable = {
             number: faults[entry.path]
@@ -122,7 +122,7 @@ class ClipFolder:
 
 @attrs.frozen
 class Entry:
-    """One file, and what one would have asked for to get it."""
+    """A file, with the texts of its prompt."""
 
     name: str
     path: Path
@@ -132,9 +132,7 @@ class Entry:
 
 
 def _faults(entries: Sequence[Entry]) -> dict[Path, str]:
-    """What is wrong with which file, as far as its first frame and first sample tell. Threads: each
-    waits for an ffmpeg of its own.
-    """
+    """File -> why it can't be used, from its first frame and sample; a thread per ffmpeg."""
     paths = list(dict.fromkeys(entry.path for entry in entries))
     with ThreadPoolExecutor(min(len(paths), 2 * (os.cpu_count() or 1))) as pool:
         return {
@@ -156,8 +154,8 @@ def _lacks(path: Path, stream: str) -> str:
     return f"{path}: has no {stream}; clips need both"
 
 
-def _found(root: Path, extensions: tuple[str, ...]) -> Iterator[Entry]:
-    """The media files of a folder, by name; hidden ones are left out."""
+def _from_folder(root: Path, extensions: tuple[str, ...]) -> Iterator[Entry]:
+    """The media files of a folder, sorted by name, without hidden ones."""
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
         if (
@@ -168,10 +166,10 @@ def _found(root: Path, extensions: tuple[str, ...]) -> Iterator[Entry]:
             yield Entry(name.as_posix(), path)
 
 
-def _listed(root: Path, manifest: Path) -> Iterator[Entry]:
+def _from_manifest(root: Path, manifest: Path) -> Iterator[Entry]:
     """The files of a manifest, in its order."""
     try:
-        # "utf-8-sig" reads what spreadsheets write as well.
+        # "utf-8-sig" also reads the byte order mark that spreadsheets write.
         with manifest.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
             columns = reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
@@ -180,7 +178,7 @@ def _listed(root: Path, manifest: Path) -> Iterator[Entry]:
                     f"{manifest}: has no column `file`; its first line names"
                     f" {', '.join(columns) or 'no columns'}"
                 )
-            seen = "caption" if "caption" in columns else "what"
+            caption = "caption" if "caption" in columns else "what"
             for row in reader:
                 where = f"{manifest}, line {reader.line_num}"
                 if None in row:
@@ -189,11 +187,11 @@ def _listed(root: Path, manifest: Path) -> Iterator[Entry]:
                         ' "double quotes"'
                     )
                 name = (row["file"] or "").strip()
-                words = [
+                texts = [
                     (row.get(column) or "").strip() or None
-                    for column in (seen, "sound", "transcript")
+                    for column in (caption, "sound", "transcript")
                 ]
-                yield Entry(name, _inside(root, name, where), *words)
+                yield Entry(name, _inside(root, name, where), *texts)
     except (UnicodeDecodeError, csv.Error) as error:
         raise MediaError(f"{manifest}: isn't a CSV file in UTF-8: {error}") from error
     except OSError as error:
@@ -201,9 +199,7 @@ def _listed(root: Path, manifest: Path) -> Iterator[Entry]:
 
 
 def _inside(root: Path, name: str, where: str) -> Path:
-    """root / name, which a manifest from elsewhere can't lead out of the folder; links that the
-    user put there are followed.
-    """
+    """root / name, if `name` stays inside the folder; the user's own links are followed."""
     inside = os.path.normpath(name)
     if (
         inside == "."
@@ -219,12 +215,11 @@ def _inside(root: Path, name: str, where: str) -> Path:
 
 
 class ClipFolderSet:
-    """What `ClipFolder` builds: a Dataset with one example per file.
+    """The data set of `ClipFolder`, with one example per file.
 
-    A cut is `format.frames` frames long, from a random frame. Of a shorter file the last frame is
-    held and silence follows: latents of one batch share their length, what stands still is silent
-    in truth too, and one short file among many is no reason to stop. A folder of short files is
-    better trained with a format as short: a model learns the stillness as well.
+    A cut is `format.frames` frames long and begins at a random frame. A shorter file is extended
+    with its last frame and silence, since all latents of a batch have the same length. The model
+    learns these static endings too, so train on short files with a short format.
     """
 
     def __init__(
@@ -245,33 +240,34 @@ class ClipFolderSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the examples, known without reading a file."""
+        """The names of the examples; no file is read."""
         return tuple(entry.name for entry in self.entries)
 
     def fingerprint(self, index: int) -> str:
-        """What the manifest says of the file, and a digest of its content. Raises OSError."""
+        """The file's texts and a digest of its content, as JSON. Raises OSError."""
         entry = self.entries[index]
         with entry.path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         return json.dumps([entry.name, entry.caption, entry.sound, entry.speech, content])
 
     def example(self, index: int, generator: torch.Generator) -> Example:
-        """A cut: clip (mono sound), image (its first frame), voice (a cut of the file's sound).
+        """A cut with mono sound; image: its first frame, voice: a cut of the file's sound.
+
         Raises MediaError naming the file.
         """
         entry, form = self.entries[index], self.format
         frames, sound = self._decoded(entry.path)
-        # Three draws for any file, so that one file's length doesn't change what comes after it.
-        cut, length, place = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        # Three draws for any file, so that its length doesn't affect the following examples.
+        cut, length, position = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
         first = int(cut * (max(0, len(frames) - form.frames) + 1))
-        # a copy; holds the last frame
+        # indexing copies, and repeats the last frame
         pictures = frames[torch.arange(first, first + form.frames).clamp(max=len(frames) - 1)]
         begin = form.samples(first)
-        heard = sound[begin : begin + form.samples(form.frames)]
+        piece = sound[begin : begin + form.samples(form.frames)]
         waveform = torch.zeros(1, form.samples(form.frames))
-        waveform[0, : len(heard)] = heard
+        waveform[0, : len(piece)] = piece
         clip = Clip(pictures, form.fps, waveform, form.sample_rate)
-        voice = self._voice(sound, length, place)
+        voice = self._voice(sound, length, position)
         return Example(
             entry.name,
             clip,
@@ -280,22 +276,22 @@ class ClipFolderSet:
             ),
         )
 
-    def _voice(self, sound: Tensor, length: float, place: float) -> Tensor:
+    def _voice(self, sound: Tensor, length: float, position: float) -> Tensor:
         shortest, longest = self.spec.voice_seconds
         samples = min(
             len(sound),
             max(1, round((shortest + (longest - shortest) * length) * self.format.sample_rate)),
         )
-        begin = int(place * (len(sound) - samples + 1))
+        begin = int(position * (len(sound) - samples + 1))
         return sound[begin : begin + samples].clone()
 
     def _decoded(self, path: Path) -> tuple[Tensor, Tensor]:
-        """The whole file in the model's format: frames uint8 [T, H, W, 3] and mono sound float32
-        [samples].
+        """The whole file in the model's format: frames uint8 [T, H, W, 3], sound float32 [samples].
 
-        Whole, because a small format is small and decoding is what costs: 12 frames/s of 64 x 112
-        pixels take 0.3 MB a second; a 4 s cut of that takes 0.6 ms from memory, reading a file of 3
-        to 13 s 0.2 to 0.9 s (thirteen real clips). Cut films into scenes beforehand.
+        The whole file is cached since it is small in the model's format and slow to decode: 12
+        frames/s of 64 x 112 pixels are 0.3 MB per second; a cut of 4 s takes 0.6 ms from memory,
+        and 0.2 to 0.9 s from a file of 3 to 13 s (thirteen real clips). Cut films into scenes
+        beforehand.
         """
         if path in self._read:
             self._read.move_to_end(path)
@@ -306,7 +302,7 @@ class ClipFolderSet:
         )
         if clip.frames is None or clip.waveform is None or not clip.waveform.shape[1]:
             raise MediaError(
-                f"{_lacks(path, 'picture' if clip.frames is None else 'sound')}: take it out of the"
+                f"{_lacks(path, 'picture' if clip.frames is None else 'sound')}: remove it from the"
                 " folder or the manifest"
             )
         decoded = clip.frames, clip.mono()

@@ -1,4 +1,4 @@
-"""The data sets that come with the library."""
+"""Declarations of the built-in data sets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_data() -> Iterator[PartDeclaration]:
-    """Data sets."""
     yield part(
         "soundstage",
         "harmony_parts.data.soundstage:Soundstage",
         summary=(
-            "A seeded procedural world (bouncing ball, hammer, struck bars) in which the time of"
-            " every event is known exactly."
+            "A seeded procedural world (bouncing ball, hammer, chime bars) with the exact time of"
+            " every event."
         ),
         source="this project",
     )

@@ -1,6 +1,4 @@
-"""A data set gives examples: a clip, what one would have asked for to get it, and, where it is
-known, the truth about its events.
-"""
+"""A data set gives examples: a clip, a prompt for it, and the true events if they are known."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from harmony_parts.media.clip import Clip
 
 @attrs.frozen
 class Event:
-    """Something that is seen and heard at `time` seconds; `what` names it."""
+    """An event that is visible and audible at `time` seconds; `what` names it."""
 
     time: float
     what: str
@@ -25,8 +23,10 @@ class Event:
 
 @attrs.frozen(eq=False)
 class Example:
-    """One clip in the data set's format, its prompt, and its events in order (`None` where nobody
-    knows them; an empty tuple where nothing happens)."""
+    """One clip in the data set's format, its prompt, and its events in order.
+
+    `events` is `None` if they are unknown, an empty tuple if nothing happens.
+    """
 
     name: str
     clip: Clip
@@ -37,19 +37,18 @@ class Example:
 class Dataset(Protocol):
     """Examples by number; every random choice (which cut, which voice) comes from `generator`.
 
-    An example that can't be read raises MediaError: training names it once and takes the next one.
+    An example that can't be read raises MediaError: training reports it once and takes the next.
     Optional members are the protocols `HasNames`, `HasUnreadable` and `HasFingerprints`.
     """
 
     def __len__(self) -> int:
-        """How many examples there are."""
+        """Number of examples."""
 
     def example(self, index: int, generator: torch.Generator) -> Example:
-        """The example of that number, in the format that the data set was built for. Same index and
-        generator state, same example.
+        """Example `index` in the data set's format, determined by index and generator state.
 
-        All clips of a data set have the same streams. The tensors are the caller's own, to write
-        into. Raises IndexError after the last one.
+        All clips of a data set have the same streams. The caller may write into the tensors. Raises
+        IndexError after the last example.
         """
 
 
@@ -92,6 +91,7 @@ class DataSpec(Protocol):
     """Settings of a data set."""
 
     def build(self, *, format: Format, root: Path | None = None) -> Dataset:
-        """The data set; `root` is the folder that the user named (`--data`), for those that read
-        one: AssemblyError where it is lacking.
+        """The data set; `root` is the user's folder (`--data`).
+
+        Raises AssemblyError if the data set needs a folder and there is none.
         """

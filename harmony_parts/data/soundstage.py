@@ -1,6 +1,4 @@
-"""Soundstage: a seeded procedural world in which the time of everything that is seen and heard is
-known exactly.
-"""
+"""Soundstage: a seeded procedural world with the exact time of every event."""
 
 from __future__ import annotations
 
@@ -24,10 +22,10 @@ SCENES: dict[str, type[Ball] | type[Hammer] | type[Bars]] = {
     "hammer": Hammer,
     "bar": Bars,
 }
-VOICE = 1.0  # s of reference sound
+VOICE = 1.0  # s, length of the reference sound
 
 
-def _known(
+def _check_scenes(
     instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]
 ) -> None:
     unknown = [name for name in value if name not in SCENES]
@@ -40,21 +38,22 @@ def _known(
 
 @attrs.frozen
 class Soundstage:
-    """Settings of Soundstage's ambient set. Example i is a function of (seed, i, format) alone; use
-    another seed for held-out data.
+    """Settings of Soundstage's ambient set.
+
+    Example i depends only on (seed, i, format); use another seed for held-out data.
     """
 
     scenes: tuple[str, ...] = knob(
         tuple(SCENES),
-        help="which scenes; example i shows scene i modulo their number",
-        validator=_known,
+        help="scenes; example i has scene i modulo their number",
+        validator=_check_scenes,
         converter=tuple,
     )
     size: int = knob(
-        4096, help="how many examples there are", unit="examples", validator=attrs.validators.ge(1)
+        4096, help="number of examples", unit="examples", validator=attrs.validators.ge(1)
     )
     seed: int = knob(
-        0, help="which world; two seeds share no example", validator=attrs.validators.ge(0)
+        0, help="seed of the world; two seeds share no example", validator=attrs.validators.ge(0)
     )
 
     def build(self, *, format: Format, root: Path | None = None) -> SoundstageSet:
@@ -64,7 +63,7 @@ class Soundstage:
 
 @attrs.frozen
 class SoundstageSet:
-    """Soundstage in one format."""
+    """The data set of `Soundstage`."""
 
     spec: Soundstage
     format: Format
@@ -73,9 +72,7 @@ class SoundstageSet:
         return self.spec.size
 
     def example(self, index: int, generator: torch.Generator | None = None) -> Example:
-        """Example `index`; nothing is left to `generator`. Raises IndexError outside of 0 to size -
-        1.
-        """
+        """Example `index`; `generator` isn't used. Raises IndexError outside 0 to size - 1."""
         if not 0 <= index < self.spec.size:
             raise IndexError(f"Soundstage has examples 0 to {self.spec.size - 1}, not {index}")
         form = self.format
@@ -83,7 +80,7 @@ class SoundstageSet:
         seconds = float(frames / form.fps)
         samples = form.samples(frames)
         name = self.spec.scenes[index % len(self.spec.scenes)]
-        # Three streams of chance, so that what happens doesn't hang on the format's sample rate.
+        # Three random streams, so that the events don't depend on the format's sample rate.
         plan, noise, other = (
             np.random.default_rng((self.spec.seed, index, stream)) for stream in range(3)
         )
@@ -92,7 +89,7 @@ class SoundstageSet:
         scene.picture(canvas)
         picture = torch.from_numpy(canvas.frames())
         sound = torch.from_numpy(scene.sound(samples, form.sample_rate, noise))
-        voice = scene.again(other, VOICE).sound(
+        voice = scene.at_other_times(other, VOICE).sound(
             round(VOICE * form.sample_rate), form.sample_rate, other
         )
         return Example(
@@ -110,5 +107,5 @@ class SoundstageSet:
         )
 
     def fingerprint(self, index: int) -> str:
-        """An example is a function of settings and number alone."""
+        """The index: an example depends only on the settings and its index."""
         return str(index)

@@ -1,10 +1,10 @@
-"""The denoiser that is made of branches: one or two of them, one layer of each per joint block."""
+"""A denoiser of one or two branches: embed, run the joint blocks, unembed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from functools import partial
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import attrs
 import torch
@@ -16,108 +16,21 @@ from torch.utils.checkpoint import (
 )
 
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
-from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
+from harmony_parts.branches.protocol import Branch, Tokens
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.joint_block import JointBlock
 from harmony_parts.denoisers.known_latents import lead, paste
-from harmony_parts.denoisers.ports import accepted, entering
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port, Recompute
-from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import PartContractError
-from harmony_parts.interaction.protocol import InteractionSpec, Layout
-from harmony_parts.plugin import knob
-
-
-def layers_knob() -> Any:
-    """The setting of every denoiser of branches."""
-    return knob(
-        30,
-        help="Joint blocks; each branch has as many layers.",
-        source="Wan2.2-TI2V-5B",
-        validator=attrs.validators.ge(1),
-    )
-
-
-def ports_knob() -> Any:
-    """The same."""
-    return knob(
-        attrs.Factory(dict),
-        help=(
-            "Where further conditions enter; caption, image, speech, sound and voice have their"
-            " ports already."
-        ),
-        off={},
-    )
-
-
-def recompute_knob() -> Any:
-    """The same."""
-    return knob(
-        "nothing",
-        help=(
-            "What of a layer the backward pass computes again instead of keeping it: less memory"
-            " for more time. `all_but_attention` keeps what attention gave, the dearest part."
-        ),
-        off="nothing",
-        validator=attrs.validators.in_(get_args(Recompute)),
-    )
-
-
-def compile_knob() -> Any:
-    """The same."""
-    return knob(
-        False,
-        help=(
-            "Whether torch.compile makes one kernel of many in each joint block; the first call"
-            " takes minutes."
-        ),
-        off=False,
-    )
-
-
-def build_denoiser(
-    branches: AV[BranchSpec],
-    layers: int,
-    interaction: InteractionSpec | None,
-    *,
-    codecs: AV[VideoCodec | AudioCodec],
-    encoders: Mapping[str, Encoder],
-    ports: Mapping[str, Port],
-    one_way: bool = False,
-    recompute: Recompute = "nothing",
-    compile: bool = False,
-) -> BranchDenoiser:
-    """A denoiser of those branches, sized for its neighbours. Raises AssemblyError for a condition
-    that can't enter.
-    """
-    conditions = accepted(encoders, ports, codecs)
-    grids: AV[tuple[int, ...]] = codecs.map(grid_of)
-    built: AV[Branch] = branches.map(
-        lambda spec, codec, grid, s: spec.build(
-            channels=codec.channels, grid=grid, conditions=entering(conditions, s)
-        ),
-        codecs,
-        grids,
-        AV(*STREAMS),
-    )
-    blocks = [
-        JointBlock(
-            built.map(lambda branch: branch.block()),
-            None if interaction is None else interaction.build(branches=built),
-        )
-        for _ in range(layers)
-    ]
-    if compile:
-        for block in blocks:
-            block.compile()
-    accepts = {name: port for name, (port, _) in conditions.items()}
-    return BranchDenoiser(built, blocks, codecs, accepts, one_way=one_way, recompute=recompute)
+from harmony_parts.interaction.protocol import Layout
 
 
 @attrs.define(eq=False)
-class Kept:
-    """A clean stream of one-way interaction: its latents, and what the other stream hears of it in
-    each layer, once that is known.
+class CachedStream:
+    """A clean stream that one-way interaction keeps the same at every step.
+
+    `layers`: per joint block, its tokens after self-attention, which the other stream reads. Empty
+    until the first step has computed them.
     """
 
     stream: str
@@ -126,7 +39,11 @@ class Kept:
 
 
 class BranchDenoiser(nn.Module):
-    """Velocities of both streams; see `Denoiser` for the contract."""
+    """Noisy latents to velocities, by one branch per stream; the contract is `Denoiser`'s.
+
+    Hints: with `isolate` the streams exchange nothing; with `skip-N` the joint block N, counted
+    from 0, is left out, as in Ovi's negative pass.
+    """
 
     def __init__(
         self,
@@ -141,16 +58,9 @@ class BranchDenoiser(nn.Module):
         super().__init__()
         self.branches = nn.ModuleDict({s: cast(nn.Module, branches[s]) for s in branches})
         self.blocks = nn.ModuleList(blocks)
-        self.codecs, self.accepts, self.one_way, self.recompute = (
-            codecs,
-            accepts,
-            one_way,
-            recompute,
-        )
+        self.codecs, self.accepts = codecs, accepts
+        self.one_way, self.recompute = one_way, recompute
         self.hints = frozenset({"isolate", *(_skip(n) for n in range(len(blocks)))})
-        """`isolate`: the streams don't hear each other. `skip-N`: the joint block N, from 0, is
-        left out, as in Ovi's negative pass.
-        """
         self._tables: dict[tuple[Any, ...], Any] = {}
 
     def forward(
@@ -165,135 +75,127 @@ class BranchDenoiser(nn.Module):
     ) -> AV[Tensor]:
         """Noisy latents to velocities of the streams in `read`."""
         self._check(av, conditions, hints)
-        noisy, asked, kept = av, times, self._kept(av, times, hints, read, cache)
-        known = None if av.video is None else self._known(conditions)
-        if known is not None:
-            latents, at = paste(av["video"], times["video"], known)
-            av, times = av.replace(video=latents), times.replace(video=at)
-        hears: AV[Tensor] = (
-            times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
-        )
-        tables = self._tables_for(av)
-        if kept is not None and kept.layers:
-            av = av.replace(**{kept.stream: None})
-        told = self._told(av, conditions, cache)
-        streams: AV[Tokens] = av.map(
-            lambda x, t, told, s: self._branch(s).embed(x, t, told), times, told, AV(*STREAMS)
-        )
-        streams = self._through(streams, tables, hears, hints, read, kept)
-        velocities = streams.map(
-            lambda tokens, x, s: self._branch(s).unembed(tokens, x.shape), av, AV(*STREAMS)
-        )
-        if known is None or velocities.video is None:
-            return velocities
-        return velocities.replace(
-            video=lead(velocities["video"], noisy["video"], asked["video"], known)
+        cached = self._cached_stream(av, times, hints, read, cache)
+        known = self._known_latents(av, conditions)
+        latents, latent_times = _with_known(av, times, known)
+        may_receive = self._may_receive(latent_times)
+        tables = self._interaction_tables(latents)
+        if cached is not None and cached.layers:
+            latents = latents.replace(**{cached.stream: None})
+        streams = self._embed(latents, latent_times, conditions, cache)
+        streams = self._run_blocks(streams, tables, may_receive, hints, read, cached)
+        velocities = self._unembed(streams, latents)
+        return _lead_to_known(velocities, av, times, known)
+
+    # --- the steps of a pass ----------------------------------------------------------------------
+
+    def _embed(
+        self,
+        latents: AV[Tensor],
+        times: AV[Times],
+        conditions: Conditions,
+        cache: MutableMapping[Any, Any] | None,
+    ) -> AV[Tokens]:
+        projected = self._project_conditions(latents, conditions, cache)
+        return latents.map(
+            lambda x, t, c, stream: self._branch(stream).embed(x, t, c),
+            times,
+            projected,
+            AV(*STREAMS),
         )
 
-    def _through(
+    def _run_blocks(
         self,
         streams: AV[Tokens],
         tables: Any,
-        hears: AV[Tensor],
+        may_receive: AV[Tensor],
         hints: Collection[str],
         read: Collection[str],
-        kept: Kept | None,
+        cached: CachedStream | None,
     ) -> AV[Tokens]:
-        """Tokens through all layers. What they hear of a clean stream that isn't among them is in
-        `kept`; of one that is, it is put there.
-        """
-        before = [] if kept is None else kept.layers
-        keep = () if kept is None or before else (kept.stream,)
+        """Tokens through all joint blocks; fills `cached.layers` if it is empty, else uses it."""
+        reuse = cached.layers if cached is not None else []
+        to_cache = (cached.stream,) if cached is not None and not reuse else ()
         blocks = [block for n, block in enumerate(self.blocks) if _skip(n) not in hints]
-        heard: list[AV[Tokens]] = []
+        computed: list[AV[Tokens]] = []
         for n, block in enumerate(blocks):
-            finish = tuple(read) if block is blocks[-1] else STREAMS
-            still = before[n] if before else AV()
-            streams, own = self._layer(block)(
-                streams, tables, hears, "isolate" in hints, finish, still, keep
+            streams, attended = self._recomputed(block)(
+                streams,
+                tables,
+                may_receive,
+                isolate="isolate" in hints,
+                outputs=tuple(read) if block is blocks[-1] else STREAMS,
+                cached=reuse[n] if reuse else AV(),
+                to_cache=to_cache,
             )
-            heard.append(own)
-        if kept is not None and not before:
-            kept.layers = heard
+            computed.append(attended)
+        if cached is not None and not reuse:
+            cached.layers = computed
         return streams
+
+    def _unembed(self, streams: AV[Tokens], latents: AV[Tensor]) -> AV[Tensor]:
+        return streams.map(
+            lambda tokens, x, stream: self._branch(stream).unembed(tokens, x.shape),
+            latents,
+            AV(*STREAMS),
+        )
+
+    # --- what the steps need ----------------------------------------------------------------------
 
     def _branch(self, stream: str) -> Branch:
         return cast(Branch, self.branches[stream])
 
-    def _kept(
+    def _project_conditions(
+        self, av: AV[Tensor], conditions: Conditions, cache: MutableMapping[Any, Any] | None
+    ) -> AV[Any]:
+        """The conditions of each branch at its width, from `cache` if they are in it."""
+        cache = {} if cache is None else cache
+        for stream in av:
+            if stream not in cache:
+                entering = {
+                    name: conditions[name]
+                    for name, port in self.accepts.items()
+                    if port.stream == stream
+                }
+                cache[stream] = self._branch(stream).project_conditions(entering)
+        return AV(**{stream: cache[stream] for stream in av})
+
+    def _known_latents(self, av: AV[Tensor], conditions: Conditions) -> Condition | None:
+        """The condition that holds the first latents of the video, if there is one."""
+        if av.video is None:
+            return None
+        name = next((name for name, port in self.accepts.items() if port == KNOWN_LATENTS), None)
+        return None if name is None else conditions[name]
+
+    def _may_receive(self, times: AV[Times]) -> AV[Tensor]:
+        """bool [B] per stream: not clean in all its latents. Empty in two-way models: all may."""
+        return times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
+
+    def _cached_stream(
         self,
         av: AV[Tensor],
         times: AV[Times],
         hints: Collection[str],
         read: Collection[str],
         cache: MutableMapping[Any, Any] | None,
-    ) -> Kept | None:
-        """The place in `cache` of a clean stream that only the other one reads, where it can't
-        hear: it is the same at every step.
+    ) -> CachedStream | None:
+        """The entry in `cache` for a clean stream whose velocity isn't read.
+
+        In a one-way model it receives nothing from the other stream, so it is the same at every
+        step, and one pass computes what the other stream reads of it.
         """
         if cache is None or not self.one_way or torch.is_grad_enabled() or len(tuple(av)) < 2:
             return None
         clean = next((s for s in av if s not in read and not bool(times[s].values.any())), None)
         if clean is None:
             return None
-        place = (clean, frozenset(hints))
-        if place not in cache or cache[place].latents is not av[clean]:
-            cache[place] = Kept(clean, av[clean])
-        return cast(Kept, cache[place])
+        key = (clean, frozenset(hints))
+        if key not in cache or cache[key].latents is not av[clean]:
+            cache[key] = CachedStream(clean, av[clean])
+        return cast(CachedStream, cache[key])
 
-    def _layer(self, block: nn.Module) -> Callable[..., tuple[AV[Tokens], AV[Tokens]]]:
-        """A joint block as it is, or so that the backward pass computes it again."""
-        if self.recompute == "nothing" or not torch.is_grad_enabled():
-            return block
-        if self.recompute == "all":
-            return partial(checkpoint, block, use_reentrant=False)
-        return partial(
-            checkpoint,
-            block,
-            use_reentrant=False,
-            context_fn=partial(create_selective_checkpoint_contexts, _keep_attention),
-        )
-
-    def _check(self, av: AV[Tensor], conditions: Conditions, hints: Collection[str]) -> None:
-        if strange := [stream for stream in av if stream not in self.branches]:
-            raise PartContractError(
-                f"the denoiser has no {strange[0]} branch; it takes {' and '.join(self.branches)}"
-            )
-        missing, unknown = (
-            sorted(self.accepts.keys() - conditions.keys()),
-            sorted(set(hints) - self.hints),
-        )
-        if missing:
-            raise PartContractError(
-                f"the denoiser wants the conditions {', '.join(missing)}; give their null forms"
-                " where there is nothing to say"
-            )
-        if unknown:
-            raise PartContractError(
-                f"the denoiser knows no hint {', '.join(unknown)}; it knows"
-                f" {', '.join(sorted(self.hints))}"
-            )
-
-    def _known(self, conditions: Conditions) -> Condition | None:
-        """The latents that stand at the beginning of the video."""
-        name = next((n for n, port in self.accepts.items() if port == KNOWN_LATENTS), None)
-        return None if name is None else conditions[name]
-
-    def _told(
-        self, av: AV[Tensor], conditions: Conditions, cache: MutableMapping[Any, Any] | None
-    ) -> AV[Any]:
-        """What each branch makes of its conditions, kept in `cache`."""
-        cache = {} if cache is None else cache
-        for stream in av:
-            if stream not in cache:
-                own = {
-                    n: conditions[n] for n, port in self.accepts.items() if port.stream == stream
-                }
-                cache[stream] = self._branch(stream).project_conditions(own)
-        return AV(**{s: cache[s] for s in av})
-
-    def _tables_for(self, av: AV[Tensor]) -> Any:
-        """The interaction's tables, made once per shape and device, on the CPU."""
+    def _interaction_tables(self, av: AV[Tensor]) -> Any:
+        """The interaction's tables, made on the CPU and cached per shape and device."""
         interaction = cast(JointBlock, self.blocks[0]).interaction
         if len(tuple(av)) < 2 or interaction is None:
             return None
@@ -305,12 +207,61 @@ class BranchDenoiser(nn.Module):
                 self._tables[key] = interaction.tables(Layout(clocks, grid, av["video"].device))
         return self._tables[key]
 
+    def _recomputed(self, block: nn.Module) -> Callable[..., tuple[AV[Tokens], AV[Tokens]]]:
+        """The block, with activation checkpointing as `recompute` says."""
+        if self.recompute == "nothing" or not torch.is_grad_enabled():
+            return block
+        if self.recompute == "all":
+            return partial(checkpoint, block, use_reentrant=False)
+        return partial(
+            checkpoint,
+            block,
+            use_reentrant=False,
+            context_fn=partial(create_selective_checkpoint_contexts, _store_attention),
+        )
+
+    def _check(self, av: AV[Tensor], conditions: Conditions, hints: Collection[str]) -> None:
+        if strange := [stream for stream in av if stream not in self.branches]:
+            raise PartContractError(
+                f"the denoiser has no {strange[0]} branch; it takes {' and '.join(self.branches)}"
+            )
+        if missing := sorted(self.accepts.keys() - conditions.keys()):
+            raise PartContractError(
+                f"the denoiser needs the conditions {', '.join(missing)}; to leave one out, pass"
+                " its null form"
+            )
+        if unknown := sorted(set(hints) - self.hints):
+            raise PartContractError(
+                f"the denoiser has no hint {', '.join(unknown)}; it has"
+                f" {', '.join(sorted(self.hints))}"
+            )
+
+
+def _with_known(
+    av: AV[Tensor], times: AV[Times], known: Condition | None
+) -> tuple[AV[Tensor], AV[Times]]:
+    """Latents and times with the known latents of the video in place."""
+    if known is None:
+        return av, times
+    latents, at = paste(av["video"], times["video"], known)
+    return av.replace(video=latents), times.replace(video=at)
+
+
+def _lead_to_known(
+    velocities: AV[Tensor], av: AV[Tensor], times: AV[Times], known: Condition | None
+) -> AV[Tensor]:
+    """Velocities that lead to the known latents of the video from `av`, the latents before."""
+    if known is None or velocities.video is None:
+        return velocities
+    led = lead(velocities["video"], av["video"], times["video"], known)
+    return velocities.replace(video=led)
+
 
 def _skip(block: int) -> str:
     return f"skip-{block}"
 
 
-def _keep_attention(context: Any, op: Any, *args: Any, **settings: Any) -> CheckpointPolicy:
-    """What a recomputed layer keeps: the results of attention, torch's own and the library's."""
+def _store_attention(context: Any, op: Any, *args: Any, **settings: Any) -> CheckpointPolicy:
+    """Store the results of attention, torch's and this library's; recompute the rest."""
     attention = op.namespace == "harmony_parts" or "scaled_dot_product" in op.name()
     return CheckpointPolicy.MUST_SAVE if attention else CheckpointPolicy.PREFER_RECOMPUTE

@@ -1,6 +1,4 @@
-"""The denoiser of Harmony: two branches of the same depth in lockstep, each layer with an
-interaction (paper, figure 2).
-"""
+"""Harmony's denoiser: two branches of equal depth, an interaction in every layer (figure 2)."""
 
 from __future__ import annotations
 
@@ -14,15 +12,15 @@ from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.protocol import AudioBranchSpec, VideoBranchSpec
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.branch_denoiser import (
-    BranchDenoiser,
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.denoisers.protocol import Port, Recompute
+from harmony_parts.denoisers.settings import (
     build_denoiser,
     compile_knob,
     layers_knob,
     ports_knob,
     recompute_knob,
 )
-from harmony_parts.denoisers.protocol import Port, Recompute
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError
 from harmony_parts.interaction.protocol import InteractionSpec
@@ -31,19 +29,19 @@ from harmony_parts.plugin import default_part, knob
 
 @attrs.frozen
 class DualBranch:
-    """Settings of the denoiser."""
+    """Settings of the two-branch denoiser."""
 
     layers: int = layers_knob()
     video: VideoBranchSpec = knob(attrs.Factory(VideoTransformer), help="The video branch.")
     audio: AudioBranchSpec = knob(attrs.Factory(MMDiT), help="The audio branch.")
     interaction: InteractionSpec = knob(
         default_part("harmony_parts.interaction.gldi:GLDI"),
-        help="How the branches hear each other, in every layer.",
+        help="How the branches exchange information in every layer.",
     )
     driven_interaction: Literal["two_way", "one_way"] = knob(
         "two_way",
         help=(
-            "Whether a clean stream hears the noisy one. `one_way` makes it independent of the"
+            "Whether a clean stream reads the noisy one. `one_way` makes it independent of the"
             " step, so it can be computed once."
         ),
         source="paper: two_way",
@@ -56,13 +54,14 @@ class DualBranch:
     def build(
         self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
     ) -> BranchDenoiser:
-        """The denoiser, with channels from the codecs and widths from the encoders. Raises
-        AssemblyError for a condition without a port.
+        """The denoiser, with channels from the codecs and widths from the encoders.
+
+        Raises AssemblyError if a codec is missing or a condition has no port.
         """
         if absent := [stream for stream in STREAMS if stream not in tuple(codecs)]:
             raise AssemblyError(
                 "it has two branches, so it needs codecs of both streams; add"
-                f" $.codecs.{absent[0]}, or use `{_alone(absent[0])}`"
+                f" $.codecs.{absent[0]}, or use `{_single_branch(absent[0])}`"
             )
         return build_denoiser(
             AV(self.video, self.audio),
@@ -77,5 +76,5 @@ class DualBranch:
         )
 
 
-def _alone(absent: str) -> str:
+def _single_branch(absent: str) -> str:
     return "audio-only" if absent == "video" else "video-only"

@@ -1,4 +1,4 @@
-"""The branches and the denoiser in the box."""
+"""Declares the built-in denoisers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def harmony_denoiser() -> Iterator[PartDeclaration]:
     yield part(
         "video-only",
         "harmony_parts.denoisers.single_branch:VideoOnly",
-        summary="The video branch alone: plain Wan2.2.",
+        summary="Only the video branch: plain Wan2.2.",
         source="Wan2.2-TI2V-5B",
     )
     yield part(
         "audio-only",
         "harmony_parts.denoisers.single_branch:AudioOnly",
-        summary="The audio branch alone, as in the first two stages of training.",
+        summary="Only the audio branch, as in the first two stages of training.",
         source="arXiv:2511.21579, section 4.1",
     )

@@ -1,6 +1,4 @@
-"""The joint block: one layer of both branches and the interaction between them. The unit of
-sharding, compiling and recomputing.
-"""
+"""The joint block: one layer of each branch and the interaction between them."""
 
 from __future__ import annotations
 
@@ -17,8 +15,11 @@ from harmony_parts.interaction.protocol import Exchange, Interaction
 
 
 class JointBlock(nn.Module):
-    """attend both -> interact -> read and feed both. It owns the weights of its two branch layers
-    and of its interaction; a model of one stream has but one layer here, and no interaction."""
+    """Self-attention of both streams, interaction, text attention and feed-forward of both.
+
+    It is the unit of sharding, compiling and recomputing, and owns the weights of its branch layers
+    and of its interaction. In a model of one stream it has one layer and no interaction.
+    """
 
     def __init__(self, layers: AV[BranchBlock], interaction: Interaction | None) -> None:
         super().__init__()
@@ -28,54 +29,57 @@ class JointBlock(nn.Module):
         self,
         streams: AV[Tokens],
         tables: Any,
-        hears: AV[Tensor],
+        may_receive: AV[Tensor],
         isolate: bool = False,
-        finish: Collection[str] = STREAMS,
-        still: AV[Tokens] = AV(),
-        keep: Collection[str] = (),
+        outputs: Collection[str] = STREAMS,
+        cached: AV[Tokens] = AV(),
+        to_cache: Collection[str] = (),
     ) -> tuple[AV[Tokens], AV[Tokens]]:
-        """Tokens of the streams that are present to tokens after this layer, and, of those in
-        `keep`, to what the other stream hears.
+        """Tokens after this layer, and those after its self-attention of the streams in `to_cache`.
 
-        `hears` bool [B] per stream: whether the sample's stream may be changed by the other
-        (one-way interaction cuts the clean one off); `isolate` leaves the interaction out; streams
-        that aren't in `finish` stop after their attention: nobody reads them. `still` are streams
-        that are heard alone, as this layer kept them before: their tokens after its attention.
+        `may_receive`: bool [B] per stream, whether the other stream may change the sample (one-way
+        interaction protects clean streams); a stream without an entry may always receive. `isolate`
+        skips the interaction. Streams that aren't in `outputs` stop after self-attention, since
+        nothing reads their later states. `cached`: tokens after self-attention of a stream that is
+        only read by the other one, from an earlier step.
         """
         layers: AV[BranchBlock] = AV(self.video, self.audio)
         attended = streams.map(lambda tokens, layer: layer.apply_self_attention(tokens), layers)
-        heard = attended.replace(**{s: still[s] for s in still})
-        received = attended.only(finish)
+        sources = attended.replace(**{stream: cached[stream] for stream in cached})
+        receivers = attended.only(outputs)
         exchange: AV[Exchange] = AV()
-        if self.interaction is not None and len(tuple(heard)) == 2 and not isolate:
-            exchange = self.interaction(heard["video"], heard["audio"], tables, to=tuple(received))
-        done = received.map(
-            lambda tokens, layer, s: _finish(
-                tokens, layer, getattr(exchange, s) or Exchange(), getattr(hears, s)
+        if self.interaction is not None and len(tuple(sources)) == 2 and not isolate:
+            exchange = self.interaction(
+                sources["video"], sources["audio"], tables, to=tuple(receivers)
+            )
+        done = receivers.map(
+            lambda tokens, layer, stream: _finish(
+                tokens,
+                layer,
+                getattr(exchange, stream) or Exchange(),
+                getattr(may_receive, stream),
             ),
             layers,
             AV(*STREAMS),
         )
-        return done, attended.only(keep)
+        return done, attended.only(to_cache)
 
 
-def _finish(tokens: Tokens, layer: BranchBlock, exchange: Exchange, hears: Tensor | None) -> Tokens:
-    """Add what was received, where the sample hears it, then the layer's text attention and
-    feed-forward.
-    """
+def _finish(
+    tokens: Tokens, layer: BranchBlock, exchange: Exchange, may_receive: Tensor | None
+) -> Tokens:
+    """Add what the stream receives, then apply text attention and feed-forward."""
 
-    def heard(update: Tensor) -> Tensor:
-        if hears is None:
+    def allowed(update: Tensor) -> Tensor:
+        if may_receive is None:
             return update
-        return torch.where(
-            hears.view(-1, *(1,) * (update.ndim - 1)), update, torch.zeros_like(update)
-        )
+        mask = may_receive.view(-1, *(1,) * (update.ndim - 1))
+        return torch.where(mask, update, torch.zeros_like(update))
 
     if exchange.hidden is not None:
-        tokens = replace(tokens, hidden=tokens.hidden + heard(exchange.hidden))
+        tokens = replace(tokens, hidden=tokens.hidden + allowed(exchange.hidden))
     if exchange.reference is not None and tokens.reference is not None:
-        tokens = replace(tokens, reference=tokens.reference + heard(exchange.reference))
+        tokens = replace(tokens, reference=tokens.reference + allowed(exchange.reference))
     term = exchange.term
-    return layer.apply_feed_forward(
-        layer.apply_text_attention(tokens, None if term is None else lambda q: heard(term(q)))
-    )
+    allowed_term = None if term is None else lambda q: allowed(term(q))
+    return layer.apply_feed_forward(layer.apply_text_attention(tokens, allowed_term))

@@ -1,4 +1,4 @@
-"""Where conditions enter a denoiser."""
+"""Ports: by which stream each condition enters the denoiser, and how."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PORTS = {
     "sound": Port("audio", "context"),
     "voice": Port("audio", "clean_tokens"),
 }
-"""Where Harmony's own conditions enter: caption and reference image the video, transcript, sound
+"""Harmony's own conditions: caption and reference image enter the video branch; transcript, sound
 caption and reference audio the audio branch.
 """
 
@@ -27,24 +27,24 @@ caption and reference audio the audio branch.
 def accepted(
     encoders: Mapping[str, Encoder], ports: Mapping[str, Port], codecs: AV[VideoCodec | AudioCodec]
 ) -> dict[str, tuple[Port, int]]:
-    """Port and width of every condition that the encoders produce, for a denoiser of the streams
-    that `codecs` has.
+    """Port and width of every condition that the encoders produce.
 
-    Raises AssemblyError, naming each condition that has no port or can't enter there.
+    The denoiser's streams are those of `codecs`. Raises AssemblyError, naming each condition that
+    has no port or can't enter by it.
     """
     produced: dict[str, int] = {
         name: width for encoder in encoders.values() for name, width in encoder.produces.items()
     }
     ports = {**PORTS, **ports}
-    if lost := [_lost(name, ports) for name in produced if name not in ports]:
-        raise AssemblyError(lost)
+    if missing := [_no_port(name, ports) for name in produced if name not in ports]:
+        raise AssemblyError(missing)
     if faults := [*_unfit(produced, ports, codecs)]:
         raise AssemblyError(faults)
     return {name: (ports[name], width) for name, width in produced.items()}
 
 
 def entering(conditions: Mapping[str, tuple[Port, int]], stream: str) -> dict[str, tuple[How, int]]:
-    """Way and width of those that enter by the branch of that stream."""
+    """How the conditions of one stream enter, and their widths."""
     return {
         name: (port.how, width)
         for name, (port, width) in conditions.items()
@@ -55,23 +55,21 @@ def entering(conditions: Mapping[str, tuple[Port, int]], stream: str) -> dict[st
 def _unfit(
     produced: Mapping[str, int], ports: Mapping[str, Port], codecs: AV[VideoCodec | AudioCodec]
 ) -> Iterator[str]:
-    """Conditions of a stream that isn't there; clean tokens that can't be: two in one place, or
-    ones that aren't latents of their stream.
-    """
+    """Faults: a stream that the model lacks; two clean references, or of another width."""
     for name in produced:
         if ports[name].stream not in tuple(codecs):
             yield (
                 f"$.denoiser: the condition {name!r} enters by the {ports[name].stream} stream,"
-                " which this model hasn't; leave its encoder out"
+                " which this model doesn't have; remove its encoder"
             )
     for stream in STREAMS:
-        known = [name for name in produced if ports[name] == Port(stream, "clean_tokens")]
-        if len(known) > 1:
+        clean = [name for name in produced if ports[name] == Port(stream, "clean_tokens")]
+        if len(clean) > 1:
             yield (
-                f"$.denoiser.ports: {' and '.join(known)} would both be the clean tokens of the"
+                f"$.denoiser.ports: {' and '.join(clean)} would both be the clean tokens of the"
                 f" {stream} stream; keep one"
             )
-        for name in known if stream in tuple(codecs) else ():
+        for name in clean if stream in tuple(codecs) else ():
             if produced[name] != codecs[stream].channels:
                 yield (
                     f"$.denoiser.ports.{name}: clean tokens are latents of the {stream} stream,"
@@ -80,9 +78,9 @@ def _unfit(
                 )
 
 
-def _lost(name: str, ports: Collection[str]) -> str:
+def _no_port(name: str, ports: Collection[str]) -> str:
     near = get_close_matches(name, ports, 1)
-    hint = f" (did its encoder mean {near[0]!r}?)" if near else ""
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
     return (
         f"$.denoiser.ports: no port for the condition {name!r}{hint}; add ports.{name} = {{ stream"
         " = ..., how = ... }"

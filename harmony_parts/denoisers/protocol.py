@@ -1,8 +1,4 @@
-"""The denoiser and what it is made of: two branches, and one joint block per layer.
-
-Hidden states are `[B, T, S, D]`: T latents in time, S tokens per latent (patches of a video latent;
-1 for audio), D the branch's width.
-"""
+"""What a denoiser is: the network from noisy latents to velocities."""
 
 from __future__ import annotations
 
@@ -19,12 +15,12 @@ from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.interaction.protocol import Interaction
 
 Recompute = Literal["nothing", "all", "all_but_attention"]
-"""What the backward pass computes again instead of storing it."""
+"""What the backward pass recomputes instead of storing (activation checkpointing)."""
 
 
 @attrs.frozen
 class Port:
-    """Where a condition enters the denoiser, and how.
+    """By which stream a condition enters the denoiser, and how.
 
     `context`: tokens that the stream attends to. `clean_tokens`: latents of the stream itself,
     known and clean: the audio branch puts them before its target, the video branch in place of its
@@ -36,30 +32,30 @@ class Port:
 
 
 KNOWN_LATENTS = Port("video", "clean_tokens")
-"""How the latents enter that stand at the beginning of the video: a reference image. No pass of the
-sampler goes without them.
+"""The port of known latents at the beginning of the video: a reference image.
+
+No guidance drops them.
 """
 
 
 class Denoiser(Protocol):
     """A torch module: noisy latents of both streams to velocities of both.
 
-    Samples of a batch don't meet, and nothing is drawn: the same question has the same answer.
-    `check_denoiser` of `harmony_parts.testing.contracts` holds a denoiser to all that is said here.
-    It may have `external_modules` (`HasExternalModules`): modules that it uses without owning their
-    weights, which are neither trained nor saved with it.
+    Samples of a batch are independent, and no random numbers are drawn: the same inputs give the
+    same velocities. `check_denoiser` of `harmony_parts.testing.contracts` checks all of this. It
+    may have `external_modules` (`harmony_parts.models.offload.HasExternalModules`): modules that it
+    uses without owning their weights, which are neither trained nor saved with it.
     """
 
     accepts: Mapping[str, Port]  # the conditions that its encoders produce
-    # the hints that it understands; "isolate" lets nothing of one stream through to the other
-    hints: frozenset[str]
+    hints: frozenset[str]  # supported hints; "isolate" lets no information pass between streams
 
     @property
     def blocks(self) -> Sequence[nn.Module] | nn.ModuleList:
-        """Its units of sharding, compiling, recomputing and offloading; empty: it is one unit.
+        """Its units of sharding, compiling, recomputing and offloading; if empty, it is one unit.
 
-        No weight is in two of them. In an `nn.ModuleList` they are the layers that the denoiser
-        runs, in order: with fewer of them in it, it is a shallower model.
+        No two blocks share a weight. If they are an `nn.ModuleList`, the denoiser runs exactly the
+        blocks in it, in order: with fewer of them it is a shallower model.
         """
 
     def __call__(
@@ -72,16 +68,18 @@ class Denoiser(Protocol):
         read: Collection[str] = STREAMS,
         cache: MutableMapping[str, Any] | None = None,
     ) -> AV[Tensor]:
-        """Velocities of the streams in `read`, of the shapes of `av` and in the type of its latents
-        or of the weights; nothing is changed in place.
+        """Velocities of the streams in `read`, of the shapes of `av`.
 
-        Where a condition says what a latent is (`clean_tokens` in its place), its velocity is (x_t
-        - known) / t, which leads exactly there (0 at time 0): neither loss nor sampler needs to
-        know of it. `cache` is an empty mapping that a caller keeps while conditions stay the same
-        objects; what it holds of a stream of `av` holds for that tensor alone. Tokens where a
-        condition's mask is False aren't heard, however many there are. Raises PartContractError for
-        a condition that is missing, a hint that is unknown, and a stream that must be there and is
-        absent, naming it.
+        Their type is that of the latents or of the weights. No argument is changed in place, but
+        for `cache`: a mapping, empty at first, that a caller passes again as long as conditions are
+        the same objects. What it stores about a stream of `av` is valid only for that same tensor.
+
+        The velocity of a known latent (a condition by `clean_tokens` in its place) is (x_t - known)
+        / t, and 0 at time 0, which leads exactly to it: neither loss nor sampler treats it
+        specially. Tokens where a condition's mask is False have no effect, however many there are.
+
+        Raises PartContractError, with the name, for a missing condition, an unknown hint, and a
+        stream that is required and absent.
         """
 
 
@@ -107,10 +105,9 @@ class DenoiserSpec(Protocol):
     def build(
         self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
     ) -> Denoiser:
-        """The denoiser, sized for its neighbours. Raises AssemblyError, naming it, where a
-        condition has no port.
+        """The denoiser, with sizes from its codecs and encoders.
 
-        On the meta device (`with torch.device("meta")`) it has shapes and no numbers, and answers
-        there. A saved one's weights are loaded into such an empty one, so what isn't saved is a
-        buffer, or is made when it is needed.
+        Raises AssemblyError, naming the condition, if one has no port. It must also be buildable,
+        and run, on the meta device (`with torch.device("meta")`). Saved weights are loaded into
+        such an empty denoiser, so any tensor that isn't saved is a buffer or is made when needed.
         """

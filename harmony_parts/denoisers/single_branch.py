@@ -1,8 +1,6 @@
-"""A denoiser of one stream: plain Wan2.2, and the audio branch in the first two stages of training
-(paper, section 4).
+"""Denoisers of one stream: plain Wan2.2, and the first two stages of audio training (section 4).
 
-Its weights have the names that they have in a dual-branch denoiser, so that a pair of them can be
-joined.
+Weights have the same names as in a dual-branch denoiser, so two models of one stream can be joined.
 """
 
 from __future__ import annotations
@@ -16,15 +14,15 @@ from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.protocol import AudioBranchSpec, BranchSpec, VideoBranchSpec
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.branch_denoiser import (
-    BranchDenoiser,
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
+from harmony_parts.denoisers.protocol import Port, Recompute
+from harmony_parts.denoisers.settings import (
     build_denoiser,
     compile_knob,
     layers_knob,
     ports_knob,
     recompute_knob,
 )
-from harmony_parts.denoisers.protocol import Port, Recompute
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError
 from harmony_parts.plugin import knob
@@ -32,7 +30,7 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class VideoOnly:
-    """Settings of a denoiser of video alone."""
+    """Settings of a video-only denoiser."""
 
     layers: int = layers_knob()
     video: VideoBranchSpec = knob(attrs.Factory(VideoTransformer), help="The video branch.")
@@ -43,13 +41,13 @@ class VideoOnly:
     def build(
         self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
     ) -> BranchDenoiser:
-        """The denoiser. Raises AssemblyError where the codecs aren't those of its stream alone."""
+        """The denoiser. Raises AssemblyError unless there is one codec, of its stream."""
         return _build(self, AV(video=self.video), codecs, encoders)
 
 
 @attrs.frozen
 class AudioOnly:
-    """Settings of a denoiser of sound alone."""
+    """Settings of an audio-only denoiser."""
 
     layers: int = layers_knob()
     audio: AudioBranchSpec = knob(attrs.Factory(MMDiT), help="The audio branch.")
@@ -60,7 +58,7 @@ class AudioOnly:
     def build(
         self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
     ) -> BranchDenoiser:
-        """The denoiser. Raises AssemblyError where the codecs aren't those of its stream alone."""
+        """The denoiser. Raises AssemblyError unless there is one codec, of its stream."""
         return _build(self, AV(audio=self.audio), codecs, encoders)
 
 
@@ -73,7 +71,7 @@ def _build(
     if set(codecs) != set(branch):
         (wanted,) = branch
         raise AssemblyError(
-            f"it has a branch for {wanted} alone, and the codecs are for"
+            f"it has only a branch for {wanted}, and the codecs are for"
             f" {' and '.join(codecs) or 'nothing'}"
         )
     return build_denoiser(

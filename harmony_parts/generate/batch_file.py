@@ -1,220 +1,171 @@
-"""Many requests from one file: a table (.csv) or a line of JSON each (.jsonl), with the options of
-`harmony generate` as columns; or prompts alone, a line each (.txt)."""
+"""Batch files: one request per row (.csv) or JSON line (.jsonl), or one prompt per line (.txt).
+
+The columns are the options of `harmony generate`; an empty cell takes the option's value.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import attrs
 
 from harmony_parts.errors import RequestError, nearest
+from harmony_parts.generate.generated import SUFFIXES
+from harmony_parts.generate.jobs import Job
+from harmony_parts.generate.request import FILES, TEXTS, Request, from_text
 
-TEXTS = ("prompt", "sound", "speech")
-FILES = ("image", "voice", "audio", "video")
-NUMBERS = {"seconds": float, "steps": int, "seed": int}
-COLUMNS = ("name", *TEXTS, *FILES, *NUMBERS, "extra")
-SOUND_ONLY = (".wav", ".flac")
-SUFFIXES = (".mp4", ".mkv", *SOUND_ONLY)
-LONGEST_NAME = 200  # bytes of a file name without its suffix; file systems allow 255 of all
-# on Windows
-RESERVED = {
+COLUMNS = ("name", *TEXTS, *FILES, "seconds", "steps", "seed", "extra")
+LONGEST_NAME = 200  # bytes of a file name without its suffix; file systems allow 255 in total
+DEVICES = {
     "con",
     "prn",
     "aux",
     "nul",
-    *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
+    *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789"),
 }
+"""File names that Windows reserves."""
+
+Row = tuple[int, dict[str, Any]]  # line number, and the cells that aren't empty
 
 
-@attrs.frozen
-class Request:
-    """One line: the file to write, and what is asked for. What the line leaves empty isn't in
-    `asked`.
-    """
+def read_batch(path: Path, defaults: Request) -> list[Job]:
+    """The jobs of a batch file; `defaults` fills empty cells. Paths are relative to its folder.
 
-    where: str
-    name: str
-    asked: Mapping[str, Any]
-
-
-def read_batch(path: Path, seed: int) -> list[Request]:
-    """The requests of a file. Paths in it are relative to its folder; `seed` is that of lines
-    without one.
-
-    Raises RequestError with everything that is wrong with it, line by line.
+    Raises RequestError with all faults of the file, line by line.
     """
     faults: list[str] = []
-    found: list[Request] = []
+    jobs: list[Job] = []
     taken: dict[str, str] = {}
-    for line, fields in _lines(path, faults):
-        where = f"{path.name}, line {line}"
-        wrong, asked = _asked(fields, path.parent)
-        name, fault = _name(asked.pop("name", None), line, asked, seed)
-        wrong += [fault] if fault else []
+    for line, cells in _rows(path, faults):
+        source = f"{path.name}, line {line}"
+        unknown = [
+            f"unknown column {key!r}{nearest(key, COLUMNS)}; there are: {', '.join(COLUMNS)}"
+            for key in cells
+            if key not in COLUMNS
+        ]
+        fields = _fields(cells, path.parent)
+        request = attrs.evolve(defaults, **fields)
+        name, name_fault = _name(cells.get("name"), line, fields, defaults.seed)
+        wrong = [*unknown, *request.faults(), *([name_fault] if name_fault else [])]
         if not wrong and name.casefold() in taken:
-            wrong.append(f"the name {name!r} is that of {taken[name.casefold()]}, too")
-        faults += [f"{where}: {one}" for one in wrong]
+            wrong.append(f"the name {name!r} is already that of {taken[name.casefold()]}")
+        faults += [f"{source}: {fault}" for fault in wrong]
         if not wrong:
-            taken[name.casefold()] = where
-            found.append(Request(where, name, asked))
-    if not faults and not found:
-        faults.append(f"{path.name}: holds no requests")
+            taken[name.casefold()] = source
+            jobs.append(Job(name, request, source, frozenset(fields)))
+    if not faults and not jobs:
+        faults.append(f"{path.name}: has no requests")
     if faults:
-        raise RequestError(
-            f"{path}: can't be used:\n" + "\n".join(f"  {fault}" for fault in faults)
-        )
-    return found
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        raise RequestError(f"{path}: can't be used:\n{lines}")
+    return jobs
 
 
-def _lines(path: Path, faults: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number of the line, its fields without the empty ones)."""
+def _fields(cells: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The request's fields of a row; what can't be converted is left for `Request.faults`."""
+    return {
+        key: _value(key, cell, folder)
+        for key, cell in cells.items()
+        if key in COLUMNS and key != "name"
+    }
+
+
+def _value(key: str, cell: Any, folder: Path) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    return folder / cell if key in FILES else from_text(key, cell)
+
+
+# --- the three formats ----------------------------------------------------------------------------
+
+
+def _rows(path: Path, faults: list[str]) -> Iterator[Row]:
+    """The rows of a file; those that can't be read are added to `faults`."""
+    formats = {".csv": _table_rows, ".txt": _prompt_rows}
     try:
-        # "-sig" reads what spreadsheets write as well
+        # "-sig" also reads the byte order mark that spreadsheets write
         with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                reader = csv.DictReader(file, skipinitialspace=True, strict=True)
-                reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
-                for row in reader:
-                    if None in row:
-                        faults.append(
-                            f"{path.name}, line {reader.line_num}: more cells than columns; put"
-                            ' text with a comma in "quotes"'
-                        )
-                    else:
-                        yield (
-                            reader.line_num,
-                            {k: v.strip() for k, v in row.items() if v and v.strip()},
-                        )
-                return
-            if path.suffix.lower() == ".txt":
-                numbers: dict[str, int] = {}
-                for number, line in enumerate(file, 1):
-                    numbers.setdefault(line.strip(), number)  # a prompt that is there twice is one
-                yield from (
-                    (number, {"prompt": line})
-                    for line, number in numbers.items()
-                    if line and not line.startswith("#")
-                )
-                return
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    fields = json.loads(line)
-                except ValueError as error:
-                    fields = error
-                if isinstance(fields, dict):
-                    yield number, {k: v for k, v in fields.items() if v is not None and v != ""}
-                else:
-                    faults.append(
-                        f"{path.name}, line {number}: isn't a JSON object: {line.strip()[:40]}"
-                    )
+            yield from formats.get(path.suffix.lower(), _json_rows)(file, path.name, faults)
     except (UnicodeDecodeError, csv.Error) as error:
         faults.append(f"{path.name}: isn't {path.suffix[1:]} in UTF-8: {error}")
 
 
-def _asked(fields: Mapping[str, Any], folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """(what is wrong, the fields as `Pipeline.generate` takes them)."""
-    wrong: list[str] = []
-    asked: dict[str, Any] = {}
-    for key, value in fields.items():
-        if key not in COLUMNS:
-            wrong.append(
-                f"unknown column {key!r}{nearest(key, COLUMNS)}; there are: {', '.join(COLUMNS)}"
+def _table_rows(file: TextIO, name: str, faults: list[str]) -> Iterator[Row]:
+    reader = csv.DictReader(file, skipinitialspace=True, strict=True)
+    reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
+    for row in reader:
+        if None in row:
+            faults.append(
+                f"{name}, line {reader.line_num}: more cells than columns; put text with a comma in"
+                ' "quotes"'
             )
-        elif key in NUMBERS:
-            number = _number(value, NUMBERS[key])
-            if number is None or (number <= 0 if key != "seed" else not 0 <= number < 2**63):
-                wrong.append(
-                    f"{key} {value!r} is no {'whole ' if NUMBERS[key] is int else ''}number above"
-                    f" {'or at ' if key == 'seed' else ''}0"
-                )
-            asked[key] = number
-        elif key == "extra":
-            extra = value if isinstance(value, dict) else _object(value)
-            if extra is None:
-                wrong.append("extra isn't a JSON object")
-            asked[key] = extra
-        elif not isinstance(value, str):
-            wrong.append(f"{key} {value!r} is no text")
-        elif key in FILES:
-            asked[key] = folder / value
-            if not asked[key].is_file():
-                wrong.append(f"{key} {value!r}: no such file in {folder}")
         else:
-            asked[key] = value
-    if "audio" in asked and "video" in asked:
-        wrong.append("audio and video are both given, which leaves nothing to make")
-    return wrong, asked
+            yield reader.line_num, {k: v.strip() for k, v in row.items() if v and v.strip()}
 
 
-def _number(value: Any, kind: type) -> float | int | None:
-    try:
-        number = kind(value)
-    except (TypeError, ValueError):
-        return None
-    return (
-        None
-        if isinstance(value, bool)
-        or not math.isfinite(number)
-        or kind is int
-        and str(value).strip() != str(number)
-        else number
-    )
+def _prompt_rows(file: TextIO, name: str, faults: list[str]) -> Iterator[Row]:
+    """Without comments; a prompt that is repeated counts once."""
+    numbers: dict[str, int] = {}
+    for number, line in enumerate(file, 1):
+        numbers.setdefault(line.strip(), number)
+    for line, number in numbers.items():
+        if line and not line.startswith("#"):
+            yield number, {"prompt": line}
 
 
-def _object(text: Any) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text)
-    except (TypeError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+def _json_rows(file: TextIO, name: str, faults: list[str]) -> Iterator[Row]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            yield number, {k: v for k, v in row.items() if v is not None and v != ""}
+        else:
+            faults.append(f"{name}, line {number}: isn't a JSON object: {line.strip()[:40]}")
 
 
-def _name(given: str | None, line: int, asked: Mapping[str, Any], seed: int) -> tuple[str, str]:
-    """(the file's name, what is wrong with it). By default the line, what is asked for, and the
-    seed.
-    """
+# --- file names -----------------------------------------------------------------------------------
+
+
+def _name(given: Any, line: int, fields: Mapping[str, Any], seed: int) -> tuple[str, str]:
+    """(the clip's file name, what is wrong with it); by default line, text and seed."""
     if given is None:
-        said = next((asked[key] for key in TEXTS if key in asked), "")
-        return (
-            (
-                f"{'-'.join(filter(None, (f'{line:04d}', slug(said), str(asked.get('seed', seed)))))}.mp4"  # noqa: E501
-            ),
-            "",
-        )
-    stem, suffix = (
-        (given[: -len(s)], s) if (s := Path(given).suffix.lower()) in SUFFIXES else (given, ".mp4")
-    )
-    unsafe = sorted({c for c in given if c in '/\\:*?"<>|' or unicodedata.category(c)[0] == "C"})
-    if (
-        unsafe
-        or stem.startswith((".", "-"))
-        or stem != stem.strip()
-        or not stem
-        or stem.split(".")[0].casefold() in RESERVED
-    ):
-        what = (
-            f"it has {', '.join(map(repr, unsafe))}"
-            if unsafe
-            else "it is empty, reserved, or begins or ends badly"
-        )
-        return "", f"the name {given!r} is no safe name of a file: {what}"
+        text = next((fields[key] for key in TEXTS if key in fields), "")
+        pieces = (f"{line:04d}", slug(str(text)), str(fields.get("seed", seed)))
+        return f"{'-'.join(filter(None, pieces))}.mp4", ""
+    if not isinstance(given, str):
+        return "", f"name must be a string, not {given!r}"
+    suffix = Path(given).suffix.lower()
+    stem, suffix = (given[: -len(suffix)], suffix) if suffix in SUFFIXES else (given, ".mp4")
+    if fault := _unsafe(given, stem):
+        return "", f"the name {given!r} isn't a safe file name: it {fault}"
     if len(stem.encode()) > LONGEST_NAME:
         return "", f"the name {given[:20]!r}... is longer than {LONGEST_NAME} bytes"
     return stem + suffix, ""
 
 
+def _unsafe(name: str, stem: str) -> str:
+    """Why a file name isn't safe on all systems; empty if it is."""
+    unsafe = sorted({c for c in name if c in '/\\:*?"<>|' or unicodedata.category(c)[0] == "C"})
+    if unsafe:
+        return f"has {', '.join(map(repr, unsafe))}"
+    if not stem or stem != stem.strip():
+        return "is empty, or begins or ends with a space"
+    if stem.startswith((".", "-")):
+        return f"begins with {stem[0]!r}"
+    return "is reserved on Windows" if stem.split(".")[0].casefold() in DEVICES else ""
+
+
 def slug(text: str, longest: int = 40) -> str:
-    """A piece of a file name that any system takes: letters and digits of ASCII with hyphens
-    between.
-    """
+    """Text as part of a file name on any system: ASCII letters and digits, joined by hyphens."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain)[:longest].strip("-")

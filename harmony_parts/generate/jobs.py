@@ -1,4 +1,4 @@
-"""Making clips with a loaded model, one or many, and noting what each was made from."""
+"""Jobs: clips to generate with one model and to save with their provenance."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import attrs
 
-from harmony_parts.cli.command import INTERRUPTED
-from harmony_parts.errors import HarmonyError, RunError
-from harmony_parts.generate.batch_file import SOUND_ONLY, TEXTS, Request
-from harmony_parts.report.progress import complain, progress
+from harmony_parts.errors import HarmonyError, MediaError, RequestError, RunError
+from harmony_parts.generate.request import Request
+from harmony_parts.report.progress import print_stderr, progress
 from harmony_parts.report.text import duration, quantity
 
 if TYPE_CHECKING:
@@ -23,9 +22,35 @@ if TYPE_CHECKING:
     from harmony_parts.sample.sampler import Step
 
 
-class Work:
-    """A model, which is loaded when it is first asked for something, and how its clips are made and
-    noted.
+@attrs.frozen(eq=False)
+class Job:
+    """A clip to generate, and the name of its file.
+
+    `source` is the line of a batch file that it comes from, `columns` the fields set in that line.
+    """
+
+    name: str
+    request: Request
+    source: str = ""
+    columns: frozenset[str] = frozenset()
+
+    def with_request(self, **fields: Any) -> Job:
+        """The job with some fields of its request changed."""
+        return attrs.evolve(self, request=attrs.evolve(self.request, **fields))
+
+    def check_file(self, folder: Path, *, preview: bool = False) -> None:
+        """`Request.check_file` for the job's file, with the batch line in the error."""
+        try:
+            self.request.check_file(folder / self.name, preview=preview)
+        except (RequestError, MediaError) as error:
+            raise type(error)(f"{self.source}: {error}") from error
+
+
+class JobRunner:
+    """Runs jobs with one model, which is loaded when it is first needed.
+
+    Clips go to `folder`, with a contact sheet if `preview` is set, drawn anew every `preview_every`
+    sampling steps. `say` prints a line about a finished job.
     """
 
     def __init__(
@@ -34,197 +59,149 @@ class Work:
         model: Path,
         recipe: Recipe,
         load: Callable[[], Pipeline],
+        *,
         dtype: str | None = None,
         preview: bool = False,
         preview_every: int | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
-        from harmony_parts.generate.provenance import digest
+        from harmony_parts.generate.provenance import file_hash
         from harmony_parts.models.folder import find_model, weight_files
 
-        self.folder, self.recipe, self.preview, self.every, self._load = (
-            folder,
-            recipe,
-            preview,
-            preview_every,
-            load,
-        )
+        self.folder, self.recipe, self.say, self._load = folder, recipe, say, load
+        self.preview, self.preview_every = preview or preview_every is not None, preview_every
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
-        self.weights = "-".join([*map(digest, files), *([dtype] if dtype else [])])
+        self.weights = "-".join([*map(file_hash, files), *([dtype] if dtype else [])])
 
     @cached_property
     def pipeline(self) -> Pipeline:
         """The loaded model."""
         return self._load()
 
-    def note(self, job: Request) -> dict[str, Any]:
-        """What the job's clip is made from."""
-        from harmony_parts.assembly.tables import unstructure
-        from harmony_parts.generate.provenance import note
+    def provenance(self, job: Job) -> dict[str, Any]:
+        """Everything that determines the job's clip."""
+        from harmony_parts.generate.provenance import provenance_of
 
-        asked = {
-            name: value
-            for name, value in job.asked.items()
-            if name not in ("seed", "steps", "guidance")
-        }
-        steps = job.asked["steps"] or self.recipe.sample.steps
-        guidance = unstructure(job.asked["guidance"], kind="guidance")
-        return note(
-            self.recipe, self.weights, asked, seed=job.asked["seed"], steps=steps, guidance=guidance
-        )
+        return provenance_of(self.recipe, self.weights, job.request)
 
-    def make(self, job: Request) -> None:
-        """Make a clip, its note, and its picture where that is wanted."""
+    def is_done(self, job: Job) -> bool:
+        """Whether the job's clip exists, generated from the same request by the same model."""
+        from harmony_parts.generate.provenance import is_up_to_date
+
+        return is_up_to_date(self.folder / job.name, self.provenance(job))
+
+    def run(self, job: Job) -> None:
+        """Generate the clip and save it, with its provenance and contact sheet.
+
+        Raises RequestError or MediaError if it can't be generated or saved.
+        """
         from harmony_parts.generate import provenance
 
-        self._possible(job)
-        out, noted, began = self.folder / job.name, self.note(job), time.perf_counter()
+        out, began = self.folder / job.name, time.perf_counter()
+        job.request.check_file(out, streams=tuple(self.pipeline.codecs))
+        origin = self.provenance(job)
         with progress("sampling") as bar:
-
-            def tell(step: Step) -> None:
-                bar(step.done, step.steps)
-                if self.every and step.done % self.every == 0 and step.done < step.steps:
-                    self.sheet(
-                        job,
-                        self.pipeline.decode(step.estimate)[0],
-                        f", after step {step.done} of {step.steps}",
-                    )
-
-            made = self.pipeline.generate(**job.asked, progress=tell)
+            generated = self.pipeline.run(job.request, self._watch(job, bar))
         out.parent.mkdir(parents=True, exist_ok=True)
-        # it is that of another clip, until this one has its own
-        provenance.beside(out).unlink(missing_ok=True)
-        if out.suffix.lower() in SOUND_ONLY:
-            made.clip.save(out)  # of the clip, the sound alone
-        else:
-            made.clip.save(
-                out,
-                copy_video_from=made.given_video,
-                copy_sound_from=made.given_sound,
-                lossless_sound=made.lossless_sound,
-                metadata=provenance.embedded(noted),
-            )
-        provenance.write(out, noted)
-        click.echo(f"{out}: {describe(out)}")
+        # until the new clip has its own sidecar, an old one would describe the wrong clip
+        provenance.sidecar(out).unlink(missing_ok=True)
+        generated.save(out, metadata=provenance.container_metadata(origin))
+        provenance.write_sidecar(out, origin)
+        self.say(f"{out}: {describe(out)}")
         self.draw(job)
-        click.echo(
+        self.say(
             f"took {duration(time.perf_counter() - began)} on {self.pipeline.device}, seed"
-            f" {job.asked['seed']}"
+            f" {job.request.seed}"
         )
 
-    def draw(self, job: Request) -> None:
-        """The clip's frames above its sound, as a PNG beside it. Nothing where that isn't wanted,
-        or is there.
-        """
+    def _watch(self, job: Job, bar: Callable[[int, int], None]) -> Callable[[Step], None]:
+        """A callback for each step: moves the bar, and draws the estimate every few steps."""
+
+        def watch(step: Step) -> None:
+            bar(step.done, step.steps)
+            every = self.preview_every
+            if every and step.done % every == 0 and step.done < step.steps:
+                clip = self.pipeline.decode(step.estimate)[0]
+                self._sheet(job, clip, f", after step {step.done} of {step.steps}")
+
+        return watch
+
+    def draw(self, job: Job) -> None:
+        """Draw the contact sheet of a finished clip, if previews are on and it isn't up to date."""
         from harmony_parts.media.clip import Clip
 
-        clip, drawn = self.folder / job.name, self.beside(job)
+        clip, sheet = self.folder / job.name, self._sheet_file(job)
         if not self.preview or (
-            drawn.is_file() and drawn.stat().st_mtime_ns >= clip.stat().st_mtime_ns
+            sheet.is_file() and sheet.stat().st_mtime_ns >= clip.stat().st_mtime_ns
         ):
             return
-        click.echo(f"{self.sheet(job, Clip.read(clip))}: its frames and its sound")
+        self.say(f"{self._sheet(job, Clip.read(clip))}: its frames and its sound")
 
-    def beside(self, job: Request) -> Path:
-        """Where the picture of a clip is: x.mp4 -> x.mp4.png."""
+    def _sheet_file(self, job: Job) -> Path:
         return self.folder / f"{job.name}.png"
 
-    def sheet(self, job: Request, clip: Clip, when: str = "") -> Path:
-        """Draw it."""
+    def _sheet(self, job: Job, clip: Clip, when: str = "") -> Path:
+        """Write the contact sheet of a clip, finished or not."""
         from harmony_parts.av import AV
         from harmony_parts.report.contact_sheet import Row, contact_sheet
 
-        title = ", ".join(job.asked[name] for name in TEXTS if job.asked[name])
-        heading = f"{Path(job.name).name}, seed {job.asked['seed']}{when}"
-        self.beside(job).parent.mkdir(parents=True, exist_ok=True)
-        return contact_sheet([Row(title, clip, AV((), ()))], self.beside(job), heading)
-
-    def _possible(self, job: Request) -> None:
-        """Nothing is made that can't be written, and no memory taken for a length that makes no
-        sense. Raises UsageError.
-        """
-        from harmony_parts.generate.pipeline import LONGEST
-
-        if Path(job.name).suffix.lower() in SOUND_ONLY and "audio" not in tuple(
-            self.pipeline.codecs
-        ):
-            raise click.UsageError(
-                "this model makes video alone: --out must end in .mp4 or .mkv, not"
-                f" {Path(job.name).suffix}"
-            )
-        given = next((job.asked[name] for name in ("audio", "video") if job.asked[name]), None)
-        seconds = job.asked["seconds"] or (_length(given) if given else 0)
-        most = LONGEST * self.pipeline.format.seconds
-        if seconds > most:
-            what = (
-                f"{seconds:g} s are asked for"
-                if job.asked["seconds"]
-                else f"{given} lasts {seconds:g} s"
-            )
-            raise click.UsageError(
-                f"{what}, and this model was trained on {self.pipeline.format.seconds:g} s: more"
-                f" than {LONGEST} times that ({most:g} s) can't become anything; ask for fewer"
-                " --seconds"
-            )
+        path = self._sheet_file(job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        heading = f"{Path(job.name).name}, seed {job.request.seed}{when}"
+        return contact_sheet([Row(job.request.title(), clip, AV((), ()))], path, heading)
 
 
-def make_all(work: Work, jobs: Sequence[Request]) -> None:
-    """A batch: clips that were made from the same request are left alone, and one that fails
-    doesn't stop the others.
+def run_all(runner: JobRunner, jobs: Sequence[Job]) -> None:
+    """Run a batch: finished clips are skipped, and a job that fails doesn't stop the others.
+
+    Raises RunError if jobs failed, and KeyboardInterrupt with a message if it is interrupted.
     """
-    from harmony_parts.generate.provenance import made
-
-    there = [job for job in jobs if made(work.folder / job.name, work.note(job))]
-    left = [job for job in jobs if job not in there]
+    done = [job for job in jobs if runner.is_done(job)]
+    left = [job for job in jobs if job not in done]
     if left:
-        work.pipeline  # noqa: B018 - a model that can't be loaded is told of once, not for each clip
-    if there:
-        click.echo(
-            f"{len(there)} of {quantity(len(jobs), 'clip')} are there already, in {work.folder}"
-        )
-    for job in there:
-        work.draw(job)
-    began, failed = time.perf_counter(), 0
-    for done, job in enumerate(left):
-        if done:
-            remaining = (time.perf_counter() - began) / done * (len(left) - done)
-            click.echo(f"{done} of {len(left)} done, about {duration(remaining)} left")
-        try:
-            work.make(job)
-        except KeyboardInterrupt:
-            complain(
-                f"stopped after {done - failed} of {quantity(len(left), 'clip')}; the same command"
-                " goes on from there"
-            )
-            raise click.exceptions.Exit(INTERRUPTED) from None
-        except (HarmonyError, ValueError, click.UsageError) as error:
-            failed += 1
-            complain(f"{job.where}: {error}")
-    if failed:
+        runner.pipeline  # noqa: B018 - a model that can't be loaded fails once, not for each clip
+    if done:
+        runner.say(f"{len(done)} of {quantity(len(jobs), 'clip')} already exist in {runner.folder}")
+    for job in done:
+        runner.draw(job)
+    if failed := _run_each(runner, left):
         raise RunError(
-            f"{failed} of {quantity(len(left), 'clip')} couldn't be made; the same command tries"
-            " them again"
+            f"{failed} of {quantity(len(left), 'clip')} couldn't be generated; the same command"
+            " tries them again"
         )
-    click.echo(f"{quantity(len(jobs), 'clip')} in {work.folder}")
+    runner.say(f"{quantity(len(jobs), 'clip')} in {runner.folder}")
 
 
-def _length(file: Path) -> float:
-    """Seconds, by the file's header."""
-    from harmony_parts.media.ffmpeg import probe
-
-    return float(probe(file).seconds or 0)
+def _run_each(runner: JobRunner, jobs: Sequence[Job]) -> int:
+    """Run the jobs one after the other; the number of those that failed."""
+    began, failed = time.perf_counter(), 0
+    for done, job in enumerate(jobs):
+        if done:
+            remaining = (time.perf_counter() - began) / done * (len(jobs) - done)
+            runner.say(f"{done} of {len(jobs)} done, about {duration(remaining)} left")
+        try:
+            runner.run(job)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped after {done - failed} of {quantity(len(jobs), 'clip')}; the same command"
+                " continues from there"
+            ) from None
+        except (HarmonyError, ValueError) as error:
+            failed += 1
+            print_stderr(f"{job.source}: {error}")
+    return failed
 
 
 def describe(file: Path) -> str:
-    """What is in a file that was written: length, picture, sound."""
-    from harmony_parts.media.ffmpeg import probe
+    """The length, picture and sound of a media file, in words."""
+    from harmony_parts.media.probe import probe
 
-    held = probe(file)
-    video, audio = held.video, held.audio
-    pieces = [f"{float(held.seconds):.2f} s"] if held.seconds else []
-    pieces += (
-        [f"{video.codec} {video.width} x {video.height} at {float(video.fps):.4g} fps"]
-        if video
-        else []
-    )
-    pieces += [f"{audio.codec} at {audio.sample_rate} Hz"] if audio else []
+    info = probe(file)
+    video, audio = info.video, info.audio
+    pieces = [f"{float(info.seconds):.2f} s"] if info.seconds else []
+    if video:
+        size = f"{video.width} x {video.height} at {float(video.fps):.4g} fps"
+        pieces.append(f"{video.codec} {size}")
+    if audio:
+        pieces.append(f"{audio.codec} at {audio.sample_rate} Hz")
     return ", ".join(pieces)

@@ -1,4 +1,4 @@
-"""What a clip was made from: noted inside the file, and beside it as JSON."""
+"""What a clip was generated from, stored in the clip's file and as JSON beside it."""
 
 from __future__ import annotations
 
@@ -10,67 +10,84 @@ from typing import Any
 
 from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.generate.request import FILES, TEXTS, Request
 from harmony_parts.media.files import replace_text
-
-FILES = ("image", "voice", "audio", "video")
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """16 hexadecimal digits that two recipes share where all of their settings are the same;
-    versions don't count.
-    """
+    """16 hexadecimal digits, equal for recipes with equal settings, of any versions."""
     from harmony_parts.assembly.tables import unstructure
 
     return hashlib.sha256(json.dumps(unstructure(recipe), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def digest(path: Path) -> str:
+def file_hash(path: Path) -> str:
     """16 hexadecimal digits of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def note(recipe: Recipe, weights: str, asked: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
-    """Everything that decides what a clip shows. `weights`: their digest; `asked` as for
-    `Pipeline.generate`; `settings`: seed, steps, guidance.
+def provenance_of(recipe: Recipe, weights: str, request: Request) -> dict[str, Any]:
+    """Everything that determines a clip: version, model, request and sampling settings.
 
-    Files are noted by name and content, so that a note made elsewhere is the same. Clips of equal
-    notes are equal, on the same machine.
+    `weights` is the hash of the model's weights. Files are named without their folder and hashed by
+    content, so that the provenance is the same on another machine. Clips of equal provenance are
+    equal, on the same machine.
     """
-    said = {
-        name: {"file": value.name, "sha256": digest(value)} if name in FILES else value
-        for name, value in asked.items()
-        if value
+    from harmony_parts.assembly.tables import unstructure
+
+    fields: dict[str, Any] = {}
+    for name in (*TEXTS, *FILES, "seconds", "extra"):
+        value = request.path(name) if name in FILES else getattr(request, name)
+        if isinstance(value, Path):
+            value = {"file": value.name, "sha256": file_hash(value)}
+        if value:
+            fields[name] = value
+    sampling = {
+        "seed": request.seed,
+        "steps": request.steps or recipe.sample.steps,
+        "guidance": unstructure(request.guidance or recipe.sample.guidance, kind="guidance"),
     }
+    for kind in ("solver", "shift"):
+        if (part := getattr(request, kind)) is not None:
+            sampling[kind] = unstructure(part, kind=kind)
     model = {"name": recipe.name, "recipe": recipe_hash(recipe), "weights": weights}
-    return {"harmony_parts": installed_version(), "model": model, **said, **settings}
+    return {"harmony_parts": installed_version(), "model": model, **fields, **sampling}
 
 
-def embedded(noted: Mapping[str, Any]) -> dict[str, str]:
-    """The note as a container's metadata: all of it as JSON in the comment, the prompt as the
-    title.
-    """
-    title = next((noted[name] for name in ("prompt", "sound", "speech") if noted.get(name)), "")
-    return {"comment": json.dumps(noted, ensure_ascii=False), **({"title": title} if title else {})}
+def container_metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The provenance as metadata of a container: JSON in the comment, the prompt as the title."""
+    title = next((provenance[name] for name in TEXTS if provenance.get(name)), "")
+    comment = {"comment": json.dumps(provenance, ensure_ascii=False)}
+    return comment | ({"title": title} if title else {})
 
 
-def beside(clip: Path) -> Path:
-    """Where the note of a clip is: ball.mp4 -> ball.mp4.json, since ball.wav may be another
-    clip.
-    """
+def sidecar(clip: Path) -> Path:
+    """The file of a clip's provenance: ball.mp4.json, since ball.wav may be another clip."""
     return clip.with_name(f"{clip.name}.json")
 
 
-def write(clip: Path, noted: Mapping[str, Any]) -> None:
-    """Put the note beside its clip, whole or not at all."""
-    replace_text(beside(clip), json.dumps(noted, indent=1, ensure_ascii=False) + "\n")
+def write_sidecar(clip: Path, provenance: Mapping[str, Any]) -> None:
+    """Write the provenance beside its clip; the file appears whole or not at all."""
+    replace_text(sidecar(clip), json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
 
 
-def made(clip: Path, noted: Mapping[str, Any]) -> bool:
-    """Whether the clip is there, made from just this."""
+def read_sidecar(clip: Path) -> dict[str, Any] | None:
+    """The provenance beside a clip, or None if it can't be read."""
     try:
-        return clip.is_file() and json.loads(
-            beside(clip).read_text(encoding="utf-8")
-        ) == json.loads(json.dumps(noted))
-    except (OSError, ValueError):
-        return False
+        return dict(json.loads(sidecar(clip).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def differences(stored: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]:
+    """The fields in which a stored provenance differs from another one."""
+    wanted = json.loads(json.dumps(provenance))  # as it is read back: tuples become lists
+    names = stored.keys() | wanted.keys()
+    return sorted(name for name in names if stored.get(name) != wanted.get(name))
+
+
+def is_up_to_date(clip: Path, provenance: Mapping[str, Any]) -> bool:
+    """Whether the clip exists and has exactly this provenance."""
+    stored = read_sidecar(clip) if clip.is_file() else None
+    return stored is not None and not differences(stored, provenance)

@@ -1,5 +1,6 @@
-"""Global-local decoupled interaction: timing by local attention in both directions, style by the
-reference alone (paper, section 3.2).
+"""Global-local decoupled interaction (GLDI; paper, section 3.2).
+
+Timing passes by local attention in both directions; style only by the reference audio.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ class GLDI:
 
     audio_window: float = knob(
         0.17,
-        help="How far beyond its own interval a video latent listens.",
+        help="How far beyond its own time interval a video latent attends to audio.",
         unit="seconds",
         source="paper leaves it open",
         validator=attrs.validators.ge(0),
     )
     video_window: float = knob(
         0.17,
-        help="How far beyond its own interval an audio latent looks.",
+        help="How far beyond its own time interval an audio latent attends to video.",
         unit="seconds",
         source="paper leaves it open",
         validator=attrs.validators.ge(0),
@@ -44,7 +45,7 @@ class GLDI:
     constant: float = constant_knob()
     width: int | None = knob(
         None,
-        help="Width inside the interaction; none: each direction's own branch's.",
+        help="Inner width; if not set, that of the branch that receives.",
         unit="channels",
     )
     attention: LocalAttention = knob(
@@ -52,7 +53,7 @@ class GLDI:
     )
     style: StyleSpec = knob(
         default_part("harmony_parts.style.alignment:StyleAlignment"),
-        help="How the reference takes on the video's style.",
+        help="How the reference audio takes on the video's style.",
     )
 
     def build(self, *, branches: AV[Branch]) -> GlobalLocal:
@@ -62,7 +63,7 @@ class GLDI:
 
 @attrs.frozen(eq=False)
 class Direction:
-    """Tables of one direction: the windows and the angles of queries and keys."""
+    """Tables of one direction: windows, and angles of queries and keys."""
 
     windows: Windows
     q_angles: Tensor
@@ -70,8 +71,10 @@ class Direction:
 
 
 class GlobalLocal(nn.Module):
-    """dz_v = local(z_v reads z_a), dz_a = local(z_a reads z_v), dz_r = style(z_r reads z_v):
-    residuals that start at zero.
+    """dz_v = local(z_v, z_a), dz_a = local(z_a, z_v), dz_r = style(z_r, z_v).
+
+    The first argument gives the queries, the second the keys and values. All residuals start at
+    zero.
     """
 
     def __init__(self, spec: GLDI, branches: AV[Branch]) -> None:
@@ -83,7 +86,7 @@ class GlobalLocal(nn.Module):
         self.style = spec.style.build(branches=branches)
 
     def tables(self, layout: Layout) -> AV[Direction]:
-        """Windows and angles of both directions, named after the stream that reads."""
+        """Windows and angles of both directions, by the stream that receives."""
         spec, clock, device = self.spec, layout.clocks, layout.device
         return AV(
             video=self._direction(
@@ -113,18 +116,19 @@ class GlobalLocal(nn.Module):
         pairs: int,
         device: torch.device,
     ) -> Direction:
-        own, other = positions(queries, keys, self.spec.rope_map, constant)
+        at_queries, at_keys = positions(queries, keys, self.spec.rope_map, constant)
         return Direction(
             windows(queries, keys, reach).to(device),
-            angles(own, pairs).to(device),
-            angles(other, pairs).to(device),
+            angles(at_queries, pairs).to(device),
+            angles(at_keys, pairs).to(device),
         )
 
     def forward(
         self, video: Tokens, audio: Tokens, tables: AV[Direction], to: Collection[str] = STREAMS
     ) -> AV[Exchange]:
-        """Residuals of both streams, from the states before either update. Style touches the
-        reference only.
+        """Residuals of both streams, from their states before either update.
+
+        Style changes only the reference.
         """
         dz_v = self.to_video(video.hidden, audio.hidden, tables["video"]) if "video" in to else None
         dz_a = self.to_audio(audio.hidden, video.hidden, tables["audio"]) if "audio" in to else None
@@ -137,8 +141,9 @@ class GlobalLocal(nn.Module):
 
 
 class LocalCross(nn.Module):
-    """One direction: norms, projections, per-head RMS norm of queries and keys, local attention,
-    and an output that starts at zero.
+    """One direction of local cross-attention, with an output projection that starts at zero.
+
+    Both streams are layer-normed, queries and keys RMS-normed per head.
     """
 
     def __init__(
@@ -148,8 +153,8 @@ class LocalCross(nn.Module):
         inner, self.heads, self.attention = width or reader.width, reader.heads, attention
         if inner % (2 * self.heads):
             raise ValueError(
-                f"an interaction of width {inner} can't be split into the reader's {self.heads}"
-                " heads of an even width"
+                f"an interaction of width {inner} can't be split into {self.heads} heads (those of"
+                " the receiving branch) of an even width"
             )
         head = inner // self.heads
         self.pairs = head // 2

@@ -1,9 +1,7 @@
-"""Global interaction as in Ovi: every token of a stream attends to every token of the other,
-through its own text attention.
+"""Global interaction as in Ovi: every token attends to every token of the other stream.
 
-The query and the output projection are those of the text attention; keys and values of the other
-stream are the interaction's. What is heard is added before the output projection: o(attn(q, text) +
-attn(rope(q), rope(k_f), v_f)).
+It is part of the text attention, whose query and output projections it shares; keys and values of
+the other stream are the interaction's: o(attn(q, text) + attn(rope(q), rope(k_f), v_f)).
 """
 
 from __future__ import annotations
@@ -35,9 +33,7 @@ class Global:
 
 
 class GlobalCross(nn.Module):
-    """A term for each stream's text attention. The value projections start at zero, so that nothing
-    is heard at first.
-    """
+    """A term for each stream's text attention; value projections start at zero, and so does it."""
 
     def __init__(self, spec: Global, branches: AV[Branch]) -> None:
         super().__init__()
@@ -46,29 +42,26 @@ class GlobalCross(nn.Module):
         self.to_video, self.to_audio = CrossKeysValues(video, audio), CrossKeysValues(audio, video)
 
     def tables(self, layout: Layout) -> AV[AV[Tensor]]:
-        """Rotary tables of both streams on the video's time line, for the heads of the stream that
-        reads.
+        """RoPE tables of both streams on the video's time line, by the stream that receives.
 
-        Video [T_v, S, d/2, 2] turns with time, height and width, as in its self-attention; audio
-        [T_a, 1, pairs, 2] with time alone.
+        They fit the heads of that stream. Video [T_v, S, d/2, 2] rotates with time, height and
+        width, as in its self-attention; audio [T_a, 1, pairs, 2] only with time.
         """
-        own, other = positions(
+        at_video, at_audio = positions(
             layout.clocks["video"], layout.clocks["audio"], self.spec.rope_map, self.spec.constant
         )
 
-        def turns(pairs: int) -> AV[Tensor]:
-            video, audio = (
-                grid_angles(own, *layout.grid["video"], pairs),
-                angles(other, time_pairs(pairs))[:, None],
-            )
+        def rope(pairs: int) -> AV[Tensor]:
+            video = grid_angles(at_video, *layout.grid["video"], pairs)
+            audio = angles(at_audio, time_pairs(pairs))[:, None]
             return AV(table(video).to(layout.device), table(audio).to(layout.device))
 
-        return AV(turns(self.to_video.pairs), turns(self.to_audio.pairs))
+        return AV(rope(self.to_video.pairs), rope(self.to_audio.pairs))
 
     def forward(
         self, video: Tokens, audio: Tokens, tables: AV[AV[Tensor]], to: Collection[str] = STREAMS
     ) -> AV[Exchange]:
-        """The terms of both streams, from the states before either update."""
+        """The terms of both streams, from their states before either update."""
         v, a = tables["video"], tables["audio"]
         return AV(
             video=Exchange(
@@ -81,7 +74,7 @@ class GlobalCross(nn.Module):
 
 
 class CrossKeysValues(nn.Module):
-    """Keys and values of the other stream for a reader's queries."""
+    """Keys and values of a source stream, for the queries of a reader."""
 
     def __init__(self, reader: Branch, source: Branch) -> None:
         super().__init__()
@@ -94,19 +87,20 @@ class CrossKeysValues(nn.Module):
         nn.init.zeros_(self.v.weight)
         nn.init.zeros_(self.v.bias)
 
-    def forward(self, source: Tensor, q_turn: Tensor, k_turn: Tensor) -> Term:
-        """The other stream [B, Tk, Sk, E] -> a function of the reader's queries [B, Tq, Sq, h, d];
-        tables [T, S, pairs, 2] of both.
+    def forward(self, source: Tensor, q_rope: Tensor, k_rope: Tensor) -> Term:
+        """The source [B, Tk, Sk, E] -> a term for the reader's queries [B, Tq, Sq, h, d].
+
+        `q_rope` and `k_rope`: tables [T, S, pairs, 2] of reader and source.
         """
         y = self.norm_source(source)
         k, v = (
             self.norm_k(self.k(y)).unflatten(-1, (self.heads, -1)),
             self.v(y).unflatten(-1, (self.heads, -1)),
         )
-        k = rotate(k, k_turn[:, :, None])
+        k = rotate(k, k_rope[:, :, None])
 
         def term(q: Tensor) -> Tensor:
-            turned = rotate(q, q_turn[:, :, None])
-            return attend(turned.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2)).view_as(q)
+            rotated = rotate(q, q_rope[:, :, None])
+            return attend(rotated.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2)).view_as(q)
 
         return term

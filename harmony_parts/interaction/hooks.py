@@ -1,4 +1,4 @@
-"""The interactions in the box."""
+"""Declares the built-in interactions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_interaction() -> Iterator[PartDeclaration]:
-    """Declare them."""
+    """Declare the interactions."""
     yield part(
         "gldi",
         "harmony_parts.interaction.gldi:GLDI",
         summary=(
-            "Local attention in both directions for timing, and the reference sound alone for"
-            " style."
+            "Local attention in both directions for timing; style only through the reference audio."
         ),
         source="arXiv:2511.21579, section 3.2",
     )
@@ -23,12 +22,12 @@ def harmony_interaction() -> Iterator[PartDeclaration]:
         "global",
         "harmony_parts.interaction.global_cross:Global",
         summary=(
-            "Every token hears every token of the other stream, through its own text attention."
+            "Every token attends to every token of the other stream, within its text attention."
         ),
         source="Ovi, arXiv:2510.01284",
     )
     yield part(
         "none",
         "harmony_parts.interaction.none:NoInteraction",
-        summary="Two branches that don't hear each other: the baseline.",
+        summary="No exchange between the branches: the baseline.",
     )

@@ -1,6 +1,4 @@
-"""No interaction: two branches that don't hear each other. The baseline, and how a stream is
-trained alone.
-"""
+"""No interaction between the branches: the baseline, and how each stream is trained by itself."""
 
 from __future__ import annotations
 
@@ -16,21 +14,21 @@ from harmony_parts.interaction.protocol import Exchange, Layout
 
 @attrs.frozen
 class NoInteraction:
-    """No settings."""
+    """Two branches without interaction; no settings."""
 
     def build(self, *, branches: AV[Branch]) -> NoExchange:
-        """The same for any branches."""
+        """The module of one layer, without weights."""
         return NoExchange()
 
 
 class NoExchange(nn.Module):
-    """Nothing is exchanged."""
+    """An interaction in which no stream receives anything."""
 
     def tables(self, layout: Layout) -> None:
-        """None are needed."""
+        """It needs no tables."""
 
     def forward(
         self, video: Tokens, audio: Tokens, tables: None, to: Collection[str] = STREAMS
     ) -> AV[Exchange]:
-        """Nothing for either stream."""
+        """An empty exchange."""
         return AV()

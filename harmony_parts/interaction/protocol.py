@@ -1,6 +1,4 @@
-"""How the branches hear each other in a layer: an update of the hidden states, or a term inside the
-text attention.
-"""
+"""How branches exchange information in a layer: by residuals, or a term in the text attention."""
 
 from __future__ import annotations
 
@@ -18,9 +16,11 @@ from harmony_parts.branches.protocol import Branch, Term, Tokens
 
 @attrs.frozen(eq=False)
 class Layout:
-    """The shape of a batch: per stream, the `clocks` (start, end) in seconds [T, 2] (float64, on
-    the CPU) of its latents and the `grid` (rows, columns) of the tokens of one; and the `device`
-    where tables are wanted."""
+    """The shape of a batch, for which an interaction makes its tables.
+
+    Per stream: `clocks` [T, 2], start and end of its latents in seconds (float64, on the CPU), and
+    `grid`, rows and columns of a latent's tokens. `device`: where the tables must be.
+    """
 
     clocks: AV[Tensor]
     grid: AV[tuple[int, int]]
@@ -29,8 +29,10 @@ class Layout:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Exchange:
-    """What one stream receives: residuals of its hidden states [B, T, S, D] and of its reference
-    [B, R, D], or a term for its text attention.
+    """What one stream receives.
+
+    `hidden` [B, T, S, D] and `reference` [B, R, D]: residuals of its hidden states and of its
+    reference; `term`: a term for its text attention.
     """
 
     hidden: Tensor | None = None
@@ -39,27 +41,24 @@ class Exchange:
 
 
 class Interaction(Protocol):
-    """A torch module, one per layer, with weights of its own. Both directions read the states from
-    before either update.
+    """A torch module, one per layer, which shares no weights with other layers.
 
-    It changes nothing that it is given, draws no random numbers, and hears each sample by itself,
-    and no token of a reference that its mask leaves out. What it computes with is a parameter, a
-    buffer, or in its tables; and no number is asked of a tensor, so that it runs on the meta
-    device, where costs are counted.
+    Both directions read the states before either update. No argument is changed in place, no random
+    numbers are drawn, samples are independent, and reference tokens that are masked out have no
+    effect. All tensors that it computes with are parameters, buffers, or in its tables. It never
+    reads a tensor's value on the host, so that it runs on the meta device, where costs are counted.
     """
 
     def tables(self, layout: Layout) -> Any:
-        """What depends on the shape alone (windows, angles); computed once per shape and handed to
-        every layer.
-        """
+        """What depends only on the shape (windows, angles), computed once for all layers."""
 
     def __call__(
         self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
     ) -> AV[Exchange]:
-        """What each stream of `to` receives from the other; what nobody receives isn't computed.
+        """What each stream in `to` receives from the other; for other streams nothing is computed.
 
-        A stream receives the same whether the other one does or not, of a type no wider than its
-        own, and a residual of its reference only where it has one.
+        A stream receives the same whether or not the other one is in `to`. Residuals are of a type
+        no wider than the stream's, and one of the reference only if there is a reference.
         """
 
 
@@ -67,4 +66,4 @@ class InteractionSpec(Protocol):
     """Settings of an interaction."""
 
     def build(self, *, branches: AV[Branch]) -> Interaction:
-        """The interaction of one layer between branches of those widths and heads."""
+        """The interaction of one layer, for the widths and heads of these branches."""

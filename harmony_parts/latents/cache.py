@@ -1,11 +1,10 @@
-"""Prepared clips on disk, so that a run that goes on needn't encode them again. An entry is found
-by everything that went into it.
+"""A cache of prepared clips on disk, so that a resumed run needn't encode them again.
 
-Its key covers the recipe's format, codecs, encoders, data and seed; the content of each example
-that was chosen (`Dataset.fingerprint`); the weights of frozen encoders and codecs; the source code
-of this library and of the packages that the parts come from; the version of every installed
-package; device and number of threads. Whatever of that changes, the entry isn't found, and another
-takes its place: none is stale.
+An entry's key covers everything that the clips depend on: the recipe's format, codecs, encoders,
+data and seed; the content of each chosen example (`HasFingerprints`); the weights of frozen
+encoders and codecs; the source code of this library and of the packages that the parts come from;
+the version of every installed package; the device and the number of threads. If any of that
+changes, the key does, and a new entry replaces the old one: no entry is ever stale.
 """
 
 from __future__ import annotations
@@ -37,19 +36,20 @@ FOLDER = "prepared"  # in the run folder
 TEXTS = ("caption", "sound", "speech")
 
 
-def key(
+def cache_key(
     recipe: Recipe, dataset: Any, chosen: Sequence[int], parts: Iterable[Any], device: torch.device
 ) -> str | None:
-    """The name of what these parts make of the examples `chosen`; `None` where something in it
-    can't be told from its like.
+    """The key of the `chosen` examples as `parts` (frozen encoders and codecs) encode them.
+
+    `None` if something that they depend on can't be identified: then they aren't cached.
     """
-    code = _code([type(part) for part in (*parts, dataset)])
+    code = _code_digest([type(part) for part in (*parts, dataset)])
     if not isinstance(dataset, HasFingerprints) or code is None:
         return None
     try:
         examples = [dataset.fingerprint(number) for number in chosen]
     except OSError:
-        return None  # reading it will say what is wrong
+        return None  # reading the example will report the cause
     table = tomllib.loads(write_recipe(recipe))
     packages = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()})
     facts: dict[str, Any] = {
@@ -58,52 +58,50 @@ def key(
             + [recipe.train.seed]
         ),
         "examples": examples,
-        "weights": [_weights(part) for part in parts],
+        "weights": [_weights_digest(part) for part in parts],
         "code": code,
         "packages": [*packages, os.environ.get("IMAGEIO_FFMPEG_EXE", "")],
         "machine": [sys.version, device.type, torch.get_num_threads()],
     }
-    return hashlib.sha256(
-        json.dumps(facts, sort_keys=True, default=str).encode("utf-8", "surrogateescape")
-    ).hexdigest()[:32]
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def load(
+def load_prepared(
     folder: Path,
-    name: str,
-    trained: Sequence[nn.Module],
+    key: str,
+    trainable: Sequence[nn.Module],
     device: torch.device,
     warn: Callable[[str], None],
 ) -> Prepared | None:
-    """The entry of that name; `None` where there is none. A damaged one is told to `warn`, and
-    passed over.
-    """
-    if not (folder / name).is_dir():
+    """The entry of that key, or `None`; `warn` gets a line if it is damaged."""
+    if not (folder / key).is_dir():
         return None
     try:
-        found = load_snapshot(folder / name)
-        texts = found.facts["prompts"]
-        held = found.tensors["prompts"]
+        entry = load_snapshot(folder / key)
+        media = entry.tensors["prompts"]
         prompts = (
-            Prompt(**said, image=held.get(f"{i}/image"), voice=held.get(f"{i}/voice"))
-            for i, said in enumerate(texts)
+            Prompt(**texts, image=media.get(f"{i}/image"), voice=media.get(f"{i}/voice"))
+            for i, texts in enumerate(entry.facts["prompts"])
         )
         return Prepared(
-            latents=AV(**found.tensors["latents"]),
-            frozen=_conditions(found.tensors["conditions"]),
-            trained=tuple(trained),
+            latents=AV(**entry.tensors["latents"]),
+            conditions=_conditions(entry.tensors["conditions"]),
+            trainable=tuple(trainable),
             prompts=tuple(prompts),
-            names=tuple(found.facts["names"]),
+            names=tuple(entry.facts["names"]),
             device=device,
         )
     except (RunError, KeyError, TypeError) as error:
-        warn(f"{error}; these prepared clips are made anew")
+        warn(f"{error}; these clips are prepared again")
         return None
 
 
-def save(folder: Path, name: str, prepared: Prepared) -> None:
-    """Keep them under that name, in place of any others. Prompts with something that JSON doesn't
-    know aren't kept. Raises RunError.
+def save_prepared(folder: Path, key: str, prepared: Prepared) -> None:
+    """Save prepared clips under that key, in place of any other entry.
+
+    Nothing is saved if a prompt has values that JSON can't represent. Raises RunError if the folder
+    can't be written.
     """
     texts = [
         {**{field: getattr(prompt, field) for field in TEXTS}, "extra": prompt.extra}
@@ -114,27 +112,25 @@ def save(folder: Path, name: str, prepared: Prepared) -> None:
             return
     except (TypeError, ValueError):
         return
-    held = {
+    media = {
         f"{i}/{field}": getattr(prompt, field)
         for i, prompt in enumerate(prepared.prompts)
         for field in ("image", "voice")
     }
     tensors = {
         "latents": {stream: prepared.latents[stream] for stream in prepared.latents},
-        "conditions": dict(_tensors(prepared.frozen)),
-        "prompts": {place: tensor for place, tensor in held.items() if tensor is not None},
+        "conditions": dict(_tensors(prepared.conditions)),
+        "prompts": {place: tensor for place, tensor in media.items() if tensor is not None},
     }
-    write_snapshot(
-        folder / name,
-        Snapshot(0, tensors, {"names": prepared.names, "prompts": texts}),
-    )
+    facts = {"names": prepared.names, "prompts": texts}
+    write_snapshot(folder / key, Snapshot(0, tensors, facts))
     for other in folder.iterdir():
-        if other.name != name:
+        if other.name != key:
             shutil.rmtree(other, ignore_errors=True)
 
 
 def _tensors(conditions: Mapping[str, Condition]) -> Iterable[tuple[str, Tensor]]:
-    """name/tokens, name/mask, and the same of each null form: name/null/tokens."""
+    """name/tokens and name/mask, and name/null/tokens and name/null/mask of the null form."""
     for name, condition in conditions.items():
         yield f"{name}/tokens", condition.tokens
         yield f"{name}/mask", condition.mask
@@ -143,16 +139,16 @@ def _tensors(conditions: Mapping[str, Condition]) -> Iterable[tuple[str, Tensor]
 
 
 def _conditions(tensors: Mapping[str, Tensor]) -> dict[str, Condition]:
-    def made(name: str) -> Condition:
-        null = made(f"{name}/null") if f"{name}/null/tokens" in tensors else None
+    def condition(name: str) -> Condition:
+        null = condition(f"{name}/null") if f"{name}/null/tokens" in tensors else None
         return Condition(tensors[f"{name}/tokens"], tensors[f"{name}/mask"], null)
 
     names = (place.removesuffix("/tokens") for place in tensors if place.endswith("/tokens"))
-    return {name: made(name) for name in names if not name.endswith("/null")}
+    return {name: condition(name) for name in names if not name.endswith("/null")}
 
 
-def _weights(part: Any) -> str:
-    """A digest of a part's weights and buffers, those of the modules that it holds among them."""
+def _weights_digest(part: Any) -> str:
+    """A digest of a part's weights and buffers, with those of its external modules."""
     digest = hashlib.sha256()
     for name, tensor in (
         entry for module in part_modules(part) for entry in module.state_dict().items()
@@ -166,9 +162,10 @@ def _weights(part: Any) -> str:
     return digest.hexdigest()
 
 
-def _code(classes: Iterable[type]) -> str | None:
-    """A digest of the source of this library and of the packages that the classes come from; `None`
-    where one has no file.
+def _code_digest(classes: Iterable[type]) -> str | None:
+    """A digest of the source of this library and of the classes' packages.
+
+    `None` if one has no file.
     """
     digest = hashlib.sha256()
     for name in sorted({"harmony_parts", *(cls.__module__.partition(".")[0] for cls in classes)}):

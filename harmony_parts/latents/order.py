@@ -1,4 +1,4 @@
-"""Which clips a step sees: every clip once an epoch, in an order drawn anew for each."""
+"""Which clips a step gets: each clip once an epoch, in a new random order for every epoch."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from torch import Tensor
 
 
 class ClipOrder:
-    """Endless shuffled numbers below `size`. Its state is the permutation that is being read and
-    the place in it.
+    """An endless sequence of shuffled epochs of the numbers below `size`.
+
+    Its state is the current epoch's permutation and the position in it.
     """
 
     def __init__(self, size: int) -> None:
-        self.size, self.place = size, 0
+        self.size, self.position = size, 0
         self.permutation = torch.empty(0, dtype=torch.long)
 
     def next(self, count: int, generator: torch.Generator) -> Tensor:
-        """int64 [count]. An epoch that ends within a batch is followed by the next one, so that
-        batches are never short.
-        """
-        taken = []
+        """The next `count` numbers, int64 [count]; a batch may reach into the next epoch."""
+        drawn = []
         while count:
-            if self.place == len(self.permutation):
-                self.permutation, self.place = torch.randperm(self.size, generator=generator), 0
-            some = self.permutation[self.place : self.place + count]
-            self.place, count = self.place + len(some), count - len(some)
-            taken.append(some)
-        return torch.cat(taken)
+            if self.position == len(self.permutation):
+                self.permutation = torch.randperm(self.size, generator=generator)
+                self.position = 0
+            some = self.permutation[self.position : self.position + count]
+            self.position, count = self.position + len(some), count - len(some)
+            drawn.append(some)
+        return torch.cat(drawn)

@@ -1,6 +1,4 @@
-"""From a data set to batches of latents and conditions: made once and kept in memory, or anew for
-every step.
-"""
+"""Prepared clips: the examples of a data set, encoded once before training."""
 
 from __future__ import annotations
 
@@ -18,12 +16,13 @@ from harmony_parts.latents.sources import Prepared
 
 CHUNK = 16  # examples that are encoded at a time
 Track = Callable[[Iterable[int], int], Iterable[int]]
-"""`track(numbers, total)`: the same numbers, with a progress bar."""
+"""`track(numbers, total)`: yields the numbers and shows progress."""
 
 
 def choose_examples(size: int, count: int, generator: torch.Generator) -> list[int]:
-    """`count` of `size` examples, at random, each as often as any other to within one; what repeats
-    is a new random cut.
+    """`count` random numbers below `size`, each as often as any other to within one.
+
+    A number that repeats gives a new random cut of its example.
     """
     rounds = [torch.randperm(size, generator=generator) for _ in range(-(-count // size))]
     return torch.cat(rounds)[:count].tolist()
@@ -40,43 +39,46 @@ def prepare_clips(
     device: torch.device,
     track: Track = lambda numbers, total: numbers,
 ) -> Prepared:
-    """Encode the examples of these numbers."""
-    count = len(chosen)
-    still = [encoder for encoder in encoders.values() if is_frozen(encoder)]
+    """Read and encode the `chosen` examples, with the codecs and the frozen encoders on `device`.
+
+    Raises RunError, naming the example, if a clip isn't in the format.
+    """
+    frozen = [encoder for encoder in encoders.values() if is_frozen(encoder)]
     latents: list[AV[Tensor]] = []
-    kept: list[dict[str, Condition]] = []
+    conditions: list[dict[str, Condition]] = []
     prompts: list[Prompt] = []
     names: list[str] = []
-    for begin in track(range(0, count, CHUNK), -(-count // CHUNK)):
+    for begin in track(range(0, len(chosen), CHUNK), -(-len(chosen) // CHUNK)):
         examples = [dataset.example(i, generator) for i in chosen[begin : begin + CHUNK]]
-        asked = [example.prompt for example in examples]
+        chunk = [example.prompt for example in examples]
         latents.append(encode_examples(examples, format, codecs, device).map(Tensor.cpu))
         with torch.no_grad():
-            kept.append({name: c.to("cpu") for name, c in conditions_of(still, asked).items()})
-        prompts += asked
+            encoded = conditions_of(frozen, chunk)
+        conditions.append({name: condition.to("cpu") for name, condition in encoded.items()})
+        prompts += chunk
         names += [example.name for example in examples]
     return Prepared(
         latents=latents[0].map(lambda *chunks: torch.cat(chunks), *latents[1:]),
-        frozen={name: _joined([chunk[name] for chunk in kept]) for name in kept[0]},
-        trained=tuple(encoder for encoder in encoders.values() if not is_frozen(encoder)),
+        conditions={
+            name: concatenate([chunk[name] for chunk in conditions]) for name in conditions[0]
+        },
+        trainable=tuple(encoder for encoder in encoders.values() if not is_frozen(encoder)),
         prompts=tuple(prompts),
         names=tuple(names),
         device=device,
     )
 
 
-def _joined(chunks: Sequence[Condition]) -> Condition:
-    """Conditions of several batches as one, all as long as the longest; what is added doesn't
-    count.
-    """
+def concatenate(chunks: Sequence[Condition]) -> Condition:
+    """The conditions of several batches as one, padded to the longest; padding is masked out."""
     longest = max(chunk.mask.shape[1] for chunk in chunks)
 
-    def grown(x: Tensor) -> Tensor:
+    def padded(x: Tensor) -> Tensor:
         return pad(x, (*(0, 0) * (x.ndim - 2), 0, longest - x.shape[1]))
 
     nulls = [chunk.null for chunk in chunks if chunk.null is not None]
     return Condition(
-        torch.cat([grown(chunk.tokens) for chunk in chunks]),
-        torch.cat([grown(chunk.mask) for chunk in chunks]),
-        _joined(nulls) if nulls else None,
+        torch.cat([padded(chunk.tokens) for chunk in chunks]),
+        torch.cat([padded(chunk.mask) for chunk in chunks]),
+        concatenate(nulls) if nulls else None,
     )

@@ -1,4 +1,4 @@
-"""Clips that can't be read are left out: each is named once, and another takes its place."""
+"""A data set without its unreadable clips: each is reported once and replaced by another."""
 
 from __future__ import annotations
 
@@ -9,56 +9,58 @@ import torch
 from harmony_parts.data.protocol import Dataset, Example, HasUnreadable
 from harmony_parts.errors import MediaError, RunError
 
-# clips that fail, one after the other, before it is the disk that is taken to have failed
-IN_A_ROW = 8
+# consecutive clips that fail before the disk, not the clips, is blamed
+MAX_FAILURES = 8
 
 
 class Readable:
-    """A data set whose examples that raise MediaError are replaced by the next one that can be
-    read.
+    """A data set in which the next readable example replaces one that raises MediaError.
 
-    Which one that is depends on nothing but which files are bad, and a failed attempt leaves
-    `generator` as it was; so a resumed run sees the same clips. `bad` holds the cause for each
-    number that is known to be bad, in the order in which they were found.
+    The replacement depends only on which files are unreadable, and a failed attempt leaves
+    `generator` as it was, so a resumed run gets the same clips. `unreadable` has the cause for each
+    unreadable number, in the order in which they were noticed; `warn` gets a line for each.
     """
 
-    def __init__(self, dataset: Dataset, tell: Callable[[str], None]) -> None:
-        self.dataset, self.tell = dataset, tell
-        self.bad: dict[int, str] = (
+    def __init__(self, dataset: Dataset, warn: Callable[[str], None]) -> None:
+        self.dataset, self.warn = dataset, warn
+        self.unreadable: dict[int, str] = (
             dict(dataset.unreadable) if isinstance(dataset, HasUnreadable) else {}
         )
-        if self.bad:
-            listed = "".join(f"\n  {cause}" for cause in self.bad.values())
-            tell(
-                f"{len(self.bad)} of {len(dataset)} clips can't be used, and are left out:{listed}"
+        if self.unreadable:
+            listed = "".join(f"\n  {cause}" for cause in self.unreadable.values())
+            warn(
+                f"{len(self.unreadable)} of {len(dataset)} clips can't be used and are"
+                f" skipped:{listed}"
             )
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def example(self, index: int, generator: torch.Generator) -> Example:
-        """See `Dataset`. Raises MediaError where many in a row can't be read, RunError where none
-        can.
+        """The example `index`, or the next readable one.
+
+        Raises MediaError if MAX_FAILURES consecutive clips can't be read, RunError if none can.
         """
-        state, failed = generator.get_state(), 0
+        state, failures = generator.get_state(), 0
         for number in ((index + k) % len(self) for k in range(len(self))):
-            if number in self.bad:
+            if number in self.unreadable:
                 continue
             try:
                 return self.dataset.example(number, generator)
             except MediaError as error:
-                failed += 1
-                if failed == IN_A_ROW:
+                failures += 1
+                if failures == MAX_FAILURES:
                     raise MediaError(
-                        f"{error}\n{failed} clips in a row can't be read: is the disk still there?"
+                        f"{error}\n{failures} clips in a row can't be read: is the disk still"
+                        " connected?"
                     ) from error
                 generator.set_state(state)
-                self.bad[number] = str(error)
-                self.tell(
-                    f"{error}; this clip is left out from here on ({len(self.bad)} of {len(self)}"
-                    " so far)"
+                self.unreadable[number] = str(error)
+                self.warn(
+                    f"{error}; this clip is skipped from now on ({len(self.unreadable)} of"
+                    f" {len(self)} so far)"
                 )
         raise RunError(
-            f"none of the {len(self)} clips can be read; the last one:"
-            f" {list(self.bad.values())[-1]}"
+            f"none of the {len(self)} clips can be read; the last error:"
+            f" {list(self.unreadable.values())[-1]}"
         )

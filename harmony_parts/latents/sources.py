@@ -1,4 +1,4 @@
-"""Where the batches of a run come from."""
+"""The sources of batches: clips encoded on the fly, or prepared clips in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harmony_parts.latents.encode import conditions_of, encode_examples
 
 @attrs.frozen(eq=False)
 class Batch:
-    """n clips: clean latents [n, ...], their conditions, and their names for messages."""
+    """n clips: clean latents [n, ...], conditions, and names for messages."""
 
     latents: AV[Tensor]
     conditions: dict[str, Condition]
@@ -28,16 +28,16 @@ class Source(Protocol):
     """Batches by the numbers of their clips."""
 
     def __len__(self) -> int:
-        """How many clips there are."""
+        """The number of clips."""
 
     def batch(self, index: Tensor, generator: torch.Generator) -> Batch:
-        """The clips of `index` (int64 [n]). Trainable encoders are run here, with gradients."""
+        """The clips of `index` (int64 [n]). Trainable encoders run here, with gradients."""
 
 
 @attrs.frozen(eq=False)
 class OnTheFly:
-    """Every clip is made, and encoded, when a step asks for it: each time a new random cut, where
-    the data set makes them.
+    """Reads and encodes each clip when a step needs it: a new random cut each time, if the data set
+    makes random cuts.
     """
 
     dataset: Dataset
@@ -50,7 +50,7 @@ class OnTheFly:
         return len(self.dataset)
 
     def batch(self, index: Tensor, generator: torch.Generator) -> Batch:
-        """See `Source`."""
+        """The clips of `index`, read with `generator` and encoded now."""
         examples = [self.dataset.example(i, generator) for i in index.tolist()]
         latents = encode_examples(examples, self.format, self.codecs, self.device)
         conditions = conditions_of(self.encoders.values(), [example.prompt for example in examples])
@@ -59,13 +59,15 @@ class OnTheFly:
 
 @attrs.frozen(eq=False)
 class Prepared:
-    """Clips kept in memory: latents, and what frozen encoders say. Encoders that are trained read
-    the prompts at every step.
+    """Prepared clips in memory: latents, and the conditions of frozen encoders.
+
+    The trainable encoders read the prompts at every step. Everything is in the host's memory;
+    batches are on `device`.
     """
 
     latents: AV[Tensor]
-    frozen: Mapping[str, Condition]
-    trained: tuple[nn.Module, ...]
+    conditions: Mapping[str, Condition]
+    trainable: tuple[nn.Module, ...]
     prompts: tuple[Prompt, ...]
     names: tuple[str, ...]
     device: torch.device
@@ -74,11 +76,9 @@ class Prepared:
         return len(self.names)
 
     def batch(self, index: Tensor, generator: torch.Generator) -> Batch:
-        """See `Source`; nothing is left to `generator`."""
+        """The clips of `index`; nothing is drawn from `generator`."""
         numbers = index.tolist()
         latents: AV[Tensor] = self.latents.map(lambda x: x.index_select(0, index).to(self.device))
-        kept = {
-            name: condition.rows(index).to(self.device) for name, condition in self.frozen.items()
-        }
-        told = conditions_of(self.trained, [self.prompts[i] for i in numbers])
-        return Batch(latents, kept | told, tuple(self.names[i] for i in numbers))
+        frozen = {name: c.rows(index).to(self.device) for name, c in self.conditions.items()}
+        trained = conditions_of(self.trainable, [self.prompts[i] for i in numbers])
+        return Batch(latents, frozen | trained, tuple(self.names[i] for i in numbers))

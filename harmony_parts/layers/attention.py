@@ -1,6 +1,4 @@
-"""Multi-head attention pieces that every branch shares: projections with RMS-normed queries and
-keys, and the attention itself.
-"""
+"""Multi-head attention: projections with RMS-normed queries and keys, and attention itself."""
 
 from __future__ import annotations
 
@@ -12,8 +10,9 @@ from harmony_parts.layers.linear import Linear
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v: q [B, N, h, d], k and v [B, M, h, d], mask bool [B, M] of keys
-    that count -> [B, N, h, d].
+    """softmax(q k^T / sqrt(d)) v.
+
+    q [B, N, h, d], k and v [B, M, h, d], mask bool [B, M] of the keys that count -> [B, N, h, d].
     """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     out = F.scaled_dot_product_attention(
@@ -23,8 +22,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 
 class Heads(nn.Module):
-    """Query, key, value and output projections; q and k are RMS-normed over the full width, across
-    heads, as in Wan.
+    """Query, key, value and output projections of multi-head attention.
+
+    q and k are RMS-normed over the full width, across heads, as in Wan. `source` is the width of
+    the keys' and values' input, if it isn't `width`.
     """
 
     def __init__(self, width: int, heads: int, source: int | None = None) -> None:
@@ -49,13 +50,11 @@ class Heads(nn.Module):
         """[..., h, d] -> [..., D]."""
         return self.o(x.flatten(-2))
 
-    def out_again(self, x: Tensor) -> Tensor:
-        """What the same heads heard besides: `out` without the bias, which counts once."""
+    def out_without_bias(self, x: Tensor) -> Tensor:
+        """`out` without its bias: for a second term of a sum, in which the bias counts once."""
         return F.linear(x.flatten(-2), self.o.weight)
 
 
 def modulation_start(width: int) -> nn.Parameter:
-    """A layer's own share of its modulation, [6, D]: shift, scale, gate of the attention, then of
-    the feed-forward.
-    """
+    """A layer's learned modulation [6, D]: shift, scale, gate of attention and of feed-forward."""
     return nn.Parameter(torch.randn(6, width) / width**0.5)

@@ -1,5 +1,6 @@
-"""Layers that take their input as it comes: the residual stream may be float32 where weights are
-bfloat16.
+"""Layers whose input may have another type than their weights.
+
+The residual stream may be float32 while weights are bfloat16.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Precision = Literal["float32", "weights"]
-"""In which type the residual stream, its norms and its modulation are computed: at least float32 as
-in Wan2.2, or the weights' as in Ovi.
+"""The type in which the residual stream, its norms and its modulation are computed: at least
+float32 as in Wan2.2, or the type of the weights as in Ovi.
 """
 
 
 def widen(x: Tensor, precision: Precision) -> Tensor:
-    """The same, in float32 where `precision` asks for it and it isn't as wide already."""
+    """Convert `x` to float32 if `precision` is "float32" and its type is narrower."""
     return x.to(torch.promote_types(x.dtype, torch.float32)) if precision == "float32" else x
 
 
 class Linear(nn.Linear):
-    """A linear map that computes in the type of its weights, or in float32 where its `precision`
-    says so: for a few rows, weights are small.
+    """A linear map that computes in the type of its weights, or in float32 if `precision` says so.
+
+    float32 is for inputs of few rows.
     """
 
     def __init__(self, source: int, width: int, precision: Precision = "weights") -> None:
@@ -46,10 +48,10 @@ class LayerNorm(nn.LayerNorm):
 
 
 def plain_norm(width: int) -> LayerNorm:
-    """A layer norm without weights of its own: what modulation follows."""
+    """A layer norm without weights, for modulation to follow."""
     return LayerNorm(width, eps=1e-6, elementwise_affine=False)
 
 
 def mlp(source: int, hidden: int, width: int) -> nn.Sequential:
-    """Linear, GELU (tanh), Linear."""
+    """A two-layer MLP: linear, GELU (tanh approximation), linear."""
     return nn.Sequential(Linear(source, hidden), nn.GELU(approximate="tanh"), Linear(hidden, width))

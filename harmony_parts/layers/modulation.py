@@ -1,6 +1,4 @@
-"""Adaptive layer norm: time to shift, scale and gate, computed once per distinct time and indexed
-by latent.
-"""
+"""Adaptive layer norm: shift, scale and gate from time, per distinct time, indexed by latent."""
 
 from __future__ import annotations
 
@@ -13,12 +11,13 @@ from torch import Tensor, nn
 from harmony_parts.av import Times
 from harmony_parts.layers.linear import Linear, Precision, plain_norm
 
-FREQUENCIES = 256  # numbers in the sinusoid of a time, as in Wan
+FREQUENCIES = 256  # size of a time's sinusoidal embedding, as in Wan
 
 
 def sinusoid(t: Tensor, size: int = FREQUENCIES) -> Tensor:
-    """cos || sin of 1000 t at geometric frequencies: [...] -> float32 [..., size], angles in
-    float64.
+    """cos || sin of 1000 t at geometric frequencies: [...] -> float32 [..., size].
+
+    Angles are computed in float64.
     """
     half = size // 2
     frequencies = torch.exp(
@@ -30,8 +29,9 @@ def sinusoid(t: Tensor, size: int = FREQUENCIES) -> Tensor:
 
 @attrs.frozen(eq=False)
 class Modulation:
-    """`embedding` [B, U, D] and its six-fold projection `six` [B, U, 6, D] for U distinct times;
-    `index` [B, N] into U for N positions.
+    """Time embeddings of U distinct times, and which of them each of N positions has.
+
+    `embedding` [B, U, D], its projection `six` [B, U, 6, D], `index` [B, N] into U.
     """
 
     embedding: Tensor
@@ -39,15 +39,15 @@ class Modulation:
     index: Tensor
 
     def at(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Rows [B, U, K, D] per distinct time -> K tensors [B, N or 1, D]."""
-        if rows.shape[1] == 1:  # one time a sample: broadcast
+        """Rows [B, U, K, D] per distinct time -> K tensors [B, N or 1, D] per position."""
+        if rows.shape[1] == 1:  # one time per sample: broadcast
             return rows.unbind(2)
         index = self.index[:, :, None, None].expand(-1, -1, *rows.shape[2:])
         return rows.gather(1, index).unbind(2)
 
 
 class TimeEmbedding(nn.Module):
-    """Times to a Modulation: sinusoid, two-layer MLP, and the projection that all layers share."""
+    """Times to Modulation: sinusoid, two-layer MLP, and the projection that all layers share."""
 
     def __init__(self, width: int, precision: Precision) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class TimeEmbedding(nn.Module):
         self.project = nn.Sequential(nn.SiLU(), Linear(width, 6 * width, precision))
 
     def forward(self, times: Times, add: Tensor | None = None) -> Modulation:
-        """`add` [B, D] joins the embedding of every time."""
+        """Embed the times; `add` [B, D] is added to every time's embedding."""
         embedding = self.mlp(sinusoid(times.values))
         if add is not None:
             embedding = embedding + add[:, None]
@@ -65,8 +65,9 @@ class TimeEmbedding(nn.Module):
 
 
 class Head(nn.Module):
-    """Modulated norm and linear map to latents: norm(x) (1 + scale) + shift. Starts at zero, so
-    that an untrained model predicts none.
+    """Modulated norm and linear map to latents: W (norm(x) (1 + scale) + shift).
+
+    W starts at zero, so an untrained model predicts zero velocities.
     """
 
     def __init__(self, width: int, out: int) -> None:

@@ -1,4 +1,4 @@
-"""Frames in another rate or size."""
+"""Frames at another rate or size."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 
 
 def frames_for(frames: int, fps: Fraction, new: Fraction) -> int:
-    """How many frames at `new` frames a second last as long as `frames` at `fps`, or a part of one
-    longer.
-    """
+    """Number of frames at `new` frames per second that cover `frames` at `fps`, rounded up."""
     return max(1, math.ceil(frames * new / fps))
 
 
 def regrid(frames: Tensor, fps: Fraction, new: Fraction, count: int) -> Tensor:
-    """[count, H, W, 3] at `new` frames a second from [T, H, W, 3] at `fps`: what shows in the
-    middle of each; the last frame stays.
+    """[T, H, W, 3] at `fps` -> [count, H, W, 3] at `new` frames per second.
+
+    Each is the old frame at its middle; the last frame is repeated as needed.
     """
     middles = [min(len(frames) - 1, int((2 * k + 1) * fps / (2 * new))) for k in range(count)]
     return frames[torch.tensor(middles, device=frames.device)]
 
 
 def cover(frames: Tensor, height: int, width: int) -> Tensor:
-    """[T, height, width, 3] uint8: scaled to cover that size, keeping the shape, and the centre cut
-    out; as `Clip.read` does.
+    """Scale uint8 frames to cover height x width, keeping the aspect ratio, and crop the centre.
+
+    `Clip.read` does the same. The result is [T, height, width, 3].
     """
     old = frames.shape[1:3]
     if tuple(old) == (height, width):

@@ -1,6 +1,4 @@
-"""Waveforms as such: changing the rate, fitting to a length, and files that soundfile reads and
-writes.
-"""
+"""Waveforms: resampling, fitting to a length, and files that soundfile reads and writes."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from torch import Tensor
 from harmony_parts.errors import MediaError
 from harmony_parts.media.ffmpeg import Limits
 
-# by soundfile; ffmpeg reads the rest, and what soundfile can't read of these
+# suffixes tried with soundfile; ffmpeg reads all other files, and those that soundfile can't
 READS = {".wav", ".flac", ".ogg", ".oga", ".opus"}
 BLOCK = 1 << 20  # samples
 # torchaudio's table has as many values as (reduced old rate) x (reduced new rate): 2 GB for 48000
@@ -25,12 +23,10 @@ KERNEL = 1 << 24
 
 
 def resample(waveform: Tensor, old: int, new: int) -> Tensor:
-    """[..., ceil(samples * new / old)] at `new` Hz from `waveform` [..., samples] at `old` Hz, by
-    torchaudio's windowed sinc.
+    """[..., samples] at `old` Hz -> [..., ceil(samples * new / old)] at `new` Hz, by windowed sinc.
 
-    Between rates with no large common divisor, for which torchaudio's table of weights would fill
-    the memory, the same weights are computed as they are needed. Source:
-    torchaudio.functional.resample.
+    For rates without a large common divisor, torchaudio's table of weights would fill the memory:
+    then the same weights are computed on the fly. Source: torchaudio.functional.resample.
     """
     if old == new or waveform.shape[-1] == 0:
         return waveform
@@ -45,16 +41,14 @@ def resample(waveform: Tensor, old: int, new: int) -> Tensor:
 def _resample_directly(
     waveform: Tensor, old: int, new: int, width: int = 6, rolloff: float = 0.99
 ) -> Tensor:
-    """The same sum as torchaudio's, y(t) = sum_k x(k) h(t - k) with a Hann-windowed sinc, its
-    weights computed sample by sample.
-    """
+    """torchaudio's y(t) = sum_k x(k) h(t - k), with its Hann-windowed sinc computed per sample."""
     base = min(old, new) * rolloff
     reach = math.ceil(width * old / base)
     count = -(-waveform.shape[-1] * new // old)
     padded = torch.nn.functional.pad(waveform, (reach, reach + 1))
     taps, pieces = torch.arange(-reach, reach + 1), []
     for first in range(0, count, 1 << 15):
-        # in units of 1 / new of an old sample
+        # times in units of 1 / new of an old sample
         at = torch.arange(first, min(first + (1 << 15), count), dtype=torch.int64) * old
         centre, past = at // new, at % new
         t = (past.double()[:, None] / new - taps) * (base / old)
@@ -66,7 +60,7 @@ def _resample_directly(
 
 
 def fit(waveform: Tensor, samples: int) -> Tensor:
-    """[..., samples]: cut, or padded with silence at its end."""
+    """`waveform` [..., N] cut at its end, or padded there with silence, to `samples`."""
     return torch.nn.functional.pad(
         waveform[..., :samples], (0, max(0, samples - waveform.shape[-1]))
     )
@@ -75,15 +69,16 @@ def fit(waveform: Tensor, samples: int) -> Tensor:
 def read_sound_file(
     path: Path, start: Fraction, seconds: Fraction | None, limits: Limits
 ) -> tuple[Tensor, int]:
-    """([channels, samples], Hz) of a file that soundfile reads, from the sample nearest to `start`
-    on. Raises soundfile.LibsndfileError.
+    """([channels, samples], Hz) of a sound file, from the sample nearest to `start`.
+
+    Raises soundfile.LibsndfileError if soundfile can't read it, MediaError above the limit.
     """
     with soundfile.SoundFile(path) as file:
         rate = int(file.samplerate)
         file.seek(min(round(start * rate), file.frames))
         want = None if seconds is None else round(seconds * rate)
         blocks, got = [], 0
-        # Block by block: a header that claims more samples than there are costs nothing.
+        # Block by block, so a header that claims too many samples costs nothing.
         while want is None or got < want:
             block = file.read(
                 BLOCK if want is None else min(BLOCK, want - got), dtype="float32", always_2d=True
@@ -93,8 +88,8 @@ def read_sound_file(
                 break
             if 4 * got * file.channels > limits.bytes:
                 raise MediaError(
-                    f"{path}: gives more than the limit of {limits.bytes} bytes; read a part of it,"
-                    " or raise Limits.bytes"
+                    f"{path}: decodes to more than the limit of {limits.bytes} bytes; read a part"
+                    " of it, or raise Limits.bytes"
                 )
             blocks.append(block)
         whole = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
@@ -102,8 +97,9 @@ def read_sound_file(
 
 
 def write_sound_file(path: Path, waveform: Tensor, rate: int) -> None:
-    """`waveform` [channels, samples] as 32-bit float wav (nothing is lost) or 24-bit flac (clipped
-    to -1..1), by the suffix of `path`.
+    """Write `waveform` [channels, samples] as 32-bit float wav or 24-bit flac, by the suffix.
+
+    wav is lossless; flac is clipped to -1..1.
     """
     flac = path.suffix.lower() == ".flac"
     values = (waveform.clamp(-1, 1) if flac else waveform).T.contiguous().numpy()

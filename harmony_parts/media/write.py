@@ -1,4 +1,4 @@
-"""From tensors, and streams that are copied, to a container: mp4 or mkv."""
+"""Write mp4 and mkv files from tensors and from streams that are copied."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from torch import Tensor
 from harmony_parts.errors import MediaError
 from harmony_parts.media import ffmpeg
 from harmony_parts.media.ffmpeg import Limits
-from harmony_parts.media.read import constant, read_sound, sound_file
+from harmony_parts.media.probe import Probe, copies_into, hidden_lead, probe
+from harmony_parts.media.read import read_sound, sound_file
 from harmony_parts.media.waveform import fit, resample
 
-# What browsers and common players show from an mp4. ffmpeg would also put MPEG-1/2 there, which few
+# What browsers and common players show from an mp4. ffmpeg also writes MPEG-1/2 there, which few
 # of them play.
 MP4_VIDEO = {"h264", "hevc", "av1", "vp9", "mpeg4"}
-# Sound that is copied as it is; all other sound is decoded and kept as FLAC. MP3 is not copied for
-# its delay, which mp4 and mkv don't note.
+# Sound that is copied; all other sound is decoded and stored as FLAC. MP3 isn't copied because of
+# its decoder delay, which mp4 and mkv don't record.
 COPIED_SOUND = {
     ".mp4": {"aac", "ac3", "eac3", "opus"},
     ".mkv": {"aac", "ac3", "eac3", "opus", "mp2", "vorbis"},
 }
 MUXERS = {".mp4": "mp4", ".mkv": "matroska"}
 
+Arguments = tuple[list[str], list[str]]
+"""ffmpeg's arguments for one stream: of its input, and of its output."""
+
 
 @attrs.frozen(eq=False)
 class Content:
-    """What is written: the fields of a `Clip`, its exact `length` in seconds, and the `path` that
-    errors name.
-    """
+    """What to write: a `Clip`'s fields, its exact `length` in seconds, the `path` for errors."""
 
     path: Path
     length: Fraction
@@ -56,74 +58,99 @@ def write_container(
     metadata: Mapping[str, str],
     limits: Limits,
 ) -> None:
-    """Write `part`, in a folder of its own, as `Clip.save` describes it."""
+    """Write `content` to `part`, in a temporary folder, as `Clip.save` describes."""
     path, length, suffix = content.path, content.length, content.path.suffix.lower()
     inputs: list[str] = []
-    video: list[str] = []
-    audio: list[str] = []
+    outputs: list[str] = []
+
+    def add(stream: Arguments) -> None:
+        inputs.extend(stream[0])
+        outputs.extend(stream[1])
+
     feed: Iterator[memoryview] = iter(())
     if copy_video_from is not None:
-        given = _video_to_copy(path, Path(copy_video_from))
-        assert given.video is not None
-        # MPEG program streams don't stamp every packet; mkv asks for it.
-        inputs += ["-fflags", "+genpts", *ffmpeg.source(given.path, offset=-given.video.start)]
-        # Packets in decoding order, up to the end: those that frames before the end refer to are
-        # among them.
-        end = float(length - 1 / given.video.fps / 2)
-        video = ["-map", "0:V:0", "-c:v", "copy", "-bsf:v", f"noise=drop=gte(dts*tb\\,{end:.9f})"]
+        add(_copied_video(_video_to_copy(path, Path(copy_video_from)), length))
     elif content.frames is not None:
-        height, width = (n + n % 2 for n in content.frames.shape[1:3])
-        inputs += ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
-        inputs += ["-framerate", str(constant(content.fps)), "-i", "pipe:0"]
+        add(_encoded_video(content.frames, content.fps, quality))
         feed = _even_frames(content.frames)
-        video = ["-map", "0:v:0", "-c:v", "libx264", "-crf", str(quality), "-bf", "0", "-vf"]
-        video += [
-            "scale=out_color_matrix=bt709:out_range=limited:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format=yuv420p,"
-            "setparams=range=limited:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
-        ]
-    index = 1 if video else 0
     waveform, rate = content.waveform, content.sample_rate
     if copy_sound_from is not None:
         given = _sound_to_copy(Path(copy_sound_from))
         assert given.audio is not None
         if given.audio.codec in COPIED_SOUND[suffix]:
-            inputs += ffmpeg.source(given.path, offset=-(given.video or given.audio).start)
-            audio, waveform = ["-map", f"{index}:a:0", "-c:a", "copy"], None
+            add(_copied_sound(given, inputs.count("-i")))
+            waveform = None
         else:
             (waveform, rate), lossless = _decoded(given, length, limits), True
     if waveform is not None:
-        waveform = waveform.detach().cpu()
-        if not lossless:
-            waveform, rate = resample(waveform, rate, 48000), 48000
-        waveform = fit(waveform, round(length * rate)).T.contiguous()  # [samples, channels]
         raw = part.with_name("sound.raw")
-        waveform.numpy().tofile(raw)
-        channels = waveform.shape[1]
-        inputs += ["-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-i", str(raw)]
-        audio = ["-map", f"{index}:a:0"]
-        if lossless:
-            scaled = waveform * 2**15
-            short = bool(
-                (scaled == scaled.round()).all()
-                and (scaled >= -(2**15)).all()
-                and (scaled < 2**15).all()
-            )
-            audio += ["-c:a", "flac", "-sample_fmt", "s16" if short else "s32"]
-        else:
-            audio += ["-c:a", "aac", "-b:a", f"{128 * channels}k"]
-    # The end in microseconds, rounded up: sound is cut to the length above, to the sample; this
-    # stops what is copied.
-    end_us = math.ceil(length * 10**6)
+        add(_encoded_sound(raw, waveform, rate, length, lossless, inputs.count("-i")))
     notes = "-1"
     if metadata:
-        notes, noted = str(inputs.count("-i")), part.with_name("notes.txt")
-        noted.write_text(_notes(metadata), encoding="utf-8")
-        inputs += ["-f", "ffmetadata", "-i", str(noted)]
-    tail = ["-t", f"{end_us}us", "-map_metadata", notes, "-map_chapters", "-1", "-strict", "-2"]
+        notes, file = str(inputs.count("-i")), part.with_name("notes.txt")
+        file.write_text(_notes(metadata), encoding="utf-8")
+        inputs += ["-f", "ffmetadata", "-i", str(file)]
+    # The end in microseconds, rounded up: encoded sound has its exact length; this stops copies.
+    tail = ["-t", f"{math.ceil(length * 10**6)}us", "-map_metadata", notes, "-map_chapters", "-1"]
+    tail += ["-strict", "-2"]
     tail += ["-movflags", "+faststart"] if suffix == ".mp4" else []
-    ffmpeg.run(
-        [*inputs, *video, *audio, *tail, "-f", MUXERS[suffix], str(part)], path, limits, feed=feed
+    ffmpeg.run([*inputs, *outputs, *tail, "-f", MUXERS[suffix], str(part)], path, limits, feed=feed)
+
+
+def _copied_video(given: Probe, length: Fraction) -> Arguments:
+    video = given.video
+    assert video is not None
+    # MPEG program streams don't timestamp every packet, which mkv requires.
+    inputs = ["-fflags", "+genpts", *ffmpeg.source(given.path, offset=-video.start)]
+    # Packets are in decoding order, so those before the end include all that their frames refer to.
+    end = float(length - 1 / video.fps / 2)
+    drop = f"noise=drop=gte(dts*tb\\,{end:.9f})"
+    return inputs, ["-map", "0:V:0", "-c:v", "copy", "-bsf:v", drop]
+
+
+def _encoded_video(frames: Tensor, fps: Fraction, quality: float) -> Arguments:
+    height, width = (n + n % 2 for n in frames.shape[1:3])
+    inputs = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
+    inputs += ["-framerate", str(ffmpeg.frame_rate(fps)), "-i", "pipe:0"]
+    flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+    filters = (
+        f"scale=out_color_matrix=bt709:out_range=limited:flags={flags},format=yuv420p,"
+        "setparams=range=limited:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
     )
+    encoder = ["-c:v", "libx264", "-crf", str(quality), "-bf", "0", "-vf", filters]
+    return inputs, ["-map", "0:v:0", *encoder]
+
+
+def _copied_sound(given: Probe, index: int) -> Arguments:
+    """Copy the sound, aligned with the file's own video; `index` of its input."""
+    stream = given.video or given.audio
+    assert stream is not None
+    inputs = ffmpeg.source(given.path, offset=-stream.start)
+    return inputs, ["-map", f"{index}:a:0", "-c:a", "copy"]
+
+
+def _encoded_sound(
+    raw: Path, waveform: Tensor, rate: int, length: Fraction, lossless: bool, index: int
+) -> Arguments:
+    """Encode the waveform as FLAC at its own rate, or as AAC at 48 kHz, from the file `raw`."""
+    waveform = waveform.detach().cpu()
+    if not lossless:
+        waveform, rate = resample(waveform, rate, 48000), 48000
+    samples = fit(waveform, round(length * rate)).T.contiguous()  # [samples, channels]
+    samples.numpy().tofile(raw)
+    channels = samples.shape[1]
+    inputs = ["-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-i", str(raw)]
+    if lossless:
+        encoder = ["-c:a", "flac", "-sample_fmt", "s16" if _fits_16_bits(samples) else "s32"]
+    else:
+        encoder = ["-c:a", "aac", "-b:a", f"{128 * channels}k"]
+    return inputs, ["-map", f"{index}:a:0", *encoder]
+
+
+def _fits_16_bits(samples: Tensor) -> bool:
+    scaled = samples * 2**15
+    whole = (scaled == scaled.round()).all()
+    return bool(whole and (scaled >= -(2**15)).all() and (scaled < 2**15).all())
 
 
 def check_copy(
@@ -132,73 +159,65 @@ def check_copy(
     copy_video_from: str | os.PathLike[str] | None = None,
     copy_sound_from: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Raise the MediaError that `Clip.save` to `path` would raise for what is to be copied, before
-    there is a clip.
-    """
+    """Raise the MediaError that `Clip.save` to `path` would raise for these files to copy."""
     if copy_video_from is not None:
         _video_to_copy(Path(path), Path(copy_video_from))
     if copy_sound_from is not None:
         _sound_to_copy(Path(copy_sound_from))
 
 
-def _video_to_copy(path: Path, given: Path) -> ffmpeg.Probe:
-    """What `given` holds: a video that the container of `path` takes as it is. Raises
-    MediaError.
-    """
-    held = _required(ffmpeg.probe(given), "video")
-    assert held.video is not None
-    causes: dict[str, str] = {}  # container -> why it doesn't take it
-    if held.video.codec not in MP4_VIDEO:
+def _video_to_copy(path: Path, given: Path) -> Probe:
+    """The streams of `given`, if the container of `path` accepts its video. Raises MediaError."""
+    found = _required(probe(given), "video")
+    assert found.video is not None
+    causes: dict[str, str] = {}  # container -> why it doesn't accept the video
+    if found.video.codec not in MP4_VIDEO:
         causes[".mp4"] = f"players expect {', '.join(sorted(MP4_VIDEO))} in mp4"
     if causes or path.suffix.lower() == ".mkv":
-        if ffmpeg.hidden_lead(given, held.video):
-            causes[".mkv"] = "an edit list hides its first frames, and mkv has none"
-        elif not ffmpeg.takes(MUXERS[".mkv"], given):
-            causes[".mkv"] = "mkv doesn't hold this codec"
+        if hidden_lead(given, found.video):
+            causes[".mkv"] = "an edit list hides its first frames, and mkv has no edit lists"
+        elif not copies_into(MUXERS[".mkv"], given):
+            causes[".mkv"] = "mkv doesn't support this codec"
     if cause := causes.get(path.suffix.lower()):
         other = next(
             (path.with_suffix(suffix).name for suffix in MUXERS if suffix not in causes), None
         )
         remedy = (
-            f"write {other} (`--out {other}`), which takes it as it is"
+            f"write {other} (`--out {other}`), which accepts it"
             if other
-            else "encode it anew first, as H.264"
+            else "convert it to H.264 first"
         )
         raise MediaError(
-            f"{given}: its {held.video.codec} video can't be copied into {path.name}: {cause};"
+            f"{given}: its {found.video.codec} video can't be copied into {path.name}: {cause};"
             f" {remedy}"
         )
-    return held
+    return found
 
 
-def _sound_to_copy(given: Path) -> ffmpeg.Probe:
-    return _required(ffmpeg.probe(given), "audio")
+def _sound_to_copy(given: Path) -> Probe:
+    return _required(probe(given), "audio")
 
 
-def _required(probe: ffmpeg.Probe, stream: str) -> ffmpeg.Probe:
-    if getattr(probe, stream) is None:
+def _required(found: Probe, stream: str) -> Probe:
+    if getattr(found, stream) is None:
         raise MediaError(
-            f"{probe.path}: has no {'sound' if stream == 'audio' else 'video'} to copy"
+            f"{found.path}: has no {'sound' if stream == 'audio' else 'video'} to copy"
         )
-    return probe
+    return found
 
 
-def _decoded(given: ffmpeg.Probe, length: Fraction, limits: Limits) -> tuple[Tensor, int]:
-    """The sound of a file as `Clip.read` places it, decoded, and its rate."""
+def _decoded(given: Probe, length: Fraction, limits: Limits) -> tuple[Tensor, int]:
+    """The decoded sound of a file, aligned as `Clip.read` does, and its rate."""
     assert given.audio is not None
-    if found := sound_file(given.path, Fraction(0), length, limits):
-        return found
+    if sound := sound_file(given.path, Fraction(0), length, limits):
+        return sound
     origin = (given.video or given.audio).start
-    return (
-        read_sound(given.path, given.audio, origin, Fraction(0), length, limits),
-        given.audio.sample_rate,
-    )
+    waveform = read_sound(given.path, given.audio, origin, Fraction(0), length, limits)
+    return waveform, given.audio.sample_rate
 
 
 def _notes(metadata: Mapping[str, str]) -> str:
-    """ffmpeg's text format of metadata: =, ;, #, the backslash and line breaks are escaped; a NUL
-    would end the text.
-    """
+    """Metadata in ffmpeg's text format, which escapes = ; # \\ and line breaks, and ends at NUL."""
     written = [
         key + "=" + re.sub(r"([=;#\\\n])", r"\\\1", text.replace("\0", ""))
         for key, text in metadata.items()
@@ -207,7 +226,7 @@ def _notes(metadata: Mapping[str, str]) -> str:
 
 
 def _even_frames(frames: Tensor) -> Iterator[memoryview]:
-    """Frames as bytes, a few at a time, odd sizes continued by their last row and column."""
+    """Frames as bytes, a few at a time; odd sizes repeat their last row and column."""
     for block in frames.split(max(1, (1 << 24) // frames[0].numel())):
         if block.shape[1] % 2:
             block = torch.cat([block, block[:, -1:]], dim=1)

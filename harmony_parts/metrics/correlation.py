@@ -1,6 +1,4 @@
-"""Correlation: how the motion of any picture goes with the envelope of its sound, and at which lag
-it does so best.
-"""
+"""Correlation of a picture's motion with the envelope of the sound, and the lag of its peak."""
 
 from __future__ import annotations
 
@@ -25,15 +23,13 @@ STEP = 0.01  # s between the values that are correlated
 class Correlation:
     """Normalised cross-correlation of the picture's motion energy with the sound's envelope.
 
-    c(lag) = sum over t of v(t) a(t + lag) / (|v| |a|) of the two signals without their means, so a
-    positive lag is sound after picture. What a lag shifts out of the clip counts as 0, which
-    favours small lags a little and keeps short clips from agreeing by chance at large ones. A clip
+    c(lag) = sum over t of v(t) a(t + lag) / (|v| |a|) of the two signals minus their means, so a
+    positive lag is sound after picture. Values that a lag shifts out of the clip count as 0, which
+    slightly favours small lags and prevents chance agreement of short clips at large ones. A clip
     of 2 s has few independent values: chance is well above 0, so compare with re-paired clips.
     """
 
-    reach: float = knob(
-        0.5, help="greatest lag that is looked at", unit="s", validator=attrs.validators.gt(0)
-    )
+    reach: float = knob(0.5, help="greatest lag", unit="s", validator=attrs.validators.gt(0))
     sound: str = knob(
         "rise",
         help='"rise": growth of the envelope; "level": the envelope itself',
@@ -41,7 +37,7 @@ class Correlation:
     )
     smooth: float = knob(
         0.08,
-        help="width of the triangular window on the sound's signal: two frames",
+        help="width of the triangular window on the sound signal (about two frames)",
         unit="s",
         validator=attrs.validators.gt(0),
     )
@@ -51,9 +47,7 @@ class Correlation:
         return self
 
     def analyse(self, clip: Clip) -> AV[np.ndarray]:
-        """Motion energy and sound signal of the streams that the clip has, each [N] at 0, STEP, 2
-        STEP ... s.
-        """
+        """Motion energy and sound signal, each [N] at intervals of STEP s from 0."""
         return AV(
             video=(
                 None if clip.frames is None else self.motion(clip.frames.numpy(), float(clip.fps))
@@ -66,8 +60,9 @@ class Correlation:
         )
 
     def motion(self, frames: np.ndarray, fps: float) -> np.ndarray:
-        """[N] mean absolute difference of consecutive frames (0 to 1); that of frames k - 1 and k
-        is at k / fps, lines in between.
+        """[N] mean absolute difference of consecutive frames, 0 to 1.
+
+        That of frames k - 1 and k is at k / fps; values in between are interpolated linearly.
         """
         if len(frames) < 2:
             return np.zeros(0)
@@ -81,7 +76,7 @@ class Correlation:
         if not len(level):
             return level
         if self.sound == "rise":
-            # Central differences, so that growth isn't dated half a step late.
+            # Central differences, since one-sided ones are half a step late.
             padded = np.pad(level, 1, mode="edge")
             level = np.maximum(padded[2:] - padded[:-2], 0) / 2
         half = max(1, round(self.smooth / STEP))
@@ -95,8 +90,9 @@ class Correlation:
         truth: Sequence[Event] | None = None,
         reference: Reference | None = None,
     ) -> dict[str, float]:
-        """`correlation` at its peak within the reach, `lag_ms` of the peak, and `correlation_at_0`;
-        empty where a stream doesn't change.
+        """`correlation` (the peak within reach), its `lag_ms`, and `correlation_at_0`.
+
+        Empty if a stream is constant.
         """
         length, reach = min(len(video), len(audio)), round(self.reach / STEP)
         if length < 2:
@@ -117,11 +113,11 @@ class Correlation:
         best = int(np.argmax(values))
         peak, shift = float(values[best]), 0.0
         if 0 < best < 2 * reach:
-            # A parabola through the highest value and its neighbours.
+            # The vertex of a parabola through the highest value and its neighbours.
             before, after = values[best - 1], values[best + 1]
-            bend = before - 2 * peak + after
-            if bend < 0:
-                shift = float((before - after) / (2 * bend))
+            curvature = before - 2 * peak + after
+            if curvature < 0:
+                shift = float((before - after) / (2 * curvature))
                 peak = min(1.0, peak - float((before - after) * shift / 4))
         return {
             "correlation": peak,

@@ -1,6 +1,4 @@
-"""Events: when something strikes, found in the picture alone and in the sound alone, and how the
-two lists fit.
-"""
+"""Events: sudden rises, detected separately in picture and sound, then matched to each other."""
 
 from __future__ import annotations
 
@@ -19,16 +17,15 @@ from harmony_parts.plugin import knob
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # BT.709
 FLICKER = 4.0  # a flash is this many times the root mean square of the rises between the flashes
-# share of a flash that outshines all of the last `apart` seconds; what doesn't is a flicker's
-# return
+# A flash exceeds the maximum of the last `apart` seconds by this share of its rise; otherwise it is
+# flicker that returns.
 NEW = 0.3
 WINDOW, HOP = 0.03, 0.002  # s, of the sound's energy
 
 
 @attrs.frozen
 class Events:
-    """Matched events of picture and sound: the share of each stream's events that have one in the
-    other, their offsets, counts and F1.
+    """Matched events of picture and sound: matched share of each stream, offsets, counts and F1.
 
     A picture event is a rise of the mean brightness, a sound event a rise of the level. Sharper
     clips show more events, which raises F1 by itself: claims about sync rest on the matched shares
@@ -43,13 +40,13 @@ class Events:
     )
     apart: float = knob(
         0.2,
-        help="of two events of a stream that are nearer than this, the weaker is dropped",
+        help="least distance of events of one stream; of nearer ones the weaker is dropped",
         unit="s",
         validator=attrs.validators.ge(0),
     )
     flash: float = knob(
         0.012,
-        help="least rise of the mean brightness, of 1 for black to white",
+        help="least rise of the mean brightness (black to white is 1)",
         unit="brightness",
         validator=attrs.validators.gt(0),
     )
@@ -61,13 +58,13 @@ class Events:
     )
     floor: float = knob(
         25.0,
-        help="what is this far below the clip's peak counts as silence",
+        help="level below the clip's peak that counts as silence",
         unit="dB",
         validator=attrs.validators.gt(0),
     )
     contrast: float = knob(
         0.3,
-        help="least rise as a share of the clip's strongest rise of the picture",
+        help="least rise of the picture, as a share of the clip's strongest",
         off=0.0,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
@@ -79,51 +76,55 @@ class Events:
     def analyse(self, clip: Clip) -> AV[np.ndarray]:
         """Event times in seconds, ascending, of each stream that the clip has."""
         return AV(
-            video=None if clip.frames is None else self.see(clip.frames.numpy(), float(clip.fps)),
+            video=None
+            if clip.frames is None
+            else self.flashes(clip.frames.numpy(), float(clip.fps)),
             audio=(
-                None if clip.waveform is None else self.hear(clip.mono().numpy(), clip.sample_rate)
+                None
+                if clip.waveform is None
+                else self.onsets(clip.mono().numpy(), clip.sample_rate)
             ),
         )
 
-    def see(self, frames: np.ndarray, fps: float) -> np.ndarray:
+    def flashes(self, frames: np.ndarray, fps: float) -> np.ndarray:
         """Times of sudden rises of the mean brightness of `frames` [T, H, W, 3].
 
-        The mean over the picture doesn't change while things move before an even ground, but leaps
-        with a flash.
+        The mean is constant while objects move in front of a uniform background, and jumps with a
+        flash.
         """
         if len(frames) < 2:
             return np.zeros(0)
         light = frames.reshape(len(frames), -1, 3).mean(1) @ LUMA / 255
         # [T + 1]: rise[k] into frame k
         rise = np.maximum(np.diff(light, prepend=light[0], append=light[-1]), 0)
-        # [T]: over two frames, as an event within frame k brightens k and k + 1
+        # [T]: over two frames, since an event within frame k brightens k and k + 1
         pair = rise[:-1] + rise[1:]
         peaks = strongest(
             pair, max(self.flash, self.contrast * float(pair.max())), max(2.0, self.apart * fps)
         )
-        # What rises between the events is flicker; a flash stands well out of it.
+        # Rises between the events are flicker, which a flash must exceed clearly.
         between = np.delete(
             pair, [k + near for k in peaks for near in (-1, 0, 1) if 0 <= k + near < len(pair)]
         )
         flicker = FLICKER * float(np.sqrt(np.mean(between**2))) if len(between) else 0.0
         back = max(1, int(self.apart * fps))
         before = [light[max(0, k - back) : max(k, 1)].max() for k in peaks]
-        kept = [
+        clear = [
             k
             for k, old in zip(peaks, before)
             if pair[k] > flicker and light[k : k + 2].max() - old > NEW * pair[k]
         ]
-        # Where frame k hardly takes part in the rise, the event is in frame k + 1.
-        starts = [k + int(rise[k] < 0.1 * pair[k]) for k in kept]
+        # If frame k has little of the rise, the event is in frame k + 1.
+        starts = [k + int(rise[k] < 0.1 * pair[k]) for k in clear]
         return np.array([instant(light, k) / fps for k in starts])
 
-    def hear(self, sound: np.ndarray, rate: int) -> np.ndarray:
-        """Times of sudden rises of the level of `sound` [samples]: where the energy passes half of
-        its next peak.
+    def onsets(self, sound: np.ndarray, rate: int) -> np.ndarray:
+        """Times of sudden rises of the level of `sound` [samples].
 
-        The level is clipped at `floor` below the clip's peak and at -60 dB of full scale. With
-        normal noise of 0.5 added to the latents of the log-mel codec, the defaults still find
-        Soundstage's events with an F1 of 0.95 (a window of 16 ms, 7 dB and a floor of 40 dB: 0.67).
+        The time of a rise is where the energy passes half of its next peak. The level is clipped at
+        `floor` below the clip's peak and at -60 dB of full scale. With normal noise of 0.5 added to
+        the latents of the log-mel codec, the defaults find Soundstage's events with an F1 of 0.95
+        (a window of 16 ms, 7 dB and a floor of 40 dB: 0.67).
         """
         energy = smooth_energy(sound, rate, WINDOW, HOP)  # [N]
         if len(energy) < 2:
@@ -136,7 +137,7 @@ class Events:
         around = np.lib.stride_tricks.sliding_window_view(padded, reach + 1)
         # highest of the next 30 ms above the lowest of the last 30 ms
         rise = around[reach:].max(1) - around[: len(level)].min(1)
-        # On a broad rise the loudest, steepest place counts: weigh by the energy's own slope.
+        # On a broad rise, prefer the steepest point: weigh by the slope of the energy.
         slope = np.maximum(np.diff(level, append=level[-1]), 0)
         peaks = strongest(np.where(slope > 0, rise + 1e-3 * slope, 0), self.onset, self.apart / HOP)
         times = []
@@ -158,8 +159,9 @@ class Events:
         truth: Sequence[Event] | None = None,
         reference: Reference | None = None,
     ) -> dict[str, float]:
-        """How `video` [N] fits `audio` [M], event times in s, and each of them the truth. Offsets
-        are sound minus picture.
+        """Numbers of the match of `video` [N] and `audio` [M], event times in s.
+
+        Offsets are sound minus picture. With `truth`, each stream is matched with it too.
         """
         pairs = match(video, audio, self.tolerance)
         numbers: dict[str, float] = {
@@ -190,9 +192,7 @@ class Events:
         return numbers
 
     def weights(self, numbers: dict[str, float]) -> dict[str, float]:
-        """The number of events that each share or median of `score` was taken over, so that its
-        mean over clips counts each event once.
-        """
+        """The number of events of each share or median, so that its mean counts each event once."""
         video, audio, truth = (
             numbers["video_events"],
             numbers["audio_events"],
@@ -210,23 +210,24 @@ class Events:
 
 
 def instant(light: np.ndarray, k: int) -> float:
-    """When, in frames, a flash began that brightens the frames k and k + 1 of `light` [T].
+    """The time, in frames, of a flash that brightens the frames k and k + 1 of `light` [T].
 
-    A light that leaps up at k + f and decays by q a frame, exposed over whole frames, adds L[k] ~ 1
-    - q^(1-f) and L[k+1] ~ q^(1-f) (1 - q), so q^(1-f) = 1 / (1 + r (1 - q)) with r = L[k] / L[k+1].
-    q is read from the frame after these.
+    A light that jumps at k + f and decays by q a frame, exposed over whole frames, adds L[k] ~ 1 -
+    q^(1-f) and L[k+1] ~ q^(1-f) (1 - q), so q^(1-f) = 1 / (1 + r (1 - q)) with r = L[k] / L[k+1]. q
+    is estimated from the next frame.
     """
     above = np.maximum(light[k : k + 3] - light[max(k - 1, 0)], 0)
     if len(above) < 2 or above[1] == 0:
-        return float(k)  # nothing tells where in the frame
+        return float(k)  # the time within the frame is unknown
     q = float(np.clip(above[2] / above[1] if len(above) == 3 else 0.6, 0.2, 0.95))
     left = -np.log1p(above[0] / above[1] * (1 - q)) / np.log(q)
     return float(k + 1 - np.clip(left, 0, 1))
 
 
 def strongest(strength: np.ndarray, least: float, apart: float) -> list[int]:
-    """Where `strength` [N] is at least `least`, the strongest first and nothing nearer to it than
-    `apart` steps; ascending.
+    """Indices of the largest values of `strength` [N], at least `least` and `apart` steps apart.
+
+    A value is dropped if a larger one is nearer than `apart`. The result is ascending.
     """
     chosen: list[int] = []
     for k in np.argsort(-strength, kind="stable"):
@@ -242,8 +243,8 @@ def match(
 ) -> list[tuple[int, int]]:
     """One-to-one pairs (i, j) of ascending times with |first[i] - second[j]| <= tolerance.
 
-    As many as can be, and of those the least sum of distances. Crossing pairs never help on a line,
-    so this is a shortest-path table over prefixes.
+    The matching has the most pairs, and among those the least sum of distances. Pairs needn't
+    cross, so dynamic programming over prefixes finds it.
     """
     n, m = len(first), len(second)
     # (-pairs, distance)

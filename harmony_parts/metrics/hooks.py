@@ -1,4 +1,4 @@
-"""The metrics that come with the library."""
+"""Declarations of the built-in metrics."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_metric() -> Iterator[PartDeclaration]:
-    """Metrics of sync."""
     yield part(
         "events",
         "harmony_parts.metrics.events:Events",
         summary=(
-            "Flashes seen and onsets heard, matched one to one: matched shares, offsets, counts"
-            " and F1."
+            "Flashes and sound onsets, matched one to one: matched shares, offsets, counts and F1."
         ),
         source="this project",
     )
@@ -23,8 +21,8 @@ def harmony_metric() -> Iterator[PartDeclaration]:
         "correlation",
         "harmony_parts.metrics.correlation:Correlation",
         summary=(
-            "Motion against the sound's envelope: peak of their normalised cross-correlation, its"
-            " lag, and the value at lag 0."
+            "Normalised cross-correlation of motion and sound envelope: its peak, the lag of the"
+            " peak, and the value at lag 0."
         ),
         source="this project",
     )

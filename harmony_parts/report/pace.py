@@ -1,18 +1,20 @@
-"""Plain lines about work that takes longer than a moment, for where there is no terminal to draw a
-bar on.
-"""
+"""Progress as plain lines, for output that isn't a terminal."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-FIRST, EVERY = 2.0, 5.0  # seconds: work that is done by then needs no line; between two lines
+FIRST, EVERY = (
+    2.0,
+    5.0,
+)  # seconds before the first line, so that quick work prints none; between lines
 
 
 class Pace:
-    """`tell(done, total)` says now and then how far it is and how long it will take, as far as one
-    can tell from its pace.
+    """Prints every few seconds how much is done and, from the pace so far, how much time is left.
+
+    `say` prints a line; `now` returns a time in seconds.
     """
 
     def __init__(
@@ -22,15 +24,15 @@ class Pace:
         self.next = self.now() + FIRST
         self.first: tuple[int, float] | None = None
 
-    def tell(self, done: int, total: int) -> None:
-        """`done` of `total` pieces are done."""
+    def update(self, done: int, total: int) -> None:
+        """Report that `done` of `total` pieces are done."""
         now = self.now()
-        # no measure for the others: what is made or loaded once is part of it
+        # the pace is measured from the first call on: the first piece includes loading and set-up
         if self.first is None:
             self.first = done, now
-        known, since = self.first
-        if now < self.next or not known < done < total:
+        counted, since = self.first
+        if now < self.next or not counted < done < total:
             return
         self.next = now + EVERY
-        left = (now - since) / (done - known) * (total - done)
+        left = (now - since) / (done - counted) * (total - done)
         self.say(f"{self.what}: {done} of {total}, about {left:.0f} s left")

@@ -1,4 +1,4 @@
-"""Consoles and progress bars."""
+"""Consoles, lines on stderr, and progress bars."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import click
-
 from harmony_parts.report.pace import Pace
 
 if TYPE_CHECKING:
@@ -16,29 +14,27 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-WIDTH = 120  # characters of a line where the output is no terminal
+WIDTH = 120  # characters per line if the output isn't a terminal
 
 
 def console(stderr: bool = False) -> Console:
-    """Where to print. It takes text as it is: square brackets are no markup, and colours are those
-    that the caller asks for.
-    """
+    """A console for stdout or stderr that prints text verbatim, without markup or highlighting."""
     from rich.console import Console
 
-    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-    if not made.is_terminal:
-        made.width = WIDTH
-    return made
+    output = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not output.is_terminal:
+        output.width = WIDTH
+    return output
 
 
-def complain(*lines: str) -> None:
-    """Say something to the user beside the result: on stderr."""
+def print_stderr(*lines: str) -> None:
+    """Print lines that aren't the result: errors, warnings and progress."""
     for line in lines:
-        click.echo(line, err=True)
+        print(line, file=sys.stderr, flush=True)
 
 
 def styled(*pieces: str | tuple[str, str]) -> Text:
-    """Pieces of text, each plain or with a style."""
+    """Text of several pieces, each plain or a pair of text and style."""
     from rich.text import Text
 
     return Text.assemble(*pieces)
@@ -46,11 +42,12 @@ def styled(*pieces: str | tuple[str, str]) -> Text:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the remaining time, on stderr: `with progress("sampling") as step: step(done,
-    total)`. Plain lines where it is no terminal.
+    """A progress bar with the remaining time, on stderr; plain lines if that isn't a terminal.
+
+    `with progress("sampling") as step: step(done, total)`.
     """
     if not sys.stderr.isatty():
-        yield Pace(what, complain).tell
+        yield Pace(what, print_stderr).update
         return
     from rich.progress import (
         BarColumn,

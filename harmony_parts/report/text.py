@@ -1,11 +1,8 @@
-"""How the command line writes: one console, numbers for people, and a progress bar."""
+"""Numbers, durations and settings as text for people."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def quantity(number: int | float, what: str) -> str:
@@ -14,7 +11,7 @@ def quantity(number: int | float, what: str) -> str:
 
 
 def short(number: int) -> str:
-    """Three digits of a large number: 618, 12.3 k, 5.01 M, 5.01 G."""
+    """A number with three significant digits: 618, 12.3 k, 5.01 M, 5.01 G."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= 0.9995 * size:
             return f"{number / size:.3g} {unit}"
@@ -30,7 +27,7 @@ def duration(seconds: float) -> str:
 
 
 def value(plain: Any) -> str:
-    """A setting's value in TOML's terms, on one line."""
+    """A setting's value as TOML, on one line."""
     if isinstance(plain, bool):
         return str(plain).lower()
     if isinstance(plain, dict):

@@ -1,5 +1,6 @@
-"""Global style alignment: z_r <- z_r + CrossAttn(z_r W_q, z_v W_k, z_v W_v), over all of the video
-(paper, section 3.2).
+"""Global style alignment: z_r <- z_r + CrossAttn(z_r W_q, z_v W_k, z_v W_v) (paper, section 3.2).
+
+Every reference token attends to the whole video.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from harmony_parts.layers.linear import LayerNorm
 
 @attrs.frozen
 class StyleAlignment:
-    """No settings: as many heads as the audio branch has."""
+    """Style alignment with the audio branch's number of heads; no settings."""
 
     def build(self, *, branches: AV[Branch]) -> Alignment:
         """The style path of one layer."""
@@ -23,7 +24,7 @@ class StyleAlignment:
 
 
 class Alignment(nn.Module):
-    """The reference sound looks at the whole video. Its output starts at zero."""
+    """Cross-attention from the reference audio to the video; its output starts at zero."""
 
     def __init__(self, branches: AV[Branch]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The style parts in the box."""
+"""Declares the built-in style parts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_style() -> Iterator[PartDeclaration]:
-    """Declare them."""
+    """Declare the style parts."""
     yield part(
         "alignment",
         "harmony_parts.style.alignment:StyleAlignment",
-        summary="The reference sound attends to the whole video.",
+        summary="The reference audio attends to the whole video.",
         source="arXiv:2511.21579, section 3.2",
     )
     yield part(
         "none",
         "harmony_parts.style.none:NoStyle",
-        summary="The reference sound keeps to itself: the ablation.",
+        summary="The reference audio is left unchanged: the ablation.",
     )

@@ -1,4 +1,4 @@
-"""No style path: the reference sound keeps to itself."""
+"""No style path: the reference audio is left unchanged."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from harmony_parts.branches.protocol import Branch
 
 @attrs.frozen
 class NoStyle:
-    """No settings."""
+    """No style path; no settings."""
 
-    def build(self, *, branches: AV[Branch]) -> Unmoved:
-        """The same for any branches."""
-        return Unmoved()
+    def build(self, *, branches: AV[Branch]) -> NoAlignment:
+        """The module of one layer, without weights."""
+        return NoAlignment()
 
 
-class Unmoved(nn.Module):
-    """The reference isn't changed."""
+class NoAlignment(nn.Module):
+    """A style part whose residual is zero."""
 
     def forward(self, reference: Tensor, video: Tensor) -> Tensor:
         """Zeros of the shape of `reference`."""

@@ -1,6 +1,4 @@
-"""Global style: how the reference sound of a clip takes on the look of the whole video, apart from
-anything that has to do with time.
-"""
+"""Global style: how the reference audio takes on the video's look, independent of timing."""
 
 from __future__ import annotations
 
@@ -13,15 +11,17 @@ from harmony_parts.branches.protocol import Branch
 
 
 class Style(Protocol):
-    """A torch module with weights of its own; of the rest as an `Interaction`: nothing changed,
-    nothing drawn, no number asked of a tensor.
+    """A torch module, one per layer, which shares no weights with other layers.
+
+    As for an `Interaction`: no argument is changed in place, no random numbers are drawn, and no
+    tensor's value is read on the host.
     """
 
     def __call__(self, reference: Tensor, video: Tensor) -> Tensor:
-        """The residual of the reference tokens [B, R, D_a], given the video's hidden states [B, T,
-        S, D_v], in whatever order its latents come.
+        """The residual of the reference tokens [B, R, D_a], given hidden states [B, T, S, D_v].
 
-        Each token's follows from that token and the video alone: some of the others are padding.
+        The order of the video's latents doesn't matter. The residual of a token depends only on
+        that token and the video, since other tokens may be padding.
         """
 
 
@@ -29,4 +29,4 @@ class StyleSpec(Protocol):
     """Settings of a style part."""
 
     def build(self, *, branches: AV[Branch]) -> Style:
-        """The style part of one layer between branches of those widths and heads."""
+        """The style part of one layer, for the widths and heads of these branches."""

@@ -1,6 +1,4 @@
-"""What `harmony parts check` does with a part beyond importing it: the contract checks of its kind,
-where it can be made without more.
-"""
+"""The checks of `harmony parts check`: faults of plugins, and the contract check of each part."""
 
 from __future__ import annotations
 
@@ -17,25 +15,28 @@ from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.declared import Declared
 from harmony_parts.assembly.kinds import KINDS
 from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, UnknownPart, nearest
-from harmony_parts.testing.sandbox import Reached, unaided
+from harmony_parts.testing.sandbox import OutsideAccess, sandbox
 
 
 def plugins(known: Catalogue) -> dict[str, str]:
-    """The plugins that declare or that failed, each with its package."""
+    """Plugin -> package, of all plugins that declare parts or failed to load."""
     return {d.plugin: d.distribution for d in known.list()} | {
         f.plugin: f.distribution for f in known.failures
     }
 
 
 def chosen(known: Catalogue, plugin: str | None) -> tuple[Declared, ...]:
-    """All parts, or those of a plugin, by its name or its package's. Raises UnknownPart."""
+    """All parts, or those of one plugin, given by its name or its package's name.
+
+    Raises UnknownPart if there is no such plugin.
+    """
     if plugin is None:
         return known.list()
     names = plugins(known)
     if plugin not in names and plugin not in names.values():
         near = nearest(plugin, [*names, *names.values()])
         raise UnknownPart(
-            f"there is no plugin called {plugin!r}{near}; there are: {', '.join(names)}"
+            f"there is no plugin called {plugin!r}{near}; available: {', '.join(names)}"
         )
     return tuple(
         declared for declared in known.list() if plugin in (declared.plugin, declared.distribution)
@@ -43,8 +44,10 @@ def chosen(known: Catalogue, plugin: str | None) -> tuple[Declared, ...]:
 
 
 def broken(known: Catalogue, plugin: str | None = None) -> Iterator[str]:
-    """What is wrong with plugins and parts, one line or block for each fault: their name is
-    declared twice, they aren't imported, or aren't what their kind asks for.
+    """The faults of plugins and parts, one text each, without running any part.
+
+    Plugins that failed to load, names declared twice, parts that can't be imported, and classes
+    that don't meet the protocol of their kind.
     """
     declared = chosen(known, plugin)
     for failure in known.failures:
@@ -63,9 +66,10 @@ def broken(known: Catalogue, plugin: str | None = None) -> Iterator[str]:
 
 
 @attrs.frozen
-class Tried:
-    """A part held to the contract of its kind: the `fault` found, or the `hindrance` why it
-    couldn't be tried; neither where it keeps it.
+class Checked:
+    """The result of a contract check: a `fault`, or a `hindrance` (why it couldn't be checked).
+
+    Both are empty if the part meets its contract.
     """
 
     declared: Declared
@@ -74,46 +78,46 @@ class Tried:
 
 
 class Hindered(Exception):
-    """A part can't be tried here."""
+    """Raised if a part can't be checked on this machine, or with these neighbours."""
 
 
-def contract(known: Catalogue, declared: Declared) -> Tried:
-    """Hold a part to the contract of its kind, where it can be made of its default settings and
-    nothing else.
+def contract(known: Catalogue, declared: Declared) -> Checked:
+    """Run the contract check of a part's kind, if the part can be made from default settings.
 
-    What is built is built between small neighbours, and may neither read a file nor ask the
-    network: the first try ends it (`unaided`), so nothing is ever downloaded. Also hindered are
-    parts that refuse those neighbours (AssemblyError, MediaError, ValueError), local attention that
-    refuses this machine (ValueError), and branches and denoisers, which are as large as real models
-    by default. Their authors' own tests call `harmony_parts.testing.contracts`.
+    Parts are built with small neighbours in a sandbox, which stops them as soon as they open a file
+    or a connection, so nothing is downloaded. Such parts count as hindered, and so do parts that
+    refuse these neighbours (AssemblyError, MediaError, ValueError), attention that refuses this
+    machine (ValueError), and branches and denoisers, whose defaults are as large as real models.
+    Authors check those in their own tests, with `harmony_parts.testing.contracts`.
     """
     try:
         cls = known.load_declared(declared)
     except HarmonyError:
-        return Tried(declared, hindrance="can't be loaded")  # why is told by `broken`
+        return Checked(declared, hindrance="can't be loaded")  # `broken` reports why
     check = _checks().get(declared.kind)
     if check is None:
-        return Tried(declared, hindrance="is as large as a real model by default")
-    if lacking := [
+        return Checked(declared, hindrance="its defaults are as large as a real model")
+    if required := [
         field.alias for field in attrs.fields(cls) if field.init and field.default is attrs.NOTHING
     ]:
-        return Tried(declared, hindrance=f"needs {', '.join(map(str, lacking))}")
+        return Checked(declared, hindrance=f"requires {', '.join(map(str, required))}")
     try:
         with (
             warnings.catch_warnings(action="ignore"),
-            unaided() if KINDS[declared.kind].builds else nullcontext(),
+            sandbox() if KINDS[declared.kind].builds else nullcontext(),
         ):
             check(cls())
-    except (Hindered, Reached) as error:
-        return Tried(declared, hindrance=str(error))
+    except (Hindered, OutsideAccess) as error:
+        return Checked(declared, hindrance=str(error))
     except HarmonyError as error:
-        return Tried(declared, fault=f"{declared}: {error}")
+        return Checked(declared, fault=f"{declared}: {error}")
     except Exception as error:
-        return Tried(declared, fault=f"{declared}: {type(error).__name__}: {error}")
-    return Tried(declared)
+        return Checked(declared, fault=f"{declared}: {type(error).__name__}: {error}")
+    return Checked(declared)
 
 
 def _checks() -> dict[str, Callable[[Any], object]]:
+    """Kind -> its contract check, for the kinds whose defaults are small."""
     from harmony_parts.av import AV, Format
     from harmony_parts.codecs.dct import DCTVideo
     from harmony_parts.codecs.logmel import LogMel
@@ -158,7 +162,7 @@ def _checks() -> dict[str, Callable[[Any], object]]:
 def _built(
     check: Callable[[Any], object], **neighbours: Callable[[], Any]
 ) -> Callable[[Any], object]:
-    """The check of what can be built with these neighbours."""
+    """A check that is hindered if the part can't be built with these neighbours."""
 
     def checked(spec: Any) -> None:
         try:
@@ -171,7 +175,7 @@ def _built(
 
 
 def _attention(attention: Any) -> None:
-    """On the CPU, or where it refuses that, on a GPU."""
+    """Check attention on the CPU or, if it refuses the CPU, on a GPU."""
     import torch
 
     from harmony_parts.testing.contracts.attention import check_attention
@@ -185,7 +189,7 @@ def _attention(attention: Any) -> None:
 
 
 def _line(error: Exception) -> str:
-    """The cause, without the heading of an AssemblyError, and not too much of it."""
+    """The message of an error on one line, without the heading of an AssemblyError."""
     cause = (
         error.faults[0] if isinstance(error, AssemblyError) else str(error) or type(error).__name__
     )

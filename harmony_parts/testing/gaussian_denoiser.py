@@ -1,6 +1,4 @@
-"""A denoiser whose answers are known, the exact velocity of Gaussian data, for tests of samplers,
-guidance and tasks without weights.
-"""
+"""A denoiser with the exact velocity of Gaussian data, for tests without trained weights."""
 
 from __future__ import annotations
 
@@ -19,17 +17,21 @@ from harmony_parts.errors import PartContractError
 
 
 class GaussianDenoiser(torch.nn.Module):
-    """The exact velocity for data (x_video, x_audio) ~ N(mean, covariance), jointly Gaussian in the
-    flattened latents of both streams.
+    """The exact velocity for jointly Gaussian data (x_video, x_audio) ~ N(mean, covariance).
 
-    With x_t = A x + S n, A = 1 - t and S = t per latent, and K = (A C A + S^2)^-1: E[x | x_t] = m +
-    C A K (x_t - A m), E[n | x_t] = S K (x_t - A m), and v = E[n - x | x_t]. Streams that are absent
-    are marginalised, streams at time 0 are conditioned on, and each latent may have its own time.
+    With x_t = A x + S n, A = 1 - t and S = t per latent, and K = (A C A + S^2)^-1:
 
-    `mean` [D], `covariance` [D, D] positive definite, D = elements of `video` [T, H, W, C] plus
-    `audio` [T, C], in that order. The condition "caption" [B, L, D] adds its masked sum to the
-    mean, and may be left out, unlike a model's. For small D: it solves a system of D unknowns per
-    sample, in float64.
+        E[x | x_t] = m + C A K (x_t - A m)
+        E[n | x_t] = S K (x_t - A m)
+        v = E[n - x | x_t]
+
+    Absent streams are marginalized, streams at time 0 are conditioned on, and each latent may have
+    a different time.
+
+    `mean` [D] and positive definite `covariance` [D, D], with D elements: those of `video` [T, H,
+    W, C], then those of `audio` [T, C]. The condition "caption" [B, L, D] adds its masked sum to
+    the mean; it is optional. Use it for small D: it solves a system of D unknowns per sample, in
+    float64.
     """
 
     accepts: Mapping[str, Port] = MappingProxyType({"caption": Port("video", "add")})
@@ -65,13 +67,12 @@ class GaussianDenoiser(torch.nn.Module):
         read: Collection[str] = STREAMS,
         cache: MutableMapping[str, Any] | None = None,
     ) -> AV[Tensor]:
-        """Velocities of the streams in `read`. Raises PartContractError for a hint that it wasn't
-        made with.
-        """
+        """Velocities of the streams in `read`. Raises PartContractError for unsupported hints."""
         if unknown := sorted(set(hints) - self.hints):
-            knows = ", ".join(sorted(self.hints)) or "none"
+            supported = ", ".join(sorted(self.hints)) or "none"
             raise PartContractError(
-                f"the analytic denoiser knows no hint {', '.join(unknown)}; it knows {knows}"
+                f"GaussianDenoiser doesn't support the hint {', '.join(unknown)}; it supports"
+                f" {supported}"
             )
         place = torch.cat([self.places[s] for s in av])
         x = torch.cat([av[s].flatten(1) for s in av], dim=1).double()  # [B, D]
@@ -104,7 +105,7 @@ class GaussianDenoiser(torch.nn.Module):
 
 @attrs.frozen(eq=False)
 class Call:
-    """What a denoiser was called with."""
+    """The arguments of one call of a denoiser."""
 
     av: AV[Tensor]
     times: AV[Times]
@@ -114,21 +115,17 @@ class Call:
     cache: MutableMapping[str, Any] | None
 
     def time(self, stream: str) -> float:
-        """The time of a stream, of the first latent of the first sample."""
+        """The time of a stream: that of the first latent of the first sample."""
         return float(self.times[stream].per_latent()[0, 0])
 
 
 class Recorded:
-    """A denoiser that answers as `inner` does, and keeps every call in `calls`, for tests of what a
-    sampler asks for.
-    """
+    """Wraps a denoiser and records every call in `calls`, for tests of a sampler's requests."""
 
     def __init__(
         self, inner: Denoiser, after: Callable[[int, AV[Tensor]], AV[Tensor]] | None = None
     ) -> None:
-        """`after(number of the call, velocities)`, where given, has the last word on what is
-        returned: to see what a fault leads to.
-        """
+        """`after(number of the call, velocities)` may change what is returned, to inject faults."""
         self.inner, self.after = inner, after
         self.accepts, self.hints, self.blocks = inner.accepts, inner.hints, inner.blocks
         self.calls: list[Call] = []
@@ -143,7 +140,7 @@ class Recorded:
         read: Collection[str] = STREAMS,
         cache: MutableMapping[str, Any] | None = None,
     ) -> AV[Tensor]:
-        """What `inner` says."""
+        """The velocities of `inner`, changed by `after`."""
         self.calls.append(Call(av, times, conditions, frozenset(hints), tuple(read), cache))
         velocities = self.inner(av, times, conditions, hints=hints, read=read, cache=cache)
         return velocities if self.after is None else self.after(len(self.calls), velocities)

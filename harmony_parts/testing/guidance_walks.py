@@ -1,4 +1,4 @@
-"""Steps of sampling with made-up predictions, for properties of guidance."""
+"""Walks: sampling steps with random predictions, on which properties of guidance are checked."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from harmony_parts.av import AV, STREAMS
 from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes
 from harmony_parts.sample.pass_graph import checked_passes, noisy
 
-TASKS = {
+TIME_SHARES = {
     "joint": (1.0, 1.0),
     "at different times": (1.0, 0.4),
     "audio-driven": (1.0, 0.0),
     "video-driven": (0.0, 1.0),
-    "video alone": (1.0, None),
-    "audio alone": (None, 1.0),
+    "video only": (1.0, None),
+    "audio only": (None, 1.0),
 }
-"""How noisy each stream is, as a share of the step's time: 0 given, `None` absent."""
+"""Task -> each stream's time as a share of the walk's time: 0 is given, `None` is absent."""
 SHAPES = AV((2, 2, 1, 3), (4, 2))
 FORMS = ("normal", "zero", "constant", "tiny", "huge")
 OTHER = {"video": "audio", "audio": "video"}
 
 Key = tuple[object, ...]
 Change = Callable[[str, str, Tensor], Tensor]
-"""(name of the pass or `LATENTS`, stream, values) -> other values."""
+"""(name of the pass or `LATENTS`, stream, values) -> changed values."""
 
 
-def key(asked: Pass, anchors: bool = True, swap: bool = False) -> Key:
-    """What goes into the denoiser for a pass; without `anchors`, which streams are replaced but not
-    by what; `swap`: streams exchanged.
+def key(request: Pass, anchors: bool = True, swap: bool = False) -> Key:
+    """The input of the denoiser for a pass, as a key for its predictions.
+
+    Without `anchors`, only the names of replaced streams count. `swap` exchanges the streams.
     """
     replaced = sorted(
         (OTHER[stream] if swap else stream, repr(anchor) if anchors else "")
-        for stream, anchor in asked.replace
+        for stream, anchor in request.replace
     )
-    return tuple(replaced), tuple(sorted(asked.drop)), tuple(sorted(asked.hints))
+    return tuple(replaced), tuple(sorted(request.drop)), tuple(sorted(request.hints))
 
 
 @attrs.frozen
 class Walk:
-    """Steps at some times. Predictions follow from `seed`, the step, and what a pass asks for:
-    equal passes get equal ones.
+    """Steps at the given times, with predictions that depend on `seed`, the step and the pass.
 
-    `form` is one of `FORMS`: standard normal numbers, or degenerate ones.
+    Equal passes get equal predictions. `form` is one of `FORMS`: standard normal or degenerate.
     """
 
     times: tuple[StepTimes, ...]
@@ -59,15 +59,16 @@ class Walk:
     form: str = "normal"
 
     def values(self, step: int, key: object, stream: str, like: str | None = None) -> Tensor:
-        """[samples, ...] of `stream`'s shape (or of the stream `like`'s): velocities for the key of
-        a pass, x_t for `LATENTS`.
+        """Values [samples, ...] with the shape of `stream` or of the stream `like`.
+
+        They are velocities for the key of a pass, and x_t for `LATENTS`.
         """
         shape = (self.samples, *SHAPES[like or stream])
         seeded = torch.Generator().manual_seed(
             zlib.crc32(repr((self.seed, step, key, stream)).encode())
         )
-        # With all digits: numbers of float32's would be added in float64 without any rounding, and
-        # all sums be the same bit for bit.
+        # Drawn in float64: sums of float32 numbers would be exact in float64, so that all orders of
+        # summation would agree bit for bit.
         made = torch.randn(shape, dtype=torch.float64, generator=seeded)
         match self.form:
             case "constant":
@@ -79,9 +80,7 @@ class Walk:
     def predictions(
         self, step: int, passes: list[Pass], *, anchors: bool = True
     ) -> dict[str, AV[Tensor]]:
-        """What the passes of a step answer, just the streams that each may read, and what they are
-        of.
-        """
+        """The predictions of a step's passes, only of streams that each may read, and x_t."""
         latents = {
             LATENTS: AV(**{s: self.values(step, LATENTS, s) for s in self.times[step].present()})
         }
@@ -95,7 +94,7 @@ class Walk:
 
 @attrs.frozen(eq=False)
 class WalkStep:
-    """One step of a walk: what was asked, what was answered, what came of it."""
+    """One step of a walk: passes, predictions, guided result, and the state after it."""
 
     times: StepTimes
     passes: list[Pass]
@@ -104,20 +103,18 @@ class WalkStep:
     state: Any
 
 
-def asked(guidance: Guidance, times: StepTimes, state: Any) -> list[Pass]:
-    """The passes of a guidance, checked, for a denoiser that knows every hint and conditions that
-    all can be dropped.
-    """
+def checked(guidance: Guidance, times: StepTimes, state: Any) -> list[Pass]:
+    """The checked passes, for a denoiser with all requested hints and droppable conditions."""
     passes = list(guidance.passes(times, state))
     hints, names = {h for p in passes for h in p.hints}, {name for p in passes for name in p.drop}
     return checked_passes(guidance, times, state, hints=hints, droppable=names)
 
 
 def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Iterator[WalkStep]:
-    """The walk, step by step, with the predictions (and what they are of) changed by `change`."""
+    """The steps of a walk, with `change` applied to predictions and latents."""
     state: Any = None
     for number, times in enumerate(walk.times):
-        passes = asked(guidance, times, state)
+        passes = checked(guidance, times, state)
         preds = walk.predictions(number, passes)
         if change is not None:
             preds = {
@@ -128,13 +125,13 @@ def steps(guidance: Guidance, walk: Walk, change: Change | None = None) -> Itera
 
 
 def results(guidance: Guidance, walk: Walk, change: Change | None = None) -> list[AV[Tensor]]:
-    """What comes of each step."""
+    """The guided result of each step."""
     return [step.result for step in steps(guidance, walk, change)]
 
 
 def some_walks() -> Iterator[Walk]:
-    """Walks of two steps, of every task, for what needs no search."""
-    for seed, shares in enumerate([*TASKS.values()] * 2):
+    """Walks of two steps of every task, for checks without a search."""
+    for seed, shares in enumerate([*TIME_SHARES.values()] * 2):
         times = tuple(
             StepTimes(*(None if share is None else share * now for share in shares))
             for now in (0.9, 0.5)
@@ -144,12 +141,12 @@ def some_walks() -> Iterator[Walk]:
 
 @st.composite
 def walks(draw: st.DrawFn) -> Walk:
-    """Walks of one to three steps, of every task, from any time."""
-    shares, start = draw(st.sampled_from(list(TASKS.values()))), draw(st.floats(0.05, 1))
-    many = draw(st.integers(1, 3))
+    """Walks of one to three steps of every task, from any time."""
+    shares, start = draw(st.sampled_from(list(TIME_SHARES.values()))), draw(st.floats(0.05, 1))
+    count = draw(st.integers(1, 3))
     times = tuple(
-        StepTimes(*(None if share is None else share * start * (1 - k / many) for share in shares))
-        for k in range(many)
+        StepTimes(*(None if share is None else share * start * (1 - k / count) for share in shares))
+        for k in range(count)
     )
     return Walk(times, seed=draw(st.integers(0, 9999)), samples=draw(st.integers(1, 3)))
 
@@ -158,7 +155,7 @@ def walks(draw: st.DrawFn) -> Walk:
 def velocities(
     draw: st.DrawFn, streams: tuple[str, ...] = STREAMS, dtype: torch.dtype = torch.float64
 ) -> AV[Tensor]:
-    """Predictions of one pass, degenerate ones too."""
+    """Predictions of one pass, including degenerate ones."""
     walk = Walk(
         (), draw(st.integers(0, 9999)), draw(st.integers(1, 3)), dtype, draw(st.sampled_from(FORMS))
     )

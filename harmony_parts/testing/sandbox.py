@@ -1,6 +1,4 @@
-"""What code can do by itself: it is stopped where it first reads a file, runs a program or asks the
-network.
-"""
+"""A sandbox that stops code as soon as it opens a file, starts a program or opens a connection."""
 
 from __future__ import annotations
 
@@ -15,54 +13,54 @@ from typing import Any
 
 INSTALLED = tuple({os.path.join(folder, "") for folder in (sys.prefix, sys.base_prefix)})
 OUTSIDE = {
-    "socket.connect": "would ask the network",
-    "socket.getaddrinfo": "would ask the network",
+    "socket.connect": "would use the network",
+    "socket.getaddrinfo": "would use the network",
     "subprocess.Popen": "would run a program",
 }
-_state = {"watching": False}
+"""Audit event -> message."""
+_state = {"active": False}
 
 
-class Reached(BaseException):
-    """Code reached for something outside. It is no Exception, so that libraries that would try
-    again, or another way, let it pass.
+class OutsideAccess(BaseException):
+    """Raised in a sandbox if code opens a file, starts a program or opens a connection.
+
+    It isn't an Exception, so that libraries which retry after an error don't catch it.
     """
 
 
 @contextmanager
-def unaided() -> Iterator[None]:
-    """Inside, Reached is raised where a file is read that is neither code nor installed with
-    Python, a program is run, or the network asked.
+def sandbox() -> Iterator[None]:
+    """Raise OutsideAccess if code inside reads a file, runs a program or uses the network.
 
-    What modules do while they are imported is let pass: half of a module would stay behind, for all
-    who import it later.
+    Allowed are source files, files installed with Python, and writing. Imports are allowed to do
+    anything: stopping one would leave a half-initialized module for everybody who imports it later.
     """
-    _watch()
-    _state["watching"] = True
+    _install_hook()
+    _state["active"] = True
     try:
         yield
     finally:
-        _state["watching"] = False
+        _state["active"] = False
 
 
 @cache
-def _watch() -> None:
-    """Python tells audit hooks of all that, whatever library does it. They stay for good; this one
-    is idle outside of `unaided`.
-    """
-    sys.addaudithook(_heed)
+def _install_hook() -> None:
+    """Add the audit hook. Hooks can't be removed; this one is idle outside a sandbox."""
+    sys.addaudithook(_on_event)
 
 
-def _heed(event: str, args: tuple[Any, ...], state: dict[str, bool] = _state) -> None:
-    if not state["watching"]:
+def _on_event(event: str, args: tuple[Any, ...], state: dict[str, bool] = _state) -> None:
+    if not state["active"]:
         return
-    reached = OUTSIDE.get(event) or (
-        f"would read {os.fsdecode(args[0])}" if event == "open" and _foreign(*args) else None
-    )
-    if reached and not _importing():
-        raise Reached(reached)
+    access = OUTSIDE.get(event)
+    if event == "open" and _is_outside(*args):
+        access = f"would read {os.fsdecode(args[0])}"
+    if access and not _importing():
+        raise OutsideAccess(access)
 
 
 def _importing() -> bool:
+    """Whether an import is on the call stack."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
@@ -71,7 +69,8 @@ def _importing() -> bool:
     return False
 
 
-def _foreign(path: Any, mode: Any, flags: int) -> bool:
+def _is_outside(path: Any, mode: Any, flags: int) -> bool:
+    """Whether `open` reads a file that is neither code nor installed with Python."""
     if not isinstance(path, str | bytes) or flags & (os.O_WRONLY | os.O_RDWR):
         return False
     name = os.fsdecode(path)

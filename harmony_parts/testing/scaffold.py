@@ -1,11 +1,13 @@
-"""A new plugin, written: a package with one part, whose tests pass as generated."""
+"""Writes the package of a new plugin: one part that wraps a built-in one, and passing tests."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import keyword
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from harmony_parts.assembly import signatures
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.kinds import KINDS, kind_name
 
-# Kind -> the built-in part that a new one begins as, and where the demo's recipe has one of the
-# kind.
-BEGINS: dict[str, tuple[str, str]] = {
+# Kind -> (the built-in part that the new one wraps, the path of a part of this kind in the demo's
+# recipe).
+STARTING_POINTS: dict[str, tuple[str, str]] = {
     "video_codec": ("dct", "codecs.video"),
     "audio_codec": ("log-mel", "codecs.audio"),
     "encoder": ("bytes", "encoders.caption"),
@@ -35,7 +37,7 @@ BEGINS: dict[str, tuple[str, str]] = {
     "data": ("soundstage", "data"),
     "metric": ("events", "metrics.0"),
 }
-# Kinds with a contract check, and how it is called.
+# Kind -> the call of its contract check.
 CHECKS = {
     "encoder": "check_encoder({cls}(), parts.format, parts.codecs)",
     "anchor": "check_anchor({cls}(), parts.codecs)",
@@ -50,7 +52,8 @@ CHECKS = {
         f"{stream}_branch": f'check_{stream}_branch({{cls}}(read_recipe("demo").denoiser.{stream}))'
         for stream in ("video", "audio")
     },
-    # in the last layer nobody hears the reference sound, so weights of a style there wouldn't learn
+    # In the last layer nothing attends to the reference audio, so style weights there get no
+    # gradient, and the check requires that all weights learn.
     "denoiser": (
         """recipe = read_recipe("demo", ["denoiser.interaction.style=none"])
     check_denoiser({cls}(recipe.denoiser), codecs=parts.codecs, encoders=parts.encoders)"""
@@ -69,7 +72,7 @@ build-backend = "setuptools.build_meta"
 [project]
 name = "harmony-{name}"
 version = "0.1.0"
-description = "The {kind} {name} for harmony-parts."
+description = "The {kind} `{name}` for harmony-parts."
 requires-python = ">=3.11"
 dependencies = ["harmony-parts"]
 
@@ -80,18 +83,18 @@ dependencies = ["harmony-parts"]
 packages = ["{package}"]
 """
 HOOK = '''\
-"""The {kind} `{name}` for harmony_parts."""
+"""The {kind} `{name}` for harmony-parts."""
 
 from harmony_parts.plugin import hookimpl, part
 
 
 @hookimpl
 def {hook}():
-    """One part; nothing is imported until somebody uses it."""
+    """Declare the part. Its module is imported when the part is first used."""
     yield part(
         "{name}",
         "{package}.{module}:{cls}",
-        summary="The built-in {base} as it is, to begin from.",
+        summary="Wraps the built-in {base} without changing it.",
     )
 '''
 PART = '''\
@@ -106,23 +109,29 @@ import attrs
 
 @attrs.frozen
 class {cls}:
-    """The {kind} inside it as it is: change what a method returns, or write it anew and take `inner` out."""
+    """Delegates every method to `inner`.
 
-    inner: {protocol} = knob(default_part("{target}"), help="what this one begins as")
-{methods}'''  # noqa: E501
-METHOD = '''
+    Change what the methods return. Once they no longer need it, remove `inner`.
+    """
+
+    inner: {protocol} = knob(
+        default_part("{target}"),
+        help="the wrapped {kind}",
+    )
+{methods}'''
+METHOD = """
     def {name}({parameters}):
-        """{says}"""
+        {docstring}
         return self.inner{call}({arguments})
-'''
+"""
 ATTRIBUTE = '''
     @property
     def {name}(self):
-        """As `{protocol}` says."""
+        """That of the wrapped part."""
         return self.inner.{name}
 '''
 TEST = '''\
-"""The part is found, keeps the contract of its kind, and works in a recipe."""
+"""The part is found, meets the contract of its kind, and works in a recipe."""
 
 from __future__ import annotations
 
@@ -133,39 +142,40 @@ import pytest
 from {package}.{module} import {cls}
 
 from harmony_parts.assembly.build import build
-from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.assembly.catalogue import Catalogue
+from harmony_parts.assembly.read import read_recipe, shipped_recipes
 {checks}
 
 @pytest.fixture
-def known():
-    """The built-in parts, and this package."""
-    found = Catalogue.discover(only=())
-    found.add("{name}", {package})
-    assert not found.failures
-    return found
+def catalogue():
+    """The built-in parts and this package."""
+    parts = Catalogue.discover(only=())
+    parts.add("{name}", {package})
+    assert not parts.failures
+    return parts
 
 
-def test_it_is_found_and_has_what_its_kind_asks_for(known):
-    assert known.load("{key}", "{name}") is {cls}
+def test_the_part_is_found(catalogue):
+    """Loading it also checks that it has all members of its kind's protocol."""
+    assert catalogue.load("{key}", "{name}") is {cls}
 
 
-def test_it_works_in_a_recipe(known):
-    """Around the part that the demo has in its place."""
+def test_the_part_works_in_a_recipe(catalogue):
+    """In the demo's recipe, wrapped around the part that the recipe uses."""
     recipe = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
-    place = recipe{way}
-    place[{last}] = {{"use": "{name}", "inner": {before}}}
-    build(read_recipe(recipe, parts=known))
+    table = recipe{way}
+    table[{last}] = {{"use": "{name}", "inner": {before}}}
+    build(read_recipe(recipe, parts=catalogue))
 '''
 CHECK = """
 
-def test_contract():
+def test_the_part_meets_its_contract():
     {prepare}{check}
 """
 PROPERTIES = """
 
 @pytest.mark.parametrize(("guidance", "holds"), cases({cls}()))
-def test_properties(guidance, holds):
+def test_every_property_of_guidance_holds(guidance, holds):
     holds(guidance)
 """
 README = """\
@@ -173,27 +183,30 @@ README = """\
 
 The {kind} `{name}` for harmony-parts.
 
-`pip install -e .`, and `harmony parts list {kind}` lists it; `pytest` runs its tests. In a recipe: `use = "{name}"`.
-"""  # noqa: E501
+    pip install -e .                  # install it in development mode
+    harmony parts show {slug}/{name}  # its settings
+    pytest                            # its tests
+
+Use it in a recipe with `use = "{name}"`.
+"""
 
 
 def write_plugin(kind: str, name: str, folder: str | Path) -> Path:
-    """Write the package `harmony-NAME` with one part of `kind` into `folder`, and return where it
-    is.
+    """Write the package `harmony-NAME` with one part of `kind` into `folder`; returns its path.
 
-    The part begins as a built-in one, method by method. Raises UnknownPart for a kind that doesn't
-    exist, ValueError for a name that can't be a package's or a folder that is there already.
+    The part wraps a built-in one and delegates every method to it. Raises UnknownPart if the kind
+    doesn't exist, ValueError if the name can't name a package or the folder of the package exists.
     """
     key = kind_name(kind)
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise ValueError(
-            f"{name!r} can't name a plugin: lower-case letters, digits and single hyphens, a letter"
-            " first, and no word of Python's"
+            f"{name!r} can't name a plugin: use lower-case letters, digits and single hyphens,"
+            " begin with a letter, and avoid Python's keywords"
         )
     root = Path(folder) / f"harmony-{name}"
     if root.exists():
-        raise ValueError(f"{root} is there already; take another name, or move it away")
+        raise ValueError(f"{root} already exists; choose another name, or move it away")
     for file, text in _files(key, name, module).items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(text, encoding="utf-8")
@@ -201,13 +214,31 @@ def write_plugin(kind: str, name: str, folder: str | Path) -> Path:
 
 
 def _files(key: str, name: str, module: str) -> dict[str, str]:
-    """File -> text."""
-    kind, (base, place) = KINDS[key], BEGINS[key]
+    """Path in the package -> text."""
+    words = _words(key, name, module)
+    return {
+        "pyproject.toml": PYPROJECT.format(**words),
+        "README.md": README.format(**words),
+        f"harmony_{module}/__init__.py": HOOK.format(**words),
+        f"harmony_{module}/{module}.py": PART.format(**words),
+        f"tests/test_{module}.py": _tests(key, words),
+    }
+
+
+def _words(key: str, name: str, module: str) -> dict[str, Any]:
+    """The values of the placeholders in all templates."""
+    kind, (base, place) = KINDS[key], STARTING_POINTS[key]
     protocol_module, _, protocol = kind.protocol.partition(":")
+    members = signatures.members(getattr(importlib.import_module(protocol_module), protocol))
     *way, last = [step if step.isdigit() else f'"{step}"' for step in place.split(".")]
-    words: dict[str, Any] = {
+    imports = [
+        f"from {protocol_module} import {protocol}",
+        "from harmony_parts.plugin import default_part, knob",
+    ]
+    return {
         "name": name,
         "key": key,
+        "slug": str(kind),
         "kind": str(kind).replace("-", " "),
         "hook": kind.hook,
         "module": module,
@@ -215,59 +246,59 @@ def _files(key: str, name: str, module: str) -> dict[str, str]:
         "cls": "".join(word.capitalize() for word in name.split("-")),
         "base": base,
         "target": Catalogue.discover(only=()).find(key, base).declaration.target,
-        "protocol_module": protocol_module,
         "protocol": protocol,
         "way": "".join(f"[{step}]" for step in way),
         "last": last,
-        "before": f"place[{last}]" if last.isdigit() else f'place.get({last}, "{base}")',
-        "imports": "\n".join(
-            sorted(
-                [
-                    f"from {protocol_module} import {protocol}",
-                    "from harmony_parts.plugin import default_part, knob",
-                ]
-            )
-        ),
-    }
-    members = signatures.members(getattr(importlib.import_module(protocol_module), protocol))
-    words["methods"] = "".join(
-        _member(each, function, protocol) for each, function in members.items()
-    )
-    check = CHECKS.get(key, "").format(**words)
-    needs_parts = "parts." in check
-    prepare = 'parts = build(read_recipe("demo"))\n    ' if needs_parts else ""
-    imported = [f"from harmony_parts.testing.contracts import check_{key}\n"] if check else []
-    imported += (
-        ["from harmony_parts.testing.guidance_properties import cases\n"]
-        if key == "guidance"
-        else []
-    )
-    test = TEST.format(checks="".join(imported), **words)
-    test += CHECK.format(prepare=prepare, check=check) if check else ""
-    test += PROPERTIES.format(**words) if key == "guidance" else ""
-    return {
-        "pyproject.toml": PYPROJECT.format(**words),
-        "README.md": README.format(**words),
-        f"harmony_{module}/__init__.py": HOOK.format(**words),
-        f"harmony_{module}/{module}.py": PART.format(**words),
-        f"tests/test_{module}.py": test,
+        "before": f"table[{last}]" if last.isdigit() else f'table.get({last}, "{base}")',
+        "imports": "\n".join(sorted(imports)),
+        "methods": "".join(_member(each, function) for each, function in members.items()),
     }
 
 
-def _member(name: str, function: Any, protocol: str) -> str:
-    """One method, or attribute, handed on to the part inside."""
+def _tests(key: str, words: dict[str, Any]) -> str:
+    """The test file of the package."""
+    check = CHECKS[key].format(**words)
+    imports = f"from harmony_parts.testing.contracts import check_{key}\n"
+    if key == "guidance":
+        imports += "from harmony_parts.testing.guidance_properties import cases\n"
+    prepare = 'parts = build(read_recipe("demo"))\n    ' if "parts." in check else ""
+    text = TEST.format(checks=imports, **words) + CHECK.format(prepare=prepare, check=check)
+    return text + PROPERTIES.format(**words) if key == "guidance" else text
+
+
+def _member(name: str, function: Any) -> str:
+    """A method or attribute that delegates to the wrapped part."""
     if function is None:
-        return ATTRIBUTE.format(name=name, protocol=protocol)
+        return ATTRIBUTE.format(name=name)
     parameters = list(inspect.signature(function).parameters.values())
-    shown, handed = ["self"], []
+    shown, arguments = ["self"], []
     for each in parameters[1:]:
         by_name = each.kind is inspect.Parameter.KEYWORD_ONLY
         if by_name and "*" not in shown:
             shown.append("*")
-        shown.append(each.name if each.default is each.empty else f"{each.name}={each.default!r}")
-        handed.append(f"{each.name}={each.name}" if by_name else each.name)
-    says = (inspect.getdoc(function) or f"As `{protocol}` says.").splitlines()[0]
+        default = "" if each.default is each.empty else f"={_literal(each.default)}"
+        shown.append(each.name + default)
+        arguments.append(f"{each.name}={each.name}" if by_name else each.name)
     call = "" if name == "__call__" else f".{name}"
     return METHOD.format(
-        name=name, parameters=", ".join(shown), says=says, call=call, arguments=", ".join(handed)
+        name=name,
+        parameters=", ".join(shown),
+        docstring=_docstring(function),
+        call=call,
+        arguments=", ".join(arguments),
     )
+
+
+def _literal(value: Any) -> str:
+    """A default value as Python source, strings in double quotes."""
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _docstring(function: Any) -> str:
+    """The first sentence of a protocol's method as a docstring, on as many lines as it needs."""
+    paragraph = (inspect.getdoc(function) or "Delegates to the wrapped part.").split("\n\n")[0]
+    sentence = " ".join(paragraph.split()).split(". ")[0].rstrip(".") + "."
+    if len(sentence) <= 100 - len('        """"""'):
+        return f'"""{sentence}"""'
+    lines = textwrap.wrap(sentence, 89, subsequent_indent="        ")
+    return '"""' + "\n".join(lines) + '\n        """'

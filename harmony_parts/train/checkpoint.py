@@ -1,47 +1,58 @@
-"""Checkpoints: folders `step-0001000` that are complete or absent, and are read only where every
-byte is what was written.
+"""Checkpoints: folders `step-0001000` that are complete or absent.
+
+They are loaded only if every byte is what was written.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from harmony_parts.errors import RunError
 from harmony_parts.models.snapshot import Snapshot, load_snapshot, write_snapshot
 
-KEPT = 2
+KEEP = 2  # checkpoints
 NAME = re.compile(r"step-(\d{7,})")
+TENSORS = ("weights", "optimizer", "ema", "random")
+"""The groups of a training state that are tensors, each a file; everything else is JSON."""
 
 
-def save_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
-    """Write folder/step-..., and remove all but the last KEPT. It gets its name when all of it is
-    on the disk. Raises RunError.
+def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> Path:
+    """Write a training state to folder/step-..., and remove all but the last KEEP checkpoints.
+
+    The folder gets its name once everything is on the disk. Raises RunError if it can't be written.
     """
-    target = write_snapshot(folder / f"step-{snapshot.step:07d}", snapshot)
-    until = steps(folder)
-    for old in until[: until.index(target) + 1][:-KEPT]:
+    tensors = {name: state[name] for name in TENSORS if name in state}
+    facts = {name: value for name, value in state.items() if name not in (*TENSORS, "step")}
+    target = write_snapshot(
+        folder / f"step-{state['step']:07d}", Snapshot(state["step"], tensors, facts)
+    )
+    existing = list_checkpoints(folder)
+    for old in existing[: existing.index(target) + 1][:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def steps(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, the last step last, whether or not they can be read."""
-    found = (
-        [path for path in folder.iterdir() if NAME.fullmatch(path.name)] if folder.is_dir() else []
-    )
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder by step, intact or not."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    checkpoints = [path for path in paths if NAME.fullmatch(path.name)]
+    return sorted(checkpoints, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def load_last_checkpoint(folder: Path, warn: Callable[[str], None]) -> Snapshot | None:
-    """The last checkpoint that is whole; `warn` is told about each that isn't. `None` where there
-    is none.
+def load_last_checkpoint(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The state in the last intact checkpoint; `warn` gets a line for each that is damaged.
+
+    `None` if there is no intact one.
     """
-    for path in reversed(steps(folder)):
+    for path in reversed(list_checkpoints(folder)):
         try:
-            return load_snapshot(path)
+            saved = load_snapshot(path)
         except RunError as error:
-            warn(f"{error}; this checkpoint is passed over")
+            warn(f"{error}; this checkpoint is skipped")
+        else:
+            return {"step": saved.step, **saved.tensors, **saved.facts}
     return None

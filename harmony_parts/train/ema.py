@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, which is what a run hands over."""
+"""The exponential moving average of the weights: the weights of the finished model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from torch import Tensor
 
 
 class EMA:
-    """average <- average + (1 - d) (weight - average) after every step, d = min(decay, (1 + step) /
-    (10 + step)).
+    """average <- average + (1 - d) (weight - average) after every step.
 
-    The ramp of d lets a short run forget where it started: TensorFlow's ExponentialMovingAverage
-    with num_updates.
+    d = min(decay, (1 + step) / (10 + step)): the ramp lets a short run forget its initial weights
+    (TensorFlow's ExponentialMovingAverage with num_updates).
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:
@@ -22,7 +21,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, parameters: Mapping[str, Tensor], step: int) -> None:
-        """Take in the weights after `step` steps (1 or more)."""
+        """Update the average with the weights after `step` steps (1 or more)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(
             list(self.average.values()),
@@ -31,6 +30,6 @@ class EMA:
         )
 
     def load(self, average: Mapping[str, Tensor]) -> None:
-        """Go on from a saved average. Raises KeyError for a name that it lacks."""
+        """Continue from a saved average. Raises KeyError if it lacks a name."""
         for name, tensor in self.average.items():
             tensor.copy_(average[name])

@@ -1,4 +1,4 @@
-"""One process at a time trains in a folder: two would write over each other's checkpoints."""
+"""A lock on the run folder: two processes would overwrite each other's checkpoints."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from harmony_parts.errors import RunError
 
 try:
     import fcntl
-except ImportError:  # Windows has none: there nothing is guarded
+except ImportError:  # not on Windows, where the folder isn't locked
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder, which is made where there is none. The system lets go of it however the
-    process ends, SIGKILL too.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Create the folder if needed, and lock it. The lock ends with the process, even by SIGKILL.
 
-    Raises RunError, naming the other process, where one holds it, or where the folder can't be
+    Raises RunError if another process, which it names, has the lock, or the folder can't be
     written.
     """
     try:
@@ -37,13 +36,13 @@ def alone(folder: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                whose = file.read().strip() or "another process"
+                owner = file.read().strip() or "another process"
                 raise RunError(
-                    f"{folder}: {whose} trains here at this moment; wait for its end, or choose"
+                    f"{folder}: {owner} is training in this folder; wait until it ends, or choose"
                     " another folder"
                 ) from None
             except OSError:
-                pass  # a file system without locks
+                pass  # the file system has no locks
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

@@ -1,6 +1,4 @@
-"""What a run tells: log.jsonl and TensorBoard for later, a progress bar or plain lines on stderr
-for now.
-"""
+"""The log of a run: log.jsonl, TensorBoard, and a progress bar or plain lines on stderr."""
 
 from __future__ import annotations
 
@@ -26,12 +24,14 @@ from harmony_parts.errors import RunError
 from harmony_parts.report.pace import Pace
 
 LOG = "log.jsonl"
-QUIET = 5.0  # seconds between plain lines
+INTERVAL = 5.0  # seconds between plain lines
 
 
 class Log:
-    """The log of a run in `folder`. With `progress`: on a terminal a bar with the time left,
-    elsewhere plain lines now and then.
+    """The log of a run in `folder`.
+
+    With `progress` it shows a bar with the time left on a terminal, and otherwise a plain line at
+    most every INTERVAL seconds.
     """
 
     def __init__(self, folder: Path, *, step: int, steps: int, progress: bool) -> None:
@@ -39,8 +39,8 @@ class Log:
         self.console = Console(stderr=True)
         self._board: Any = None
         self._bar: Progress | None = None
-        self._said = -QUIET
-        _forget(folder / LOG, step)
+        self._last_line = -INTERVAL
+        _truncate(folder / LOG, step)
         self._file = (folder / LOG).open("a", encoding="utf-8")
 
     def __enter__(self) -> Log:
@@ -49,30 +49,28 @@ class Log:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        with contextlib.suppress(OSError):  # every line was flushed, or is told to be lost
+        with contextlib.suppress(OSError):  # every line was flushed, or its loss reported
             self._file.close()
         if self._board is not None:
             with contextlib.suppress(OSError):
                 self._board.close()
 
     def say(self, text: str) -> None:
-        """A line on stderr, also without `progress`: it is something that the user has to know."""
+        """Print a line on stderr, even without `progress`: for what the user has to know."""
         if self._bar is not None:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            warn(text)
 
     def track(self, numbers: Iterable[int], total: int) -> Iterator[int]:
-        """The numbers, with a bar for what happens before the first step, or a plain line now and
-        then.
-        """
+        """The numbers, with a bar or plain lines for the work before the first step."""
         if not self.progress:
             yield from numbers
         elif not self.console.is_terminal:
             pace = Pace("preparing clips", self.say)
             for done, number in enumerate(numbers):
                 yield number
-                pace.tell(done + 1, total)
+                pace.update(done + 1, total)
         else:
             columns = (
                 "{task.description}",
@@ -84,7 +82,7 @@ class Log:
                 yield from bar.track(numbers, total=total, description="preparing clips")
 
     def advance(self, step: int, loss: float) -> None:
-        """Move the bar."""
+        """Show the step and its loss in the bar."""
         self.step = step
         if not (self.progress and self.console.is_terminal):
             return
@@ -105,25 +103,26 @@ class Log:
         self._bar.update(self._task, completed=step, loss=loss)
 
     def write(self, record: dict[str, Any]) -> None:
-        """A line of log.jsonl, and the same for TensorBoard. Nested numbers get names with a slash:
-        losses/joint.video. Raises RunError.
+        """Write a line of log.jsonl, and the same numbers for TensorBoard.
+
+        Nested numbers get names with a slash there: losses/joint.video. Raises RunError if the disk
+        is full.
         """
         try:
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
-            self._draw(record)
+            self._write_tensorboard(record)
         except OSError as error:
             raise RunError(f"{self.folder}: its log can't be written: {error}") from error
         if (
             self.progress
             and not self.console.is_terminal
-            and (time.monotonic() - self._said >= QUIET or record["step"] >= self.steps)
+            and (time.monotonic() - self._last_line >= INTERVAL or record["step"] >= self.steps)
         ):
-            self._said = time.monotonic()
+            self._last_line = time.monotonic()
             self.say(self._line(record))
 
-    def _draw(self, record: dict[str, Any]) -> None:
-        """For TensorBoard."""
+    def _write_tensorboard(self, record: dict[str, Any]) -> None:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter  # it takes a second to import
 
@@ -133,6 +132,7 @@ class Log:
                 self._board.add_scalar(name, value, record["step"])
 
     def _line(self, record: dict[str, Any]) -> str:
+        """A record as one line for people."""
         left = (self.steps - record["step"]) * record["seconds_per_step"]
         parts = ", ".join(f"{name} {value:.4f}" for name, value in record["losses"].items())
         minutes, seconds = divmod(round(left), 60)
@@ -148,10 +148,8 @@ def _flat(record: dict[str, Any], before: str = "") -> Iterator[tuple[str, float
             yield before + name, value
 
 
-def _forget(path: Path, step: int) -> None:
-    """Take out of a log what came after `step`: the run goes on from there. A half-written last
-    line goes too.
-    """
+def _truncate(path: Path, step: int) -> None:
+    """Drop the lines after `step`, from which the run continues, and a half-written last line."""
     if not path.is_file():
         return
     kept = []
@@ -162,3 +160,8 @@ def _forget(path: Path, step: int) -> None:
         except ValueError:
             continue
     path.write_text("".join(kept), encoding="utf-8")
+
+
+def warn(text: str) -> None:
+    """Print a line on stderr."""
+    print(text, file=sys.stderr, flush=True)

@@ -7,9 +7,10 @@ from typing import Any
 from harmony_parts.tasks.protocol import Plan
 
 
-class Window:
-    """Means over the steps since the last line of the log; a task's loss is that of its entries
-    with a weight, but without the weight.
+class LogMeans:
+    """Means over the steps since the log's last line.
+
+    A task's loss is the unweighted mean over its entries whose weight isn't 0.
     """
 
     def __init__(self) -> None:
@@ -19,18 +20,15 @@ class Window:
     def add(
         self, loss: float, norm: float, rate: float, plan: Plan, entries: dict[str, list[float]]
     ) -> None:
-        """Take in one step."""
-        self.steps, self.loss, self.norm, self.rate = (
-            self.steps + 1,
-            self.loss + loss,
-            self.norm + norm,
-            rate,
-        )
+        """Add one step: its loss, gradient norm, learning rate, and errors of each plan entry."""
+        self.steps += 1
+        self.loss += loss
+        self.norm += norm
+        self.rate = rate
         tasks = plan.task.tolist()
         for stream, errors in entries.items():
-            for task, weight, error in zip(
-                tasks, plan.weights[stream].tolist(), errors, strict=True
-            ):
+            weights = plan.weights[stream].tolist()
+            for task, weight, error in zip(tasks, weights, errors, strict=True):
                 if weight:
                     sums = self.sums.setdefault(f"{plan.names[task]}.{stream}", [0.0, 0])
                     sums[0], sums[1] = sums[0] + error, sums[1] + 1
@@ -47,13 +45,13 @@ class Window:
             "seconds_per_step": self.seconds / n,
         }
 
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint in the middle of a window; JSON keeps every bit of a float."""
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, for a checkpoint between two lines; JSON keeps every bit of a float."""
         return vars(self)
 
     @classmethod
-    def load(cls, state: dict[str, Any]) -> Window:
-        """What `state` gave."""
-        window = cls()
-        vars(window).update(state)
-        return window
+    def from_state_dict(cls, state: dict[str, Any]) -> LogMeans:
+        """The means with the sums that `state_dict` returned."""
+        means = cls()
+        vars(means).update(state)
+        return means

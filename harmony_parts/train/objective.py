@@ -1,4 +1,4 @@
-"""The loss of a batch: whatever the tasks, one run of the denoiser over all entries of a plan."""
+"""The loss of a batch: one run of the denoiser over all entries of a plan, for any task."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from harmony_parts.tasks.protocol import Plan
 
 @attrs.frozen(eq=False)
 class Losses:
-    """`total`, what is trained; `entries` [M] per stream that was read: the mean squared error of
-    each entry, without its weight.
+    """`total` is minimised; `entries` [M], per stream that was read, are unweighted errors.
+
+    An entry's error is the mean squared error of its velocity.
     """
 
     total: Tensor
@@ -25,7 +26,7 @@ class Losses:
 
 
 def packed(conditions: Conditions, plan: Plan) -> dict[str, Condition]:
-    """The conditions of n clips as those of a plan's M entries."""
+    """The conditions of n clips, repeated for the M entries of a plan."""
     return {
         name: condition.rows(plan.source.to(condition.tokens.device))
         for name, condition in conditions.items()
@@ -35,8 +36,9 @@ def packed(conditions: Conditions, plan: Plan) -> dict[str, Condition]:
 def dropped(
     conditions: Conditions, probabilities: Mapping[str, float], generator: torch.Generator
 ) -> dict[str, Condition]:
-    """Each entry's condition `name` in its null form with `probabilities[name]`, whatever becomes
-    of the entry's other conditions.
+    """The conditions, each entry's `name` in its null form with `probabilities[name]`.
+
+    An entry's conditions are dropped independently of each other.
     """
     result = dict(conditions)
     for name in sorted(probabilities):
@@ -48,8 +50,9 @@ def dropped(
 
 
 def noise_for(latents: AV[Tensor], plan: Plan, generator: torch.Generator) -> AV[Tensor]:
-    """Normal noise for each entry and stream of a plan, drawn on the CPU: the same numbers on every
-    machine.
+    """Normal noise [M, ...] for each entry and stream of a plan.
+
+    It is drawn on the CPU, so that every machine gets the same numbers.
     """
 
     def draw(x: Tensor, times: Tensor) -> Tensor:
@@ -71,8 +74,8 @@ def losses(
     """sum_m sum_s weights[s][m] |v_s[m] - v^_s[m]|^2 / n, |.|^2 the mean over a stream's latents
     (cross-task synergy, arXiv:2511.21579; `Plan`).
 
-    `latents` [n, ...] are of the clips, `noise` [M, ...] and `conditions` of the plan's M entries.
-    Streams without any weight aren't read, and a stream at time 0 is exactly its data.
+    `latents` [n, ...] belong to the clips, `noise` [M, ...] and `conditions` to the plan's M
+    entries. Streams whose weights are all 0 aren't read; a stream at time 0 is exactly its data.
     """
     clean: AV[Tensor] = latents.map(
         lambda x, times: x.index_select(0, plan.source.to(x.device)), plan.times
@@ -92,7 +95,7 @@ def losses(
         for stream in clean
         if stream in tuple(plan.weights) and bool(plan.weights[stream].any())
     )
-    if not read:  # by chance every clip drew a task of weight 0
+    if not read:  # every clip happened to draw a task of weight 0
         return Losses(next(clean[s] for s in clean).new_zeros(()), AV())
     velocity: AV[Tensor] = denoiser(x_t, times, conditions, read=read)
 

@@ -1,6 +1,4 @@
-"""The folder of a run: `recipe.toml`, `log.jsonl`, `tensorboard/`, `checkpoints/` and, when it is
-done, `model/`.
-"""
+"""The run folder: `recipe.toml`, `log.jsonl`, `tensorboard/`, `checkpoints/` and `model/`."""
 
 from __future__ import annotations
 
@@ -15,43 +13,46 @@ from harmony_parts.errors import RunError
 from harmony_parts.media.files import replace_text
 
 FREE = ("$.train.steps", "$.train.checkpoint_every", "$.train.log_every")
-"""Settings that a resumed run may change: they don't touch what a step computes."""
+"""Settings that may change when a run is resumed: they don't affect what a step computes."""
 
 
 def find_run(folder: Path, recipe: Recipe, resume: bool) -> bool:
-    """Whether there is a run to go on with in the folder. Nothing is written.
+    """Whether the folder holds a run to resume. Nothing is written.
 
-    Raises RunError where there is a run and `resume` isn't asked for, none where it is, or one of
-    another recipe.
+    Raises RunError if it holds a run without `resume`, no run with it, or a run of another recipe.
     """
-    text, path = write_recipe(recipe), folder / RECIPE
-    there = path.is_file()
-    if not there and (resume or (folder / "checkpoints").is_dir()):
-        raise RunError(f"{folder}: there is no run to resume here: it has no {RECIPE}")
-    if there and not resume:
+    path = folder / RECIPE
+    exists = path.is_file()
+    if not exists and (resume or (folder / "checkpoints").is_dir()):
+        raise RunError(f"{folder}: no run to resume: there is no {RECIPE} in it")
+    if exists and not resume:
         raise RunError(
-            f"{folder}: holds a run already; go on with it by --resume (in Python: resume=True), or"
+            f"{folder}: already holds a run; continue it with --resume (in Python: resume=True), or"
             " choose another folder"
         )
-    if there:
-        try:
-            before = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: can't be read: {error}") from error
-        differs = [
-            line for place, line in differences(before, tomllib.loads(text)) if place not in FREE
-        ]
-        if differs:
-            listed = "\n".join(f"  {line}" for line in differs)
-            raise RunError(
-                f"{folder}: was begun with another recipe; go on with its own, or choose another"
-                f" folder. Differences:\n{listed}"
-            )
-    return there
+    if exists:
+        _check_recipe(path, recipe)
+    return exists
+
+
+def _check_recipe(path: Path, recipe: Recipe) -> None:
+    """Raise RunError if the run's recipe differs in a setting that may not change."""
+    try:
+        before = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: can't be read: {error}") from error
+    now = tomllib.loads(write_recipe(recipe))
+    differs = [line for place, line in differences(before, now) if place not in FREE]
+    if differs:
+        listed = "\n".join(f"  {line}" for line in differs)
+        raise RunError(
+            f"{path.parent}: the run was begun with another recipe; resume it with its own, or"
+            f" choose another folder. Differences:\n{listed}"
+        )
 
 
 def open_run(folder: Path, recipe: Recipe) -> None:
-    """Make the folder and note the recipe in it. Raises RunError where it can't be written."""
+    """Create the folder with the recipe in it. Raises RunError if it can't be written."""
     text = write_recipe(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,8 +62,9 @@ def open_run(folder: Path, recipe: Recipe) -> None:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(`$.path`, "$.path: was ..., is now ...") of each setting that two recipes don't share.
-    Versions of plugins don't count.
+    """(`$.path`, "$.path: was ..., is now ...") of each setting in which two recipes differ.
+
+    Versions of plugins aren't compared.
     """
     old, new = (
         dict(_leaves({k: v for k, v in recipe.items() if k != VERSIONS}, "$"))

@@ -1,6 +1,4 @@
-"""Ctrl-C between two steps and not in the middle of one, so that what is saved is the state after a
-whole step.
-"""
+"""Ctrl-C and SIGTERM take effect between steps, so that a checkpoint follows a whole step."""
 
 from __future__ import annotations
 
@@ -16,30 +14,31 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @attrs.define
-class Asked:
-    """Whether the run was asked to stop."""
+class StopRequest:
+    """Whether a signal has requested the run to stop."""
 
-    stop: bool = False
+    requested: bool = False
 
 
 @contextmanager
-def politely() -> Iterator[Asked]:
-    """The first Ctrl-C (or SIGTERM, from schedulers) is noted, the second raised at once. Outside
-    of the main thread it does nothing.
+def catch_stop_signals() -> Iterator[StopRequest]:
+    """Record the first Ctrl-C or SIGTERM, which schedulers send; the second interrupts at once.
+
+    Outside the main thread signals are left alone.
     """
-    asked = Asked()
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked.stop:
+    def record(number: int, frame: FrameType | None) -> None:
+        if stop.requested:
             raise KeyboardInterrupt
-        asked.stop = True
+        stop.requested = True
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    before = {number: signal.signal(number, record) for number in SIGNALS}
     try:
-        yield asked
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

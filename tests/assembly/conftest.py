@@ -1,6 +1,4 @@
-"""Plugins that are installed for one test: real modules and real metadata in a folder on the import
-path.
-"""
+"""Plugins installed for one test: modules and metadata in a folder on the import path."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""From a recipe to parts: weights are a function of the seed, and what doesn't fit is told with its
-place in the recipe.
-"""
+"""Parts are built from a recipe: reproducible weights, and errors with their path."""
 
 from __future__ import annotations
 
@@ -20,32 +18,30 @@ from harmony_parts.models.folder import saved_modules
 TOYS = with_toys()
 
 
-def made(*overrides: str, seed: int = 0) -> Parts:
-    """The parts of the tiny recipe, changed."""
+def build_tiny(*overrides: str, seed: int = 0) -> Parts:
+    """The parts of the tiny recipe, with overrides."""
     return build(read_recipe(TINY, overrides, parts=TOYS), seed)
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    """Whether two modules have the same weights, bit for bit."""
+    """Whether two modules have equal weights, bit for bit."""
     x, y = a.state_dict(), b.state_dict()
     return x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
 
 
-def test_parts_are_sized_for_each_other():
-    """The format reaches the codecs, the encoders' conditions reach the denoiser."""
-    parts = made()
+def test_parts_take_their_sizes_from_each_other():
+    """Codecs from the format, the denoiser from the conditions of the encoders."""
+    parts = build_tiny()
     assert parts.codecs["video"].grid == (4, 4)
     assert set(parts.encoders) == {"caption", "sound"}
     assert set(parts.denoiser.accepts) == {"caption", "sound"}
 
 
 def test_weights_are_a_function_of_the_seed():
-    """The same seed gives the same bits, another seed others, and the global generator isn't
-    touched.
-    """
+    """The same seed gives the same bits; the global random generator isn't changed."""
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    first, again, other = made(seed=1), made(seed=1), made(seed=2)
+    first, again, other = build_tiny(seed=1), build_tiny(seed=1), build_tiny(seed=2)
     assert torch.equal(torch.get_rng_state(), before)
     assert same(first.denoiser, again.denoiser)
     assert not same(first.denoiser, other.denoiser)
@@ -53,9 +49,9 @@ def test_weights_are_a_function_of_the_seed():
     assert not same(first.encoders["caption"], other.encoders["caption"])
 
 
-def test_exchanging_a_part_leaves_the_weights_of_the_others():
-    """So that an ablation compares the part, not the draw."""
-    plain, changed = made(), made("encoders.sound.layers=2")
+def test_exchanging_a_part_does_not_change_the_weights_of_the_others():
+    """So an ablation compares parts and not random draws."""
+    plain, changed = build_tiny(), build_tiny("encoders.sound.layers=2")
     assert same(plain.encoders["caption"], changed.encoders["caption"])
     assert same(plain.denoiser, changed.denoiser)
     assert not same(plain.encoders["sound"], changed.encoders["sound"])
@@ -63,12 +59,12 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "expected"),
     [
         (["format.height=33"], "$.codecs.video: "),
         (
             ["encoders.sound.field=caption"],
-            "$.encoders.sound: it produces the condition 'caption', and so does caption",
+            "$.encoders.sound: it produces the condition 'caption', which caption also produces",
         ),
         (
             ["train.drop.captoin=0.1"],
@@ -101,27 +97,29 @@ def test_exchanging_a_part_leaves_the_weights_of_the_others():
         ),
     ],
 )
-def test_parts_that_do_not_fit_are_told_with_their_place(overrides, said):
-    """AssemblyError, with the path of the setting to change."""
+def test_parts_that_do_not_fit_together_are_refused_with_their_path(overrides, expected):
+    """The error gives the path of the setting to change."""
     with pytest.raises(AssemblyError) as caught:
-        made(*overrides)
-    assert any(fault.startswith(said) for fault in caught.value.faults), caught.value
+        build_tiny(*overrides)
+    assert any(fault.startswith(expected) for fault in caught.value.faults), caught.value
 
 
-def test_a_hint_that_the_denoiser_knows_is_fine():
-    """The same guidance, with hints from its list."""
-    hints = made().denoiser.hints
+def test_hints_that_the_denoiser_supports_are_accepted():
+    """Each hint of its list, requested by the same guidance."""
+    hints = build_tiny().denoiser.hints
     assert {"isolate", "skip-0"} <= hints
     for hint in hints:
         assert (
-            made("sample.guidance.use=everything", f"sample.guidance.hint={hint}").denoiser.hints
+            build_tiny(
+                "sample.guidance.use=everything", f"sample.guidance.hint={hint}"
+            ).denoiser.hints
             == hints
         )
 
 
 @pytest.mark.parametrize("fps", [29.97, "29.97", "2997/100", Fraction(2997, 100)])
-def test_a_rate_written_as_a_float_is_what_is_written(fps):
-    """As in TOML; the nearest float to 29.97 has a denominator of 2^48."""
+def test_a_frame_rate_given_as_a_float_counts_by_its_decimal_digits(fps):
+    """As in TOML; the binary float nearest to 29.97 has a denominator of 2^48."""
     assert Format(fps=fps, height=16, width=16, sample_rate=8000, seconds=1.0).fps == Fraction(
         2997, 100
     )
@@ -131,16 +129,16 @@ def test_a_rate_written_as_a_float_is_what_is_written(fps):
     "name",
     ["keys", "items", "type", "train", "float", "training", "_modules", "a.b", "", "2nd", "a\n"],
 )
-def test_names_that_no_module_can_have_are_refused(name):
-    """When the recipe is made, and not when its weights are collected."""
+def test_encoder_names_that_no_module_can_have_are_refused(name):
+    """When the recipe is made, not later when its weights are saved."""
     recipe = read_recipe("demo")
     with pytest.raises(AssemblyError, match=r"encoders can't be assembled:\n  \$\.") as error:
         attrs.evolve(recipe, encoders={name: recipe.encoders["caption"]})
     assert name in str(error.value)
 
 
-def test_other_names_of_encoders_can_be_built_and_collected():
-    """Hyphens, keywords of Python and names of conditions among them."""
+def test_all_other_encoder_names_can_be_built_and_saved():
+    """Including hyphens, Python keywords and names of conditions."""
     recipe = read_recipe("demo", ["denoiser.layers=1"])
     names = dict(zip(recipe.encoders, ("my-text", "class", "_x", "Speech2", "image"), strict=False))
     parts = build(

@@ -1,4 +1,4 @@
-"""`--set key.path=value`."""
+"""`--set key.path=value` changes one setting, also inside defaults."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ CASES = {
     "metrics.0.tolerance=0.1": {
         "metrics": [{"use": "events", "tolerance": 0.1}, {"use": "correlation", "reach": 0.4}]
     },
-    # another part: the settings of the old one go
+    # another part: the settings of the previous one are removed
     "metrics.1.use=events": {"metrics": ["events", {"use": "events"}]},
     "flow.shift.use=other/constant": {"flow": {**TINY["flow"], "shift": {"use": "other/constant"}}},
     "flow.shift=constant": {"flow": {**TINY["flow"], "shift": "constant"}},
-    # a part by its name alone becomes a table
+    # a part given as only its name becomes a table
     "flow.density.mean=1": {
         "flow": {**TINY["flow"], "density": {"use": "logit-normal", "mean": 1}}
     },
@@ -44,39 +44,39 @@ CASES = {
 
 
 @pytest.mark.parametrize(("override", "change"), CASES.items(), ids=CASES)
-def test_an_override_changes_its_own_setting_alone(override, change):
-    """And leaves the table that it was given as it was."""
+def test_an_override_changes_only_its_own_setting(override, change):
+    """In a copy: the original table isn't changed."""
     before = repr(TINY)
     assert apply_overrides(TINY, [override]) == {**TINY, **change}
     assert repr(TINY) == before
 
 
-def test_exchanging_the_root_drops_its_settings():
-    """Where the table is itself a part."""
+def test_exchanging_the_root_removes_its_settings():
+    """If the table is itself a part."""
     assert apply_overrides(
         {"use": "sync-cfg", "mute": "mute", "video": 3}, ["use=cfg", "video=2"]
     ) == {"use": "cfg", "video": 2}
 
 
-def test_a_missing_use_can_be_given():
-    """There was no part yet whose settings these would have been."""
+def test_a_missing_use_can_be_set():
+    """Existing settings remain, since they belong to no previous part."""
     assert apply_overrides({"shift": {"shift": 3}}, ["shift.use=constant"]) == {
         "shift": {"shift": 3, "use": "constant"}
     }
 
 
 REACHED = {
-    # a default part of a part that is written as a name
+    # the default of a part that is given as only its name
     ("sample.guidance.static.image=foo",): (
         lambda r: r.sample.guidance,
         SyncCFG(static=StaticVideo("foo")),
     ),
-    # a default of a default, neither of them written
+    # a default inside a default
     ("denoiser.interaction.style.use=none",): (
         lambda r: r.denoiser.interaction,
         GLDI(style=NoStyle()),
     ),
-    # of a part that is exchanged just before
+    # of a part that an earlier override exchanges
     (
         "sample.guidance.use=cfg",
         "sample.guidance.use=sync-cfg",
@@ -85,7 +85,7 @@ REACHED = {
         lambda r: r.sample.guidance,
         SyncCFG(static=StaticVideo("foo")),
     ),
-    # of a part in a table with names of the user's, in a list, and below an absent one
+    # of a part in a table with free keys, in a list, and inside an absent part
     (
         "sample.guidance.use=everything",
         "sample.guidance.named.x.use=sync-cfg",
@@ -110,7 +110,7 @@ REACHED = {
         lambda r: r.sample.guidance.inner,
         SyncCFG(static=StaticVideo("foo")),
     ),
-    # one setting of a class of settings: the others keep the default of this place
+    # one setting of a class of settings: the others keep the defaults of this setting
     ("sample.guidance.use=everything", "sample.guidance.size.width=5"): (
         lambda r: r.sample.guidance.size,
         Size(5, 2),
@@ -124,13 +124,13 @@ REACHED = {
     ids=lambda x: x[-1] if isinstance(x[-1], str) else "",
 )
 def test_a_path_leads_into_defaults(overrides, expected):
-    """Which the recipe doesn't write out."""
+    """The table doesn't contain them."""
     get, value = expected
     assert get(read_recipe(TINY, overrides, parts=TOYS)) == value
 
 
-def test_a_path_leads_into_the_default_of_its_place():
-    """Not into that of the class there."""
+def test_a_path_leads_into_the_default_of_its_setting():
+    """Not into the defaults of the class itself."""
 
     @attrs.frozen
     class Holder:
@@ -144,14 +144,14 @@ def test_a_path_leads_into_the_default_of_its_place():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "expected"),
     [
         (
             ["sample.guidance.static.imago=foo"],
             ("$.sample.guidance.static.imago: unknown setting",),
         ),
         (["sample.guidance.statics.image=foo"], ("$.sample.guidance.statics: unknown setting",)),
-        # what is wrong elsewhere doesn't get in the way
+        # a fault elsewhere doesn't hide it
         (["train.steps=many", "sample.guidance.static.image=foo"], ("$.train.steps: expected",)),
         (
             ["sample.guidance.use=nix", "sample.guidance.static.image=foo"],
@@ -161,18 +161,18 @@ def test_a_path_leads_into_the_default_of_its_place():
         (["train.use=x"], ("$.train.use: unknown setting",)),
     ],
 )
-def test_faults_below_defaults_are_told_with_their_path(overrides, said):
-    """And no others."""
+def test_faults_inside_defaults_are_reported_with_their_path(overrides, expected):
+    """And no other faults."""
     with pytest.raises(AssemblyError) as caught:
         read_recipe(TINY, overrides, parts=TOYS)
-    assert len(caught.value.faults) == len(said)
+    assert len(caught.value.faults) == len(expected)
     assert all(
-        fault.startswith(what) for fault, what in zip(caught.value.faults, said, strict=True)
+        fault.startswith(start) for fault, start in zip(caught.value.faults, expected, strict=True)
     )
 
 
 def test_overrides_apply_in_order():
-    """So that a part can be exchanged and then set."""
+    """A part can be exchanged and then changed."""
     changed = apply_overrides(
         TINY, ["flow.shift.use=a", "flow.shift.x=1", "flow.shift.use=b", "flow.shift.y=2"]
     )
@@ -180,25 +180,25 @@ def test_overrides_apply_in_order():
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "expected"),
     [
-        ("train.steps", "is no override"),
-        ("=3", "is no override"),
-        ("train..steps=3", "is no override"),
-        ("metrics.2.use=x", "a list of 2; '2' isn't a place in it"),
-        ("metrics.x=1", "a list of 2; 'x' isn't a place in it"),
-        ("format.height.x=1", "format.height is a plain value, which has no 'x'"),
+        ("train.steps", "is not an override"),
+        ("=3", "is not an override"),
+        ("train..steps=3", "is not an override"),
+        ("metrics.2.use=x", "a list of 2; '2' isn't an index of it"),
+        ("metrics.x=1", "a list of 2; 'x' isn't an index of it"),
+        ("format.height.x=1", "format.height is a plain value; it has no 'x'"),
     ],
 )
-def test_what_is_no_override_is_told(override, said):
-    """With the others that are none."""
+def test_malformed_overrides_are_refused(override, expected):
+    """All of them are reported."""
     with pytest.raises(AssemblyError) as caught:
         apply_overrides(TINY, ["bad", override])
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert len(caught.value.faults) == 2
 
 
 @given(st.text())
 def test_any_text_is_a_value(text):
-    """And sets nothing but its own key, whatever line breaks it holds."""
+    """It sets only its own key, even if it contains line breaks."""
     assert set(apply_overrides({}, [f"key={text}"])) == {"key"}

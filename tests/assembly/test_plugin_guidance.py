@@ -1,6 +1,4 @@
-"""The guidance packages of `plugins/`: built, installed by pip, found, and through their own
-tests.
-"""
+"""The guidance packages in `plugins/` can be built, installed with pip, found and tested."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ assert "torch" not in sys.modules
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which pip has installed the wheels of both packages; nothing is downloaded."""
+    """A folder into which pip installed both packages, without downloads."""
     folder = tmp_path_factory.mktemp("plugins")
     sources = [
         shutil.copytree(
@@ -57,7 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(site: Path, *command: str) -> str:
-    """A Python beside the installed packages."""
+    """Run Python with the installed packages on its path."""
     path = os.pathsep.join([str(site), str(ROOT)])
     environment = {
         **os.environ,
@@ -77,14 +75,14 @@ def run(site: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_they_are_found(site: Path) -> None:
+def test_installed_packages_are_found(site: Path) -> None:
     listed = run(site, "-c", FOUND)
     assert "apg/apg harmony-apg 0.1.0" in listed
     assert "cfg-zero/cfg-zero harmony-cfg-zero 0.1.0" in listed
 
 
-def test_they_pass_their_tests(site: Path) -> None:
-    """From what was installed, not from the sources."""
+def test_installed_packages_pass_their_tests(site: Path) -> None:
+    """With the installed code, not the sources."""
     tests = [str(ROOT / "plugins" / name / "tests") for name in PACKAGES]
     report = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert "passed" in report
@@ -92,8 +90,8 @@ def test_they_pass_their_tests(site: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_they_use_public_names_only(name: str) -> None:
-    """No name with a leading underscore of the library, and none of its internals."""
+def test_packages_import_only_public_names(name: str) -> None:
+    """No names of the library that begin with an underscore."""
     text = "\n".join(file.read_text() for file in (ROOT / "plugins" / name).rglob("*.py"))
     imported = [line for line in text.splitlines() if "harmony_parts" in line and "import" in line]
     assert imported

@@ -113,15 +113,15 @@ WRONG = {
     ),
     "name of a ModuleDict attribute": (
         {"encoders": {"keys": "bytes"}},
-        "$.encoders.keys: an encoder can't have this name, which torch.nn.ModuleDict uses",
+        "$.encoders.keys: an encoder can't have this name, which is an attribute of torch.nn.",
     ),
     "path as a name": (
         {"encoders": {"a.b": "bytes"}},
-        '$.encoders."a.b": an encoder\'s name is made of letters',
+        '$.encoders."a.b": an encoder\'s name consists of letters',
     ),
     "empty name": (
         {"encoders": {"": "bytes"}},
-        '$.encoders."": an encoder\'s name is made of letters',
+        '$.encoders."": an encoder\'s name consists of letters',
     ),
     "float for int": ({"train": {"steps": 1.5}}, "$.train.steps: expected a whole number, not 1.5"),
     "boolean for int": (

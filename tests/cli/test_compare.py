@@ -1,6 +1,4 @@
-"""The comparison as a user meets it: what it makes, shows and measures, how it goes on, and what it
-says of mistakes.
-"""
+"""`harmony compare`: its clips, page and numbers, how it continues, and its errors."""
 
 from __future__ import annotations
 
@@ -9,20 +7,16 @@ import re
 import tomllib
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
-import attrs
 import pytest
 import torch
 
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.comparison import columns
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.guidance.window import Window
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare as compare_clips
 from harmony_parts.metrics.correlation import Correlation
@@ -31,9 +25,7 @@ from harmony_parts.metrics.events import Events
 
 @pytest.fixture
 def run(harmony, trained, tmp_path, monkeypatch):
-    """`run(*words)`: the command, in a folder with files of prompts, on the tiny model, for one
-    step.
-    """
+    """`run(*words)`: the command on the tiny model, for one step, in a folder with prompt files."""
     monkeypatch.chdir(tmp_path)
     Path("prompts.txt").write_text(
         "# two\na ball falls\n\nrain & <thunder>\na ball falls\n", encoding="utf-8"
@@ -52,7 +44,7 @@ def run(harmony, trained, tmp_path, monkeypatch):
 
 @pytest.fixture
 def unloaded(monkeypatch):
-    """Fails the test where a model is loaded."""
+    """Fails the test if a model is loaded."""
     monkeypatch.setattr(
         "harmony_parts.generate.load.load",
         lambda *args, **settings: pytest.fail("a model was loaded"),
@@ -72,10 +64,11 @@ def written():
 
 
 def test_guidances_are_shown_side_by_side(run, trained):
-    """A clip for each prompt, seed and guidance, each what the pipeline makes of it; a page that
-    shows them, and needs nothing else.
+    """A clip for each prompt, seed and guidance, as the pipeline generates it, and a page of them.
+
+    The page links to nothing outside its folder.
     """
-    told = run("--with-text", "--seed", "5", "--seeds", "2")
+    result = run("--with-text", "--seed", "5", "--seeds", "2")
     folders = ["none", "cfg", "cfg+modality", "cfg+sync-cfg", "recipe"]
     stems = [
         f"{name}-5{more}"
@@ -95,7 +88,7 @@ def test_guidances_are_shown_side_by_side(run, trained):
     assert torch.equal(again.waveform, clips["cfg+sync-cfg/0004-rain-thunder-5+1.mp4"].waveform)
     assert not torch.equal(again.frames, clips["none/0004-rain-thunder-5+1.mp4"].frames)
     assert not re.search("https?:|<link|@import", page())
-    said = (
+    texts = (
         "rain &amp; &lt;thunder&gt; <small>seed 1000006",
         "a ball falls <small>seed 5<",
         "SyncCFG(video=3.0, audio=2.0",
@@ -103,22 +96,20 @@ def test_guidances_are_shown_side_by_side(run, trained):
         "torch 2.",
     )
     for piece in (
-        *said,
+        *texts,
         str(trained),
         "): 4 passes a step",
         "NoGuidance(): 1 pass a step",
         "20 of 20 are made",
     ):
         assert piece in page()
-    assert re.search(r"2 of 20 done, about .* left\n", told.stdout)
-    assert told.stdout.endswith("20 of 20 done\nout/index.html\n")
+    assert re.search(r"2 of 20 done, about .* left\n", result.stdout)
+    assert result.stdout.endswith("20 of 20 done\nout/index.html\n")
     assert read_recipe("out/recipe.toml") == read_recipe(trained / "recipe.toml")
 
 
 def test_every_clip_is_measured(run):
-    """Alone and over the prompts, with what chance gives; what the page says is what the JSON
-    says.
-    """
+    """Each clip, and all clips of a column with chance; the page shows the numbers of the JSON."""
     loose = ("onset=0.5", "flash=0.0001", "contrast=0")
     run(
         "--guidance",
@@ -138,33 +129,33 @@ def test_every_clip_is_measured(run):
         "mine.contrast=0",
     )
     metrics = {"correlation": Correlation(), "mine": Events(onset=0.5, flash=0.0001, contrast=0)}
-    told = results()
-    assert [column["name"] for column in told["columns"]] == ["none", "cfg"]
-    for column in told["columns"]:
-        of = [clip for clip in told["clips"] if clip["column"] == column["name"]]
+    report = results()
+    assert [column["name"] for column in report["columns"]] == ["none", "cfg"]
+    for column in report["columns"]:
+        of = [clip for clip in report["clips"] if clip["column"] == column["name"]]
         clips = [Clip.read(Path("out", clip["file"])) for clip in of]
         assert column["numbers"].keys() == metrics.keys()
         for name, metric in metrics.items():
             compared = compare_clips(metric, clips)
             assert column["numbers"][name] == {n: each.json() for n, each in compared.items()}
             for clip, entry in zip(clips, of, strict=True):
-                found = metric.analyse(clip)
-                assert entry["numbers"][name] == metric.score(found.video, found.audio)
-    assert all(clip["seconds"] > 0 for clip in told["clips"])
-    shown = f"{told['columns'][0]['numbers']['correlation']['correlation']['paired']:.2f} <small>("
-    for said in (
+                analysis = metric.analyse(clip)
+                assert entry["numbers"][name] == metric.score(analysis.video, analysis.audio)
+    assert all(clip["seconds"] > 0 for clip in report["clips"])
+    shown = (
+        f"{report['columns'][0]['numbers']['correlation']['correlation']['paired']:.2f} <small>("
+    )
+    for text in (
         "events seen",
         "events matched",
         "correlation of motion and sound, at its peak",
         shown,
     ):
-        assert said in page()
+        assert text in page()
 
 
 def test_all_three_tasks_are_compared(run, tmp_path):
-    """The table of a batch, with what is given; each clip has that in it, and fewer passes are
-    counted.
-    """
+    """With a batch file's given streams: each clip contains its own, and takes fewer passes."""
     wave = 0.5 * torch.sin(torch.arange(24000) * 0.3)[None]
     given = Clip(
         torch.full((12, 32, 32, 3), 90, dtype=torch.uint8), Fraction(24), wave, 48000
@@ -193,11 +184,12 @@ def test_all_three_tasks_are_compared(run, tmp_path):
     assert torch.equal(Clip.read(Path("out/sync-cfg/v.mp4")).frames, Clip.read(given).frames)
 
 
-def test_an_interrupted_comparison_goes_on(run, monkeypatch):
-    """Clips that are there stay; one that was never finished is made anew; where all are there, no
-    model is loaded.
+def test_an_interrupted_comparison_continues(run, monkeypatch):
+    """Finished clips stay, and an unfinished one is generated again.
+
+    If all clips exist, no model is loaded.
     """
-    generate, calls = Pipeline.generate, []
+    generate, calls = Pipeline.run, []
 
     def interrupted(self, *args, **settings):
         calls.append(1)
@@ -205,21 +197,21 @@ def test_an_interrupted_comparison_goes_on(run, monkeypatch):
             raise KeyboardInterrupt
         return generate(self, *args, **settings)
 
-    monkeypatch.setattr(Pipeline, "generate", interrupted)
+    monkeypatch.setattr(Pipeline, "run", interrupted)
     assert (
-        "stopped; the same command goes on from there" in run(prompts="one.txt", fails=130).stderr
+        "stopped; the same command continues from there" in run(prompts="one.txt", fails=130).stderr
     )
     assert page().count("not made yet") == 2
-    monkeypatch.setattr(Pipeline, "generate", generate)
-    # as if it had been stopped between the clip and its note
+    monkeypatch.setattr(Pipeline, "run", generate)
+    # as if it had been stopped between the clip and its provenance
     Path("out/cfg/0001-a-ball-falls-0.mp4.json").unlink()
     before = written()
-    told = run(prompts="one.txt")
+    result = run(prompts="one.txt")
     assert len(written()) == 4  # the recipe's own guidance is sync-cfg
     assert [file for file in before if before[file] == written()[file]] == [
         "out/none/0001-a-ball-falls-0.mp4"
     ]
-    assert "1 of 4 clips are there already, in out" in told.stdout
+    assert "1 of 4 clips already exist in out" in result.stdout
     first = results()
     monkeypatch.setattr(
         "harmony_parts.generate.load.load",
@@ -227,16 +219,16 @@ def test_an_interrupted_comparison_goes_on(run, monkeypatch):
     )
     run(prompts="one.txt")
     assert results() == first
-    # measured anew, not made
-    assert "4 of 4 clips are there already" in run("--metric", "events", prompts="one.txt").stdout
+    # measured again, not generated
+    assert "4 of 4 clips already exist" in run("--metric", "events", prompts="one.txt").stdout
     assert results()["columns"][0]["numbers"].keys() == {"events"}
 
 
-def test_clips_of_another_comparison_are_left_alone(run):
+def test_clips_with_other_settings_are_never_overwritten(run):
     """They may have taken hours."""
     one = ("--guidance", "none")
     run(*one, prompts="one.txt")
-    clip, note = (
+    clip, sidecar = (
         Path("out/none/0001-a-ball-falls-0.mp4"),
         Path("out/none/0001-a-ball-falls-0.mp4.json"),
     )
@@ -252,33 +244,33 @@ def test_clips_of_another_comparison_are_left_alone(run):
     ):
         refused = run(*one, *words, prompts=prompts, fails=1).stderr
         assert (
-            f"{clip}: is there, and differs in its {differ} from what is asked for; choose another"
-            " --out, or remove out" in refused
+            f"{clip}: exists with another {differ}; choose another --out, or remove out" in refused
         )
     assert clip.read_bytes() == before
-    note.unlink()
-    run(*one, "--steps", "2", prompts="one.txt")  # one without a note was never finished
+    sidecar.unlink()
+    run(*one, "--steps", "2", prompts="one.txt")  # without provenance it was never finished
 
 
-def test_a_clip_that_fails_stops_no_other(run):
-    """The page says why, and the command ends with 1."""
+def test_a_failed_clip_does_not_stop_the_others(run):
+    """The page shows the reason, and the exit code is 1."""
     Path("no.wav").write_bytes(b"no sound")
     Path("voices.jsonl").write_text('{"voice": "no.wav", "name": "bad"}\n{"name": "good"}')
-    told = run("--guidance", "none", "--guidance", "cfg", prompts="voices.jsonl", fails=1)
-    assert "2 clips couldn't be made; the same command tries again" in told.stderr
-    assert "out/cfg/bad.mp4 can't be made: " in told.stderr
+    result = run("--guidance", "none", "--guidance", "cfg", prompts="voices.jsonl", fails=1)
+    assert "2 clips couldn't be generated; the same command tries again" in result.stderr
+    assert "out/cfg/bad.mp4 can't be generated: " in result.stderr
     assert written().keys() == {"out/none/good.mp4", "out/cfg/good.mp4"}
     assert page().count("no.wav: can&#x27;t be read as media") == 2
 
 
-def test_what_the_model_cannot_do_is_left_out(run):
-    """Before anything is made, with the reason on the page; other settings of a guidance leave the
-    recipe's own a column.
+def test_guidances_that_the_model_cannot_run_are_left_out(run):
+    """Before any clip is generated, with the reason on the page.
+
+    The recipe's own guidance keeps its column if another one has changed settings.
     """
-    told = run(
+    result = run(
         "--guidance", "sync-cfg.audio=4", "--guidance", "skip-layer.layer=7", prompts="one.txt"
     )
-    assert "skip-layer is left out: the guidance SkipLayer(layer=7" in told.stderr
+    assert "skip-layer is left out: the guidance SkipLayer(layer=7" in result.stderr
     assert {file.split("/")[1] for file in written()} == {
         "none",
         "cfg",
@@ -289,20 +281,20 @@ def test_what_the_model_cannot_do_is_left_out(run):
     assert "SyncCFG(video=3.0, audio=4.0" in page()
     assert "left out: the guidance SkipLayer(layer=7" in page()
     assert (
-        "none of these guidances fits the model"
+        "this model can't run any of these guidances"
         in run("--guidance", "skip-layer", prompts="one.txt", fails=1).stderr
     )
 
 
-def test_mistakes_are_told_before_anything_is_loaded(run, unloaded):
-    """In a line, with what to do."""
+def test_mistakes_are_reported_before_the_model_is_loaded(run, unloaded):
+    """On one line, with a remedy."""
     Path("empty.txt").write_text("# none\n", encoding="utf-8")
     Path("latin.txt").write_bytes("Gewölbe".encode("latin-1"))
     Path("sound.jsonl").write_text('{"name": "x.wav"}')
     Path("seeds.jsonl").write_text('{"name": "x"}\n{"name": "X+1"}')
     for prompts, code, cause in (
         ("none.txt", 2, "does not exist"),
-        ("empty.txt", 1, "empty.txt: holds no requests"),
+        ("empty.txt", 1, "empty.txt: has no requests"),
         ("latin.txt", 1, "isn't txt in UTF-8"),
         (__file__, 2, "must end in one of .txt, .csv, .jsonl"),
         ("sound.jsonl", 1, "'x.wav' is that of a sound"),
@@ -316,100 +308,18 @@ def test_mistakes_are_told_before_anything_is_loaded(run, unloaded):
         (("--guidance", "mine.use=cfgg"), 1, "the guidance mine"),
         (("--guidance", "sync-cfg.vidoe=2"), 1, "did you mean 'video'"),
         (("--guidance", "sync-cfg=2"), 1, "the guidance sync-cfg"),
-        (("--guidance", "/up.use=cfg"), 1, "'/up' is no name for one"),
+        (("--guidance", "/up.use=cfg"), 1, "'/up': a name has only letters"),
         (("--guidance", "CFG.use=cfg"), 1, "upper and lower case"),
         (("--metric", "event"), 1, "did you mean 'events'"),
         (("--steps", "0"), 2, "--steps"),
-        (("--seconds", "inf"), 2, "inf is no length"),
+        (("--seconds", "inf"), 2, "seconds must be a finite number above 0, not inf"),
         (("--seed", "-1"), 2, "--seed"),
     ):
         assert cause in " ".join(run(*words, fails=code).stderr.split())
     assert not Path("out").exists()
 
 
-def test_settings_are_the_recipes_where_it_has_them(recipe):
-    """At any depth of its guidance; and text is added where there is none, but not to a guidance
-    that goes by text itself.
-    """
-    plain = read_recipe(recipe)
-
-    def with_guidance(guidance):
-        return attrs.evolve(plain, sample=attrs.evolve(plain.sample, guidance=guidance))
-
-    own = with_guidance(Window(inner=Sum((CFG(video=7.0), SyncCFG(audio=5.0)))))
-    found = columns.guidances(own)
-    assert list(found) == ["none", "cfg", "modality", "sync-cfg", "recipe"]
-    assert (found["cfg"], found["sync-cfg"], found["recipe"]) == (
-        CFG(video=7.0),
-        SyncCFG(audio=5.0),
-        own.sample.guidance,
-    )
-    text = columns.guidances(
-        own, ["mine.use=cfg-rescale", "skip.use=skip-layer", "skip.drop=[]"], with_text=True
-    )
-    assert list(text) == [
-        "none",
-        "cfg",
-        "cfg + modality",
-        "cfg + sync-cfg",
-        "recipe",
-        "mine",
-        "cfg + skip",
-    ]
-    assert list(columns.guidances(with_guidance(Sum((CFG(), SyncCFG()))), with_text=True)) == [
-        "none",
-        "cfg",
-        "cfg + modality",
-        "cfg + sync-cfg",
-    ]
-    assert list(columns.guidances(plain, ["sync-cfg", "mine.use=cfg", "cfg.video=2", "none"])) == [
-        "sync-cfg",
-        "mine",
-        "none",
-    ]
-    assert columns.guidances(plain, ["recipe", "recipe.video=1.5"]) == {
-        "recipe": SyncCFG(video=1.5)
-    }
-    deep = columns.guidances(
-        plain,
-        ["mine", "mine.use=window", "mine.inner.use=sync-cfg", "mine.inner.static.use=static"],
-    )
-    assert deep == {"mine": Window(inner=SyncCFG())}
-
-
-def test_metrics_are_the_recipes_where_it_has_them(recipe):
-    plain = read_recipe(recipe)
-    assert columns.metrics(plain) == {"events": Events(), "correlation": Correlation()}
-    own = attrs.evolve(plain, metrics=(Events(tolerance=0.05),))
-    assert columns.metrics(own) == {"events": Events(tolerance=0.05)}
-    assert columns.metrics(own, ["correlation", "events.onset=7"]) == {"correlation": Correlation()}
-    twice = attrs.evolve(plain, metrics=(Events(), Events(tolerance=0.05)))
-    assert columns.metrics(twice) == {"events": Events(), "events-2": Events(tolerance=0.05)}
-    assert columns.metrics(own, ["loose.use=events"]) == {
-        "events": Events(tolerance=0.05),
-        "loose": Events(),
-    }
-
-
-def test_passes_are_those_of_the_walk(recipe):
-    """Over all steps, where a guidance may rest in some; of the streams that are made."""
-    plain = read_recipe(recipe)
-    asked = {"steps": 4, "audio": None, "video": None}
-    assert [
-        columns.passes(guidance, plain, asked) for guidance in columns.guidances(plain).values()
-    ] == [4, 8, 8, 12]
-    assert columns.passes(SyncCFG(), plain, asked | {"audio": Path("x.wav")}) == 8
-    # times 1, 0.94, 0.83, 0.63
-    assert columns.passes(Window(inner=SyncCFG(), low=0.9, high=1.0), plain, asked) == 4 + 2 * 2
-    nothing = SimpleNamespace(hints=frozenset(), accepts={})
-    assert "hint isolate" in columns.unfit(
-        columns.guidances(plain)["modality"], nothing, plain, asked
-    )
-    assert not columns.unfit(SyncCFG(), nothing, plain, asked)
-
-
-def test_a_model_of_one_stream_is_shown_unmeasured(harmony, recipe, tmp_path):
-    """There is no sync in it."""
+def test_clips_of_one_stream_are_shown_without_sync(harmony, recipe, tmp_path):
     table = tomllib.loads(recipe.read_text())
     denoiser = table["denoiser"]
     table |= {
@@ -419,7 +329,7 @@ def test_a_model_of_one_stream_is_shown_unmeasured(harmony, recipe, tmp_path):
     del table["codecs"]["audio"], table["encoders"]["voice"]
     Pipeline.assemble(read_recipe(table)).save(tmp_path / "model")
     (tmp_path / "p.txt").write_text("a ball")
-    told = harmony(
+    result = harmony(
         "compare",
         tmp_path / "model",
         tmp_path / "p.txt",
@@ -430,7 +340,7 @@ def test_a_model_of_one_stream_is_shown_unmeasured(harmony, recipe, tmp_path):
         "--guidance",
         "cfg",
     )
-    assert told.exit_code == 0, told.output
+    assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [clip["made"] for clip in report["clips"]] == [True]
     assert not report["columns"][0]["numbers"]["events"]

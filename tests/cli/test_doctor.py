@@ -1,4 +1,4 @@
-"""`harmony doctor`: it finds what it is there to find."""
+"""`harmony doctor` finds faults of an installation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def findings(check, state):
     return [finding for finding in check() if finding.state == state]
 
 
-def test_a_sound_installation(harmony, monkeypatch):
+def test_a_working_installation_passes(harmony, monkeypatch):
     result = harmony("doctor")
     assert result.exit_code == 0, result.output
-    assert "all well" in result.output
+    assert "everything works" in result.output
     for what in (
         "python",
         "torch ",
@@ -29,16 +29,16 @@ def test_a_sound_installation(harmony, monkeypatch):
         assert f" {what}" in result.output
 
 
-def test_companions_of_another_version_are_found(monkeypatch):
+def test_a_torchaudio_of_another_version_is_found(monkeypatch):
     versions = {"torchaudio": "2.10.0"}
     monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name, ""))
     (finding,) = findings(doctor.torch, "broken")
     assert finding.what == "torchaudio"
-    assert "2.10.0 doesn't belong to torch" in finding.text
+    assert "2.10.0 doesn't match torch" in finding.text
     assert finding.remedy.startswith("pip install torchaudio==")
 
 
-def test_backends_that_cannot_run_are_found(monkeypatch):
+def test_backends_that_cannot_run_are_noted(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -47,12 +47,12 @@ def test_backends_that_cannot_run_are_found(monkeypatch):
     assert any("names none" in finding.text for finding in findings(doctor.attention, "ok"))
 
 
-def test_a_missing_companion_is_found(monkeypatch):
+def test_a_missing_torchaudio_is_found(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: "")
     assert "isn't installed" in findings(doctor.torch, "broken")[0].text
 
 
-def test_a_missing_driver_is_found(monkeypatch):
+def test_a_missing_driver_is_noted(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -70,16 +70,16 @@ def test_a_missing_driver_is_found(monkeypatch):
 
 
 def test_an_ffmpeg_that_does_not_work_is_found(harmony, monkeypatch):
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", sys.executable)  # a program, but not this one
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", sys.executable)  # a program, but not ffmpeg
     result = harmony("doctor")
     assert result.exit_code == 1
     assert "broken  ffmpeg" in result.output
     assert "broken  mp4" in result.output or "broken  roundtrip" in result.output
-    assert "2 things broken" in result.output
+    assert "2 faults found" in result.output
     assert "Traceback" not in result.output
 
 
-def test_a_clip_that_comes_back_wrong_is_found(monkeypatch):
+def test_a_clip_that_is_read_back_out_of_sync_is_found(monkeypatch):
     from harmony_parts.media.clip import Clip
 
     read = Clip.read

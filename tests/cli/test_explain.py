@@ -10,18 +10,15 @@ from typing import Any
 
 import pytest
 import tomli_w
-import torch
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.cli.explain import tree
 from harmony_parts.cost.figures import account_or_reason, figures
-from harmony_parts.cost.parameters import parameters
-from harmony_parts.cost.report import parameter_lines, window_lines
+from harmony_parts.cost.report import window_lines
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import AssemblyError
-from harmony_parts.models.folder import saved_modules
 
 
 def test_it_names_parts_settings_and_figures(harmony, recipe):
@@ -46,25 +43,6 @@ def test_it_names_parts_settings_and_figures(harmony, recipe):
     assert "video-driven  2 passes: joint (audio), static (audio)" in output
 
 
-def test_windows_follow_from_the_clocks(recipe):
-    """Brute force over both clocks: latents of 1/12 s and 1/30 s, windows of 0.1 s."""
-    parts = build(read_recipe(recipe))
-    clocks = parts.codecs["video"].clock(6), parts.codecs["audio"].clock(15)
-
-    def seen(queries: torch.Tensor, keys: torch.Tensor) -> list[int]:
-        return [sum(bool(k[0] < q[1] + 0.1 and k[1] > q[0] - 0.1) for k in keys) for q in queries]
-
-    output = "\n".join(window_lines(parts))
-    for stream, sizes, keys in (
-        ("video", seen(*clocks), 15),
-        ("audio", seen(*clocks[::-1]), 6),
-    ):
-        assert (
-            f"each of {len(sizes)} {stream} latents attends to {min(sizes)} to {max(sizes)} of"
-            f" {keys}" in output
-        )
-
-
 def test_a_global_interaction_has_no_windows(harmony, recipe):
     for use in ("global", "none"):
         (line,) = window_lines(build(read_recipe(recipe, [f"denoiser.interaction.use={use}"])))
@@ -72,29 +50,6 @@ def test_a_global_interaction_has_no_windows(harmony, recipe):
     result = harmony("explain", recipe, "--set", "denoiser.interaction.use=global")
     assert result.exit_code == 0, result.output
     assert "interaction: audio attends to video" in result.output.partition("arithmetic")[2]
-
-
-def test_parameters_are_all_counted_once(recipe):
-    parts = build(read_recipe(recipe))
-    module = saved_modules(parts)
-    total, tensors = sum(p.numel() for p in module.parameters()), len(list(module.parameters()))
-    lines = parameter_lines(parameters(parts))
-    assert f"({total:,} in {tensors} tensors)" in lines[-1]
-    groups = {re.split(r"\s{2,}", line)[0] for line in lines}
-    interaction = {
-        f"interaction: {part}"
-        for part in ("video attends to audio", "audio attends to video", "style")
-    }
-    assert (
-        groups
-        == {
-            "encoder caption",
-            "video branch",
-            "audio branch",
-            "trained together",
-        }
-        | interaction
-    )
 
 
 @pytest.mark.parametrize(("guidance", "count"), [("cfg", 2), ("sync-cfg", 3)])

@@ -1,4 +1,4 @@
-"""`harmony parts`: listing, showing, checking; with plugins that work and plugins that don't."""
+"""`harmony parts`: list, show and check, with working and broken plugins."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from harmony_parts.plugin import hookimpl, part
 
 @hookimpl
 def harmony_guidance():
-    yield part("cli-half", "cli_half_parts:Half", summary="Goes half the way.", source="a test [2024]")
-    yield part("cli-outer", "cli_half_parts:Outer", summary="Does what another does.")
+    yield part("cli-half", "cli_half_parts:Half", summary="Halves the velocity.", source="a test [2024]")
+    yield part("cli-outer", "cli_half_parts:Outer", summary="Delegates to another guidance.")
 """  # noqa: E501
     ),
     "half_parts": (
@@ -43,9 +43,9 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class Half:
-    """Goes half the way."""
+    """Halves the velocity."""
 
-    scale: float = knob(0.5, help="how far", unit="of the way", off=1.0, source="a guess")
+    scale: float = knob(0.5, help="factor of the velocity", unit="of it", off=1.0, source="a guess")
 
     def passes(self, times, state):
         return NoGuidance().passes(times, state)
@@ -55,9 +55,9 @@ class Half:
 
 @attrs.frozen
 class Outer:
-    """Does what another does."""
+    """Delegates to another guidance."""
 
-    inner: Guidance = knob(help="the other")
+    inner: Guidance = knob(help="the other guidance")
 
     def passes(self, times, state):
         return self.inner.passes(times, state)
@@ -85,7 +85,7 @@ import attrs
 class Loads:
     def build(self, *, format):
         Path(__file__).with_name("weights.bin").read_bytes()
-        raise RuntimeError("this is never reached")
+        raise RuntimeError("not reached")
 
 @attrs.frozen
 class Picky:
@@ -98,7 +98,7 @@ class Picky:
 
 
 def install(site: Path, *names: str) -> None:
-    """Real modules with real metadata, as pip leaves them."""
+    """Write modules and metadata as pip installs them."""
     for name in names:
         for module in (name, f"{name}_parts"):
             if module in PLUGINS:
@@ -111,7 +111,7 @@ def install(site: Path, *names: str) -> None:
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One plugin that works and one that can't be imported."""
+    """A plugin that works and one that can't be imported."""
     install(tmp_path, "half", "broken")
     monkeypatch.delenv("HARMONY_PARTS_PLUGINS", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
@@ -120,7 +120,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     catalogue.cache_clear()
 
 
-def test_the_list_has_every_part(harmony):
+def test_the_list_contains_every_part(harmony):
     lines = harmony("parts", "list").output.splitlines()
     for declared in BUILT_IN:
         kind = lines.index(str(KINDS[declared.kind]))
@@ -133,18 +133,20 @@ def test_the_list_has_every_part(harmony):
         assert any(line.split()[0] == declared.name for line in section), declared
 
 
-def test_the_list_of_one_kind(harmony):
+def test_the_list_can_be_limited_to_one_kind(harmony):
     output = harmony("parts", "list", "video-codec").output
     assert output.startswith("video-codec\n  dct ")
     assert "log-mel" not in output
     assert harmony("parts", "list", "video_codec").output == output
 
 
-def test_the_list_as_json(harmony):
+def test_the_list_can_be_json(harmony):
     result = harmony("parts", "list", "--json")
     found = json.loads(result.stdout)
     assert found.keys() == {"parts", "failures"}
-    own = [p for p in found["parts"] if p["plugin"] == "harmony"]  # others may be installed here
+    own = [
+        p for p in found["parts"] if p["plugin"] == "harmony"
+    ]  # other plugins may be installed here
     assert [(p["kind"], p["qualified"]) for p in own] == [
         (str(KINDS[d.kind]), d.qualified) for d in BUILT_IN
     ]
@@ -170,7 +172,7 @@ def test_every_part_can_be_shown(harmony, declared):
 
 
 def paste(table: Any, piece: Any) -> None:
-    """Put the part of a snippet into a recipe's table, in place of what is there."""
+    """Put the part of a snippet into a recipe's table, replacing the previous one."""
     for key, inner in piece.items():
         if not isinstance(inner, dict) or "use" in inner or not isinstance(table.get(key), dict):
             table[key] = inner
@@ -180,14 +182,16 @@ def paste(table: Any, piece: Any) -> None:
 
 @pytest.mark.parametrize("declared", BUILT_IN, ids=lambda d: f"{KINDS[d.kind]}/{d.name}")
 def test_the_snippet_can_be_pasted(declared):
-    """Into the shipped recipe: it is read, and the part is the one with its defaults, at the place
-    that the snippet names. Where a setting must be given, that is said."""
+    """Into a shipped recipe: the part at the snippet's path then has its defaults.
+
+    If a setting is required, the snippet says so.
+    """
     known = catalogue()
     text = snippet(declared, known)
     piece = tomllib.loads(text)
     table = tomllib.loads(shipped_recipes()["demo"].read_text())
     paste(table, piece)
-    if missing := re.findall(r"# (\w+) = \.\.\.  \(must be given\)", text):
+    if missing := re.findall(r"# (\w+) = \.\.\.  \(required\)", text):
         with pytest.raises(AssemblyError, match=rf"\.{missing[0]}: missing: expected"):
             read_recipe(table)
         return
@@ -203,18 +207,18 @@ def test_the_snippet_can_be_pasted(declared):
     assert found == known.load_declared(declared)()
 
 
-def test_every_kind_has_a_place_in_a_recipe():
+def test_every_kind_fits_a_setting_of_a_recipe():
     assert {place.kind for place in places(catalogue())} == set(KINDS)
 
 
-def test_a_part_that_is_a_setting_is_shown_with_its_choices(harmony):
+def test_a_setting_that_takes_a_part_is_shown_with_the_parts_that_fit(harmony):
     output = harmony("parts", "show", "guidance/sync-cfg").output
     assert "takes a part of the kind anchor: mute, static" in output
     assert "video = 3.0\n" in output
     assert "off at 1.0" in output
 
 
-def test_a_part_is_found_without_its_kind_where_that_is_clear(harmony):
+def test_a_part_is_found_without_its_kind_if_unambiguous(harmony):
     assert (
         harmony("parts", "show", "gldi").output
         == harmony("parts", "show", "interaction/harmony/gldi").output
@@ -226,20 +230,20 @@ def test_a_part_is_found_without_its_kind_where_that_is_clear(harmony):
     )
 
 
-def test_unknown_parts_and_kinds(harmony):
-    for name, says in (
+def test_unknown_parts_and_kinds_get_the_nearest_name(harmony):
+    for name, suggestion in (
         ("guidance/synccfg", "'sync-cfg'"),
         ("sync-cgf", "'sync-cfg'"),
         ("guidence/cfg", "'guidance'"),
     ):
         result = harmony("parts", "show", name)
         assert result.exit_code == 1
-        assert f"did you mean {says}" in result.stderr
+        assert f"did you mean {suggestion}" in result.stderr
 
 
-def test_plugins_are_listed_with_their_package_and_failed_ones_with_their_cause(harmony, plugins):
+def test_plugins_are_listed_with_their_package_or_the_cause_of_their_failure(harmony, plugins):
     output = harmony("parts", "list").output
-    assert "cli-half          Goes half the way.  (cli-half 0.3)" in output
+    assert "cli-half          Halves the velocity.  (cli-half 0.3)" in output
     last = output.rstrip().splitlines()[-1]
     assert last.startswith("failed: broken (cli-broken 0.3)")
     assert "a_module_that_is_not_there" in last
@@ -252,10 +256,10 @@ def test_plugins_are_listed_with_their_package_and_failed_ones_with_their_cause(
     assert "a_module_that_is_not_there" in failure["cause"]
 
 
-def test_a_plugins_part_is_shown_as_any_other(harmony, plugins):
+def test_a_part_of_a_plugin_is_shown_like_a_built_in_one(harmony, plugins):
     output = harmony("parts", "show", "guidance/half/cli-half").output
     for piece in (
-        "scale = 0.5 of the way",
+        "scale = 0.5 of it",
         "off at 1.0",
         "source: a guess",
         "a test [2024]",
@@ -265,7 +269,9 @@ def test_a_plugins_part_is_shown_as_any_other(harmony, plugins):
         assert piece in output
 
 
-def test_a_plugins_guidance_is_used_and_set_like_any_other(harmony, plugins, trained, tmp_path):
+def test_a_guidance_of_a_plugin_is_used_and_set_like_a_built_in_one(
+    harmony, plugins, trained, tmp_path
+):
     args = ("generate", trained, "--guidance", "half/cli-half", "--device", "cpu")
     result = harmony(*args, "--set", "scale=0.25", "--out", tmp_path / "x.mp4")
     assert result.exit_code == 0, result.output
@@ -274,7 +280,7 @@ def test_a_plugins_guidance_is_used_and_set_like_any_other(harmony, plugins, tra
     assert "did you mean 'scale'" in result.stderr
 
 
-def test_check_names_what_is_broken(harmony, plugins, monkeypatch):
+def test_check_reports_broken_plugins_and_parts(harmony, plugins, monkeypatch):
     monkeypatch.setenv("HARMONY_PARTS_PLUGINS", "half,broken")
     result = harmony("parts", "check")
     assert result.exit_code == 1
@@ -283,7 +289,7 @@ def test_check_names_what_is_broken(harmony, plugins, monkeypatch):
 
 
 def test_a_name_that_is_declared_twice_is_a_fault() -> None:
-    """Each of the two could be imported, and neither can be named."""
+    """Both can be imported, but neither can be referred to."""
 
     class Twice:
         @hookimpl
@@ -299,9 +305,7 @@ def test_a_name_that_is_declared_twice_is_a_fault() -> None:
 
 @pytest.mark.parametrize("name", ["half", "cli-half"])
 def test_check_of_one_plugin_runs_the_contract_of_its_kind(harmony, plugins, name):
-    """`Half` halves the velocity at its first step, where all passes agree; `Outer` can't be made
-    without a setting.
-    """
+    """`Half` changes the velocity although all passes agree; `Outer` has a required setting."""
     result = harmony("parts", "check", name)
     assert result.exit_code == 1
     assert "guidance half/cli-half (cli-half 0.3): Half(scale=0.5) must" in result.stderr
@@ -309,10 +313,8 @@ def test_check_of_one_plugin_runs_the_contract_of_its_kind(harmony, plugins, nam
     assert "1 fault in" in result.stderr
 
 
-def test_check_of_what_needs_files_or_settings_says_so(harmony, tmp_path, monkeypatch):
-    """A codec is stopped before it reads its weights, one that refuses the format is believed; both
-    are sound as far as one can see.
-    """
+def test_check_lists_parts_that_need_files_or_refuse_the_format(harmony, tmp_path, monkeypatch):
+    """Neither counts as a fault; the codec that reads weights is stopped before it does."""
     monkeypatch.delenv("HARMONY_PARTS_PLUGINS", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "weights.bin").write_bytes(b"")
@@ -322,13 +324,13 @@ def test_check_of_what_needs_files_or_settings_says_so(harmony, tmp_path, monkey
     catalogue.cache_clear()
     assert result.exit_code == 0, result.output
     assert result.output.splitlines() == [
-        "2 parts: all can be used; 0 of them keep the contract of their kind",
-        f"  not tried: video-codec/weighty/cli-loads: would read {tmp_path / 'weights.bin'}",
-        "  not tried: video-codec/weighty/cli-picky: pictures must be 1 x 1",
+        "2 parts: all can be used; 0 meet the contract of their kind",
+        f"  not checked: video-codec/weighty/cli-loads: would read {tmp_path / 'weights.bin'}",
+        "  not checked: video-codec/weighty/cli-picky: pictures must be 1 x 1",
     ]
 
 
-def test_check_of_one_plugin_that_fails_or_is_not_there(harmony, plugins):
+def test_check_of_a_plugin_that_fails_or_does_not_exist(harmony, plugins):
     result = harmony("parts", "check", "broken")
     assert result.exit_code == 1
     assert "No module named 'a_module_that_is_not_there'" in result.stderr
@@ -337,7 +339,7 @@ def test_check_of_one_plugin_that_fails_or_is_not_there(harmony, plugins):
     assert "did you mean 'half'" in result.stderr
 
 
-def test_check_of_the_built_in_parts(harmony, monkeypatch):
+def test_check_passes_for_the_built_in_parts(harmony, monkeypatch):
     monkeypatch.setenv("HARMONY_PARTS_PLUGINS", "none")
     catalogue.cache_clear()
     result = harmony("parts", "check")
@@ -356,20 +358,19 @@ def test_check_of_the_built_in_parts(harmony, monkeypatch):
     }
     assert ("attention/harmony/triton" in hindered) == bool(backends()["triton"])
     assert (
-        first
-        == f"{len(BUILT_IN)} parts: all can be used; {len(BUILT_IN) - len(hindered)} of them keep"
+        first == f"{len(BUILT_IN)} parts: all can be used; {len(BUILT_IN) - len(hindered)} meet"
         " the contract of their kind"
     )
 
 
-def test_a_setting_without_a_default_is_marked(harmony, plugins):
+def test_a_setting_without_a_default_is_shown_as_required(harmony, plugins):
     output = harmony("parts", "show", "guidance/cli-outer").output
-    assert "inner (must be given)" in output
+    assert "inner (required)" in output
     known = ", ".join([d.name for d in BUILT_IN if d.kind == "guidance"])
     takes = " ".join(output.split()).partition("takes a part of the kind guidance: ")[2]
     assert takes.startswith(known)
-    assert "cli-half, cli-outer" in takes  # and those of whatever else is installed
-    assert "# inner = ...  (must be given)" in output
+    assert "cli-half, cli-outer" in takes  # other plugins may be installed here
+    assert "# inner = ...  (required)" in output
 
 
 def test_the_doctor_finds_a_broken_plugin(harmony, plugins):
@@ -380,13 +381,13 @@ def test_the_doctor_finds_a_broken_plugin(harmony, plugins):
         in result.output
     )
     assert "HARMONY_PARTS_PLUGINS" in result.output
-    assert "1 thing broken" in result.output
+    assert "1 fault found" in result.output
 
 
 @pytest.mark.parametrize(
     "words",
     [("parts", "list"), ("explain", "demo"), ("parts", "show", "guidance/cfg"), ("--version",)],
 )
-def test_a_broken_plugin_stops_no_other_command(harmony, plugins, words):
+def test_a_broken_plugin_affects_no_other_command(harmony, plugins, words):
     result = harmony(*words)
     assert result.exit_code == 0, result.output

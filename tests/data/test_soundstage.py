@@ -1,4 +1,4 @@
-"""Soundstage: exact truth, exact rendering, and no chance outside of (seed, index, format)."""
+"""Soundstage: exact events and rendering, determined by (seed, index, format)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def example(scene: str, index: int, format: Format = SMALL, seed: int = 0) -> Ex
 
 
 @given(formats, scenes, st.integers(0, 4095), st.integers(0, 2**40))
-def test_every_format_is_served(format: Format, scene: str, index: int, seed: int) -> None:
+def test_any_format_gives_a_valid_and_reproducible_example(
+    format: Format, scene: str, index: int, seed: int
+) -> None:
     one = example(scene, index, format, seed)
     frames, sound = one.clip.frames, one.clip.waveform
     assert frames is not None
@@ -61,7 +63,9 @@ def test_every_format_is_served(format: Format, scene: str, index: int, seed: in
 
 
 @given(scenes, st.integers(0, 4095), st.floats(0.5, 6))
-def test_events_are_apart_and_inside(scene: str, index: int, seconds: float) -> None:
+def test_events_keep_their_distance_and_lie_inside_the_clip(
+    scene: str, index: int, seconds: float
+) -> None:
     one = example(
         scene, index, Format(fps=100, height=2, width=2, sample_rate=1000, seconds=seconds)
     )
@@ -74,7 +78,7 @@ def test_events_are_apart_and_inside(scene: str, index: int, seconds: float) -> 
 
 
 @given(scenes, st.integers(0, 4095))
-def test_what_happens_does_not_hang_on_resolution(scene: str, index: int) -> None:
+def test_events_and_captions_do_not_depend_on_resolution(scene: str, index: int) -> None:
     small, large = (
         example(scene, index),
         example(scene, index, Format(fps=12, height=48, width=40, sample_rate=16000, seconds=2.0)),
@@ -84,7 +88,7 @@ def test_what_happens_does_not_hang_on_resolution(scene: str, index: int) -> Non
 
 
 @given(scenes, st.integers(0, 4095), st.sampled_from([8000, 44100]))
-def test_sound_begins_at_the_very_sample(scene: str, index: int, rate: int) -> None:
+def test_sound_begins_at_the_exact_sample(scene: str, index: int, rate: int) -> None:
     one = example(scene, index, Format(fps=12, height=1, width=1, sample_rate=rate, seconds=2.0))
     assert one.events is not None
     assert one.clip.waveform is not None
@@ -95,7 +99,7 @@ def test_sound_begins_at_the_very_sample(scene: str, index: int, rate: int) -> N
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
-def test_brightness_leaps_in_the_frame_of_each_event_or_the_next(scene: str) -> None:
+def test_brightness_jumps_in_the_frame_of_each_event_or_the_next(scene: str) -> None:
     for index in range(20):
         one = example(scene, index)
         assert one.events is not None
@@ -107,7 +111,7 @@ def test_brightness_leaps_in_the_frame_of_each_event_or_the_next(scene: str) -> 
             assert light[last] > light[k - 1] + 5 or light[k] > light[k - 1] + 5, (one.name, event)
 
 
-def test_events_have_no_phase_on_the_frame_grid_and_no_common_rhythm() -> None:
+def test_event_times_are_independent_of_the_frame_grid_and_irregular() -> None:
     times = np.array(
         [
             e.time
@@ -123,7 +127,7 @@ def test_events_have_no_phase_on_the_frame_grid_and_no_common_rhythm() -> None:
     assert hits.max() < 2 * hits.min()
 
 
-def test_seeds_share_nothing() -> None:
+def test_two_seeds_share_no_event_time() -> None:
     first = {
         e.time
         for i in range(60)
@@ -138,7 +142,7 @@ def test_seeds_share_nothing() -> None:
     assert not first & second
 
 
-def test_bars_are_lower_to_the_left() -> None:
+def test_the_pitch_of_bars_rises_from_left_to_right() -> None:
     # The strongest frequency of the sound 20 to 150 ms after a strike grows with the bar's number.
     found: dict[str, list[float]] = {}
     for index in range(60):
@@ -162,28 +166,28 @@ def test_flash_is_the_mean_over_the_exposure() -> None:
         .reshape(24, 2000)
         .mean(1)
     )
-    # The midpoint rule errs by at most one of the 2,000 steps, in the one that holds the leap.
+    # The midpoint rule errs by at most one of the 2,000 steps, the one with the jump.
     assert np.abs(canvas.flash(np.array([time])).ravel() - light).max() < 1 / 2000
 
 
 @settings(max_examples=25)
 @given(st.floats(0.1, 0.3), st.floats(0.4, 0.6), st.floats(0.4, 0.6), st.sampled_from([16, 64]))
-def test_discs_keep_area_and_place_below_a_pixel(
+def test_discs_have_the_exact_area_and_centre_to_a_fraction_of_a_pixel(
     radius: float, x: float, y: float, size: int
 ) -> None:
     canvas = Canvas(1, size, size, 1.0, (0, 0, 0))
     canvas.paint(canvas.disc(x, y, radius), (1, 1, 1))
     cover = canvas.image[0, :, :, 0].astype(float)
     area = cover.sum() / size**2
-    # A straight edge is exact when upright, and off by at most 0.04 pixel when oblique: that much
-    # of the circumference.
+    # A vertical edge is exact, an oblique one is off by at most 0.04 pixel along the
+    # circumference.
     assert abs(area - np.pi * radius**2) < 0.04 / size * 2 * np.pi * radius
     centre = (cover * canvas.x[0]).sum() / cover.sum(), (cover * canvas.y[0]).sum() / cover.sum()
     assert abs(centre[0] - x) < 0.05 / size
     assert abs(centre[1] - y) < 0.05 / size
 
 
-def test_voice_is_the_same_thing_at_other_times() -> None:
+def test_the_voice_is_the_same_body_at_other_times() -> None:
     one = example("hammer", 3)
     assert one.clip.waveform is not None
     assert one.prompt.voice is not None

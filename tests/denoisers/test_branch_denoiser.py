@@ -309,7 +309,7 @@ def test_local_interaction_reaches_no_further_than_its_windows_per_layer() -> No
     denoiser = awake(spec.build(codecs=CODECS, encoders={"all": StubEncoder(**WIDTHS)})).double()
     layer = denoiser.blocks[0].interaction
     av, _ = inputs()
-    tables = denoiser._tables_for(av)
+    tables = denoiser._interaction_tables(av)
     mask = tables.video.windows.mask(TA)
     video, audio = (
         torch.randn(1, TV, 4, 24, dtype=torch.float64),

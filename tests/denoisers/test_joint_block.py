@@ -92,9 +92,9 @@ def layer(denoiser: BranchDenoiser) -> tuple[JointBlock, AV[Tokens], object]:
         lambda x, t, s, c: denoiser.branches[s].embed(x, t, c),
         times,
         AV(*STREAMS),
-        denoiser._told(av, told, cache),
+        denoiser._project_conditions(av, told, cache),
     )
-    return denoiser.blocks[0], streams, denoiser._tables_for(av)
+    return denoiser.blocks[0], streams, denoiser._interaction_tables(av)
 
 
 @pytest.mark.parametrize(("interaction", "audio"), PAIRS)
@@ -290,7 +290,7 @@ def test_recomputing_layers_saves_memory_and_changes_nothing(
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            out, _ = denoiser._layer(block)(streams, tables, AV())
+            out, _ = denoiser._recomputed(block)(streams, tables, AV())
         sum(out[s].hidden.square().sum() for s in STREAMS).backward()
         kept.append(sum(sizes))
         gradients.append({name: p.grad for name, p in denoiser.named_parameters()})

@@ -25,6 +25,7 @@ from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.media.clip import Clip
 from harmony_parts.train.loop import train
 
 ENCODERS = {"video": ("caption", "image"), "audio": ("sound", "voice")}
@@ -64,12 +65,12 @@ def test_one_stream_is_trained_saved_and_sampled(stream: str, tmp_path: Path) ->
 
 def test_what_it_cannot_do_is_said() -> None:
     pipeline = Pipeline.assemble(read_recipe(table("video")))
-    with pytest.raises(ValueError, match="this model makes video alone"):
-        pipeline.generate("a ball", audio="x.wav")
+    with pytest.raises(ValueError, match="this model generates only video"):
+        pipeline.generate("a ball", audio=Clip(waveform=torch.zeros(1, 800), sample_rate=8000))
     with pytest.raises(
         AssemblyError,
         match=(
-            r"^demo can't be assembled:\n  \$\.denoiser: it has a branch for audio alone, and the"
+            r"^demo can't be assembled:\n  \$\.denoiser: it has only a branch for audio, and the"
             r" codecs are for video"
         ),
     ):
@@ -85,7 +86,7 @@ def test_what_it_cannot_do_is_said() -> None:
     lost = table("audio")
     lost["encoders"]["caption"] = {"use": "bytes", "field": "caption"}
     with pytest.raises(
-        AssemblyError, match="'caption' enters by the video stream, which this model hasn't"
+        AssemblyError, match="'caption' enters by the video stream, which this model doesn't have"
     ):
         build(read_recipe(lost))
     with pytest.raises(AssemblyError, match="at least one codec"):
@@ -129,7 +130,7 @@ def test_a_task_of_the_other_stream_is_refused(tmp_path: Path) -> None:
     for task in ("video-driven", "sampled", "weighted-sum"):
         with pytest.raises(
             AssemblyError,
-            match="video-driven teaches the audio stream alone, and this model has video alone",
+            match="video-driven trains only the audio stream, and this model has only video",
         ):
             train(read_recipe(table("video") | {"task": task}), out=tmp_path / "run")
     assert not (tmp_path / "run" / "recipe.toml").exists()
@@ -138,7 +139,7 @@ def test_a_task_of_the_other_stream_is_refused(tmp_path: Path) -> None:
 def test_a_guidance_of_two_streams_is_said_to_do_nothing() -> None:
     pipeline = Pipeline.assemble(read_recipe(table("video")))
     with pytest.warns(
-        UserWarning, match="SyncCFG is about two streams, and with video alone it does nothing"
+        UserWarning, match="SyncCFG guides one stream by the other, so it has no effect"
     ):
         idle = pipeline.generate(seed=1, guidance=SyncCFG()).clip
     with warnings.catch_warnings():
@@ -167,7 +168,8 @@ def test_the_command_line_makes_and_draws_one_stream(stream: str, tmp_path: Path
     if stream == "video":
         assert sound.exit_code == 2
         assert (
-            "this model makes video alone: --out must end in .mp4 or .mkv, not .wav" in sound.output
+            "this model generates only video: use a name that ends in .mp4 or .mkv, not .wav"
+            in sound.output
         )
     else:
         assert sound.exit_code == 0, sound.output

@@ -1,6 +1,4 @@
-"""The pipeline: what it makes depends on its seed alone, what is given stays, and what is saved
-comes back.
-"""
+"""Pipelines: clips depend only on their seeds, given streams stay, and saved models load."""
 
 from __future__ import annotations
 
@@ -31,11 +29,11 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    made = Pipeline.assemble(read_recipe("demo", SMALL))
+    fresh = Pipeline.assemble(read_recipe("demo", SMALL))
     generator = torch.Generator().manual_seed(0)
-    for parameter in made.weights.parameters():  # as if trained: nothing is left at zero
+    for parameter in fresh.weights.parameters():  # as if trained: no weight is left at zero
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
-    return made
+    return fresh
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def clip(pipeline: Pipeline) -> Clip:
     return pipeline.recipe.data.build(format=pipeline.format).example(0, torch.Generator()).clip
 
 
-def test_a_clip_depends_on_its_seed_alone(pipeline: Pipeline) -> None:
+def test_a_clip_depends_only_on_its_own_seed(pipeline: Pipeline) -> None:
     prompts = [Prompt(caption="a red ball"), Prompt(caption="a hammer strikes"), Prompt()]
     together = pipeline.latents(prompts, seeds=[3, 4, 5], guidance=SyncCFG())
     for number, prompt in enumerate(prompts):
@@ -64,7 +62,7 @@ def test_the_same_request_gives_the_same_bits(pipeline: Pipeline) -> None:
     assert not torch.equal(first.frames, other.frames)
 
 
-def test_given_sound_is_the_sound(pipeline: Pipeline, clip: Clip, tmp_path: Path) -> None:
+def test_a_given_sound_stays_as_it_is(pipeline: Pipeline, clip: Clip, tmp_path: Path) -> None:
     stereo = attrs.evolve(
         clip, frames=None, waveform=torch.cat((clip.waveform, -0.5 * clip.waveform))
     )
@@ -76,24 +74,24 @@ def test_given_sound_is_the_sound(pipeline: Pipeline, clip: Clip, tmp_path: Path
     assert (back.waveform - stereo.waveform).abs().max() <= 2**-23  # FLAC of 24 bits
 
 
-def test_given_picture_is_the_picture(pipeline: Pipeline, clip: Clip) -> None:
+def test_a_given_video_stays_as_it_is(pipeline: Pipeline, clip: Clip) -> None:
     made = pipeline.generate(video=clip)
     assert torch.equal(made.clip.frames, clip.frames)
     assert made.clip.waveform.shape[-1] == pipeline.format.samples(len(clip.frames))
 
 
-def test_length_is_what_was_asked_for(pipeline: Pipeline, clip: Clip) -> None:
+def test_the_clip_has_the_requested_length(pipeline: Pipeline, clip: Clip) -> None:
     assert pipeline.generate(seconds=0.5).clip.seconds == 0.5
     assert pipeline.generate(audio=clip, seconds=0.25).clip.seconds == 0.25
     with pytest.warns(UserWarning, match="longer than the 0.75 s"):
         assert pipeline.generate(seconds=1.5).clip.seconds == 1.5
 
 
-def test_a_text_that_is_cut_is_told_of_once(pipeline: Pipeline) -> None:
-    """For each field of the request that is too long, though it is read more than once."""
-    with pytest.warns(UserWarning, match="a text of .* bytes") as told:
+def test_a_truncated_text_is_warned_of_once(pipeline: Pipeline) -> None:
+    """Once per field that is too long, though encoders read it several times."""
+    with pytest.warns(UserWarning, match="a text of .* bytes") as warned:
         pipeline.generate("a wall of bricks " * 20, sound="a rattle " * 30, seconds=0.25)
-    assert sorted(str(one.message)[:25] for one in told) == [
+    assert sorted(str(one.message)[:25] for one in warned) == [
         "a text of 270 bytes ('a r",
         "a text of 340 bytes ('a w",
     ]
@@ -107,7 +105,7 @@ def test_a_reference_image_is_the_first_frame(pipeline: Pipeline, clip: Clip) ->
     assert (made.clip.frames[0].int() - shown.int()).abs().max() <= 1
 
 
-def test_what_is_saved_comes_back(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_saved_pipeline_loads_with_the_same_weights(pipeline: Pipeline, tmp_path: Path) -> None:
     again = load(pipeline.save(tmp_path / "model"))
     assert again.recipe == pipeline.recipe
     for name, tensor in pipeline.weights.state_dict().items():
@@ -127,34 +125,38 @@ def test_encode_and_decode_agree_on_lengths(pipeline: Pipeline, clip: Clip) -> N
         assert back.waveform.shape == clip.waveform.shape
 
 
-def test_requests_that_make_no_sense_say_so(pipeline: Pipeline, clip: Clip, tmp_path: Path) -> None:
+def test_requests_that_cannot_be_fulfilled_are_refused(
+    pipeline: Pipeline, clip: Clip, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="both given"):
         pipeline.generate(audio=clip, video=clip)
-    with pytest.raises(ValueError, match="no video"):
+    with pytest.raises(ValueError, match="given as video has no frames"):
         pipeline.generate(video=attrs.evolve(clip, frames=None))
-    with pytest.raises(ValueError, match="no sound"):
+    with pytest.raises(ValueError, match="given as audio has no sound"):
         pipeline.generate(audio=attrs.evolve(clip, waveform=None))
     with pytest.raises(RunError, match="nowhere"):
         load(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"sound is a text, of one clip, not \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"sound must be a single string, not \['a', 'b'\]"):
         pipeline.generate(sound=["a", "b"])
     for wrong in ({"solver": "heun"}, {"solver": Heun}, {"shift": 5.0}, {"guidance": "cfg"}):
-        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is a part, such as .*, not "):
+        with pytest.raises(
+            ValueError, match=f"{next(iter(wrong))} must be a part, such as .*, not "
+        ):
             pipeline.generate(**wrong)
-    for nothing in (AV(), torch.zeros(1)):
-        with pytest.raises(ValueError, match="an AV of latents of one stream at least is expected"):
-            pipeline.decode(nothing)
+    for wrong_latents in (AV(), torch.zeros(1)):
+        with pytest.raises(ValueError, match="an AV with the latents of at least one stream"):
+            pipeline.decode(wrong_latents)
 
 
-def test_a_given_clip_is_brought_to_the_format(pipeline: Pipeline) -> None:
-    """Twice the rate and size, twice as long on either side: the same picture at the same time."""
+def test_a_given_clip_is_converted_to_the_format(pipeline: Pipeline) -> None:
+    """From twice the frame rate and size, and from half the rate: same picture at the same time."""
     fast = Clip(
         torch.arange(18, dtype=torch.uint8)[:, None, None, None].expand(18, 32, 48, 3) * 10, fps=24
     )
     made = pipeline.generate(video=fast).clip
     assert made.frames.shape == (9, 16, 16, 3)
     assert made.waveform.shape[-1] == pipeline.format.samples(9)
-    # what shows in the middle of each frame
+    # what is visible in the middle of each frame
     assert torch.equal(made.frames[:, 0, 0, 0], torch.arange(9, dtype=torch.uint8) * 20 + 10)
     slow = Clip(fast.frames[:4], fps=6)
     assert torch.equal(
@@ -163,13 +165,13 @@ def test_a_given_clip_is_brought_to_the_format(pipeline: Pipeline) -> None:
     )
 
 
-def test_more_than_a_given_video_has_is_refused(pipeline: Pipeline, clip: Clip) -> None:
-    with pytest.raises(ValueError, match=r"2 s are asked for, and the given video lasts 0\.75 s"):
+def test_a_length_beyond_the_given_video_is_refused(pipeline: Pipeline, clip: Clip) -> None:
+    with pytest.raises(ValueError, match=r"2 s are requested, and the given video lasts 0\.75 s"):
         pipeline.generate(video=clip, seconds=2)
 
 
-def test_what_no_encoder_reads_is_said(pipeline: Pipeline) -> None:
-    with pytest.warns(UserWarning, match="nothing in this model reads speech or extra"):
+def test_fields_that_no_encoder_reads_are_warned_of(pipeline: Pipeline) -> None:
+    with pytest.warns(UserWarning, match="this model has no encoder that reads speech or extra"):
         pipeline.generate("a ball", speech="hello", extra={"mood": "merry"})
 
 
@@ -183,12 +185,14 @@ def test_what_no_encoder_reads_is_said(pipeline: Pipeline) -> None:
         {"guidance": SyncCFG},
     ],
 )
-def test_zero_is_not_the_default(pipeline: Pipeline, wrong: dict) -> None:
+def test_invalid_settings_are_refused_not_replaced_by_defaults(
+    pipeline: Pipeline, wrong: dict
+) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pipeline.generate(**wrong)
 
 
-def test_lengths_have_to_fit(pipeline: Pipeline, clip: Clip) -> None:
+def test_lengths_that_do_not_fit_are_refused(pipeline: Pipeline, clip: Clip) -> None:
     with pytest.raises(ValueError, match="1 prompts and 2 seeds"):
         pipeline.latents([Prompt()], seeds=[0, 1])
     with pytest.raises(ValueError, match=r"the given audio is \[1, 10, 32\]"):
@@ -199,14 +203,14 @@ def test_lengths_have_to_fit(pipeline: Pipeline, clip: Clip) -> None:
         pipeline.generate(audio=attrs.evolve(clip, waveform=clip.waveform * float("nan")))
 
 
-def test_a_stream_alone_is_decoded_alone(pipeline: Pipeline, clip: Clip) -> None:
+def test_a_single_stream_is_decoded_without_the_other(pipeline: Pipeline, clip: Clip) -> None:
     latents = pipeline.encode([clip])
     assert pipeline.decode(latents.only(("video",)), 9)[0].waveform is None
     assert pipeline.decode(latents.only(("audio",)), 9)[0].frames is None
 
 
-def test_a_recipe_with_something_to_learn_is_no_model(tmp_path) -> None:
-    """Before any number of it is made."""
+def test_a_recipe_with_trainable_weights_is_refused_as_a_model(tmp_path) -> None:
+    """Before any of its weights are allocated."""
     file = tmp_path / "demo.toml"
     file.write_text(shipped_recipes()["demo"].read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(RunError, match=r"tensors of its own to be trained.*harmony train"):

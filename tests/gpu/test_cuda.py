@@ -11,14 +11,15 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from helpers.tiny_training import begin
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Prompt
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.offload import Offload, resident_bytes
-from harmony_parts.train.log import Log
-from harmony_parts.train.loop import Run, train
+from harmony_parts.train.loop import train
+from harmony_parts.train.step import draw_batch, train_step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -148,20 +149,20 @@ def test_time_and_memory_of_a_step(name: str, tmp_path: Path) -> None:
     that is set. Clips are Soundstage's.
     """
     overrides = ("data.use=soundstage", "data.size=64", "train.prepared=64")
-    run = Run(read_recipe(name, overrides), torch.device("cuda"))
-    with Log(tmp_path, step=0, steps=25, progress=False) as log:
-        run.open_data(None, log)
+    recipe = read_recipe(name, overrides)
+    state, data = begin(recipe, tmp_path, device="cuda")
     torch.cuda.reset_peak_memory_stats()
     taken = []
     for _ in range(25):
         torch.cuda.synchronize()
         begun = time.perf_counter()
-        assert run.advance() > 0
+        batch = draw_batch(state, data.source, recipe.train.batch)
+        assert train_step(state, batch, recipe) > 0
         torch.cuda.synchronize()
         taken.append(time.perf_counter() - begun)
     report(
         recipe=name,
-        parameters=sum(p.numel() for p in build(run.recipe).denoiser.parameters()),
+        parameters=sum(p.numel() for p in build(recipe).denoiser.parameters()),
         seconds_per_step=sorted(taken[5:])[10],
         peak_memory_bytes=torch.cuda.max_memory_allocated(),
     )

@@ -60,8 +60,9 @@ class Problem:
     def solve(
         self, f: Callable[..., Tensor], dtype: torch.dtype, device: str = "cpu"
     ) -> list[Tensor]:
-        """o, dq, dk, dv of `f(q, k, v, frame_angles, latent_angles, half)`, run in `dtype` on
-        `device` and returned on the CPU.
+        """o, dq, dk, dv on the CPU, computed in `dtype` on `device`.
+
+        `f` takes q, k, v, the frames' angles, the latents' angles and `half`.
         """
         inputs, do, *turns = self.tensors()
         leaves = [x.to(device, dtype).clone().requires_grad_() for x in inputs]

@@ -1,10 +1,10 @@
 """A process that trains in forks of itself and kills them with SIGKILL.
 
-`python killed_run.py JOBS`, JOBS being JSON, which is answered by JSON.
+`python killed_run.py JOBS` reads and prints JSON.
 
-A job is {"out", "event", "seconds"}: die at that access to a file of the run (counted by an audit
-hook), or after that time, or (both null) not at all. The answer is {"killed", "events", "seconds"}:
-whether it died, how many accesses there were, and how long it took.
+A job is {"out", "event", "seconds"}: the training process is killed at that access to a file of the
+run (an audit hook counts them), or after that time, or, if both are null, not at all. Its result is
+{"killed", "events", "seconds"}: whether it was killed, the number of accesses, and the time it ran.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ FILES = {
 
 
 def train(out: Path, event: int | None) -> int:
-    """Train in this process, from the beginning or, where there is a run, on; how many accesses
-    there were.
-    """
+    """Train in this process, resuming any existing run; returns the number of file accesses."""
     from harmony_parts.train.loop import train as run
     from helpers import tiny_training as tiny
 
@@ -54,7 +52,7 @@ def train(out: Path, event: int | None) -> int:
 
 
 def forked(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job in a fork of this process."""
+    """Run a job in a fork of this process."""
     read, write = os.pipe()
     began = time.monotonic()
     child = os.fork()
@@ -68,7 +66,7 @@ def forked(job: dict[str, Any]) -> dict[str, Any]:
     os.close(write)
     if job["seconds"] is not None:
         time.sleep(job["seconds"])
-        os.kill(child, signal.SIGKILL)  # a child that has ended is still there to be waited for
+        os.kill(child, signal.SIGKILL)  # a child that has ended still has to be waited for
     status = os.waitpid(child, 0)[1]
     seconds = time.monotonic() - began
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):

@@ -1,6 +1,4 @@
-"""A clip whose picture and sound can be dated: white flashes on known frames, a click at the same
-sample.
-"""
+"""A clip with known event times: white flashes, and clicks at the same samples."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from harmony_parts.media.clip import Clip
 
-FLASHES = (6, 15, 31, 42)  # no two gaps are equal, so that a shift has one answer
+FLASHES = (6, 15, 31, 42)  # no two gaps are equal, so that a shift is unambiguous
 
 
 def flash_and_click(
@@ -21,7 +19,7 @@ def flash_and_click(
     size: tuple[int, int] = (48, 64),
     channels: int = 1,
 ) -> Clip:
-    """White frames at FLASHES on grey; at the same time a decaying burst of noise, 20 ms long."""
+    """White frames at FLASHES on grey, with decaying noise bursts of 20 ms at the same times."""
     height, width = size
     picture = torch.full((frames, height, width, 3), 60, dtype=torch.uint8)
     waveform = torch.zeros(channels, round(frames / fps * sample_rate))
@@ -39,18 +37,16 @@ def flash_and_click(
 
 
 def flashes(clip: Clip) -> tuple[int, ...]:
-    """The frames that are bright: their mean is past the middle of grey 60 and white 255."""
+    """The indices of bright frames: their mean is above the middle of grey 60 and white 255."""
     assert clip.frames is not None
     return tuple(torch.nonzero(clip.frames.float().mean(dim=(1, 2, 3)) > 157).flatten().tolist())
 
 
-def shift(heard: Tensor, truth: Tensor, sample_rate: int) -> float:
-    """Seconds by which `heard` [samples] lags `truth` [samples], by the peak of their
-    cross-correlation.
-    """
-    size = 2 * max(len(heard), len(truth))
+def shift(sound: Tensor, truth: Tensor, sample_rate: int) -> float:
+    """Seconds by which `sound` lags `truth`, both [samples], from their cross-correlation."""
+    size = 2 * max(len(sound), len(truth))
     correlation = torch.fft.irfft(
-        torch.fft.rfft(heard, size) * torch.fft.rfft(truth, size).conj(), size
+        torch.fft.rfft(sound, size) * torch.fft.rfft(truth, size).conj(), size
     )
     lag = int(correlation.argmax())
     return (lag if lag < size // 2 else lag - size) / sample_rate

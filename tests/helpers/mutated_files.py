@@ -1,6 +1,4 @@
-"""Damage of the kinds that files meet: flipped bits, lost and repeated stretches, lies in the
-header, an end too soon, another file inside.
-"""
+"""Damaged media files: flipped bits, lost or repeated bytes, wrong headers, truncation, splices."""
 
 from __future__ import annotations
 
@@ -12,19 +10,19 @@ from pathlib import Path
 from harmony_parts.media import ffmpeg
 
 Mutation = Callable[[bytearray, random.Random, Sequence[bytes]], bytearray]
-HEADER = 512  # bytes at either end, where most containers keep what they say about themselves
+HEADER = 512  # bytes at either end, where most containers have their header or index
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 def flip(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray:
-    """Up to 64 bits anywhere."""
+    """Flip up to 64 bits anywhere."""
     for _ in range(chance.randint(1, 64)):
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
     return data
 
 
-def lie(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray:
-    """Up to 8 numbers of the header (or the index at the end) become extreme ones."""
+def corrupt_numbers(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray:
+    """Replace up to 8 numbers of the header, or of the index at the end, by extreme ones."""
     for _ in range(chance.randint(1, 8)):
         size, order = chance.choice((1, 2, 4)), chance.choice(("big", "little"))
         near = max(0, min(HEADER, len(data)) - size)
@@ -40,14 +38,14 @@ def lie(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray
 
 
 def cut(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray:
-    """An end too soon, sometimes after no byte at all."""
+    """Truncate the file, sometimes to nothing."""
     return data[
         : chance.choice((0, 1, 16, chance.randrange(len(data)), chance.randrange(len(data))))
     ]
 
 
 def lose(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray:
-    """A stretch is missing, is zero, or is noise."""
+    """Remove bytes, or replace them by zeros or noise."""
     begin = chance.randrange(len(data))
     end = min(len(data), begin + chance.choice((1, 7, 100, 4096, len(data) // 4 + 1)))
     data[begin:end] = chance.choice((b"", bytes(end - begin), chance.randbytes(end - begin)))
@@ -55,23 +53,23 @@ def lose(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearra
 
 
 def repeat(data: bytearray, chance: random.Random, _: Sequence[bytes]) -> bytearray:
-    """A stretch comes twice."""
+    """Repeat a range of bytes."""
     begin = chance.randrange(len(data))
     data[begin:begin] = data[begin : begin + chance.choice((4, 100, 4096))]
     return data
 
 
 def splice(data: bytearray, chance: random.Random, others: Sequence[bytes]) -> bytearray:
-    """It goes on as another file."""
+    """Continue with bytes of another file."""
     other = chance.choice(others)
     return data[: chance.randrange(len(data))] + other[chance.randrange(len(other)) :]
 
 
-MUTATIONS: tuple[Mutation, ...] = (flip, lie, cut, lose, repeat, splice)
+MUTATIONS: tuple[Mutation, ...] = (flip, corrupt_numbers, cut, lose, repeat, splice)
 
 
 def mutate(data: bytes, chance: random.Random, others: Sequence[bytes]) -> tuple[str, bytes]:
-    """One or two kinds of damage: their names, and what is left."""
+    """Apply one or two kinds of damage; returns their names and the result."""
     kinds = chance.sample(MUTATIONS, chance.choice((1, 1, 2)))
     damaged = bytearray(data)
     for kind in kinds:
@@ -81,7 +79,7 @@ def mutate(data: bytes, chance: random.Random, others: Sequence[bytes]) -> tuple
 
 
 def generated(folder: Path) -> list[Path]:
-    """A small file of each common kind: half a second of a test picture and a tone."""
+    """Write a small file of each common kind: half a second of a test picture and a tone."""
     picture, tone = (
         ("-f", "lavfi", "-i", "testsrc=s=48x32:r=24:d=0.5"),
         (

@@ -1,12 +1,12 @@
-"""A model of real parts that trains in seconds: 1 s of Soundstage at 16 x 16 pixels, two branches
-of width 32.
-"""
+"""A model of real parts that trains in seconds: 1 s of 16 x 16 pixels, two branches of width 32."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 
 from harmony_parts.assembly.recipe import Codecs, Flow, Recipe, Sampling, Training
 from harmony_parts.av import Format
@@ -25,10 +25,14 @@ from harmony_parts.flow.straight import StraightPath
 from harmony_parts.flow.uniform import Uniform
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.tasks.weighted_sum import WeightedSum
+from harmony_parts.train.data import TrainingData, open_data
+from harmony_parts.train.log import Log
+from harmony_parts.train.model import build_model
+from harmony_parts.train.state import TrainingState
 
 
 def recipe(width: int = 32, layers: int = 1, **train: Any) -> Recipe:
-    """The recipe; `train` are settings of its training."""
+    """The recipe, with `train` as settings of its training."""
     settings = {
         "steps": 6,
         "batch": 3,
@@ -66,5 +70,17 @@ def recipe(width: int = 32, layers: int = 1, **train: Any) -> Recipe:
 
 
 def but(recipe: Recipe, **train: Any) -> Recipe:
-    """The recipe with other settings of its training."""
+    """The recipe with some settings of its training replaced."""
     return attrs.evolve(recipe, train=attrs.evolve(recipe.train, **train))
+
+
+def begin(
+    recipe: Recipe, out: Path, root: Path | None = None, device: str = "cpu"
+) -> tuple[TrainingState, TrainingData]:
+    """The state of a run before its first step, and its data, without the loop."""
+    place = torch.device(device)
+    out.mkdir(exist_ok=True)
+    parts = build_model(recipe, place)
+    with Log(out, step=0, steps=1, progress=False) as log:
+        data = open_data(recipe, parts, root, place, log)
+    return TrainingState(recipe, parts, clips=len(data.source), device=place), data

@@ -44,17 +44,9 @@ MAIN = (
 )
 
 
-def compiled(
-    name: str, arch: int, dtype: torch.dtype, constants: dict[str, Any], folder: Path
-) -> dict[str, int]:
-    """Compile a kernel: registers, bytes of stack and shared memory, instruction counts."""
-    kernel, constants = getattr(forward, name, None) or getattr(backward, name), dict(constants)
-    options = {
-        option: constants.pop(option)
-        for option in ("num_warps", "num_stages")
-        if option in constants
-    }
-    float32 = FLOAT32 | PARTIAL.get(name, set())
+def signature_of(kernel: Any, dtype: torch.dtype, constants: dict[str, Any]) -> dict[str, str]:
+    """The types of a kernel's arguments."""
+    float32 = FLOAT32 | PARTIAL.get(kernel.__name__, set())
 
     def kind(argument: str) -> str:
         if argument in constants:
@@ -65,7 +57,24 @@ def compiled(
             return "fp32"
         return "*i32" if argument in INT32 else "*fp32" if argument in float32 else TYPES[dtype]
 
-    signature = {argument: kind(argument) for argument in kernel.arg_names}
+    return {argument: kind(argument) for argument in kernel.arg_names}
+
+
+def output_of(*command: str | Path) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def compiled(
+    name: str, arch: int, dtype: torch.dtype, constants: dict[str, Any], folder: Path
+) -> dict[str, int]:
+    """Compile a kernel: registers, bytes of stack and shared memory, instruction counts."""
+    kernel, constants = getattr(forward, name, None) or getattr(backward, name), dict(constants)
+    options = {
+        option: constants.pop(option)
+        for option in ("num_warps", "num_stages")
+        if option in constants
+    }
+    signature = signature_of(kernel, dtype, constants)
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, each in enumerate(signature.values())
@@ -75,25 +84,15 @@ def compiled(
     binary = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     file = folder / "kernel.cubin"
     file.write_bytes(binary.asm["cubin"])
-    usage = subprocess.run(
-        [TOOLS / "cuobjdump", "--dump-resource-usage", file],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    code = subprocess.run(
-        [TOOLS / "nvdisasm", "-c", file], capture_output=True, text=True, check=True
-    ).stdout
+    usage = output_of(TOOLS / "cuobjdump", "--dump-resource-usage", file)
     registers, stack = re.findall(r"REG:(\d+) STACK:(\d+)", usage)[0]
-    counts = {
-        each: len(re.findall(rf"\b{each}\b", code))
-        for each in (*PRODUCTS, "STL", "LDL", "RED", "ATOM", "ATOMG")
-    }
+    code = output_of(TOOLS / "nvdisasm", "-c", file)
+    instructions = (*PRODUCTS, "STL", "LDL", "RED", "ATOM", "ATOMG")
     return {
         "registers": int(registers),
         "stack": int(stack),
         "shared": binary.metadata.shared,
-        **counts,
+        **{each: len(re.findall(rf"\b{each}\b", code)) for each in instructions},
     }
 
 

@@ -1,12 +1,11 @@
-"""Prepared clips on disk: the same bits as made anew, found again only where nothing that they are
-made of has changed.
-"""
+"""The cache of prepared clips: bit-equal to clips prepared again, and never stale."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import attrs
 import pytest
@@ -20,13 +19,11 @@ from harmony_parts.data.clips import ClipFolder
 from harmony_parts.data.protocol import Dataset, Example
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.latents import cache
-from harmony_parts.latents.cache import key
+from harmony_parts.latents.cache import cache_key
 from harmony_parts.latents.encode import is_frozen
 from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.sources import Prepared
-from harmony_parts.train import loop
-from harmony_parts.train.log import Log
-from harmony_parts.train.loop import Run
+from harmony_parts.train import data as training_data
 
 CPU = torch.device("cpu")
 
@@ -43,35 +40,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many examples were encoded, each time that any were."""
+    """The number of examples that were encoded, for each time that any were."""
     counts: list[int] = []
 
     def watched(dataset, chosen, *args, **given):
         counts.append(len(chosen))
         return prepare_clips(dataset, chosen, *args, **given)
 
-    monkeypatch.setattr(loop, "prepare_clips", watched)
+    monkeypatch.setattr(training_data, "prepare_clips", watched)
     return counts
 
 
 def source(recipe: Recipe, out: Path, root: Path | None = None) -> Prepared:
-    run = Run(recipe, CPU)
-    out.mkdir(exist_ok=True)
-    with Log(out, step=0, steps=1, progress=False) as log:
-        run.open_data(root, log)
+    _, run = tiny.begin(recipe, out, root)
     assert isinstance(run.source, Prepared)
     return run.source
 
 
-def test_what_comes_back_is_what_was_kept_bit_for_bit(tmp_path: Path, prepared: list[int]) -> None:
-    """Latents, what frozen encoders said, prompts with their tensors, and names: and so every
-    batch.
-    """
-    made, kept = (source(tiny.recipe(), tmp_path) for _ in range(2))
+def test_cached_clips_are_bit_equal_to_the_saved_ones(tmp_path: Path, prepared: list[int]) -> None:
+    """Latents, conditions of frozen encoders, prompts with their tensors, names; so every batch."""
+    made, cached = (source(tiny.recipe(), tmp_path) for _ in range(2))
     assert prepared == [8]
-    assert kept.names == made.names
+    assert cached.names == made.names
     index = torch.tensor([7, 0, 3])
-    one, other = (p.batch(index, torch.Generator()) for p in (made, kept))
+    encoders: Any = build(tiny.recipe(), 0).encoders
+    one, other = (p.batch(index, torch.Generator()) for p in (made, cached))
     for stream in one.latents:
         assert torch.equal(one.latents[stream], other.latents[stream])
     assert one.conditions.keys() == other.conditions.keys() >= {"caption", "image"}
@@ -81,20 +74,18 @@ def test_what_comes_back_is_what_was_kept_bit_for_bit(tmp_path: Path, prepared: 
             (condition.dropped(), other.conditions[name].dropped()),
         ):
             assert torch.equal(own.mask, its.mask), name
-            if is_frozen(Run(tiny.recipe(), CPU).encoders[name]):
+            if is_frozen(encoders[name]):
                 assert torch.equal(own.tokens, its.tokens), name
-    for own, its in zip(made.prompts, kept.prompts, strict=True):
+    for own, its in zip(made.prompts, cached.prompts, strict=True):
         assert own.caption == its.caption
         assert torch.equal(own.image, its.image)
         assert torch.equal(own.voice, its.voice)
 
 
-def test_a_changed_file_is_never_served_from_disk(
+def test_a_changed_file_is_never_loaded_from_the_cache(
     folder: Path, tmp_path: Path, prepared: list[int]
 ) -> None:
-    """Of the same name, length and time: content counts. Another place of the same files
-    doesn't.
-    """
+    """Even with the same name, length and time. The same files in another folder are the same."""
     root = Path(shutil.copytree(folder, tmp_path / "clips"))
     recipe = attrs.evolve(tiny.recipe(prepared=4), data=ClipFolder())
     first = source(recipe, tmp_path / "run", root)
@@ -113,17 +104,17 @@ def test_a_changed_file_is_never_served_from_disk(
     assert len(list((tmp_path / "run" / "prepared").iterdir())) == 1, "one entry a run"
 
 
-def name_of(recipe: Recipe, seed: int | None = None) -> str | None:
+def key_of(recipe: Recipe, seed: int | None = None) -> str | None:
     parts, data = (
         build(recipe, recipe.train.seed if seed is None else seed),
         recipe.data.build(format=recipe.format, root=None),
     )
     chosen = choose_examples(len(data), recipe.train.prepared, torch.Generator().manual_seed(0))
     frozen = [encoder for encoder in parts.encoders.values() if is_frozen(encoder)]
-    return key(recipe, data, chosen, [*(parts.codecs[s] for s in parts.codecs), *frozen], CPU)
+    return cache_key(recipe, data, chosen, [*(parts.codecs[s] for s in parts.codecs), *frozen], CPU)
 
 
-def test_the_name_covers_all_that_goes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_covers_everything_that_clips_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
     base = tiny.recipe()
     codecs = attrs.evolve(base.codecs, video=attrs.evolve(base.codecs.video, keep=9))
     others = {
@@ -140,51 +131,49 @@ def test_the_name_covers_all_that_goes_in(monkeypatch: pytest.MonkeyPatch) -> No
         "seed": tiny.but(base, seed=1),
         "count": tiny.but(base, prepared=9),
     }
-    names = {what: name_of(recipe) for what, recipe in others.items()}
-    assert name_of(base) == name_of(tiny.recipe()) is not None
-    assert name_of(base) == name_of(tiny.but(base, steps=99, learning_rate=0.5, batch=1)), (
-        "training isn't part of it"
+    names = {what: key_of(recipe) for what, recipe in others.items()}
+    assert key_of(base) == key_of(tiny.recipe()) is not None
+    assert key_of(base) == key_of(tiny.but(base, steps=99, learning_rate=0.5, batch=1)), (
+        "the training settings aren't part of it"
     )
-    monkeypatch.setattr(cache, "_code", lambda classes: "other code")
-    names["code"] = name_of(base)
+    monkeypatch.setattr(cache, "_code_digest", lambda classes: "other code")
+    names["code"] = key_of(base)
     monkeypatch.undo()
     monkeypatch.setattr("torch.get_num_threads", lambda: 7)
-    names["threads"] = name_of(base)
+    names["threads"] = key_of(base)
     # the first is now that of "threads"
-    assert len({name_of(tiny.recipe()), *names.values()}) == 1 + len(names) - 1
+    assert len({key_of(tiny.recipe()), *names.values()}) == 1 + len(names) - 1
     monkeypatch.undo()
-    assert name_of(base) not in names.values()
+    assert key_of(base) not in names.values()
 
 
-def test_the_name_covers_the_weights_of_what_a_part_holds() -> None:
-    """Those of a codec's autoencoder, say, which may change in a folder of the same name; one
-    number of no dimensions among them.
-    """
+def test_the_key_covers_the_weights_of_external_modules() -> None:
+    """Such as a codec's autoencoder, whose weights may change in a folder of the same name."""
     recipe = tiny.recipe()
     data = recipe.data.build(format=recipe.format, root=None)
     model = torch.nn.BatchNorm1d(2)
     codec = SimpleNamespace(external_modules=(model,))
-    names = [key(recipe, data, [0], parts, CPU) for parts in ([], [codec])]
+    names = [cache_key(recipe, data, [0], parts, CPU) for parts in ([], [codec])]
     for tensor in (model.weight, model.num_batches_tracked):
         tensor.data += 1
-        names.append(key(recipe, data, [0], [codec], CPU))
+        names.append(cache_key(recipe, data, [0], [codec], CPU))
     assert None not in names
     assert len(set(names)) == len(names)
 
 
-def test_code_is_that_of_the_packages_of_the_parts(
+def test_the_key_covers_the_code_of_the_parts_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cache_part.py").write_text("class Part: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     import cache_part  # type: ignore[import-not-found]
 
-    before = cache._code([cache_part.Part])
+    before = cache._code_digest([cache_part.Part])
     (tmp_path / "cache_part.py").write_text("class Part: x = 1\n")
-    assert before not in (None, cache._code([cache_part.Part]), cache._code([]))
+    assert before not in (None, cache._code_digest([cache_part.Part]), cache._code_digest([]))
     typed_in = type("Typed", (), {"__module__": "__main__"})
     monkeypatch.delattr("__main__.__file__", raising=False)
-    assert cache._code([typed_in]) is None, "nobody knows the code of what was typed in"
+    assert cache._code_digest([typed_in]) is None, "the code of what was typed in is unknown"
 
 
 class WithoutFingerprints:
@@ -200,10 +189,10 @@ class WithoutFingerprints:
         return self.inner.example(index, generator)
 
 
-def test_what_cannot_be_told_apart_is_not_kept(
+def test_clips_that_cannot_be_identified_are_not_cached(
     tmp_path: Path, prepared: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A data set without a fingerprint; prompts that JSON would change."""
+    """A data set without fingerprints; prompts that JSON would change."""
     build = Soundstage.build
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -213,15 +202,15 @@ def test_what_cannot_be_told_apart_is_not_kept(
             source(tiny.recipe(), tmp_path)
     assert prepared == [8, 8]
     made = source(tiny.recipe(), tmp_path / "other")
-    cache.save(
-        tmp_path / "kept",
+    cache.save_prepared(
+        tmp_path / "cache",
         "x",
         attrs.evolve(made, prompts=tuple(Prompt(extra={"times": (1, 2)}) for _ in made.prompts)),
     )
-    assert not (tmp_path / "kept").exists()
+    assert not (tmp_path / "cache").exists()
 
 
-def test_a_damaged_entry_is_told_and_made_anew(
+def test_a_damaged_entry_is_reported_and_prepared_again(
     tmp_path: Path, prepared: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = source(tiny.recipe(), tmp_path)
@@ -234,4 +223,4 @@ def test_a_damaged_entry_is_told_and_made_anew(
     assert prepared == [8, 8]
     assert torch.equal(first.latents["audio"], again.latents["audio"])
     source(tiny.recipe(), tmp_path)
-    assert prepared == [8, 8], "what was made anew is kept again"
+    assert prepared == [8, 8], "the clips that were prepared again are cached"

@@ -1,4 +1,4 @@
-"""Fixtures of the media tests: ffmpeg itself, and one flash-and-click clip as a file."""
+"""Fixtures of the media tests: the ffmpeg program, and a flash-and-click clip as a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harmony_parts.media.clip import Clip
 
 @pytest.fixture(scope="session")
 def run_ffmpeg() -> Callable[..., bytes]:
-    """Run ffmpeg directly; its stdout."""
+    """A function that runs ffmpeg and returns its stdout."""
 
     def run(*args: object) -> bytes:
         done = subprocess.run(
@@ -31,7 +31,7 @@ def run_ffmpeg() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def truth() -> Clip:
-    """24 frames a second, 16 kHz, 2 s."""
+    """A flash-and-click clip of 2 s, 24 frames per second, 16 kHz."""
     return flash_and_click()
 
 

@@ -1,6 +1,4 @@
-"""Written and read again, per container: frames to the frame, sound within 1 ms, lengths to the
-sample.
-"""
+"""Writing and reading each container: exact frames and lengths, sound within 1 ms."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ import torch
 from helpers.media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
-from harmony_parts.media import ffmpeg
 from harmony_parts.media.clip import Clip
+from harmony_parts.media.probe import probe
 
 NTSC = Fraction(30000, 1001)
 CONTAINERS: list[tuple[str, dict[str, Any]]] = [
@@ -35,7 +33,7 @@ def lag(clip: Clip, truth: Clip) -> float:
 
 @pytest.mark.parametrize("fps", [Fraction(24), Fraction(25), NTSC, Fraction(1437, 100)])
 @pytest.mark.parametrize(("suffix", "options"), CONTAINERS)
-def test_flash_and_click_survive(
+def test_flashes_and_clicks_keep_their_times(
     suffix: str, options: dict[str, Any], fps: Fraction, tmp_path: Path
 ) -> None:
     truth = flash_and_click(fps)
@@ -49,18 +47,18 @@ def test_flash_and_click_survive(
     assert abs(lag(clip, truth)) < 0.001
     if rate == 16000:
         assert (clip.waveform - truth.waveform).abs().max() <= 2**-23
-    asked = Clip.read(tmp_path / f"x.{suffix}", sample_rate=22050)
-    assert asked.waveform.shape == (1, round(48 / fps * 22050))
-    assert abs(lag(asked, truth)) < 0.001
+    resampled = Clip.read(tmp_path / f"x.{suffix}", sample_rate=22050)
+    assert resampled.waveform.shape == (1, round(48 / fps * 22050))
+    assert abs(lag(resampled, truth)) < 0.001
 
 
-def test_what_is_written_is_what_players_expect(
+def test_mp4_files_have_the_form_that_players_expect(
     truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     path = truth.save(tmp_path / "x.mp4")
-    video = ffmpeg.probe(path).video
+    video = probe(path).video
     assert (video.codec, video.pixels, video.matrix) == ("h264", "yuv420p", "bt709")
-    assert ffmpeg.probe(path).audio.codec == "aac"
+    assert probe(path).audio.codec == "aac"
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     packets = [
@@ -71,15 +69,13 @@ def test_what_is_written_is_what_players_expect(
     ]
     stamps = [(int(p[1]), int(p[2])) for p in packets if len(p) > 5]
     assert len(stamps) == 48
-    # no B-frames: decoded in the order in which they are shown
+    # no B-frames: the decoding order is the display order
     assert all(dts == pts for dts, pts in stamps)
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(("suffix", "options"), CONTAINERS)
-def test_flat_colours_keep_their_colour(
-    suffix: str, options: dict[str, Any], tmp_path: Path
-) -> None:
+def test_flat_colours_are_preserved(suffix: str, options: dict[str, Any], tmp_path: Path) -> None:
     levels = torch.tensor([16, 80, 128, 200, 240], dtype=torch.uint8)
     colours = torch.cartesian_prod(levels, levels, levels)[::7]
     frames = colours[:, None, None, :].expand(-1, 32, 32, -1).contiguous()
@@ -91,7 +87,7 @@ def test_flat_colours_keep_their_colour(
     assert (clip.frames.int() - frames.int()).abs().max() <= 5
 
 
-def test_untagged_colours_are_601_when_small_and_709_when_large(
+def test_untagged_video_is_bt601_if_small_and_bt709_if_large(
     tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     for lines, matrix in ((576, "bt601"), (720, "bt709")):
@@ -108,24 +104,24 @@ def test_untagged_colours_are_601_when_small_and_709_when_large(
             "ffv1",
             path,
         )
-        assert ffmpeg.probe(path).video.matrix == "unknown"
-        seen = Clip.read(path).frames[0, 100, 100].int()
+        assert probe(path).video.matrix == "unknown"
+        pixel = Clip.read(path).frames[0, 100, 100].int()
         # Half a step of Y and of a chroma: 0.5 * (1.164 + 2.112) + 0.5 = 2.1. The other matrix is
         # off by 13 and more.
-        assert (seen - torch.tensor([0x28, 0xC8, 0x3C])).abs().max() <= 3
+        assert (pixel - torch.tensor([0x28, 0xC8, 0x3C])).abs().max() <= 3
 
 
 @pytest.mark.parametrize("size", [(47, 63), (48, 63), (47, 64), (1, 1), (18, 34)])
-def test_odd_sizes_are_continued_to_even_ones(size: tuple[int, int], tmp_path: Path) -> None:
+def test_odd_sizes_are_extended_to_even_ones(size: tuple[int, int], tmp_path: Path) -> None:
     truth = flash_and_click(size=size)
     clip = Clip.read(truth.save(tmp_path / "x.mp4"))
     assert clip.frames.shape == (48, size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
     assert flashes(clip) == FLASHES
-    # the continued corner is white in a white frame
+    # the added corner is white in a white frame
     assert (clip.frames[6, -1, -1].int() - 255).abs().max() <= 5
 
 
-def test_scaling_covers_and_cuts_the_centre(tmp_path: Path) -> None:
+def test_scaling_covers_the_size_and_crops_the_centre(tmp_path: Path) -> None:
     frames = torch.zeros(3, 60, 120, 3, dtype=torch.uint8)
     frames[:, :, 30:90] = 255  # the middle square is white
     path = Clip(frames, 25).save(tmp_path / "x.mkv")
@@ -139,7 +135,7 @@ def test_scaling_covers_and_cuts_the_centre(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize("offset", [0.25, -0.25, 0.01])
-def test_sound_is_placed_by_its_timestamps(
+def test_sound_is_aligned_by_its_timestamps(
     archive: Path,
     truth: Clip,
     tmp_path: Path,
@@ -174,7 +170,7 @@ def test_sound_is_placed_by_its_timestamps(
 @pytest.mark.parametrize(
     "flags", ["frag_keyframe+empty_moov", "frag_keyframe+delay_moov", "faststart"]
 )
-def test_b_frames_and_fragments(
+def test_b_frames_and_fragments_are_read(
     archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes], flags: str
 ) -> None:
     path = tmp_path / "x.mp4"
@@ -198,7 +194,7 @@ def test_b_frames_and_fragments(
     assert abs(lag(clip, truth)) < 0.001
 
 
-def test_an_edit_list_in_the_middle_of_a_gop(
+def test_an_edit_list_in_the_middle_of_a_gop_is_applied(
     archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     long, cut = tmp_path / "long.mp4", tmp_path / "cut.mp4"
@@ -211,17 +207,16 @@ def test_an_edit_list_in_the_middle_of_a_gop(
     assert abs(lag(clip, later)) < 0.001
 
 
-def test_a_variable_frame_rate_is_placed_by_time(
+def test_frames_of_a_variable_rate_are_placed_by_time(
     archive: Path, truth: Clip, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     path = tmp_path / "x.mkv"
-    # Of the frames between the first two flashes all but those flashes are dropped: 14 slots are
-    # held by their predecessors.
+    # All frames between the first two flashes are dropped, so the first flash is repeated there.
     keep = "select='not(between(n,7,14))',setpts=PTS"
     run_ffmpeg("-i", archive, "-vf", keep, "-fps_mode", "passthrough", "-c:a", "copy", path)
     clip = Clip.read(path, fps=24)
     assert len(clip.frames) == 48
-    # the first flash is held until the second
+    # the first flash lasts until the second
     assert flashes(clip) == (*range(6, 15), *FLASHES[1:])
     assert (
         torch.equal(clip.waveform, truth.waveform)
@@ -237,24 +232,26 @@ def test_another_frame_rate_keeps_the_times(archive: Path, fps: Fraction, truth:
     assert clip.fps == fps
     assert len(clip.frames) == round(2 * fps)
     assert clip.waveform.shape == (1, round(len(clip.frames) / fps * 16000))
-    seen = flashes(clip)
-    # A flash lasts one old frame: each new frame lies within half a new one of its time.
+    bright = flashes(clip)
+    # A flash lasts one old frame; each new frame is within half a new one of its time.
     assert all(
         any(
             abs(at / fps - Fraction(flash, 24)) <= Fraction(1, 24) + 1 / fps / 2
             for flash in FLASHES
         )
-        for at in seen
+        for at in bright
     )
     if fps >= 24:
         assert all(
-            any(0 <= at / fps - Fraction(flash, 24) + 1 / fps / 2 <= 1 / fps for at in seen)
+            any(0 <= at / fps - Fraction(flash, 24) + 1 / fps / 2 <= 1 / fps for at in bright)
             for flash in FLASHES
         )
 
 
 @pytest.mark.parametrize(("start", "seconds"), [(0, 0.5), (0.25, 1), (1.3, None), (0.625, 9)])
-def test_a_part_is_a_part_of_the_whole(archive: Path, start: float, seconds: float | None) -> None:
+def test_reading_a_part_gives_that_part_of_the_whole(
+    archive: Path, start: float, seconds: float | None
+) -> None:
     whole = Clip.read(archive)
     part = Clip.read(archive, start=start, seconds=seconds)
     first = round(start * 24)
@@ -267,7 +264,7 @@ def test_a_part_is_a_part_of_the_whole(archive: Path, start: float, seconds: flo
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "mpg"])
-def test_seeking_finds_what_decoding_from_the_beginning_finds(
+def test_seeking_equals_decoding_from_the_beginning(
     tmp_path: Path, run_ffmpeg: Callable[..., bytes], suffix: str
 ) -> None:
     path = tmp_path / f"x.{suffix}"
@@ -289,12 +286,12 @@ def test_seeking_finds_what_decoding_from_the_beginning_finds(
     run_ffmpeg(*sources, *codecs, path)
     whole, part = Clip.read(path), Clip.read(path, start=15, seconds=2)
     assert torch.equal(part.frames, whole.frames[375:425])
-    # The decoders have run for ten seconds, but MP2's and AAC's noise filling and overlap keep
-    # states: compare to 16-bit precision.
+    # The noise filling and overlap of MP2 and AAC have states, even after ten seconds: compare to
+    # 16-bit precision.
     assert (part.waveform - whole.waveform[:, 240000:272000]).abs().max() < 2**-10
 
 
-def test_rotation_is_honoured(
+def test_rotation_is_applied(
     archive: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     path = tmp_path / "x.mp4"
@@ -307,7 +304,7 @@ def test_a_gap_in_the_sound_is_silence(
     tmp_path: Path, truth: Clip, archive: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     path = tmp_path / "x.mkv"
-    # Packets of about 0.26 s lie between 0.5 and 1 s: without them the later clicks must not move.
+    # Packets of about 0.26 s between 0.5 and 1 s are dropped; the later clicks must not move.
     run_ffmpeg("-i", archive, "-c", "copy", "-bsf:a", "noise=drop='between(pts*tb,0.4,1)'", path)
     clip = Clip.read(path)
     assert clip.waveform.abs().amax() > 0
@@ -316,12 +313,10 @@ def test_a_gap_in_the_sound_is_silence(
     assert clip.waveform.shape == (1, 32000)
 
 
-def test_a_timestamp_far_away_costs_no_memory(
+def test_a_timestamp_far_ahead_costs_no_memory(
     tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
-    """The sound jumps by 10,000 s: silence up to what is asked for, and no buffer for the whole gap
-    (1.9 GB).
-    """
+    """The sound jumps by 10,000 s: silence to the requested end, no buffer for the gap (1.9 GB)."""
     jump = "asetpts='if(gt(N,10),PTS+10000/TB,PTS)'"
     run_ffmpeg(
         "-f",
@@ -344,10 +339,10 @@ def test_a_timestamp_far_away_costs_no_memory(
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.png"])
 @pytest.mark.parametrize("fps", [1, 12, 24, 25])
-def test_the_first_frame_has_a_place_in_every_grid(
+def test_a_single_frame_is_read_at_any_rate(
     name: str, fps: int, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
-    """A single frame lasts 1/25 s, less than half a place of a grid of 12 a second or fewer."""
+    """It lasts 1/25 s, less than half a frame at 12 frames per second or fewer."""
     path = tmp_path / name
     run_ffmpeg("-f", "lavfi", "-i", "color=0x28C83C:s=32x16:r=25", "-frames:v", 1, path)
     for options in ({}, {"seconds": 1}):

@@ -1,4 +1,4 @@
-"""A given video or sound goes into the output as it is."""
+"""A given video or sound is copied into the output."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from helpers.media_truth import FLASHES, flash_and_click, flashes, shift
 from torchaudio.functional import resample
 
 from harmony_parts.errors import MediaError
-from harmony_parts.media import ffmpeg
 from harmony_parts.media.clip import Clip
+from harmony_parts.media.probe import probe
 from harmony_parts.media.write import check_copy
 
 
@@ -30,7 +30,7 @@ def packets(run_ffmpeg: Callable[..., bytes], path: Path, stream: str) -> list[b
 def given_video(
     archive: Path, run_ffmpeg: Callable[..., bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """H.264 with B-frames and AAC, its video beginning a quarter second after its sound."""
+    """H.264 with B-frames and AAC; the video begins a quarter second after the sound."""
     path = tmp_path_factory.mktemp("given") / "given.mp4"
     inputs = ["-itsoffset", 0.25, "-i", archive, "-i", archive]
     run_ffmpeg(
@@ -68,7 +68,7 @@ def test_a_given_video_is_copied_bit_for_bit(
     assert abs(shift(clip.mono(), ours.mono(), 48000)) < 0.001
 
 
-def test_a_longer_video_is_cut(
+def test_a_longer_video_is_cut_to_the_clip(
     archive: Path, given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     ours = flash_and_click(sample_rate=48000, frames=44)
@@ -76,12 +76,12 @@ def test_a_longer_video_is_cut(
     path = short.save(tmp_path / "x.mp4", copy_video_from=archive)
     assert len(Clip.read(path).frames) == 20
     assert packets(run_ffmpeg, path, "v") == packets(run_ffmpeg, archive, "v")[:20]
-    # B-frames refer to what comes later: the first packets are kept, and at most a pyramid of three
-    # B-frames more than the length.
+    # B-frames refer to later frames: the first packets are kept, with at most a pyramid of three
+    # B-frames beyond the length.
     path = short.save(tmp_path / "y.mp4", copy_video_from=given_video)
-    kept = packets(run_ffmpeg, path, "v")
-    assert kept == packets(run_ffmpeg, given_video, "v")[: len(kept)]
-    assert 20 <= len(kept) <= 24
+    copied = packets(run_ffmpeg, path, "v")
+    assert copied == packets(run_ffmpeg, given_video, "v")[: len(copied)]
+    assert 20 <= len(copied) <= 24
     assert torch.equal(Clip.read(path).frames[:20], Clip.read(given_video).frames[:20])
 
 
@@ -90,7 +90,7 @@ def test_a_longer_video_is_cut(
     ("kind", "codec", "copied"),
     [("m4a", "aac", True), ("opus", "libopus", True), ("mp3", "libmp3lame", False)],
 )
-def test_a_given_sound_is_copied_or_kept_lossless(
+def test_a_given_sound_is_copied_or_stored_losslessly(
     archive: Path,
     tmp_path: Path,
     run_ffmpeg: Callable[..., bytes],
@@ -107,7 +107,7 @@ def test_a_given_sound_is_copied_or_kept_lossless(
     clip, own = Clip.read(path), Clip.read(given)
     assert flashes(clip) == FLASHES
     assert clip.sample_rate == 48000
-    # Copied packets decode to the same values (two decoders of Opus: to rounding); FLAC has 24
+    # Copied packets decode to the same values (two Opus decoders: up to rounding); FLAC has 24
     # bits.
     length = min(clip.waveform.shape[1], own.waveform.shape[1])
     assert (clip.waveform[:, :length] - own.waveform[:, :length]).abs().max() <= 2**-20
@@ -117,7 +117,7 @@ def test_a_given_sound_is_copied_or_kept_lossless(
 @pytest.mark.parametrize(
     ("kind", "subtype"), [("wav", "pcm_s16le"), ("wav", "pcm_s24le"), ("flac", "flac")]
 )
-def test_pcm_stays_what_it_was(
+def test_pcm_sound_is_stored_exactly(
     archive: Path,
     tmp_path: Path,
     run_ffmpeg: Callable[..., bytes],
@@ -136,14 +136,14 @@ def test_pcm_stays_what_it_was(
     assert clip.waveform[:, own.waveform.shape[1] :].abs().max() == 0
 
 
-def test_a_longer_sound_is_cut(archive: Path, tmp_path: Path) -> None:
+def test_a_longer_sound_is_cut_to_the_clip(archive: Path, tmp_path: Path) -> None:
     picture = Clip(torch.zeros(12, 16, 16, 3, dtype=torch.uint8), 24)
     clip = Clip.read(picture.save(tmp_path / "x.mkv", copy_sound_from=archive), streams=("audio",))
     assert clip.waveform.shape == (1, 8000)
     assert torch.equal(clip.waveform, Clip.read(archive).waveform[:, :8000])
 
 
-def test_both_may_be_given(
+def test_video_and_sound_may_both_be_copied(
     given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     length = Clip(waveform=torch.zeros(1, 96000))
@@ -151,13 +151,13 @@ def test_both_may_be_given(
     assert packets(run_ffmpeg, path, "v") == packets(run_ffmpeg, given_video, "v")
     again, before = Clip.read(path), Clip.read(given_video)
     assert torch.equal(again.frames, before.frames)
-    # The sound begins a quarter second before the picture, and is cut there in both.
+    # The sound begins a quarter second before the picture; both files cut that.
     assert abs(shift(again.mono(), before.mono(), 48000)) < 0.001
     truth = resample(flash_and_click().mono(), 16000, 48000)
     assert abs(shift(before.mono(), truth, 48000) + 0.25) < 0.001
 
 
-def test_what_does_not_fit_is_refused(
+def test_streams_that_a_container_does_not_accept_are_refused(
     archive: Path, given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     clip = flash_and_click()
@@ -169,9 +169,7 @@ def test_what_does_not_fit_is_refused(
         match=r"old\.mpg: its mpeg1video video can't be copied into x\.mp4: .*--out x\.mkv",
     ):
         clip.save(tmp_path / "x.mp4", copy_video_from=old)
-    assert (
-        ffmpeg.probe(clip.save(tmp_path / "x.mkv", copy_video_from=old)).video.codec == "mpeg1video"
-    )
+    assert probe(clip.save(tmp_path / "x.mkv", copy_video_from=old)).video.codec == "mpeg1video"
     with pytest.raises(MediaError, match=r"silent\.mkv: has no sound to copy"):
         clip.save(tmp_path / "x.mp4", copy_sound_from=silent)
     with pytest.raises(MediaError, match="copied streams need"):
@@ -185,10 +183,10 @@ def test_what_does_not_fit_is_refused(
     assert copied.fps == Fraction(24)
 
 
-def test_what_does_not_fit_is_known_before_there_is_a_clip(
+def test_check_copy_refuses_streams_before_a_clip_is_made(
     archive: Path, given_video: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
-    """A remedy is only named where it is one."""
+    """It suggests the other container only if that accepts the stream."""
     old, raw, cut = tmp_path / "old.mpg", tmp_path / "raw.avi", tmp_path / "cut.mov"
     run_ffmpeg("-i", archive, "-c:v", "mpeg1video", "-r", 25, "-an", old)
     run_ffmpeg("-i", archive, "-c:v", "rawvideo", "-pix_fmt", "bgr24", "-an", raw)
@@ -199,7 +197,7 @@ def test_what_does_not_fit_is_known_before_there_is_a_clip(
     check_copy(tmp_path / "x.mkv", copy_video_from=old)
     for name in ("x.mp4", "x.mkv"):
         with pytest.raises(
-            MediaError, match=r"raw\.avi: its rawvideo video .* x\.m..: .*encode it anew first"
+            MediaError, match=r"raw\.avi: its rawvideo video .* x\.m..: .*convert it to H.264 first"
         ):
             check_copy(tmp_path / name, copy_video_from=raw)
     run_ffmpeg("-ss", 0.5, "-i", given_video, "-c", "copy", "-an", cut)
@@ -240,5 +238,5 @@ def test_a_clip_that_is_slightly_longer_keeps_every_frame(
     assert clip.fps == 25
     assert torch.equal(clip.frames, Clip.read(given).frames)
     assert Clip.read(path, streams=("audio",)).waveform.shape == (1, length * 48000)
-    # the header tells hundredths
-    assert abs(ffmpeg.probe(path).seconds - length) < Fraction(1, 100)
+    # the header has hundredths of a second
+    assert abs(probe(path).seconds - length) < Fraction(1, 100)

@@ -1,4 +1,4 @@
-"""What can't be read or written says so, costs little, and leaves nothing behind."""
+"""Files that can't be read or written give an error, cost little, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from harmony_parts.errors import MediaError
-from harmony_parts.media import ffmpeg
+from harmony_parts.media import ffmpeg, probe
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import Limits
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """The processes that are started during the test."""
+    """The processes that the test starts."""
     processes: list[subprocess.Popen[bytes]] = []
     original = subprocess.Popen
 
@@ -32,7 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     return processes
 
 
-def test_files_that_are_not_media(tmp_path: Path) -> None:
+def test_files_that_are_not_media_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"none\.mp4: no such file"):
         Clip.read(tmp_path / "none.mp4")
     with pytest.raises(MediaError, match="is a folder"):
@@ -49,7 +49,7 @@ def test_files_that_are_not_media(tmp_path: Path) -> None:
         Clip.read(tmp_path / "empty.mp4")
 
 
-def test_streams_that_are_asked_for_and_missing(archive: Path, tmp_path: Path) -> None:
+def test_requested_streams_must_exist_and_arguments_be_valid(archive: Path, tmp_path: Path) -> None:
     wave = Clip(waveform=torch.zeros(1, 800), sample_rate=8000).save(tmp_path / "x.wav")
     with pytest.raises(MediaError, match=r"x\.wav: has no video"):
         Clip.read(wave, streams=("video",))
@@ -73,7 +73,7 @@ def test_streams_that_are_asked_for_and_missing(archive: Path, tmp_path: Path) -
             Clip.read(archive, **wrong)
 
 
-def test_absurd_sizes_are_refused_before_they_are_decoded(
+def test_files_above_the_limit_are_refused_before_decoding(
     tmp_path: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:
     big = Clip(torch.zeros(4, 512, 512, 3, dtype=torch.uint8), 24).save(tmp_path / "x.mp4")
@@ -81,9 +81,9 @@ def test_absurd_sizes_are_refused_before_they_are_decoded(
     started.clear()
     with pytest.raises(MediaError, match=r"x\.mp4: 4 frames of 512x512 take .* Limits\.bytes"):
         Clip.read(big, limits=Limits(bytes=size - 1))
-    assert len(started) == 2  # looked at, not decoded
+    assert len(started) == 2  # probed, not decoded
     assert Clip.read(big, limits=Limits(bytes=size)).frames.shape == (4, 512, 512, 3)
-    # A header that claims less than there is: the limit holds while decoding, too.
+    # A header may claim too little: the limit also holds while decoding.
     args = [
         "-f",
         "lavfi",
@@ -154,7 +154,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert Clip.read(path).seconds == 0.125
 
 
-def test_names_that_can_not_be_written(tmp_path: Path) -> None:
+def test_names_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     clip = Clip(waveform=torch.zeros(1, 800), sample_rate=8000)
     for name, cause in (
         ("x.gif", r"choose \.mp4"),
@@ -163,19 +163,23 @@ def test_names_that_can_not_be_written(tmp_path: Path) -> None:
     ):
         with pytest.raises(MediaError, match=cause):
             clip.save(tmp_path / name)
-    with pytest.raises(MediaError, match=r"x\.mp4"):  # AAC knows at most 16 channels
+    with pytest.raises(MediaError, match=r"x\.mp4"):  # AAC has at most 16 channels
         Clip(waveform=torch.zeros(65, 800)).save(tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_odd_names_are_only_names(tmp_path: Path, run_ffmpeg: Callable[..., bytes]) -> None:
+def test_names_are_never_options_patterns_or_urls(
+    tmp_path: Path, run_ffmpeg: Callable[..., bytes]
+) -> None:
     clip = Clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), 24, torch.zeros(1, 6000), 48000)
     for name in ("-y.mp4", "a b'c\"d.mp4", "%03d.mp4", "pipe:1.mp4", "äöü,[x];.mkv"):
         assert Clip.read(clip.save(tmp_path / name)).seconds == 0.125
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
-def test_a_truncated_file_gives_what_it_holds(archive: Path, tmp_path: Path, part: float) -> None:
+def test_a_truncated_file_gives_its_remaining_frames(
+    archive: Path, tmp_path: Path, part: float
+) -> None:
     data = archive.read_bytes()
     path = tmp_path / "x.mkv"
     path.write_bytes(data[: int(len(data) * part)])
@@ -185,7 +189,7 @@ def test_a_truncated_file_gives_what_it_holds(archive: Path, tmp_path: Path, par
     assert torch.equal(clip.frames[:-1], Clip.read(archive).frames[: len(clip.frames) - 1])
 
 
-def test_a_file_cut_before_its_index_is_refused(
+def test_a_file_truncated_before_its_index_is_refused(
     archive: Path, tmp_path: Path, run_ffmpeg: Callable[..., bytes]
 ) -> None:
     path = tmp_path / "x.mp4"
@@ -208,7 +212,9 @@ def test_a_file_cut_before_its_index_is_refused(
         (None, None, "25"),
     ],
 )
-def test_the_rate_of_a_file(nominal: str | None, average: str | None, rate: str) -> None:
-    assert ffmpeg._rate(
+def test_the_rate_is_the_nominal_or_a_usual_one_near_the_average(
+    nominal: str | None, average: str | None, rate: str
+) -> None:
+    assert probe._rate(
         Fraction(nominal) if nominal else None, Fraction(average) if average else None
     ) == Fraction(rate)

@@ -1,6 +1,4 @@
-"""Forms that real files come in, and that cost something to get wrong: surround, narrow band, deep
-colour, odd rates, no numbers at all.
-"""
+"""Unusual but real files: surround, low rates, deep colour, odd rates, NaN."""
 
 from __future__ import annotations
 
@@ -46,8 +44,10 @@ def test_surround_keeps_its_channels_in_their_order(tmp_path: Path, run_ffmpeg: 
     torch.testing.assert_close(read.mono(), levels.mean().expand(24000))
 
 
-def test_telephone_sound(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
-    """8 kHz: its own rate unless another is asked for, and the same length in both."""
+def test_sound_of_8_khz_keeps_its_rate_unless_another_is_requested(
+    tmp_path: Path, run_ffmpeg: RunFFmpeg
+) -> None:
+    """8 kHz: read at its own rate unless another is requested, with the same duration."""
     run_ffmpeg(
         *PICTURE,
         "-f",
@@ -78,7 +78,7 @@ def test_telephone_sound(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
 def test_deep_colour_is_rounded_to_eight_bits(
     pixels: str, planes: list[int], tmp_path: Path, run_ffmpeg: RunFFmpeg
 ) -> None:
-    """A flat grey of half the full scale, 32 x 32 pixels of 16 or 10 bits a channel."""
+    """A flat grey of half the full scale, 32 x 32 pixels of 16 or 10 bits per channel."""
     (tmp_path / "x.raw").write_bytes(np.array(planes, "<u2").tobytes())
     form = ("-f", "rawvideo", "-pixel_format", pixels, "-video_size", "32x32", "-framerate", "24")
     run_ffmpeg(
@@ -89,7 +89,7 @@ def test_deep_colour_is_rounded_to_eight_bits(
     assert ((frames.int() - 128).abs() <= 1).all()
 
 
-def test_2997_is_30000_over_1001(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
+def test_a_rate_of_29_97_is_30000_over_1001(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
     for name in ("x.mp4", "x.mkv", "x.ts"):
         run_ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=30000/1001:d=1", tmp_path / name)
         read = Clip.read(tmp_path / name)
@@ -97,10 +97,10 @@ def test_2997_is_30000_over_1001(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mkv"])
-def test_sound_that_is_no_number_is_refused(
+def test_sound_with_nan_or_infinity_is_refused(
     suffix: str, tmp_path: Path, run_ffmpeg: RunFFmpeg
 ) -> None:
-    """Both ways of reading: count, place and file are told."""
+    """With soundfile and with ffmpeg; the error has their number, the first time and the file."""
     values = np.full((8000, 1), 0.1, np.float32)
     values[[2000, 2001]] = [[np.nan], [np.inf]]
     soundfile.write(tmp_path / "x.wav", values, 8000, subtype="FLOAT")
@@ -123,21 +123,21 @@ def test_sound_that_is_no_number_is_refused(
     assert Clip.read(tmp_path / f"x.{suffix}", seconds=0.125).waveform.shape == (1, 1000)
 
 
-def test_one_sample_and_none(tmp_path: Path) -> None:
+def test_sounds_of_one_sample_and_of_none_are_read(tmp_path: Path) -> None:
     for samples in (0, 1):
         soundfile.write(tmp_path / "x.wav", np.zeros((samples, 1)), 8000)
         assert Clip.read(tmp_path / "x.wav").waveform.shape == (1, samples)
 
 
-def test_zero_frames(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
-    """A video stream in the header, and not one packet of it."""
+def test_a_video_without_packets_is_refused(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
+    """The header lists a video stream that has no packet."""
     run_ffmpeg(*PICTURE, "-c:v", "ffv1", "-bsf:v", "noise=drop=1", tmp_path / "x.mkv")
     with pytest.raises(MediaError, match=r"x\.mkv: "):
         Clip.read(tmp_path / "x.mkv")
 
 
 def png(width: int, height: int) -> bytes:
-    """A PNG that claims a size, and holds next to nothing."""
+    """A PNG whose header claims a size that its data doesn't have."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -154,7 +154,7 @@ def png(width: int, height: int) -> bytes:
 
 
 def wav(channels: int, rate: int, claim: int, data: bytes) -> bytes:
-    """A WAV with a header of its own mind."""
+    """A WAV with any values in its header."""
     form = struct.pack(
         "<IHHIIHH",
         16,
@@ -190,20 +190,22 @@ def wav(channels: int, rate: int, claim: int, data: bytes) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_headers_that_claim_absurd_things(name: str, content: bytes, tmp_path: Path) -> None:
+def test_headers_with_absurd_values_are_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(MediaError, match=name) as error:
         Clip.read(tmp_path / name, seconds=1)
-    assert "Input #0" not in str(error.value), "the cause, and not the first line that ffmpeg says"
+    assert "Input #0" not in str(error.value), (
+        "the message must be the cause, not ffmpeg's first line"
+    )
 
 
-def test_a_length_in_a_header_is_not_believed(tmp_path: Path) -> None:
-    """4 GB are claimed, 4000 bytes are there."""
+def test_a_wrong_length_in_a_header_is_ignored(tmp_path: Path) -> None:
+    """It claims 4 GB of 4000 bytes."""
     (tmp_path / "x.wav").write_bytes(wav(1, 8000, 0xFFFFFFF0, bytes(4000)))
     assert Clip.read(tmp_path / "x.wav").waveform.shape == (1, 2000)
 
 
-def test_absurd_requests_are_refused_before_memory_is_taken(
+def test_absurd_requests_are_refused_before_memory_is_allocated(
     tmp_path: Path, run_ffmpeg: RunFFmpeg
 ) -> None:
     wave = Clip(waveform=torch.zeros(1, 8000), sample_rate=8000).save(tmp_path / "x.wav")
@@ -218,11 +220,11 @@ def test_absurd_requests_are_refused_before_memory_is_taken(
         Clip.read(tmp_path / "x.mp4", height=10**6, width=10**6)
 
 
-def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+def test_names_that_no_regular_file_has_are_refused(tmp_path: Path) -> None:
     for name, cause in (
         ("a" * 5000 + ".mp4", "no such file"),
         ("a\0b.wav", "no such file"),
-        ("/dev/zero", "no file that can be read twice"),
+        ("/dev/zero", "isn't a regular file"),
     ):
         with pytest.raises(MediaError, match=cause):
             Clip.read(name)
@@ -231,17 +233,15 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["a\nb.mp4", "  a b\t.mkv", "'a' \"b\".mp4", "a" * 240 + ".mp4", "x\n.wav"]
 )
-def test_names_with_spaces_quotes_and_line_breaks(name: str, tmp_path: Path) -> None:
+def test_names_may_have_spaces_quotes_and_line_breaks(name: str, tmp_path: Path) -> None:
     clip = Clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), 24, torch.zeros(1, 6000), 48000)
     assert Clip.read(clip.save(tmp_path / name)).seconds == 0.125
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_what_is_noted_in_a_file_comes_back(
-    suffix: str, tmp_path: Path, run_ffmpeg: RunFFmpeg
-) -> None:
-    """Any text, also one that is longer than an argument of a program may be."""
+def test_metadata_is_stored_exactly(suffix: str, tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
+    """Any text, also one longer than a program's argument can be."""
     text = 'a = b; #c \\ "q"\nnew line é漢 ' + "x" * 200_000
     clip = Clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), 24, torch.zeros(1, 6000), 48000)
     clip.save(tmp_path / f"x.{suffix}", metadata={"title": "1 = 1;\0", "comment": text})

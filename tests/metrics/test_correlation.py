@@ -18,14 +18,14 @@ from harmony_parts.metrics.correlation import STEP, Correlation
 
 @given(st.floats(-0.4, 0.4), st.integers(0, 1000), st.sampled_from(["rise", "level"]))
 def test_lag_of_a_shifted_signal_is_recovered(shift: float, seed: int, sound: str) -> None:
-    # Smooth bumps at random times, sampled once as they are and once later by `shift`.
+    # Smooth bumps at random times, and the same bumps delayed by `shift`.
     rng = np.random.default_rng(seed)
     centres, t = rng.uniform(0.6, 3.4, 5), np.arange(400) * STEP
     signal = [np.exp(-(((t[:, None] - centres - d) / 0.06) ** 2)).sum(1) for d in (0.0, shift)]
     numbers = Correlation(sound=sound).score(signal[0], signal[1])
     assert numbers["lag_ms"] == pytest.approx(1000 * shift, abs=2)  # a fifth of a step
-    # Up to a tenth of the time is shifted out, where the signal is 0: the square of its mean, about
-    # 0.23 of its variance, is lost there.
+    # Up to a tenth of the time is shifted out, where the signal is 0: there the square of its mean
+    # is lost, about 0.23 of its variance.
     assert numbers["correlation"] > 1 - 0.1 * 0.3
 
 
@@ -56,20 +56,20 @@ def test_shifted_sound_of_soundstage_is_measured(shift: float) -> None:
             Clip(frames=clip.frames, fps=clip.fps, waveform=sound, sample_rate=8000)
         )
         lags.append(metric.score(seen["video"], seen["audio"])["lag_ms"])
-    # A frame lasts 83 ms: the bound for a clip, and a quarter of it for the median. Three events
-    # may fit at another lag as well.
+    # The bound is a frame (83 ms) for a clip and a quarter of it for the median. Three events may
+    # also match at another lag.
     assert abs(np.median(lags) - 1000 * shift) < 21
     assert np.mean(np.abs(np.array(lags) - 1000 * shift) < 83) >= 0.9
 
 
-def test_still_or_mute_has_no_number() -> None:
-    still = Clip(
+def test_a_constant_stream_gives_no_number() -> None:
+    constant = Clip(
         frames=torch.zeros(24, 8, 8, 3, dtype=torch.uint8),
         fps=12,
         waveform=torch.rand(1, 16000),
         sample_rate=8000,
     )
-    seen = Correlation().analyse(still)
+    seen = Correlation().analyse(constant)
     assert Correlation().score(seen["video"], seen["audio"]) == {}
     assert Correlation().score(np.zeros(0), np.zeros(0)) == {}
 

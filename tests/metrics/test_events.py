@@ -1,4 +1,4 @@
-"""Events: the matching, and how well the detectors find what Soundstage knows."""
+"""Events: the matching, and how well the detectors find the true events of Soundstage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harmony_parts.metrics.events import Events, match
 FORMAT = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
 METRIC = Events()
 
-# Times on a grid of 1/64 s, which floating point holds exactly, so that distances are exact too.
+# Times on a grid of 1/64 s, which floats represent exactly, so that distances are exact too.
 times = st.lists(st.integers(0, 200), max_size=9, unique=True).map(
     lambda ks: np.array(sorted(ks)) / 64
 )
@@ -65,7 +65,7 @@ short = st.lists(st.integers(0, 40), max_size=4, unique=True).map(
 
 
 @given(short, short, tolerances)
-def test_matching_is_the_best_of_all(a: np.ndarray, b: np.ndarray, tolerance: float) -> None:
+def test_matching_is_optimal(a: np.ndarray, b: np.ndarray, tolerance: float) -> None:
     def every() -> Iterator[tuple[int, float]]:
         for n in range(min(len(a), len(b)) + 1):
             for left in combinations(range(len(a)), n):
@@ -79,7 +79,9 @@ def test_matching_is_the_best_of_all(a: np.ndarray, b: np.ndarray, tolerance: fl
 
 
 @given(times, times, times)
-def test_numbers_are_bounded_and_agree(a: np.ndarray, b: np.ndarray, truth: np.ndarray) -> None:
+def test_numbers_are_bounded_and_consistent(
+    a: np.ndarray, b: np.ndarray, truth: np.ndarray
+) -> None:
     numbers = METRIC.score(a, b, [Event(float(t), "x") for t in truth])
     for name in ("video_matched", "audio_matched", "f1", "video_truth_f1", "audio_truth_f1"):
         assert 0 <= numbers.get(name, 0) <= 1
@@ -96,7 +98,7 @@ def test_numbers_are_bounded_and_agree(a: np.ndarray, b: np.ndarray, truth: np.n
     assert numbers["truth_events"] == len(truth)
 
 
-def test_offset_is_positive_where_sound_is_late() -> None:
+def test_the_offset_is_positive_if_the_sound_is_late() -> None:
     numbers = METRIC.score(np.array([0.5, 1.0]), np.array([0.53, 1.05]))
     assert numbers["offset_bias_ms"] == pytest.approx(40)
     assert numbers["offset_ms"] == pytest.approx(40)
@@ -110,14 +112,14 @@ def examples(scene: str, count: int = 40, format: Format = FORMAT) -> list[Examp
     return [data.example(i) for i in range(count)]
 
 
-def found(clips: list[Clip], truths: list[np.ndarray], stream: str) -> tuple[float, float]:
+def f1_and_offset(clips: list[Clip], truths: list[np.ndarray], stream: str) -> tuple[float, float]:
     """F1 against the truth, and the 95th percentile of |offset| in s."""
     hits, total, offsets = 0, 0, []
     for clip, truth in zip(clips, truths, strict=True):
-        seen = METRIC.analyse(clip)[stream]
-        pairs = match(seen, truth, 0.1)
-        hits, total = hits + len(pairs), total + len(seen) + len(truth)
-        offsets += [abs(seen[i] - truth[j]) for i, j in pairs]
+        detected = METRIC.analyse(clip)[stream]
+        pairs = match(detected, truth, 0.1)
+        hits, total = hits + len(pairs), total + len(detected) + len(truth)
+        offsets += [abs(detected[i] - truth[j]) for i, j in pairs]
     return 2 * hits / total, float(np.percentile(offsets, 95))
 
 
@@ -125,19 +127,21 @@ def found(clips: list[Clip], truths: list[np.ndarray], stream: str) -> tuple[flo
 @pytest.mark.parametrize(
     "rates", [(12, 16, 8000), (24, 48, 16000), (Fraction(30000, 1001), 32, 44100)], ids=str
 )
-def test_events_of_true_clips_are_found(scene: str, rates: tuple[Fraction, int, int]) -> None:
+def test_events_of_rendered_clips_are_detected(
+    scene: str, rates: tuple[Fraction, int, int]
+) -> None:
     fps, size, rate = rates
     made = examples(scene, 40 if fps == 12 else 10, Format(fps, size, size, rate, 2.0))
     truths = [np.array([event.time for event in one.events or ()]) for one in made]
     clips = [one.clip for one in made]
     for stream, bound in (("video", 0.5 / float(fps)), ("audio", 0.005)):
-        f1, late = found(clips, truths, stream)
+        f1, late = f1_and_offset(clips, truths, stream)
         assert f1 >= 0.98, (stream, f1)
         assert late < bound, (stream, late)
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
-def test_events_survive_the_codecs(scene: str) -> None:
+def test_events_are_detected_after_the_codecs(scene: str) -> None:
     made = examples(scene, 8)
     truths = [np.array([event.time for event in one.events or ()]) for one in made]
     video, audio = (
@@ -153,12 +157,12 @@ def test_events_survive_the_codecs(scene: str) -> None:
         for f, w in zip(frames, sound, strict=True)
     ]
     for stream in ("video", "audio"):
-        f1, _ = found(clips, truths, stream)
+        f1, _ = f1_and_offset(clips, truths, stream)
         assert f1 >= 0.95, (stream, f1)
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
-def test_events_of_imperfect_clips_are_found(scene: str) -> None:
+def test_events_of_noisy_clips_are_detected(scene: str) -> None:
     generator = torch.Generator().manual_seed(0)
     made = examples(scene, 30)
     truths = [np.array([event.time for event in one.events or ()]) for one in made]
@@ -167,7 +171,7 @@ def test_events_of_imperfect_clips_are_found(scene: str) -> None:
         assert one.clip.frames is not None
         assert one.clip.waveform is not None
         x = one.clip.frames.float()
-        # Half of the contrast in time, and noise of 12 grey levels in every pixel; noise 30 dB
+        # Half of the temporal contrast and noise of 12 grey levels per pixel; sound noise 30 dB
         # below full scale.
         x = 0.5 * x + 0.5 * x.mean(0, keepdim=True) + 12 * torch.randn(x.shape, generator=generator)
         w = one.clip.waveform + 0.03 * torch.randn(one.clip.waveform.shape, generator=generator)
@@ -175,11 +179,11 @@ def test_events_of_imperfect_clips_are_found(scene: str) -> None:
             Clip(frames=x.clamp(0, 255).byte(), fps=FORMAT.fps, waveform=w, sample_rate=8000)
         )
     for stream in ("video", "audio"):
-        f1, _ = found(clips, truths, stream)
+        f1, _ = f1_and_offset(clips, truths, stream)
         assert f1 >= 0.95, (stream, f1)
 
 
-def test_nothing_is_found_in_nothing() -> None:
+def test_a_blank_silent_clip_has_no_events() -> None:
     blank = Clip(
         frames=torch.full((24, 16, 16, 3), 90, dtype=torch.uint8),
         fps=12,
@@ -202,7 +206,7 @@ def test_nothing_is_found_in_nothing() -> None:
     }
 
 
-def test_little_is_found_in_noise() -> None:
+def test_noise_has_few_events() -> None:
     generator = torch.Generator().manual_seed(0)
     counts = np.zeros(2)
     for _ in range(40):
@@ -216,8 +220,8 @@ def test_little_is_found_in_noise() -> None:
             )
         )
         counts += [len(seen["video"]), len(seen["audio"])]
-    # Soundstage itself has about 2.7 a clip. Noise of full range on so few pixels is the worst
-    # case: the mean brightness flickers by 0.015.
+    # Soundstage has about 2.7 per clip. Noise of full range on so few pixels is the worst case: the
+    # mean brightness flickers by 0.015.
     assert counts[0] / 40 < 2.7 / 1.5
     assert counts[1] == 0
 

@@ -1,8 +1,6 @@
-"""A full disk, and a process that is killed while it writes: never half a file under its name, and
-an error that says what it was.
+"""A full disk, and a process killed while it writes: never a partial file, always a named cause.
 
-The disk is full because the process may write no larger files (RLIMIT_FSIZE), as the kernel says it
-with an error in the middle of a write.
+RLIMIT_FSIZE stands in for a full disk: the kernel then fails in the middle of a write, too.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def python(code: str, *args: object) -> subprocess.Popen[str]:
-    """A Python of its own, with the tiny recipe and this library in reach."""
+    """A new Python process that can import this library and the tests' helpers."""
     head = (
         f"import sys; sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]\nimport"
         " torch; torch.set_num_threads(1)\n"
@@ -64,14 +62,12 @@ FULL = """
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """Each write names its file and the cause and leaves nothing of itself; the run, when there is
-    room again, ends at the same bits.
-    """
+    """Each error names its file and cause, and nothing partial stays; with room the run resumes."""
     process = python(FULL, tmp_path)
-    told, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    errors = dict(line.partition(": ")[::2] for line in told.splitlines())
-    assert set(errors) == {"run", "new", "mp4", "mkv", "wav", "flac"}, told
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    errors = dict(line.partition(": ")[::2] for line in stdout.splitlines())
+    assert set(errors) == {"run", "new", "mp4", "mkv", "wav", "flac"}, stdout
     for what in ("run", "new"):
         assert errors[what].startswith("RunError: "), errors[what]
         assert "can't be written" in errors[what]
@@ -87,10 +83,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
-def test_a_log_that_can_not_be_written(tmp_path: Path) -> None:
-    """The disk is full between two checkpoints: the run ends, says why, and goes on from the last
-    one.
-    """
+def test_a_log_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    """The disk is full between checkpoints: the run ends with the cause, and resumes."""
     out = tmp_path / "run"
     first = train(tiny.recipe(steps=2), out=out, progress=False, device="cpu")
     (out / "log.jsonl").rename(tmp_path / "kept")
@@ -120,10 +114,8 @@ WRITING = """
 
 
 @pytest.mark.parametrize("suffix", ["mp4", pytest.param("flac", marks=pytest.mark.slow)])
-def test_a_killed_writer_leaves_whole_files_only(suffix: str, tmp_path: Path) -> None:
-    """SIGKILL while files are written one after the other: all that have a name are whole, and no
-    ffmpeg stays behind.
-    """
+def test_a_killed_writer_leaves_only_whole_files(suffix: str, tmp_path: Path) -> None:
+    """SIGKILL while files are written in a row: all named files are whole, no ffmpeg is left."""
     process = python(WRITING, tmp_path, suffix)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -172,7 +164,7 @@ def test_a_killed_reader_leaves_no_ffmpeg(tmp_path: Path) -> None:
 
 
 def wait_for_no_process_with(text: str) -> None:
-    """Until no command line of this machine names that; at most ten seconds."""
+    """Wait, at most ten seconds, until no process has `text` in its command line."""
     if not Path("/proc").is_dir():
         pytest.skip("processes are listed by /proc")
     until = time.monotonic() + 10
@@ -192,25 +184,25 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-HOLDING = """
+LOCKING = """
     import time
     from pathlib import Path
-    from harmony_parts.train.lock import alone
+    from harmony_parts.train.lock import lock_folder
 
-    with alone(Path(sys.argv[1])):
+    with lock_folder(Path(sys.argv[1])):
         print("ready", flush=True)
         time.sleep(1000)
 """
 
 
 def test_a_second_process_in_a_run_folder_is_refused(tmp_path: Path) -> None:
-    """By the number of the first; when that one is killed, the folder is free."""
-    first, recipe = python(HOLDING, tmp_path / "run"), tiny.recipe(steps=1)
+    """The error has the first one's process id; once that is killed, the folder is free."""
+    first, recipe = python(LOCKING, tmp_path / "run"), tiny.recipe(steps=1)
     try:
         assert first.stdout is not None
         assert first.stdout.readline() == "ready\n"
         with pytest.raises(
-            RunError, match=rf"run: process {first.pid} on .* trains here at this moment"
+            RunError, match=rf"run: process {first.pid} on .* is training in this folder"
         ):
             train(recipe, out=tmp_path / "run", progress=False, device="cpu")
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]

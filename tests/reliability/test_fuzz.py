@@ -1,8 +1,7 @@
-"""Damaged files by the thousand: each is read, or refused by name, in time, and no ffmpeg outlives
-it.
+"""Thousands of damaged files: each is read or refused by name, in time, and no ffmpeg is left.
 
-The report (how many, of which kinds, the slowest) is printed, and kept in the file
-HARMONY_FUZZ_REPORT where that is set.
+The report (counts, kinds of damage, the slowest file) is printed, and saved to the file
+HARMONY_FUZZ_REPORT if that is set.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import torch
 from helpers.mutated_files import generated, mutate
 
 from harmony_parts.errors import MediaError
-from harmony_parts.media import ffmpeg
+from harmony_parts.media import ffmpeg, probe
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import Limits
 
@@ -33,7 +32,7 @@ REAL = 1 << 18  # bytes of a real file: its header, and some seconds
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Whole files, generated ones, and the beginnings of the real ones where there are any."""
+    """Whole generated files, and the beginnings of real ones if there are any."""
     files = generated(tmp_path_factory.mktemp("whole"))
     real = Path(os.environ.get("HARMONY_CLIPS", Path(__file__).parents[3] / "shared" / "clips"))
     return files + sorted(path for path in real.glob("*.m*") if path.suffix in (".mp4", ".mpg"))
@@ -42,7 +41,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def fuzz(
     sources: list[Path], count: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, object]:
-    """Read `count` damaged files; how it went."""
+    """Read `count` damaged files; returns a summary."""
     contents = [path.read_bytes()[:REAL] for path in sources]
     running: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
@@ -52,15 +51,15 @@ def fuzz(
         return running[-1]
 
     monkeypatch.setattr(ffmpeg.subprocess, "Popen", watched)
-    monkeypatch.setattr(ffmpeg, "PROBE_SECONDS", LIMITS.seconds)
-    ended, causes, slowest, began = Counter[str](), Counter[str](), (0.0, ""), time.monotonic()
+    monkeypatch.setattr(probe, "PROBE_SECONDS", LIMITS.seconds)
+    outcomes, causes, slowest, began = Counter[str](), Counter[str](), (0.0, ""), time.monotonic()
     for number in range(count):
-        chance = random.Random(number)
+        generator = random.Random(number)
         which = number % len(sources)
-        kind, damaged = mutate(contents[which], chance, contents)
+        kind, damaged = mutate(contents[which], generator, contents)
         path = folder / f"{number}-{sources[which].name}"
         path.write_bytes(damaged)
-        form = chance.choice(
+        form = generator.choice(
             (
                 {},
                 {"seconds": 0.5},
@@ -71,11 +70,11 @@ def fuzz(
         before = time.monotonic()
         try:
             clip = Clip.read(path, limits=LIMITS, **form)
-            ended["read"] += 1
+            outcomes["read"] += 1
             assert clip.waveform is None or bool(clip.waveform.isfinite().all())
             assert clip.frames is None or clip.frames.dtype == torch.uint8
         except MediaError as error:
-            ended["refused"] += 1
+            outcomes["refused"] += 1
             cause = str(error)
             assert path.name in cause, f"{path.name} ({kind}): the error doesn't name the file"
             causes[cause.rpartition(": ")[2][:40]] += 1
@@ -89,7 +88,7 @@ def fuzz(
         path.unlink()
     return {
         "files": count,
-        **ended,
+        **outcomes,
         "slowest": {"seconds": round(slowest[0], 2), "file": slowest[1]},
         "seconds": round(time.monotonic() - began, 1),
         "greatest memory of one ffmpeg (MB)": (
@@ -99,13 +98,13 @@ def fuzz(
     }
 
 
-def tell(report: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
-    """Print the report, and keep it where somebody wants it."""
+def publish(report: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    """Print the report, and save it to HARMONY_FUZZ_REPORT if that is set."""
     text = json.dumps(report, indent=1, ensure_ascii=False)
     with capsys.disabled():
         print(f"\nfuzz: {text}")
-    if kept := os.environ.get("HARMONY_FUZZ_REPORT"):
-        Path(kept).write_text(text + "\n", encoding="utf-8")
+    if file := os.environ.get("HARMONY_FUZZ_REPORT"):
+        Path(file).write_text(text + "\n", encoding="utf-8")
 
 
 def test_some_damaged_files(
@@ -117,7 +116,7 @@ def test_some_damaged_files(
     report = fuzz(sources, 60, tmp_path, monkeypatch)
     assert report["read"]
     assert report["refused"]
-    tell(report, capsys)
+    publish(report, capsys)
 
 
 @pytest.mark.slow
@@ -128,4 +127,4 @@ def test_two_thousand_damaged_files(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell(fuzz(sources, 2200, tmp_path, monkeypatch), capsys)
+    publish(fuzz(sources, 2200, tmp_path, monkeypatch), capsys)

@@ -1,6 +1,4 @@
-"""SIGKILL anywhere, then --resume: the log and the weights of a run that was left alone, bit for
-bit.
-"""
+"""SIGKILL at any moment, then --resume: log and weights are bit-equal to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ SCRIPT = Path(__file__).parents[1] / "helpers" / "killed_run.py"
 
 
 def train(*jobs: dict[str, Any]) -> list[dict[str, Any]]:
-    """Do jobs of killed_run.py in one process, and tell how they went."""
+    """Run jobs of killed_run.py in one process; returns their results."""
     jobs = tuple({"event": None, "seconds": None, **job, "out": str(job["out"])} for job in jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HARMONY_PARTS_PLUGINS": "none"}
     done = subprocess.run(
@@ -29,12 +27,12 @@ def train(*jobs: dict[str, Any]) -> list[dict[str, Any]]:
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return answers
+    results: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return results
 
 
 def result(out: Path) -> tuple[bytes, list[dict[str, Any]]]:
-    """The weights' file, and the log without what the clock says."""
+    """The weights' file, and the log without the seconds per step."""
     lines = [
         json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
     ]
@@ -45,28 +43,26 @@ def result(out: Path) -> tuple[bytes, list[dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A run that is left alone."""
+    """An uninterrupted run."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    (told,) = train({"out": out})
-    assert not told["killed"]
-    assert told["events"] > 100
-    return {**told, "result": result(out)}
+    (outcome,) = train({"out": out})
+    assert not outcome["killed"]
+    assert outcome["events"] > 100
+    return {**outcome, "result": result(out)}
 
 
 def check(kills: int, straight: dict[str, Any], folder: Path, seed: int) -> None:
-    """Kill that many runs at random places, every second one once more while it goes on, and let
-    each come to its end.
-    """
-    chance, jobs = random.Random(seed), []
+    """Kill that many runs at random moments, every second one twice, and resume each to its end."""
+    generator, jobs = random.Random(seed), []
     for number in range(kills):
         out = folder / str(number)
         for _ in range(1 + number % 2):
-            by_event = {"event": chance.randint(1, straight["events"])}
-            by_time = {"seconds": chance.uniform(0, straight["seconds"])}
-            jobs.append({"out": out, **(by_event if chance.random() < 0.6 else by_time)})
+            by_event = {"event": generator.randint(1, straight["events"])}
+            by_time = {"seconds": generator.uniform(0, straight["seconds"])}
+            jobs.append({"out": out, **(by_event if generator.random() < 0.6 else by_time)})
         jobs.append({"out": out})
-    told = train(*jobs)
-    for job, done in zip(jobs, told, strict=True):
+    outcomes = train(*jobs)
+    for job, done in zip(jobs, outcomes, strict=True):
         if len(job) == 1:
             assert not done["killed"]
             where = [
@@ -75,8 +71,8 @@ def check(kills: int, straight: dict[str, Any], folder: Path, seed: int) -> None
                 if other["out"] == job["out"]
             ]
             assert result(job["out"]) == straight["result"], f"killed at {where}"
-            assert not list(job["out"].glob("**/.*.part*")), "what a killed run left is cleared up"
-    assert sum(done["killed"] for done in told) >= kills * 0.8
+            assert not list(job["out"].glob("**/.*.part*")), "leftovers are removed"
+    assert sum(done["killed"] for done in outcomes) >= kills * 0.8
 
 
 def test_three_kills(straight: dict[str, Any], tmp_path: Path) -> None:

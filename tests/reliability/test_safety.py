@@ -1,4 +1,4 @@
-"""Files from elsewhere run no code, whatever they are called."""
+"""Downloaded files never run code, whatever their names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGE = Path(harmony_parts.__file__).parent
 
 
 class Bomb:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,8 +38,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_pickled_weights_are_refused_and_not_run(run: Path, tmp_path: Path) -> None:
-    """The bomb works, but nobody lights it: neither as weights nor as a checkpoint."""
+def test_pickled_weights_are_refused_and_never_run(run: Path, tmp_path: Path) -> None:
+    """The bomb works when unpickled, but loading it as weights or as a checkpoint doesn't."""
     fuse = tmp_path / "exploded"
     bomb = pickle.dumps(Bomb(fuse))
     pickle.loads(bomb)
@@ -54,22 +54,22 @@ def test_pickled_weights_are_refused_and_not_run(run: Path, tmp_path: Path) -> N
         load(out)
     for file in out.glob("checkpoints/*/*.safetensors"):
         file.write_bytes(bomb)
-    # from the beginning: none of them is whole
+    # starts over: no checkpoint is intact
     train(tiny.recipe(steps=3), out=out, resume=True, progress=False, device="cpu")
     assert not fuse.exists()
 
 
-def test_nothing_here_reads_pickles() -> None:
+def test_no_module_reads_pickles() -> None:
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
-                if names == ["pickle", "UnpicklingError"]:  # to tell that something was refused
+                if names == ["pickle", "UnpicklingError"]:  # only to recognise a refusal
                     continue
                 assert not {"pickle", "dill", "joblib", "shelve", "marshal"} & set(names), file
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
                 called = ast.unparse(node.func)
-                if called == "torch.load":  # of other projects' checkpoints, without their code
+                if called == "torch.load":  # for other projects' checkpoints, without their code
                     assert "weights_only=True" in ast.unparse(node), file
                 assert called not in (
                     "eval",

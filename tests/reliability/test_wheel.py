@@ -1,8 +1,7 @@
-"""The wheel alone: built from a copy of the sources, unpacked by pip into a folder, and run
-elsewhere, without plugins.
+"""The wheel: built from a copy of the sources, unpacked by pip, and run elsewhere without plugins.
 
-torch and the other dependencies are those of this Python; what is tried is that the wheel holds all
-of this library.
+torch and the other dependencies are those of this Python; the tests check that the wheel has all
+files of this library.
 """
 
 from __future__ import annotations
@@ -32,15 +31,13 @@ def pip(*args: object) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the wheel is installed."""
+    """The folder in which the wheel is installed."""
     folder = tmp_path_factory.mktemp("wheel")
     return installed(ROOT, ("harmony_parts", "pyproject.toml", "README.md"), folder)
 
 
 def installed(package: Path, pieces: Iterable[str], folder: Path) -> Path:
-    """The wheel of a package, built from a copy of those pieces of it and unpacked into
-    `folder`/site.
-    """
+    """Build a package's wheel from a copy of those `pieces` and unpack it into `folder`/site."""
     source = folder / package.name
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     for name in pieces:
@@ -63,7 +60,7 @@ def installed(package: Path, pieces: Iterable[str], folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_wheel_alone(site: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_trains_and_generates(site: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "PYTHONPATH": str(site),
@@ -92,7 +89,7 @@ def test_the_wheel_alone(site: Path, tmp_path: Path) -> None:
         cwd=tmp_path,
         env=environment,
     )
-    assert found.stdout.startswith(str(site)), "the wheel is what is tried"
+    assert found.stdout.startswith(str(site)), "the wheel is what is imported"
     assert "all well" in harmony("doctor")
     assert "sync-cfg" in harmony("parts", "list")
     assert "all can be used" in harmony("parts", "check")
@@ -107,10 +104,8 @@ def test_the_wheel_alone(site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheels_of_the_plugins_keep_their_contracts(site: Path, tmp_path: Path) -> None:
-    """Of every package in plugins/, beside that of the library: all parts can be used, and pass the
-    checks of their kinds.
-    """
+def test_the_plugins_wheels_pass_their_contract_checks(site: Path, tmp_path: Path) -> None:
+    """Every package in plugins/, installed beside the library: all its parts load and pass."""
     plugins = sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))
     names = []
     for plugin in plugins:

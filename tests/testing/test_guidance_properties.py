@@ -1,4 +1,4 @@
-"""Every property of every guidance in the box."""
+"""Every property of every built-in guidance, and the faults that properties find."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def test_property(guidance: Guidance, holds: Property) -> None:
     holds(guidance)
 
 
-def test_every_guidance_in_the_box_is_here() -> None:
-    known = Catalogue.discover(only=())
-    assert {known.load_declared(each) for each in known.list("guidance")} == {
+def test_every_built_in_guidance_is_tested() -> None:
+    catalogue = Catalogue.discover(only=())
+    assert {catalogue.load_declared(each) for each in catalogue.list("guidance")} == {
         type(guidance) for guidance in BUILT_IN
     }
 
 
 @pytest.mark.parametrize("guidance", [g for g in BUILT_IN if getattr(g, "exempt", None)], ids=repr)
-def test_what_is_declared_not_to_hold_does_not(guidance: Guidance) -> None:
+def test_exempt_properties_fail(guidance: Guidance) -> None:
     check_exemptions(guidance)
 
 
-def test_exempt_from_what_holds() -> None:
+def test_an_exemption_from_a_property_that_holds_is_refused() -> None:
     @attrs.frozen
     class Lazy(CFG):
         exempt: ClassVar[dict[str, str]] = {"affine": "never tried"}
@@ -82,24 +82,22 @@ def test_exempt_from_what_holds() -> None:
 
 @attrs.frozen
 class Broken:
-    """v_dropped + s (v - v_dropped) with one thing wrong, which the property `how` is there to
-    find.
-    """
+    """v_dropped + s (v - v_dropped) with one fault, which the property `how` must find."""
 
     how: str
-    video: float = scale(3.0, help="of the video")
-    audio: float = scale(2.0, help="of the audio")
+    video: float = scale(3.0, help="scale of the video")
+    audio: float = scale(2.0, help="scale of the audio")
     memory: list[Any] = attrs.field(factory=list, eq=False, repr=False)
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
-        asked = list(CFG(self.video, self.audio).passes(times, state))
-        if self.how == "off" and len(asked) == 1:
-            asked.append(Pass("dropped", times, drop=("caption",), read=times.generated()))
+        passes = list(CFG(self.video, self.audio).passes(times, state))
+        if self.how == "off" and len(passes) == 1:
+            passes.append(Pass("dropped", times, drop=("caption",), read=times.generated()))
         if self.how == "used":
-            asked.append(Pass("more", times, drop=("voice",), read=times.generated()))
+            passes.append(Pass("more", times, drop=("voice",), read=times.generated()))
         if self.how == "anchor":
             return list(SyncCFG(self.video, self.audio).passes(times, state))
-        return asked
+        return passes
 
     def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         if self.how == "anchor":
@@ -142,20 +140,20 @@ class Broken:
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
-def test_each_property_finds_what_it_is_there_for(name: str) -> None:
+def test_each_property_finds_its_fault(name: str) -> None:
     check, walked = PROPERTIES[name].check, list(some_walks())
     assert all(check(Broken("nothing"), walk) for walk in walked)
     assert not all(check(Broken(name), walk) for walk in walked)
 
 
-def test_predictions_have_all_digits() -> None:
-    """In float64 sums of them round, so that "bit for bit" says something."""
+def test_predictions_do_not_fit_in_float32() -> None:
+    """So float64 sums of them are rounded, and equality bit for bit is a strict test."""
     for walk in some_walks():
         v = walk.values(0, "any", "video")
         assert (v.float().double() != v).all()
 
 
-def test_a_scale_of_the_other_stream_is_found() -> None:
+def test_the_effect_of_the_other_stream_s_scale_is_found() -> None:
     @attrs.frozen
     class Mixed(CFG):
         def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
@@ -165,11 +163,11 @@ def test_a_scale_of_the_other_stream_is_found() -> None:
         assert not all(PROPERTIES["streams"].check(guidance, walk) for walk in some_walks())
 
 
-def test_what_is_found_is_told() -> None:
+def test_the_error_names_guidance_property_and_walk() -> None:
     with pytest.raises(
         PartContractError,
         match=(
-            r"Broken.* must guide each sample by itself \(the property 'batch'\); it doesn't on"
+            r"Broken.* must guide samples independently \(the property 'batch'\); it doesn't on"
             r" Walk"
         ),
     ):
@@ -195,13 +193,15 @@ def test_names_of_properties_are_checked() -> None:
 
     with pytest.raises(
         PartContractError,
-        match=r"Misspelt.exempt names the property 'afine' \(did it mean 'affine'\?\)",
+        match=r"Misspelt.exempt names the unknown property 'afine' \(did you mean 'affine'\?\)",
     ):
         cases(Misspelt())
-    with pytest.raises(PartContractError, match="known_failures names the property 'tolkiens'"):
+    with pytest.raises(
+        PartContractError, match="known_failures names the unknown property 'tolkiens'"
+    ):
         cases(CFG(), known_failures={"tolkiens": ""})
 
 
-def test_what_is_inside_is_exempt_too() -> None:
+def test_exemptions_of_inner_guidances_apply() -> None:
     assert set(exemptions(Sum((CFG(), Window(Rescale(CFG())))))) == {"affine", "space"}
     assert exemptions(Sum((CFG(), SyncCFG()))) == {}

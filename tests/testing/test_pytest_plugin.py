@@ -1,4 +1,4 @@
-"""The mark for pytest, in a pytest of its own."""
+"""The pytest mark for guidance, in a separate pytest process."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from harmony_parts.guidance.none import NoGuidance
 
 @attrs.frozen
 class Clipped(NoGuidance):
-    """Not in proportion to the predictions."""
+    """Not homogeneous in the predictions."""
 
     def combine(self, preds, times, state):
         return preds["joint"].only(times.generated()).map(lambda v: v.clamp(-1, 1)), state
 
 
 @pytest.mark.guidance_properties(CFG())
-def test_it_holds(guidance, holds):
+def test_pass(guidance, holds):
     holds(guidance, examples=2)
 
 
-@pytest.mark.guidance_properties(Clipped(), known_failures={"homogeneous": "clips", "tokens": "but this holds"})
-def test_it_fails(guidance, holds):
+@pytest.mark.guidance_properties(Clipped(), known_failures={"homogeneous": "clips", "tokens": "wrong: this holds"})
+def test_fail(guidance, holds):
     holds(guidance, examples=4)
 '''  # noqa: E501
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """With this tree's library, and no other plugins of pytest."""
+    """Run Python with this library and without other pytest plugins."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -53,8 +53,8 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_mark_gives_every_property(tmp_path: Path) -> None:
-    """Known failures are expected, and an unexpected pass is a failure."""
+def test_the_mark_runs_every_property(tmp_path: Path) -> None:
+    """Known failures are expected to fail; an unexpected pass is a failure."""
     (tmp_path / "test_mine.py").write_text(TESTS)
     done = run(
         "-m",
@@ -67,14 +67,14 @@ def test_the_mark_gives_every_property(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     report = done.stdout
-    assert "XFAIL test_mine.py::test_it_fails[Clipped(): homogeneous] - clips" in report, report
-    assert "FAILED test_mine.py::test_it_fails[Clipped(): tokens]" in report
-    assert "FAILED test_mine.py::test_it_fails[Clipped(): affine]" in report
-    assert report.count("PASSED test_mine.py::test_it_holds") >= 15
-    assert "FAILED test_mine.py::test_it_holds" not in report
+    assert "XFAIL test_mine.py::test_fail[Clipped(): homogeneous] - clips" in report, report
+    assert "FAILED test_mine.py::test_fail[Clipped(): tokens]" in report
+    assert "FAILED test_mine.py::test_fail[Clipped(): affine]" in report
+    assert report.count("PASSED test_mine.py::test_pass") >= 15
+    assert "FAILED test_mine.py::test_pass" not in report
 
 
-def test_it_imports_nothing_heavy() -> None:
+def test_the_plugin_imports_nothing_heavy() -> None:
     code = (
         "import sys, harmony_parts.testing.pytest_plugin; print({'torch', 'numpy', 'hypothesis',"
         " 'attrs', 'pytest'} & set(sys.modules))"

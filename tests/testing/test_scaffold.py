@@ -1,4 +1,4 @@
-"""New plugins of every kind: written, and through their own tests as they are."""
+"""Generated plugins of every kind pass their own tests."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import pytest
 
 from harmony_parts.assembly.kinds import KINDS
 from harmony_parts.errors import UnknownPart
-from harmony_parts.testing.scaffold import BEGINS, write_plugin
+from harmony_parts.testing.scaffold import STARTING_POINTS, write_plugin
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_kind_has_a_beginning() -> None:
-    assert set(BEGINS) == set(KINDS)
+def test_every_kind_has_a_starting_point() -> None:
+    assert set(STARTING_POINTS) == set(KINDS)
 
 
-def test_their_tests_pass_as_generated(tmp_path: Path) -> None:
-    """All kinds in one pytest, each package beside its tests."""
+def test_generated_tests_pass(tmp_path: Path) -> None:
+    """Plugins of all kinds, in one pytest process."""
     made = [write_plugin(kind, f"my-{kind.replace('_', '-')}", tmp_path) for kind in KINDS]
+    lines = [line for file in tmp_path.rglob("*.py") for line in file.read_text().splitlines()]
+    assert max(map(len, lines)) <= 100
     path = os.pathsep.join([*map(str, made), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [
@@ -41,13 +43,13 @@ def test_their_tests_pass_as_generated(tmp_path: Path) -> None:
     assert "skipped" not in done.stdout
 
 
-def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_unknown_kinds_and_invalid_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownPart, match="did you mean 'guidance'"):
         write_plugin("guidence", "mine", tmp_path)
     for name in ("Mine", "2fast", "a--b", "class", "../up", ""):
         with pytest.raises(ValueError, match="can't name a plugin"):
             write_plugin("guidance", name, tmp_path)
     write_plugin("guidance", "mine", tmp_path)
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="already exists"):
         write_plugin("guidance", "mine", tmp_path)
     assert [folder.name for folder in tmp_path.iterdir()] == ["harmony-mine"]

@@ -1,4 +1,4 @@
-"""The loss of a packed batch, what conditions it is trained with, and where its gradient goes."""
+"""The loss of a packed batch, its conditions, and its gradient."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ CLIPS = 3
 
 @attrs.frozen
 class Setting:
-    """A model in float64 with random weights (at the start many outputs are zero, which hides
-    faults), three clips, and a plan.
+    """A model in float64, three clips, and a plan.
+
+    The weights are random, since many outputs of a new model are zero, which would hide faults.
     """
 
     parts: Parts
@@ -73,7 +74,7 @@ def model() -> Setting:
 
 
 def some(plan: Plan, rows: Tensor) -> Plan:
-    """The entries `rows` of a plan."""
+    """A plan with only the entries `rows`."""
     return attrs.evolve(
         plan,
         source=plan.source[rows],
@@ -83,10 +84,8 @@ def some(plan: Plan, rows: Tensor) -> Plan:
     )
 
 
-def test_a_packed_batch_is_the_sum_of_its_tasks(model: Setting) -> None:
-    """Loss and every gradient, in float64: each task computed alone, and all of them in one
-    batch.
-    """
+def test_the_loss_of_a_packed_batch_is_the_sum_over_its_tasks(model: Setting) -> None:
+    """Loss and every gradient, in float64: each task by itself against all in one batch."""
     parameters = dict(saved_modules(model.parts).named_parameters())
     whole = model.losses(model.plan, model.noise).total
     together = torch.autograd.grad(whole, parameters.values(), retain_graph=True, allow_unused=True)
@@ -116,10 +115,8 @@ def test_a_packed_batch_is_the_sum_of_its_tasks(model: Setting) -> None:
         )
 
 
-def test_the_gradient_reaches_every_weight_that_can_matter(model: Setting) -> None:
-    """Only the last layer's style path is out of reach: it moves the reference, and after the last
-    attention nobody reads the reference.
-    """
+def test_the_gradient_reaches_every_weight_that_affects_the_loss(model: Setting) -> None:
+    """All but the last layer's style path: it updates the reference, which nothing reads later."""
     module = saved_modules(model.parts)
     module.zero_grad()
     model.losses(model.plan, model.noise).total.backward()
@@ -136,9 +133,7 @@ def test_the_gradient_reaches_every_weight_that_can_matter(model: Setting) -> No
 
 
 def test_a_known_first_latent_adds_no_loss(model: Setting) -> None:
-    """Where the image stands in the first latent, that latent's velocity is its target to rounding;
-    elsewhere it isn't.
-    """
+    """If an image gives the first latent, that latent's velocity is its target to rounding."""
     entries = packed(model.conditions, model.plan)
     without = model.plan.source == 0  # the first clip has no image
     entries["image"] = entries["image"].drop_rows(without)
@@ -168,7 +163,7 @@ def test_a_known_first_latent_adds_no_loss(model: Setting) -> None:
 
 
 def naive(latents: AV[Tensor], noise: AV[Tensor], plan: Plan) -> float:
-    """The formula of `Plan`, entry by entry, for a denoiser that answers with its input."""
+    """The formula of `Plan`, entry by entry, for a denoiser that returns its input."""
     total = 0.0
     for m in range(len(plan.source)):
         for stream in ("video", "audio"):
@@ -184,7 +179,7 @@ def naive(latents: AV[Tensor], noise: AV[Tensor], plan: Plan) -> float:
 
 
 @given(st.data())
-def test_weights_and_sources_are_those_of_the_plan(data: st.DataObject) -> None:
+def test_the_loss_follows_the_plans_weights_and_sources(data: st.DataObject) -> None:
     n, entries = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
     latents = AV(
@@ -215,12 +210,12 @@ def test_weights_and_sources_are_those_of_the_plan(data: st.DataObject) -> None:
         task=torch.zeros(entries, dtype=torch.long),
         names=("any",),
     )
-    asked: list[tuple[str, ...]] = []
+    reads: list[tuple[str, ...]] = []
 
     def denoiser(
         av: AV[Tensor], times: AV[Times], conditions: Any, *, read: tuple[str, ...]
     ) -> AV[Tensor]:
-        asked.append(read)
+        reads.append(read)
         for stream in av:
             clean = plan.times[stream] == 0
             assert torch.equal(av[stream][clean], latents[stream][plan.source][clean])
@@ -232,21 +227,19 @@ def test_weights_and_sources_are_those_of_the_plan(data: st.DataObject) -> None:
 
     result = losses(denoiser, latents, noise, {}, plan, StraightPath())
     wanted = tuple(stream for stream in ("video", "audio") if plan.weights[stream].any())
-    assert asked == ([wanted] if wanted else [])
+    assert reads == ([wanted] if wanted else [])
     # times and weights are float32
     assert result.total.item() == pytest.approx(naive(latents, noise, plan), rel=1e-6)
 
 
 class WithFloor(StraightPath):
-    """A path with some noise left at the data end: x_t = (1 - t) x + (s + (1 - s) t) n, as in
-    Lipman et al., arXiv:2210.02747.
-    """
+    """A path with noise left at time 0: x_t = (1 - t) x + (s + (1 - s) t) n (arXiv:2210.02747)."""
 
     def interpolate(self, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return (1 - t) * data + (0.1 + 0.9 * t) * noise
 
 
-def test_a_clean_stream_is_its_data_on_any_path() -> None:
+def test_a_stream_at_time_0_is_its_data_on_any_path() -> None:
     latents = AV(torch.ones(2, 1, 1, 1, 1), torch.ones(2, 1, 1))
     noise = latents.map(lambda x: 5 * x)
     plan = Plan(
@@ -266,7 +259,7 @@ def test_a_clean_stream_is_its_data_on_any_path() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1000))
-def test_conditions_are_dropped_by_their_own_probabilities(
+def test_conditions_are_dropped_independently_with_their_probabilities(
     first: float, second: float, seed: int
 ) -> None:
     n = 2000
@@ -280,17 +273,17 @@ def test_conditions_are_dropped_by_their_own_probabilities(
         {"b": second, "a": first},
         torch.Generator().manual_seed(seed),
     )
-    gone = {name: result[name].tokens[:, 0, 0] == 0 for name in result}
+    absent = {name: result[name].tokens[:, 0, 0] == 0 for name in result}
     for name, p in (("a", first), ("b", second), ("c", 0.0)):
-        assert abs(float(gone[name].float().mean()) - p) <= 5 * (p * (1 - p) / n) ** 0.5 + 1e-9
-        assert torch.equal(result[name].mask, ~gone[name][:, None].expand(-1, 2))
+        assert abs(float(absent[name].float().mean()) - p) <= 5 * (p * (1 - p) / n) ** 0.5 + 1e-9
+        assert torch.equal(result[name].mask, ~absent[name][:, None].expand(-1, 2))
     both = first * second
     assert (
-        abs(float((gone["a"] & gone["b"]).float().mean()) - both)
+        abs(float((absent["a"] & absent["b"]).float().mean()) - both)
         <= 5 * (both * (1 - both) / n) ** 0.5 + 1e-9
     )
 
 
-def test_the_files_of_this_folder_are_found() -> None:
-    """`helpers` is the folder beside this one, not some installed package of that name."""
+def test_helpers_are_the_ones_of_this_repository() -> None:
+    """Not an installed package of the same name."""
     assert Path(tiny.__file__).parents[1] == Path(__file__).parents[1]

@@ -1,6 +1,4 @@
-"""A ball falls and bounces: between contacts it is in free flight, and each contact is seen as a
-flash and heard as a thud.
-"""
+"""A bouncing ball: free flight between contacts, each of which gives a flash and a thud."""
 
 from __future__ import annotations
 
@@ -15,16 +13,15 @@ FLOORS: dict[str, Colour] = {
     "wooden": (0.46, 0.30, 0.15),
     "grass": (0.16, 0.38, 0.12),
 }
-HIGHEST = 0.95  # s, the longest flight; it takes the ball to the ceiling
+HIGHEST = 0.95  # s, the longest flight, which reaches the ceiling
 GROUND = 0.82
 
 
 def bounces(rng: np.random.Generator, seconds: float) -> np.ndarray:
-    """Contact times [N]: the first before 0, the last after the end, so that every instant lies in
-    a flight.
+    """Contact times [N], the first before 0 and the last after the end: all times are in a flight.
 
-    A flight lasts a random share (the restitution, on uneven ground) of the one before; one that
-    would be shorter than REST is kicked anew.
+    A flight lasts a random share (the restitution, on uneven ground) of the one before. If it would
+    be shorter than REST, the ball is kicked again.
     """
     end = seconds - LAST
     while True:
@@ -43,8 +40,9 @@ def bounces(rng: np.random.Generator, seconds: float) -> np.ndarray:
 
 @attrs.frozen(eq=False)
 class Ball:
-    """One ball: `size` 0 to 1, its colours, its `x` in mid-clip and `drift` over the clip, and its
-    contact times (see `bounces`).
+    """A ball: `size` 0 to 1, colours, `x` in mid-clip, `drift` over the clip, contact times.
+
+    See `bounces` for the contact times.
     """
 
     size: float
@@ -71,35 +69,33 @@ class Ball:
             seconds,
         )
 
-    def again(self, rng: np.random.Generator, seconds: float) -> Ball:
+    def at_other_times(self, rng: np.random.Generator, seconds: float) -> Ball:
         """The same ball at other times."""
         return attrs.evolve(self, contacts=bounces(rng, seconds), seconds=seconds)
 
     @property
     def events(self) -> list[tuple[float, str]]:
-        """When it hits the floor."""
+        """Times of the contacts with the floor."""
         return [(float(t), "bounce") for t in self.contacts if 0 <= t < self.seconds]
 
     @property
     def caption(self) -> str:
-        """What is seen."""
+        """The caption of the picture."""
         size = ("small", "medium-sized", "large")[int(self.size * 2.999)]
         ground = "on grass" if self.floor[0] == "grass" else f"on a {self.floor[0]} floor"
         return f"a {size} {self.paint[0]} ball bounces {ground}, in front of a {self.wall[0]} wall"
 
     @property
     def sound_caption(self) -> str:
-        """What is heard."""
+        """The caption of the sound."""
         return count(len(self.events), f"{('bright', 'dull', 'deep')[int(self.size * 2.999)]} thud")
 
     def hits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Times [N] of the contacts and their strength [N], which grows with the speed, that is
-        with the flight before.
-        """
+        """Times [N] of the contacts, and their strength [N], which grows with the flight before."""
         return self.contacts[1:], 0.7 + 0.3 * np.diff(self.contacts) / HIGHEST
 
     def picture(self, canvas: Canvas) -> None:
-        """Paint all frames."""
+        """Draw all frames."""
         radius = 0.10 + 0.06 * self.size
         canvas.paint(canvas.box(0.5, GROUND + 5, 50, 5), self.floor[1])
         t = canvas.middle

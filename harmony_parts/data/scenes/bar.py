@@ -1,6 +1,4 @@
-"""A mallet strikes one of several bars: the bar lights up and shakes, and its pitch tells which it
-was.
-"""
+"""A mallet strikes one of several bars, which lights up and shakes; its pitch identifies it."""
 
 from __future__ import annotations
 
@@ -15,8 +13,9 @@ TOP, FOOT = 0.44, 0.92  # the longest bar reaches from TOP to FOOT
 
 @attrs.frozen(eq=False)
 class Bars:
-    """`bars` upright bars from low (left, long) to high; `pitch` Hz of the lowest; strike times [N]
-    s and which bar each strikes [N].
+    """`bars` upright bars, from low (left, long) to high; `pitch` Hz of the lowest.
+
+    `times` [N] of the strikes in s, and the index `struck` [N] of the bar of each.
     """
 
     bars: int
@@ -40,14 +39,14 @@ class Bars:
             rng.integers(0, bars, len(times)),
         )
 
-    def again(self, rng: np.random.Generator, seconds: float) -> Bars:
-        """The same bars, struck at other times."""
+    def at_other_times(self, rng: np.random.Generator, seconds: float) -> Bars:
+        """The same bars at other times."""
         times = irregular(rng, seconds)
         return attrs.evolve(self, times=times, struck=rng.integers(0, self.bars, len(times)))
 
     @property
     def events(self) -> list[tuple[float, str]]:
-        """When a bar is struck, and which, counted from the left (and from the lowest)."""
+        """Times of the strikes, each with its bar, counted from the left (the lowest)."""
         return [
             (float(t), f"bar {int(bar) + 1}")
             for t, bar in zip(self.times, self.struck, strict=True)
@@ -55,7 +54,7 @@ class Bars:
 
     @property
     def caption(self) -> str:
-        """What is seen."""
+        """The caption of the picture."""
         return (
             f"a mallet strikes {NUMBERS[self.bars]} {self.paint[0]} chime bars, in front of a"
             f" {self.wall[0]} wall"
@@ -63,7 +62,7 @@ class Bars:
 
     @property
     def sound_caption(self) -> str:
-        """What is heard."""
+        """The caption of the sound."""
         low, high = (self.struck < self.bars / 2).sum(), (self.struck >= self.bars / 2).sum()
         return count(
             len(self.times),
@@ -71,7 +70,7 @@ class Bars:
         )
 
     def picture(self, canvas: Canvas) -> None:
-        """Paint all frames."""
+        """Draw all frames."""
         pitch = 0.9 / self.bars
         half = 0.36 * pitch
         x = 0.05 + pitch * (np.arange(self.bars) + 0.5)
@@ -101,7 +100,7 @@ class Bars:
             )
         if not len(self.times):
             return
-        # The mallet glides from bar to bar and comes down for the last SWING of the way.
+        # The mallet glides from bar to bar and comes down in the last 0.15 s.
         t = canvas.middle
         target_x, target_y = x[self.struck], top[self.struck]
         place = np.interp(
@@ -117,9 +116,7 @@ class Bars:
         canvas.paint(canvas.disc(place, y, 0.075), (0.80, 0.72, 0.60))
 
     def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """float32 [samples]: modes of a free bar (1, 2.76, 5.40), the bars a third of an octave or
-        more apart.
-        """
+        """float32 [samples]: modes of a free bar (1, 2.76, 5.40); bars are 0.45 octaves apart."""
         strikes = []
         for time, bar in zip(self.times, self.struck, strict=True):
             f = self.pitch * 2 ** (0.45 * int(bar))

@@ -1,8 +1,8 @@
 """Drawing: anti-aliased shapes by signed distance, over all frames at once.
 
 Coordinates are those of the largest centred square of the picture: x to the right and y down, both
-from 0 to 1 (and beyond, where the picture isn't square). A value that changes in time is an array
-[T, 1, 1]; a still one is a number. A shape is a map of signed distances [T or 1, H, W], negative
+from 0 to 1 (and beyond, if the picture isn't square). A value that changes over time is an array
+[T, 1, 1]; a constant one is a number. A shape is a map of signed distances [T or 1, H, W], negative
 inside.
 """
 
@@ -37,15 +37,16 @@ FLASH_DECAY = 0.09
 
 
 def pick(rng: np.random.Generator, colours: dict[str, Colour]) -> tuple[str, Colour]:
-    """A colour's name and a shade of it, up to a tenth lighter or darker."""
+    """A random colour: its name and a shade of it, up to a tenth lighter or darker."""
     name = list(colours)[rng.integers(len(colours))]
     r, g, b = np.minimum(np.array(colours[name]) * rng.uniform(0.9, 1.1), 1.0)
     return name, (float(r), float(g), float(b))
 
 
 class Canvas:
-    """Frames [T, H, W, 3] in the making, each exposed from `start` to `end` [T, 1, 1] seconds;
-    moving things are drawn at `middle`.
+    """Frames [T, H, W, 3] to draw on, each exposed from `start` to `end` [T, 1, 1] seconds.
+
+    Moving shapes are drawn at their position at `middle`.
     """
 
     def __init__(
@@ -66,8 +67,9 @@ class Canvas:
         self.image[:] = background
 
     def disc(self, x: Number, y: Number, a: Number, b: Number | None = None) -> Array:
-        """A circle of radius `a` around (x, y), or an upright ellipse of half axes `a` and `b` (its
-        distance is exact on the edge).
+        """A circle of radius `a` around (x, y), or an upright ellipse of half axes `a` and `b`.
+
+        The distance of an ellipse is exact only on its edge.
         """
         dx, dy = self.x - np.float32(x), self.y - np.float32(y)
         if b is None:
@@ -87,20 +89,20 @@ class Canvas:
         return np.maximum(np.abs(dx) - np.float32(half_width), np.abs(dy) - np.float32(half_height))
 
     def paint(self, shape: Array, colour: Colour | Array, opacity: Number = 1.0) -> None:
-        """Fill a shape; its edge is one pixel wide, the share of the pixel that is covered."""
+        """Fill a shape; a pixel on its edge gets the share that is covered."""
         cover = np.clip(0.5 - shape / np.float32(self.pixel), 0, 1)
         self.blend(cover * np.float32(opacity), colour)
 
     def blend(self, cover: Array, colour: Colour | Array) -> None:
-        """Move the picture towards `colour` by `cover` [T or 1, H or 1, W or 1] from 0 to 1."""
+        """Blend in `colour` with the weight `cover` [T or 1, H or 1, W or 1], 0 to 1."""
         self.image = self.image + cover[..., None] * (np.asarray(colour, np.float32) - self.image)
 
     def flash(self, times: Array, strength: Number = 1.0) -> Array:
-        """[T, 1, 1]: light that leaps to `strength` at each of `times` (seconds) and decays,
-        averaged over each frame's exposure.
+        """[T, 1, 1]: light that jumps to `strength` at each of `times` (s) and decays.
 
-        With u = t - time: the mean of exp(-u / tau) over the part of [start, end] with u >= 0, so
-        the brightness of the first two frames tells where in the frame the event was.
+        It is averaged over each frame's exposure: with u = t - time, the mean of exp(-u / tau) over
+        the part of [start, end] with u >= 0. So the brightness of the first two frames shows the
+        event's time within the frame.
         """
         times = np.asarray(times, np.float64).reshape(1, 1, -1)
         begin, end = np.maximum(self.start - times, 0), np.maximum(self.end - times, 0)
@@ -120,7 +122,7 @@ class Canvas:
         rays: int = 0,
         colour: Colour = FLASH,
     ) -> None:
-        """A soft light around (x, y), `light` [T, 1, 1] strong, with `rays` if asked."""
+        """A soft light of strength `light` [T, 1, 1] around (x, y), with that many `rays`."""
         dx, dy = self.x - np.float32(x), self.y - np.float32(y)
         square = (dx * dx + dy * dy) / np.float32(radius * radius)
         if rays:

@@ -8,14 +8,15 @@ import numpy as np
 from harmony_parts.data.scenes.canvas import PAINTS, WALLS, Canvas, Colour, pick
 from harmony_parts.data.scenes.sound import Struck, count, irregular, mix
 
-PIVOT, REACH = (0.10, 0.50), 0.50  # where the handle is held; from there to the head's middle
-LIFT, SWING = 0.85, 0.17  # rad, s: how far the hammer is raised, and how long it takes to come down
+PIVOT, REACH = (0.10, 0.50), 0.50  # end of the handle, and distance from there to the head
+LIFT, SWING = 0.85, 0.17  # rad, s: the hammer's highest angle, and the duration of its fall
 
 
 @attrs.frozen(eq=False)
 class Hammer:
-    """One hammer and anvil: `size` 0 to 1 of the head, `anvil` 0 to 1 (how bright it rings),
-    colours, and strike times [N] s.
+    """A hammer: `size` 0 to 1 of its head, `anvil` 0 to 1 (its brightness of sound), colours.
+
+    `times` [N] of the strikes are in s.
     """
 
     size: float
@@ -35,18 +36,18 @@ class Hammer:
             irregular(rng, seconds),
         )
 
-    def again(self, rng: np.random.Generator, seconds: float) -> Hammer:
+    def at_other_times(self, rng: np.random.Generator, seconds: float) -> Hammer:
         """The same hammer at other times."""
         return attrs.evolve(self, times=irregular(rng, seconds))
 
     @property
     def events(self) -> list[tuple[float, str]]:
-        """When it strikes."""
+        """Times of the strikes."""
         return [(float(t), "strike") for t in self.times]
 
     @property
     def caption(self) -> str:
-        """What is seen."""
+        """The caption of the picture."""
         return (
             f"a {('small', 'large')[self.size > 0.5]} {self.paint[0]} hammer strikes an anvil, in"
             f" front of a {self.wall[0]} wall"
@@ -54,15 +55,15 @@ class Hammer:
 
     @property
     def sound_caption(self) -> str:
-        """What is heard."""
+        """The caption of the sound."""
         return count(len(self.times), f"{('dark', 'bright')[self.anvil > 0.5]} metallic clang")
 
     def picture(self, canvas: Canvas) -> None:
-        """Paint all frames."""
+        """Draw all frames."""
         steel = 0.30 + 0.15 * self.anvil
         metal = (steel, steel, steel * 1.05)
         half = 0.07 + 0.03 * self.size  # half the head's height
-        x, y = PIVOT[0] + REACH, PIVOT[1] + half  # where the blow lands: the arm is level then
+        x, y = PIVOT[0] + REACH, PIVOT[1] + half  # point of impact, where the handle is level
         canvas.paint(canvas.box(x + 0.02, y + 0.06, 0.24, 0.06), metal)
         canvas.paint(canvas.box(x + 0.02, y + 0.19, 0.10, 0.10), metal)
         canvas.paint(canvas.box(x + 0.02, y + 5.26, 0.20, 5.0), metal)
@@ -70,7 +71,7 @@ class Hammer:
         for time in self.times:
             away = np.minimum(away, np.abs(canvas.middle - time))
         near = 1 - np.minimum(away / SWING, 1)
-        angle = -LIFT * (1 - near * near)  # fastest at the blow, still at the top
+        angle = -LIFT * (1 - near * near)  # fastest at the impact, at rest at the top
         c, s = np.cos(angle), np.sin(angle)
         canvas.glow(x, y, 0.36, 0.95 * canvas.flash(self.times), rays=6)
         canvas.paint(
@@ -87,9 +88,7 @@ class Hammer:
         )
 
     def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """float32 [samples]: inharmonic modes from about 700 to 3,500 Hz, lower for the heavier
-        hammer.
-        """
+        """float32 [samples]: inharmonic modes of 700 to 3,500 Hz, lower for a larger hammer."""
         f = 900 * 2 ** (0.7 * self.anvil - 0.4 * self.size)
         body = Struck(
             (f, 1.51 * f, 2.33 * f, 2.91 * f),

@@ -1,4 +1,4 @@
-"""Sound of things that are struck, and when they are struck."""
+"""The sound of struck bodies, and random times of strikes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 Array = np.ndarray
 
-# s: nothing happens before FIRST, nor in the last LAST of a clip; at least REST lies between events
+# s: no event before FIRST or within LAST of the end of a clip; events are at least REST apart
 FIRST, REST, LAST = 0.12, 0.35, 0.15
 NUMBERS = (
     "no",
@@ -28,8 +28,9 @@ NUMBERS = (
 
 @attrs.frozen
 class Struck:
-    """A struck body: modes of `frequencies` Hz, `levels` (1 is full scale) and `decays` s, and
-    noise that makes the attack broad.
+    """A struck body: modes of `frequencies` Hz, `levels` (1 is full scale) and `decays` s.
+
+    `noise`, of decay `noise_decay` s, gives a broadband attack.
     """
 
     frequencies: tuple[float, ...]
@@ -39,10 +40,9 @@ class Struck:
     noise_decay: float
 
     def ring(self, age: Array, rate: int, rng: np.random.Generator) -> Array:
-        """Sound at `age` [N] seconds after the strike (0 or later): sum of level exp(-t/decay)
-        sin(2 pi f t), and the noise.
+        """Sound [N] at `age` [N] >= 0 s after the strike: sum of level exp(-t/decay) sin(2 pi f t).
 
-        Modes above 0.45 of the rate are left out.
+        Noise is added, and modes above 0.45 of the rate are left out.
         """
         age = age.astype(np.float32)
         sound = (
@@ -63,8 +63,9 @@ class Struck:
 def mix(
     strikes: list[tuple[float, float, Struck]], samples: int, rate: int, rng: np.random.Generator
 ) -> Array:
-    """float32 [samples]: each (time in s, level, body) sounds from the first sample at or after its
-    time, in its exact phase.
+    """float32 [samples]: the sum of the strikes (time in s, level, body), clipped to [-1, 1].
+
+    Each begins at the first sample at or after its time, with the exact phase.
     """
     sound = np.zeros(samples, np.float32)
     for time, level, body in strikes:
@@ -79,8 +80,9 @@ def mix(
 
 
 def irregular(rng: np.random.Generator, seconds: float, longest: float = 1.1) -> Array:
-    """Event times [N] in seconds without a rhythm: gaps uniform from REST to `longest`. Empty where
-    the clip is too short for one.
+    """Irregular event times [N] in s: gaps are uniform from REST to `longest`.
+
+    Empty if the clip is too short for an event.
     """
     end = seconds - LAST
     time = rng.uniform(FIRST, FIRST + 0.6 * longest)
@@ -94,6 +96,6 @@ def irregular(rng: np.random.Generator, seconds: float, longest: float = 1.1) ->
 
 
 def count(number: int, thing: str) -> str:
-    """ "three low thuds" of 3 and "low thud"."""
+    """Number and noun in words: (3, "low thud") -> "three low thuds"."""
     word = NUMBERS[number] if number < len(NUMBERS) else "many"
     return f"{word} {thing}" + ("" if number == 1 else "s")

@@ -1,13 +1,12 @@
-"""Contract checks, one per kind of part. Call them in your own tests; the parts that ship pass the
-same ones:
+"""Contract checks, one per kind of part, for your own tests; all built-in parts pass them.
 
     from harmony_parts.testing.contracts import check_guidance
 
     def test_contract():
         check_guidance(MyGuidance())
 
-Each raises PartContractError, saying what the part must do.
-`harmony_parts.testing.guidance_properties` looks further at guidance, with hypothesis.
+Each check raises PartContractError if the part fails; the message states what the part must do.
+`harmony_parts.testing.guidance_properties` tests guidance further, with hypothesis.
 """
 
 from __future__ import annotations

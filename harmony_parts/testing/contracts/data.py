@@ -29,15 +29,14 @@ from harmony_parts.testing.contracts.require import generator, own_randomness, r
 def check_data(
     spec: DataSpec, format: Format, *, root: Path | None = None, examples: int = 4
 ) -> Dataset:
-    """Build the data set and hold it to the contract of its kind; returns it, so that a test can go
-    on from there.
+    """Build the data set and check the contract of its kind; returns the data set.
 
-    `root` is the folder of one that reads one. Checked, for `examples` examples from the first to
-    the last: the same for the same number and generator state, in any order, and tensors of its own
-    each time; nothing from the global generator; clips in the format, prompts and events as they
-    must be; and of the whole set its length, IndexError after its end, and its `names`,
-    `unreadable` and `fingerprint` where it has them. Examples that raise MediaError are left out,
-    as in training, but for one at least. Raises PartContractError.
+    `root` is the folder of a data set that reads one. Checked for `examples` examples from the
+    first to the last: they are determined by index and generator state, in any order, and have new
+    tensors each time; nothing is drawn from the global generator; clips are in the format; prompts
+    and events are valid. Checked for the whole set: its length, IndexError after its end, and, if
+    it has them, `names`, `unreadable` and `fingerprint`. Examples that raise MediaError are
+    skipped, as in training, but at least one must not. Raises PartContractError.
     """
     with own_randomness(spec):
         dataset = spec.build(format=format, root=root)
@@ -59,21 +58,19 @@ def check_data(
     require(
         found,
         spec,
-        f"be able to give one of its examples {', '.join(map(str, chosen))}; all raise MediaError",
+        f"give at least one of its examples {', '.join(map(str, chosen))}; all raise MediaError",
     )
     for number, example in found.items():
         _check_example(spec, format, number, example)
         require(
             not isinstance(dataset, HasNames) or dataset.names[number] == example.name,
             spec,
-            f"call example {number} by its name in `names`, {example.name!r}",
+            f"give example {number} the name that `names` has, not {example.name!r}",
         )
     streams = {(each.clip.frames is None, each.clip.waveform is None) for each in found.values()}
-    require(len(streams) == 1, spec, "have the same streams in all its clips: a batch has no gaps")
+    require(len(streams) == 1, spec, "have the same streams in all its clips, as a batch needs")
     _check_again(spec, dataset, found)
-    require(
-        _ends(dataset, count), spec, f"raise IndexError for example {count}, the one after its last"
-    )
+    require(_ends(dataset, count), spec, f"raise IndexError for example {count}, after its last")
     return dataset
 
 
@@ -85,7 +82,7 @@ def _example(spec: Any, dataset: Dataset, number: int, seed: int = 0) -> Example
     require(
         isinstance(example, Example),
         spec,
-        f"give an Example; example {number} is of {type(example).__name__}",
+        f"return an Example; example {number} is of {type(example).__name__}",
     )
     return example
 
@@ -99,32 +96,30 @@ def _ends(dataset: Dataset, count: int) -> bool:
 
 
 def _check_about(spec: Any, dataset: Any, count: int) -> Mapping[int, str]:
-    """What a data set may say of its examples without reading them; returns those that it can't
-    read.
-    """
+    """Check the optional members, which need no example; returns the unreadable ones."""
     named = not isinstance(dataset, HasNames) or (
         len(dataset.names) == count and all(isinstance(name, str) for name in dataset.names)
     )
     require(
         named,
         spec,
-        f"have a name, a str, for each of its {count} examples in `names`, or no such attribute",
+        f"have a str for each of its {count} examples in `names`, or no such attribute",
     )
     bad = dataset.unreadable if isinstance(dataset, HasUnreadable) else {}
     right = isinstance(bad, Mapping) and all(
         isinstance(n, int) and 0 <= n < count and isinstance(cause, str) for n, cause in bad.items()
     )
-    require(right, spec, "have in `unreadable` the numbers of examples, each with a cause, a str")
+    require(right, spec, "map numbers of examples to causes (str) in `unreadable`")
     require(
         len(bad) < count,
         spec,
-        "raise MediaError when it is built where none of its examples can be read",
+        "raise MediaError in `build` if none of its examples can be read",
     )
     if isinstance(dataset, HasFingerprints):
         for number in {0, count - 1} - set(bad):
             first = dataset.fingerprint(number)
             same = isinstance(first, str) and dataset.fingerprint(number) == first
-            require(same, spec, "have a fingerprint for each example, a str, the same each time")
+            require(same, spec, "have the same fingerprint (str) for an example each time")
     found: Mapping[int, str] = bad
     return found
 
@@ -133,7 +128,7 @@ def _check_example(spec: Any, format: Format, number: int, example: Example) -> 
     require(
         isinstance(example, Example) and isinstance(example.name, str),
         spec,
-        "give an Example with a name, a str",
+        "return an Example with a name (str)",
     )
     _check_clip(spec, format, f"example {number}", example.clip)
     _check_prompt(spec, format, f"example {number}", example.prompt)
@@ -145,7 +140,7 @@ def _check_example(spec: Any, format: Format, number: int, example: Example) -> 
     require(
         typed,
         spec,
-        "have a tuple of Events, each with a word for `what`, or `None` where nobody knows them"
+        "have a tuple of Events, each with a word for `what`, or `None` if they are unknown"
         f" (example {number})",
     )
     times = [event.time for event in events]
@@ -212,26 +207,25 @@ def _check_prompt(spec: Any, format: Format, where: str, prompt: Prompt) -> None
 
 
 def _check_again(spec: Any, dataset: Dataset, found: Mapping[int, Example]) -> None:
-    """In another order, after others, and after somebody has written into what was given."""
-    kept = copy.deepcopy(dict(found))
-    again = {number: _example(spec, dataset, number) for number in reversed(kept)}
-    same = all(map(_equal, kept.values(), reversed(again.values())))
+    """Read again in another order, and after writing into the tensors."""
+    before = copy.deepcopy(dict(found))
+    again = {number: _example(spec, dataset, number) for number in reversed(before)}
+    same = all(map(_equal, before.values(), reversed(again.values())))
     require(
         same,
         spec,
-        "give the same example for the same number and generator state, whatever was asked for"
-        " before",
+        "give the same example for the same index and generator state, independently of earlier"
+        " calls",
     )
     for example in filter(None, again.values()):
         for tensor in _tensors(example):
-            with suppress(RuntimeError):  # an expanded one can't be written into
+            with suppress(RuntimeError):  # an expanded tensor can't be written into
                 tensor.zero_()
-    same = all(_equal(each, _example(spec, dataset, number)) for number, each in kept.items())
+    same = all(_equal(each, _example(spec, dataset, number)) for number, each in before.items())
     require(
         same,
         spec,
-        "give tensors of its own each time: what is written into an example is seen in the"
-        " next one",
+        "return new tensors each time: values written into an example appear in the next one",
     )
 
 

@@ -5,13 +5,13 @@ from harmony_parts.plugin import hookimpl, part
 
 @hookimpl
 def harmony_guidance():
-    """One guidance."""
+    """Declare the guidance."""
     yield part(
         "apg",
         "harmony_apg.apg:APG",
         summary=(
-            "Away from the prediction without text, but not along the prediction itself, not too"
-            " far, and less where it went before."
+            "Guidance by text whose difference is projected orthogonally to the estimate, bounded"
+            " in norm and given momentum."
         ),
         source="arXiv:2410.02416",
     )

@@ -1,4 +1,4 @@
-"""The contract, every property, and what the paper says of APG."""
+"""The contract, every property, and the equations of APG's paper."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_property(guidance, holds):
     holds(guidance)
 
 
-def test_what_is_declared_not_to_hold_does_not():
+def test_exempt_properties_fail():
     check_exemptions(APG(bound=0.5))
 
 
 @given(walks(), st.floats(0, 10), st.floats(0, 10))
-def test_without_its_own_settings_it_is_cfg(walk: Walk, video: float, audio: float):
+def test_at_its_off_values_it_equals_cfg(walk: Walk, video: float, audio: float):
     made = (
         results(APG(video, audio, parallel=1, bound=0, momentum=0), walk),
         results(CFG(video, audio), walk),
@@ -41,8 +41,8 @@ def test_without_its_own_settings_it_is_cfg(walk: Walk, video: float, audio: flo
 
 
 @given(walks(), st.floats(0.1, 5))
-def test_what_is_added_is_across_and_bounded(walk: Walk, bound: float):
-    """In clean estimates: (x' - x) . x = 0 and |x' - x| <= (s - 1) bound, for each sample."""
+def test_the_change_is_orthogonal_and_bounded(walk: Walk, bound: float):
+    """(x' - x) . x = 0 and |x' - x| <= (s - 1) bound for the clean estimates of each sample."""
     for step in steps(APG(3, 3, bound=bound), walk):
         for stream in step.result:
             t, v = step.times[stream], step.preds[CONDITIONAL][stream].flatten(1)
@@ -55,10 +55,8 @@ def test_what_is_added_is_across_and_bounded(walk: Walk, bound: float):
 
 
 @given(walks())
-def test_it_remembers_differences_as_they_were(walk: Walk):
-    """x' = x + (s - 1) d, d = x - x_null + momentum d_before shortened to the bound, d_before as it
-    was before that.
-    """
+def test_the_state_holds_unlimited_differences(walk: Walk):
+    """x' = x + (s - 1) limit(d), with d = x - x_null + momentum d_before."""
     before: dict[str, torch.Tensor | float] = {}
     for step in steps(APG(3, 2, parallel=1, bound=0.5, momentum=-0.6), walk):
         for stream, push in (("video", 2), ("audio", 1)):
@@ -75,8 +73,8 @@ def test_it_remembers_differences_as_they_were(walk: Walk):
 
 @settings(deadline=None)  # importing diffusers takes seconds
 @given(walks())
-def test_it_is_diffusers_arithmetic(walk: Walk):
-    """Given the clean estimates of both passes, and its momentum over the steps."""
+def test_it_equals_diffusers(walk: Walk):
+    """For the clean estimates of both passes, with momentum over the steps."""
     theirs = pytest.importorskip("diffusers.guiders.adaptive_projected_guidance")
     mine = APG(3.5, 2.5, parallel=0.2, bound=1.5, momentum=-0.6)
     buffers = {stream: theirs.MomentumBuffer(mine.momentum) for stream in ("video", "audio")}

@@ -1,4 +1,4 @@
-"""The contract, every property, and what the paper says of CFG-Zero*."""
+"""The contract, every property, and the equations of the paper of CFG-Zero*."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_property(guidance, holds):
     holds(guidance)
 
 
-def test_what_is_declared_not_to_hold_does_not():
+def test_exempt_properties_fail():
     check_exemptions(CFGZero())
 
 
@@ -35,16 +35,16 @@ def test_without_zero_steps_equal_passes_change_nothing():
 
 
 @given(walks(), st.integers(0, 3))
-def test_the_first_steps_stand_still_and_cost_one_pass(walk: Walk, zero_steps: int):
+def test_the_first_steps_have_zero_velocity_and_one_pass(walk: Walk, zero_steps: int):
     for number, step in enumerate(steps(CFGZero(zero_steps=zero_steps), walk)):
-        still = number < zero_steps
-        assert (step.passes == [conditional(step.times)]) == still
-        assert all((step.result[stream] == 0).all() == still for stream in step.result)
+        is_zero = number < zero_steps
+        assert (step.passes == [conditional(step.times)]) == is_zero
+        assert all((step.result[stream] == 0).all() == is_zero for stream in step.result)
 
 
 @given(velocities(dtype=torch.float64), velocities(dtype=torch.float64))
-def test_the_fit_is_the_nearest(one, two):
-    """What is left is across the direction: no other length is nearer."""
+def test_the_scaled_negative_is_the_nearest(one, two):
+    """The residual is orthogonal to the direction, so no other scale is nearer."""
     n = min(len(one["video"]), len(two["video"]))
     a, b = one["video"][:n].flatten(1), two["video"][:n].flatten(1)
     made = fitted(a, b)
@@ -54,10 +54,8 @@ def test_the_fit_is_the_nearest(one, two):
 
 
 @given(walks())
-def test_it_is_the_paper_s_equation(walk: Walk):
-    """v' = f v_null + s (v - f v_null), f = <v, v_null> / |v_null|^2 for each sample; s = 1 leaves
-    its stream alone.
-    """
+def test_it_computes_the_equation_of_the_paper(walk: Walk):
+    """v' = f v_null + s (v - f v_null), f = <v, v_null> / |v_null|^2; s = 1 changes nothing."""
     for step in steps(CFGZero(3.5, 1, zero_steps=0, drop=("caption",)), walk):
         assert [each.drop for each in step.passes[1:]] == [{"caption"}] * ("video" in step.result)
         for stream in step.result:
@@ -74,8 +72,8 @@ def test_it_is_the_paper_s_equation(walk: Walk):
 
 @settings(deadline=None)  # importing diffusers takes seconds
 @given(walks())
-def test_it_is_diffusers_arithmetic(walk: Walk):
-    """But for their 1e-8 in the denominator, and their float32."""
+def test_it_equals_diffusers(walk: Walk):
+    """Except for the 1e-8 in their denominator, and their float32."""
     theirs = pytest.importorskip("diffusers.guiders.classifier_free_zero_star_guidance")
     for step in steps(CFGZero(3.5, 2.5, zero_steps=0), walk):
         for stream in step.result:

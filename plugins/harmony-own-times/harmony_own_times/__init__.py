@@ -1,4 +1,4 @@
-"""A task plugin: joint training in which each stream has a time of its own."""
+"""A task plugin: joint training with independent times of the streams."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_task() -> Iterator[PartDeclaration]:
-    """Declare it."""
+    """Declare the task."""
     yield part(
         "own-times",
         "harmony_own_times.own_times:OwnTimes",
         summary=(
-            "Both streams are noisy and learnt, each at a time drawn for itself, so that all stages"
-            " of one meet all stages of the other."
+            "Trains both streams at independently drawn times, so that every noise level of one is"
+            " combined with every noise level of the other."
         ),
         source="UniDiffuser, arXiv:2303.06555",
     )

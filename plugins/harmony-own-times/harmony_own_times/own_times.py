@@ -12,23 +12,23 @@ from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 @attrs.frozen
 class OwnTimes:
-    """L = |v_v - v^_v(t_v, t_a)|^2 + |v_a - v^_a(t_v, t_a)|^2 with t_v and t_a drawn one by one
-    (arXiv:2303.06555).
+    """L = |v_v - v^_v(t_v, t_a)|^2 + |v_a - v^_a(t_v, t_a)|^2 (arXiv:2303.06555).
 
-    One model learns every conditional between the streams; the driven tasks are its edges, where a
-    time is 0. With the probability `together` a clip's streams share a time, as sampling has them.
+    t_v and t_a are drawn independently. The model learns every conditional distribution between the
+    streams; the driven tasks are the cases in which one time is 0. With probability `together` the
+    streams of a clip share a time, as in sampling.
     """
 
     together: float = knob(
         0.0,
-        help="how often both streams have the same time",
+        help="probability that both streams have the same time",
         off=0.0,
         converter=float,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
-        """n entries, one a clip."""
+        """n entries, one per clip."""
         video, audio = draw(n, generator), draw(n, generator)
         shared = torch.rand(n, generator=generator) < self.together
         one, clip = torch.ones_like(video), torch.arange(n, device=video.device)

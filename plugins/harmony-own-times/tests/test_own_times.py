@@ -1,4 +1,4 @@
-"""The contract, what is drawn, and a training run by a recipe."""
+"""The contract, the distribution of times, and a training run with a recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harmony_parts.train.loop import train
 
 
 def draw(n: int, generator: torch.Generator) -> torch.Tensor:
-    """Even times."""
+    """Uniform times."""
     return torch.rand(n, generator=generator)
 
 
@@ -23,8 +23,8 @@ def test_contract(together: float) -> None:
 
 
 @pytest.mark.parametrize("together", [0.0, 0.4, 1.0])
-def test_times_are_shared_as_often_as_asked(together: float) -> None:
-    """And otherwise have nothing to do with each other."""
+def test_times_are_shared_with_the_given_probability(together: float) -> None:
+    """Otherwise they are uncorrelated."""
     n = 4000
     times = OwnTimes(together).plan(n, draw, torch.Generator().manual_seed(0)).times
     same = times.video == times.audio
@@ -35,7 +35,7 @@ def test_times_are_shared_as_often_as_asked(together: float) -> None:
         assert abs(torch.corrcoef(apart)[0, 1]) < 4 / apart.shape[1] ** 0.5
 
 
-def test_each_clip_is_learnt_once_in_both_streams() -> None:
+def test_each_clip_is_trained_once_in_both_streams() -> None:
     plan = OwnTimes(0.4).plan(5, draw, torch.Generator().manual_seed(0))
     assert plan.source.tolist() == [0, 1, 2, 3, 4]
     for stream in ("video", "audio"):
@@ -43,7 +43,7 @@ def test_each_clip_is_learnt_once_in_both_streams() -> None:
 
 
 @pytest.mark.parametrize("together", [-0.1, 1.1, float("nan")])
-def test_a_share_is_from_0_to_1(together: float) -> None:
+def test_the_probability_must_be_from_0_to_1(together: float) -> None:
     with pytest.raises(ValueError, match="together"):
         OwnTimes(together)
 
@@ -59,7 +59,7 @@ def test_a_recipe_trains_with_it(tmp_path) -> None:
     ]
     recipe = read_recipe("demo", small, parts=parts)
     assert recipe.task == OwnTimes()
-    # what a process that was started with this plugin sees
+    # as in a process that is started with this plugin
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harmony_parts.assembly.read.catalogue", lambda: parts)
         assert (train(recipe, out=tmp_path) / "model.safetensors").is_file()

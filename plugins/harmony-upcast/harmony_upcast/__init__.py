@@ -1,4 +1,4 @@
-"""An attention plugin: local attention in a wider type than the model's."""
+"""An attention plugin: local attention in a higher precision than the model's."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_attention() -> Iterator[PartDeclaration]:
-    """Declare it."""
+    """Declare the backend."""
     yield part(
         "upcast",
         "harmony_upcast.upcast:Upcast",
         summary=(
-            "Another backend in a wider type than its inputs', to see what of an error comes from"
+            "Runs another backend in a higher precision than its inputs', to measure the error of"
             " attention."
         ),
     )

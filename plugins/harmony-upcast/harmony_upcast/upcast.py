@@ -1,4 +1,4 @@
-"""Local attention in a wider type."""
+"""Local attention in a higher precision."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ from harmony_parts.plugin import default_part, knob
 
 @attrs.frozen
 class Upcast:
-    """`inner` on queries, keys and values in `dtype`, or in their own type where that is wider; the
-    result is in theirs.
+    """Run `inner` in `dtype`, or in the inputs' dtype if that is wider.
 
-    With a model in bfloat16 it tells what the rounding inside attention costs: compare a run with
-    it to one without.
+    The result has the inputs' dtype. Compare runs of a bfloat16 model with and without it to
+    measure the error of rounding inside attention.
     """
 
     inner: LocalAttention = knob(
-        default_part("harmony_parts.attention.eager:Eager"), help="the backend that computes"
+        default_part("harmony_parts.attention.eager:Eager"), help="the backend to run"
     )
     dtype: Literal["float32", "float64"] = knob(
         "float32",
-        help="the type to compute in",
+        help="the dtype of the computation",
         validator=attrs.validators.in_(("float32", "float64")),
     )
 
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, windows: Windows, q_angles: Tensor, k_angles: Tensor
     ) -> Tensor:
-        """See `LocalAttention`."""
+        """The result of `inner`, in the dtype of `q`."""
         wide = torch.promote_types(q.dtype, getattr(torch, self.dtype))
         return self.inner(q.to(wide), k.to(wide), v.to(wide), windows, q_angles, k_angles).to(
             q.dtype

@@ -1,4 +1,4 @@
-"""The contract, and what it is for."""
+"""The contract, and the precision of results."""
 
 from __future__ import annotations
 
@@ -20,26 +20,24 @@ def test_contract(attention) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, *_ in problems()])
-def test_one_rounding_is_left(name: str) -> None:
-    """Of bfloat16 inputs: what it gives is the float64 result, rounded once; the backend alone is
-    no nearer.
-    """
+def test_bfloat16_results_are_rounded_once(name: str) -> None:
+    """They equal the rounded float64 results; those of the backend itself are no closer."""
     inputs, *rest = next(rest for other, *rest in problems() if other == name)
     narrow = [x.bfloat16() for x in inputs]
     exact = Reference()(*(x.double() for x in narrow), *rest)
-    mine, alone = (attention(*narrow, *rest) for attention in (Upcast(dtype="float64"), Eager()))
-    assert mine.dtype == torch.bfloat16
-    assert torch.equal(mine, exact.bfloat16())
-    assert (mine.double() - exact).norm() <= (alone.double() - exact).norm()
+    upcast, plain = (attention(*narrow, *rest) for attention in (Upcast(dtype="float64"), Eager()))
+    assert upcast.dtype == torch.bfloat16
+    assert torch.equal(upcast, exact.bfloat16())
+    assert (upcast.double() - exact).norm() <= (plain.double() - exact).norm()
 
 
-def test_wider_inputs_stay_as_they_are() -> None:
+def test_wider_inputs_keep_their_dtype() -> None:
     _, inputs, *rest = next(iter(problems()))
     wide = [x.double() for x in inputs]
     assert torch.equal(Upcast(dtype="float32")(*wide, *rest), Eager()(*wide, *rest))
 
 
-def test_other_types_are_refused() -> None:
+def test_other_dtypes_are_refused() -> None:
     with pytest.raises(ValueError, match="dtype"):
         Upcast(dtype="bfloat16")
 

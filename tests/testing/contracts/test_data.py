@@ -1,4 +1,4 @@
-"""The contract of data sets: what ships keeps it, and each of its points can be broken."""
+"""The contract check of data sets accepts the built-in ones and finds every way to break it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ODD = Format(fps="24000/1001", height=17, width=8, sample_rate=11025, seconds=0.
     [Soundstage(), *(Soundstage(scenes=(name,), size=1, seed=3) for name in SCENES)],
     ids=repr,
 )
-def test_soundstage_keeps_it(spec: Soundstage, format: Format) -> None:
+def test_soundstage_passes(spec: Soundstage, format: Format) -> None:
     assert len(check_data(spec, format)) == spec.size
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two clips, one of them short, and one that is none."""
+    """Two clips, one of them short, and a file that isn't media."""
     root = tmp_path_factory.mktemp("clips")
     for name, frames in (("long", 25), ("short", 4)):
         picture = torch.randint(
@@ -51,21 +51,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "spec", [ClipFolder(), ClipFolder(memory_mb=0.0)], ids=["kept", "read again"]
+    "spec", [ClipFolder(), ClipFolder(memory_mb=0.0)], ids=["cached", "read again"]
 )
-def test_a_folder_of_clips_keeps_it(spec: ClipFolder, folder: Path) -> None:
+def test_a_folder_of_clips_passes(spec: ClipFolder, folder: Path) -> None:
     assert len(check_data(spec, FORMAT, root=folder).unreadable) == 1
 
 
-def test_a_folder_that_is_lacking_is_asked_for() -> None:
+def test_a_missing_folder_is_an_assembly_error() -> None:
     with pytest.raises(AssemblyError, match="--data DIR"):
         check_data(ClipFolder(), FORMAT)
 
 
 @attrs.frozen
 class Broken:
-    """A data set with something exchanged: `change(example, index, generator)` has the last word,
-    `about` are further attributes.
+    """A data set whose examples pass through `change(example, index, generator)`.
+
+    `about` are further attributes of it.
     """
 
     change: Callable[..., Any] = lambda example, index, generator: example
@@ -74,12 +75,11 @@ class Broken:
     ends: bool = True
 
     def build(self, *, format: Format, root: Path | None = None) -> BrokenSet:
-        """See the class."""
         return BrokenSet(self, Soundstage(size=max(self.size, 1)).build(format=format))
 
 
 class BrokenSet:
-    """What `Broken` builds."""
+    """The data set of `Broken`."""
 
     def __init__(self, spec: Broken, inner: Any) -> None:
         self.spec, self.inner = spec, inner
@@ -112,7 +112,7 @@ def of_events(*events: Any) -> Broken:
 
 
 def shared() -> Broken:
-    """All examples sound with one tensor."""
+    """All examples share one voice tensor."""
     voice = torch.ones(9)
     return Broken(
         lambda example, index, generator: attrs.evolve(example, prompt=Prompt(voice=voice))
@@ -141,36 +141,39 @@ NOTHING = torch.zeros(0)
     [
         (Broken(size=0), "have at least one example"),
         (Broken(ends=False), "raise IndexError for example 5"),
-        (Broken(about={"names": ["one"]}), "have a name, a str, for each of its 5 examples"),
+        (Broken(about={"names": ["one"]}), "have a str for each of its 5 examples"),
         (
             Broken(about={"names": [f"other {k}" for k in range(5)]}),
-            "call example 0 by its name in `names`",
+            "give example 0 the name that `names` has",
         ),
-        (Broken(about={"unreadable": {7: "bad"}}), "the numbers of examples, each with a cause"),
+        (Broken(about={"unreadable": {7: "bad"}}), "map numbers of examples to causes"),
         (
             Broken(about={"unreadable": dict.fromkeys(range(5), "bad")}),
-            "raise MediaError when it is built",
+            "raise MediaError in `build`",
         ),
-        (Broken(about={"fingerprint": lambda index: str(next(COUNT))}), "have a fingerprint"),
+        (
+            Broken(about={"fingerprint": lambda index: str(next(COUNT))}),
+            "have the same fingerprint",
+        ),
         (
             Broken(_unreadable),
-            "be able to give one of its examples 0, 1, 3, 4; all raise MediaError",
+            "give at least one of its examples 0, 1, 3, 4; all raise MediaError",
         ),
         (
             Broken(lambda example, index, generator: None),
-            "give an Example; example 0 is of NoneType",
+            "return an Example; example 0 is of NoneType",
         ),
         (Broken(_globally), "from torch's global one"),
         (
             Broken(
                 lambda example, index, generator: attrs.evolve(example, name=f"call {next(COUNT)}")
             ),
-            "give the same example for the same number",
+            "give the same example for the same index",
         ),
-        (shared(), "give tensors of its own each time"),
+        (shared(), "return new tensors each time"),
         (
             Broken(lambda example, index, generator: attrs.evolve(example, name=index)),
-            "give an Example with a name",
+            "return an Example with a name",
         ),
         (Broken(_mute), "the same streams in all its clips"),
         (
@@ -204,13 +207,12 @@ NOTHING = torch.zeros(0)
         (of_events(Event(1.2, "late")), "in order, and within the 1 s of its clip"),
     ],
 )
-def test_a_broken_one_is_found(spec: Broken, must: str) -> None:
+def test_a_broken_data_set_is_rejected(spec: Broken, must: str) -> None:
     with pytest.raises(PartContractError, match=must):
         check_data(spec, FORMAT)
 
 
-def test_what_is_not_broken_passes() -> None:
-    """The same wrapper without a fault, silent films, and a set of which some can't be read."""
+def test_the_wrapper_silent_clips_and_some_unreadable_examples_pass() -> None:
     check_data(Broken(), FORMAT)
     check_data(of_clip(lambda clip: attrs.evolve(clip, waveform=None)), FORMAT)
     check_data(

@@ -1,0 +1,118 @@
+"""The data of a run: the source of its batches, and how a resumed run recognises its data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from harmony_parts.assembly.build import Parts, derived_seed
+from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.data.protocol import HasNames
+from harmony_parts.errors import RunError
+from harmony_parts.latents.cache import FOLDER, cache_key, load_prepared, save_prepared
+from harmony_parts.latents.prepare import choose_examples, prepare_clips
+from harmony_parts.latents.readable import Readable
+from harmony_parts.latents.sources import OnTheFly, Prepared, Source
+from harmony_parts.models.offload import Offload, move_weights, weights_on_device
+from harmony_parts.train.log import Log
+from harmony_parts.train.model import frozen_parts, trainable_encoders
+
+
+@attrs.frozen(eq=False)
+class TrainingData:
+    """Where a run's batches come from.
+
+    `unreadable`: number of each clip that couldn't be read -> why; it grows during the run.
+    `identity` is stored in checkpoints: the number of examples and a digest of their names.
+    """
+
+    source: Source
+    unreadable: Mapping[int, str]
+    identity: dict[str, Any]
+
+    def check_unchanged(self, saved: Mapping[str, Any]) -> None:
+        """Raise RunError if the checkpoint `saved` was made with other data."""
+        before = saved.get("data", self.identity)
+        if before == self.identity:
+            return
+        was, now = before["examples"], self.identity["examples"]
+        differ = (
+            f"{was} examples, now {now}" if was != now else f"{now} examples as now, but others"
+        )
+        raise RunError(
+            f"the checkpoint of step {saved['step']} was made with other data ({differ}); resume"
+            " with the run's own, unchanged folder of clips (--data), or begin a new run (--out)"
+        )
+
+
+def open_data(
+    recipe: Recipe, parts: Parts, root: Path | None, device: torch.device, log: Log
+) -> TrainingData:
+    """Build the data set and the source of batches: prepared clips, or clips encoded on the fly.
+
+    Prepared clips are a function of the seed, so a resumed run makes or loads the same ones. Raises
+    RunError if the data set is empty, or a clip isn't in the model's format.
+    """
+    dataset = recipe.data.build(format=parts.format, root=root)
+    if not len(dataset):
+        raise RunError("the data set is empty: there is nothing to train on")
+    readable = Readable(dataset, log.say)
+    source: Source
+    names: Sequence[str] | None
+    if recipe.train.prepared:
+        source = prepared = _prepared(recipe, parts, readable, device, log)
+        names = prepared.names
+    else:
+        for part in frozen_parts(parts):
+            move_weights(part, device)
+        encoders: dict[str, Any] = dict(parts.encoders)
+        source = OnTheFly(readable, parts.format, parts.codecs, encoders, device)
+        names = dataset.names if isinstance(dataset, HasNames) else None
+    identity = {"examples": len(dataset), "names": None if names is None else _digest(names)}
+    return TrainingData(source, readable.unreadable, identity)
+
+
+def _prepared(
+    recipe: Recipe, parts: Parts, readable: Readable, device: torch.device, log: Log
+) -> Prepared:
+    """The prepared clips, from the run folder's cache if they are in it."""
+    generator = torch.Generator().manual_seed(derived_seed(recipe.train.seed, "train:data"))
+    chosen = choose_examples(len(readable), recipe.train.prepared, generator)
+    frozen = frozen_parts(parts)
+    # The key doesn't know what replaces an unreadable clip: then nothing is cached.
+    key = None
+    if not readable.unreadable:
+        key = cache_key(recipe, readable.dataset, chosen, frozen, device)
+    folder = log.folder / FOLDER
+    if key is not None:
+        cached = load_prepared(folder, key, trainable_encoders(parts), device, log.say)
+        if cached is not None:
+            return cached
+    encoders: dict[str, Any] = dict(parts.encoders)
+    with ExitStack() as stack:
+        offload: Offload = "none" if device.type == "cpu" else "parts"
+        for part in frozen:
+            stack.enter_context(weights_on_device(part, device, offload))
+        prepared = prepare_clips(
+            readable,
+            chosen,
+            parts.format,
+            parts.codecs,
+            encoders,
+            generator=generator,
+            device=device,
+            track=log.track,
+        )
+    if key is not None and not readable.unreadable:
+        save_prepared(folder, key, prepared)
+    return prepared
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(names).encode("utf-8", errors="replace")).hexdigest()

@@ -1,0 +1,97 @@
+"""One training step: draw clips, plan tasks and times, add noise, predict, update weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.errors import RunError
+from harmony_parts.latents.sources import Batch, Source
+from harmony_parts.tasks.protocol import Plan
+from harmony_parts.train.objective import dropped, losses, noise_for, packed
+from harmony_parts.train.optimizer import clip_gradients, learning_rate, set_learning_rate
+from harmony_parts.train.state import TrainingState
+
+
+def draw_batch(state: TrainingState, source: Source, clips: int) -> Batch:
+    """The next batch of `clips` clips. If that fails, the state is as before, so it can be saved.
+
+    Raises whatever the source raises.
+    """
+    before = state.random_state()
+    try:
+        return source.batch(state.order.next(clips, state.generator), state.generator)
+    except Exception:
+        state.set_random_state(*before)
+        raise
+
+
+def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
+    """One optimizer step on a batch; returns its loss.
+
+    Raises RunError, with the weights untouched, if the loss or a gradient isn't finite.
+    """
+    settings, flow, generator = recipe.train, recipe.flow, state.generator
+    plan = recipe.task.plan(
+        settings.batch, lambda n, g: flow.shift(flow.density.draw(n, g)), generator
+    )
+    conditions = dropped(packed(batch.conditions, plan), settings.drop, generator)
+    noise = noise_for(batch.latents, plan, generator)
+    result = losses(state.modules["denoiser"], batch.latents, noise, conditions, plan, flow.path)
+
+    state.optimizer.zero_grad(set_to_none=True)
+    if result.total.requires_grad:
+        result.total.backward()
+    norm = clip_gradients(state.trained.values(), settings.clip)
+
+    # one transfer to the host for all numbers
+    both = torch.stack([result.total.detach(), norm.to(result.total)])
+    numbers = torch.cat([both, *(result.entries[s].detach() for s in result.entries)]).tolist()
+    entries = dict(zip(result.entries, _split(numbers[2:], len(plan.source)), strict=True))
+    if not all(map(math.isfinite, numbers)):
+        raise RunError(
+            f"step {state.step + 1}: {_cause(state, batch, plan, entries)}; {_remedy(recipe)}"
+        )
+
+    rate = learning_rate(settings, state.step + 1)
+    set_learning_rate(state.optimizer, rate)
+    state.optimizer.step()
+    state.step += 1
+    if state.ema is not None:
+        state.ema.update(state.trained, state.step)
+    state.means.add(numbers[0], numbers[1], rate, plan, entries)
+    return float(numbers[0])
+
+
+def _cause(state: TrainingState, batch: Batch, plan: Plan, entries: dict[str, list[float]]) -> str:
+    """What isn't finite: the loss of one entry of the plan, a gradient, or only a sum."""
+    for stream, errors in entries.items():
+        for m, error in enumerate(errors):
+            if not math.isfinite(error):
+                task, clip = plan.names[int(plan.task[m])], batch.names[int(plan.source[m])]
+                t = float(plan.times[stream][m])
+                return f"the loss is {error}: task {task}, {stream}, clip {clip}, time {t:.4f}"
+    bad = [
+        name
+        for name, p in state.trained.items()
+        if p.grad is not None and not bool(p.grad.isfinite().all())
+    ]
+    what = (
+        f"the gradient of {', '.join(bad[:3])} isn't finite"
+        if bad
+        else "the sum of the loss or of the gradient isn't finite"
+    )
+    return f"{what}: tasks {', '.join(plan.names)}, clips {', '.join(batch.names)}"
+
+
+def _remedy(recipe: Recipe) -> str:
+    return (
+        f"look at that clip, or lower train.learning_rate ({recipe.train.learning_rate:g}) or"
+        " train.clip; the last checkpoint is untouched"
+    )
+
+
+def _split(numbers: list[float], size: int) -> list[list[float]]:
+    return [numbers[i : i + size] for i in range(0, len(numbers), size)]
