@@ -25,15 +25,15 @@ DOCS = Path(__file__).parent
 
 def pages() -> dict[str, str]:
     """Path in docs/ -> text of every generated page."""
-    known = Catalogue.discover(only=())
+    parts = Catalogue.discover(only=())
     return {
-        "reference/parts.md": parts_page(known),
+        "reference/parts.md": parts_page(parts),
         "reference/api.md": api_page(),
         "reference/recipes.md": recipes_page(),
         "reference/surface.txt": surface(),
         "reference/cli.md": cli_page(),
         "reference/results.md": results_page(DOCS / "results"),
-        "reference/sizes.txt": sizes(known),
+        "reference/sizes.txt": sizes(parts),
         "decisions/index.md": decisions_page(DOCS / "decisions"),
     }
 

@@ -1,6 +1,4 @@
-"""A guidance of one's own: another guidance, but only early in the sampling, where timing is
-decided; after that one pass a step is enough.
-"""
+"""Your own guidance: apply another one only early in sampling, when timing is decided."""
 
 from __future__ import annotations
 
@@ -21,14 +19,12 @@ STEPS = 6
 
 @attrs.frozen
 class Early:
-    """`inner` while the time (1 noise, 0 data) is above `until`; below it the prediction as it
-    is.
-    """
+    """Apply `inner` at times (1 noise, 0 data) above `until`; later steps cost one pass."""
 
     inner: Guidance = knob(help="the guidance of the early steps")
     until: float = knob(
         0.5,
-        help="time below which nothing is added",
+        help="time at and below which there is no guidance",
         off=1.0,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
@@ -37,29 +33,29 @@ class Early:
         return any(times[stream] > self.until for stream in times.generated())
 
     def passes(self, times, state):
-        """Those of `inner`, or the task's own alone."""
+        """The passes of `inner`, or only the conditional pass."""
         return self.inner.passes(times, state) if self._early(times) else [conditional(times)]
 
     def combine(self, preds, times, state):
-        """What `inner` makes of its passes, or the prediction untouched."""
+        """The result of `inner`, or the conditional prediction."""
         if self._early(times):
             return self.inner.combine(preds, times, state)
         return preds[CONDITIONAL].only(times.generated()), state
 
 
 guidance = Early(hp.SyncCFG(video=3, audio=2))
-check_guidance(guidance)  # the contract that the guidance in the box passes too
+check_guidance(guidance)  # the contract that the built-in guidances pass, too
 
 recipe = hp.read_recipe("demo")
 for time in timetable(STEPS, recipe.sample.shift)[:-1]:
-    names = [asked.name for asked in guidance.passes(StepTimes(time, time), None)]
+    names = [each.name for each in guidance.passes(StepTimes(time, time), None)]
     print(
         f"time {time:.2f}: {len(names)} {'pass' if len(names) == 1 else 'passes'}"
         f" ({', '.join(names)})"
     )
 
-# A run folder may be given: `python examples/03_own_guidance.py out/demo/run`. Fresh weights make
-# noise, but make it by the same way.
+# Optionally pass a run folder: `python examples/03_own_guidance.py out/demo/run`. Fresh weights
+# generate noise, by the same steps.
 pipeline = hp.load(sys.argv[1]) if len(sys.argv) > 1 else hp.Pipeline.assemble(recipe)
 OUT.mkdir(parents=True, exist_ok=True)
 made = pipeline.generate("a red ball bounces on the ground", guidance=guidance, steps=STEPS, seed=0)

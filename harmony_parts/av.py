@@ -99,14 +99,14 @@ class Times:
         """The time of each latent, [B, T]."""
         return self.values.gather(1, self.index)
 
-    def clean_where(self, where: Tensor) -> Times:
-        """A copy with time 0 for the latents where `where` [B, T] (bool) is True; U grows by 1."""
+    def clean_where(self, mask: Tensor) -> Times:
+        """A copy with time 0 for the latents selected by `mask` [B, T] (bool); U grows by 1."""
         import torch
 
         zero = torch.zeros_like(self.values[:, :1])
         return Times(
             torch.cat([self.values, zero], dim=1),
-            self.index.masked_fill(where, self.values.shape[1]),
+            self.index.masked_fill(mask, self.values.shape[1]),
         )
 
 
@@ -128,7 +128,7 @@ class Condition:
         return self if self.null is None else self.null
 
     def drop_rows(self, rows: Tensor) -> Condition:
-        """A copy with the null form for the samples where `rows` [B] (bool) is True."""
+        """A copy with the null form for the samples selected by `rows` [B] (bool)."""
         null = self.dropped()
         wide = rows.reshape(-1, *(1,) * (self.tokens.ndim - 1))
         return attrs.evolve(

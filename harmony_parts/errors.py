@@ -46,13 +46,13 @@ class AssemblyError(HarmonyError):
     """Raised if a recipe can't be read, or its parts don't fit together.
 
     The message lists every fault on a line that begins with its `$.path` in the recipe. `faults`
-    holds these lines. `where` names the recipe.
+    holds these lines. `name` is the name of the recipe.
     """
 
-    def __init__(self, faults: str | Iterable[str], where: str = "recipe") -> None:
+    def __init__(self, faults: str | Iterable[str], name: str = "recipe") -> None:
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
         super().__init__(
-            f"{where} can't be assembled:\n" + "\n".join(f"  {fault}" for fault in self.faults)
+            f"{name} can't be assembled:\n" + "\n".join(f"  {fault}" for fault in self.faults)
         )
 
 

@@ -59,8 +59,8 @@ def knob(
 ) -> Any:
     """A setting of a part, with its documentation: an `attrs.field` with metadata.
 
-    `help` says what the setting does. `off` is the value at which it has no effect. `source` says
-    where the default comes from. `validator` and `converter` are those of attrs.
+    `help` describes what the setting does. `off` is the value at which it has no effect. `source`
+    is the origin of the default. `validator` and `converter` are those of attrs.
     """
     metadata = {"help": help, "unit": unit, "off": off, "source": source}
     return attrs.field(default=default, validator=validator, converter=converter, metadata=metadata)

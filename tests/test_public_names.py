@@ -1,4 +1,4 @@
-"""What `import harmony_parts` offers, and what it costs."""
+"""The names of `import harmony_parts`, and what importing them loads."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ SOURCE = Path(hp.__file__)
 
 
 @pytest.mark.parametrize("name", hp._NAMES)
-def test_each_public_name_is_there(name):
-    """And is what its own module has."""
+def test_each_public_name_can_be_imported(name):
+    """And is listed by `dir`."""
     assert getattr(hp, name) is vars(hp)[name]
     assert name in dir(hp)
 
 
-def test_public_names_are_told_to_type_checkers():
-    """The lazy table and the block for type checkers say the same."""
+def test_type_checkers_see_the_same_public_names():
+    """The table of lazy names agrees with the imports under TYPE_CHECKING."""
     block = next(node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If))
-    told = {alias.asname: (node.module, alias.name) for node in block.body for alias in node.names}
+    imported = {
+        alias.asname: (node.module, alias.name) for node in block.body for alias in node.names
+    }
     table = {name: target.partition(":") for name, target in hp._NAMES.items()}
-    assert told == {
+    assert imported == {
         name: (f"harmony_parts.{module}", attribute or name)
         for name, (module, _, attribute) in table.items()
     }
 
 
-def test_no_public_name_is_that_of_a_module():
-    """Importing the module would put it in the name's place."""
+def test_no_public_name_is_the_name_of_a_module():
+    """Importing such a module would replace the name."""
     assert {module.name for module in pkgutil.iter_modules(hp.__path__)}.isdisjoint(hp._NAMES)
 
 
 def test_unknown_names_are_attribute_errors():
-    """As of any module."""
+    """With the usual message."""
     with pytest.raises(AttributeError, match="no attribute 'SynkCFG'"):
         _ = hp.SynkCFG
     assert hp.__version__
@@ -61,8 +63,8 @@ def test_unknown_names_are_attribute_errors():
         "from harmony_parts.assembly.read import shipped_recipes; shipped_recipes()",
     ],
 )
-def test_torch_stays_unloaded(code):
-    """Until a part is used."""
+def test_torch_is_not_imported(code):
+    """Before a part is used."""
     subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nassert 'torch' not in sys.modules"],
         check=True,

@@ -1,4 +1,4 @@
-"""A guidance from somebody else's package, of at most 20 lines with its pyproject: installed by pip, found, listed, used in a recipe."""  # noqa: E501
+"""A third-party guidance of at most 20 lines is installed with pip, listed and used in a recipe."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ assert torch.equal(half["video"], full["video"] / 2) and torch.equal(half["audio
 """  # noqa: E501
 
 
-def test_it_is_short():
-    """Writing a plugin is a matter of minutes."""
+def test_the_package_is_short():
+    """Including its pyproject.toml."""
     lines = [
         line
         for file in PACKAGE.rglob("*")
@@ -53,7 +53,7 @@ def test_it_is_short():
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which pip has installed the package; nothing is downloaded."""
+    """A folder into which pip installed the package, without downloads."""
     folder = tmp_path_factory.mktemp("third-party")
     source = shutil.copytree(
         PACKAGE,
@@ -81,8 +81,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_it_is_found_listed_and_used(target, tmp_path):
-    """By its bare name in a recipe, which is written with its qualified name and version."""
+def test_the_installed_guidance_is_listed_and_used(target, tmp_path):
+    """The recipe uses its bare name; it is written with the qualified name and the version."""
     recipe = {
         **TINY,
         "sample": {

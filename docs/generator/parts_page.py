@@ -17,12 +17,12 @@ from harmony_parts.assembly.places import default, kinds_in, name, settings
 from harmony_parts.report.setting_value import setting_value
 
 
-def parts_page(known: Catalogue) -> str:
+def parts_page(parts: Catalogue) -> str:
     """The page."""
     lines = [
         "# Parts\n",
         (
-            f"There are {len(KINDS)} kinds of part and {len(known.list())} built-in parts."
+            f"There are {len(KINDS)} kinds of part and {len(parts.list())} built-in parts."
             " `harmony parts list` and `harmony parts show KIND/NAME` show the same on the"
             " command line, including the parts of installed plugins.\n"
         ),
@@ -33,22 +33,22 @@ def parts_page(known: Catalogue) -> str:
         *table(
             ["kind", "hook", "parts"],
             (
-                [f"[{kind}](#{kind})", f"`{kind.hook}`", names(known, key)]
+                [f"[{kind}](#{kind})", f"`{kind.hook}`", names(parts, key)]
                 for key, kind in KINDS.items()
             ),
         ),
     ]
     for key, kind in KINDS.items():
-        lines += kind_section(key, kind, known)
+        lines += kind_section(key, kind, parts)
     return NOTE + "\n".join(lines) + "\n"
 
 
-def names(known: Catalogue, key: str) -> str:
+def names(parts: Catalogue, key: str) -> str:
     """The names of a kind's parts."""
-    return ", ".join(f"`{declared.name}`" for declared in known.list(key))
+    return ", ".join(f"`{declared.name}`" for declared in parts.list(key))
 
 
-def kind_section(key: str, kind: Kind, known: Catalogue) -> Iterator[str]:
+def kind_section(key: str, kind: Kind, parts: Catalogue) -> Iterator[str]:
     """A kind: the docstring of its hook, then its parts."""
     first, _, rest = inspect.cleandoc(
         inspect.getdoc(getattr(hookspecs, kind.hook)) or ""
@@ -57,23 +57,23 @@ def kind_section(key: str, kind: Kind, known: Catalogue) -> Iterator[str]:
     yield f"{first}\n"
     yield f"Hook `{kind.hook}`, protocol `{kind.protocol.replace(':', '.')}`.\n"
     yield f"{rest.strip()}\n"
-    for declared in known.list(key):
-        yield from part_section(declared, known)
+    for declared in parts.list(key):
+        yield from part_section(declared, parts)
 
 
-def part_section(declared: Declared, known: Catalogue) -> Iterator[str]:
+def part_section(declared: Declared, parts: Catalogue) -> Iterator[str]:
     """A part: its summary, its docstring, its settings."""
-    cls, about, kind = known.load_declared(declared), declared.declaration, KINDS[declared.kind]
+    cls, about, kind = parts.load_declared(declared), declared.declaration, KINDS[declared.kind]
     yield f"\n### {kind}/{declared.name} {{ #{kind}-{declared.name} }}\n"
     source = f" Source: {about.source}." if about.source else ""
     yield f"{about.summary}{source} Python: `{about.target.replace(':', '.')}`\n"
     yield f"```text\n{inspect.cleandoc(cls.__doc__ or '')}\n```\n"
-    rows = [setting(field, known) for field in settings(cls)]
+    rows = [setting(field, parts) for field in settings(cls)]
     head = ["setting", "default", "unit", "off", "what it does", "source"]
     yield from table(head, rows) if rows else ["No settings.\n"]
 
 
-def setting(field: attrs.Attribute[Any], known: Catalogue) -> list[str]:
+def setting(field: attrs.Attribute[Any], parts: Catalogue) -> list[str]:
     """The row of a setting."""
     about, given = field.metadata, default(field)
     kinds = dict.fromkeys(KINDS[kind] for _, kind in kinds_in(field.type))
@@ -81,9 +81,9 @@ def setting(field: attrs.Attribute[Any], known: Catalogue) -> list[str]:
     help_ = about.get("help", "").rstrip(".")
     return [
         f"`{name(field)}`",
-        "" if given is attrs.NOTHING else f"`{setting_value(given, known)}`",
+        "" if given is attrs.NOTHING else f"`{setting_value(given, parts)}`",
         about.get("unit", ""),
-        "" if about.get("off") is None else f"`{setting_value(about['off'], known)}`",
+        "" if about.get("off") is None else f"`{setting_value(about['off'], parts)}`",
         help_[:1].upper()
         + help_[1:]
         + "." * bool(help_)

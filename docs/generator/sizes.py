@@ -68,9 +68,9 @@ TENSORS = {
 }
 
 
-def sizes(known: Catalogue) -> str:
+def sizes(parts: Catalogue) -> str:
     """Two tables: the letters, and the shapes of tensors, for the demo and for the paper."""
-    demo = demo_sizes(known)
+    demo = demo_sizes(parts)
     lines = table(
         ["letter", "meaning", "demo", "paper"],
         ([f"`{k}`", v, str(demo.get(k, "")), str(PAPER.get(k, ""))] for k, v in LETTERS.items()),
@@ -82,9 +82,9 @@ def sizes(known: Catalogue) -> str:
     return "\n".join([*lines, *table(["tensor", "shape", "demo", "paper"], rows)])
 
 
-def demo_sizes(known: Catalogue) -> dict[str, int]:
+def demo_sizes(parts: Catalogue) -> dict[str, int]:
     """The value of each letter in the demo's recipe."""
-    recipe = read_recipe("demo", parts=known)
+    recipe = read_recipe("demo", parts=parts)
     form, denoiser = recipe.format, recipe.denoiser
     video, audio = recipe.codecs.video.build(format=form), recipe.codecs.audio.build(format=form)
     longest = max(

@@ -116,7 +116,7 @@ class Catalogue:
         return self._loaded[declared]
 
     def _import(self, declared: Declared) -> Any:
-        """What a declaration's target names, whatever it is."""
+        """The object that a declaration's target names."""
         module, _, attribute = declared.declaration.target.partition(":")
         try:
             value: Any = importlib.import_module(module)

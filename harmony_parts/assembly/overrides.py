@@ -37,7 +37,7 @@ def apply_overrides(
     malformed or its path doesn't exist.
     """
     changed = copy.deepcopy(dict(table))
-    known = parts or catalogue() if cls is not None and overrides else None
+    lookup = parts or catalogue() if cls is not None and overrides else None
     faults = []
     for override in overrides:
         path, equals, text = override.partition("=")
@@ -46,7 +46,7 @@ def apply_overrides(
             faults.append(f"{override!r} is not an override; write key.path=value")
             continue
         try:
-            _set(changed, keys, _value(text.strip()), cls, known)
+            _set(changed, keys, _value(text.strip()), cls, lookup)
         except LookupError as error:
             faults.append(f"{override!r}: {error.args[0]}")
     if faults:
@@ -91,12 +91,12 @@ def _put(table: Any, key: str, value: Any, path: list[str]) -> None:
 
 def _place(table: Any, key: str, path: list[str]) -> int:
     """The index that a key gives into a list. Raises LookupError if there is no such element."""
-    where = ".".join(path) or "the recipe"
+    at = ".".join(path) or "the recipe"
     if not isinstance(table, list):
-        raise LookupError(f"{where} is a plain value; it has no {key!r}")
+        raise LookupError(f"{at} is a plain value; it has no {key!r}")
     if not key.isdecimal() or int(key) >= len(table):
         raise LookupError(
-            f"{where} is a list of {len(table)}; {key!r} isn't an index of it (they begin at 0)"
+            f"{at} is a list of {len(table)}; {key!r} isn't an index of it (they begin at 0)"
         )
     return int(key)
 

@@ -57,19 +57,19 @@ def read_recipe(
     """
     from harmony_parts.assembly.recipe import Recipe
 
-    where, table = _table(source)
-    known = parts or catalogue()
-    table = apply_overrides(table, overrides, Recipe, parts=known)
+    name, table = _table(source)
+    parts = parts or catalogue()
+    table = apply_overrides(table, overrides, Recipe, parts=parts)
     versions = table.pop(VERSIONS, {})
     if not isinstance(versions, Mapping):
         raise AssemblyError(
             f"$.{VERSIONS}: expected a table (the versions that wrote the recipe; optional)",
-            where,
+            name,
         )
     try:
-        return structure(table, Recipe, parts=known, where=where)
+        return structure(table, Recipe, parts=parts, name=name)
     except AssemblyError as error:
-        raise AssemblyError([*error.faults, *_absent(versions, known)], where) from error
+        raise AssemblyError([*error.faults, *_absent(versions, parts)], name) from error
 
 
 def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -90,9 +90,9 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
                 f"this is the folder of a model or a run; its recipe is {str(inside)!r}", name
             )
         if isinstance(source, Path) or name not in shipped:
-            known = f"{nearest(name, shipped)}; shipped recipes: {', '.join(shipped) or 'none'}"
+            names = f"{nearest(name, shipped)}; shipped recipes: {', '.join(shipped) or 'none'}"
             raise AssemblyError(
-                f"there is no file {name!r}, and no shipped recipe of that name{known}", name
+                f"there is no file {name!r}, and no shipped recipe of that name{names}", name
             )
         file = shipped[name]
     try:
@@ -119,9 +119,9 @@ def write_recipe(recipe: Recipe, *, parts: Catalogue | None = None) -> str:
 
     `read_recipe` reads it as an equal recipe. Raises AssemblyError if no plugin declares a part.
     """
-    known = parts or catalogue()
+    parts = parts or catalogue()
     versions: dict[str, Any] = {"version": installed_version()}
-    plugins = known.distributions(parts_in(recipe, known))
+    plugins = parts.distributions(parts_in(recipe, parts))
     if plugins:
         versions["plugins"] = dict(sorted(plugins.items()))
-    return tomli_w.dumps({**unstructure(recipe, parts=known), VERSIONS: versions})
+    return tomli_w.dumps({**unstructure(recipe, parts=parts), VERSIONS: versions})

@@ -24,8 +24,8 @@ def faults(cls: Any, protocol: type) -> Iterator[str]:
     settings = {field.name for field in attrs.fields(cls)}
     if "use" in settings:
         yield "a setting can't be called 'use': this key names the part in a recipe"
-    for name, wanted in members(protocol).items():
-        found = next(
+    for name, expected in members(protocol).items():
+        actual = next(
             (
                 vars(base)[name]
                 for base in cls.__mro__
@@ -33,28 +33,28 @@ def faults(cls: Any, protocol: type) -> Iterator[str]:
             ),
             None,
         )
-        if wanted is None:
-            if found is None and name not in settings:
+        if expected is None:
+            if actual is None and name not in settings:
                 yield f"it has no {name!r}"
-        elif found is None:
-            yield f"it has no {name}{_signature(wanted)}"
-        elif inspect.isfunction(found) and (why := _differs(found, wanted)):
-            yield f"{name}{_signature(found)} {why}; the protocol is {name}{_signature(wanted)}"
+        elif actual is None:
+            yield f"it has no {name}{_signature(expected)}"
+        elif inspect.isfunction(actual) and (why := _differs(actual, expected)):
+            yield f"{name}{_signature(actual)} {why}; the protocol is {name}{_signature(expected)}"
 
 
 def members(protocol: type) -> dict[str, Any]:
     """Name -> function for each method of a protocol, `None` for each plain attribute."""
-    found: dict[str, Any] = {}
+    required: dict[str, Any] = {}
     for base in reversed(protocol.__mro__):
         if not _is_protocol(base):
             continue
-        found |= dict.fromkeys(getattr(base, "__annotations__", ()))
-        found |= {
+        required |= dict.fromkeys(getattr(base, "__annotations__", ()))
+        required |= {
             k: v
             for k, v in vars(base).items()
             if inspect.isfunction(v) and (k in _SPECIAL or not k.startswith("_"))
         }
-    return found
+    return required
 
 
 def _is_protocol(cls: type) -> bool:
@@ -75,9 +75,12 @@ def _signature(function: Any) -> str:
     return f"({', '.join(shown)})"
 
 
-def _differs(found: Any, wanted: Any) -> str:
-    """Why a call that fits `wanted` doesn't fit `found`, "" if it fits."""
-    signature, arguments = inspect.signature(found), inspect.signature(wanted).parameters.values()
+def _differs(actual: Any, expected: Any) -> str:
+    """Why a call that fits `expected` doesn't fit `actual`, "" if it fits."""
+    signature, arguments = (
+        inspect.signature(actual),
+        inspect.signature(expected).parameters.values(),
+    )
     # all arguments that the protocol allows, then only the required ones
     for chosen in (list(arguments), [p for p in arguments if p.default is p.empty]):
         positional = [

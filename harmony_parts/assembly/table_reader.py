@@ -198,7 +198,7 @@ def _unknown_settings(
 def _validated(cls: Any, given: Mapping[str, Any]) -> list[Fault]:
     """The fault of every validator.
 
-    The `__init__` that attrs writes stops at the first one and doesn't say whose it was.
+    The `__init__` that attrs writes stops at the first one and doesn't name its setting.
     """
     try:
         with attrs.validators.disabled():

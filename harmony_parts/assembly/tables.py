@@ -24,36 +24,36 @@ T = TypeVar("T")
 
 
 def structure(
-    table: Any, cls: type[T], *, parts: Catalogue | None = None, where: str = "recipe"
+    table: Any, cls: type[T], *, parts: Catalogue | None = None, name: str = "recipe"
 ) -> T:
     """An instance of the attrs class `cls` from a plain table.
 
     Raises AssemblyError with every fault of the table.
     """
-    known = parts or catalogue()
+    parts = parts or catalogue()
     try:
-        return _converter(known).structure(table, cls)
+        return _converter(parts).structure(table, cls)
     except Exception as error:
         faults = [f"{path}: {message}" for path, message in flatten(error, "$")]
         # the failed plugins are listed once, at the end
-        blamed = [fault.removesuffix(known.blame()) for fault in faults]
-        blame = known.blame() if blamed != faults else ""
-        raise AssemblyError([*blamed[:-1], blamed[-1] + blame], where) from error
+        blamed = [fault.removesuffix(parts.blame()) for fault in faults]
+        blame = parts.blame() if blamed != faults else ""
+        raise AssemblyError([*blamed[:-1], blamed[-1] + blame], name) from error
 
 
 def unstructure(
-    value: Any, *, parts: Catalogue | None = None, kind: str | None = None, where: str = "recipe"
+    value: Any, *, parts: Catalogue | None = None, kind: str | None = None, name: str = "recipe"
 ) -> dict[str, Any]:
     """The plain table of an instance: every setting, and the qualified name of each part as `use`.
 
     Pass `kind` if the instance is itself a part of that kind. Raises AssemblyError if a value can't
     be written to TOML, or no plugin declares a part.
     """
-    known = parts or catalogue()
-    converter = _converter(known)
-    with _faults_with_paths(where):
+    parts = parts or catalogue()
+    converter = _converter(parts)
+    with _faults_with_paths(name):
         table = (
-            write_part(value, kind_name(kind), converter, known, _ignore)
+            write_part(value, kind_name(kind), converter, parts, _ignore)
             if kind
             else converter.unstructure(value)
         )
@@ -66,20 +66,20 @@ def parts_in(value: Any, parts: Catalogue | None = None) -> set[Declared]:
 
     Raises AssemblyError if no plugin declares one of them.
     """
-    known, found = parts or catalogue(), set[Declared]()
+    parts, found = parts or catalogue(), set[Declared]()
     with _faults_with_paths("recipe"):
-        _converter(known, found.add).unstructure(value)
+        _converter(parts, found.add).unstructure(value)
     return found
 
 
 @contextmanager
-def _faults_with_paths(where: str) -> Iterator[None]:
+def _faults_with_paths(name: str) -> Iterator[None]:
     """Turn an error of writing into an AssemblyError that lists every fault."""
     try:
         yield
     except Exception as error:
         raise AssemblyError(
-            [f"{path}: {message}" for path, message in flatten(error, "$")], where
+            [f"{path}: {message}" for path, message in flatten(error, "$")], name
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`harmony convert`: weights of other projects to model folders, and back."""
+"""`harmony convert`: convert weights of Wan2.2 and Ovi to model folders, and back."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OPTIONS = (
         "configs",
         multiple=True,
         type=FILE,
-        help="The model's configuration (JSON), to check sizes against; may be repeated.",
+        help="The model's configuration (JSON), to check sizes with. Can be repeated.",
     ),
     click.option(
         "--recipe",
-        help="Recipe for codecs, encoders and all else: a file, or the name of one that ships.",
+        help="Recipe for codecs, encoders and the rest: a file, or the name of a shipped one.",
     ),
     set_option,
     click.option(
@@ -39,29 +39,29 @@ OPTIONS = (
         multiple=True,
         metavar="NAME",
         help=(
-            "Tensors that may start fresh (our names) or be left out (theirs): a pattern;"
-            " repeatable."
+            "Pattern of tensors that may start fresh (our names) or be left out (theirs). Can be"
+            " repeated."
         ),
     ),
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Of the weights.  [default: each as it is]",
+        help="Data type of the weights.  [default: each tensor's own]",
     ),
     click.option(
-        "--seed", type=SEED, default=0, show_default=True, help="Of tensors that start fresh."
+        "--seed", type=SEED, default=0, show_default=True, help="Seed of tensors that start fresh."
     ),
     click.option(
         "--report",
         "to",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Write what became of every tensor: JSON.",
+        help="Write the fate of every tensor as JSON.",
     ),
     click.option(
         "--out",
         type=click.Path(path_type=Path),
         required=True,
-        help="The model's folder, which isn't there yet.",
+        help="The model's folder, which must not exist.",
     ),
 )
 
@@ -75,13 +75,10 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(
     cls=Group,
-    short_help="Take weights of Wan2.2 or Ovi, or give them back.",
+    short_help="Convert weights of Wan2.2 or Ovi, and back.",
     examples=[
-        (
-            "harmony convert ovi model.safetensors --out models/ovi                       video and"
-            " sound"
-        ),
-        "harmony convert wan Wan2.2-TI2V-5B --out models/wan                          video alone",
+        "harmony convert ovi model.safetensors --out models/ovi      video and sound",
+        "harmony convert wan Wan2.2-TI2V-5B --out models/wan         only video",
         (
             "harmony convert wan Wan2.2-TI2V-5B --init gldi --audio model.safetensors --out"
             " models/start"
@@ -90,14 +87,15 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     ],
 )
 def convert() -> None:
-    """Make model folders of weights that others trained, and their files of ours. No code inside a
-    checkpoint is ever run.
+    """Convert checkpoints of other projects to model folders, and models back to their layouts.
+
+    Code inside a checkpoint is never run.
     """
 
 
 @convert.command(
     cls=Command,
-    short_help="Ovi to a model folder.",
+    short_help="Convert an Ovi checkpoint.",
     examples=[
         "harmony convert ovi model.safetensors --out models/ovi",
         "harmony convert ovi model.safetensors --init mmdit --out models/start",
@@ -108,19 +106,19 @@ def convert() -> None:
     "--init",
     type=INITS,
     help=(
-        "Take the two towers alone, to be trained with a fresh interaction, or with an mmdit audio"
+        "Take only the two towers, to train them with a fresh interaction, or with an mmdit audio"
         " branch."
     ),
 )
 @options
-def ovi(checkpoint: Path, **asked: Any) -> None:
-    """Make a model folder of CHECKPOINT: Ovi's .safetensors or .pt file, or a folder of shards."""
-    _run("ovi", checkpoint, **asked)
+def ovi(checkpoint: Path, **settings: Any) -> None:
+    """Convert CHECKPOINT, Ovi's .safetensors or .pt file or a folder of shards, to a model."""
+    _run("ovi", checkpoint, **settings)
 
 
 @convert.command(
     cls=Command,
-    short_help="Wan2.2-TI2V-5B to a model folder.",
+    short_help="Convert a Wan2.2-TI2V-5B checkpoint.",
     examples=[
         "harmony convert wan Wan2.2-TI2V-5B --out models/wan",
         (
@@ -134,24 +132,25 @@ def ovi(checkpoint: Path, **asked: Any) -> None:
     "--init",
     type=INITS,
     help=(
-        "Make a pair to be trained, with --audio: the interaction fresh, or the audio branch an"
-        " mmdit."
+        "With --audio, build a pair to train: with a fresh interaction, or with an mmdit audio"
+        " branch."
     ),
 )
 @click.option(
-    "--audio", type=PATH, help="An Ovi checkpoint, whose audio tower becomes the audio branch."
+    "--audio", type=PATH, help="An Ovi checkpoint whose audio tower becomes the audio branch."
 )
 @options
-def wan(checkpoint: Path, **asked: Any) -> None:
-    """Make a model folder of CHECKPOINT: a folder of shards, or a .safetensors or .pt file, in
-    Wan's own naming or in diffusers'.
+def wan(checkpoint: Path, **settings: Any) -> None:
+    """Convert CHECKPOINT, a folder of shards or a .safetensors or .pt file, to a model.
+
+    Its tensors have Wan's own names or those of diffusers.
     """
-    _run("wan", checkpoint, **asked)
+    _run("wan", checkpoint, **settings)
 
 
 @convert.command(
     cls=Command,
-    short_help="A model folder to Ovi's or Wan's layout.",
+    short_help="Convert a model to Ovi's or Wan's layout.",
     examples=["harmony convert back ovi MODEL --out ovi.safetensors"],
 )
 @click.argument("layout", type=click.Choice(["ovi", "wan", "wan-diffusers"]))
@@ -160,17 +159,18 @@ def wan(checkpoint: Path, **asked: Any) -> None:
     "--partial",
     multiple=True,
     metavar="NAME",
-    help="Tensors of the model that are left out: a pattern; may be repeated.",
+    help="Pattern of the model's tensors to leave out. Can be repeated.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="A .safetensors file, which isn't there yet.",
+    help="A .safetensors file, which must not exist.",
 )
 def back(layout: Any, model: Path, partial: tuple[str, ...], out: Path) -> None:
-    """Write the weights of MODEL, a run or model folder, as one file in LAYOUT: the tensors that
-    were converted come back bit for bit.
+    """Write the weights of MODEL, a run or model folder, as one file in LAYOUT.
+
+    Tensors that were converted from that layout come back bit for bit.
     """
     from harmony_parts.convert.back import convert_back
 
@@ -179,9 +179,9 @@ def back(layout: Any, model: Path, partial: tuple[str, ...], out: Path) -> None:
 
 
 def _run(
-    layout: Any, checkpoint: Path, *, out: Path, dtype: str | None, to: Path | None, **asked: Any
+    layout: Any, checkpoint: Path, *, out: Path, dtype: str | None, to: Path | None, **settings: Any
 ) -> None:
-    """Convert, and say what became of the tensors."""
+    """Convert a checkpoint, and print the fate of its tensors and the next command."""
     import torch
 
     from harmony_parts.convert.forward import convert as run
@@ -195,38 +195,42 @@ def _run(
             out,
             dtype=getattr(torch, dtype) if dtype else None,
             progress=step,
-            **asked,
+            **settings,
         )
     console().print(table(report))
     if to is not None:
         to.write_text(report.json(), encoding="utf-8")
     folder = shlex.quote(str(out))
-    click.echo(f"{out}: written; README.md in it says what of")
+    click.echo(f"{out}: written; its README.md names the sources")
     if not report.fresh:
         click.echo(f"try: harmony generate {folder} --out clip.mp4")
         return
-    apart = all(part.endswith(".interaction") for part in report.fresh)
-    until = "the streams don't hear each other" if apart else "what the model makes means nothing"
-    print_stderr(f"fresh, and to be trained: {', '.join(report.fresh)}; until then {until}")
-    recipe, made = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
+    only_interaction = all(part.endswith(".interaction") for part in report.fresh)
+    until = (
+        "the streams don't affect each other"
+        if only_interaction
+        else "the model's clips are meaningless"
+    )
+    print_stderr(f"fresh, to be trained: {', '.join(report.fresh)}; until then {until}")
+    recipe, target = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
     click.echo(
-        f"next: harmony train {recipe} --start {folder} --data CLIPS --out {made}, with a folder of"
-        " clips for CLIPS"
+        f"next: harmony train {recipe} --start {folder} --data CLIPS --out {target}, with a folder"
+        " of clips for CLIPS"
     )
 
 
 def table(report: Report) -> Any:
-    """Tensors and numbers by what became of them."""
+    """How many tensors and numbers had each fate."""
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False)
+    rows = Table(box=None, pad_edge=False)
     for column, side in (
         ("", "left"),
         ("tensors of", "left"),
         ("tensors", "right"),
         ("numbers", "right"),
     ):
-        made.add_column(column, justify=side)  # type: ignore[arg-type]
+        rows.add_column(column, justify=side)  # type: ignore[arg-type]
     for fate, group, tensors, numbers in report.table():
-        made.add_row(fate, group, f"{tensors:,}", short(numbers))
-    return made
+        rows.add_row(fate, group, f"{tensors:,}", short(numbers))
+    return rows

@@ -185,23 +185,25 @@ def plugins() -> Iterator[Finding]:
     from harmony_parts.assembly.declared import BUILT_IN
     from harmony_parts.testing.check_parts import broken
 
-    known = catalogue()
-    for fault in broken(known):
+    available = catalogue()
+    for fault in broken(available):
         yield Finding(
             "parts",
             "broken",
             fault,
             "fix, update or uninstall the plugin, or skip it with HARMONY_PARTS_PLUGINS",
         )
-    for slow in known.slow:
+    for slow in available.slow:
         yield Finding("parts", "note", str(slow))
     others = dict.fromkeys(
-        f"{d.plugin} ({d.distribution} {d.version})" for d in known.list() if d.plugin != BUILT_IN
+        f"{d.plugin} ({d.distribution} {d.version})"
+        for d in available.list()
+        if d.plugin != BUILT_IN
     )
     yield Finding(
         "parts",
         "ok",
-        f"{quantity(len(known.list()), 'part')}; plugins: {', '.join(others) or 'none'}",
+        f"{quantity(len(available.list()), 'part')}; plugins: {', '.join(others) or 'none'}",
     )
 
 

@@ -1,4 +1,4 @@
-"""`harmony explain`: what a recipe makes, before anything is trained."""
+"""`harmony explain`: the parts, sizes and cost of a recipe's model."""
 
 from __future__ import annotations
 
@@ -26,15 +26,12 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @click.command(
     cls=Command,
-    short_help="Show what a recipe makes, and what it costs.",
+    short_help="Show a recipe's model and what it costs.",
     examples=[
         "harmony explain demo",
         "harmony explain demo --set denoiser.layers=6 --set denoiser.interaction.audio_window=0.3",
-        (
-            "harmony explain harmony-5b --dtype bfloat16 --gpus 16      12 G parameters, counted"
-            " without making one"
-        ),
-        "harmony explain my.toml --toml > expanded.toml      every setting, defaults too",
+        "harmony explain harmony-5b --dtype bfloat16 --gpus 16      12 G parameters, in seconds",
+        "harmony explain my.toml --toml > expanded.toml      every setting, with the defaults",
     ],
 )
 @click.argument("recipe")
@@ -44,20 +41,20 @@ DTYPES = ("float32", "bfloat16", "float16")
     type=click.Choice(DTYPES),
     default="float32",
     show_default=True,
-    help="Type of the weights, for memory.",
+    help="Data type of the weights, for memory.",
 )
 @click.option(
     "--gpus",
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="GPUs that share a training step by FSDP, for memory beside one's.",
+    help="GPUs that share a training step by FSDP, for the memory of each.",
 )
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print latents, parameters, arithmetic and memory as JSON.",
+    help="Print latents, parameters, FLOPs and memory as JSON.",
 )
 @click.option(
     "--full",
@@ -69,10 +66,12 @@ DTYPES = ("float32", "bfloat16", "float16")
 def explain(
     recipe: str, overrides: tuple[str, ...], dtype: str, gpus: int, as_json: bool, as_toml: bool
 ) -> None:
-    """Show what RECIPE (a TOML file, or the name of one that ships) makes: its parts and their
-    settings, latents per clip, windows, parameters, the passes of a sampling step, and what they
-    cost in arithmetic and memory. Parts are assembled without numbers in their weights, and counted
-    as they compute shapes: it takes seconds, whatever the size."""
+    """Show the model of RECIPE, a TOML file or the name of a shipped recipe, before it is trained.
+
+    It lists the parts and their settings, latents per clip, windows, parameters, the passes of a
+    sampling step, and their cost in FLOPs and memory. The parts are built without weights and run
+    on shapes only, so it takes seconds for a model of any size.
+    """
     from harmony_parts.assembly.read import read_recipe, write_recipe
 
     read = read_recipe(recipe, overrides)
@@ -106,7 +105,7 @@ def tree(recipe: Recipe, parts: Parts, counted: Account | str, gpus: int) -> Tre
 
 
 def _settings(node: Tree, name: str, table: Any) -> None:
-    """A part or a table of settings: plain values beside its name, tables below it."""
+    """Add a part or table of settings: plain values beside its name, tables below it."""
     if isinstance(table, list):
         branch = node.add(styled((name, "bold"), "" if table else ": none"))
         for number, inner in enumerate(table):
@@ -127,7 +126,7 @@ def _settings(node: Tree, name: str, table: Any) -> None:
 
 
 def _is_tables(inner: Any) -> bool:
-    """A table, or a list of them; short ones, of plain values alone, stay on the line."""
+    """Whether it is shown below: a list of tables, or a table with a part or tables in it."""
     if isinstance(inner, list):
         return bool(inner) and all(isinstance(one, dict) for one in inner)
     return isinstance(inner, dict) and (

@@ -1,8 +1,9 @@
-"""`harmony measure`: how well sound and picture of clips agree."""
+"""`harmony measure`: the sync of media files, by a metric."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from harmony_parts.report.text import quantity
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a setting of the metric; may be repeated.",
+    help="Change a setting of the metric. Can be repeated.",
 )
 @click.option(
     "--json",
@@ -67,7 +68,7 @@ def measure(
     from harmony_parts.metrics.protocol import MetricSpec, streams_read
 
     table = apply_overrides({"use": metric}, overrides, MetricSpec)
-    chosen = structure(table, MetricSpec, where=f"the metric {metric}").build()  # type: ignore[type-abstract]
+    chosen = structure(table, MetricSpec, name=f"the metric {metric}").build()  # type: ignore[type-abstract]
     analyses: list[Any] = []
     with progress("measuring") as step:
         for number, file in enumerate(files, 1):
@@ -78,28 +79,31 @@ def measure(
                     raise MediaError(f"{file}: has no {what}, which the metric {metric} reads")
             analyses.append(found)
             step(number, len(files))
-    alone = [chosen.score(found.video, found.audio) for found in analyses]
+    scores = [chosen.score(found.video, found.audio) for found in analyses]
     together = None
     if len(files) > 1:
         compared = compare_analyses(chosen, analyses)
         together = {name: number.json() for name, number in compared.items()}
     if as_json:
-        result: dict[str, Any] = {
-            "metric": metric,
-            "files": [{"file": str(f), **numbers} for f, numbers in zip(files, alone, strict=True)],
-        }
-        click.echo(
-            json.dumps(result | ({} if together is None else {"together": together}), indent=2)
-        )
-        return
-    names = list(dict.fromkeys(name for numbers in alone for name in numbers))
-    _table(
-        ["file", *names],
-        [
-            [str(file), *(_number(numbers.get(name)) for name in names)]
-            for file, numbers in zip(files, alone, strict=True)
-        ],
-    )
+        rows = [{"file": str(f), **numbers} for f, numbers in zip(files, scores, strict=True)]
+        result: dict[str, Any] = {"metric": metric, "files": rows}
+        click.echo(json.dumps(result | ({"together": together} if together else {}), indent=2))
+    else:
+        _print(files, scores, together)
+
+
+def _print(
+    files: Sequence[Path],
+    scores: Sequence[Mapping[str, float]],
+    together: Mapping[str, Mapping[str, Any]] | None,
+) -> None:
+    """Print a table of each file's numbers, then of all files with chance."""
+    names = list(dict.fromkeys(name for numbers in scores for name in numbers))
+    rows = [
+        [str(file), *(_number(numbers.get(name)) for name in names)]
+        for file, numbers in zip(files, scores, strict=True)
+    ]
+    _table(["file", *names], rows)
     if together is not None:
         click.echo(
             f"\n{quantity(len(files), 'file')} together, and re-paired with each other (chance):\n"
@@ -121,7 +125,7 @@ def _number(number: float | None) -> str:
     )
 
 
-def _with_error(numbers: dict[str, float], which: str) -> str:
+def _with_error(numbers: Mapping[str, float], which: str) -> str:
     error = f" +- {numbers[f'{which}_error']:.2g}" if f"{which}_error" in numbers else ""
     return _number(numbers.get(which)) + error
 

@@ -56,14 +56,14 @@ def list_parts(kind: str | None, as_json: bool) -> None:
     No part is imported. Recipes refer to a part with `use = "NAME"`; its qualified name is
     `plugin/name`.
     """
-    known = catalogue()
-    found = known.list(kind)
+    available = catalogue()
+    listed = available.list(kind)
     if as_json:
         click.echo(
             json.dumps(
                 {
-                    "parts": [_record(d) for d in found],
-                    "failures": [_failure(f) for f in known.failures],
+                    "parts": [_record(d) for d in listed],
+                    "failures": [_failure(f) for f in available.failures],
                 },
                 indent=2,
                 ensure_ascii=False,
@@ -71,10 +71,10 @@ def list_parts(kind: str | None, as_json: bool) -> None:
         )
         return
     out = console()
-    names = {d: d.name if _unique(d, found) else d.qualified for d in found}
-    for key in dict.fromkeys(d.kind for d in found):
+    names = {d: d.name if _unique(d, listed) else d.qualified for d in listed}
+    for key in dict.fromkeys(d.kind for d in listed):
         out.print(styled((str(KINDS[key]), "bold")))
-        for declared in (d for d in found if d.kind == key):
+        for declared in (d for d in listed if d.kind == key):
             origin = (
                 f"  ({declared.distribution} {declared.version})"
                 if declared.plugin != "harmony"
@@ -82,9 +82,9 @@ def list_parts(kind: str | None, as_json: bool) -> None:
             )
             _hang(out, f"  {names[declared]:<17} ", declared.declaration.summary + origin)
     out.print(styled(("\nharmony parts show KIND/NAME", "bold"), " explains one part."))
-    for failure in known.failures:
+    for failure in available.failures:
         out.print(styled(("\nfailed: ", "bold red"), str(failure)), soft_wrap=True)
-    for slow in known.slow:
+    for slow in available.slow:
         out.print(styled(("\nslow: ", "yellow"), str(slow)), soft_wrap=True)
 
 
@@ -102,9 +102,9 @@ def list_parts(kind: str | None, as_json: bool) -> None:
 def show(name: str) -> None:
     """Explain one part: what it does, its source, its settings with default, unit and off value,
     and TOML to paste into a recipe."""
-    known = catalogue()
-    declared = find(known, name)
-    cls = known.load_declared(declared)
+    available = catalogue()
+    declared = find(available, name)
+    cls = available.load_declared(declared)
     out = console()
     out.print(styled((f"{KINDS[declared.kind]} {declared.qualified}", "bold")))
     out.print(declared.declaration.summary)
@@ -116,11 +116,11 @@ def show(name: str) -> None:
         out.print(f"source   {declared.declaration.source}", soft_wrap=True)
     package = f"  ({declared.distribution} {declared.version})" if declared.distribution else ""
     out.print(f"python   {declared.declaration.target.replace(':', '.')}{package}", soft_wrap=True)
-    _settings(out, cls, known)
+    _settings(out, cls, available)
     from harmony_parts.assembly.places import snippet
 
     out.print(styled(("\nIn a recipe", "bold"), ", with its defaults:\n"))
-    out.print(textwrap.indent(snippet(declared, known).rstrip(), "  "), soft_wrap=True)
+    out.print(textwrap.indent(snippet(declared, available).rstrip(), "  "), soft_wrap=True)
 
 
 @parts.command(
@@ -141,14 +141,14 @@ def check(plugin: str | None) -> None:
     """
     from harmony_parts.testing.check_parts import broken, chosen, contract
 
-    known = catalogue()
-    declared = chosen(known, plugin)
-    faults = list(broken(known, plugin))
-    checked = [contract(known, each) for each in declared]
+    available = catalogue()
+    declared = chosen(available, plugin)
+    faults = list(broken(available, plugin))
+    checked = [contract(available, each) for each in declared]
     faults += [each.fault for each in checked if each.fault]
     for fault in faults:
         print_stderr(fault)
-    for slow in known.slow:
+    for slow in available.slow:
         print_stderr(f"slow: {slow}")
     if faults:
         raise BrokenPart(f"{quantity(len(faults), 'fault')} in {plugin or 'the installed parts'}")
@@ -163,15 +163,15 @@ def check(plugin: str | None) -> None:
         click.echo(f"  not checked: {part}: {each.hindrance}")
 
 
-def find(known: Catalogue, name: str) -> Declared:
+def find(available: Catalogue, name: str) -> Declared:
     """The declaration of "kind/name" or "kind/plugin/name"; the kind is optional if unambiguous.
 
     Raises UnknownPart if there is none, PartNameClash if several kinds have a part of that name.
     """
     kind, slash, rest = name.partition("/")
     if slash and kind.replace("-", "_") in KINDS:
-        return known.find(kind, rest)
-    fits = [d for d in known.list() if name in (d.name, d.qualified)]
+        return available.find(kind, rest)
+    fits = [d for d in available.list() if name in (d.name, d.qualified)]
     if len(fits) == 1:
         return fits[0]
     if fits:
@@ -179,40 +179,41 @@ def find(known: Catalogue, name: str) -> Declared:
             f"several kinds have a part {name!r}: write"
             f" {' or '.join(f'{KINDS[d.kind]}/{d.qualified}' for d in fits)}"
         )
-    if slash and kind not in {d.plugin for d in known.list()}:
+    if slash and kind not in {d.plugin for d in available.list()}:
         kind_name(kind)  # raises, and names the kinds
-    full = [f"{KINDS[d.kind]}/{d.name}" for d in known.list()]
-    near = nearest(name, [*full, *(d.name for d in known.list())])
+    full = [f"{KINDS[d.kind]}/{d.name}" for d in available.list()]
+    near = nearest(name, [*full, *(d.name for d in available.list())])
     raise UnknownPart(
-        f"there is no part called {name!r}{near}; `harmony parts list` lists them{known.blame()}"
+        f"there is no part called {name!r}{near}; `harmony parts list` lists all parts"
+        f"{available.blame()}"
     )
 
 
-def _settings(out: Console, cls: type, known: Catalogue) -> None:
+def _settings(out: Console, cls: type, available: Catalogue) -> None:
     """Print every setting of a part."""
     from harmony_parts.assembly.places import settings
 
     fields = settings(cls)
     out.print(styled(("\nSettings", "bold"), "" if fields else ": none"))
     for field in fields:
-        _setting(out, field, known)
+        _setting(out, field, available)
 
 
-def _setting(out: Console, field: attrs.Attribute[Any], known: Catalogue) -> None:
+def _setting(out: Console, field: attrs.Attribute[Any], available: Catalogue) -> None:
     """Print a setting: default, unit, help, off value, the parts that it takes, source."""
     from harmony_parts.assembly.places import default, kinds_in, name
     from harmony_parts.report.setting_value import setting_value
 
     about, given, indent = field.metadata, default(field), "      "
-    shown = "(required)" if given is attrs.NOTHING else f"= {setting_value(given, known)}"
+    shown = "(required)" if given is attrs.NOTHING else f"= {setting_value(given, available)}"
     unit = f" {about['unit']}" if about.get("unit") else ""
     out.print(styled("  ", (name(field), "bold"), f" {shown}{unit}"), soft_wrap=True)
     _hang(out, indent, about.get("help", ""))
     # None means that there is no off value; the help says so if leaving it out switches it off
     if about.get("off") is not None:
-        _hang(out, indent, f"off at {setting_value(about['off'], known)}")
+        _hang(out, indent, f"off at {setting_value(about['off'], available)}")
     for kind in dict.fromkeys(kind for _, kind in kinds_in(field.type)):
-        names = ", ".join(d.name for d in known.list(kind))
+        names = ", ".join(d.name for d in available.list(kind))
         _hang(out, indent, f"takes a part of the kind {KINDS[kind]}: {names}")
     if about.get("source"):
         _hang(out, indent, f"source: {about['source']}")

@@ -87,7 +87,7 @@ def _chosen(
     known = {name: {"use": name} for name in named} | dict(tables)
     changed = apply_overrides(known, [word for word in words if "=" in word], dict[str, cls])  # type: ignore[valid-type]
     parts = {
-        name: structure(table, cls, where=f"the {what} {name}") for name, table in changed.items()
+        name: structure(table, cls, name=f"the {what} {name}") for name, table in changed.items()
     }
     if len({name.casefold() for name in parts}) < len(parts):
         raise ValueError(

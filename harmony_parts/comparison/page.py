@@ -1,6 +1,4 @@
-"""The page of a comparison: players side by side, and under them what was measured. It needs
-nothing but the clips beside it.
-"""
+"""The page of a comparison: players side by side, with their numbers below."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ LABELS = {
     "lag_ms": "lag of the peak, sound after picture, ms",
     "correlation_at_0": "correlation without a lag",
 }
-"""The numbers of the metrics that ship, in words; those of others go by their names."""
+"""Labels for the numbers of the built-in metrics; others are shown by name."""
 STYLE = (
     DEMO
     + """
@@ -47,10 +45,8 @@ def page(report: Mapping[str, Any]) -> str:
     clips, title = report["clips"], f"{report['name']}: guidances side by side"
     facts = {
         "model": report["model"],
-        "clips": (
-            f"{report['form']}; {sum(clip['made'] for clip in clips)} of {len(clips)} are made"
-        ),
-        "noise": "each prompt and seed has its own, from which all guidances begin",
+        "clips": (f"{report['form']}; {sum(clip['made'] for clip in clips)} of {len(clips)} exist"),
+        "noise": "one per prompt and seed; all guidances start from it",
         "sampling": (
             f"steps: {' or '.join(map(str, report['steps']))}; {report['solver']},"
             f" {report['shift']}"
@@ -64,9 +60,9 @@ def page(report: Mapping[str, Any]) -> str:
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>
 <h1>{escape(title)}</h1>
 <dl>{"".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())}
-<dt>files</dt><dd><a href="recipe.toml">recipe.toml</a>, <a href="results.json">results.json</a>; beside each clip, what it was made from</dd></dl>
+<dt>files</dt><dd><a href="recipe.toml">recipe.toml</a>, <a href="results.json">results.json</a>; beside each clip, its provenance</dd></dl>
 <h2>Guidances</h2>
-<dl>{"".join(f"<dt>{escape(name)}</dt><dd>{escape(said)}</dd>" for name, said in _columns(report))}</dl>
+<dl>{"".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in _columns(report))}</dl>
 {_together(report["columns"])}
 {"".join(_row(row) for row in rows.values())}
 <script>{SCRIPT}</script>
@@ -75,24 +71,22 @@ def page(report: Mapping[str, Any]) -> str:
 
 
 def _columns(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Settings, passes, and the mean seconds of the clips whose time is known; then those that are
-    left out, and why.
-    """
+    """(name, settings, passes and mean time) of each guidance; then those left out, and why."""
     for column in report["columns"]:
-        said = (
+        text = (
             f"{column['guidance']}: {column['passes']:g}"
             f" {'pass' if column['passes'] == 1 else 'passes'} a step"
         )
         yield (
             column["name"],
-            said + (f", {duration(column['seconds'])} a clip" if "seconds" in column else ""),
+            text + (f", {duration(column['seconds'])} a clip" if "seconds" in column else ""),
         )
     for name, why in report["left_out"].items():
         yield name, f"left out: {why}"
 
 
 def _together(columns: Sequence[Mapping[str, Any]]) -> str:
-    """The numbers of all clips of a column, and by chance."""
+    """The table of each column's numbers over all clips, with chance."""
     rows = _rows(
         [
             {metric: _paired(numbers) for metric, numbers in column["numbers"].items()}
@@ -103,15 +97,14 @@ def _together(columns: Sequence[Mapping[str, Any]]) -> str:
         return ""
     return f"""<h2>Measured over all clips</h2>
 {_table(["", *(column["name"] for column in columns)], rows)}
-<p class="note">In brackets: the same pictures with the sounds of the other clips, which is what chance gives; a claim about sync rests on the
-difference, over many clips. After ±: the standard error over clips, from five on. Events are sudden rises of brightness and of loudness,
-and match within the metric's tolerance; pictures without flashes or cuts may have none. Sharper pictures show more of them, so trust the
-shares and offsets before F1. The correlation goes by any motion. What isn't measured here is how good picture and sound are: look and
-listen.</p>"""
+<p class="note">In brackets: the same frames with the sounds of the other clips, which is chance; only the difference, over many
+clips, shows sync. After ±: the standard error over clips, from five clips on. Events are sudden rises of brightness and of loudness,
+and match within the metric's tolerance; frames without flashes or cuts may have none. Sharper frames show more of them, so rely on the
+shares and offsets before F1. The correlation uses any motion. The quality of frames and sound isn't measured here: look and listen.</p>"""
 
 
 def _paired(numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """Number -> "0.71 ± 0.05 (0.32)"; how many events there are is no matter of chance."""
+    """Number -> "0.71 ± 0.05 (0.32)"; counts of events are shown without chance."""
 
     def cell(name: str, number: Mapping[str, float]) -> str:
         error = f" ± {_number(number['paired_error'])}" if "paired_error" in number else ""
@@ -126,7 +119,7 @@ def _paired(numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
 
 
 def _row(clips: Sequence[Mapping[str, Any]]) -> str:
-    """The clips of a prompt and a seed beside each other, above their numbers."""
+    """The clips of one prompt and seed side by side, above their numbers."""
     numbers = [
         {
             metric: {name: _number(x) for name, x in found.items()}
@@ -144,11 +137,11 @@ def _clip(clip: Mapping[str, Any]) -> str:
         return (
             f'<video controls loop preload="metadata" src="{escape(quote(clip["file"]))}"></video>'
         )
-    return f"<small>{escape(clip.get('failed', 'not made yet'))}</small>"
+    return f"<small>{escape(clip.get('failed', 'not generated yet'))}</small>"
 
 
 def _rows(columns: Sequence[Mapping[str, Mapping[str, str]]]) -> list[list[str]]:
-    """A row for each number of each metric: its label, then what each column has of it."""
+    """A row for each number of each metric: its label, then a cell for each column."""
     names = dict.fromkeys(
         (metric, name)
         for column in columns
@@ -169,7 +162,7 @@ def _number(value: float) -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], first: str = "") -> str:
-    """`rows` begin with a label; cells are HTML."""
+    """An HTML table; `rows` begin with a label, and cells are HTML."""
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(
         "<tr>"

@@ -1,4 +1,4 @@
-"""The demo's page: one file that plays the clips beside it and shows what was measured."""
+"""The demo's page: one file that plays the clips beside it and shows their numbers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ img { max-width: 100%; border: 1px solid var(--line); border-radius: 6px; backgr
 
 
 def write_page(out: Path, report: Mapping[str, Any], files: Mapping[str, Sequence[str]]) -> Path:
-    """Write `out`/report.html: players, table, contact sheet and the losses of the run in
-    `out`/run. It needs nothing from elsewhere.
+    """Write `out`/report.html: players, table, contact sheet, and the losses of `out`/run.
+
+    It links to nothing outside `out`.
     """
     heads = "".join(f"<th>{escape(h)}</th>" for h in ("task", "guidance", *COLUMNS.values()))
     rows = "".join(
@@ -44,13 +45,13 @@ def write_page(out: Path, report: Mapping[str, Any], files: Mapping[str, Sequenc
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>harmony_parts: demo</title><style>{STYLE}</style>
 <h1>Sound and picture from one small Harmony</h1>
 <p class="note">{report["parameters"]:,} parameters, {report["steps"]:,} steps of cross-task training from scratch in {report["seconds"]["training"]:.0f} s,
-seed {report["seed"]}. The same weights make both streams, the picture for a given sound, and the sound for a given picture.</p>
+seed {report["seed"]}. The same weights generate both streams, video for a given sound, and sound for a given video.</p>
 <h2>Look and listen</h2>
 <div class="clips"><small>caption and sound caption</small>{prompts}</div>{players}
 <h2>Measured sync</h2>
 <table><tr>{heads}</tr>{rows}</table>
-<p class="note">Means over {report["clips"]} clips of scenes that training never saw, prompted by captions alone. An event matches within 0.1 s.
-In brackets: the same clips with their sounds exchanged, which is what chance gives. Sharper pictures show more events, so trust the matched shares first.</p>
+<p class="note">Means over {report["clips"]} clips of scenes that training never saw, with only captions as prompts. An event matches within 0.1 s.
+In brackets: the same clips with each other's sounds, which is chance. Sharper frames show more events, so rely on the matched shares first.</p>
 <h2>Contact sheet</h2><p class="note">Red: an event is seen. Green: an event is heard.</p>
 <a href="sheet.png"><img src="sheet.png" alt="frames above waveforms"></a>
 {_losses(out / "run" / "log.jsonl")}
@@ -69,7 +70,7 @@ def _players(kind: str, names: Sequence[str]) -> str:
 
 
 def _losses(log: Path) -> str:
-    """A plot of the losses of each task and stream, as far as there is a log."""
+    """A plot of the losses of each task and stream; empty without a log."""
     lines = (
         [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         if log.is_file()

@@ -1,6 +1,4 @@
-"""`make demo`: train a small Harmony with cross-task training, make clips in all three tasks with
-one set of weights, and measure their sync.
-"""
+"""The demo: train a small Harmony, generate clips in all three tasks and measure their sync."""
 
 from __future__ import annotations
 
@@ -39,14 +37,14 @@ from harmony_parts.tasks.protocol import TASKS
 from harmony_parts.train.loop import train
 
 """The tasks, and the stream that is given in each."""
-HELD_OUT = 1_000_000  # added to the data's seed: a world that training never saw
-SHOWN = 3  # clips of each kind that are written as files: one of each scene
-ENLARGED = 12  # times, by whole pixels, for players
+HELD_OUT = 1_000_000  # added to the data's seed, for scenes that training never saw
+SHOWN = 3  # clips of each kind that are written to files: one of each scene
+ENLARGED = 12  # pixels on each side of an enlarged pixel, for players
 
 
 @attrs.frozen(eq=False)
-class Made:
-    """The clips of one task under one guidance, and what the metric says of them."""
+class TaskClips:
+    """The clips of one task with one guidance, and their metric's numbers."""
 
     task: str
     guidance: str
@@ -62,13 +60,12 @@ def demo(
     overrides: Sequence[str] = (),
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Run the whole of it into the folder `out`, and return the report, which is also
-    `out`/report.json.
+    """Run the demo into the folder `out` and return its report, which is also `out`/report.json.
 
-    A finished run of the same recipe in `out`/run is used again; an unfinished one is resumed.
-    Raises RunError where `out` holds another one. It runs on one thread: with tensors this small a
-    second one gains a third on an idle machine and loses much more on a busy one, and so the same
-    seed gives the same clips whatever the number of cores.
+    A finished run of the same recipe in `out`/run is reused, an unfinished one is resumed. It runs
+    on one thread: with tensors this small a second one gains a third on an idle machine and loses
+    much more on a busy one; and the same seed gives the same clips on any number of cores. Raises
+    RunError if `out` has a run of another recipe.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -88,12 +85,12 @@ def _demo(
     examples = _held_out(recipe, clips)
     metric, truths = recipe.metrics[0].build(), [example.events or () for example in examples]
     truth = compare(metric, [example.clip for example in examples], truths)
-    made = _make_all(pipeline, examples, metric, seed, console)
-    files = _write_clips(out, examples, made)
+    results = _generate_all(pipeline, examples, metric, seed, console)
+    files = _write_clips(out, examples, results)
     sheet = contact_sheet(
-        _rows(metric, examples, made),
+        _rows(metric, examples, results),
         out / "sheet.png",
-        heading="Soundstage, and what one small Harmony makes of it",
+        heading="Soundstage, and the clips of one small Harmony",
     )
     report = {
         "recipe": recipe.name,
@@ -106,7 +103,7 @@ def _demo(
         "truth": {name: number.json() for name, number in truth.items()},
         "made": [
             {"task": m.task, "guidance": m.guidance, "seconds": m.seconds, "numbers": m.numbers}
-            for m in made
+            for m in results
         ],
     }
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -116,15 +113,12 @@ def _demo(
 
 
 def _trained(recipe: Recipe, run: Path, console: Console) -> Pipeline:
-    """The trained model of `run`: as it is where it is finished, else trained, from its last
-    checkpoint on where there is one.
-    """
+    """The model of the run folder: loaded if it is finished, else trained or resumed."""
     if (run / "model").is_dir():
         pipeline = load(run)
         if pipeline.recipe != recipe:
             raise RunError(
-                f"{run}: holds a model of another recipe or seed; choose another --out, or"
-                " remove it"
+                f"{run}: has a model of another recipe or seed; choose another --out, or remove it"
             )
         console.print(f"using the model in {run}")
         return pipeline
@@ -135,13 +129,11 @@ def _trained(recipe: Recipe, run: Path, console: Console) -> Pipeline:
 
 
 def _held_out(recipe: Recipe, clips: int) -> list[Example]:
-    """Examples of a world that training never saw, without reference image and sound: captions
-    alone.
-    """
+    """Examples that training never saw, with captions and without reference image and sound."""
     if not isinstance(recipe.data, Soundstage):
         raise RunError(
-            "the demo measures against the truth, which only soundstage knows; its recipe's data"
-            f" is {recipe.data!r}"
+            "the demo compares with true events, which only soundstage has; set data to it in place"
+            f" of {recipe.data!r}"
         )
     data = attrs.evolve(recipe.data, seed=recipe.data.seed + HELD_OUT, size=clips).build(
         format=recipe.format
@@ -154,32 +146,32 @@ def _held_out(recipe: Recipe, clips: int) -> list[Example]:
     ]
 
 
-def _make_all(
+def _generate_all(
     pipeline: Pipeline, examples: Sequence[Example], metric: Metric, seed: int, console: Console
-) -> list[Made]:
-    """Every task, plain and with the recipe's guidance, from the same noise."""
+) -> list[TaskClips]:
+    """The clips of every task, without and with the recipe's guidance, from the same noise."""
     latents = pipeline.encode([example.clip for example in examples])
     guidances: dict[str, Guidance] = {
         "none": NoGuidance(),
         "sync-cfg": pipeline.recipe.sample.guidance,
     }
-    made = []
+    results = []
     for task, given in TASKS.items():
         for name, guidance in guidances.items():
             begun = time.monotonic()
             with progress(f"{task}, guidance {name}") as bar:
-                clips = _make(pipeline, examples, latents.only(given), guidance, seed, bar)
+                clips = _generate(pipeline, examples, latents.only(given), guidance, seed, bar)
             took = time.monotonic() - begun
-            console.print(f"made {len(clips)} clips, {task}, guidance {name}, in {duration(took)}")
+            console.print(f"{len(clips)} clips, {task}, guidance {name}: {duration(took)}")
             truths = [example.events or () for example in examples] if given else None
             numbers = compare(metric, clips, truths)
-            made.append(
-                Made(task, name, clips, {name: n.json() for name, n in numbers.items()}, took)
+            results.append(
+                TaskClips(task, name, clips, {name: n.json() for name, n in numbers.items()}, took)
             )
-    return made
+    return results
 
 
-def _make(
+def _generate(
     pipeline: Pipeline,
     examples: Sequence[Example],
     given: AV[Tensor],
@@ -199,7 +191,7 @@ def _make(
         progress=lambda step: bar(step.done, step.steps),
     )
     clips = pipeline.decode(latents, pipeline.format.frames)
-    # what was given is kept as it is, not as the codec has it
+    # the given stream itself, not the codec's reconstruction
     if given.video is not None:
         clips = [
             attrs.evolve(clip, frames=example.clip.frames) for clip, example in zip(clips, examples)
@@ -213,12 +205,12 @@ def _make(
 
 
 def _write_clips(
-    out: Path, examples: Sequence[Example], made: Sequence[Made]
+    out: Path, examples: Sequence[Example], results: Sequence[TaskClips]
 ) -> dict[str, list[str]]:
-    """mp4 files of the first clips of each kind, enlarged by whole pixels; their names by kind."""
+    """Write the first clips of each kind as mp4, enlarged; returns the file names by kind."""
     (out / "clips").mkdir(parents=True, exist_ok=True)
     kinds = {"truth": [example.clip for example in examples]} | {
-        f"{m.task}, {m.guidance}": m.clips for m in made
+        f"{m.task}, {m.guidance}": m.clips for m in results
     }
     files: dict[str, list[str]] = {}
     for kind, clips in kinds.items():
@@ -231,13 +223,13 @@ def _write_clips(
     return files
 
 
-def _rows(metric: Metric, examples: Sequence[Example], made: Sequence[Made]) -> list[Row]:
-    """The sheet's rows: the truth of each scene, then one clip of each kind, the scenes in turn."""
+def _rows(metric: Metric, examples: Sequence[Example], results: Sequence[TaskClips]) -> list[Row]:
+    """The rows of the contact sheet: the true scenes, then one clip of each kind."""
     rows = [
         Row(f"truth: {e.prompt.caption}; {e.prompt.sound}", e.clip, metric.analyse(e.clip))
         for e in examples[:SHOWN]
     ]
-    for number, m in enumerate(made):
+    for number, m in enumerate(results):
         which = number // 2 % SHOWN
         clip, prompt = m.clips[which], examples[which].prompt
         rows.append(
@@ -252,9 +244,7 @@ def _rows(metric: Metric, examples: Sequence[Example], made: Sequence[Made]) -> 
 
 def _print(console: Console, report: dict[str, Any], paths: Sequence[Path]) -> None:
     table = Table(
-        title=(
-            f"Sync of {report['clips']} clips each; in brackets the same clips re-paired (chance)"
-        ),
+        title=(f"Sync of {report['clips']} clips each; in brackets: the clips re-paired (chance)"),
         title_justify="left",
     )
     for heading in ("task", "guidance", *COLUMNS.values()):
@@ -263,7 +253,7 @@ def _print(console: Console, report: dict[str, Any], paths: Sequence[Path]) -> N
         table.add_row(*row)
     console.print(table)
     console.print(
-        f"Training took {report['seconds']['training']:.0f} s, all of it"
+        f"Training took {report['seconds']['training']:.0f} s, the whole demo"
         f" {report['seconds']['all']:.0f} s. Look and listen:"
     )
     for path in paths:

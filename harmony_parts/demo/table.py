@@ -16,9 +16,7 @@ COLUMNS = {
 
 
 def table_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table of a report: a row per kind, a column per number; of shares and F1 also what the
-    re-paired outputs give.
-    """
+    """A row per kind of clip, a column per number; shares and F1 with chance in brackets."""
 
     def cells(numbers: Mapping[str, Any]) -> list[str]:
         def cell(name: str) -> str:

@@ -8,9 +8,7 @@ from typing import Literal
 import attrs
 
 from harmony_parts.av import AV, STREAMS
-from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.protocol import AudioBranchSpec, VideoBranchSpec
-from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.protocol import Port, Recompute
@@ -32,8 +30,13 @@ class DualBranch:
     """Settings of the two-branch denoiser."""
 
     layers: int = layers_knob()
-    video: VideoBranchSpec = knob(attrs.Factory(VideoTransformer), help="The video branch.")
-    audio: AudioBranchSpec = knob(attrs.Factory(MMDiT), help="The audio branch.")
+    video: VideoBranchSpec = knob(
+        default_part("harmony_parts.branches.video_transformer:VideoTransformer"),
+        help="The video branch.",
+    )
+    audio: AudioBranchSpec = knob(
+        default_part("harmony_parts.branches.mmdit:MMDiT"), help="The audio branch."
+    )
     interaction: InteractionSpec = knob(
         default_part("harmony_parts.interaction.gldi:GLDI"),
         help="How the branches exchange information in every layer.",

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 import attrs
 
 from harmony_parts.av import AV
-from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.protocol import AudioBranchSpec, BranchSpec, VideoBranchSpec
-from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.protocol import Port, Recompute
@@ -25,7 +23,7 @@ from harmony_parts.denoisers.settings import (
 )
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError
-from harmony_parts.plugin import knob
+from harmony_parts.plugin import default_part, knob
 
 
 @attrs.frozen
@@ -33,7 +31,10 @@ class VideoOnly:
     """Settings of a video-only denoiser."""
 
     layers: int = layers_knob()
-    video: VideoBranchSpec = knob(attrs.Factory(VideoTransformer), help="The video branch.")
+    video: VideoBranchSpec = knob(
+        default_part("harmony_parts.branches.video_transformer:VideoTransformer"),
+        help="The video branch.",
+    )
     ports: dict[str, Port] = ports_knob()
     recompute: Recompute = recompute_knob()
     compile: bool = compile_knob()
@@ -50,7 +51,9 @@ class AudioOnly:
     """Settings of an audio-only denoiser."""
 
     layers: int = layers_knob()
-    audio: AudioBranchSpec = knob(attrs.Factory(MMDiT), help="The audio branch.")
+    audio: AudioBranchSpec = knob(
+        default_part("harmony_parts.branches.mmdit:MMDiT"), help="The audio branch."
+    )
     ports: dict[str, Port] = ports_knob()
     recompute: Recompute = recompute_knob()
     compile: bool = compile_knob()

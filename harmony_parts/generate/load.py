@@ -1,4 +1,4 @@
-"""Saved models as pipelines."""
+"""Load saved models as pipelines."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ def load(
     *,
     offload: Offload = "none",
 ) -> Pipeline:
-    """The pipeline of a run or model folder, or of a model's repository on the Hugging Face Hub:
-    "owner/name" or "owner/name@revision".
+    """Load the pipeline of a run folder, a model folder, or a model on the Hugging Face Hub.
 
-    A recipe, "name.toml", is a model too where its parts bring all of their weights from elsewhere.
-    Weights are read file by file and held once, in their own type or in `dtype` (torch.bfloat16);
-    `offload` as for `Pipeline.to`. Raises RunError where there is no such model, AssemblyError
-    where its recipe can't be built.
+    Models on the Hub are "owner/name" or "owner/name@revision". A recipe, "name.toml", is a model
+    too if its parts bring all their weights. Weights are read file by file and stored once, in
+    their own type or in `dtype` (torch.bfloat16); `offload` as for `Pipeline.to`. Raises RunError
+    if there is no such model, AssemblyError if its recipe can't be built.
     """
     if Path(folder).suffix == ".toml":
         return _untrained(Path(folder)).to(device, dtype, offload=offload)
@@ -44,23 +43,23 @@ def load(
         tensor.is_meta
         for tensor in (*saved_modules(parts).parameters(), *saved_modules(parts).buffers())
     ):
-        parts = build(recipe)  # a denoiser that keeps numbers which aren't saved makes them anew
+        parts = build(recipe)  # a denoiser computes buffers that aren't saved
         load_weights(parts, model)
     return Pipeline(recipe, parts).to(device, dtype, offload=offload)
 
 
 def _untrained(file: Path) -> Pipeline:
-    """The pipeline of a recipe that has nothing to learn. Raises RunError where it has."""
+    """The pipeline of a recipe without trainable weights. Raises RunError if it has some."""
     recipe = read_recipe(file)
     try:
-        # a large model needn't be made to be refused
+        # without weights: a large model is refused before it is allocated
         parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
-    # without its files, a part may be of another form, which the recipe doesn't fit
+    # without its files, a part may have another shape, which the recipe doesn't fit
     except AssemblyError:
         parts = build(recipe)
     if own := saved_modules(parts).state_dict():
         raise RunError(
-            f"{file}: the recipe has {len(own)} tensors of its own to be trained, such as"
-            f" {next(iter(own))}; make a model of it with `harmony train {file}`"
+            f"{file}: the recipe has {len(own)} tensors to train, such as {next(iter(own))}; train"
+            f" a model of it with `harmony train {file}`"
         )
     return Pipeline.assemble(recipe)

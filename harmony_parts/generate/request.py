@@ -69,7 +69,7 @@ def from_text(name: str, text: str) -> Any:
     Text that can't be converted is returned unchanged, so that `field_fault` refuses it.
     """
     kinds: dict[str, tuple[Callable[[str], Any], ...]] = {
-        "seconds": (float,),
+        "seconds": (int, float),
         "steps": (int, float),
         "seed": (int, float),
         "extra": (json.loads,),

@@ -19,5 +19,5 @@ def choose_guidance(name: str | None, overrides: tuple[str, ...], default: Guida
     where = f"the guidance {name}" if name else "the recipe's guidance"
     table = {"use": name} if name else unstructure(default, kind="guidance")
     table = apply_overrides(table, overrides, Guidance)
-    chosen: Guidance = structure(table, Guidance, where=where)  # type: ignore[type-abstract]
+    chosen: Guidance = structure(table, Guidance, name=where)  # type: ignore[type-abstract]
     return chosen

@@ -1,4 +1,4 @@
-"""A contact sheet: each clip's frames above its sound, with the events that are seen and heard."""
+"""Contact sheets: the frames of clips above their waveforms, with visible and audible events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_FRAMES = 24
 
 @attrs.frozen(eq=False)
 class Row:
-    """A clip of the sheet: what it is called, and when events are seen and heard (seconds)."""
+    """A clip of the sheet, its title, and the times of its events in both streams (seconds)."""
 
     title: str
     clip: Clip
@@ -31,9 +31,11 @@ class Row:
 
 
 def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
-    """Write a PNG: per row its title, up to 24 evenly spaced frames with a red line where an event
-    is seen, and the waveform with a green one where one is heard; of a clip of one stream, that
-    alone."""
+    """Write a PNG with a title, up to 24 evenly spaced frames and the waveform of each clip.
+
+    Red lines mark events in the frames, green ones events in the sound. A stream that a clip lacks
+    is left out.
+    """
     tops, height = [], 30
     for row in rows:
         tops.append(height)
@@ -56,14 +58,14 @@ def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
 
 
 def _columns(frames: Tensor) -> list[int]:
-    """The frames that are shown."""
+    """The numbers of the frames that are drawn."""
     return np.unique(
         np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)
     ).tolist()
 
 
 def _frame_height(clip: Clip) -> int:
-    """In pixels of the sheet; 0 without a picture."""
+    """Height of a drawn frame in pixels of the sheet; 0 without frames."""
     frames = clip.frames
     return (
         0
@@ -86,7 +88,7 @@ def _frames(sheet: Image.Image, row: Row, frames: Tensor, top: int) -> None:
 
 
 def _wave(draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
-    """Least and greatest sample of each column of pixels, at full scale of the loudest."""
+    """Draw the smallest and largest sample of each pixel column, scaled to the loudest."""
     wave = _array(row.clip.mono())
     wave, middle = wave / max(float(np.abs(wave).max()), 1e-3), top + WAVE / 2
     for x, (start, end) in enumerate(

@@ -18,51 +18,53 @@ from harmony_parts.errors import AssemblyError, HarmonyError, MediaError, Unknow
 from harmony_parts.testing.sandbox import OutsideAccess, sandbox
 
 
-def plugins(known: Catalogue) -> dict[str, str]:
+def plugins(available: Catalogue) -> dict[str, str]:
     """Plugin -> package, of all plugins that declare parts or failed to load."""
-    return {d.plugin: d.distribution for d in known.list()} | {
-        f.plugin: f.distribution for f in known.failures
+    return {d.plugin: d.distribution for d in available.list()} | {
+        f.plugin: f.distribution for f in available.failures
     }
 
 
-def chosen(known: Catalogue, plugin: str | None) -> tuple[Declared, ...]:
+def chosen(available: Catalogue, plugin: str | None) -> tuple[Declared, ...]:
     """All parts, or those of one plugin, given by its name or its package's name.
 
     Raises UnknownPart if there is no such plugin.
     """
     if plugin is None:
-        return known.list()
-    names = plugins(known)
+        return available.list()
+    names = plugins(available)
     if plugin not in names and plugin not in names.values():
         near = nearest(plugin, [*names, *names.values()])
         raise UnknownPart(
             f"there is no plugin called {plugin!r}{near}; available: {', '.join(names)}"
         )
     return tuple(
-        declared for declared in known.list() if plugin in (declared.plugin, declared.distribution)
+        declared
+        for declared in available.list()
+        if plugin in (declared.plugin, declared.distribution)
     )
 
 
-def broken(known: Catalogue, plugin: str | None = None) -> Iterator[str]:
+def broken(available: Catalogue, plugin: str | None = None) -> Iterator[str]:
     """The faults of plugins and parts, one text each, without running any part.
 
     Plugins that failed to load, names declared twice, parts that can't be imported, and classes
     that don't meet the protocol of their kind.
     """
-    declared = chosen(known, plugin)
-    for failure in known.failures:
+    declared = chosen(available, plugin)
+    for failure in available.failures:
         if plugin in (None, failure.plugin, failure.distribution):
             yield f"plugin {failure}"
     for kind, name in dict.fromkeys((each.kind, each.qualified) for each in declared):
         try:
-            known.find(kind, name)
+            available.find(kind, name)
         except HarmonyError as error:  # declared twice
             yield str(error)
     for each in declared:
         try:
-            known.load_declared(each)
+            available.load_declared(each)
         except HarmonyError as error:
-            yield str(error).removesuffix(known.blame())
+            yield str(error).removesuffix(available.blame())
 
 
 @attrs.frozen
@@ -81,7 +83,7 @@ class Hindered(Exception):
     """Raised if a part can't be checked on this machine, or with these neighbours."""
 
 
-def contract(known: Catalogue, declared: Declared) -> Checked:
+def contract(available: Catalogue, declared: Declared) -> Checked:
     """Run the contract check of a part's kind, if the part can be made from default settings.
 
     Parts are built with small neighbours in a sandbox, which stops them as soon as they open a file
@@ -91,7 +93,7 @@ def contract(known: Catalogue, declared: Declared) -> Checked:
     Authors check those in their own tests, with `harmony_parts.testing.contracts`.
     """
     try:
-        cls = known.load_declared(declared)
+        cls = available.load_declared(declared)
     except HarmonyError:
         return Checked(declared, hindrance="can't be loaded")  # `broken` reports why
     check = _checks().get(declared.kind)

@@ -1,4 +1,4 @@
-"""Mute sound and static video, with the real codecs."""
+"""Silence and static video, with the built-in codecs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ T_V, T_A = 3, 20
 
 
 def pictures(n: int, seed: int = 0) -> torch.Tensor:
-    """Smooth random pictures, uint8 [n, 1, 16, 16, 3], far enough from black and white that the
-    codec's loss clips nothing.
-    """
+    """Smooth random pictures, uint8 [n, 1, 16, 16, 3], which the codec doesn't clip."""
     coarse = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     return (
         (torch.nn.functional.interpolate(coarse, 16, mode="bilinear") * 96 + 80)
@@ -34,9 +32,7 @@ def pictures(n: int, seed: int = 0) -> torch.Tensor:
 
 
 def reference(having: list[bool]) -> dict[str, Condition]:
-    """An image condition with a picture for the samples of `having`, as the reference-image encoder
-    makes it.
-    """
+    """An image condition as the reference-image encoder makes it, for the samples of `having`."""
     mask = torch.tensor(having)[:, None]
     tokens = CODECS["video"].encode(pictures(len(having)))
     null = torch.zeros_like(tokens)
@@ -50,7 +46,7 @@ def reference(having: list[bool]) -> dict[str, Condition]:
 
 
 def scene(conditions: dict[str, Condition] | None = None, n: int = 4, seed: int = 0) -> Scene:
-    """Noise as latents; as the estimate, clips that move."""
+    """A scene with noise as latents and moving clips as the estimate."""
     codec = CODECS["video"]
     random = torch.Generator().manual_seed(seed)
     first = pictures(n, seed + 10)
@@ -62,14 +58,14 @@ def scene(conditions: dict[str, Condition] | None = None, n: int = 4, seed: int 
     return Scene(CODECS, latents, conditions or {}, AV(codec.encode(moving), latents["audio"]))
 
 
-def test_contracts() -> None:
+def test_built_in_anchors_keep_the_contract() -> None:
     check_anchor(MuteAudio(), CODECS)
     check_anchor(StaticVideo(), CODECS)
     check_anchor(StaticVideo(), CODECS, conditions=reference([True, False, False, True]))
     check_anchor(StaticVideo(), CODECS, video=1, conditions=reference([True] * 4))
 
 
-def test_mute_is_the_codec_s_silence() -> None:
+def test_mute_audio_is_the_codec_s_silence() -> None:
     codec = CODECS["audio"]
     latents = MuteAudio().latents(scene())
     assert torch.equal(latents[0], codec.encode(torch.zeros(1, codec.samples(T_A)))[0])
@@ -79,10 +75,8 @@ def test_mute_is_the_codec_s_silence() -> None:
 
 
 @attrs.define
-class Spied:
-    """A codec that remembers what it was given, and isn't causal: a latent is two frames, of which
-    the second is the negative.
-    """
+class RecordingCodec:
+    """A codec that records its inputs; a latent of it holds a frame and its negative."""
 
     codec: Any
     seen: list[torch.Tensor] = attrs.field(factory=list)
@@ -100,17 +94,18 @@ class Spied:
         return torch.cat([frames, 255 - frames], dim=1)
 
 
-def test_what_the_codecs_are_given() -> None:
-    """Zeros, as many as the sound has samples (a log-mel codec wouldn't hear a constant). Of a
-    video no more than one frame takes, and that frame as often as the clip has frames."""
+def test_inputs_of_the_codecs() -> None:
+    """Silence is zeros over the whole length. Of the video, only the latents of one frame are
+    decoded, and that frame is repeated over the length of the clip.
+    """
     now = scene()
-    spied = AV(Spied(CODECS["video"]), Spied(CODECS["audio"]))
-    made = attrs.evolve(now, codecs=spied)
+    recording = AV(RecordingCodec(CODECS["video"]), RecordingCodec(CODECS["audio"]))
+    made = attrs.evolve(now, codecs=recording)
     MuteAudio().latents(made)
-    (silence,) = spied["audio"].seen
+    (silence,) = recording["audio"].seen
     assert torch.equal(silence, torch.zeros(1, CODECS["audio"].samples(T_A)))
     StaticVideo().latents(made)
-    decoded, encoded = spied["video"].seen
+    decoded, encoded = recording["video"].seen
     assert now.estimate is not None
     assert torch.equal(decoded, now.estimate["video"][:, :1])
     assert encoded.shape[1] == CODECS["video"].frames(T_V)
@@ -119,7 +114,7 @@ def test_what_the_codecs_are_given() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("anchor", [MuteAudio(), StaticVideo()])
-def test_anchors_are_of_the_latents_type(anchor: Anchor, dtype: torch.dtype) -> None:
+def test_anchors_have_the_dtype_of_the_latents(anchor: Anchor, dtype: torch.dtype) -> None:
     now = scene(reference([True, False, True, True]))
     assert (
         anchor.latents(attrs.evolve(now, latents=now.latents.map(lambda x: x.to(dtype)))).dtype
@@ -128,26 +123,21 @@ def test_anchors_are_of_the_latents_type(anchor: Anchor, dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("having", [[True] * 4, [False] * 4, [True, False, False, True]], ids=str)
-def test_static_video_stands_still(having: list[bool]) -> None:
-    """Every frame is the picture that the codec shows of the reference image, or of the estimate's
-    first frame, to its own loss.
-    """
+def test_static_video_repeats_one_picture(having: list[bool]) -> None:
+    """Every frame is the reference image or the estimate's first frame, to the codec's loss."""
     codec, now = CODECS["video"], scene(reference(having))
     assert now.estimate is not None
     frames = codec.decode(StaticVideo().latents(now)).int()
     assert (frames - frames[:, :1]).abs().max() <= 1  # rounding to 8 bits
-    shown = codec.decode(now.estimate["video"])[:, :1].int()
-    known = codec.decode(reference([True] * 4)["image"].tokens)[:, :1].int()
-    # The codec keeps fixed coefficients, so a decoded picture is coded again without loss but for
-    # rounding.
-    want = torch.where(torch.tensor(having)[:, None, None, None, None], known, shown)
+    estimate = codec.decode(now.estimate["video"])[:, :1].int()
+    image = codec.decode(reference([True] * 4)["image"].tokens)[:, :1].int()
+    # The codec keeps fixed coefficients, so coding a decoded picture again loses only rounding.
+    want = torch.where(torch.tensor(having)[:, None, None, None, None], image, estimate)
     assert (frames[:, :1] - want).abs().max() <= 2
 
 
 def test_static_video_can_be_the_mean_frame() -> None:
-    """Of all frames of the estimate, to the codec's own loss; a reference image stays what it
-    is.
-    """
+    """The mean over the frames of the estimate; a reference image isn't affected."""
     codec, now = CODECS["video"], scene()
     assert now.estimate is not None
     mean = codec.decode(now.estimate["video"]).float().mean(1, keepdim=True)
@@ -162,9 +152,9 @@ def test_static_video_can_be_the_mean_frame() -> None:
 
 
 @pytest.mark.parametrize("frame", ["first", "mean"])
-def test_a_latent_that_is_a_frame_is_repeated_as_it_is(frame: Literal["first", "mean"]) -> None:
-    """Nothing is decoded; it is what decoding and encoding again gives, to 8 bits and the codec's
-    loss.
+def test_a_latent_of_one_frame_can_be_repeated(frame: Literal["first", "mean"]) -> None:
+    """Nothing is decoded, and the result equals decoding and encoding again, to 8 bits and the
+    codec's loss.
     """
     form = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=0.5)
     codec = DCTVideo(frames_per_latent=1, keep=0, whiten=0.0).build(format=form)
@@ -177,19 +167,17 @@ def test_a_latent_that_is_a_frame_is_repeated_as_it_is(frame: Literal["first", "
         {},
         AV(latents),
     )
-    still = StaticVideo(frame=frame, repeat="latent").latents(now)
+    static = StaticVideo(frame=frame, repeat="latent").latents(now)
     with pytest.raises(PartContractError, match="two latents of this codec hold 5 frames"):
         StaticVideo(frame=frame, repeat="latent").latents(scene())
     want = latents[:, :1] if frame == "first" else latents.mean(1, keepdim=True)
-    assert torch.equal(still, want.expand_as(latents))
+    assert torch.equal(static, want.expand_as(latents))
     picture = moving[:, :1] if frame == "first" else moving.float().mean(1, keepdim=True)
-    assert (codec.decode(still).float() - picture).abs().max() <= 1
+    assert (codec.decode(static).float() - picture).abs().max() <= 1
 
 
-def test_samples_do_not_mix() -> None:
-    """With and without a reference image in one batch, each sample gets what it gets in a batch of
-    its kind.
-    """
+def test_samples_are_independent() -> None:
+    """Samples with and without a reference image can share a batch."""
     mixed = StaticVideo().latents(scene(reference([True, False, True, False])))
     images = StaticVideo().latents(scene(reference([True] * 4)))
     estimates = StaticVideo().latents(scene())
@@ -213,8 +201,8 @@ def test_faults_are_named() -> None:
     assert torch.equal(other, StaticVideo().latents(now))
 
 
-def test_an_anchor_leaves_the_scene_as_it_is() -> None:
-    """What it is shown are the sampler's own latents."""
+def test_the_contract_check_finds_changes_of_the_scene() -> None:
+    """The scene holds the sampler's own latents."""
 
     @attrs.frozen
     class Wiped:

@@ -13,9 +13,7 @@ Install = Callable[..., str]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """`install(entry, source, distribution=...)` installs a plugin of one module, `plug_<entry>`,
-    and returns the module's name.
-    """
+    """`install(entry, source)` installs a plugin of one module and returns the module's name."""
     site, modules = tmp_path / "site", set(sys.modules)
     site.mkdir()
     monkeypatch.delenv("HARMONY_PARTS_PLUGINS", raising=False)

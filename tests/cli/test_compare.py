@@ -100,7 +100,7 @@ def test_guidances_are_shown_side_by_side(run, trained):
         str(trained),
         "): 4 passes a step",
         "NoGuidance(): 1 pass a step",
-        "20 of 20 are made",
+        "20 of 20 exist",
     ):
         assert piece in page()
     assert re.search(r"2 of 20 done, about .* left\n", result.stdout)
@@ -201,7 +201,7 @@ def test_an_interrupted_comparison_continues(run, monkeypatch):
     assert (
         "stopped; the same command continues from there" in run(prompts="one.txt", fails=130).stderr
     )
-    assert page().count("not made yet") == 2
+    assert page().count("not generated yet") == 2
     monkeypatch.setattr(Pipeline, "run", generate)
     # as if it had been stopped between the clip and its provenance
     Path("out/cfg/0001-a-ball-falls-0.mp4.json").unlink()

@@ -100,8 +100,8 @@ def test_what_starts_fresh_is_told_with_what_to_do(
         "my model",
     )
     assert (
-        "fresh, and to be trained: encoders.caption, encoders.sound; until then what the model"
-        " makes means nothing\n" in done.output
+        "fresh, to be trained: encoders.caption, encoders.sound; until then the model's clips are"
+        " meaningless\n" in done.output
     )
     assert (
         "- Fresh, and to be trained: `encoders.caption`, `encoders.sound`\n"

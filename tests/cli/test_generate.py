@@ -178,7 +178,7 @@ def test_a_long_clip_gets_a_warning_of_one_line(harmony, trained, tmp_path):
         (
             "skip-layer",
             (
-                "supports isolate, skip-0: set `layer` to one of these numbers, where there are any"
+                "supports isolate, skip-0: set `layer` to one of these numbers, if there are any"
                 " (`harmony generate`: --set layer=N)"
             ),
             "layer=0",

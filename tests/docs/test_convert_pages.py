@@ -95,8 +95,8 @@ def test_the_pages_convert(downloads: Path, page: str) -> None:
         # all but what --init starts is in the checkpoints, or comes with the parts
         if "--init" in words:
             apart = (
-                "fresh, and to be trained: denoiser.blocks.*.interaction; until then the streams"
-                " don't hear each other\n"
+                "fresh, to be trained: denoiser.blocks.*.interaction; until then the streams"
+                " don't affect each other\n"
             )
             assert (apart in done.output) == (words[words.index("--init") + 1] != "mmdit")
             assert (

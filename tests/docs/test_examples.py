@@ -1,4 +1,4 @@
-"""Every example runs as it is, in a folder of its own, and makes what it says."""
+"""Every example runs unchanged, in an empty folder, and writes what it documents."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def run(example: Path, folder: Path) -> str:
-    """What the example prints."""
-    # One thread: what an example may take is said for one core.
+    """Run an example; returns what it prints."""
+    # The time limits of examples are for one core.
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -38,8 +38,8 @@ def run(example: Path, folder: Path) -> str:
     return done.stdout
 
 
-def test_they_are_numbered_and_shown():
-    """One after the other, and each in a page of the documentation."""
+def test_examples_are_numbered_and_included_in_a_page():
+    """Without gaps."""
     assert [example.name[:3] for example in EXAMPLES] == [
         f"{number:02d}_" for number in range(1, len(EXAMPLES) + 1)
     ]
@@ -50,10 +50,8 @@ def test_they_are_numbered_and_shown():
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
-def test_it_runs(example: Path, tmp_path: Path):
-    """It prints a little, and the clips that it writes play: picture and sound, as long as each
-    other.
-    """
+def test_the_example_runs(example: Path, tmp_path: Path):
+    """It prints at most 20 lines; the video and audio of its clips have the same length."""
     printed = run(example, tmp_path)
     assert 0 < len(printed.splitlines()) <= 20
     for file in tmp_path.glob("out/examples/*/*.mp4"):
@@ -63,14 +61,14 @@ def test_it_runs(example: Path, tmp_path: Path):
         assert (
             abs(clip.waveform.shape[1] / clip.sample_rate - clip.seconds) <= 0.5 / clip.sample_rate
         )
-    if "05" not in example.stem:  # it measures, and writes nothing
+    if "05" not in example.stem:  # it measures and writes no clips
         assert list(tmp_path.glob(f"out/examples/{example.stem[:2]}/*.mp4"))
 
 
-def test_the_encoder_of_example_04_works_where_its_weights_are(monkeypatch: pytest.MonkeyPatch):
-    """On the device "meta", which refuses the CPU's tensors as a GPU does; a mask made on the CPU
-    would stay there.
-    """
+def test_the_encoder_of_example_04_works_on_the_device_of_its_weights(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The device "meta" refuses CPU tensors, as a GPU does."""
     spec = importlib.util.spec_from_file_location(
         "own_condition_on_meta", next(e for e in EXAMPLES if "04" in e.stem)
     )
@@ -80,14 +78,14 @@ def test_the_encoder_of_example_04_works_where_its_weights_are(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     encoder = module.StrikesEncoder(32, 2.0).to("meta")
-    said = encoder([Prompt(extra={"strikes": (0.5, 1.25)}), Prompt()])["strikes"]
-    assert {x.device.type for c in (said, said.null) for x in (c.tokens, c.mask)} == {"meta"}
+    condition = encoder([Prompt(extra={"strikes": (0.5, 1.25)}), Prompt()])["strikes"]
+    assert {x.device.type for c in (condition, condition.null) for x in (c.tokens, c.mask)} == {
+        "meta"
+    }
 
 
-def test_truth_is_told_from_chance(tmp_path: Path):
-    """Example 05 says what it is there to say: every number of true pairs is better than by
-    chance.
-    """
+def test_example_05_separates_true_pairs_from_chance(tmp_path: Path):
+    """Every number is better for true pairs than for re-paired ones."""
     printed = run(next(example for example in EXAMPLES if "05" in example.stem), tmp_path)
     lines = [line.split() for line in printed.splitlines() if "re-paired" in line]
     numbers = {name: (float(paired), float(chance)) for name, _, paired, _, chance in lines}

@@ -1,6 +1,4 @@
-"""The documentation keeps up with the code: generated pages, links, snippets of Python, TOML and
-the command line.
-"""
+"""The documentation agrees with the code: generated pages, links, snippets and commands."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import pkgutil
 import re
 import shlex
 import sys
@@ -97,6 +96,14 @@ def test_the_python_page_has_every_public_name(generate):
         module, _, attribute = target.partition(":")
         assert re.search(rf"^\| `{name}\(.*\)` \| \S.*\|$", page, re.MULTILINE), name
         assert f"\n::: harmony_parts.{module}.{attribute or name}\n" in page
+
+
+def test_directives_of_the_python_page_name_existing_objects(generate):
+    """The site would render nothing for a name that doesn't exist."""
+    targets = re.findall(r"^::: (\S+)$", generate.api_page(), re.MULTILINE)
+    assert len(targets) > len(hp._NAMES)
+    for target in targets:
+        pkgutil.resolve_name(target)
 
 
 def test_the_python_page_explains_every_error(generate):
@@ -230,7 +237,7 @@ def test_python_runs(page):
 
 
 def merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe with a change merged into it; a part replaces the part in its place."""
+    """A recipe with a change merged into it; a part replaces the previous part."""
     result = copy.deepcopy(dict(table))
     for key, value in change.items():
         old = result.get(key)

@@ -1,4 +1,4 @@
-"""Paths, shifts, densities, solvers."""
+"""Paths, shifts, densities and solvers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ UNIT = st.floats(0, 1)
 SCALES = st.floats(0.05, 20)
 
 
-def test_contracts() -> None:
-    """The built-ins pass the checks that third parties use."""
+def test_built_in_parts_keep_their_contracts() -> None:
+    """The built-in parts pass the contract checks."""
     check_path(StraightPath())
     for shift in (1.0, 5.0, 0.2, 12.0):
         check_shift(ConstantShift(shift))
@@ -46,10 +46,8 @@ def test_contracts() -> None:
 
 
 @given(UNIT, st.integers(0, 99))
-def test_data_and_velocity_agree(t: float, seed: int) -> None:
-    """x = x_t - t v and n = x_t + (1 - t) v, to the rounding of three operations on numbers below
-    8.
-    """
+def test_data_and_noise_are_recovered_from_the_velocity(t: float, seed: int) -> None:
+    """x = x_t - t v and n = x_t + (1 - t) v, to the rounding of three operations on numbers < 8."""
     random = torch.Generator().manual_seed(seed)
     data, noise = torch.randn(2, 5, dtype=torch.float64, generator=random)
     path, time = StraightPath(), torch.tensor(t, dtype=torch.float64)
@@ -60,14 +58,14 @@ def test_data_and_velocity_agree(t: float, seed: int) -> None:
 
 
 @given(st.lists(UNIT, min_size=1, max_size=8))
-def test_shift_off_is_exact(times: list[float]) -> None:
+def test_a_shift_of_1_is_the_identity(times: list[float]) -> None:
     t = torch.tensor(times, dtype=torch.float64)
     assert torch.equal(ConstantShift(1.0)(t), t)
     assert torch.equal(ConstantShift(1.0)(t.float()), t.float())
 
 
 @given(UNIT, SCALES, SCALES)
-def test_shifts_compose(t: float, a: float, b: float) -> None:
+def test_composed_shifts_multiply(t: float, a: float, b: float) -> None:
     """shift(a) after shift(b) is shift(ab), and shift(1/a) undoes shift(a)."""
     time = torch.tensor(t, dtype=torch.float64)
     assert torch.allclose(
@@ -77,7 +75,7 @@ def test_shifts_compose(t: float, a: float, b: float) -> None:
 
 
 @given(UNIT, SCALES)
-def test_shift_is_the_paper_s(t: float, s: float) -> None:
+def test_the_shift_computes_the_equation_of_the_paper(t: float, s: float) -> None:
     want = s * t / (1 + (s - 1) * t)
     assert math.isclose(
         float(ConstantShift(s)(torch.tensor(t, dtype=torch.float64))),
@@ -88,7 +86,7 @@ def test_shift_is_the_paper_s(t: float, s: float) -> None:
 
 
 @given(UNIT, UNIT, SCALES)
-def test_shift_rises_and_moves_towards_noise(t: float, u: float, s: float) -> None:
+def test_the_shift_is_increasing_and_moves_towards_noise(t: float, u: float, s: float) -> None:
     low, high = sorted((t, u))
     shifted = ConstantShift(s)(torch.tensor([low, high], dtype=torch.float64))
     assert shifted[0] <= shifted[1]
@@ -96,7 +94,7 @@ def test_shift_rises_and_moves_towards_noise(t: float, u: float, s: float) -> No
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
-def test_shift_refuses(bad: float) -> None:
+def test_invalid_shifts_and_densities_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="shift"):
         ConstantShift(bad)
     with pytest.raises(ValueError, match="std"):
@@ -104,24 +102,22 @@ def test_shift_refuses(bad: float) -> None:
 
 
 @given(st.integers(1, 60), SCALES)
-def test_timetable(steps: int, s: float) -> None:
+def test_a_timetable_decreases_from_1_to_0(steps: int, s: float) -> None:
     table = timetable(steps, ConstantShift(s))
     assert (len(table), table[0], table[-1]) == (steps + 1, 1.0, 0.0)
     assert table == sorted(table, reverse=True)
     assert len(set(table)) == len(table)
 
 
-def test_a_timetable_is_exact() -> None:
-    """Even steps, shifted, to the rounding of float64: errors of float32's would show in the last
-    digits of a clip.
-    """
+def test_a_timetable_has_shifted_even_steps() -> None:
+    """Times are exact to float64; errors of float32 would change the last digits of a clip."""
     even = [1 - k / 40 for k in range(41)]
     assert timetable(40, ConstantShift(5.0)) == pytest.approx(
         [5 * t / (1 + 4 * t) for t in even], abs=1e-15
     )
 
 
-def test_timetable_refuses() -> None:
+def test_a_timetable_refuses_invalid_steps_and_shifts() -> None:
     @attrs.frozen
     class Bad:
         how: Callable[[torch.Tensor], torch.Tensor]
@@ -139,8 +135,8 @@ def test_timetable_refuses() -> None:
         lambda t: 0.9 * t,  # from 0.9 to 0
         lambda t: 0.1 + 0.9 * t,  # from 1 to 0.1
         lambda t: t[::2],
-        lambda t: t + torch.sin(2 * math.pi * t) * t.gt(0) * t.lt(1),  # turns back
-        lambda t: t.round(),  # stands still
+        lambda t: t + torch.sin(2 * math.pi * t) * t.gt(0) * t.lt(1),  # not monotone
+        lambda t: t.round(),  # constant in places
     ):
         with pytest.raises(
             PartContractError, match=r"Bad.* must be an increasing map .* maps 4 even steps to \["
@@ -148,10 +144,8 @@ def test_timetable_refuses() -> None:
             timetable(4, Bad(how))
 
 
-def test_densities_have_their_moments() -> None:
-    """Means of 200,000 draws, within five standard errors; of the logit-normal, those of its
-    logits.
-    """
+def test_densities_have_the_expected_moments() -> None:
+    """Means of 200,000 draws within five standard errors; for the logit-normal, of the logits."""
     n = 200_000
     uniform = Uniform().draw(n, torch.Generator().manual_seed(0)).double()
     assert abs(uniform.mean() - 0.5) < 5 * math.sqrt(1 / 12 / n)
@@ -163,7 +157,7 @@ def test_densities_have_their_moments() -> None:
 
 
 @given(st.integers(1, 12), st.floats(-3, 3), st.floats(-3, 3))
-def test_euler_is_exact_on_straight_fields(steps: int, start: float, velocity: float) -> None:
+def test_euler_is_exact_for_constant_velocities(steps: int, start: float, velocity: float) -> None:
     x, end = AV(torch.tensor([start], dtype=torch.float64), torch.zeros(1)), start - velocity
     table = timetable(steps, ConstantShift(3.0))
     for t, t_next in pairwise(table):
@@ -175,17 +169,17 @@ def test_euler_is_exact_on_straight_fields(steps: int, start: float, velocity: f
 
 
 @given(st.integers(1, 30), SCALES, st.floats(-3, 3), st.floats(-3, 3))
-def test_adams_bashforth_is_exact_on_lines(steps: int, shift: float, a: float, b: float) -> None:
-    """dx/dt = a + b t is followed without error from the second step on, whatever the steps'
-    lengths; the first is Euler's.
-    """
+def test_adams_bashforth_is_exact_for_linear_velocities(
+    steps: int, shift: float, a: float, b: float
+) -> None:
+    """dx/dt = a + b t is exact for steps of any length, except for the first, which is Euler's."""
     x, memory = AV(torch.zeros(1, dtype=torch.float64)), None
     table = timetable(steps, ConstantShift(shift))
     for t, t_next in pairwise(table):
         x, memory = AdamsBashforth().step(
             x, t, t_next, lambda _, t: AV(torch.tensor([a + b * t], dtype=torch.float64)), memory
         )
-    # what Euler leaves: the integral of b (1 - t) from table[1] to 1
+    # the error of Euler's step: the integral of b (1 - t) from table[1] to 1
     first = b * (1 - table[1]) ** 2 / 2
     assert abs(float(x["video"]) - (-a - b / 2 - first)) < 1e-11
 
@@ -195,26 +189,27 @@ def test_adams_bashforth_is_exact_on_lines(steps: int, shift: float, a: float, b
     [(Euler(), 8, 1), (Heun(), 15, 2), (AdamsBashforth(), 8, 2)],
     ids=repr,
 )
-def test_velocities_of_eight_steps(solver: Solver, velocities: int, order: int) -> None:
-    """The last step of Heun has one: there is none at time 0. That the order is reached is checked
-    elsewhere, that it isn't less here.
+def test_number_of_velocities_of_eight_steps(solver: Solver, velocities: int, order: int) -> None:
+    """Heun's last step evaluates one velocity, since there is none at time 0.
+
+    The contract checks that the order is reached; this test, that it isn't declared too low.
     """
     assert solver.order == order
-    asked: list[float] = []
+    times: list[float] = []
 
     def velocity(x: AV[torch.Tensor], t: float) -> AV[torch.Tensor]:
-        asked.append(t)
+        times.append(t)
         return x
 
     x, memory = AV(torch.ones(1)), None
     for t, t_next in pairwise(timetable(8, ConstantShift())):
         x, memory = solver.step(x, t, t_next, velocity, memory)
-    assert len(asked) == velocities
-    assert min(asked) > 0
+    assert len(times) == velocities
+    assert min(times) > 0
 
 
-def test_checks_catch_faults() -> None:
-    """The checks fail on parts that are wrong in one way each."""
+def test_contract_checks_find_faults() -> None:
+    """Each part has one fault."""
 
     @attrs.frozen
     class Wrong(StraightPath):

@@ -22,7 +22,7 @@ from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
 from harmony_parts.testing.contracts.guidance import check_guidance
-from harmony_parts.testing.guidance_properties import near, same
+from harmony_parts.testing.guidance_properties.property import near, same
 from harmony_parts.testing.guidance_walks import Walk, results, steps, walks
 
 UNIT = st.floats(0, 1)

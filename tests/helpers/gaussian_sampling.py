@@ -20,7 +20,7 @@ V = math.prod(VIDEO)
 
 
 def root(matrix: Tensor) -> Tensor:
-    """The symmetric square root."""
+    """The symmetric square root of a matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     return vectors * values.sqrt() @ vectors.T
 
@@ -28,6 +28,7 @@ def root(matrix: Tensor) -> Tensor:
 def error(
     steps: int, model: GaussianDenoiser, noise: AV[Tensor], want: Tensor, **more: Any
 ) -> float:
+    """The maximum error of sampled latents."""
     return float(
         (flat(make(model, noise, steps=steps, **more).only(tuple(noise))) - want).abs().max()
     )

@@ -1,4 +1,4 @@
-"""Small things that the tests of this folder share."""
+"""A small Gaussian denoiser, anchors and guidances for tests of guidance and sampling."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZE = 4 + 3
 
 
 def gaussian(seed: int = 0, hints: tuple[str, ...] = ()) -> GaussianDenoiser:
-    """The denoiser of correlated Gaussian data, in float64."""
+    """The denoiser for correlated Gaussian data, in float64."""
     random = torch.Generator().manual_seed(seed)
     root = torch.randn(SIZE, SIZE, dtype=torch.float64, generator=random)
     covariance = root @ root.T / SIZE + 0.3 * torch.eye(SIZE, dtype=torch.float64)
@@ -37,7 +37,7 @@ def gaussian(seed: int = 0, hints: tuple[str, ...] = ()) -> GaussianDenoiser:
 
 
 def latents(n: int = 4, seed: int = 1) -> AV[Tensor]:
-    """Standard normal latents of the two shapes, float64."""
+    """Standard normal latents of both streams, float64."""
     random = torch.Generator().manual_seed(seed)
     return AV(
         *(torch.randn(n, *shape, dtype=torch.float64, generator=random) for shape in (VIDEO, AUDIO))
@@ -45,7 +45,7 @@ def latents(n: int = 4, seed: int = 1) -> AV[Tensor]:
 
 
 def caption(n: int = 4, seed: int = 2) -> dict[str, Condition]:
-    """A caption that moves the mean, and doesn't when it is dropped."""
+    """A caption that shifts the mean; its null form doesn't."""
     tokens = torch.randn(
         n, 1, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
     )
@@ -54,53 +54,54 @@ def caption(n: int = 4, seed: int = 2) -> dict[str, Condition]:
 
 
 def codecs() -> AV:
-    """The real codecs, for 16 x 16 pixels at 8 frames a second and 16 kHz."""
+    """The built-in codecs for 16 x 16 pixels at 8 frames per second, and audio at 16 kHz."""
     small = Format(fps=8, height=16, width=16, sample_rate=16000, seconds=1)
     return AV(DCTVideo().build(format=small), LogMel().build(format=small))
 
 
 @attrs.frozen
 class Constant:
-    """An anchor of one number everywhere."""
+    """An anchor with a constant value."""
 
     stream: str
     value: float = 0.0
     from_estimate: bool = False
 
     def latents(self, scene: Scene) -> Tensor:
-        """Of the stream's shape."""
+        """Latents of the stream's shape."""
         return torch.full_like(scene.latents[self.stream], self.value)
 
 
 @attrs.frozen
 class Estimate:
-    """The current clean estimate itself as the anchor."""
+    """The current clean estimate as the anchor."""
 
     stream: str
     from_estimate: bool = True
 
     def latents(self, scene: Scene) -> Tensor:
-        """Of the stream's shape."""
+        """Latents of the stream's shape."""
         assert scene.estimate is not None
         return scene.estimate[self.stream]
 
 
 @attrs.frozen
 class Same:
-    """The stream as it is now, as the anchor."""
+    """The current stream as the anchor."""
 
     stream: str
-    from_estimate: bool = True  # it changes every step
+    from_estimate: bool = True  # it changes at every step
 
     def latents(self, scene: Scene) -> Tensor:
-        """Of the stream's shape."""
+        """Latents of the stream's shape."""
         return scene.latents[self.stream]
 
 
 @attrs.frozen
 class Counting:
-    """CFG that goes without another condition, and further, at every step; its state is how many
-    steps there were.
+    """CFG that drops another condition, with a larger scale, at every step.
+
+    Its state is the number of finished steps.
     """
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:

@@ -1,6 +1,4 @@
-"""A small recipe of built-in parts, and a toy plugin whose guidance has a setting of every form
-that a recipe can hold.
-"""
+"""A small recipe of built-in parts, and a plugin whose guidance has settings of every type."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ N = TypeVar("N")
 
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "summary": "Every kind of part, as small as can be.",
+    "summary": "A minimal recipe with every kind of part.",
     "format": {"fps": "25/2", "height": 32, "width": 32, "sample_rate": 16000, "seconds": 1},
     "codecs": {"video": "dct", "audio": "log-mel"},
     "encoders": {"caption": "bytes", "sound": {"use": "bytes", "field": "sound"}},
@@ -51,7 +49,7 @@ TINY: dict[str, Any] = {
 
 @attrs.frozen
 class Size:
-    """A class of settings that is no part."""
+    """A class of settings that isn't a part."""
 
     width: int = 1
     height: int = 2
@@ -59,7 +57,7 @@ class Size:
 
 @attrs.frozen
 class Both(Generic[N]):
-    """One for each stream, of a type that the setting says."""
+    """A generic class of settings: one value per stream."""
 
     video: N | None = None
     audio: N | None = None
@@ -67,11 +65,11 @@ class Both(Generic[N]):
 
 @attrs.frozen
 class Everything:
-    """Asks for the conditional pass and returns it; its settings are what is tested."""
+    """A guidance that only returns the conditional prediction; tests are about its settings."""
 
     scale: float = knob(1.0, help="a number", validator=attrs.validators.ge(0))
     count: int = knob(3, help="a whole number", validator=attrs.validators.ge(0))
-    label: str = knob("", help="a text")
+    label: str = knob("", help="a string")
     on: bool = knob(True, help="a switch")
     rate: Fraction = knob(Fraction(25), help="a fraction")
     mode: Literal["a", "b"] = knob("a", help="a choice")
@@ -79,21 +77,21 @@ class Everything:
     pair: tuple[int, str] = knob((0, "x"), help="a list of two")
     weights: dict[str, float] = knob(attrs.Factory(dict), help="a table")
     names: frozenset[str] = knob(frozenset(), help="a set")
-    size: Size = knob(Size(), help="settings of their own")
+    size: Size = knob(Size(), help="a class of settings")
     both: Both[float] = knob(Both(), help="a generic class")
-    either: int | str = knob(0, help="a number or a text")
-    limit: int | None = knob(5, help="absent, or a number; not absent by default")
+    either: int | str = knob(0, help="a number or a string")
+    limit: int | None = knob(5, help="a number or absent; a number by default")
     absent: float | None = knob(None, help="absent by default")
-    inner: Guidance | None = knob(None, help="a part, perhaps")
+    inner: Guidance | None = knob(None, help="a part or absent")
     others: tuple[Guidance, ...] = knob((), help="parts")
-    named: dict[str, Guidance] = knob(attrs.Factory(dict), help="parts with names")
-    hint: str = knob("", help="a hint to ask for", off="")
-    given: str = knob("", help="the stream that must be given for it to ask", off="")
+    named: dict[str, Guidance] = knob(attrs.Factory(dict), help="named parts")
+    hint: str = knob("", help="a hint to request", off="")
+    given: str = knob("", help="request the hint only if this stream is given", off="")
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
         """The conditional pass, with the hint."""
-        asks = self.hint and (not self.given or times[self.given] == 0)
-        return [attrs.evolve(conditional(times), hints=frozenset({self.hint} if asks else ()))]
+        requested = self.hint and (not self.given or times[self.given] == 0)
+        return [attrs.evolve(conditional(times), hints=frozenset({self.hint} if requested else ()))]
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Any], Any]:
         """The conditional prediction."""
@@ -101,16 +99,16 @@ class Everything:
 
 
 class Plugin:
-    """A plugin that is no module."""
+    """A plugin that isn't a module."""
 
     @hookimpl
     def harmony_guidance(self) -> Iterator[PartDeclaration]:
-        """One guidance."""
-        yield part("everything", "helpers.toy_parts:Everything", summary="A setting of every form.")
+        """Declare one guidance."""
+        yield part("everything", "helpers.toy_parts:Everything", summary="A setting of every type.")
 
 
 def with_toys() -> Catalogue:
-    """The built-in parts and the toys."""
+    """The built-in parts and the plugin."""
     found = Catalogue.discover(only=())
     found.add("toys", Plugin())
     return found

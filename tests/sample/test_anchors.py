@@ -29,9 +29,7 @@ from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser, Recorded
 
 
 def test_an_anchor_equal_to_the_stream_changes_nothing() -> None:
-    """In a driven task, a mute sound equal to the given sound makes both passes the same: any scale
-    is the identity, bit for bit.
-    """
+    """In a driven task it makes both passes equal, so any scale is the identity bit for bit."""
     given = latents(seed=6)
     for made, other in (("video", "audio"), ("audio", "video")):
         sync = SyncCFG(7.5, 0.0, mute=Same("audio"), static=Same("video"))
@@ -43,7 +41,7 @@ def test_an_anchor_equal_to_the_stream_changes_nothing() -> None:
 
 
 def test_a_scale_of_0_generates_for_the_anchor() -> None:
-    """SyncCFG at 0 in an audio-driven task is audio-driven generation for a mute sound."""
+    """SyncCFG at 0 in an audio-driven task equals audio-driven generation for silence."""
     both = latents(seed=7)
     got = make(
         gaussian(),
@@ -67,7 +65,7 @@ def test_anchors_are_cast_to_the_precision_of_the_latents() -> None:
 
 
 def test_a_reference_image_is_encoded_once_per_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A static video made of it is encoded once a run, and one made of the estimate once a step."""
+    """A static video of the reference image is encoded once, one of the estimate at every step."""
     video, audio = codecs()["video"], codecs()["audio"]
     encoded: list[int] = []
     encode = type(video).encode
@@ -113,7 +111,7 @@ def test_constant_anchors_are_made_once_per_run() -> None:
 
 
 def test_equal_anchors_share_a_memory() -> None:
-    """Equal anchors share a memory over the whole run, others don't."""
+    """Over the whole run; different anchors have different memories."""
     made: list[float] = []
 
     @attrs.frozen
@@ -139,7 +137,7 @@ def test_equal_anchors_share_a_memory() -> None:
 
 
 def test_sync_cfg_with_the_built_in_anchors() -> None:
-    """SyncCFG's own mute sound and static video, from the real codecs, in all three tasks."""
+    """Silence and static video from the built-in codecs, in all three tasks."""
     both = codecs()
     random = torch.Generator().manual_seed(0)
     noise = AV(

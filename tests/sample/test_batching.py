@@ -39,9 +39,7 @@ from harmony_parts.testing.gaussian_denoiser import Recorded
 )
 @pytest.mark.parametrize("task", TASKS)
 def test_batched_passes_equal_separate_passes(guidance: Guidance, task: str) -> None:
-    """Passes in one call of the denoiser give what each alone gives, to the rounding of sums in
-    another order.
-    """
+    """Except for the rounding of sums in another order."""
     both, given = latents(3), latents(3).only(TASKS[task])
     noise, conditions = both.only({"video", "audio"} - set(given)), caption(3)
     calls, results = [], []
@@ -58,19 +56,17 @@ def test_batched_passes_equal_separate_passes(guidance: Guidance, task: str) -> 
 
 @attrs.frozen
 class ManyPasses:
-    """Passes of one and of both streams, with and without a hint, that read this or that, in no
-    order.
-    """
+    """Passes of one and of both streams, with and without a hint, which read different streams."""
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
         alone = StepTimes(times.video)
         return [
             conditional(times),
             Pass("apart", times, hints=("isolate",), read=("video",)),
-            Pass("untold", times, drop=("caption",)),
+            Pass("dropped", times, drop=("caption",)),
             Pass("alone", alone, read=("video",)),
-            Pass("apart, untold", times, drop=("caption",), hints=("isolate",), read=("audio",)),
-            Pass("alone, untold", alone, drop=("caption",), read=("video",)),
+            Pass("apart, dropped", times, drop=("caption",), hints=("isolate",), read=("audio",)),
+            Pass("alone, dropped", alone, drop=("caption",), read=("video",)),
         ]
 
     def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
@@ -94,7 +90,7 @@ class ManyPasses:
 
 
 def test_passes_with_equal_streams_and_hints_are_batched() -> None:
-    """Of the same streams and hints; each sees its own streams, and gives what it gives alone."""
+    """Each pass gets its own streams, and its result is that of a separate call."""
     calls, results = [], []
     for together in (0, 10**6):
         model = Recorded(gaussian(hints=("isolate",)))
@@ -123,9 +119,7 @@ def test_passes_with_equal_streams_and_hints_are_batched() -> None:
     [(0, [3, 3, 3, 3]), (29, [3, 3, 3, 3]), (30, [6, 3, 3]), (45, [9, 3]), (10**6, [9, 3])],
 )
 def test_batches_hold_at_most_the_given_number_of_latents(together: int, sizes: list[int]) -> None:
-    """3 samples of 2 + 3 latents; the static video waits for the task's own pass, the other three
-    passes don't wait.
-    """
+    """3 samples of 2 + 3 latents. Only the static video needs another pass."""
     model = Recorded(gaussian())
     make(model, latents(3), caption(3), guidance=Sum((CFG(3, 2), SYNC)), steps=1, together=together)
     assert [len(call.av["video"]) for call in model.calls] == sizes

@@ -34,8 +34,9 @@ from harmony_parts.sample.timetable import timetable
 
 
 def test_the_velocity_of_gaussian_data_matches_a_regression() -> None:
-    """E[n - x | x_t], against the linear regression that defines it, on 400,000 sampled pairs (five
-    standard errors are 0.02).
+    """E[n - x | x_t] equals the linear regression on 400,000 samples.
+
+    Five standard errors are 0.02.
     """
     model, t = gaussian(), 0.6
     random = torch.Generator().manual_seed(0)
@@ -59,13 +60,16 @@ def test_the_velocity_of_gaussian_data_matches_a_regression() -> None:
 
 
 def test_joint_generation_reaches_the_data() -> None:
-    """x = m + C^(1/2) n, to first order in the step; a caption moves the mean."""
-    model, noise, told = gaussian(), latents(), caption()
+    """x = m + C^(1/2) n, to first order in the step; a caption shifts the mean."""
+    model, noise, conditions = gaussian(), latents(), caption()
     want = model.mean + flat(noise) @ root(model.covariance)
     coarse, fine = error(100, model, noise, want), error(200, model, noise, want)
     assert fine < 0.05
     assert 1.8 < coarse / fine < 2.2
-    assert error(200, model, noise, want + told["caption"].tokens[:, 0], conditions=told) < 0.05
+    assert (
+        error(200, model, noise, want + conditions["caption"].tokens[:, 0], conditions=conditions)
+        < 0.05
+    )
 
 
 @pytest.mark.parametrize("made", ["video", "audio"])
@@ -85,18 +89,18 @@ def test_driven_generation_reaches_the_conditional_distribution(made: str) -> No
     assert 1.8 < coarse / fine < 2.2
 
 
-@pytest.mark.parametrize("alone", ["video", "audio"])
-def test_a_single_stream_reaches_its_marginal(alone: str) -> None:
-    model, noise = gaussian(), latents().only((alone,))
-    here = slice(V) if alone == "video" else slice(V, None)
-    want = model.mean[here] + flat(noise) @ root(model.covariance[here, here])
+@pytest.mark.parametrize("only", ["video", "audio"])
+def test_a_single_stream_reaches_its_marginal(only: str) -> None:
+    model, noise = gaussian(), latents().only((only,))
+    of_stream = slice(V) if only == "video" else slice(V, None)
+    want = model.mean[of_stream] + flat(noise) @ root(model.covariance[of_stream, of_stream])
     assert error(200, model, noise, want, guidance=SYNC) < 0.05
-    assert tuple(make(model, noise)) == (alone,)
+    assert tuple(make(model, noise)) == (only,)
 
 
 @attrs.frozen
 class Midpoint:
-    """Two velocities a step."""
+    """Two velocities per step."""
 
     order = 2
 
@@ -111,7 +115,7 @@ class Midpoint:
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("solver", [Midpoint(), Heun(), AdamsBashforth()], ids=repr)
 def test_second_order_solvers_converge_at_second_order(solver: Solver, shift: float) -> None:
-    """Half the step leaves a quarter of the error, on even and on shifted times."""
+    """Half the step leaves a quarter of the error, with even and with shifted times."""
     model, noise = gaussian(), latents()
     want = model.mean + flat(noise) @ root(model.covariance)
     errors = [
@@ -126,12 +130,10 @@ def test_second_order_solvers_converge_at_second_order(solver: Solver, shift: fl
     "guidance", [CFG(), SYNC, Window(CFG(), 0, 1)], ids=lambda g: type(g).__name__
 )
 def test_solvers_agree_on_guided_velocities(guidance: Guidance) -> None:
-    """With many steps all reach the same; those of second order agree with each other far sooner
-    than with Euler.
-    """
-    told, noise = caption(), latents()
+    """The second-order solvers agree with each other far better than with Euler."""
+    conditions, noise = caption(), latents()
     heun, adams, euler = (
-        flat(make(gaussian(), noise, told, guidance=guidance, solver=solver, steps=80))
+        flat(make(gaussian(), noise, conditions, guidance=guidance, solver=solver, steps=80))
         for solver in (Heun(), AdamsBashforth(), Euler())
     )
     assert (heun - adams).abs().max() < (heun - euler).abs().max() / 5
@@ -139,9 +141,7 @@ def test_solvers_agree_on_guided_velocities(guidance: Guidance) -> None:
 
 @pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth()])
 def test_a_step_s_estimate_is_the_expected_data(solver: Solver) -> None:
-    """E[x | x_t] at the step's beginning, m + (1 - t) C ((1 - t)^2 C + t^2)^-1 (x_t - (1 - t) m)
-    for data N(m, C); given streams as they are.
-    """
+    """For N(m, C) it is E[x | x_t] = m + (1 - t) C ((1 - t)^2 C + t^2)^-1 (x_t - (1 - t) m)."""
     model, noise, seen = gaussian(), latents(), list[Step]()
     shift = ConstantShift(shift=3.0)
     make(model, noise, steps=4, solver=solver, shift=shift, progress=seen.append)

@@ -1,4 +1,4 @@
-"""Which passes the sampler runs, with which inputs, and what is read from them."""
+"""The passes that the sampler runs, their inputs, and the streams read from them."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ from harmony_parts.testing.gaussian_denoiser import Recorded
     ids=repr,
 )
 def test_passes_per_step(guidance: Guidance, passes: tuple[int, int, int]) -> None:
-    """And nothing is read that isn't made: neither a given stream, nor one whose guidance is off,
-    nor an anchor.
-    """
+    """Only guided streams are read, not given streams or anchors."""
     for (task, given), count in zip(TASKS.items(), passes, strict=True):
         model, both = Recorded(gaussian()), latents()
         make(
@@ -77,8 +75,8 @@ def test_passes_per_step(guidance: Guidance, passes: tuple[int, int, int]) -> No
 
 
 def test_inputs_of_sync_cfg_s_passes() -> None:
-    """In a joint step: both at t; the video with a mute sound at time 0; the sound with a video at
-    time 0, from this step's estimate.
+    """A joint step: both streams at t; the video with silence at time 0; the audio with a video at
+    time 0 that is made from this step's estimate.
     """
     inner = gaussian()
     model, noise = Recorded(inner), latents()
@@ -136,7 +134,7 @@ def test_the_estimate_is_computed_only_if_an_anchor_needs_it() -> None:
 
 
 def test_the_estimate_uses_the_path_and_each_stream_s_time() -> None:
-    """x - t v in the precision of the latents, though the model answers in another."""
+    """x - t v in the precision of the latents, even if that of the model differs."""
     model = Recorded(gaussian(), after=lambda _, velocity: velocity.map(lambda v: v.bfloat16()))
     passes, times, x = (
         Passes(model, {}, AV(), StraightPath(), together=0),
@@ -156,7 +154,7 @@ def test_the_estimate_uses_the_path_and_each_stream_s_time() -> None:
 
 
 def test_streams_that_are_not_read_are_ignored() -> None:
-    """And what wasn't asked for isn't looked at."""
+    """The denoiser may return them, even with NaN."""
 
     class Generous(Recorded):
         def __call__(
@@ -178,7 +176,6 @@ def test_streams_that_are_not_read_are_ignored() -> None:
 
 
 def test_large_numbers_whose_sum_overflows_are_finite() -> None:
-    """Whose sum isn't."""
     check_finite(AV(torch.full((4,), 3e38)), lambda: "nobody")
     for wrong in (math.inf, -math.inf, math.nan):
         with pytest.raises(RunError, match="somebody returned NaN or infinity for audio"):
@@ -186,9 +183,7 @@ def test_large_numbers_whose_sum_overflows_are_finite() -> None:
 
 
 class FirstLatentKnown:
-    """A denoiser whose first video latent is known where the condition "image" says so; elsewhere
-    it goes to 0, as does all else.
-    """
+    """A denoiser that predicts the condition "image" as the first video latent, and 0 elsewhere."""
 
     accepts: typing.ClassVar = {
         "image": Port("video", "clean_tokens"),
@@ -223,7 +218,7 @@ class FirstLatentKnown:
     ids=repr,
 )
 def test_a_known_latent_is_reached_even_if_guidance_drops_its_condition(guidance: Guidance) -> None:
-    """The given picture stays in every pass; a voice, which says no latent of the result, can be
+    """The given picture stays in every pass. A voice, which fixes no latent of the result, can be
     dropped.
     """
     noise = latents()

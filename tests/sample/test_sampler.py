@@ -33,7 +33,7 @@ from harmony_parts.guidance.protocol import (
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.sample.sampler import Step
 from harmony_parts.testing.gaussian_denoiser import Recorded
-from harmony_parts.testing.guidance_properties import same
+from harmony_parts.testing.guidance_properties.property import same
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_sampling_is_deterministic() -> None:
 
 @attrs.frozen
 class Midpoint:
-    """Two velocities a step."""
+    """Two velocities per step."""
 
     order = 2
 
@@ -90,7 +90,7 @@ class Midpoint:
 
 
 def test_guidance_state_advances_once_per_step() -> None:
-    """Whatever the number of stages, every stage of step k is given the state after step k - 1."""
+    """All velocities of step k get the state after step k - 1."""
     seen: list[Any] = []
 
     @attrs.frozen
@@ -130,7 +130,7 @@ def test_progress_is_called_after_every_step() -> None:
 
 
 def test_the_result_has_the_precision_of_the_noise() -> None:
-    """A model that answers in bfloat16 is guided and integrated in float32, without a gradient."""
+    """Predictions in bfloat16 are guided and integrated in float32, without gradients."""
     model = Recorded(gaussian(), after=lambda _, velocity: velocity.map(lambda v: v.bfloat16()))
     made = make(
         model, latents().map(lambda x: x.float().requires_grad_()), caption(), guidance=CFG(3, 3)
@@ -141,9 +141,7 @@ def test_the_result_has_the_precision_of_the_noise() -> None:
 
 
 def test_bfloat16_latents_are_guided_in_float32() -> None:
-    """Of bfloat16 latents: guidance computes in float32, the solver gets their type, and times are
-    float32 all along.
-    """
+    """Guidance and times are float32; the solver gets bfloat16."""
     wide, narrow = {torch.float32}, {torch.bfloat16}
 
     @attrs.frozen

@@ -1,4 +1,4 @@
-"""Tasks and their mixtures."""
+"""Tasks, and combinations of tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harmony_parts.tasks.video_driven import VideoDriven
 from harmony_parts.tasks.weighted_sum import Term, WeightedSum
 from harmony_parts.testing.contracts.tasks import check_task
 
-ALONE: tuple[Task, ...] = (Joint(), AudioDriven(), VideoDriven())
+SINGLE: tuple[Task, ...] = (Joint(), AudioDriven(), VideoDriven())
 WEIGHTS = st.lists(st.floats(0, 3), min_size=3, max_size=3).filter(lambda w: max(w) > 0.1)
 
 
@@ -34,8 +34,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def loss(plan: Plan, n: int) -> Tensor:
-    """The batch loss of a made-up model, whose error depends on clip, stream, and which streams are
-    noisy (so on the task), not on time.
+    """The batch loss of a fictitious model, whose error depends on the clip, the stream and the
+    given streams.
     """
     clean = 2.0 * (plan.times["video"] == 0) + 3.0 * (plan.times["audio"] == 0)
     errors = AV((1.0 + plan.source) * (1 + clean), (2.0 + plan.source**2) * (1 + clean))
@@ -44,15 +44,15 @@ def loss(plan: Plan, n: int) -> Tensor:
 
 @pytest.mark.parametrize(
     "task",
-    [*ALONE, WeightedSum(), Sampled(), Sampled((Draw(WeightedSum(), 2.0), Draw(Joint(), 1.0)))],
+    [*SINGLE, WeightedSum(), Sampled(), Sampled((Draw(WeightedSum(), 2.0), Draw(Joint(), 1.0)))],
     ids=repr,
 )
 def test_contract(task: Task) -> None:
     check_task(task)
 
 
-def test_who_is_clean() -> None:
-    joint, audio, video = (task.plan(5, draw, seeded()) for task in ALONE)
+def test_clean_streams_have_time_0_and_weight_0() -> None:
+    joint, audio, video = (task.plan(5, draw, seeded()) for task in SINGLE)
     assert torch.equal(joint.times["video"], joint.times["audio"])
     for plan, clean, made in ((audio, "audio", "video"), (video, "video", "audio")):
         assert (plan.times[clean] == 0).all()
@@ -61,10 +61,8 @@ def test_who_is_clean() -> None:
         assert (plan.weights[made] == 1).all()
 
 
-def test_defaults_are_the_paper_s() -> None:
-    """Joint 1, audio-driven 0.1, video-driven 0.3; drawn in proportion, so that every entry counts
-    1.4.
-    """
+def test_defaults_are_those_of_the_paper() -> None:
+    """Weights are 1, 0.1 and 0.3; probabilities are proportional to them."""
     names = ("joint", "audio-driven", "video-driven")
     plan = WeightedSum().plan(2, draw, seeded())
     assert plan.names == names
@@ -81,10 +79,8 @@ def test_defaults_are_the_paper_s() -> None:
     )
 
 
-def test_mixtures_of_mixtures_keep_names_and_clips() -> None:
-    """Each entry is called what it is, a name stands once, and an entry is of the clip that drew
-    its mixture.
-    """
+def test_nested_combinations_keep_names_and_clips() -> None:
+    """Entries keep their task names, which are unique, and belong to the clip that drew them."""
     plan = Sampled((Draw(VideoDriven(), 1.0), Draw(WeightedSum(), 1.0))).plan(40, draw, seeded())
     assert plan.names == ("video-driven", "joint", "audio-driven")
     called = [plan.names[k] for k in plan.task]
@@ -99,13 +95,13 @@ def test_mixtures_of_mixtures_keep_names_and_clips() -> None:
 
 
 @given(st.integers(1, 6), WEIGHTS)
-def test_weighted_sum_is_the_sum(n: int, weights: list[float]) -> None:
-    """Its loss is sum_k lambda_k L_k, and every clip goes through every term."""
-    terms = tuple(Term(task, weight) for task, weight in zip(ALONE, weights, strict=True))
+def test_the_weighted_sum_adds_weighted_losses(n: int, weights: list[float]) -> None:
+    """The loss is sum_k lambda_k L_k, and every clip is in every term."""
+    terms = tuple(Term(task, weight) for task, weight in zip(SINGLE, weights, strict=True))
     plan = WeightedSum(terms).plan(n, draw, seeded())
     want = sum(
         weight * loss(task.plan(n, draw, seeded()), n)
-        for task, weight in zip(ALONE, weights, strict=True)
+        for task, weight in zip(SINGLE, weights, strict=True)
     )
     assert torch.allclose(loss(plan, n), torch.as_tensor(want, dtype=torch.float64), rtol=1e-6)
     active = sum(weight > 0 for weight in weights)
@@ -116,12 +112,12 @@ def test_weighted_sum_is_the_sum(n: int, weights: list[float]) -> None:
 def test_sampled_has_the_expectation_of_the_weighted_sum(
     weights: list[float], shares: list[float]
 ) -> None:
-    """sum_k p_k (lambda_k / p_k) L_k: the mean of the losses of the clips that drew each task,
-    times the chance of it.
+    """sum_k p_k (lambda_k / p_k) L_k, over the mean losses of the clips that drew each task, equals
+    the loss of the weighted sum.
     """
     p = [share / sum(shares) for share in shares]
     sampled = Sampled(
-        tuple(Draw(task, weight, q) for task, weight, q in zip(ALONE, weights, p, strict=True))
+        tuple(Draw(task, weight, q) for task, weight, q in zip(SINGLE, weights, p, strict=True))
     )
     plan = sampled.plan(200, draw, seeded())
     expected = 0.0
@@ -129,7 +125,7 @@ def test_sampled_has_the_expectation_of_the_weighted_sum(
         rows = (plan.task == k).nonzero()[:, 0]
         if not len(rows):
             continue
-        # The loss of each clip drawn for this task, as if the batch were that clip alone.
+        # the mean loss of the clips that drew this task, as entries of one clip
         each = Plan(
             plan.source[rows] * 0,
             plan.times.map(lambda t, r=rows: t[r]),
@@ -140,15 +136,13 @@ def test_sampled_has_the_expectation_of_the_weighted_sum(
         expected += p[k] * float(loss(each, len(rows)))
     if all((plan.task == k).any() for k in range(3)):
         whole = WeightedSum(
-            tuple(Term(task, weight) for task, weight in zip(ALONE, weights, strict=True))
+            tuple(Term(task, weight) for task, weight in zip(SINGLE, weights, strict=True))
         ).plan(1, draw, seeded())
         assert expected == pytest.approx(float(loss(whole, 1)), rel=1e-5)
 
 
-def test_sampled_draws_as_often_as_it_says() -> None:
-    """The mean loss of 4,000 batches of 4 is that of the weighted sum within five standard errors,
-    and so are the counts.
-    """
+def test_sampled_draws_tasks_with_their_probabilities() -> None:
+    """The mean loss of 4,000 batches is that of the weighted sum within five standard errors."""
     sampled = Sampled(
         (Draw(Joint(), 1.0, 0.5), Draw(AudioDriven(), 0.1, 0.2), Draw(VideoDriven(), 0.3, 0.3))
     )
@@ -182,7 +176,7 @@ def test_settings_are_checked() -> None:
         Term(Joint(), -1.0)
 
 
-def test_tasks_of_other_streams_cannot_be_packed() -> None:
+def test_tasks_with_different_streams_cannot_be_packed() -> None:
     @attrs.frozen
     class AudioAlone:
         def plan(self, n, draw, generator):
@@ -200,22 +194,22 @@ def test_tasks_of_other_streams_cannot_be_packed() -> None:
         WeightedSum((Term(Joint()), Term(AudioAlone()))).plan(2, draw, seeded())
 
 
-def test_checks_catch_faults() -> None:
+def test_contract_checks_find_faults() -> None:
     @attrs.frozen
-    class LearnsClean:
+    class LossOnClean:
         def plan(self, n, draw, generator):
             plan = AudioDriven().plan(n, draw, generator)
             return attrs.evolve(plan, weights=AV(*[torch.ones(n)] * 2))
 
     @attrs.frozen
-    class Forgetful:
+    class IgnoresDraw:
         def plan(self, n, draw, generator):
             return Joint().plan(n, lambda n, _: torch.rand(n) * 0.9 + 0.1, generator)
 
     with pytest.raises(PartContractError, match="weight 0 for audio at time 0"):
-        check_task(LearnsClean())
+        check_task(LossOnClean())
     with pytest.raises(PartContractError, match="generator"):
-        check_task(Forgetful())
+        check_task(IgnoresDraw())
 
 
 def test_nested_parts_are_typed_by_their_kind() -> None:

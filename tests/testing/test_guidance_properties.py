@@ -26,11 +26,11 @@ from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
 from harmony_parts.testing.guidance_properties import (
     PROPERTIES,
-    Property,
     cases,
     check_exemptions,
     exemptions,
 )
+from harmony_parts.testing.guidance_properties.property import Property
 from harmony_parts.testing.guidance_walks import some_walks
 
 BUILT_IN = (

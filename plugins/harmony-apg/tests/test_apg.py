@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import CONDITIONAL, LATENTS
 from harmony_parts.testing.contracts.guidance import check_guidance
-from harmony_parts.testing.guidance_properties import cases, check_exemptions, near
+from harmony_parts.testing.guidance_properties import cases, check_exemptions
+from harmony_parts.testing.guidance_properties.property import near
 from harmony_parts.testing.guidance_walks import Walk, results, steps, walks
 
 EACH = (APG(), APG(bound=0.5), APG(2, 1, parallel=0.3, momentum=0), APG(momentum=0.4, bound=0))

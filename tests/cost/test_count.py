@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib.resources
 import tomllib
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
 import torch
-import torch.nn.functional as F
 
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe
@@ -21,10 +19,7 @@ from harmony_parts.branches.cross_audio import CrossAudio
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.cost import count
-from harmony_parts.cost.flops import counted
-from harmony_parts.cost.fused import fused_attention
 from harmony_parts.cost.inputs import Inputs
-from harmony_parts.cost.memory import Live
 from harmony_parts.cost.parameters import parameters
 from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
@@ -147,43 +142,6 @@ def test_more_recomputation_saves_fewer_bytes() -> None:
     assert everything.saved_per_block == 4 * 64 * (
         video[1] * video[2] * video[3] + audio[1] + sum(conditions)
     )
-
-
-def test_live_bytes_count_storages_until_freed() -> None:
-    """Views take no memory, saved results do, freed storages no longer do."""
-    x = torch.empty(1000, device="meta", requires_grad=True)
-    with Live([x]) as live:
-        y = x.exp()  # saves its result
-        assert live.now == 4000
-        z = y.view(10, 100) * 2.0  # saves nothing
-        assert live.now == 8000
-        del y
-        assert live.now == 8000
-        total = z.sum()
-        del z
-        assert live.now == 4000 + 4
-        total.backward()
-        assert live.now == 4000 + 4  # the gradient, and the sum
-    assert live.peak == 12_008  # y, and the gradients of z, of y and of the sum, which is 1
-
-
-@pytest.mark.parametrize("mask", [False, True])
-def test_attention_is_counted_as_fused(mask: bool) -> None:
-    """4 N M d FLOPs per head; saves q, k, v, output and a number per query, never the scores."""
-    q, k, v = (
-        torch.empty(1, 4, n, 32, device="meta", requires_grad=True) for n in (1024, 2048, 2048)
-    )
-    seen = torch.ones(1, 1, 1, 2048, dtype=torch.bool, device="meta") if mask else None
-    with counted(SimpleNamespace(blocks=())) as flops, Live([q, k, v]) as live:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-    assert out.shape == (1, 4, 1024, 32)
-    assert flops.total() == 4 * 4 * 1024 * 2048 * 32
-    random = 16  # seed and offset of dropout, even if it is 0
-    assert live.now <= 4 * (out.numel() + 4 * 1024 + 2 * 2048 * mask) + random
-    original = F.scaled_dot_product_attention
-    with fused_attention(), pytest.raises(ZeroDivisionError):
-        raise ZeroDivisionError
-    assert F.scaled_dot_product_attention is original
 
 
 def test_random_inputs_have_the_counted_shapes() -> None:
