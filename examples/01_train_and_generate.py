@@ -1,8 +1,7 @@
-"""Train a small Harmony for a moment, then make a clip, a video for a sound, and a sound for a
-video.
+"""Train a small Harmony briefly, then generate a clip, video for a sound, and sound for a video.
 
-So few steps only show the way: the shapes are right and the loss falls, but nobody would call the
-result a bouncing ball. `harmony demo` takes the same recipe to its full length.
+After so few steps the shapes are right and the loss has fallen, but no ball is visible yet.
+`harmony demo` trains the same recipe in full.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from harmony_parts.train.loop import train
 OUT = Path("out/examples/01")
 STEPS = 30
 
-# a run is never written over: `train` would ask whether to resume it
+# `train` never overwrites a run
 shutil.rmtree(OUT, ignore_errors=True)
 
 # The demo's recipe, with settings changed as on the command line (`--set key=value`).
@@ -26,13 +25,13 @@ model = train(recipe, out=OUT / "run", device="cpu")
 pipeline = hp.load(model)
 sync = hp.SyncCFG(video=3, audio=2)
 
-# Nothing given: both streams are made, at the same time.
+# Without a given stream, both are generated together.
 joint = pipeline.generate(
     "a red ball bounces on the ground", sound="a bright knock", guidance=sync, steps=6, seed=0
 )
 joint.save(OUT / "joint.mp4")
 
-# One stream given: the other one is made for it. The example comes from a world (seed 1) that
+# With a given stream, the other one is generated for it. The example is from scenes (seed 1) that
 # training never saw.
 example = hp.Soundstage(seed=1).build(format=recipe.format).example(0)
 sound = hp.Clip(waveform=example.clip.waveform, sample_rate=example.clip.sample_rate)

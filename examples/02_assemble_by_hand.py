@@ -1,6 +1,4 @@
-"""A Harmony without a recipe: specs, built part by part, trained for a moment in a plain loop, and
-sampled with SyncCFG.
-"""
+"""A Harmony without a recipe: parts built one by one, a plain training loop, and sampling."""
 
 from __future__ import annotations
 
@@ -15,12 +13,12 @@ from harmony_parts.train.objective import losses, noise_for, packed
 OUT = Path("out/examples/02")
 CLIPS, STEPS = 12, 15
 OUT.mkdir(parents=True, exist_ok=True)
-# fresh weights come from torch's own generator; everything else below gets `chance`
+# fresh weights come from torch's global generator; everything else below uses `generator`
 torch.manual_seed(0)
-chance = torch.Generator().manual_seed(0)
+generator = torch.Generator().manual_seed(0)
 
-# Specs are plain settings; `build` makes the working part and hands it its neighbours, so no width
-# is written twice.
+# Specs are settings; `build` makes the part and passes it its neighbours, so no width is written
+# twice.
 format = hp.Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
 codecs = hp.AV(
     video=hp.DCTVideo(frames_per_latent=1, keep=40).build(format=format),
@@ -41,8 +39,8 @@ denoiser = hp.DualBranch(
 
 
 def conditions(prompts: list[hp.Prompt]) -> dict[str, hp.Condition]:
-    """What every encoder says: name -> tokens [B, L, D], mask [B, L], and the null form."""
-    return {name: said for encoder in encoders.values() for name, said in encoder(prompts).items()}
+    """The conditions of all encoders: name -> tokens [B, L, D], mask [B, L], and the null form."""
+    return {name: c for encoder in encoders.values() for name, c in encoder(prompts).items()}
 
 
 # Clips to latents: video [B, T_v, H, W, C], audio [B, T_a, C].
@@ -55,25 +53,21 @@ latents = hp.AV(
 )
 print("latents:", {stream: list(latents[stream].shape) for stream in latents})
 
-# A step of cross-task training: the task plans one batch of all three tasks, and one run of the
-# denoiser answers it.
-task, path, density, shift = (
-    hp.WeightedSum(),
-    hp.StraightPath(),
-    hp.LogitNormal(),
-    hp.ConstantShift(3.0),
-)
+# A step of cross-task training: the task plans one batch of all three tasks, for one pass of the
+# denoiser.
+task = hp.WeightedSum()
+flow = hp.Flow(path=hp.StraightPath(), density=hp.LogitNormal(), shift=hp.ConstantShift(3.0))
 parameters = [weight for module in (denoiser, *encoders.values()) for weight in module.parameters()]
 optimizer = torch.optim.AdamW(parameters, lr=2e-3)
 for step in range(STEPS):
-    plan = task.plan(CLIPS, lambda n, generator: shift(density.draw(n, generator)), chance)
+    plan = task.plan(CLIPS, flow.draw, generator)
     loss = losses(
         denoiser,
         latents,
-        noise_for(latents, plan, chance),
+        noise_for(latents, plan, generator),
         packed(conditions(prompts), plan),
         plan,
-        path,
+        flow.path,
     ).total
     optimizer.zero_grad()
     loss.backward()
@@ -81,19 +75,21 @@ for step in range(STEPS):
     if step in (0, STEPS - 1):
         print(f"step {step + 1}: loss {loss.item():.3f}")
 
-# From noise to latents to a clip. `given` holds what isn't to be made; here nothing, so this is
-# joint generation.
-made = sample(
+# From noise to latents to a clip. Without `given` latents, both streams are generated.
+sampled = sample(
     denoiser,
-    latents.map(lambda x: torch.randn(x[:1].shape, generator=chance)),
+    latents.map(lambda x: torch.randn(x[:1].shape, generator=generator)),
     conditions(prompts[:1]),
     codecs=codecs,
     guidance=hp.SyncCFG(video=3, audio=2),
     solver=hp.Euler(),
-    shift=shift,
-    path=path,
+    shift=flow.shift,
+    path=flow.path,
     steps=8,
 )
-frames, sound = codecs["video"].decode(made["video"])[0], codecs["audio"].decode(made["audio"])[:1]
+frames, sound = (
+    codecs["video"].decode(sampled["video"])[0],
+    codecs["audio"].decode(sampled["audio"])[:1],
+)
 file = hp.Clip(frames, format.fps, sound, format.sample_rate).save(OUT / "by_hand.mp4")
 print(f"{file}: {prompts[0].caption}")

@@ -10,7 +10,7 @@ import attrs
 import harmony_parts as hp
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, StepTimes, conditional
 from harmony_parts.plugin import knob
-from harmony_parts.sample.timetable import timetable
+from harmony_parts.sample.timetable import step_times
 from harmony_parts.testing.contracts.guidance import check_guidance
 
 OUT = Path("out/examples/03")
@@ -47,10 +47,10 @@ guidance = Early(hp.SyncCFG(video=3, audio=2))
 check_guidance(guidance)  # the contract that the built-in guidances pass, too
 
 recipe = hp.read_recipe("demo")
-for time in timetable(STEPS, recipe.sample.shift)[:-1]:
-    names = [each.name for each in guidance.passes(StepTimes(time, time), None)]
+for times in step_times(STEPS, recipe.sample.shift):
+    names = [each.name for each in guidance.passes(times, None)]
     print(
-        f"time {time:.2f}: {len(names)} {'pass' if len(names) == 1 else 'passes'}"
+        f"time {times.video:.2f}: {len(names)} {'pass' if len(names) == 1 else 'passes'}"
         f" ({', '.join(names)})"
     )
 

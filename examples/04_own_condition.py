@@ -1,9 +1,8 @@
-"""A condition of one's own: the times at which something is to happen, as a third party would add
-them, without touching the library.
+"""A new condition, the times of events, added as a plugin would, without changing the library.
 
-Three pieces: an encoder that reads `Prompt.extra["strikes"]` and says it under a new name, a port
-where the denoiser takes it in, and data that holds it. Declared by hooks like any plugin's parts,
-they can be named in recipes and are written into the run's.
+Three pieces: an encoder that turns `Prompt.extra["strikes"]` into a condition, a port where it
+enters the denoiser, and data that contains it. Hooks declare them like any plugin's parts, so
+recipes can name them, as the recipe of this run does.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ STEPS = 15
 # --8<-- [start:encoder]
 @attrs.frozen
 class Strikes:
-    """Prompt.extra["strikes"], times in seconds -> condition "strikes", tokens [B, L, width], one
-    for each time.
-    """
+    """Prompt.extra["strikes"] (seconds) to condition "strikes": a token [width] per time."""
 
     width: int = knob(32, help="width of its tokens", validator=attrs.validators.ge(2))
 
@@ -42,7 +39,7 @@ class Strikes:
 
 
 class StrikesEncoder(torch.nn.Module):
-    """See `Strikes`. Without any times: one learnt token, which is also the null form."""
+    """The encoder of `Strikes`; without times it gives one learnt token, also the null form."""
 
     def __init__(self, width, seconds):
         super().__init__()
@@ -51,8 +48,8 @@ class StrikesEncoder(torch.nn.Module):
         self.project = torch.nn.Linear(16, width)
 
     def forward(self, prompts):
-        """{"strikes": tokens [B, L, width], mask [B, L]}, L the longest list of the batch."""
-        # that of the weights: a mask made elsewhere stops a model on a GPU
+        """{"strikes": tokens [B, L, width], mask [B, L]}; L is the longest list in the batch."""
+        # the device of the weights: a model on a GPU fails with a mask on the CPU
         device = self.none.device
         times = [
             torch.tensor(
@@ -66,8 +63,8 @@ class StrikesEncoder(torch.nn.Module):
         tokens, mask = [], []
         for own, nothing, first in zip(times, null, null_mask):
             angles = own[:, None] / self.seconds * torch.pi * 2.0 ** torch.arange(8, device=device)
-            said = self.project(torch.cat([angles.sin(), angles.cos()], dim=1))
-            tokens.append(torch.cat([said, nothing[len(own) :]]) if len(own) else nothing)
+            encoded = self.project(torch.cat([angles.sin(), angles.cos()], dim=1))
+            tokens.append(torch.cat([encoded, nothing[len(own) :]]) if len(own) else nothing)
             mask.append(torch.arange(longest, device=device) < len(own) if len(own) else first)
         return {
             "strikes": hp.Condition(
@@ -81,21 +78,19 @@ class StrikesEncoder(torch.nn.Module):
 
 # --8<-- [start:data]
 @attrs.frozen
-class Told:
-    """A data set whose events are told: those that `inner` knows become
-    `Prompt.extra["strikes"]`.
-    """
+class WithEvents:
+    """A data set that copies the events of another one to `Prompt.extra["strikes"]`."""
 
-    inner: DataSpec = knob(help="a data set that knows its events")
+    inner: DataSpec = knob(help="a data set with events")
 
     def build(self, *, format, root=None):
         """The data set."""
-        return ToldSet(self.inner.build(format=format, root=root))
+        return DatasetWithEvents(self.inner.build(format=format, root=root))
 
 
 @attrs.frozen
-class ToldSet:
-    """See `Told`."""
+class DatasetWithEvents:
+    """The data set of `WithEvents`."""
 
     inner: object
 
@@ -103,7 +98,7 @@ class ToldSet:
         return len(self.inner)
 
     def example(self, index, generator):
-        """The example, its events in the prompt."""
+        """An example of the inner data set, with its events in the prompt."""
         example = self.inner.example(index, generator)
         strikes = tuple(event.time for event in example.events or ())
         return attrs.evolve(
@@ -117,15 +112,17 @@ class ToldSet:
 # --8<-- [start:hooks]
 @hookimpl
 def harmony_encoder():
-    """In a package of its own, the target is "package.module:Class"."""
-    yield part("strikes", f"{__name__}:Strikes", summary="Times at which something is to happen.")
+    """Declare the encoder; in a package, the target is "package.module:Class"."""
+    yield part("strikes", f"{__name__}:Strikes", summary="Times of events.")
 
 
 @hookimpl
 def harmony_data():
-    """The same for data."""
+    """Declare the data set."""
     yield part(
-        "told", f"{__name__}:Told", summary="Another data set, with its events in the prompt."
+        "with-events",
+        f"{__name__}:WithEvents",
+        summary="Another data set, with its events in the prompt.",
     )
 
 
@@ -133,8 +130,8 @@ def harmony_data():
 
 
 def main() -> None:
-    """Check, assemble, train for a moment, generate."""
-    # what an entry point does for a package that is installed
+    """Check the encoder, assemble a pipeline, train briefly, and generate a clip."""
+    # an installed package has an entry point that does this
     catalogue().add("strikes", sys.modules[__name__])
     recipe = hp.read_recipe(
         "demo", [f"train.steps={STEPS}", "train.prepared=32", "train.log_every=5"]
@@ -142,15 +139,15 @@ def main() -> None:
     recipe = attrs.evolve(
         recipe,
         encoders={"caption": recipe.encoders["caption"], "strikes": Strikes()},
-        data=Told(recipe.data),
-        # Times steer the video here; `Port("audio", "context")` would steer the sound.
+        data=WithEvents(recipe.data),
+        # the times condition the video; `Port("audio", "context")` would condition the audio
         denoiser=attrs.evolve(recipe.denoiser, ports={"strikes": Port("video", "context")}),
         train=attrs.evolve(recipe.train, drop={"caption": 0.1, "strikes": 0.1}),
     )
     pipeline = hp.Pipeline.assemble(recipe)
     prompts = [hp.Prompt(extra={"strikes": (0.5, 1.25)}), hp.Prompt()]
-    said = pipeline.conditions(prompts)["strikes"]
-    print(f"tokens {list(said.tokens.shape)}, counting {said.mask.sum(1).tolist()}")
+    condition = pipeline.conditions(prompts)["strikes"]
+    print(f"tokens {list(condition.tokens.shape)}, of these valid {condition.mask.sum(1).tolist()}")
     check_encoder(Strikes(), format=recipe.format, codecs=pipeline.codecs, prompts=prompts)
 
     shutil.rmtree(OUT, ignore_errors=True)

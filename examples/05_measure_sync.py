@@ -1,7 +1,7 @@
-"""Two ways to measure sync, on clips whose truth is known: as they are, and with every picture
-given the sounds of the other clips.
+"""Two metrics of sync, on clips with known events, and on the same clips re-paired.
 
-The second column is chance. A number that is no better than it says nothing about sync.
+Re-paired clips have the frames of one clip and the sound of another: their numbers are chance. Only
+the difference from chance shows sync.
 """
 
 from __future__ import annotations

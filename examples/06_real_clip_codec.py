@@ -1,5 +1,6 @@
-"""What the weight-free codecs keep of a clip: `python examples/06_real_clip_codec.py FILE`, or
-without FILE a clip of Soundstage.
+"""Encode and decode a clip with the weight-free codecs, and measure the loss.
+
+`python examples/06_real_clip_codec.py FILE`; without FILE, a clip of Soundstage.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ print(
 codec = hp.LogMel().build(format=format)
 latents = codec.encode(clip.mono()[None])  # [1, T_a, C]
 sound = codec.decode(latents)[:, : len(clip.mono())]
-# Decoding makes up the phases, so samples can't be compared; what is kept is the level of each
-# band, and a latent's unit is 17 dB.
+# Decoding estimates the phases, so samples can't be compared. The latents hold the level of each
+# band, in units of 17 dB.
 change = 17 * (codec.encode(sound) - latents).abs().mean()
 fewer = clip.mono().numel() / latents.numel()
 print(
     f"audio: {list(clip.mono().shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers,"
-    f" levels change by {change:.1f} dB in the mean"
+    f" levels change by {change:.1f} dB on average"
 )
 
 print(

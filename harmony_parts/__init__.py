@@ -20,6 +20,8 @@ _NAMES = {
     # assembling and generating
     "load": "generate.load",
     "Pipeline": "generate.pipeline",
+    "Request": "generate.request",
+    "Generated": "generate.generated",
     "read_recipe": "assembly.read",
     "write_recipe": "assembly.read",
     "build": "assembly.build",
@@ -49,6 +51,7 @@ _NAMES = {
     "NoStyle": "style.none",
     "StraightPath": "flow.straight",
     "ConstantShift": "flow.shift",
+    "StreamShifts": "flow.stream_shifts",
     "LogitNormal": "flow.logit_normal",
     "UniformDensity": "flow.uniform:Uniform",
     "Euler": "flow.euler",
@@ -116,9 +119,12 @@ if TYPE_CHECKING:
     from harmony_parts.flow.logit_normal import LogitNormal as LogitNormal
     from harmony_parts.flow.shift import ConstantShift as ConstantShift
     from harmony_parts.flow.straight import StraightPath as StraightPath
+    from harmony_parts.flow.stream_shifts import StreamShifts as StreamShifts
     from harmony_parts.flow.uniform import Uniform as UniformDensity
+    from harmony_parts.generate.generated import Generated as Generated
     from harmony_parts.generate.load import load as load
     from harmony_parts.generate.pipeline import Pipeline as Pipeline
+    from harmony_parts.generate.request import Request as Request
     from harmony_parts.guidance.cfg import CFG as CFG
     from harmony_parts.guidance.data_space import DataSpace as DataSpace
     from harmony_parts.guidance.modality import Modality as Modality

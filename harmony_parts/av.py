@@ -182,6 +182,46 @@ class Prompt:
     extra: Mapping[str, Any] = attrs.field(factory=dict)
 
 
+@attrs.frozen
+class Event:
+    """An event that is visible and audible at `time` seconds; `what` names it.
+
+    `place` is its (x, y) in the picture, from (0, 0) at the top left to (1, 1) of the largest
+    centred square. An event of one stream alone, such as a sound from outside the picture, has
+    only that stream in `streams`.
+    """
+
+    time: float
+    what: str
+    place: tuple[float, float] | None = None
+    streams: tuple[str, ...] = STREAMS
+
+
+@attrs.frozen
+class Phoneme:
+    """A phoneme that lasts from `start` to `end` seconds, said by the speaker of that number."""
+
+    start: float
+    end: float
+    symbol: str
+    speaker: int = 0
+
+
+@attrs.frozen(eq=False)
+class Truth:
+    """What is known about a clip beside its events, which are those of the picture.
+
+    `phonemes` in order of time, and the opening of each speaker's mouth, 0 to 1, in the middle of
+    each frame: `mouth` float32 [speakers, frames]. `speakers` names their voices. The sound is
+    `offset` seconds after the picture.
+    """
+
+    phonemes: tuple[Phoneme, ...] = ()
+    mouth: Tensor | None = None
+    speakers: tuple[str, ...] = ()
+    offset: float = 0.0
+
+
 def fraction(value: Fraction | float | str) -> Fraction:
     """A fraction; a float counts by its decimal digits, as in TOML: 29.97 is 2997/100."""
     return Fraction(str(value) if isinstance(value, float) else value)

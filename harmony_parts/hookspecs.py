@@ -256,8 +256,8 @@ def harmony_density() -> Declarations:
 def harmony_solver() -> Declarations:
     """One step of a solver of the flow's ordinary differential equation.
 
-    The instance is the part, with `order` and `step(x, t, t_next, velocity, memory)`. Values that
-    it needs in the next step go through `memory`.
+    The instance is the part, with `order` and `step(x, times, next_times, velocity, memory)`; each
+    stream has its own times. Values that it needs in the next step go through `memory`.
 
         @hookimpl
         def harmony_solver():
@@ -273,7 +273,8 @@ def harmony_solver() -> Declarations:
 def harmony_task() -> Declarations:
     """What is trained: per sample, the clean stream, the time of each stream, the loss weights.
 
-    The instance is the part, with `plan(n, draw, generator) -> Plan`. Tasks that combine other
+    The instance is the part, with `plan(n, draw, generator) -> Plan`; `draw(n, generator)` gives
+    shifted times of each stream. Tasks that combine other
     tasks take them as settings.
 
         @hookimpl
@@ -319,6 +320,25 @@ def harmony_guidance() -> Declarations:
                 "half",
                 "harmony_half.half:Half",
                 summary="Halves the effect of its inner guidance.",
+            )
+    """
+
+
+@hookspec
+def harmony_scene() -> Declarations:
+    """A scene of Soundstage, such as a hammer that strikes an anvil.
+
+    The instance is the part, frozen and compared by value: `draw(rng, seconds, rhythm)` gives a
+    random take. A take has `events`, `caption` and `sound_caption`, draws itself on a canvas
+    (`picture`), mixes its own sound (`sound`), and gives another performance of the same bodies
+    (`again`). The data set `soundstage` and all its settings work with any scene.
+
+        @hookimpl
+        def harmony_scene():
+            yield part(
+                "kettle",
+                "harmony_kettle:Kettle",
+                summary="A kettle boils: steam and a whistle.",
             )
     """
 

@@ -59,8 +59,9 @@ def knob(
 ) -> Any:
     """A setting of a part, with its documentation: an `attrs.field` with metadata.
 
-    `help` describes what the setting does. `off` is the value at which it has no effect. `source`
-    is the origin of the default. `validator` and `converter` are those of attrs.
+    `help` describes the setting in a phrase without capital or final period. `off` is the value at
+    which it has no effect. `source` is the origin of the default. `validator` and `converter` are
+    those of attrs.
     """
     metadata = {"help": help, "unit": unit, "off": off, "source": source}
     return attrs.field(default=default, validator=validator, converter=converter, metadata=metadata)
@@ -80,3 +81,8 @@ def default_part(target: str, **settings: Any) -> Any:
         return getattr(import_module(module), name)(**settings)
 
     return attrs.Factory(make)
+
+
+def default_parts(*targets: str) -> Any:
+    """A default for a setting that takes several parts of another kind: a tuple, in this order."""
+    return attrs.Factory(lambda: tuple(default_part(target).factory() for target in targets))

@@ -21,7 +21,7 @@ ROOT_FILES = {"__init__", "__main__", "av", "errors", "plugin", "hookspecs"}
 
 FLOORS: tuple[set[str], ...] = (
     {"av", "errors", "plugin"},
-    {"layers", "codecs", "flow", "tasks", "media", "hookspecs"},
+    {"layers", "codecs", "flow", "tasks", "media", "scenes", "hookspecs"},
     {"branches", "encoders", "anchors", "data", "kernels"},
     {"guidance", "attention", "style", "metrics"},
     {"interaction"},

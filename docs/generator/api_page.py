@@ -24,7 +24,7 @@ GROUPS = {
     "Tasks": ("tasks",),
     "Anchors": ("anchors",),
     "Guidance": ("guidance",),
-    "Data sets": ("data",),
+    "Data sets": ("data", "scenes"),
     "Metrics": ("metrics",),
 }
 """Heading -> the folders (or modules of the root) whose public names it lists."""

@@ -52,6 +52,7 @@ KINDS: dict[str, Kind] = dict(
         _kind("task", "tasks", "Task"),
         _kind("anchor", "anchors", "Anchor"),
         _kind("guidance", "guidance", "Guidance"),
+        _kind("scene", "scenes", "StageScene"),
         _kind("data", "data", "DataSpec"),
         _kind("metric", "metrics", "MetricSpec"),
     )

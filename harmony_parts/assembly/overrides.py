@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import datetime
 import tomllib
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,13 @@ import attrs
 
 from harmony_parts.assembly.catalogue import Catalogue, catalogue
 from harmony_parts.assembly.kinds import kind_of
+from harmony_parts.assembly.table_types import (
+    is_class,
+    is_kind,
+    is_union,
+    option_for,
+    settings_of,
+)
 from harmony_parts.assembly.tables import unstructure
 from harmony_parts.errors import AssemblyError, HarmonyError
 
@@ -33,8 +39,9 @@ def apply_overrides(
     Values are TOML; a value that isn't valid TOML is a string. A number in a path is an index into
     a list. Setting `x.use` exchanges the part at `x` and removes the settings of the previous one.
     `cls` is the class that the table will be read as (`Recipe`, `Guidance`): with it, a path may
-    lead into a default that the table doesn't contain. Raises AssemblyError if an override is
-    malformed or its path doesn't exist.
+    lead into a default that the table doesn't contain, and into one stream of a part that both
+    share, which is then repeated for the other (`sample.shift.video.shift=12`). Raises
+    AssemblyError if an override is malformed or its path doesn't exist.
     """
     changed = copy.deepcopy(dict(table))
     lookup = parts or catalogue() if cls is not None and overrides else None
@@ -69,6 +76,7 @@ def _value(text: str) -> Any:
 def _set(table: Any, keys: list[str], value: Any, cls: Any, parts: Catalogue | None) -> None:
     *before, last = keys
     for depth, key in enumerate(before):
+        cls = _option(cls, table, key, parts)
         cls, default = (None, dict) if parts is None else _inside(cls, table, key, parts)
         if isinstance(table, dict) and key not in table:
             table[key] = default()
@@ -77,6 +85,7 @@ def _set(table: Any, keys: list[str], value: Any, cls: Any, parts: Catalogue | N
             inner = {"use": inner}
             _put(table, key, inner, keys[:depth])
         table = inner
+    _option(cls, table, last, parts)
     if last == "use" and isinstance(table, dict) and "use" in table:
         table.clear()
     _put(table, last, value, before)
@@ -101,7 +110,38 @@ def _place(table: Any, key: str, path: list[str]) -> int:
     return int(key)
 
 
-# --- defaults -------------------------------------------------------------------------------------
+# --- types and defaults ---------------------------------------------------------------------------
+
+
+def _option(cls: Any, table: Any, key: str, parts: Catalogue | None) -> Any:
+    """The option of the union `cls` that `table` has if `key` is set in it; `cls` if it is none.
+
+    A union of a part and a class of such parts (`Shift | StreamShifts`) has two forms: a part whose
+    table gets a key of the class is repeated for each of its settings, and a table of the class
+    that gets a `use` is emptied.
+    """
+    options = [t for t in typing.get_args(cls) if t is not type(None)]
+    if not is_union(cls) or len(options) < 2 or not isinstance(table, dict) or parts is None:
+        return cls
+    part = next((option for option in options if is_kind(option)), None)
+    names = {
+        option: [name for name, *_ in settings_of(option)]
+        for option in options
+        if option != part and is_class(option)
+    }
+    several = next((option for option, has in names.items() if key in has), None)
+    if key == "use" and option_for(table, options) in names:
+        table.clear()
+    elif (
+        several is not None
+        and "use" in table
+        and all(t == part for _, _, t in settings_of(several))
+        and _inside(part, table, key, parts)[0] is None  # the part has no such setting itself
+    ):
+        single = dict(table)
+        table.clear()
+        table.update({name: copy.deepcopy(single) for name in names[several]})
+    return option_for(table or {key: None}, options)
 
 
 def _inside(cls: Any, table: Any, key: str, parts: Catalogue) -> tuple[Any, Callable[[], Any]]:
@@ -111,7 +151,7 @@ def _inside(cls: Any, table: Any, key: str, parts: Catalogue) -> tuple[Any, Call
     """
     unknown = None, dict
     options = [t for t in typing.get_args(cls) if t is not type(None)]
-    if typing.get_origin(cls) in (typing.Union, types.UnionType):
+    if is_union(cls):
         return _inside(options[0], table, key, parts) if len(options) == 1 else unknown
     if kind := kind_of(cls):
         try:

@@ -13,6 +13,7 @@ import tomli_w
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.declared import Declared
 from harmony_parts.assembly.kinds import kind_of
+from harmony_parts.assembly.table_types import is_union
 from harmony_parts.assembly.tables import unstructure
 from harmony_parts.errors import HarmonyError
 
@@ -68,12 +69,13 @@ def places(parts: Catalogue) -> Iterator[Place]:
             for steps, kind in kinds_in(field.type):
                 yield Place((*here, *steps), kind, default(field))
                 queue.extend(((*here, *steps), found) for found in _loadable(parts, kind))
-            if (
-                isinstance(field.type, type)
-                and attrs.has(field.type)
-                and kind_of(field.type) is None
-            ):
-                queue.append((here, field.type))
+            queue.extend((here, inner) for inner in _classes(field.type))
+
+
+def _classes(annotation: Any) -> list[type]:
+    """The classes of settings that a setting takes, by itself or as an option of a union."""
+    options = typing.get_args(annotation) if is_union(annotation) else (annotation,)
+    return [t for t in options if isinstance(t, type) and attrs.has(t) and kind_of(t) is None]
 
 
 def default(field: attrs.Attribute[Any]) -> Any:

@@ -6,16 +6,18 @@ import re
 from typing import Any
 
 import attrs
+import torch
 from attrs.validators import and_, deep_mapping, ge, gt, instance_of, le, lt
-from torch import nn
+from torch import Tensor, nn
 
-from harmony_parts.av import Format
+from harmony_parts.av import AV, Format
 from harmony_parts.codecs.protocol import AudioCodecSpec, VideoCodecSpec
 from harmony_parts.data.protocol import DataSpec
 from harmony_parts.denoisers.protocol import DenoiserSpec
 from harmony_parts.encoders.protocol import EncoderSpec
 from harmony_parts.errors import AssemblyError
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver
+from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.metrics.protocol import MetricSpec
 from harmony_parts.plugin import knob
@@ -47,7 +49,18 @@ class Flow:
 
     path: Path = knob(help="the path from data to noise")
     density: Density = knob(help="distribution of training times, before the shift")
-    shift: Shift = knob(help="moves the training times towards noise or data", source=f"{PAPER}: 5")
+    shift: Shift | StreamShifts = knob(
+        help="moves the training times towards noise or data; one shift, or one for each stream",
+        source=f"{PAPER}: 5",
+    )
+
+    def draw(self, n: int, generator: torch.Generator) -> AV[Tensor]:
+        """Training times of each stream, float32 [n]: one draw per clip, moved by each shift.
+
+        A shift that depends on the number of sampling steps is used unresolved.
+        """
+        t = self.density.draw(n, generator)
+        return shifts_of_streams(self.shift).map(lambda shift: shift(t))
 
 
 @attrs.frozen
@@ -137,7 +150,10 @@ class Sampling:
         source=f"{PAPER}: SyncCFG, 3 for video and 2 for audio",
     )
     solver: Solver = knob(help="how a step is computed")
-    shift: Shift = knob(help="moves the sampling times towards noise or data", source=f"{PAPER}: 5")
+    shift: Shift | StreamShifts = knob(
+        help="moves the sampling times towards noise or data; one shift, or one for each stream",
+        source=f"{PAPER}: 5",
+    )
     steps: int = knob(
         40, help="steps from noise to data", unit="steps", source=PAPER, validator=ge(1)
     )

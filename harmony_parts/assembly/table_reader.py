@@ -29,6 +29,7 @@ from harmony_parts.assembly.table_types import (
     is_literal,
     is_table,
     is_union,
+    option_for,
     settings_of,
     type_name,
     with_article,
@@ -146,11 +147,8 @@ def _read_union(value: Any, t: Any, c: Converter) -> Any:
             failed.append((option, error))
     # If only one option has the right form, its faults help more than "expected this or that".
     if len(failed) > 1:
-        failed = [
-            (option, error)
-            for option, error in failed
-            if isinstance(value, Mapping) and (is_class(option) or is_kind(option))
-        ]
+        meant = option_for(value, options) if isinstance(value, Mapping) else None
+        failed = [(option, error) for option, error in failed if option == meant]
     raise failed[0][1] if len(failed) == 1 else _expected(value, t)
 
 

@@ -12,6 +12,7 @@ import attrs
 
 from harmony_parts.assembly.kinds import KINDS, Kind, kind_of
 from harmony_parts.assembly.table_faults import described
+from harmony_parts.errors import nearest
 
 # TOML has no null. This is how an absent value is written if omitting it would mean its default.
 NONE = "none"
@@ -54,6 +55,22 @@ def is_kind(t: Any) -> bool:
 def is_union(t: Any) -> bool:
     """Whether a type is `A | B`, with or without None."""
     return typing.get_origin(t) in (Union, types.UnionType)
+
+
+def option_for(table: Mapping[Any, Any], options: Sequence[Any]) -> Any:
+    """The option of a union that a table is meant for, `None` if that isn't clear.
+
+    A table with `use` is a part; one with a setting of a class, or nearly one, is of that class.
+    """
+    kinds = [option for option in options if is_kind(option)]
+    classes = [option for option in options if is_class(option) and not is_kind(option)]
+    if "use" not in table:
+        for cls in classes:
+            names = [name for name, *_ in settings_of(cls)]
+            if any(key in names or nearest(str(key), names) for key in table):
+                return cls
+    found = kinds or classes
+    return found[0] if len(found) == 1 else None
 
 
 def accepts_none_as_text(t: Any) -> bool:

@@ -92,7 +92,8 @@ def _write_union(value: Any, t: Any, c: Converter) -> Any:
                 " and 'none' is a name"
             )
         return NONE
-    for option in options:
+    # Any class of settings may be a part, so an option that is the value's own class comes first.
+    for option in sorted(options, key=is_kind):
         origin = typing.get_origin(option) or option
         if (
             is_class(type(value))

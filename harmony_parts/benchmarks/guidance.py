@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.av import AV, STREAMS, Prompt, Times
+from harmony_parts.av import AV, Prompt, Times
 from harmony_parts.benchmarks.measure import QUICK, check_overwrite, write_report
 from harmony_parts.codecs.protocol import grid_of
 from harmony_parts.cost.count import count_forward, prepared_inputs
@@ -30,7 +30,7 @@ from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.modality import Modality
 from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.guidance.protocol import Guidance, StepTimes
+from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.guidance.rescale import Rescale
 from harmony_parts.guidance.schedule import Schedule
 from harmony_parts.guidance.skip_layer import SkipLayer
@@ -40,7 +40,7 @@ from harmony_parts.guidance.window import Window
 from harmony_parts.sample.pass_graph import first_runs
 from harmony_parts.sample.passes import TOGETHER
 from harmony_parts.sample.sampler import sample
-from harmony_parts.sample.timetable import timetable
+from harmony_parts.sample.timetable import step_times, timetable
 from harmony_parts.tasks.protocol import TASKS
 
 GUIDANCES: dict[str, Guidance] = {
@@ -108,13 +108,13 @@ class Bench:
     def bare(self) -> AV[torch.Tensor]:
         """Sampled latents without guidance or sampler: only denoiser calls and Euler updates."""
         x, cache = self.noise, dict[str, Any]()
-        for t, t_next in pairwise(timetable(self.steps, ConstantShift(5.0))):
+        for now, later in pairwise(timetable(self.steps, ConstantShift(5.0))):
             times = x.map(
-                lambda latents: Times.uniform(torch.full((len(latents),), t), latents.shape[1])  # noqa: B023
+                lambda latents, t: Times.uniform(torch.full((len(latents),), t), latents.shape[1]),
+                now,
             )
             x = self.denoiser(x, times, self.conditions, cache=cache).map(
-                lambda v, at: at + (t_next - t) * v,  # noqa: B023
-                x,
+                lambda v, at, t, t_next: at + (t_next - t) * v, x, now, later
             )
         return x
 
@@ -143,9 +143,9 @@ def least_seconds(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict
 
 def passes_per_step(guidance: Guidance, denoiser: Any) -> dict[str, float]:
     """Denoiser runs per step in each task, averaged over the steps."""
-    table, counted = timetable(STEPS, ConstantShift(5.0))[:-1], {}
+    counted = {}
     for task, given in TASKS.items():
-        at = [StepTimes(*(0.0 if s in given else t for s in STREAMS)) for t in table]
+        at = step_times(STEPS, ConstantShift(5.0), given=given)
         counted[task] = sum(len(first_runs(guidance, denoiser, times)) for times in at) / STEPS
     return counted
 
@@ -160,8 +160,8 @@ def flops_at_size(name: str) -> dict[str, float]:
     found = {}
     for label, guidance in GUIDANCES.items():
         found[label] = 0.0
-        for t in timetable(STEPS, ConstantShift(5.0))[:-1]:
-            runs = first_runs(guidance, denoiser, StepTimes(t, t))
+        for times in step_times(STEPS, ConstantShift(5.0)):
+            runs = first_runs(guidance, denoiser, times)
             found[label] += (
                 sum(sum(cost(run.read, run.request.hints).values()) for run in runs) / STEPS
             )

@@ -27,20 +27,20 @@ class CrossAudio:
 
     width: int = knob(
         3072,
-        help="Width of the hidden states.",
+        help="width of the hidden states",
         unit="channels",
         source="Ovi",
         validator=attrs.validators.ge(2),
     )
     heads: int = knob(
         24,
-        help="Attention heads; the width of one must be even.",
+        help="attention heads; the width of one must be even",
         source="Ovi",
         validator=attrs.validators.ge(1),
     )
     feed: int = knob(
         14336,
-        help="Width inside the feed-forward.",
+        help="width inside the feed-forward",
         unit="channels",
         source="Ovi",
         validator=attrs.validators.ge(1),
@@ -49,7 +49,7 @@ class CrossAudio:
         OVI_CONSTANT,
         help=(
             "RoPE positions per latent in self-attention. The duration of an audio latent in video"
-            " latents puts both branches on one time line."
+            " latents puts both branches on one time line"
         ),
         unit="positions",
         off=1.0,

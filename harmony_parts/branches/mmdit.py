@@ -32,20 +32,20 @@ class MMDiT:
 
     width: int = knob(
         3072,
-        help="Width of the hidden states.",
+        help="width of the hidden states",
         unit="channels",
         source="paper: as the video branch",
         validator=attrs.validators.ge(2),
     )
     heads: int = knob(
         24,
-        help="Attention heads; the width of one must be even.",
+        help="attention heads; the width of one must be even",
         source="paper: as the video branch",
         validator=attrs.validators.ge(1),
     )
     feed: int = knob(
         14336,
-        help="Width inside the feed-forward.",
+        help="width inside the feed-forward",
         unit="channels",
         source="paper: as the video branch",
         validator=attrs.validators.ge(1),

@@ -15,8 +15,8 @@ def precision_knob(source: str) -> Any:
     return knob(
         "float32",
         help=(
-            "The type in which the residual stream, its norms and its modulation are computed: at"
-            " least `float32`, or the type of the `weights`."
+            "the type in which the residual stream, its norms and its modulation are computed: at"
+            " least `float32`, or the type of the `weights`"
         ),
         source=source,
         validator=attrs.validators.in_(get_args(Precision)),

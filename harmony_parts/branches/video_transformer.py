@@ -27,27 +27,27 @@ class VideoTransformer:
 
     width: int = knob(
         3072,
-        help="Width of the hidden states.",
+        help="width of the hidden states",
         unit="channels",
         source="Wan2.2-TI2V-5B",
         validator=attrs.validators.ge(2),
     )
     heads: int = knob(
         24,
-        help="Attention heads; the width of one must be even.",
+        help="attention heads; the width of one must be even",
         source="Wan2.2-TI2V-5B",
         validator=attrs.validators.ge(1),
     )
     feed: int = knob(
         14336,
-        help="Width inside the feed-forward.",
+        help="width inside the feed-forward",
         unit="channels",
         source="Wan2.2-TI2V-5B",
         validator=attrs.validators.ge(1),
     )
     patch: int = knob(
         2,
-        help="Latents per side of a token.",
+        help="latents per side of a token",
         unit="latents",
         off=1,
         source="Wan2.2-TI2V-5B",

@@ -39,7 +39,7 @@ OPTIONS = (
         multiple=True,
         metavar="NAME",
         help=(
-            "Pattern of tensors that may start fresh (our names) or be left out (theirs). Can be"
+            "Pattern of tensors that may be initialised (our names) or left out (theirs). Can be"
             " repeated."
         ),
     ),
@@ -49,7 +49,7 @@ OPTIONS = (
         help="Data type of the weights.  [default: each tensor's own]",
     ),
     click.option(
-        "--seed", type=SEED, default=0, show_default=True, help="Seed of tensors that start fresh."
+        "--seed", type=SEED, default=0, show_default=True, help="Seed of initialised tensors."
     ),
     click.option(
         "--report",
@@ -211,7 +211,7 @@ def _run(
         if only_interaction
         else "the model's clips are meaningless"
     )
-    print_stderr(f"fresh, to be trained: {', '.join(report.fresh)}; until then {until}")
+    print_stderr(f"initialised, to be trained: {', '.join(report.fresh)}; until then {until}")
     recipe, target = shlex.quote(str(out / "recipe.toml")), shlex.quote(str(Path("runs", out.name)))
     click.echo(
         f"next: harmony train {recipe} --start {folder} --data CLIPS --out {target}, with a folder"

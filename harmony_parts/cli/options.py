@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from harmony_parts.errors import RequestError
 from harmony_parts.generate.request import FILES, MAX_SEED, field_fault, from_text
@@ -34,6 +35,12 @@ class RequestField(click.ParamType):
         if fault := field_fault(self.field, value):
             self.fail(fault, param, ctx)
         return value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete the names of files, in fields that are files."""
+        return [CompletionItem(incomplete, type="file")] if self.field in FILES else []
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.metrics.protocol import Metric, MetricSpec
 from harmony_parts.sample.pass_graph import checked_passes
-from harmony_parts.sample.timetable import timetable
+from harmony_parts.sample.timetable import step_times
 
 GUIDANCES, METRICS = ("none", "cfg", "modality", "sync-cfg"), ("events", "correlation")
 NAME = re.compile("[A-Za-z0-9_-]+")
@@ -118,22 +118,22 @@ def _without_text(guidance: Guidance) -> bool:
 # --- what a guidance demands of a model -----------------------------------------------------------
 
 
-def step_times(recipe: Recipe, request: Request) -> Iterator[StepTimes]:
+def times_of(recipe: Recipe, request: Request) -> list[StepTimes]:
     """The times of the model's streams at each sampling step of a clip; 0 for a given stream."""
     streams = [stream for stream in STREAMS if getattr(recipe.codecs, stream) is not None]
-    for t in timetable(request.steps or recipe.sample.steps, recipe.sample.shift)[:-1]:
-        yield StepTimes(**{stream: 0.0 if getattr(request, stream) else t for stream in streams})
+    given = [stream for stream in streams if getattr(request, stream)]
+    return step_times(request.steps or recipe.sample.steps, recipe.sample.shift, streams, given)
 
 
 def passes(guidance: Guidance, recipe: Recipe, request: Request) -> int:
     """How many passes of the denoiser a clip takes, over all steps."""
-    return demands(guidance, times=step_times(recipe, request)).count
+    return demands(guidance, times=times_of(recipe, request)).count
 
 
 def misfit(guidance: Guidance, denoiser: Denoiser, recipe: Recipe, request: Request) -> str:
     """Why the denoiser can't do what the guidance demands; empty if it can."""
     try:
-        for times in step_times(recipe, request):
+        for times in times_of(recipe, request):
             checked_passes(guidance, times, None, hints=denoiser.hints, droppable=denoiser.accepts)
     except PartContractError as error:
         return str(error)

@@ -122,8 +122,8 @@ def _row(clips: Sequence[Mapping[str, Any]]) -> str:
     """The clips of one prompt and seed side by side, above their numbers."""
     numbers = [
         {
-            metric: {name: _number(x) for name, x in found.items()}
-            for metric, found in clip["numbers"].items()
+            metric: {name: _number(x) for name, x in values.items()}
+            for metric, values in clip["numbers"].items()
         }
         for clip in clips
     ]

@@ -1,9 +1,9 @@
-"""Weights of other projects to this library's and back."""
+"""Converting the weights of other projects to model folders, and back."""
 
 from __future__ import annotations
 
 from harmony_parts.convert.back import convert_back
 from harmony_parts.convert.forward import convert
-from harmony_parts.convert.report import Entry, Report
+from harmony_parts.convert.report import Report, TensorRecord
 
-__all__ = ["Entry", "Report", "convert", "convert_back"]
+__all__ = ["Report", "TensorRecord", "convert", "convert_back"]

@@ -1,4 +1,4 @@
-"""What a checkpoint doesn't have: tensors as the parts make them, module by module, from a seed."""
+"""Tensors that a checkpoint lacks, initialised by the parts themselves from a seed."""
 
 from __future__ import annotations
 
@@ -18,70 +18,69 @@ NEIGHBOURS = ("video", "audio", "interaction")
 
 
 @attrs.define(eq=False)
-class Remembering:
-    """A spec that remembers what it was built with, so that it can be built once more."""
+class RecordingSpec:
+    """A spec that records the arguments of `build`, so that it can build again."""
 
     spec: Any
-    told: dict[str, Any] = attrs.field(factory=dict)
+    arguments: dict[str, Any] = attrs.field(factory=dict)
 
     def build(self, **neighbours: Any) -> Any:
-        """As the spec does."""
-        self.told = neighbours
+        """Build the spec and record the arguments."""
+        self.arguments = neighbours
         return self.spec.build(**neighbours)
 
-    def again(self) -> Any:
-        """Another one."""
-        return self.spec.build(**self.told)
+    def build_again(self) -> Any:
+        """Build the spec with the recorded arguments."""
+        return self.spec.build(**self.arguments)
 
 
 class Fresh:
-    """A model without numbers: `wanted` are its tensors, empty; `fresh[name]` is the tensor of that
-    name as the model's parts make it.
+    """The freshly initialised tensors of a recipe's model, without the whole model in memory.
 
-    It is made with the smallest module around it, which is forgotten with the next one: a whole
-    model isn't held. The global generator stays untouched. Raises AssemblyError for a recipe that
-    can't be built.
+    `expected` are all tensors of the model on the meta device; `fresh[name]` is one of them,
+    initialised with the smallest module around it, which is dropped when the next one is needed.
+    The global generator isn't changed. Raises AssemblyError if the recipe can't be built.
     """
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
         denoiser: Any = recipe.denoiser
         self._specs = {
-            name: Remembering(getattr(denoiser, name))
+            name: RecordingSpec(getattr(denoiser, name))
             for name in NEIGHBOURS
             if hasattr(denoiser, name)
         }
-        remembering = attrs.evolve(recipe, denoiser=attrs.evolve(denoiser, **self._specs))
-        self.parts: Parts = build(remembering, empty=("codecs", "encoders", "denoiser"))
-        self.wanted: dict[str, Tensor] = saved_modules(self.parts).state_dict()
-        self._made: tuple[str, Mapping[str, Tensor]] = ("", {})
+        recorded = attrs.evolve(recipe, denoiser=attrs.evolve(denoiser, **self._specs))
+        self.parts: Parts = build(recorded, empty=("codecs", "encoders", "denoiser"))
+        self.expected: dict[str, Tensor] = saved_modules(self.parts).state_dict()
+        self._module: tuple[str, Mapping[str, Tensor]] = ("", {})
 
     def __getitem__(self, name: str) -> Tensor:
-        """The fresh tensor."""
+        """The freshly initialised tensor of that name."""
         match = re.match(
             r"denoiser\.branches\.\w+\.|denoiser\.blocks\.\d+\.\w+\.|encoders\.[\w-]+\.", name
         )
         assert match is not None, name
         group = match[0]
-        if self._made[0] != group:
+        if self._module[0] != group:
             with torch.random.fork_rng(devices=()):
                 torch.manual_seed(derived_seed(self.seed, group))
-                self._made = (group, self._again(group.split(".")).state_dict())
-        return self._made[1][name.removeprefix(group)]
+                self._module = (group, self._build(group.split(".")).state_dict())
+        return self._module[1][name.removeprefix(group)]
 
-    def _again(self, steps: list[str]) -> nn.Module:
-        """A new module of that place."""
+    def _build(self, path: list[str]) -> nn.Module:
+        """The module at that path, initialised again."""
         denoiser: Any = self.parts.denoiser
-        made: Any
-        match steps:
+        module: Any
+        match path:
             case ["encoders", name, _]:
-                made = self.recipe.encoders[name].build(
+                module = self.recipe.encoders[name].build(
                     format=self.recipe.format, codecs=self.parts.codecs
                 )
             case ["denoiser", "branches", stream, _]:
-                made = self._specs[stream].again()
+                module = self._specs[stream].build_again()
             case [_, _, _, "interaction", _]:
-                made = self._specs["interaction"].again()
+                module = self._specs["interaction"].build_again()
             case _:
-                made = denoiser.branches[steps[3]].block()
-        return cast(nn.Module, made)
+                module = denoiser.branches[path[3]].block()
+        return cast(nn.Module, module)

@@ -1,9 +1,8 @@
-"""How other projects name and shape their tensors: each rule says which tensor of ours is which of
-theirs.
+"""How other projects name and shape their tensors, as rules between their names and ours.
 
-Patterns are the names as they are, with `{n}` for a layer's number and `*` for what stays the same
-in both. Facts of Wan's and Ovi's state dicts; a convolution over patches of a latent is a linear
-map of them, and a leading axis of 1 is left out.
+In a pattern, `{n}` is a layer's number and `*` a suffix that is the same in both names. The rules
+follow the state dicts of Wan and Ovi. Here a convolution over patches is a linear layer, and
+leading axes of 1 are dropped.
 """
 
 from __future__ import annotations
@@ -16,23 +15,23 @@ import attrs
 from torch import Tensor
 
 Form = Literal["same", "patches", "row"]
-"""`patches`: [D, C, 1, p, p] there, [D, p p C] here. `row`: [1, ...] there, [...] here."""
+"""`patches`: theirs [D, C, 1, p, p], ours [D, p p C]. `row`: theirs [1, ...], ours [...]."""
 
 
 @attrs.frozen
 class Rule:
-    """`theirs` and `ours` name one tensor; `form` says how its shape differs."""
+    """The names `theirs` and `ours` of one tensor, and the `form` in which its shapes differ."""
 
     theirs: str
     ours: str
     form: Form = "same"
 
     def to_ours(self, name: str) -> str | None:
-        """Our name of their tensor, if this rule is about it."""
+        """Our name of their tensor, or `None` if the rule doesn't apply to it."""
         return _renamed(self.theirs, self.ours, name)
 
     def to_theirs(self, name: str) -> str | None:
-        """Their name of our tensor, if this rule is about it."""
+        """Their name of our tensor, or `None` if the rule doesn't apply to it."""
         return _renamed(self.ours, self.theirs, name)
 
     def shape(self, tensor: Tensor) -> Tensor:
@@ -42,7 +41,7 @@ class Rule:
         return tensor.squeeze(0) if self.form == "row" else tensor
 
     def shape_back(self, tensor: Tensor, patch: int) -> Tensor:
-        """Our tensor in their shape; `patch` latents a side."""
+        """Our tensor in their shape, with patches of `patch` x `patch` latents."""
         if self.form == "patches":
             return tensor.unflatten(1, (1, patch, patch, -1)).permute(0, 4, 1, 2, 3)
         return tensor.unsqueeze(0) if self.form == "row" else tensor
@@ -53,12 +52,12 @@ def _renamed(source: str, target: str, name: str) -> str | None:
     match = re.fullmatch(pattern, name)
     if match is None:
         return None
-    found = match.groupdict()
-    return target.replace("{n}", found.get("n", "")).replace("*", found.get("rest", ""))
+    groups = match.groupdict()
+    return target.replace("{n}", groups.get("n", "")).replace("*", groups.get("rest", ""))
 
 
 def _tower(prefix: str, stream: str, condition: str, modulation: str) -> Iterator[Rule]:
-    """What Wan's transformer and both of Ovi's have in common."""
+    """The rules that Wan's transformer and both of Ovi's share."""
     ours, layer, theirs = f"branches.{stream}", f"blocks.{{n}}.{stream}", f"{prefix}blocks.{{n}}"
     yield Rule(f"{prefix}text_embedding.*", f"{ours}.listener.projections.{condition}.*")
     yield Rule(f"{prefix}time_embedding.*", f"{ours}.time.mlp.*")
@@ -90,7 +89,7 @@ def _fusion(prefix: str, stream: str) -> Iterator[Rule]:
 
 
 def _diffusers() -> Iterator[Rule]:
-    """`WanTransformer3DModel` of diffusers, which holds the same tensors under other names."""
+    """The rules of diffusers' `WanTransformer3DModel`: the same tensors under other names."""
     layer = "blocks.{n}.video"
     yield from _patches("")
     for number, step in (("1", "0"), ("2", "2")):
@@ -130,21 +129,19 @@ OVI = (
     *_fusion("video_model.", "video"),
     *_fusion("audio_model.", "audio"),
 )
-"""Ovi's fusion model: a `dual-branch` of `transformer` and `cross` with the interaction
-`global`.
-"""
+"""Ovi's fusion model: `dual-branch` of `transformer` and `cross`, interaction `global`."""
 
 WAN = (*_patches(""), *_tower("", "video", "caption", "modulation"))
 """Wan2.2-TI2V-5B as its authors name it: a `video-only` of `transformer`."""
 
 WAN_DIFFUSERS = tuple(_diffusers())
-"""The same as diffusers names it."""
+"""Wan2.2-TI2V-5B as diffusers names it."""
 
 LAYOUTS = {"ovi": OVI, "wan": WAN, "wan-diffusers": WAN_DIFFUSERS}
 
 
 def of_stream(rules: Iterable[Rule], stream: str) -> tuple[Rule, ...]:
-    """The rules about the branch of one stream, without the interaction."""
+    """The rules for the branch of one stream, without the interaction."""
     return tuple(
         rule
         for rule in rules
@@ -153,8 +150,9 @@ def of_stream(rules: Iterable[Rule], stream: str) -> tuple[Rule, ...]:
 
 
 def as_mmdit(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """What an `mmdit` can take from a `cross`: its latents come in by one linear map, and it has no
-    text attention of its own.
+    """The rules for what an `mmdit` can take from a `cross` branch.
+
+    An `mmdit` embeds its latents by one linear layer and has no text attention.
     """
     for rule in rules:
         if not re.search(r"\.(latent_embedding|text_attention|norm3)\.", rule.ours):

@@ -1,6 +1,4 @@
-"""What is made of which checkpoint: the recipe of the model, and the rules that its tensors come
-by.
-"""
+"""The plan of a conversion: the model's recipe, and the rules for each checkpoint's tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from typing import Any, Literal
 import attrs
 from torch import Tensor
 
-from harmony_parts.convert.checkpoint import Checkpoint
+from harmony_parts.convert.foreign_weights import ForeignWeights
 from harmony_parts.convert.layouts import OVI, WAN, WAN_DIFFUSERS, Rule, as_mmdit, of_stream
 from harmony_parts.convert.sizes import Tower, audio_tower, read_configs, video_tower
 from harmony_parts.errors import RunError
@@ -20,11 +18,14 @@ from harmony_parts.layers.rope import OVI_CONSTANT
 Layout = Literal["ovi", "wan"]
 Init = Literal["gldi", "global", "mmdit"]
 
+Configs = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Configurations of a model by its streams, video and audio."""
+
 FUSION = "*.cross_attn.*fusion.*"
 STITCHED = {
-    "gldi": "the interaction gldi starts fresh, at zero",
-    "global": "the interaction global starts fresh, at zero",
-    "mmdit": "the audio branch becomes an mmdit, and the interaction gldi starts fresh, at zero",
+    "gldi": "the interaction gldi is initialised to zero",
+    "global": "the interaction global is initialised to zero",
+    "mmdit": "the audio branch becomes an mmdit, and the interaction gldi is initialised to zero",
 }
 LICENCES = {
     "wan": "Wan-AI publishes Wan2.2's weights under Apache-2.0",
@@ -33,41 +34,37 @@ LICENCES = {
 
 
 @attrs.frozen(eq=False)
-class Source:
-    """A checkpoint, the rules that its tensors are taken by, and patterns of those names of its
-    that nobody expects to be taken.
-    """
+class WeightSource:
+    """The weights of a checkpoint, the rules for their names, and patterns of unused names."""
 
-    checkpoint: Checkpoint
+    weights: ForeignWeights
     rules: tuple[Rule, ...]
     licence: str
     unused: tuple[str, ...] = ()
 
-    def taken(self) -> Iterator[tuple[str, str, Rule]]:
-        """(their name, our name, the rule) of every tensor that a rule is about."""
-        for name in self.checkpoint.described:
+    def matched(self) -> Iterator[tuple[str, str, Rule]]:
+        """(their name, our name, rule) of every tensor that a rule applies to."""
+        for name in self.weights.shapes:
             for rule in self.rules:
                 if (ours := rule.to_ours(name)) is not None:
                     yield name, ours, rule
                     break
 
-    def theirs(self) -> dict[str, str]:
-        """Their names by ours."""
-        return {ours: name for name, ours, _ in self.taken()}
+    def their_names(self) -> dict[str, str]:
+        """Our name -> their name, of every tensor that a rule applies to."""
+        return {ours: name for name, ours, _ in self.matched()}
 
 
 @attrs.frozen(eq=False)
-class Plan:
-    """`table` is the recipe; `fresh` are patterns of our names that nobody expects to be in a
-    checkpoint.
-    """
+class ConversionPlan:
+    """`table` is the recipe; `fresh` are patterns of our tensors that no source has to have."""
 
     table: dict[str, Any]
-    sources: tuple[Source, ...]
+    sources: tuple[WeightSource, ...]
     fresh: tuple[str, ...] = ()
 
 
-def plan(
+def make_plan(
     layout: Layout,
     checkpoint: Path,
     base: Mapping[str, Any],
@@ -75,38 +72,39 @@ def plan(
     audio: Path | None,
     init: Init | None,
     configs: Sequence[Path],
-) -> Plan:
-    """The plan. `base` is the recipe that codecs, encoders and all else come from. Raises RunError
-    for what can't be made of them.
+) -> ConversionPlan:
+    """The plan of a conversion; codecs, encoders and everything else come from the recipe `base`.
+
+    Raises RunError if the checkpoints and arguments don't fit together.
     """
     if layout == "wan" and (audio is None) != (init is None):
         raise RunError(
-            "a Wan checkpoint becomes a model of video alone, or with `init` and `audio` (an Ovi"
-            " checkpoint) a pair; give both or none"
+            "a Wan checkpoint becomes a video-only model, or a pair with `init` and `audio` (an Ovi"
+            " checkpoint); give both or neither"
         )
     if layout == "ovi" and audio is not None:
         raise RunError(
-            "an Ovi checkpoint has its own audio tower; leave `audio` out, or convert a Wan"
+            "an Ovi checkpoint has its own audio tower; leave out `audio`, or convert a Wan"
             " checkpoint with it"
         )
-    first = Checkpoint(checkpoint)
+    first = ForeignWeights(checkpoint)
     if layout == "wan" and init is None:
-        alone = _configs(configs, first)
-        if alone["audio"]:
+        found = _configs(configs, first)
+        if found["audio"]:
             raise RunError(
-                "a configuration is that of a tower of sound (its patches have one axis), and Wan's"
-                " model has none"
+                "a configuration is for an audio tower (its patches have one axis), but Wan's model"
+                " has none"
             )
-        return _wan(first, base, alone)
-    second = first if audio is None else Checkpoint(audio)
-    said = _configs(configs, first, second)
+        return _wan(first, base, found)
+    second = first if audio is None else ForeignWeights(audio)
+    found = _configs(configs, first, second)
     if init is None:
-        return _ovi(first, base, said)
-    return _pair(layout, first, second, base, init, said)
+        return _ovi(first, base, found)
+    return _pair(layout, first, second, base, init, found)
 
 
-def _configs(files: Sequence[Path], *checkpoints: Checkpoint) -> dict[str, list[dict[str, Any]]]:
-    """The configurations that are given, and those that lie in a checkpoint's folder."""
+def _configs(files: Sequence[Path], *checkpoints: ForeignWeights) -> Configs:
+    """The given configurations, and those in the checkpoints' folders."""
     beside = [
         checkpoint.files[0].parent / "config.json"
         for checkpoint in checkpoints
@@ -116,30 +114,30 @@ def _configs(files: Sequence[Path], *checkpoints: Checkpoint) -> dict[str, list[
 
 
 def _wan(
-    checkpoint: Checkpoint,
+    checkpoint: ForeignWeights,
     base: Mapping[str, Any],
-    configs: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> Plan:
-    source = Source(checkpoint, wan_rules(checkpoint.described), LICENCES["wan"])
-    tower = video_tower(checkpoint.described, source.theirs(), configs["video"])
+    configs: Configs,
+) -> ConversionPlan:
+    source = WeightSource(checkpoint, wan_rules(checkpoint.shapes), LICENCES["wan"])
+    tower = video_tower(checkpoint.shapes, source.their_names(), configs["video"])
     old = _table(base.get("denoiser"))
     denoiser = {
-        **_kept(old, "video-only", "video"),
+        **_settings(old, "video-only", "video"),
         "layers": tower.layers,
         "video": _video(old, tower, "float32"),
     }
-    return Plan({**base, "denoiser": denoiser}, (source,))
+    return ConversionPlan({**base, "denoiser": denoiser}, (source,))
 
 
 def _ovi(
-    checkpoint: Checkpoint,
+    checkpoint: ForeignWeights,
     base: Mapping[str, Any],
-    configs: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> Plan:
-    source = Source(checkpoint, OVI, LICENCES["ovi"])
+    configs: Configs,
+) -> ConversionPlan:
+    source = WeightSource(checkpoint, OVI, LICENCES["ovi"])
     video, audio = _towers(source, source, configs)
     interaction = {"use": "global", "rope_map": "constant", "constant": audio.positions_per_latent}
-    return Plan(
+    return ConversionPlan(
         {
             **base,
             "denoiser": _dual(
@@ -152,16 +150,17 @@ def _ovi(
 
 def _pair(
     layout: Layout,
-    first: Checkpoint,
-    second: Checkpoint,
+    first: ForeignWeights,
+    second: ForeignWeights,
     base: Mapping[str, Any],
     init: Init,
-    configs: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> Plan:
-    """Branches from the parents, the interaction fresh."""
+    configs: Configs,
+) -> ConversionPlan:
+    """A pair with the branches of both parents and an initialised interaction."""
     of_audio, unused, fresh = of_stream(OVI, "audio"), [FUSION], ["denoiser.blocks.*.interaction.*"]
-    of_video = wan_rules(first.described) if layout == "wan" else of_stream(OVI, "video")
-    video, audio = _towers(Source(first, of_video, ""), Source(second, of_audio, ""), configs)
+    of_video = wan_rules(first.shapes) if layout == "wan" else of_stream(OVI, "video")
+    parents = WeightSource(first, of_video, ""), WeightSource(second, of_audio, "")
+    video, audio = _towers(*parents, configs)
     if init == "mmdit":
         of_audio = tuple(as_mmdit(of_audio))
         unused += [
@@ -171,12 +170,12 @@ def _pair(
         ]
         fresh += ["denoiser.branches.audio.latent_embedding.*", "denoiser.branches.audio.*_group"]
     if layout == "ovi":  # one checkpoint for both
-        sources: tuple[Source, ...] = (
-            Source(first, (*of_video, *of_audio), LICENCES["ovi"], tuple(unused)),
+        sources: tuple[WeightSource, ...] = (
+            WeightSource(first, (*of_video, *of_audio), LICENCES["ovi"], tuple(unused)),
         )
     else:
-        audio_source = Source(second, of_audio, LICENCES["ovi"], (*unused, "video_model.*"))
-        sources = (Source(first, of_video, LICENCES["wan"]), audio_source)
+        audio_source = WeightSource(second, of_audio, LICENCES["ovi"], (*unused, "video_model.*"))
+        sources = (WeightSource(first, of_video, LICENCES["wan"]), audio_source)
     old = _table(base.get("denoiser"))
     interaction = _part(old.get("interaction"), "global" if init == "global" else "gldi")
     denoiser = _dual(
@@ -198,27 +197,29 @@ def _pair(
         "encoders": encoders,
         "denoiser": denoiser,
     }
-    return Plan(table, sources, tuple(fresh))
+    return ConversionPlan(table, sources, tuple(fresh))
 
 
 def wan_rules(described: Mapping[str, Tensor]) -> tuple[Rule, ...]:
-    """Those of the naming that a Wan checkpoint has: its authors', or diffusers'."""
+    """The rules for a Wan checkpoint: its authors' naming, or diffusers'."""
     return (
         WAN_DIFFUSERS if any(name.startswith("condition_embedder.") for name in described) else WAN
     )
 
 
 def _towers(
-    of_video: Source, of_audio: Source, configs: Mapping[str, Sequence[Mapping[str, Any]]]
+    of_video: WeightSource,
+    of_audio: WeightSource,
+    configs: Configs,
 ) -> tuple[Tower, Tower]:
-    video = video_tower(of_video.checkpoint.described, of_video.theirs(), configs["video"])
+    video = video_tower(of_video.weights.shapes, of_video.their_names(), configs["video"])
     audio = audio_tower(
-        of_audio.checkpoint.described, of_audio.theirs(), configs["audio"], OVI_CONSTANT
+        of_audio.weights.shapes, of_audio.their_names(), configs["audio"], OVI_CONSTANT
     )
     if video.layers != audio.layers:
         raise RunError(
             f"the video tower has {video.layers} layers and the audio tower {audio.layers}; a pair"
-            " has as many in both"
+            " needs the same number in both"
         )
     return video, audio
 
@@ -231,7 +232,7 @@ def _dual(
     interaction: Mapping[str, Any],
     precision: str,
 ) -> dict[str, Any]:
-    """The table of a dual-branch denoiser; `precision` is the video parent's."""
+    """The table of a `dual-branch` denoiser; `precision` is that of the video parent."""
     sizes: dict[str, Any] = {
         "width": audio.width,
         "heads": audio.heads,
@@ -241,7 +242,7 @@ def _dual(
     if use == "cross":
         sizes["positions_per_latent"] = audio.positions_per_latent
     return {
-        **_kept(old, "dual-branch", "video"),
+        **_settings(old, "dual-branch", "video"),
         "layers": video.layers,
         "video": _video(old, video, precision),
         "audio": {**_part(old.get("audio"), use), **sizes},
@@ -260,18 +261,18 @@ def _video(old: Mapping[str, Any], tower: Tower, precision: str) -> dict[str, An
     return {**_part(old.get("video"), "transformer"), **sizes}
 
 
-def _kept(old: Any, use: str, *without: str) -> dict[str, Any]:
-    """The settings of a part that stays, but for some."""
+def _settings(old: Any, use: str, *without: str) -> dict[str, Any]:
+    """The settings of a part that is kept, without some of them."""
     return {name: value for name, value in _part(old, use).items() if name not in without}
 
 
 def _part(old: Any, use: str) -> dict[str, Any]:
-    """The part of that name with the settings that the recipe has for it, if it is the recipe's."""
+    """The part `use`, with the recipe's settings if the recipe uses it, too."""
     table = _table(old)
     same = str(table.get("use", "")).rpartition("/")[2] == use
     return {**(table if same else {}), "use": use}
 
 
 def _table(part: Any) -> Mapping[str, Any]:
-    """A part as a table, which may be written as its bare name, or left out."""
+    """A part as a table; a recipe may have its bare name, or leave it out."""
     return {"use": part} if isinstance(part, str) else part if isinstance(part, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What became of every tensor in a conversion."""
+"""The report of a conversion: what happened to every tensor."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ FATES: tuple[Fate, ...] = get_args(Fate)
 
 
 @attrs.frozen
-class Entry:
-    """One tensor: `ours` and `theirs` are its names and shapes, as far as it has them; `source` is
-    the checkpoint that has it.
-    """
+class TensorRecord:
+    """One tensor: its names and shapes in our model and in the checkpoint `source`."""
 
     fate: Fate
     ours: str | None = None
@@ -30,7 +28,7 @@ class Entry:
 
     @property
     def numbers(self) -> int:
-        """How many it holds."""
+        """The number of elements."""
         total = 1
         for axis in self.shape or self.their_shape or ():
             total *= axis
@@ -39,40 +37,37 @@ class Entry:
 
 @attrs.frozen
 class Report:
-    """All tensors of a conversion, and those (by our names) that hold numbers that aren't
-    finite.
-    """
+    """All tensors of a conversion; `not_finite` are our names of those with NaN or infinity."""
 
-    entries: tuple[Entry, ...]
+    tensors: tuple[TensorRecord, ...]
     not_finite: tuple[str, ...] = ()
 
-    def fates(self, fate: Fate) -> list[Entry]:
-        """Those that it became of."""
-        return [entry for entry in self.entries if entry.fate == fate]
+    def fates(self, fate: Fate) -> list[TensorRecord]:
+        """The tensors with that fate."""
+        return [record for record in self.tensors if record.fate == fate]
 
     @property
     def fresh(self) -> tuple[str, ...]:
-        """The parts of which some tensors, or all, start fresh, by the groups of `table`; empty
-        where a checkpoint has everything.
-        """
+        """The parts with newly initialised tensors, by the groups of `table`."""
         return tuple(dict.fromkeys(map(_group, self.fates("initialised"))))
 
     def table(self) -> Iterator[tuple[str, str, int, int]]:
-        """Rows (fate, group of names, tensors, numbers); layers of one kind are one group."""
+        """Rows (fate, group of names, tensors, elements); all layers of one kind are a group."""
         groups: dict[tuple[str, str], tuple[int, int]] = {}
-        for entry in self.entries:
-            key = (entry.fate, _group(entry))
+        for record in self.tensors:
+            key = (record.fate, _group(record))
             tensors, numbers = groups.get(key, (0, 0))
-            groups[key] = (tensors + 1, numbers + entry.numbers)
+            groups[key] = (tensors + 1, numbers + record.numbers)
         for fate in FATES:
             for (of, group), (tensors, numbers) in groups.items():
                 if of == fate:
                     yield fate, group, tensors, numbers
 
     def json(self) -> str:
-        """All of it."""
+        """The report as JSON: counts, `not_finite`, and a row for each tensor."""
         rows: list[dict[str, Any]] = [
-            attrs.asdict(entry, filter=lambda _, value: value is not None) for entry in self.entries
+            attrs.asdict(record, filter=lambda _, value: value is not None)
+            for record in self.tensors
         ]
         counts = {fate: len(self.fates(fate)) for fate in FATES}
         return json.dumps(
@@ -80,11 +75,9 @@ class Report:
         )
 
 
-def _group(entry: Entry) -> str:
-    """Where a tensor is, without the layer's number and without its own name:
-    `denoiser.blocks.*.video`.
-    """
-    name = entry.ours or entry.theirs or ""
+def _group(record: TensorRecord) -> str:
+    """The module that a tensor is in, without the layer's number: `denoiser.blocks.*.video`."""
+    name = record.ours or record.theirs or ""
     name = re.sub(r"\.\d+\.", ".*.", name, count=1)
     steps = name.split(".")
     if "blocks" in steps:
@@ -92,9 +85,9 @@ def _group(entry: Entry) -> str:
     return ".".join(steps[:3] if steps[0] == "denoiser" else steps[:2])
 
 
-def mapped(ours: str, theirs: str, tensor: Tensor, their: Tensor, source: str) -> Entry:
-    """A tensor that both have."""
-    return Entry(
+def mapped(ours: str, theirs: str, tensor: Tensor, their: Tensor, source: str) -> TensorRecord:
+    """A tensor that is in the model and in the checkpoint."""
+    return TensorRecord(
         "mapped",
         ours,
         theirs,
@@ -105,9 +98,9 @@ def mapped(ours: str, theirs: str, tensor: Tensor, their: Tensor, source: str) -
     )
 
 
-def unused(theirs: str, their: Tensor, source: str) -> Entry:
-    """A tensor that this model hasn't."""
-    return Entry(
+def unused(theirs: str, their: Tensor, source: str) -> TensorRecord:
+    """A tensor of the checkpoint that the model doesn't have."""
+    return TensorRecord(
         "unused",
         theirs=theirs,
         their_shape=tuple(their.shape),
@@ -116,9 +109,9 @@ def unused(theirs: str, their: Tensor, source: str) -> Entry:
     )
 
 
-def initialised(ours: str, tensor: Tensor) -> Entry:
-    """A tensor that no checkpoint has."""
-    return Entry(
+def initialised(ours: str, tensor: Tensor) -> TensorRecord:
+    """A tensor of the model that no checkpoint has."""
+    return TensorRecord(
         "initialised",
         ours,
         shape=tuple(tensor.shape),

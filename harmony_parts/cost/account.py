@@ -150,14 +150,14 @@ def runs_per_task(recipe: Recipe, parts: Parts) -> dict[str, list[DenoiserRun]]:
 
 def velocities_per_step(solver: Solver) -> int:
     """How often a step of the solver evaluates the velocity."""
-    times = []
+    evaluated = []
 
-    def velocity(x: AV[Tensor], t: float) -> AV[Tensor]:
-        times.append(t)
+    def velocity(x: AV[Tensor], times: AV[float]) -> AV[Tensor]:
+        evaluated.append(times)
         return x
 
-    solver.step(AV(video=torch.zeros(1)), 0.5, 0.4, velocity)
-    return len(times)
+    solver.step(AV(video=torch.zeros(1)), AV(video=0.5), AV(video=0.4), velocity)
+    return len(evaluated)
 
 
 def offloaded_bytes(parts: Parts, activations: int, offload: Offload) -> int:

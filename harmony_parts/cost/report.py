@@ -151,11 +151,7 @@ def training_lines(recipe: Recipe) -> list[str]:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    plan = recipe.task.plan(
-        recipe.train.batch,
-        lambda n, g: recipe.flow.shift(recipe.flow.density.draw(n, g)),
-        generator,
-    )
+    plan = recipe.task.plan(recipe.train.batch, recipe.flow.draw, generator)
     return [
         (
             f"{quantity(recipe.train.batch, 'clip')} go through the denoiser as"
@@ -168,13 +164,33 @@ def training_lines(recipe: Recipe) -> list[str]:
     ]
 
 
+def time_line(recipe: Recipe, streams: tuple[str, ...]) -> str:
+    """The shift of each stream, and the times at which its second and last steps begin."""
+    from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
+    from harmony_parts.sample.timetable import timetable
+
+    sampling = recipe.sample
+    table = timetable(sampling.steps, sampling.shift, streams)
+    shared = not isinstance(sampling.shift, StreamShifts)
+    shifts = shifts_of_streams(sampling.shift)
+
+    def times(stream: str) -> str:
+        last = f", the last step from {table[-2][stream]:.3g}" if sampling.steps > 1 else ""
+        return f"1 to 0 by {shifts[stream]!r}{last}"
+
+    if shared:
+        return f"times  {times(streams[0])}"
+    return "times  " + "; ".join(f"{stream} {times(stream)}" for stream in streams)
+
+
 def pass_lines(recipe: Recipe, parts: Parts) -> list[str]:
     """Runs of the denoiser for one velocity, in each task."""
     from harmony_parts.cost.account import runs_per_task
 
     lines = [
+        time_line(recipe, tuple(parts.codecs)),
         f"{quantity(recipe.sample.steps, 'step')} by {type(recipe.sample.solver).__name__}; for"
-        " each velocity:"
+        " each velocity:",
     ]
     for task, runs in runs_per_task(recipe, parts).items():
         listed = ", ".join(f"{' = '.join(run.names)} ({' and '.join(run.read)})" for run in runs)

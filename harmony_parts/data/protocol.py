@@ -9,29 +9,23 @@ from typing import Protocol, runtime_checkable
 import attrs
 import torch
 
-from harmony_parts.av import Format, Prompt
+from harmony_parts.av import Event, Format, Prompt, Truth
 from harmony_parts.media.clip import Clip
-
-
-@attrs.frozen
-class Event:
-    """An event that is visible and audible at `time` seconds; `what` names it."""
-
-    time: float
-    what: str
 
 
 @attrs.frozen(eq=False)
 class Example:
-    """One clip in the data set's format, its prompt, and its events in order.
+    """One clip in the data set's format, its prompt, and what is known about it.
 
-    `events` is `None` if they are unknown, an empty tuple if nothing happens.
+    `events`, in order, is `None` if they are unknown, an empty tuple if nothing happens. `truth`
+    is `None` for most clips.
     """
 
     name: str
     clip: Clip
     prompt: Prompt
     events: tuple[Event, ...] | None = None
+    truth: Truth | None = None
 
 
 class Dataset(Protocol):

@@ -8,45 +8,32 @@ import attrs
 import numpy as np
 import torch
 
-from harmony_parts.av import Format, Prompt
-from harmony_parts.data.protocol import Event, Example
-from harmony_parts.data.scenes.ball import Ball
-from harmony_parts.data.scenes.bar import Bars
-from harmony_parts.data.scenes.canvas import Canvas
-from harmony_parts.data.scenes.hammer import Hammer
-from harmony_parts.media.clip import Clip
-from harmony_parts.plugin import knob
+from harmony_parts.av import Format
+from harmony_parts.data.protocol import Example
+from harmony_parts.data.rendering import render
+from harmony_parts.plugin import default_parts, knob
+from harmony_parts.scenes.protocol import StageScene
+from harmony_parts.scenes.rhythm import Rhythm
 
-SCENES: dict[str, type[Ball] | type[Hammer] | type[Bars]] = {
-    "ball": Ball,
-    "hammer": Hammer,
-    "bar": Bars,
-}
-VOICE = 1.0  # s, length of the reference sound
-
-
-def _check_scenes(
-    instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]
-) -> None:
-    unknown = [name for name in value if name not in SCENES]
-    if unknown or not value:
-        raise ValueError(
-            f"scenes: {', '.join(unknown) or 'none'} given; choose one or more of"
-            f" {', '.join(SCENES)}"
-        )
+HELD_OUT = 50
 
 
 @attrs.frozen
 class Soundstage:
-    """Settings of Soundstage's ambient set.
+    """Settings of Soundstage: which scenes, how many examples, and their seed.
 
-    Example i depends only on (seed, i, format); use another seed for held-out data.
+    Example i depends only on (seed, i, format); use another seed for validation data. The cases of
+    `held_out` are for comparing models, and no seed of the training examples gives one of them.
     """
 
-    scenes: tuple[str, ...] = knob(
-        tuple(SCENES),
+    scenes: tuple[StageScene, ...] = knob(
+        default_parts(
+            "harmony_parts.scenes.ball:Ball",
+            "harmony_parts.scenes.hammer:Hammer",
+            "harmony_parts.scenes.bar:Bar",
+        ),
         help="scenes; example i has scene i modulo their number",
-        validator=_check_scenes,
+        validator=attrs.validators.min_len(1),
         converter=tuple,
     )
     size: int = knob(
@@ -54,6 +41,14 @@ class Soundstage:
     )
     seed: int = knob(
         0, help="seed of the world; two seeds share no example", validator=attrs.validators.ge(0)
+    )
+    held_out: bool = knob(
+        False,
+        help=f"the {HELD_OUT} held-out cases of the scenes instead of `size` training examples",
+        off=False,
+    )
+    offset: float = knob(
+        0.0, help="delay of the sound after the picture, for validating metrics", unit="s", off=0.0
     )
 
     def build(self, *, format: Format, root: Path | None = None) -> SoundstageSet:
@@ -69,41 +64,25 @@ class SoundstageSet:
     format: Format
 
     def __len__(self) -> int:
-        return self.spec.size
+        return HELD_OUT if self.spec.held_out else self.spec.size
 
     def example(self, index: int, generator: torch.Generator | None = None) -> Example:
         """Example `index`; `generator` isn't used. Raises IndexError outside 0 to size - 1."""
-        if not 0 <= index < self.spec.size:
-            raise IndexError(f"Soundstage has examples 0 to {self.spec.size - 1}, not {index}")
-        form = self.format
-        frames = form.frames
-        seconds = float(frames / form.fps)
-        samples = form.samples(frames)
-        name = self.spec.scenes[index % len(self.spec.scenes)]
-        # Three random streams, so that the events don't depend on the format's sample rate.
+        if not 0 <= index < len(self):
+            raise IndexError(f"Soundstage has examples 0 to {len(self) - 1}, not {index}")
+        scene = self.spec.scenes[index % len(self.spec.scenes)]
+        # Three random streams, so that the events don't depend on the format's sample rate. A
+        # fourth number, which training examples don't have, sets the held-out cases apart.
+        apart = (1,) if self.spec.held_out else ()
         plan, noise, other = (
-            np.random.default_rng((self.spec.seed, index, stream)) for stream in range(3)
+            np.random.default_rng((self.spec.seed, index, stream, *apart)) for stream in range(3)
         )
-        scene = SCENES[name].draw(plan, seconds)
-        canvas = Canvas(frames, form.height, form.width, float(form.fps), scene.wall[1])
-        scene.picture(canvas)
-        picture = torch.from_numpy(canvas.frames())
-        sound = torch.from_numpy(scene.sound(samples, form.sample_rate, noise))
-        voice = scene.at_other_times(other, VOICE).sound(
-            round(VOICE * form.sample_rate), form.sample_rate, other
-        )
-        return Example(
-            name=f"{name}-{self.spec.seed}-{index}",
-            clip=Clip(
-                frames=picture, fps=form.fps, waveform=sound[None], sample_rate=form.sample_rate
-            ),
-            prompt=Prompt(
-                caption=scene.caption,
-                sound=scene.sound_caption,
-                image=picture[0],
-                voice=torch.from_numpy(voice),
-            ),
-            events=tuple(Event(time, what) for time, what in scene.events),
+        take = scene.draw(plan, float(self.format.frames / self.format.fps), Rhythm())
+        name = f"{type(scene).__name__.lower()}-{self.spec.seed}-{index}"
+        if self.spec.held_out:
+            name += "-held-out"
+        return render(
+            take, self.format, name=name, offset=self.spec.offset, noise=noise, other=other
         )
 
     def fingerprint(self, index: int) -> str:

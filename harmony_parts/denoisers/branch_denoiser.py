@@ -208,7 +208,7 @@ class BranchDenoiser(nn.Module):
         return self._tables[key]
 
     def _recomputed(self, block: nn.Module) -> Callable[..., tuple[AV[Tokens], AV[Tokens]]]:
-        """The block, with activation checkpointing as `recompute` says."""
+        """The block, with the activation checkpointing that `recompute` sets."""
         if self.recompute == "nothing" or not torch.is_grad_enabled():
             return block
         if self.recompute == "all":

@@ -32,20 +32,20 @@ class DualBranch:
     layers: int = layers_knob()
     video: VideoBranchSpec = knob(
         default_part("harmony_parts.branches.video_transformer:VideoTransformer"),
-        help="The video branch.",
+        help="the video branch",
     )
     audio: AudioBranchSpec = knob(
-        default_part("harmony_parts.branches.mmdit:MMDiT"), help="The audio branch."
+        default_part("harmony_parts.branches.mmdit:MMDiT"), help="the audio branch"
     )
     interaction: InteractionSpec = knob(
         default_part("harmony_parts.interaction.gldi:GLDI"),
-        help="How the branches exchange information in every layer.",
+        help="how the branches exchange information in every layer",
     )
     driven_interaction: Literal["two_way", "one_way"] = knob(
         "two_way",
         help=(
-            "Whether a clean stream reads the noisy one. `one_way` makes it independent of the"
-            " step, so it can be computed once."
+            "whether a clean stream reads the noisy one. `one_way` makes it independent of the"
+            " step, so it can be computed once"
         ),
         source="paper: two_way",
         validator=attrs.validators.in_(("two_way", "one_way")),

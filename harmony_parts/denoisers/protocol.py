@@ -85,7 +85,7 @@ class Denoiser(Protocol):
 
 @runtime_checkable
 class Recomputing(Protocol):
-    """A denoiser that can recompute its blocks in the backward pass, as its `recompute` says."""
+    """A denoiser that can recompute its blocks in the backward pass, as set by its `recompute`."""
 
     recompute: Recompute
 

@@ -23,7 +23,7 @@ def layers_knob() -> Any:
     """The setting `layers`: the depth of the model."""
     return knob(
         30,
-        help="Joint blocks; each branch has as many layers.",
+        help="joint blocks; each branch has as many layers",
         source="Wan2.2-TI2V-5B",
         validator=attrs.validators.ge(1),
     )
@@ -34,8 +34,8 @@ def ports_knob() -> Any:
     return knob(
         attrs.Factory(dict),
         help=(
-            "Where further conditions enter; caption, image, speech, sound and voice have their"
-            " ports already."
+            "where further conditions enter; caption, image, speech, sound and voice have their"
+            " ports already"
         ),
         off={},
     )
@@ -46,9 +46,9 @@ def recompute_knob() -> Any:
     return knob(
         "nothing",
         help=(
-            "What the backward pass recomputes instead of storing, per joint block: less memory for"
+            "what the backward pass recomputes instead of storing, per joint block: less memory for"
             " more time. `all_but_attention` stores the results of attention, the most expensive"
-            " part."
+            " part"
         ),
         off="nothing",
         validator=attrs.validators.in_(get_args(Recompute)),
@@ -60,8 +60,8 @@ def compile_knob() -> Any:
     return knob(
         False,
         help=(
-            "Whether to compile each joint block with torch.compile, which fuses many kernels into"
-            " one; the first call takes minutes."
+            "whether to compile each joint block with torch.compile, which fuses many kernels into"
+            " one; the first call takes minutes"
         ),
         off=False,
     )

@@ -33,7 +33,7 @@ class VideoOnly:
     layers: int = layers_knob()
     video: VideoBranchSpec = knob(
         default_part("harmony_parts.branches.video_transformer:VideoTransformer"),
-        help="The video branch.",
+        help="the video branch",
     )
     ports: dict[str, Port] = ports_knob()
     recompute: Recompute = recompute_knob()
@@ -52,7 +52,7 @@ class AudioOnly:
 
     layers: int = layers_knob()
     audio: AudioBranchSpec = knob(
-        default_part("harmony_parts.branches.mmdit:MMDiT"), help="The audio branch."
+        default_part("harmony_parts.branches.mmdit:MMDiT"), help="the audio branch"
     )
     ports: dict[str, Port] = ports_knob()
     recompute: Recompute = recompute_knob()

@@ -15,23 +15,36 @@ from harmony_parts.flow.protocol import Velocity
 class AdamsBashforth:
     """x(t') = x(t) + (t' - t) (v + r (v - v_last)), with r = (t' - t) / (2 (t - t_last)).
 
-    Second order with one velocity per step. It extrapolates the last two velocities to the middle
-    of the step, for steps of any length; the first step is Euler's. A velocity that changes because
-    guidance is switched on or off between two steps is extrapolated, too.
+    Each stream has its own t and r. Second order with one velocity per step. It extrapolates the
+    last two velocities to the middle of the step, for steps of any length; the first step is
+    Euler's. A velocity that changes because guidance is switched on or off between two steps is
+    extrapolated, too.
     """
 
     order = 2
 
     def step(
-        self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None
+        self,
+        x: AV[Tensor],
+        times: AV[float],
+        next_times: AV[float],
+        velocity: Velocity,
+        memory: Any = None,
     ) -> tuple[AV[Tensor], Any]:
-        """x at `t_next`; streams without a velocity stay unchanged. Stores time and velocity."""
-        here = velocity(x, t)
+        """x at `next_times`; streams without a velocity stay unchanged. Stores times, velocity."""
+        here = velocity(x, times)
         middle = here
         if memory is not None:
-            t_last, last = memory
-            r = (t_next - t) / (2 * (t - t_last))
-            middle = here.map(lambda v, before: v + r * (v - before), last)
-        return x.replace(
-            **{stream: x[stream] + (t_next - t) * middle[stream] for stream in middle}
-        ), (t, here)
+            last_times, last = memory
+
+            def at_middle(
+                v: Tensor, before: Tensor, t: float, t_next: float, t_last: float
+            ) -> Tensor:
+                r = (t_next - t) / (2 * (t - t_last))
+                return v + r * (v - before)
+
+            middle = here.map(at_middle, last, times, next_times, last_times)
+        return x.replace(**{s: x[s] + (next_times[s] - times[s]) * middle[s] for s in middle}), (
+            times,
+            here,
+        )

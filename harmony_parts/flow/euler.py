@@ -13,13 +13,21 @@ from harmony_parts.flow.protocol import Velocity
 
 @attrs.frozen
 class Euler:
-    """x(t') = x(t) + (t' - t) v(x(t), t): one velocity per step, exact for straight paths."""
+    """x(t') = x(t) + (t' - t) v(x(t), t), with each stream's own t and t'.
+
+    One velocity per step; exact for straight paths.
+    """
 
     order = 1
 
     def step(
-        self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None
+        self,
+        x: AV[Tensor],
+        times: AV[float],
+        next_times: AV[float],
+        velocity: Velocity,
+        memory: Any = None,
     ) -> tuple[AV[Tensor], Any]:
-        """x at `t_next`; streams without a velocity stay unchanged. Stores nothing."""
-        moved = velocity(x, t).map(lambda v, at: at + (t_next - t) * v, x)
-        return x.replace(**{stream: moved[stream] for stream in moved}), memory
+        """x at `next_times`; streams without a velocity stay unchanged. Stores nothing."""
+        v = velocity(x, times)
+        return x.replace(**{s: x[s] + (next_times[s] - times[s]) * v[s] for s in v}), memory

@@ -54,19 +54,31 @@ class StepDependentShift(Shift, Protocol):
         """The shift for a run of that many steps. Same number, equal shift."""
 
 
-Velocity = Callable[[AV[Tensor], float], AV[Tensor]]
+Velocity = Callable[[AV[Tensor], AV[float]], AV[Tensor]]
+"""`velocity(x, times)` -> dx/dt of each generated stream, with the time of each stream."""
 
 
 class Solver(Protocol):
-    """A solver of ordinary differential equations. Stateless: a step gets the previous `memory`."""
+    """A solver of ordinary differential equations. Stateless: a step gets the previous `memory`.
+
+    Each stream s has its own time: dx_s/dt_s = v_s(x, t), where t holds the times of all streams,
+    which are functions of a common u. So along any such curve the equation of each stream is an
+    ordinary one in its own time, and a method of order p for equal times is of order p.
+    """
 
     order: int
 
     def step(
-        self, x: AV[Tensor], t: float, t_next: float, velocity: Velocity, memory: Any = None
+        self,
+        x: AV[Tensor],
+        times: AV[float],
+        next_times: AV[float],
+        velocity: Velocity,
+        memory: Any = None,
     ) -> tuple[AV[Tensor], Any]:
-        """x at `t_next` (< `t`) from x at `t`, and the memory for the next step.
+        """x at `next_times` from x at `times`, and the memory for the next step.
 
-        `velocity(x, t)` has no velocities of given streams, which stay unchanged. Velocities exist
-        only at times above 0: a solver that evaluates the end of a step must not do so at time 0.
+        The next time of each generated stream is lower; they reach 0 together. A given stream stays
+        at time 0 and unchanged: `velocity(x, times)` has no velocity of it. Velocities exist only
+        at times above 0: a solver that evaluates the end of a step must not do so at time 0.
         """

@@ -16,6 +16,7 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.flow.protocol import Shift, Solver
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.request import Request, check_fields
 from harmony_parts.guidance.demands import demands
@@ -156,7 +157,7 @@ class Pipeline:
         given: AV[Tensor] = AV(),
         guidance: Guidance | None = None,
         solver: Solver | None = None,
-        shift: Shift | None = None,
+        shift: Shift | StreamShifts | None = None,
         steps: int | None = None,
         progress: Progress | None = None,
     ) -> AV[Tensor]:
@@ -174,30 +175,18 @@ class Pipeline:
                 "each clip takes one prompt and one seed, and there are"
                 f" {len(prompts)} prompts and {len(seeds)} seeds"
             )
-        shapes = self.shapes(frames)
+        shapes = self.shapes(frames).map(lambda shape: (len(prompts), *shape))
         for stream in given:
-            wanted = [len(prompts), *shapes[stream]]
-            if list(given[stream].shape) != wanted:
+            if tuple(given[stream].shape) != shapes[stream]:
                 raise ValueError(
                     f"the given {stream} is {list(given[stream].shape)}; {len(prompts)} clips of"
-                    f" {frames} frames take {wanted}"
+                    f" {frames} frames take {list(shapes[stream])}"
                 )
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        # both streams are drawn even if one is given, so that a seed means the same in every task
-        noise = shapes.map(
-            lambda shape: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(
-                self.device
-            )
-        )
+        # drawn for a given stream too, so that a seed means the same in every task
+        noise = self._noise(shapes, seeds)
         settings = self.recipe.sample
-        streams = tuple(self.codecs)
-        chosen = settings.guidance if guidance is None else guidance
-        if len(streams) < 2 and _needs_both(chosen, streams[0]):
-            warnings.warn(
-                f"{type(chosen).__name__} guides one stream by the other, so it has no effect on a"
-                f" model that generates only {streams[0]}",
-                stacklevel=2,
-            )
+        guidance = settings.guidance if guidance is None else guidance
+        self._warn_of_idle(guidance)
         conditions = self.conditions(prompts)
         with weights_on_device(self.parts.denoiser, self.device, self.offload):
             return sample(
@@ -206,12 +195,31 @@ class Pipeline:
                 conditions,
                 codecs=self.codecs,
                 given=given,
-                guidance=chosen,
+                guidance=guidance,
                 solver=settings.solver if solver is None else solver,
                 shift=settings.shift if shift is None else shift,
                 path=self.recipe.flow.path,
                 steps=settings.steps if steps is None else steps,
                 progress=progress,
+            )
+
+    def _noise(self, shapes: AV[tuple[int, ...]], seeds: Sequence[int]) -> AV[Tensor]:
+        """Noise of each clip from its own generator, one stream after the other."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return shapes.map(
+            lambda shape: torch.stack([torch.randn(shape[1:], generator=g) for g in generators]).to(
+                self.device
+            )
+        )
+
+    def _warn_of_idle(self, guidance: Guidance) -> None:
+        """Warn if the guidance needs two streams, and the model has one."""
+        streams = tuple(self.codecs)
+        if len(streams) < 2 and _needs_both(guidance, streams[0]):
+            warnings.warn(
+                f"{type(guidance).__name__} guides one stream by the other, so it has no effect on"
+                f" a model that generates only {streams[0]}",
+                stacklevel=4,  # who calls `latents`
             )
 
     def generate(
@@ -230,7 +238,7 @@ class Pipeline:
         steps: int | None = None,
         guidance: Guidance | None = None,
         solver: Solver | None = None,
-        shift: Shift | None = None,
+        shift: Shift | StreamShifts | None = None,
         progress: Progress | None = None,
     ) -> Generated:
         """Generate one clip: both streams, the video for an `audio`, or the audio for a `video`.

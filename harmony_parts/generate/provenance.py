@@ -35,6 +35,7 @@ def provenance_of(recipe: Recipe, weights: str, request: Request) -> dict[str, A
     equal, on the same machine.
     """
     from harmony_parts.assembly.tables import unstructure
+    from harmony_parts.flow.stream_shifts import StreamShifts
 
     fields: dict[str, Any] = {}
     for name in (*TEXTS, *FILES, "seconds", "extra"):
@@ -50,7 +51,8 @@ def provenance_of(recipe: Recipe, weights: str, request: Request) -> dict[str, A
     }
     for kind in ("solver", "shift"):
         if (part := getattr(request, kind)) is not None:
-            sampling[kind] = unstructure(part, kind=kind)
+            one = not isinstance(part, StreamShifts)
+            sampling[kind] = unstructure(part, kind=kind if one else None)
     model = {"name": recipe.name, "recipe": recipe_hash(recipe), "weights": weights}
     return {"harmony_parts": installed_version(), "model": model, **fields, **sampling}
 

@@ -24,12 +24,13 @@ from harmony_parts.av import STREAMS, Format, Prompt
 from harmony_parts.errors import RequestError
 from harmony_parts.generate.generated import SOUND_ONLY, Generated
 from harmony_parts.media.ffmpeg import is_file
-from harmony_parts.media.probe import probe
+from harmony_parts.media.probe import file_fault, probe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from harmony_parts.flow.protocol import Shift, Solver
+    from harmony_parts.flow.stream_shifts import StreamShifts
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.media.clip import Clip
 
@@ -47,14 +48,18 @@ LONGEST = 100
 
 
 def field_fault(name: str, value: Any) -> str:
-    """Why the field `name` of a request can't have this value; empty if it can, as None always."""
-    if value is None:
+    """Why the field `name` of a request can't have this value; empty if it can."""
+    if value is None and name != "seed":
         return ""
     is_valid, expected = _RULES[name]
     if not is_valid(value):
         return f"{name} must be {expected}, not {value!r:.80}"
-    if isinstance(value, str | os.PathLike) and name in FILES and not is_file(Path(value)):
-        return f"{name}: there is no file {os.fspath(value)}"
+    if (
+        name in FILES
+        and isinstance(value, str | os.PathLike)
+        and (fault := file_fault(Path(value)))
+    ):
+        return f"{name}: {os.fspath(value)}: {fault}"
     return ""
 
 
@@ -89,6 +94,15 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def _is_length(value: Any) -> bool:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return 0 < float(value) < math.inf
+    except OverflowError:
+        return False
+
+
 def _is_media(value: Any) -> bool:
     if isinstance(value, str | os.PathLike | Generated):
         return True
@@ -109,16 +123,19 @@ def _is_part(method: str) -> Callable[[Any], bool]:
     return lambda value: not isinstance(value, type) and hasattr(value, method)
 
 
+def _is_shift(value: Any) -> bool:
+    if _is_part("__call__")(value):
+        return True
+    from harmony_parts.flow.stream_shifts import StreamShifts
+
+    return isinstance(value, StreamShifts)
+
+
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(TEXTS, (lambda value: isinstance(value, str), "a single string")),
     **dict.fromkeys(FILES, (_is_media, "a file or a Clip")),
     "image": (_is_image, "a file, a Clip or a tensor"),
-    "seconds": (
-        lambda value: (
-            isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
-        ),
-        "a finite number above 0",
-    ),
+    "seconds": (_is_length, "a finite number above 0"),
     "extra": (lambda value: isinstance(value, Mapping), "a mapping (in JSON, an object)"),
     "seed": (
         lambda value: _is_whole(value) and 0 <= value <= MAX_SEED,
@@ -127,7 +144,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": (lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
     "guidance": (_is_part("combine"), "a part, such as SyncCFG(video=3, audio=2)"),
     "solver": (_is_part("step"), "a part, such as Heun()"),
-    "shift": (_is_part("__call__"), "a part, such as ConstantShift(5)"),
+    "shift": (_is_shift, "a part, such as ConstantShift(5), or StreamShifts"),
 }
 
 
@@ -156,7 +173,7 @@ class Request:
     steps: int | None = None
     guidance: Guidance | None = None
     solver: Solver | None = None
-    shift: Shift | None = None
+    shift: Shift | StreamShifts | None = None
 
     def fields(self) -> dict[str, Any]:
         """The fields by name, as `Pipeline.generate` takes them."""
@@ -201,7 +218,7 @@ class Request:
             raise RequestError(f"a preview shows frames, so the clip must have them: {use}")
         for name in FILES:
             path = self.path(name)
-            if path is not None and out.exists() and out.samefile(path):
+            if path is not None and is_file(path) and out.exists() and out.samefile(path):
                 raise RequestError(
                     f"{out} is the given {name}, {path}, and would be overwritten; write another"
                     " file"

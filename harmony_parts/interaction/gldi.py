@@ -29,14 +29,14 @@ class GLDI:
 
     audio_window: float = knob(
         0.17,
-        help="How far beyond its own time interval a video latent attends to audio.",
+        help="how far beyond its own time interval a video latent attends to audio",
         unit="seconds",
         source="paper leaves it open",
         validator=attrs.validators.ge(0),
     )
     video_window: float = knob(
         0.17,
-        help="How far beyond its own time interval an audio latent attends to video.",
+        help="how far beyond its own time interval an audio latent attends to video",
         unit="seconds",
         source="paper leaves it open",
         validator=attrs.validators.ge(0),
@@ -45,15 +45,15 @@ class GLDI:
     constant: float = constant_knob()
     width: int | None = knob(
         None,
-        help="Inner width; if not set, that of the branch that receives.",
+        help="inner width; if not set, that of the branch that receives",
         unit="channels",
     )
     attention: LocalAttention = knob(
-        default_part("harmony_parts.attention.eager:Eager"), help="The local attention backend."
+        default_part("harmony_parts.attention.eager:Eager"), help="the local attention backend"
     )
     style: StyleSpec = knob(
         default_part("harmony_parts.style.alignment:StyleAlignment"),
-        help="How the reference audio takes on the video's style.",
+        help="how the reference audio takes on the video's style",
     )
 
     def build(self, *, branches: AV[Branch]) -> GlobalLocal:

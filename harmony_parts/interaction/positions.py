@@ -18,7 +18,7 @@ def map_knob(source: str) -> Any:
     """The setting `rope_map`."""
     return knob(
         "ratio",
-        help="How latents of one stream get positions on the other's time line.",
+        help="how latents of one stream get positions on the other's time line",
         source=source,
         validator=attrs.validators.in_(get_args(RopeMap)),
     )
@@ -28,7 +28,7 @@ def constant_knob() -> Any:
     """The setting `constant`, for the `constant` map."""
     return knob(
         OVI_CONSTANT,
-        help="Video latents per audio latent, for the `constant` map.",
+        help="video latents per audio latent, for the `constant` map",
         source="Ovi",
         validator=attrs.validators.gt(0),
     )

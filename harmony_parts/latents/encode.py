@@ -62,13 +62,13 @@ def _check_format(example: Example, format: Format, codecs: AV[VideoCodec | Audi
     if codecs.audio is not None:
         samples, rate = format.samples(format.frames), format.sample_rate
         if clip.waveform is None or (clip.waveform.shape[1], clip.sample_rate) != (samples, rate):
-            heard = (
+            sound = (
                 "no sound"
                 if clip.waveform is None
                 else f"{clip.waveform.shape[1]} samples at {clip.sample_rate} Hz"
             )
             raise RunError(
-                f"{example.name}: has {heard}; the model's format is {samples} samples at {rate} Hz"
+                f"{example.name}: has {sound}; the model's format is {samples} samples at {rate} Hz"
             )
 
 

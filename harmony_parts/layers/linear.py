@@ -23,7 +23,8 @@ def widen(x: Tensor, precision: Precision) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear map that computes in the type of its weights, or in float32 if `precision` says so.
+    """A linear map that computes in the type of its weights, or in float32 if `precision` is
+    "float32".
 
     float32 is for inputs of few rows.
     """

@@ -70,8 +70,8 @@ def probe(path: Path) -> Probe:
 
     Raises MediaError if it is missing, isn't media, or has neither video nor sound.
     """
-    if not is_file(path):
-        raise MediaError(f"{path}: {_no_file(path)}")
+    if fault := file_fault(path):
+        raise MediaError(f"{path}: {fault}")
     limits = Limits(bytes=1 << 20, seconds=PROBE_SECONDS)
     nothing = f"{path}: can't be read as media: it has neither video nor sound"
     try:
@@ -106,8 +106,10 @@ def _header(path: Path, limits: Limits) -> str:
     return log.partition("\nStream mapping:")[0]
 
 
-def _no_file(path: Path) -> str:
-    """Why `path` isn't a regular file."""
+def file_fault(path: Path) -> str:
+    """Why `path` isn't a regular file; empty if it is."""
+    if is_file(path):
+        return ""
     try:
         if path.is_dir():
             return "is a folder, not a media file"

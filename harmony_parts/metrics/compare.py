@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from harmony_parts.av import AV
-from harmony_parts.data.protocol import Event
+from harmony_parts.av import AV, Event
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.protocol import Metric, Reference, WeighsNumbers, streams_read
 

@@ -9,8 +9,7 @@ import attrs
 import numpy as np
 import torch
 
-from harmony_parts.av import AV
-from harmony_parts.data.protocol import Event
+from harmony_parts.av import AV, Event
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.envelope import smooth_energy
 from harmony_parts.metrics.protocol import Reference

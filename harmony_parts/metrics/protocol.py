@@ -12,8 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.av import AV, STREAMS
-from harmony_parts.data.protocol import Event
+from harmony_parts.av import AV, STREAMS, Event
 from harmony_parts.media.clip import Clip
 
 

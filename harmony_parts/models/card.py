@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def model_card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: Iterable[str]) -> str:
-    """The model card. Parameters are counted as they are saved, those of the encoders with those of
-    the denoiser.
-    """
+    """The model card. Its parameter count is that of the saved tensors: denoiser and encoders."""
     data = tomllib.loads(text).get("data", {})
     settings = ", ".join(f"{name} = {value!r}" for name, value in data.items() if name != "use")
     form = recipe.format
@@ -30,8 +28,8 @@ def model_card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: It
         "",
         *([recipe.summary, ""] if recipe.summary else []),
         f"- Parameters: {sum(tensor.numel() for tensor in state.values()):,}",
-        f"- Makes: {form.seconds:g} s, {shape}",
-        f"- Data of its recipe: {data.get('use', 'none named')}"
+        f"- Generates: {form.seconds:g} s, {shape}",
+        f"- Data set of its recipe: {data.get('use', 'none')}"
         + (f" ({settings})" if settings else ""),
         *notes,
         f"- Everything else: {RECIPE} in this folder",

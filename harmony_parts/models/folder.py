@@ -1,14 +1,14 @@
-"""Saved models: a folder with `recipe.toml`, the weights, and a card, `README.md`.
+"""Saved models: a folder with `recipe.toml`, the weights, and a model card, `README.md`.
 
-The weights are `model.safetensors`, or, beyond 4 GiB, shards of at most that with an index, in the
-form that the Hugging Face Hub uses.
+The weights are `model.safetensors` or, beyond 4 GiB, shards of at most that size with an index, as
+on the Hugging Face Hub.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
 WEIGHTS, CARD = "model.safetensors", "README.md"
 INDEX, SHARDS = f"{WEIGHTS}.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 SHARD = 4 * 2**30  # bytes
-SHOWN = 8  # names in an error, of each sort
+SHOWN = 8  # names in an error, per kind of fault
 
 
 def saved_modules(parts: Parts) -> nn.ModuleDict:
-    """All modules that hold weights of a model: its denoiser and its encoders. What a training run
-    moves, trains and saves.
+    """The modules that own a model's weights: what a saved model stores.
+
+    The names of its `state_dict()` are those in the files: `denoiser.*` and `encoders.NAME.*`.
     """
     encoders: dict[str, Any] = dict(parts.encoders)
     denoiser: Any = parts.denoiser
@@ -48,8 +49,9 @@ def saved_modules(parts: Parts) -> nn.ModuleDict:
 
 
 def find_model(folder: Path) -> Path:
-    """The model folder that `folder` is, or that the run in it made. Raises RunError where there is
-    none.
+    """`folder` itself, if it is a model folder, or the model in a run folder.
+
+    Raises RunError if there is none.
     """
     folder = Path(folder)
     for place in (folder, folder / "model"):
@@ -58,11 +60,11 @@ def find_model(folder: Path) -> Path:
         ):
             return place
     if folder.is_file():
-        cause = "is a file; name the model's folder, which it is in"
+        cause = "is a file; name the model folder that contains it"
     elif not folder.is_dir():
         cause = "no such folder"
     elif (folder / "checkpoints").is_dir():
-        cause = f"a run that isn't finished (no {WEIGHTS} in its folder `model`); resume it first"
+        cause = f"an unfinished run (no {WEIGHTS} in its folder `model`); resume it first"
     else:
         cause = (
             f"neither a model (a folder with {RECIPE} and {WEIGHTS}) nor a run with a folder"
@@ -74,11 +76,10 @@ def find_model(folder: Path) -> Path:
 def save_model(
     folder: Path, recipe: Recipe, state: Mapping[str, Tensor], *, note: str = "", shard: int = SHARD
 ) -> Path:
-    """Write recipe, weights and a card into `folder`; each file appears whole or not at all.
-    `shard`: the most bytes in a file of weights.
+    """Write recipe, weights and model card into `folder`; each file is complete or absent.
 
-    `note` says in the card how the weights came about. Raises RunError where the folder can't be
-    written.
+    `note` tells in the card how the weights were trained. A file of weights has at most `shard`
+    bytes. Raises RunError if the folder can't be written.
     """
     from harmony_parts.assembly.read import write_recipe
 
@@ -101,51 +102,57 @@ def load_weights(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Put the weights in a model or run folder into `parts`, file by file.
+    """Load the weights of a model or run folder into `parts`, file by file.
 
-    Modules that have numbers get copies; empty ones (see `build`) get the tensors themselves, on
-    `device`, in their own type or in `dtype`, so that the model is held in memory once. Raises
-    RunError, naming each tensor, where they are of another model.
+    Modules on the meta device (see `build`) get the loaded tensors themselves, on `device`, in
+    their own type or in `dtype`, so the model is in memory only once; other modules get copies.
+    Raises RunError, naming each tensor, if the weights are of another model.
     """
     files = weight_files(find_model(folder))
     module = saved_modules(parts)
-    wanted = module.state_dict()
-    saved: dict[str, Tensor] = {}
-    for file in files:
-        saved |= meta_tensors(file)
-    misshaped = [
-        f"{name} (there {list(saved[name].shape)}, here {list(wanted[name].shape)})"
-        for name in wanted
-        if name in saved and saved[name].shape != wanted[name].shape
-    ]
-    mistyped = [
-        f"{name} (there {saved[name].dtype}, here {wanted[name].dtype})"
-        for name in wanted
-        if name in saved and saved[name].is_floating_point() != wanted[name].is_floating_point()
-    ]
-    faults = [
-        *_named("missing", wanted.keys() - saved.keys()),
-        *_named("not in this model", saved.keys() - wanted.keys()),
-        *_named("of another shape", misshaped),
-        *_named("of another type", mistyped),
-    ]
-    if faults:
-        raise RunError(
-            f"{files[0]}: these are weights of another model; assemble it by the {RECIPE} beside"
-            " them\n" + "\n".join(faults)
-        )
+    expected = module.state_dict()
+    _check_tensors(files, expected)
     for file in files:
         state = dict(iter_tensors(file))
         empty = {
-            name: _moved(state.pop(name), device, dtype)
+            name: _converted(state.pop(name), device, dtype)
             for name in [*state]
-            if wanted[name].is_meta
+            if expected[name].is_meta
         }
         module.load_state_dict(empty, strict=False, assign=True)
         module.load_state_dict(state, strict=False)
 
 
-def _moved(tensor: Tensor, device: str | torch.device, dtype: torch.dtype | None) -> Tensor:
+def _check_tensors(files: Sequence[Path], expected: Mapping[str, Tensor]) -> None:
+    """Raise RunError if the files don't have exactly the expected names, shapes and types."""
+    saved: dict[str, Tensor] = {}
+    for file in files:
+        saved |= meta_tensors(file)
+    both = [name for name in expected if name in saved]
+    misshaped = [
+        f"{name} (file: {list(saved[name].shape)}, model: {list(expected[name].shape)})"
+        for name in both
+        if saved[name].shape != expected[name].shape
+    ]
+    mistyped = [
+        f"{name} (file: {saved[name].dtype}, model: {expected[name].dtype})"
+        for name in both
+        if saved[name].is_floating_point() != expected[name].is_floating_point()
+    ]
+    faults = [
+        *_named("missing", expected.keys() - saved.keys()),
+        *_named("not in this model", saved.keys() - expected.keys()),
+        *_named("of another shape", misshaped),
+        *_named("of another type", mistyped),
+    ]
+    if faults:
+        raise RunError(
+            f"{files[0]}: these are weights of another model; assemble it with the {RECIPE} beside"
+            " them\n" + "\n".join(faults)
+        )
+
+
+def _converted(tensor: Tensor, device: str | torch.device, dtype: torch.dtype | None) -> Tensor:
     return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
 
@@ -155,13 +162,11 @@ def _named(what: str, names: Iterable[str]) -> list[str]:
     return [f"  {what}: {', '.join(listed[:SHOWN])}{more}"] if listed else []
 
 
-# --- their files ----------------------------------------------------------------------------------
+# --- files of weights -----------------------------------------------------------------------------
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of weights in a model folder. Raises RunError where one that the index names is
-    missing.
-    """
+    """The files of weights in a model folder. Raises RunError if an indexed shard is missing."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     return indexed_shards(folder / INDEX)
@@ -170,11 +175,10 @@ def weight_files(folder: Path) -> list[Path]:
 def write_weights(
     folder: Path, templates: Mapping[str, Tensor], get: Callable[[str], Tensor], shard: int = SHARD
 ) -> None:
-    """Write tensors, one in memory at a time, into files of at most `shard` bytes each; older files
-    of weights make room.
+    """Write tensors, one in memory at a time, into files of at most `shard` bytes each.
 
-    `templates` are tensors of the right shapes and types, which may be empty; `get` gives the
-    numbers, in the order of the files.
+    `templates` have the shapes and types, and may be on the meta device; `get` returns the tensor
+    of a name, and is called in the order of the files. Older files of weights are removed.
     """
     groups = list(_shards(templates, shard))
     files = (
@@ -198,9 +202,7 @@ def write_weights(
 
 
 def _shards(templates: Mapping[str, Tensor], limit: int) -> Iterator[list[str]]:
-    """Names in order, filled into groups of at most `limit` bytes; a tensor that is larger has one
-    of its own.
-    """
+    """The names, grouped in order into shards of at most `limit` bytes; a larger one is alone."""
     names: list[str] = []
     room = limit
     for name, tensor in templates.items():

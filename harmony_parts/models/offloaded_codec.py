@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmony_parts.models.offload import part_modules, weights_on_device
 
@@ -24,6 +24,11 @@ class OffloadedCodec:
         if name == "_codec":
             raise AttributeError(name)
         return getattr(self._codec, name)
+
+    @property
+    def external_modules(self) -> tuple[nn.Module, ...]:
+        """The modules that own the codec's weights."""
+        return part_modules(self._codec)
 
     def encode(self, given: Tensor) -> Tensor:
         """Latents of frames or of sound, as the codec encodes them."""

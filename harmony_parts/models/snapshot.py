@@ -1,5 +1,6 @@
-"""Folders of tensors and facts that are complete or absent, and are read only if every byte is what
-was written.
+"""Snapshots: folders of tensors and facts that are complete or absent.
+
+They are loaded only if every byte is what was written (SHA-256).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ STATE = "state.json"
 
 @attrs.frozen(eq=False)
 class Snapshot:
-    """A run at `step`: groups of named tensors, one file each, and `facts`, which JSON can say."""
+    """Groups of named tensors, one file each, and `facts`, values that JSON can represent."""
 
     step: int
     tensors: Mapping[str, Mapping[str, Tensor]]
@@ -33,14 +34,15 @@ class Snapshot:
 
 
 def write_snapshot(target: Path, snapshot: Snapshot) -> Path:
-    """Write `target`, which appears whole or not at all, and takes the place of one that is there.
-    Raises RunError.
+    """Write the folder `target`, atomically, in place of an existing one.
+
+    Raises RunError if it can't be written.
     """
     folder = target.parent
     part = folder / f".{target.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder)  # what a run left that was killed while it wrote
+        _remove_partial(folder)  # left by a process that was killed while it wrote
         part.mkdir()
         for group, tensors in snapshot.tensors.items():
             save_tensors(part / f"{group}.safetensors", tensors)
@@ -52,26 +54,24 @@ def write_snapshot(target: Path, snapshot: Snapshot) -> Path:
         )
         flush(state)
         flush(part)
-        if target.exists():  # a damaged one, which was passed over
+        if target.exists():  # a damaged one, which was skipped
             os.replace(target, part.with_name(f"{part.name}.old"))
         os.replace(part, target)
         flush(folder)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(part, ignore_errors=True)  # a full disk has room again
+        shutil.rmtree(part, ignore_errors=True)  # make room again on a full disk
         raise RunError(f"{target}: can't be written: {error}") from error
-    _clear(folder)
+    _remove_partial(folder)
     return target
 
 
-def _clear(folder: Path) -> None:
+def _remove_partial(folder: Path) -> None:
     for left in folder.glob(".*.part*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 def load_snapshot(path: Path) -> Snapshot:
-    """One snapshot. Raises RunError, naming the file, where something is missing from it or isn't
-    what was written.
-    """
+    """Load a snapshot. Raises RunError, naming the file, if a file is missing or damaged."""
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         step, facts, files = int(state["step"]), dict(state["facts"]), dict(state["sha256"])
@@ -81,7 +81,7 @@ def load_snapshot(path: Path) -> Snapshot:
         if not (path / name).is_file():
             raise RunError(f"{path / name}: is missing")
         if _digest(path / name) != digest:
-            raise RunError(f"{path / name}: is damaged: it isn't what was written")
+            raise RunError(f"{path / name}: is damaged: its content isn't what was written")
     return Snapshot(
         step,
         {name.removesuffix(".safetensors"): load_tensors(path / name) for name in files},

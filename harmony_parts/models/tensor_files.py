@@ -1,6 +1,4 @@
-"""Files of tensors, in the safetensors format, written and looked at without holding more than one
-tensor in memory.
-"""
+"""Safetensors files, read and written with only one tensor in memory at a time."""
 
 from __future__ import annotations
 
@@ -32,29 +30,27 @@ TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""Types of numbers, as safetensors calls them."""
+"""torch's types -> their names in safetensors."""
 
 
 def tensor_bytes(tensor: Tensor) -> int:
-    """Bytes."""
+    """The size of a tensor's numbers in bytes."""
     return tensor.numel() * tensor.element_size()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, on the disk when this returns. Tensors that share memory (tied
-    weights) are written apart.
-    """
+    """Write a safetensors file and flush it. Tensors that share memory are written separately."""
     write_tensors(path, tensors, tensors.__getitem__)
 
 
 def write_tensors(
     path: Path, templates: Mapping[str, Tensor], get: Callable[[str], Tensor]
 ) -> None:
-    """Write a safetensors file, tensor by tensor; see `write_weights`. It is on the disk when this
-    returns.
+    """Write a safetensors file tensor by tensor, and flush it.
 
-    The format: the header's length (8 bytes), the header (JSON), the tensors' bytes; wider types
-    come first, so that all are aligned.
+    `templates` have the shapes and types; `get` returns the tensor of a name. The format: the
+    header's length (8 bytes), the header (JSON), the tensors' bytes; wider types come first, so
+    that all are aligned. Raises ValueError if a tensor doesn't match its template.
     """
     names = sorted(templates, key=lambda name: -templates[name].element_size())
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -71,43 +67,43 @@ def write_tensors(
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in names:
-            tensor, wanted = get(name), templates[name]
-            if (tensor.shape, tensor.dtype) != (wanted.shape, wanted.dtype):
+            tensor, template = get(name), templates[name]
+            if (tensor.shape, tensor.dtype) != (template.shape, template.dtype):
                 raise ValueError(
-                    f"{name} is {tensor.dtype} {list(tensor.shape)}, and not {wanted.dtype}"
-                    f" {list(wanted.shape)}"
+                    f"{name} is {tensor.dtype} {list(tensor.shape)}, not {template.dtype}"
+                    f" {list(template.shape)}"
                 )
             file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     flush(path)
 
 
 def meta_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file without numbers: shapes and types. Raises RunError where it
-    can't be read.
+    """The tensors of a safetensors file on the meta device: only shapes and types.
+
+    Raises RunError if the file can't be read, or has a type that torch here doesn't.
     """
-    of = {name: dtype for dtype, name in TYPES.items()}
-    found: dict[str, Tensor] = {}
+    types = {name: dtype for dtype, name in TYPES.items()}
+    tensors: dict[str, Tensor] = {}
     with open_tensors(path) as file:
         for name in file.keys():  # noqa: SIM118 (not a mapping)
             part = file.get_slice(name)
-            if part.get_dtype() not in of:
-                raise RunError(
-                    f"{path}: {name} holds numbers of the type {part.get_dtype()}, which can't be"
-                    " read here"
-                )
-            found[name] = torch.empty(part.get_shape(), dtype=of[part.get_dtype()], device="meta")
-    return found
+            if part.get_dtype() not in types:
+                raise RunError(f"{path}: {name} has the unsupported type {part.get_dtype()}")
+            tensors[name] = torch.empty(
+                part.get_shape(), dtype=types[part.get_dtype()], device="meta"
+            )
+    return tensors
 
 
 def iter_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Name and numbers of each tensor of a file, in the file's order."""
+    """(name, tensor) of each tensor of a file, in the file's order."""
     with open_tensors(path) as file:
         for name in file.keys():  # noqa: SIM118
             yield name, file.get_tensor(name)
 
 
 def open_tensors(path: Path) -> Any:
-    """A safetensors file, open. Raises RunError where it isn't one, or ends too early."""
+    """An open safetensors file. Raises RunError if it isn't one, or is truncated."""
     try:
         return safe_open(path, "pt")
     except (SafetensorError, OSError) as error:
@@ -115,8 +111,9 @@ def open_tensors(path: Path) -> Any:
 
 
 def indexed_shards(index: Path) -> list[Path]:
-    """The shards that an index names, in order. Raises RunError for an index that is none, or a
-    shard that isn't there.
+    """The shards that an index names, in order.
+
+    Raises RunError if the index can't be read or a shard is missing.
     """
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -126,14 +123,14 @@ def indexed_shards(index: Path) -> list[Path]:
         name for name in names if Path(name).name != name or not (index.parent / name).is_file()
     ]:
         raise RunError(
-            f"{index}: of {len(names)} shards these aren't there: {', '.join(missing[:8])}; fetch"
+            f"{index}: of {len(names)} shards these are missing: {', '.join(missing[:8])}; download"
             " them again"
         )
     return [index.parent / name for name in names]
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises RunError where it can't be read."""
+    """The tensors of a safetensors file. Raises RunError if it can't be read."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

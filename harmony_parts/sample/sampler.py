@@ -15,6 +15,7 @@ from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.sample.pass_graph import checked_passes, order
 from harmony_parts.sample.passes import TOGETHER, Passes, check, combined
@@ -52,7 +53,7 @@ def sample(
     given: AV[Tensor] = AV(),
     guidance: Guidance,
     solver: Solver,
-    shift: Shift,
+    shift: Shift | StreamShifts,
     path: Path,
     steps: int,
     together: int = TOGETHER,
@@ -60,22 +61,23 @@ def sample(
 ) -> AV[Tensor]:
     """Generate clean latents from `noise` in `steps` steps; streams in `given` stay unchanged.
 
-    `noise` and `given` [B, T, ...] hold different streams; the result holds both. The solver works
-    in the precision of `noise`. Passes that don't need each other are batched in one call of the
-    denoiser if that holds at most `together` latents (T H W of video and T of audio, over samples
-    and passes); 0 runs each pass by itself. Raises ValueError if the arguments are inconsistent,
-    PartContractError if a part violates its contract, RunError if a prediction is NaN or infinite
-    or memory is exhausted.
+    `noise` and `given` [B, T, ...] hold different streams; the result holds both. Each generated
+    stream goes from time 1 to 0 along the times of its own shift, if `shift` has one for each. The
+    solver works in the precision of `noise`. Passes that don't need each other are batched in one
+    call of the denoiser if that holds at most `together` latents (T H W of video and T of audio,
+    over samples and passes); 0 runs each pass by itself. Raises ValueError if the arguments are
+    inconsistent, PartContractError if a part violates its contract, RunError if a prediction is NaN
+    or infinite or memory is exhausted.
     """
     _check_streams(noise, given)
-    table = timetable(steps, shift)
     flow = _Flow(
         Passes(denoiser, conditions, codecs, path, together), given, guidance, solver, steps
     )
     x, memory = given.replace(**{stream: noise[stream] for stream in noise}), None
-    for step, (t, t_next) in enumerate(pairwise(table)):
+    table = timetable(steps, shift, tuple(x), tuple(given))
+    for step, (times, next_times) in enumerate(pairwise(table)):
         flow.begin(step)
-        moved, memory = solver.step(x, t, t_next, flow, memory)
+        moved, memory = solver.step(x, times, next_times, flow, memory)
         x = moved.replace(**{stream: given[stream] for stream in given})
         check(
             x.only(tuple(noise)),
@@ -83,7 +85,7 @@ def sample(
             lambda: f"the solver {solver!r} at step {step + 1} of {steps}",  # noqa: B023
         )
         if progress is not None:
-            progress(Step(step + 1, steps, x, flow.estimate() if t_next else x))
+            progress(Step(step + 1, steps, x, x if step + 1 == steps else flow.estimate()))
     return x
 
 
@@ -107,7 +109,7 @@ class _Flow:
         self.step = 0
         self.state: Any = None
         self.after: list[Any] = []
-        self.first: tuple[AV[Tensor], AV[Tensor], float]
+        self.first: tuple[AV[Tensor], AV[Tensor], AV[float]]
 
     def begin(self, step: int) -> None:
         """Start a step: advance the guidance's state."""
@@ -118,21 +120,14 @@ class _Flow:
 
     def estimate(self) -> AV[Tensor]:
         """The clean estimate from the step's first velocity."""
-        x, velocity, t = self.first
-        return x.replace(
-            **{stream: self.passes.path.data(x[stream], velocity[stream], t) for stream in velocity}
-        )
+        x, velocity, times = self.first
+        clean = velocity.map(lambda v, x, t: self.passes.path.data(x, v, t), x, times)
+        return x.replace(**{stream: clean[stream] for stream in clean})
 
-    def __call__(self, x: AV[Tensor], t: float) -> AV[Tensor]:
-        if not 0 < t <= 1:
-            raise PartContractError(
-                f"the solver {self.solver!r} evaluated the velocity at time {t} in step"
-                f" {self.step + 1} of {self.steps}: velocities exist only at times above 0 and up"
-                " to 1"
-            )
+    def __call__(self, x: AV[Tensor], at: AV[float]) -> AV[Tensor]:
         x = x.replace(**{stream: self.given[stream] for stream in self.given})
-        times = StepTimes(**{stream: 0.0 if stream in tuple(self.given) else t for stream in x})
-        where = f"step {self.step + 1} of {self.steps} (time {t:.4g})"
+        times = self._checked(at, tuple(x))
+        where = f"step {self.step + 1} of {self.steps} ({_time_text(times)})"
         passes = checked_passes(
             self.guidance,
             times,
@@ -154,9 +149,23 @@ class _Flow:
             lambda: f"the guidance {self.guidance!r} at {where}",
         )
         if not self.after:
-            self.first = x, velocity, t
+            self.first = x, velocity, at
         self.after.append(after)
         return velocity
+
+    def _checked(self, at: AV[float], streams: tuple[str, ...]) -> StepTimes:
+        """The times that the solver asks for, given streams at 0. Raises PartContractError."""
+        times = at.replace(**dict.fromkeys(self.given, 0.0))
+        generated = [s for s in streams if s not in tuple(self.given)]
+        wrong = [s for s in generated if s not in tuple(times) or not 0 < times[s] <= 1]
+        if wrong:
+            raise PartContractError(
+                f"the solver {self.solver!r} evaluated the velocity of"
+                f" {' and '.join(f'{s} at time {getattr(times, s)}' for s in wrong)} in step"
+                f" {self.step + 1} of {self.steps}: velocities exist only at times above 0 and up"
+                " to 1"
+            )
+        return StepTimes(**{stream: times[stream] for stream in streams})
 
     def _too_large(self, x: AV[Tensor], passes: int, where: str) -> str:
         shapes = ", ".join(f"{stream} {list(x[stream].shape)}" for stream in x)
@@ -170,6 +179,14 @@ class _Flow:
             " once, fewer seconds, or smaller frames (the recipe's format). Fewer steps or a"
             " guidance of fewer passes reduce the time, but not the memory"
         )
+
+
+def _time_text(times: StepTimes) -> str:
+    """The time of the generated streams, or each of them if they differ."""
+    each = {stream: f"{times[stream]:.4g}" for stream in times.generated()}
+    if len(set(each.values())) == 1:
+        return f"time {next(iter(each.values()))}"
+    return "times " + ", ".join(f"{stream} {text}" for stream, text in each.items())
 
 
 def _out_of_memory(error: BaseException) -> bool:

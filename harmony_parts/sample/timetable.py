@@ -2,33 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 
 import torch
 
+from harmony_parts.av import AV, STREAMS
 from harmony_parts.errors import PartContractError
 from harmony_parts.flow.protocol import Shift, StepDependentShift
+from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
+from harmony_parts.guidance.protocol import StepTimes
 
 
-def timetable(steps: int, shift: Shift) -> list[float]:
-    """`steps + 1` decreasing times from 1 (noise) to 0 (data): evenly spaced, then shifted.
+def timetable(
+    steps: int,
+    shift: Shift | StreamShifts,
+    streams: Collection[str] = STREAMS,
+    given: Collection[str] = (),
+) -> list[AV[float]]:
+    """The times of `streams` before, between and after `steps` steps: `steps + 1` entries.
 
-    A `StepDependentShift` is first resolved for `steps`. Raises ValueError for fewer than one step,
-    PartContractError if the shift moves an end or isn't increasing.
+    Each stream goes from 1 (noise) to 0 (data): evenly spaced times, moved by its own shift. A
+    stream in `given` is always at time 0. A `StepDependentShift` is first resolved for `steps`.
+    Raises ValueError for fewer than one step, PartContractError if a shift moves an end or isn't
+    increasing.
     """
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps must be a whole number of at least 1, not {steps!r}")
+    shifts = shifts_of_streams(shift)
+    columns = {
+        stream: [0.0] * (steps + 1) if stream in given else _shifted(steps, shifts[stream])
+        for stream in streams
+    }
+    return [AV(**{stream: columns[stream][k] for stream in columns}) for k in range(steps + 1)]
+
+
+def step_times(
+    steps: int,
+    shift: Shift | StreamShifts,
+    streams: Collection[str] = STREAMS,
+    given: Collection[str] = (),
+) -> list[StepTimes]:
+    """The times at which the steps of the `timetable` begin, as guidance gets them."""
+    return [
+        StepTimes(times.video, times.audio)
+        for times in timetable(steps, shift, streams, given)[:-1]
+    ]
+
+
+def _shifted(steps: int, shift: Shift) -> list[float]:
+    """`steps + 1` even times from 1 to 0, shifted and checked."""
     if isinstance(shift, StepDependentShift):
         shift = shift.for_steps(steps)
-    table: list[float] = shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64)).tolist()
+    column: list[float] = shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64)).tolist()
     if (
-        len(table) != steps + 1
-        or table[0] != 1
-        or table[-1] != 0
-        or any(not later < now for now, later in pairwise(table))
+        len(column) != steps + 1
+        or column[0] != 1
+        or column[-1] != 0
+        or any(not later < now for now, later in pairwise(column))
     ):
         raise PartContractError(
             f"the shift {shift!r} must be an increasing map of [0, 1] onto itself; it maps {steps}"
-            f" even steps to {table}"
+            f" even steps to {column}"
         )
-    return table
+    return column

@@ -15,7 +15,7 @@ class AudioDriven:
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
         """n entries, one per clip."""
-        t = draw(n, generator)
+        t = draw(n, generator)["video"]
         one, zero, clip = torch.ones_like(t), torch.zeros_like(t), torch.arange(n, device=t.device)
         return Plan(
             source=clip,

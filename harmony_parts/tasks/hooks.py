@@ -15,7 +15,7 @@ def harmony_task() -> Iterator[PartDeclaration]:
     yield part(
         "joint",
         "harmony_parts.tasks.joint:Joint",
-        summary="Generates both streams, which share the time.",
+        summary="Generates both streams, at times of one draw.",
         source=PAPER,
     )
     yield part(

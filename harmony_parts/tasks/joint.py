@@ -11,15 +11,18 @@ from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 @attrs.frozen
 class Joint:
-    """L_joint (arXiv:2511.21579): both streams are noisy, at the same time t, and have a loss."""
+    """L_joint (arXiv:2511.21579): both streams are noisy and have a loss.
+
+    Their times come from one draw, so they are equal unless the streams have different shifts.
+    """
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
         """n entries, one per clip."""
         t = draw(n, generator)
-        one, clip = torch.ones_like(t), torch.arange(n, device=t.device)
+        one, clip = torch.ones_like(t["video"]), torch.arange(n, device=t["video"].device)
         return Plan(
             source=clip,
-            times=AV(t, t),
+            times=t,
             weights=AV(one, one),
             task=torch.zeros_like(clip),
             names=("joint",),

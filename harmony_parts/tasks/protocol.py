@@ -11,8 +11,10 @@ from torch import Tensor
 
 from harmony_parts.av import AV
 
-TimeDraw = Callable[[int, torch.Generator], Tensor]
-"""`draw(n, generator)` -> float32 [n]: shifted training times."""
+TimeDraw = Callable[[int, torch.Generator], AV[Tensor]]
+"""`draw(n, generator)` -> float32 [n] per stream: training times, one draw per clip, moved by the
+shift of each stream. So (t_video, t_audio) of a clip lies on the curve that sampling follows.
+"""
 
 
 @attrs.frozen(eq=False)

@@ -158,6 +158,7 @@ def _checks() -> dict[str, Callable[[Any], object]]:
         "guidance": lambda guidance: contracts.check_guidance(guidance, hints=_hints(guidance)),
         "data": _built(lambda spec: contracts.check_data(spec, form), format=lambda: form),
         "metric": contracts.check_metric,
+        "scene": contracts.check_scene,
     }
 
 

@@ -69,13 +69,13 @@ class Walk:
         )
         # Drawn in float64: sums of float32 numbers would be exact in float64, so that all orders of
         # summation would agree bit for bit.
-        made = torch.randn(shape, dtype=torch.float64, generator=seeded)
+        values = torch.randn(shape, dtype=torch.float64, generator=seeded)
         match self.form:
             case "constant":
-                made = made.flatten()[0].expand(shape)
+                values = values.flatten()[0].expand(shape)
             case "zero" | "tiny" | "huge":
-                made = made * {"zero": 0.0, "tiny": 1e-30, "huge": 1e10}[self.form]
-        return made.to(self.dtype)
+                values = values * {"zero": 0.0, "tiny": 1e-30, "huge": 1e10}[self.form]
+        return values.to(self.dtype)
 
     def predictions(
         self, step: int, passes: list[Pass], *, anchors: bool = True

@@ -34,6 +34,7 @@ STARTING_POINTS: dict[str, tuple[str, str]] = {
     "task": ("joint", "task"),
     "anchor": ("mute", "sample.guidance.mute"),
     "guidance": ("cfg", "sample.guidance"),
+    "scene": ("hammer", "data.scenes.0"),
     "data": ("soundstage", "data"),
     "metric": ("events", "metrics.0"),
 }
@@ -60,7 +61,7 @@ CHECKS = {
     ),
     **{
         kind: f"check_{kind}({{cls}}())"
-        for kind in ("path", "shift", "density", "solver", "task", "guidance")
+        for kind in ("path", "shift", "density", "solver", "task", "guidance", "scene")
     },
 }
 

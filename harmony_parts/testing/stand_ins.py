@@ -1,6 +1,4 @@
-"""As much of a codec and of an encoder as a denoiser asks for, to build one in a test at any
-size.
-"""
+"""Minimal codecs and encoders, to build a denoiser of any size in a test."""
 
 from __future__ import annotations
 
@@ -11,8 +9,9 @@ from torch import Tensor
 
 @attrs.frozen
 class StubCodec:
-    """A codec's channels, grid ((h, w), or () of sound) and clock: latents of even length, `rate` a
-    second.
+    """A codec's channels, grid and clock.
+
+    `grid`: (h, w) of video latents, or () of audio; `rate`: latents per second, equally long.
     """
 
     channels: int
@@ -20,13 +19,13 @@ class StubCodec:
     rate: float
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] seconds."""
+        """Start and end of each latent in seconds, float64 [latents, 2]."""
         edges = torch.arange(latents + 1, dtype=torch.float64) / self.rate
         return torch.stack((edges[:-1], edges[1:]), dim=1)
 
 
 class StubEncoder:
-    """What an encoder produces: condition -> width of its tokens."""
+    """An encoder's `produces`: condition -> width of its tokens."""
 
     def __init__(self, **produces: int) -> None:
         self.produces = produces

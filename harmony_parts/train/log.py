@@ -152,14 +152,14 @@ def _truncate(path: Path, step: int) -> None:
     """Drop the lines after `step`, from which the run continues, and a half-written last line."""
     if not path.is_file():
         return
-    kept = []
+    lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
+                lines.append(line + "\n")
         except ValueError:
             continue
-    path.write_text("".join(kept), encoding="utf-8")
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def warn(text: str) -> None:

@@ -1,5 +1,6 @@
-"""The training loop. It depends on protocols only: a step is the same for every task, flow,
-denoiser and encoder that a recipe names.
+"""The training loop.
+
+It depends only on protocols: a step is the same for every task, flow, denoiser and encoder.
 """
 
 from __future__ import annotations
@@ -131,8 +132,12 @@ def _save(state: TrainingState, data: TrainingData, out: Path) -> int:
 
 def _raise_batch_failure(error: Exception, step: int, out: Path) -> NoReturn:
     """Raise the error that stopped the run, with the way to resume."""
-    kept = f"the run is saved after step {step}" if step else "no step was done, so nothing is lost"
-    remedy = f"{kept}; fix that, then resume with --resume and --out {out} (in Python: resume=True)"
+    state = (
+        f"the run is saved after step {step}" if step else "no step was done, so nothing is lost"
+    )
+    remedy = (
+        f"{state}; fix that, then resume with --resume and --out {out} (in Python: resume=True)"
+    )
     if isinstance(error, HarmonyError):
         raise RunError(f"{error}\n{remedy}") from error
     error.add_note(remedy)

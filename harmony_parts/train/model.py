@@ -68,9 +68,7 @@ def check_task(recipe: Recipe, streams: Sequence[str]) -> None:
 
     Its clips would train nothing.
     """
-    plan = recipe.task.plan(
-        PROBE, lambda n, g: torch.rand(n, generator=g), torch.Generator().manual_seed(0)
-    )
+    plan = recipe.task.plan(PROBE, recipe.flow.draw, torch.Generator().manual_seed(0))
     for number, name in enumerate(plan.names):
         trained = [s for s in plan.weights if bool(plan.weights[s][plan.task == number].any())]
         if trained and not set(trained) & set(streams):

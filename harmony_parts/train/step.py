@@ -34,9 +34,7 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
     Raises RunError, with the weights untouched, if the loss or a gradient isn't finite.
     """
     settings, flow, generator = recipe.train, recipe.flow, state.generator
-    plan = recipe.task.plan(
-        settings.batch, lambda n, g: flow.shift(flow.density.draw(n, g)), generator
-    )
+    plan = recipe.task.plan(settings.batch, flow.draw, generator)
     conditions = dropped(packed(batch.conditions, plan), settings.drop, generator)
     noise = noise_for(batch.latents, plan, generator)
     result = losses(state.modules["denoiser"], batch.latents, noise, conditions, plan, flow.path)

@@ -100,11 +100,11 @@ def test_inputs_of_the_codecs() -> None:
     """
     now = scene()
     recording = AV(RecordingCodec(CODECS["video"]), RecordingCodec(CODECS["audio"]))
-    made = attrs.evolve(now, codecs=recording)
-    MuteAudio().latents(made)
+    recorded = attrs.evolve(now, codecs=recording)
+    MuteAudio().latents(recorded)
     (silence,) = recording["audio"].seen
     assert torch.equal(silence, torch.zeros(1, CODECS["audio"].samples(T_A)))
-    StaticVideo().latents(made)
+    StaticVideo().latents(recorded)
     decoded, encoded = recording["video"].seen
     assert now.estimate is not None
     assert torch.equal(decoded, now.estimate["video"][:, :1])
@@ -143,8 +143,8 @@ def test_static_video_can_be_the_mean_frame() -> None:
     mean = codec.decode(now.estimate["video"]).float().mean(1, keepdim=True)
     frames = codec.decode(StaticVideo(frame="mean").latents(now)).float()
     assert (frames - frames[:, :1]).abs().max() <= 1  # rounding to 8 bits
-    kept = codec.decode(codec.encode(mean.round().to(torch.uint8))).float()
-    assert (frames - kept[:, :1]).abs().max() <= 2
+    coded = codec.decode(codec.encode(mean.round().to(torch.uint8))).float()
+    assert (frames - coded[:, :1]).abs().max() <= 2
     assert (frames[:, :1] - codec.decode(StaticVideo().latents(now))[:, :1]).abs().max() > 10
     images = scene(reference([True] * 4))
     assert torch.equal(StaticVideo(frame="mean").latents(images), StaticVideo().latents(images))

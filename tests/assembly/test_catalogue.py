@@ -7,6 +7,7 @@ import inspect
 import textwrap
 from types import SimpleNamespace
 
+import attrs
 import pytest
 from helpers.toy_parts import Everything
 
@@ -43,6 +44,15 @@ def test_built_in_parts_load_and_their_names_lead_back_to_them(declared):
     loaded = parts.load(declared.kind, declared.qualified)
     assert parts.qualified_name(loaded, declared.kind) == declared.qualified
     assert declared.declaration.summary.endswith(".")
+
+
+@pytest.mark.parametrize("declared", Catalogue.discover(only=()).list(), ids=str)
+def test_every_setting_has_a_help_without_final_period(declared):
+    """As shown by `harmony parts show`: a phrase, not a sentence."""
+    for field in attrs.fields(catalogue().load_declared(declared)):
+        if field.init:
+            assert field.metadata["help"]
+            assert not field.metadata["help"].endswith(".")
 
 
 @pytest.mark.parametrize("kind", KINDS)

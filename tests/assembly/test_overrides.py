@@ -12,6 +12,8 @@ from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.assembly.overrides import apply_overrides
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.style.none import NoStyle
@@ -110,6 +112,24 @@ REACHED = {
         lambda r: r.sample.guidance.inner,
         SyncCFG(static=StaticVideo("foo")),
     ),
+    # one stream of a part that both streams share, which is repeated for the other stream
+    ("flow.shift.video.shift=12",): (
+        lambda r: r.flow.shift,
+        StreamShifts(ConstantShift(12.0), ConstantShift(3.0)),
+    ),
+    ("sample.shift.audio={use = 'constant', shift = 2}",): (
+        lambda r: r.sample.shift,
+        StreamShifts(ConstantShift(5.0), ConstantShift(2.0)),
+    ),
+    ("sample.shift.video.shift=12", "sample.shift.audio.use=constant"): (
+        lambda r: r.sample.shift,
+        StreamShifts(ConstantShift(12.0), ConstantShift(5.0)),
+    ),
+    # and one part again for both
+    ("sample.shift.video.shift=12", "sample.shift.use=constant"): (
+        lambda r: r.sample.shift,
+        ConstantShift(5.0),
+    ),
     # one setting of a class of settings: the others keep the defaults of this setting
     ("sample.guidance.use=everything", "sample.guidance.size.width=5"): (
         lambda r: r.sample.guidance.size,
@@ -158,6 +178,8 @@ def test_a_path_leads_into_the_default_of_its_setting():
             ("$.sample.guidance.use: there is no guidance",),
         ),
         (["use=x"], ("$.use: unknown setting",)),
+        (["flow.shift.video.shfit=2"], ("$.flow.shift.video.shfit: unknown setting",)),
+        (["flow.shift.vidio.shift=2"], ("$.flow.shift.vidio: unknown setting",)),
         (["train.use=x"], ("$.train.use: unknown setting",)),
     ],
 )

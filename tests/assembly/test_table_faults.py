@@ -203,3 +203,33 @@ def test_all_faults_are_reported_at_once_and_failed_plugins_once():
         "$.train.drop",
     ]
     assert str(caught.value).count("did you mean 'harmony_guidance'") == 1
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"),
+    [
+        (
+            {"vidio": "constant", "audio": "constant"},
+            (
+                "$.sample.shift.vidio: unknown setting (did you mean 'video'?); StreamShifts has",
+                "$.sample.shift.video: missing: expected a shift",
+            ),
+        ),
+        ({"video": "constant"}, ("$.sample.shift.audio: missing: expected a shift",)),
+        (
+            {"video": "constnt", "audio": {"use": "constant", "shift": 0}},
+            (
+                "$.sample.shift.video.use: there is no shift called 'constnt' (did you mean",
+                "$.sample.shift.audio.shift: 'shift' must be > 0",
+            ),
+        ),
+        ({"shift": 3}, ("$.sample.shift.use: missing: expected the name of a shift",)),
+        ({"use": "constant", "video": "constant"}, ("$.sample.shift.video: unknown setting",)),
+        (7, ("$.sample.shift: expected a shift or a table, not 7",)),
+    ],
+)
+def test_a_shift_or_a_pair_is_recognized_by_its_keys(shift, expected):
+    """The faults are those of the form that is meant."""
+    found = faults({**TINY, "sample": {**TINY["sample"], "shift": shift}})
+    assert len(found) == len(expected)
+    assert all(fault.startswith(start) for fault, start in zip(found, expected, strict=True))

@@ -17,6 +17,8 @@ from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import structure, unstructure
 from harmony_parts.errors import AssemblyError
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.guidance.protocol import Guidance
 
 TOYS = with_toys()
@@ -87,6 +89,22 @@ def test_instances_are_accepted_inside_tables():
     assert caught.value.faults == (
         "$.task: Everything is not a task: it has no plan(n, draw, generator)",
     )
+
+
+@pytest.mark.parametrize("where", ["flow", "sample"])
+def test_a_shift_may_be_one_for_each_stream(where):
+    """The pair is a table of two parts; a single shift is written as it was before pairs."""
+    pair = {"video": {"use": "constant", "shift": 12}, "audio": "constant"}
+    recipe = read_recipe({**TINY, where: {**TINY[where], "shift": pair}}, parts=TOYS)
+    assert getattr(recipe, where).shift == StreamShifts(ConstantShift(12.0), ConstantShift(5.0))
+    table = unstructure(recipe, parts=TOYS)
+    assert table[where]["shift"] == {
+        "video": {"use": "harmony/constant", "shift": 12.0},
+        "audio": {"use": "harmony/constant", "shift": 5.0},
+    }
+    assert structure(tomllib.loads(tomli_w.dumps(table)), Recipe, parts=TOYS) == recipe
+    single = unstructure(read_recipe(TINY, parts=TOYS), parts=TOYS)["sample"]["shift"]
+    assert single == {"use": "harmony/constant", "shift": 5.0}
 
 
 def test_values_that_cannot_be_written_are_refused_with_their_path():

@@ -1,4 +1,4 @@
-"""Local cross-attention, its windows, and rotary positions."""
+"""The built-in backends of local cross-attention."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harmony_parts.attention.protocol import Windows
 from harmony_parts.attention.reference import Reference
 from harmony_parts.attention.windows import windows
 from harmony_parts.errors import PartContractError
-from harmony_parts.layers.rope import angles, grid_angles, rotate, table
+from harmony_parts.layers.rope import angles
 from harmony_parts.testing.contracts.attention import check_attention
 
 
@@ -30,51 +30,6 @@ def clock(n: int, rate: float, first: float | None = None) -> torch.Tensor:
 
 counts = st.integers(1, 12)
 rates = st.floats(0.7, 40)
-
-
-@given(counts, counts, rates, rates, st.floats(0, 2), st.booleans())
-def test_windows_hold_what_overlaps(
-    n: int, m: int, rate: float, other: float, reach: float, causal: bool
-) -> None:
-    queries, keys = clock(n, rate, 0.25 / rate if causal else None), clock(m, other)
-    mask = windows(queries, keys, reach).mask(m)
-    overlap = (keys[None, :, 1] > queries[:, None, 0] - reach) & (
-        keys[None, :, 0] < queries[:, None, 1] + reach
-    )
-    assert torch.equal(mask, overlap)
-
-
-@given(counts, rates, rates, st.floats(0, 0.5))
-def test_windows_leave_nobody_out(n: int, rate: float, other: float, reach: float) -> None:
-    seconds = n / rate
-    keys = clock(max(1, int(seconds * other)), other)
-    seen = windows(clock(n, rate), keys, reach).mask(len(keys)).any(0)
-    assert seen[keys[:, 0] < seconds - 1e-9].all()
-
-
-@given(counts, counts, rates, rates, st.floats(0, 2))
-def test_windows_know_their_sizes_and_their_inverse(
-    n: int, m: int, rate: float, other: float, reach: float
-) -> None:
-    made = windows(clock(n, rate), clock(m, other), reach)
-    mask = made.mask(m)
-    assert torch.equal(mask, Windows.of(made.of_key[:, 0], made.of_key[:, 1], n).mask(n).T)
-    assert (made.most_keys, made.most_queries) == (int(mask.sum(1).max()), int(mask.sum(0).max()))
-    assert made.to("meta").most_keys == made.most_keys
-
-
-@pytest.mark.parametrize(
-    ("start", "end"),
-    [([0, 0], [3, 2]), ([1, 0], [2, 2]), ([0, 0], [2, 4]), ([-1, 0], [2, 2]), ([2, 2], [1, 3])],
-)
-def test_windows_that_are_none_are_refused(start: list[int], end: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"0 \.\. 3"):
-        Windows.of(torch.tensor(start), torch.tensor(end), 3)
-
-
-def test_windows_refuse_a_negative_reach() -> None:
-    with pytest.raises(ValueError, match=r"-0\.1"):
-        windows(clock(2, 1), clock(2, 1), -0.1)
 
 
 @st.composite
@@ -102,7 +57,7 @@ def problems(draw: st.DrawFn) -> tuple:
 
 
 @given(problems())
-def test_eager_is_the_reference(problem: tuple) -> None:
+def test_eager_computes_what_the_reference_computes(problem: tuple) -> None:
     q, k, v, *rest = problem
     results = []
     for attention in (Reference(), Eager()):
@@ -125,10 +80,10 @@ def test_eager_is_the_reference(problem: tuple) -> None:
     st.booleans(),
     st.booleans(),
 )
-def test_eager_with_windows_from_clocks(
+def test_eager_matches_the_reference_with_windows_from_clocks(
     n: int, m: int, rate: float, other: float, reach: float, causal: bool, video_reads: bool
 ) -> None:
-    """A causal codec's first latent is one frame long, and all others are four."""
+    """Also of a causal codec, whose first latent covers one frame and the others four."""
     clocks = clock(n, rate, 0.25 / rate if causal else None), clock(m, other)
     sizes = (n, 3, m, 1) if video_reads else (m, 1, n, 3)
     seen = windows(*(clocks if video_reads else clocks[::-1]), reach)
@@ -140,14 +95,12 @@ def test_eager_with_windows_from_clocks(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(3, 40, 16, 1), (16, 1, 3, 40)])
-def test_eager_is_as_exact_as_its_precision_allows(
+def test_eager_is_as_accurate_as_the_reference_at_its_precision(
     shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    """At most twice the error of the dense definition at that precision, and an ulp of the largest
-    number.
-    """
+    """At most twice the reference's error at that precision, plus an ulp of the largest number."""
     *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
-    inputs = [x.detach().to(dtype) for x in inputs]  # so that all three see the same numbers
+    inputs = [x.detach().to(dtype) for x in inputs]  # so that all three get the same values
     results = []
     for attention, used in ((Reference(), torch.float64), (Reference(), dtype), (Eager(), dtype)):
         leaves = [x.to(used, copy=True).requires_grad_() for x in inputs]
@@ -160,7 +113,7 @@ def test_eager_is_as_exact_as_its_precision_allows(
 
 
 @given(problems(), st.sampled_from([Reference(), Eager()]))
-def test_nothing_outside_a_window_is_heard(problem: tuple, attention: Reference | Eager) -> None:
+def test_keys_outside_a_window_have_no_effect(problem: tuple, attention: Reference | Eager) -> None:
     q, k, v, seen, *angle = problem
     out = attention(q, k, v, seen, *angle)
     mask = seen.mask(k.shape[1])
@@ -172,47 +125,17 @@ def test_nothing_outside_a_window_is_heard(problem: tuple, attention: Reference 
         assert torch.equal(changed[:, ~mask[:, key]], out[:, ~mask[:, key]])
 
 
-@given(st.floats(-50, 50), st.floats(-50, 50), st.floats(-50, 50), st.integers(1, 8))
-def test_rotation_is_relative(i: float, j: float, shift: float, pairs: int) -> None:
-    g = torch.Generator().manual_seed(pairs)
-    q, k = torch.randn(2, 2 * pairs, generator=g, dtype=torch.float64)
-
-    def score(a: float, b: float) -> torch.Tensor:
-        turn = table(angles(torch.tensor([a, b], dtype=torch.float64), pairs).double())
-        return rotate(q, turn[0]) @ rotate(k, turn[1])
-
-    # angles are stored in float32: up to 100 radians with 6e-8 relative error, on a score of at
-    # most |q| |k|
-    assert abs(score(i, j) - score(i + shift, j + shift)) <= 4 * 100 * 6e-8 * q.norm() * k.norm()
-
-
-def test_rotation_keeps_norms_and_passes_the_rest_through() -> None:
-    x = torch.randn(3, 10, dtype=torch.float64)
-    turned = rotate(x, table(angles(torch.arange(3), 4).double()))
-    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
-    assert torch.equal(turned[:, 8:], x[:, 8:])
-
-
-def test_grid_angles_split_the_pairs_as_wan_does() -> None:
-    a = grid_angles(torch.arange(2, dtype=torch.float64), 3, 5, 64).view(2, 3, 5, 64)
-    # 22 pairs turn with time alone
-    assert torch.equal(a[1, :, :, :22], a[1, :1, :1, :22].expand(3, 5, 22))
-    assert torch.equal(a[:, 2, :, 22:43], a[:1, 2, :1, 22:43].expand(2, 5, 21))  # 21 with height
-    assert torch.equal(a[:, :, 4, 43:], a[:1, :1, 4, 43:].expand(2, 3, 21))  # 21 with width
-    assert torch.equal(a[1, 0, 0, :22], angles(torch.tensor(1), 22))
-
-
 BACKENDS = [Reference(), Eager()]
 
 
 @pytest.mark.parametrize("attention", BACKENDS)
-def test_the_contract(attention: Reference | Eager) -> None:
+def test_the_contract_holds(attention: Reference | Eager) -> None:
     check_attention(attention)
 
 
 @attrs.frozen
 class Wrong:
-    """`Reference` with something wrong."""
+    """`Reference` with one fault."""
 
     what: str
 
@@ -223,7 +146,7 @@ class Wrong:
             q_angles = q_angles + 0.01
         if self.what == "shape and type":
             q, k, v = q.double(), k.double(), v.double()
-        if self.what == "forward-mode":  # a tangent that is lost without a word
+        if self.what == "forward-mode":  # a tangent is silently lost
             k = k.detach() + (k - k.detach() if k.requires_grad else 0)
         if self.what == "one graph":
             assert int(windows.of_query.max()) <= k.shape[1]
@@ -233,13 +156,13 @@ class Wrong:
 @pytest.mark.parametrize(
     "what", ["as the reference", "shape and type", "one graph", "forward-mode"]
 )
-def test_the_contract_finds_what_is_wrong(what: str) -> None:
+def test_the_contract_finds_faults(what: str) -> None:
     with pytest.raises(PartContractError, match=what):
         check_attention(Wrong(what))
 
 
 def example(tq: int, sq: int, tk: int, sk: int, dtype: torch.dtype = torch.float32) -> tuple:
-    """q, k, v that want gradients, windows with an empty one, and angles."""
+    """q, k, v that require gradients, windows with an empty one, and angles."""
     g = torch.Generator().manual_seed(0)
     start = (torch.arange(tq) * tk) // tq
     seen = Windows.of(start, (start + 2).clamp(max=tk).where(torch.arange(tq) > 0, start), tk)
@@ -253,7 +176,9 @@ def example(tq: int, sq: int, tk: int, sk: int, dtype: torch.dtype = torch.float
 SHAPES = [(3, 5, 7, 1), (7, 1, 3, 5), (3, 4, 2, 3), (3, 2, 4, 3)]
 
 
-def compiles(attention: Reference | Eager, shape: tuple[int, ...], backend: str) -> None:
+def assert_compiled_equal(
+    attention: Reference | Eager, shape: tuple[int, ...], backend: str
+) -> None:
     torch._dynamo.reset()
     *inputs, seen, q_angles, k_angles = example(*shape)
     results = []
@@ -267,15 +192,15 @@ def compiles(attention: Reference | Eager, shape: tuple[int, ...], backend: str)
 
 @pytest.mark.parametrize("attention", BACKENDS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_traced_in_one_graph(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
-    compiles(attention, shape, "aot_eager")
+def test_it_traces_into_one_graph(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
+    assert_compiled_equal(attention, shape, "aot_eager")
 
 
 @pytest.mark.slow  # a C++ compiler runs for each
 @pytest.mark.parametrize("attention", BACKENDS)
 @pytest.mark.parametrize("shape", SHAPES[:2])
-def test_compiled_in_one_graph(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
-    compiles(attention, shape, "inductor")
+def test_it_compiles_into_one_graph(attention: Reference | Eager, shape: tuple[int, ...]) -> None:
+    assert_compiled_equal(attention, shape, "inductor")
 
 
 @pytest.mark.parametrize("attention", BACKENDS)
@@ -301,10 +226,10 @@ def test_gradients_in_float64(attention: Reference | Eager, shape: tuple[int, ..
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_heads_at_once_are_heads_one_by_one(
+def test_one_product_for_all_heads_equals_one_per_head(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a GPU is given."""
+    """One product for all heads is what runs on a GPU."""
     *inputs, seen, q_angles, k_angles = example(*shape, dtype=torch.float64)
     results = []
     for by_head in (True, False):

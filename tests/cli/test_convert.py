@@ -1,4 +1,4 @@
-"""`harmony convert` on the command line."""
+"""`harmony convert`: its output, files and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harmony_parts.cli.main import cli
 
 
 def harmony(*args: object) -> Result:
-    """Its exit code and output."""
+    """The result of `harmony convert`: exit code and output."""
     return CliRunner(env={"COLUMNS": "100"}).invoke(
         cli, ["convert", *(str(arg) for arg in args)], prog_name="harmony"
     )
@@ -24,12 +24,12 @@ def harmony(*args: object) -> Result:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """The toys' recipe, as a file."""
+    """The file of the toy models' recipe."""
     (tmp_path / "tiny.toml").write_text(tomli_w.dumps(toys.RECIPE))
     return tmp_path / "tiny.toml"
 
 
-def test_a_table_says_what_became_of_the_tensors(
+def test_a_table_lists_the_fates_of_the_tensors(
     files: toys.Files, recipe: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "pair"
@@ -67,10 +67,10 @@ def test_a_table_says_what_became_of_the_tensors(
     assert "steps = 7" in (out / "recipe.toml").read_text()
     again = harmony("wan", files.wan, "--out", out)
     assert again.exit_code == 1
-    assert "is there already" in again.output
+    assert "already exists" in again.output
 
 
-def test_there_and_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None:
+def test_a_converted_model_converts_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None:
     configs = [word for config in files.configs for word in ("--config", config)]
     done = harmony("ovi", files.ovi, *configs, "--recipe", recipe, "--out", tmp_path / "ovi")
     assert done.exit_code == 0, done.output
@@ -82,10 +82,10 @@ def test_there_and_back(files: toys.Files, recipe: Path, tmp_path: Path) -> None
     )
 
 
-def test_what_starts_fresh_is_told_with_what_to_do(
+def test_initialised_parts_are_listed_with_the_next_command(
     files: toys.Files, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By name, on the terminal and in the card; the command that it gives trains the model."""
+    """By name, on the terminal and in the card. The printed command trains the model."""
     monkeypatch.chdir(tmp_path)
     done = harmony(
         "ovi",
@@ -100,11 +100,11 @@ def test_what_starts_fresh_is_told_with_what_to_do(
         "my model",
     )
     assert (
-        "fresh, to be trained: encoders.caption, encoders.sound; until then the model's clips are"
-        " meaningless\n" in done.output
+        "initialised, to be trained: encoders.caption, encoders.sound; until then the model's clips"
+        " are meaningless\n" in done.output
     )
     assert (
-        "- Fresh, and to be trained: `encoders.caption`, `encoders.sound`\n"
+        "- Fresh, to be trained: `encoders.caption`, `encoders.sound`\n"
         in Path("my model", "README.md").read_text()
     )
     assert "harmony generate" not in done.output
@@ -117,9 +117,9 @@ def test_what_starts_fresh_is_told_with_what_to_do(
     assert Path("runs", "my model", "model").is_dir()
 
 
-def test_mistakes_are_told_in_a_few_words(files: toys.Files, tmp_path: Path) -> None:
+def test_mistakes_are_reported_without_a_traceback(files: toys.Files, tmp_path: Path) -> None:
     for words, cause in (
-        (("wan", files.wan, "--init", "gldi", "--out", tmp_path / "x"), "give both or none"),
+        (("wan", files.wan, "--init", "gldi", "--out", tmp_path / "x"), "give both or neither"),
         (("wan", tmp_path / "none", "--out", tmp_path / "x"), "does not exist"),
         (
             ("ovi", files.ovi, "--out", tmp_path / "x", "--report", tmp_path / "no" / "r.json"),

@@ -44,7 +44,7 @@ def test_backends_that_cannot_run_are_noted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (finding,) = findings(doctor.attention, "note")
     assert finding.text == "triton: there is no CUDA device"
-    assert any("names none" in finding.text for finding in findings(doctor.attention, "ok"))
+    assert any("by default eager" in finding.text for finding in findings(doctor.attention, "ok"))
 
 
 def test_a_missing_torchaudio_is_found(monkeypatch):

@@ -21,7 +21,7 @@ from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import AssemblyError
 
 
-def test_it_names_parts_settings_and_figures(harmony, recipe):
+def test_parts_settings_and_figures_are_shown(harmony, recipe):
     result = harmony("explain", recipe)
     assert result.exit_code == 0, result.output
     output = result.output
@@ -53,39 +53,39 @@ def test_a_global_interaction_has_no_windows(harmony, recipe):
 
 
 @pytest.mark.parametrize(("guidance", "count"), [("cfg", 2), ("sync-cfg", 3)])
-def test_passes_of_other_guidance(harmony, recipe, guidance, count):
-    found = json.loads(
+def test_passes_depend_on_the_guidance(harmony, recipe, guidance, count):
+    shown = json.loads(
         harmony("explain", recipe, "--json", "--set", f"sample.guidance.use={guidance}").stdout
     )["flops"]["tasks"]["joint"]
-    assert len(found["passes"]) == count
-    assert found["step"] == sum(found["passes"].values())
-    assert found["clip"] == 2 * found["step"]  # the recipe's steps
+    assert len(shown["passes"]) == count
+    assert shown["step"] == sum(shown["passes"].values())
+    assert shown["clip"] == 2 * shown["step"]  # the recipe's steps
 
 
 def test_json_holds_what_is_counted(harmony, recipe):
-    found = json.loads(
+    shown = json.loads(
         harmony("explain", recipe, "--json", "--gpus", 4, "--dtype", "bfloat16").stdout
     )
-    assert found["latents"] == {"video": [6, 2, 2, 24], "audio": [15, 8]}
-    assert found["flops"]["pass"]["total"] == sum(found["flops"]["pass"]["steps"].values())
-    assert found["flops"]["tasks"]["joint"]["passes"]["joint"] == found["flops"]["pass"]["total"]
-    numbers = sum(w["numbers"] for w in found["parameters"].values())
-    assert found["memory"]["inference"]["weights"] == 2 * numbers
-    for name, memory in found["memory"]["training"].items():
+    assert shown["latents"] == {"video": [6, 2, 2, 24], "audio": [15, 8]}
+    assert shown["flops"]["pass"]["total"] == sum(shown["flops"]["pass"]["steps"].values())
+    assert shown["flops"]["tasks"]["joint"]["passes"]["joint"] == shown["flops"]["pass"]["total"]
+    numbers = sum(w["numbers"] for w in shown["parameters"].values())
+    assert shown["memory"]["inference"]["weights"] == 2 * numbers
+    for name, memory in shown["memory"]["training"].items():
         assert memory["gpus_1"] == 16 * numbers + memory["activations"], name
         assert memory["gpus_4"] < memory["gpus_1"]
         assert 0 < memory["kept"] <= memory["activations"]
 
 
 @pytest.mark.parametrize("stream", ["video", "audio"])
-def test_a_model_of_one_stream(harmony, recipe, tmp_path, stream):
+def test_a_model_of_one_stream_is_explained(harmony, recipe, tmp_path, stream):
     table: dict[str, Any] = tomllib.loads(Path(recipe).read_text())
     other = "audio" if stream == "video" else "video"
     del table["codecs"][other], table["encoders"]["caption" if stream == "audio" else "voice"]
     table["denoiser"] = {"use": f"{stream}-only", "layers": 1, stream: table["denoiser"][stream]}
     table |= {"task": "joint", "data": table["data"]}
-    (tmp_path / "alone.toml").write_text(tomli_w.dumps(table))
-    result = harmony("explain", tmp_path / "alone.toml")
+    (tmp_path / "one-stream.toml").write_text(tomli_w.dumps(table))
+    result = harmony("explain", tmp_path / "one-stream.toml")
     assert result.exit_code == 0, result.output
     assert "none: there is one stream" in result.output
     assert f"{stream}         1 pass: joint ({stream})" in result.output
@@ -93,10 +93,8 @@ def test_a_model_of_one_stream(harmony, recipe, tmp_path, stream):
     assert other + " branch" not in result.output
 
 
-def test_a_denoiser_that_needs_numbers_is_told_apart(recipe):
-    """A third party's denoiser, which asks a tensor for a number: all is said but arithmetic and
-    memory.
-    """
+def test_a_denoiser_that_reads_tensor_values_is_not_counted(recipe):
+    """A plugin's denoiser that reads a value: everything but FLOPs and memory is shown."""
     read = read_recipe(recipe)
 
     class Asks(BranchDenoiser):
@@ -112,8 +110,8 @@ def test_a_denoiser_that_needs_numbers_is_told_apart(recipe):
     assert str(tree(read, parts, counted, 8).children[-1].children[0].label) == counted
 
 
-def test_the_recipe_of_the_papers_size_says_what_it_lacks():
-    """Without the plugin that has its codecs."""
+def test_the_full_size_recipe_names_its_missing_plugin():
+    """The plugin that has its codecs."""
     with pytest.raises(AssemblyError, match=re.escape("diffusers/wan-vae")) as raised:
         read_recipe("harmony-5b", parts=Catalogue.discover(only=()))
     assert "pip install ./plugins/harmony-diffusers" in str(raised.value)
@@ -126,7 +124,7 @@ def test_the_expanded_recipe_is_the_same_recipe(harmony, recipe, tmp_path):
         assert read_recipe(tmp_path / "expanded.toml") == read_recipe(recipe, changed[1::2])
 
 
-def test_the_shipped_recipe(harmony):
+def test_the_shipped_recipe_is_counted(harmony):
     """One layer of it."""
     result = harmony("explain", "demo", "--set", "denoiser.layers=1")
     assert result.exit_code == 0, result.output

@@ -6,9 +6,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 import torch
 
+from harmony_parts.cli.generate import generate as command
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.ffmpeg import executable
 
@@ -282,3 +284,13 @@ def test_real_clips(harmony, recipe, clips, tmp_path):
     # one AAC frame of 1024 samples may be lost where a copied stream is cut
     heard = seen.sample_rate - 1024
     assert torch.allclose(seen.waveform[:, :heard], source.waveform[:, :heard], atol=2**-12, rtol=0)
+
+
+def test_shells_complete_the_files_of_a_request():
+    context = click.Context(command)
+    kinds = {
+        parameter.name: [item.type for item in parameter.shell_complete(context, "a")]
+        for parameter in command.params
+        if parameter.name in ("audio", "image", "seconds")
+    }
+    assert kinds == {"audio": ["file"], "image": ["file"], "seconds": []}

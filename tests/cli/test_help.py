@@ -1,4 +1,4 @@
-"""Help, errors and start-up: what every command has."""
+"""Help, errors and start-up of all commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harmony_parts.cli.main import cli
 
 
 def commands(group: click.Group, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Every command, groups too, as words."""
+    """Every command and group, as words."""
     found = [before]
     with click.Context(group) as ctx:
         for name in group.list_commands(ctx):
@@ -31,7 +31,7 @@ def commands(group: click.Group, before: tuple[str, ...] = ()) -> list[tuple[str
 ALL = commands(cli)
 
 
-def test_the_commands_of_the_issue_are_there():
+def test_the_main_commands_exist():
     wanted = {
         ("parts", "list"),
         ("parts", "show"),
@@ -61,7 +61,7 @@ def test_help_explains_and_gives_examples(harmony, words):
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_examples_name_options_and_commands_that_exist(words):
-    """Every example parses as far as its options go."""
+    """Every option of an example is one of its command's."""
     command: click.Command = cli
     for word in words:
         found = command.get_command(click.Context(command), word)  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ def test_examples_name_options_and_commands_that_exist(words):
 
 
 def test_listing_and_help_import_no_torch():
-    """Also without an accelerator in sight, `harmony parts list` has to be there at once."""
+    """So that help and `harmony parts list` appear at once."""
     script = """
 import sys
 from harmony_parts.cli.main import cli
@@ -115,14 +115,14 @@ def test_runs_as_a_module():
         (("explain", "dem"), "'demo'"),
     ],
 )
-def test_a_wrong_name_gives_the_nearest_right_one(harmony, args, near):
+def test_a_wrong_name_is_answered_with_the_nearest(harmony, args, near):
     result = harmony(*args)
     assert result.exit_code in (1, 2)
     assert "did you mean" in result.stderr
     assert near in result.stderr
 
 
-def test_usage_errors_end_with_2(harmony, trained, tmp_path):
+def test_usage_errors_exit_with_2(harmony, trained, tmp_path):
     for args in (
         ("generate", trained),
         ("generate", trained, "--out", tmp_path / "x.avi"),
@@ -136,7 +136,7 @@ def test_usage_errors_end_with_2(harmony, trained, tmp_path):
         assert "Error:" in result.stderr
 
 
-def test_errors_are_told_without_a_traceback(harmony, recipe, trained, tmp_path):
+def test_errors_are_printed_without_a_traceback(harmony, recipe, trained, tmp_path):
     silent = tmp_path / "text.mp4"
     silent.write_text("no video")
     cases = {
@@ -155,10 +155,10 @@ def test_errors_are_told_without_a_traceback(harmony, recipe, trained, tmp_path)
         ): "did you mean 'video'",
         ("measure", silent): "text.mp4",
     }
-    for args, says in cases.items():
+    for args, error in cases.items():
         result = harmony(*args)
         assert result.exit_code == 1, (args, result.output)
-        assert says in result.stderr
+        assert error in result.stderr
         assert result.stderr.startswith("error: ")
         assert "Traceback" not in result.output
         assert len(result.stderr.splitlines()) <= 4
@@ -177,7 +177,7 @@ def test_debug_shows_the_traceback(harmony, place):
     assert "AssemblyError" in result.stderr
 
 
-def test_an_unexpected_error_says_what_it_is_and_how_to_see_more(harmony, recipe, monkeypatch):
+def test_an_unexpected_error_names_its_class_and_debug(harmony, recipe, monkeypatch):
     monkeypatch.setattr("harmony_parts.assembly.read.read_recipe", lambda *args: {}["here"])
     result = harmony("explain", recipe)
     assert result.exit_code == 1
@@ -187,7 +187,7 @@ def test_an_unexpected_error_says_what_it_is_and_how_to_see_more(harmony, recipe
 
 
 def test_the_listing_can_be_cut_off():
-    """`harmony parts list | head -1` ends quietly."""
+    """`harmony parts list | head -1` exits without an error."""
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [sys.executable, "-m", "harmony_parts", "parts", "list"],
@@ -203,7 +203,7 @@ def test_the_listing_can_be_cut_off():
 
 
 def test_no_command_imports_torch_at_its_top():
-    """Each command is imported for the help; what it needs, it imports when it runs."""
+    """The help imports every command, which imports the rest when it runs."""
     folder = Path(cli.callback.__code__.co_filename).parent  # type: ignore[union-attr]
     for file in folder.glob("*.py"):
         top = [

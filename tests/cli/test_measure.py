@@ -8,10 +8,10 @@ import json
 def test_files_are_measured_together_and_against_chance(harmony, flash):
     result = harmony("measure", flash, flash, "--json")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert [one["file"] for one in found["files"]] == [str(flash)] * 2
-    assert found["files"][0]["video_matched"] == 1
-    assert found["together"]["f1"]["paired"] == 1
+    printed = json.loads(result.stdout)
+    assert [one["file"] for one in printed["files"]] == [str(flash)] * 2
+    assert printed["files"][0]["video_matched"] == 1
+    assert printed["together"]["f1"]["paired"] == 1
     table = harmony("measure", flash).stdout
     assert "video_matched" in table
     assert "re-paired" not in table

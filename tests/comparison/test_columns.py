@@ -25,9 +25,9 @@ def test_settings_come_from_the_recipe_if_it_has_them(recipe):
         return attrs.evolve(plain, sample=attrs.evolve(plain.sample, guidance=guidance))
 
     own = with_guidance(Window(inner=Sum((CFG(video=7.0), SyncCFG(audio=5.0)))))
-    found = columns.guidances(own)
-    assert list(found) == ["none", "cfg", "modality", "sync-cfg", "recipe"]
-    assert (found["cfg"], found["sync-cfg"], found["recipe"]) == (
+    chosen = columns.guidances(own)
+    assert list(chosen) == ["none", "cfg", "modality", "sync-cfg", "recipe"]
+    assert (chosen["cfg"], chosen["sync-cfg"], chosen["recipe"]) == (
         CFG(video=7.0),
         SyncCFG(audio=5.0),
         own.sample.guidance,

@@ -1,6 +1,4 @@
-"""Conversion of whole checkpoints: every tensor has its place, sizes are those of the tensors, and
-the way back gives the same bits.
-"""
+"""Converting whole checkpoints: every tensor is accounted for, and converting back is bit-equal."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from harmony_parts.generate.load import load
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_ovi_becomes_a_model_and_comes_back(
+def test_ovi_converts_to_a_model_and_back_bit_for_bit(
     files: toys.Files, tmp_path: Path, dtype: torch.dtype
 ) -> None:
     theirs = {name: tensor.to(dtype) for name, tensor in files.ovi_tensors.items()}
@@ -35,7 +33,7 @@ def test_ovi_becomes_a_model_and_comes_back(
     )
     assert len(report.fates("mapped")) == len(theirs)
     assert not report.fates("unused")
-    assert all(entry.ours.startswith("encoders.") for entry in report.fates("initialised"))
+    assert all(record.ours.startswith("encoders.") for record in report.fates("initialised"))
     recipe = tomllib.loads((tmp_path / "ovi" / "recipe.toml").read_text())["denoiser"]
     assert recipe["use"].endswith("dual-branch")
     assert (
@@ -56,8 +54,10 @@ def test_ovi_becomes_a_model_and_comes_back(
     assert toys.same(load_file(tmp_path / "back.safetensors"), theirs)
 
 
-def test_wan_becomes_a_model_of_video_and_comes_back(files: toys.Files, tmp_path: Path) -> None:
-    """From shards with an index, in pieces of 50 kB; and as diffusers names it."""
+def test_wan_converts_to_a_video_model_and_back_bit_for_bit(
+    files: toys.Files, tmp_path: Path
+) -> None:
+    """From indexed shards of 50 kB, and in diffusers' naming."""
     convert(
         "wan",
         files.wan,
@@ -88,20 +88,20 @@ def test_wan_becomes_a_model_of_video_and_comes_back(files: toys.Files, tmp_path
     assert toys.same(toys.saved(tmp_path / "again"), toys.saved(tmp_path / "wan"))
 
 
-def test_forms_of_a_checkpoint_are_one_checkpoint(files: toys.Files, tmp_path: Path) -> None:
-    """A file, shards with and without an index, torch.save as it is and as Ovi's training writes
-    it, a pipeline of diffusers.
-    """
+def test_every_file_format_of_a_checkpoint_gives_the_same_model(
+    files: toys.Files, tmp_path: Path
+) -> None:
+    """A file, shards with and without index, torch.save plain or nested, a diffusers pipeline."""
     theirs = files.wan_tensors
     save_file(theirs, tmp_path / "one.safetensors")
     toys.sharded(tmp_path / "globbed", theirs, index=False)
     toys.sharded(tmp_path / "pipeline" / "transformer", theirs)
-    for name, held in (
+    for name, content in (
         ("plain.pth", theirs),
         ("module.pt", {"module": theirs, "step": 3}),
         ("app.pt", {"app": {"model": theirs}}),
     ):
-        torch.save(held, tmp_path / name)
+        torch.save(content, tmp_path / name)
     want = None
     for name in ("one.safetensors", "globbed", "pipeline", "plain.pth", "module.pt", "app.pt"):
         convert(
@@ -116,7 +116,7 @@ def test_forms_of_a_checkpoint_are_one_checkpoint(files: toys.Files, tmp_path: P
         assert toys.same(made, want), name
 
 
-def test_the_card_and_the_report_say_what_became_of_what(files: toys.Files, tmp_path: Path) -> None:
+def test_the_card_and_the_report_cover_every_tensor(files: toys.Files, tmp_path: Path) -> None:
     report = convert(
         "ovi",
         files.ovi,
@@ -129,14 +129,14 @@ def test_the_card_and_the_report_say_what_became_of_what(files: toys.Files, tmp_
     assert hashlib.sha256(files.ovi.read_bytes()).hexdigest() in card
     assert "Apache-2.0" in card
     assert "model.safetensors" in card
-    told = json.loads(report.json())
+    table = json.loads(report.json())
     assert (
-        told["counts"]["mapped"]
+        table["counts"]["mapped"]
         == len(files.ovi_tensors)
-        == sum(row["fate"] == "mapped" for row in told["tensors"])
+        == sum(row["fate"] == "mapped" for row in table["tensors"])
     )
     (patches,) = [
-        row for row in told["tensors"] if row.get("theirs") == "video_model.patch_embedding.weight"
+        row for row in table["tensors"] if row.get("theirs") == "video_model.patch_embedding.weight"
     ]
     assert patches["ours"] == "denoiser.branches.video.patch_embedding.weight"
     assert (patches["their_shape"], patches["shape"]) == ([32, 12, 1, 2, 2], [32, 48])
@@ -147,7 +147,7 @@ def test_the_card_and_the_report_say_what_became_of_what(files: toys.Files, tmp_
     assert {tensor.dtype for tensor in toys.saved(tmp_path / "ovi").values()} == {torch.bfloat16}
 
 
-def test_a_mismatch_is_refused_unless_it_is_named(files: toys.Files, tmp_path: Path) -> None:
+def test_a_mismatch_is_refused_unless_partial_names_it(files: toys.Files, tmp_path: Path) -> None:
     theirs = dict(files.wan_tensors)
     del theirs["blocks.1.norm3.weight"]
     theirs["extra.weight"] = torch.zeros(3)
@@ -165,9 +165,9 @@ def test_a_mismatch_is_refused_unless_it_is_named(files: toys.Files, tmp_path: P
             seed=4,
         )
         return [
-            entry.ours
-            for entry in report.fates("initialised")
-            if entry.ours.startswith("denoiser.")
+            record.ours
+            for record in report.fates("initialised")
+            if record.ours.startswith("denoiser.")
         ]
 
     with pytest.raises(RunError) as raised:
@@ -175,9 +175,9 @@ def test_a_mismatch_is_refused_unless_it_is_named(files: toys.Files, tmp_path: P
     for part in (
         "in 3 tensors",
         "denoiser.blocks.1.video.norm3.weight [32] isn't in the checkpoint",
-        "extra.weight [3] has no place in the recipe's model",
+        "extra.weight [3] has no counterpart in the recipe's model",
         (
-            "denoiser.branches.video.head.out.weight is [48, 32] in the recipe's model, and"
+            "denoiser.branches.video.head.out.weight is [48, 32] in the recipe's model, but"
             " head.head.weight [5, 32]"
         ),
         "--partial",
@@ -186,7 +186,7 @@ def test_a_mismatch_is_refused_unless_it_is_named(files: toys.Files, tmp_path: P
     with pytest.raises(RunError, match="in 1 tensors"):
         run("*.norm3.*", "extra*")
     with pytest.raises(
-        RunError, match=r"'extra.wieght' names no tensor .*did you mean 'extra.weight'"
+        RunError, match=r"'extra.wieght' matches no tensor .*did you mean 'extra.weight'"
     ):
         run("extra.wieght")
     assert not (tmp_path / "out").exists()
@@ -221,13 +221,13 @@ def test_sizes_are_checked_against_the_configuration(files: toys.Files, tmp_path
         ),
     ):
         run(dim=64, num_layers=3)
-    with pytest.raises(RunError, match=r"qk_norm = False, which these branches can't do"):
+    with pytest.raises(RunError, match=r"qk_norm = False, which isn't supported here"):
         run(qk_norm=False)
     with pytest.raises(
-        RunError, match="a width of 32 isn't made of heads of 128: give the configuration"
+        RunError, match="a width of 32 isn't a multiple of 128: give the configuration"
     ):
         run(num_heads=None)
-    with pytest.raises(RunError, match="these are names of Wan's"):
+    with pytest.raises(RunError, match="these are the names of Wan's tensors"):
         convert("ovi", files.wan, tmp_path / "out", recipe=toys.RECIPE)
     with pytest.raises(RunError, match=r"no tensor for branches\.video\.patch_embedding\.weight"):
         convert("wan", files.ovi, tmp_path / "out", recipe=toys.WAN_RECIPE)
@@ -242,12 +242,12 @@ def test_sizes_are_checked_against_the_configuration(files: toys.Files, tmp_path
     )
 
 
-def test_a_model_of_another_layout_does_not_go_back(files: toys.Files, tmp_path: Path) -> None:
+def test_a_model_of_another_layout_does_not_convert_back(files: toys.Files, tmp_path: Path) -> None:
     convert("ovi", files.ovi, tmp_path / "ovi", configs=files.configs, recipe=toys.RECIPE)
     with pytest.raises(
         RunError,
         match=(
-            r"isn't of the layout wan: it has \d+ tensors that it has no place for, such as"
+            r"doesn't fit the layout wan: \d+ tensors have no counterpart in it, such as"
             r" denoiser\.blocks\.0\.audio"
         ),
     ):
@@ -264,5 +264,5 @@ def test_a_model_of_another_layout_does_not_go_back(files: toys.Files, tmp_path:
         if name.startswith("video_model.") and "fusion" not in name
     }
     assert load_file(tmp_path / "x.safetensors").keys() == toys.wan_shapes().keys()
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(RunError, match="already exists"):
         convert_back("wan", tmp_path / "ovi", tmp_path / "x.safetensors", partial=left)

@@ -1,6 +1,4 @@
-"""What goes wrong with checkpoints and disks: each is told, nothing in a file is run, and no half
-model is left under the final name.
-"""
+"""Faulty checkpoints and full disks: a named cause, no code run, and never a partial model."""
 
 from __future__ import annotations
 
@@ -24,18 +22,18 @@ from harmony_parts.generate.load import load
 
 
 def wan(files: toys.Files, checkpoint: Path, out: Path, **more: Any) -> Any:
-    """Convert it."""
+    """Convert a Wan checkpoint."""
     return convert(
         "wan", checkpoint, out, configs=[files.wan_config], recipe=toys.WAN_RECIPE, **more
     )
 
 
-def nothing_is_left(folder: Path, *names: str) -> None:
-    """But files of those names."""
+def only_remain(folder: Path, *names: str) -> None:
+    """Assert that the folder has only files of those names."""
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
-def test_a_file_that_ends_too_early(files: toys.Files, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(files: toys.Files, tmp_path: Path) -> None:
     save_file(files.wan_tensors, tmp_path / "a.safetensors")
     whole = (tmp_path / "a.safetensors").read_bytes()
     for length in (3, 500, len(whole) - 1):
@@ -46,17 +44,19 @@ def test_a_file_that_ends_too_early(files: toys.Files, tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:-100])
     with pytest.raises(RunError, match=r"a\.pt: can't be read"):
         wan(files, tmp_path / "a.pt", tmp_path / "out")
-    nothing_is_left(tmp_path, "a.safetensors", "a.pt")
+    only_remain(tmp_path, "a.safetensors", "a.pt")
 
 
-def test_shards_that_are_missing_or_of_several_models(files: toys.Files, tmp_path: Path) -> None:
+def test_missing_shards_and_several_models_in_a_folder_are_refused(
+    files: toys.Files, tmp_path: Path
+) -> None:
     for index in (True, False):
         folder = toys.sharded(tmp_path / f"wan-{index}", files.wan_tensors, index=index)
         (folder / "diffusion_pytorch_model-00002-of-00003.safetensors").unlink()
         with pytest.raises(
             RunError,
             match=(
-                r"of 3 shards these aren't there:"
+                r"of 3 shards these are missing:"
                 r" diffusion_pytorch_model-00002-of-00003\.safetensors"
             ),
         ):
@@ -69,7 +69,7 @@ def test_shards_that_are_missing_or_of_several_models(files: toys.Files, tmp_pat
     for name in ("model.safetensors", "model_960x960.safetensors"):
         save_file(files.wan_tensors, several / name)
     with pytest.raises(
-        RunError, match=r"model_960x960\.safetensors: these are several models; name one file"
+        RunError, match=r"model_960x960\.safetensors: the folder has several models; name one file"
     ):
         wan(files, several, tmp_path / "out")
     (tmp_path / "empty").mkdir()
@@ -80,7 +80,7 @@ def test_shards_that_are_missing_or_of_several_models(files: toys.Files, tmp_pat
 
 
 class Runs:
-    """Makes a folder where a pickle of it is loaded without care."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -89,25 +89,25 @@ class Runs:
         return os.mkdir, (str(self.proof),)
 
 
-def test_code_in_a_checkpoint_is_not_run(files: toys.Files, tmp_path: Path) -> None:
-    """As torch.save writes it today, as it did of old, and as a bare pickle."""
+def test_code_in_a_checkpoint_is_never_run(files: toys.Files, tmp_path: Path) -> None:
+    """In torch.save's present and old format, and in a bare pickle."""
     proof, evil = tmp_path / "ran", {**files.wan_tensors, "more": Runs(tmp_path / "ran")}
     torch.save(evil, tmp_path / "zip.pt")
     torch.save(evil, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(Runs(proof)))
     for name, cause in (
         ("zip.pt", "could run code"),
-        ("old.pt", "torch.save it anew"),
+        ("old.pt", "save it again with torch.save"),
         ("bare.pt", r"bare\.pt: "),
     ):
         with pytest.raises(RunError, match=cause):
             wan(files, tmp_path / name, tmp_path / "out")
         assert not proof.exists()
-    torch.load(tmp_path / "zip.pt", weights_only=False)  # the proof is one: without care it is run
+    torch.load(tmp_path / "zip.pt", weights_only=False)  # unguarded loading does run it
     assert proof.exists()
 
 
-def test_numbers_of_other_types_are_refused_and_not_finite_ones_told(
+def test_other_types_are_refused_and_values_that_are_not_finite_warned_of(
     files: toys.Files, tmp_path: Path
 ) -> None:
     for dtype in (torch.int8, torch.float8_e4m3fn):
@@ -126,7 +126,7 @@ def test_numbers_of_other_types_are_refused_and_not_finite_ones_told(
     with pytest.warns(
         UserWarning,
         match=(
-            r"1 tensors hold numbers that aren't finite, such as"
+            r"1 tensors have NaN or infinite values, such as"
             r" denoiser\.blocks\.1\.video\.ffn\.0\.bias"
         ),
     ):
@@ -138,19 +138,19 @@ def test_numbers_of_other_types_are_refused_and_not_finite_ones_told(
     )
 
 
-def test_a_folder_that_is_there_is_kept(files: toys.Files, tmp_path: Path) -> None:
+def test_an_existing_folder_is_never_overwritten(files: toys.Files, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(RunError, match="already exists"):
         wan(files, files.wan, tmp_path / "out")
-    nothing_is_left(tmp_path / "out", "mine.txt")
+    only_remain(tmp_path / "out", "mine.txt")
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(RunError, match="can't be written"):
         wan(files, files.wan, tmp_path / "file" / "out")
 
 
-def test_a_plugin_that_is_not_there_is_named(files: toys.Files, tmp_path: Path) -> None:
-    """The recipes that ship take their codecs from one."""
+def test_a_missing_plugin_is_named(files: toys.Files, tmp_path: Path) -> None:
+    """The shipped recipes take their codecs from a plugin."""
     script = (
         "import sys; from harmony_parts.convert import convert; convert('ovi', sys.argv[1],"
         " sys.argv[2], configs=sys.argv[3:])"
@@ -188,7 +188,7 @@ except RunError as error:
 
 
 def child(script: str, *args: object) -> list[str]:
-    """A command line for a script that knows the toys."""
+    """A command line for a script that can import the test helpers."""
     return [
         sys.executable,
         "-c",
@@ -197,10 +197,10 @@ def child(script: str, *args: object) -> list[str]:
     ]
 
 
-def test_a_full_disk(files: toys.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known before, where the disk says so; and met while writing: the system refuses to make the
-    file longer.
-    """
+def test_a_full_disk_is_reported_and_nothing_remains(
+    files: toys.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before writing, if the free space is too small, and during it (RLIMIT_FSIZE)."""
     done = subprocess.run(
         child(LIMITED, files.wan, files.wan_config, tmp_path / "out"),
         capture_output=True,
@@ -210,9 +210,9 @@ def test_a_full_disk(files: toys.Files, tmp_path: Path, monkeypatch: pytest.Monk
     assert "the model can't be written: [Errno 27] File too large" in done.stdout, done.stderr
     usage = harmony_parts.convert.forward.shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(RunError, match=r"takes 0\.0 GiB, and the disk has 0\.0 GiB left"):
+    with pytest.raises(RunError, match=r"needs 0\.0 GiB, but the disk has 0\.0 GiB left"):
         wan(files, files.wan, tmp_path / "out")
-    nothing_is_left(tmp_path)
+    only_remain(tmp_path)
 
 
 STOPPED = """
@@ -228,12 +228,10 @@ convert("wan", sys.argv[1], sys.argv[3], configs=[sys.argv[2]], recipe=toys.WAN_
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_conversion_leaves_no_half_model(
+def test_an_interrupted_conversion_leaves_no_partial_model(
     files: toys.Files, tmp_path: Path, how: signal.Signals
 ) -> None:
-    """Ctrl-C cleans up too; after a kill there is a hidden folder, and the next conversion doesn't
-    mind.
-    """
+    """Ctrl-C cleans up; SIGKILL leaves a hidden folder, which the next conversion ignores."""
     command = child(STOPPED, files.wan, files.wan_config, tmp_path / "out")
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -244,31 +242,33 @@ def test_an_interrupted_conversion_leaves_no_half_model(
         process.wait(30)
     assert not (tmp_path / "out").exists()
     if how == signal.SIGINT:
-        nothing_is_left(tmp_path)
+        only_remain(tmp_path)
     wan(files, files.wan, tmp_path / "out")
     load(tmp_path / "out")
 
 
-def test_what_is_no_checkpoint_or_another_ones(files: toys.Files, tmp_path: Path) -> None:
-    """Told with the command that it is for."""
+def test_other_files_and_other_models_checkpoints_are_refused(
+    files: toys.Files, tmp_path: Path
+) -> None:
+    """With the command for the model that it is."""
     (tmp_path / "notes.txt").write_text("no weights")
     torch.save(files.wan_tensors, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(
         RunError,
-        match=r"notes\.txt: can't be read: it is neither \.safetensors nor from torch\.save$",
+        match=r"notes\.txt: can't be read: it is neither a \.safetensors nor a torch\.save file$",
     ):
         wan(files, tmp_path / "notes.txt", tmp_path / "out")
     with pytest.raises(
         RunError,
         match=(
-            r"old\.pt: can't be read: it has the form from before PyTorch 1\.6: torch\.save it"
-            r" anew$"
+            r"old\.pt: can't be read: it has the format from before PyTorch 1\.6: save it again"
+            r" with torch\.save$"
         ),
     ):
         wan(files, tmp_path / "old.pt", tmp_path / "out")
     with pytest.raises(RunError, match=r"names of Ovi's towers \(`harmony convert ovi`"):
         wan(files, files.ovi, tmp_path / "out")
-    with pytest.raises(RunError, match=r"names of Wan's \(`harmony convert wan`"):
+    with pytest.raises(RunError, match=r"names of Wan's tensors \(`harmony convert wan`"):
         convert("ovi", files.wan, tmp_path / "out", configs=files.configs, recipe=toys.RECIPE)
-    with pytest.raises(RunError, match="that of a tower of sound"):
+    with pytest.raises(RunError, match="is for an audio tower"):
         convert("wan", files.wan, tmp_path / "out", configs=files.configs, recipe=toys.WAN_RECIPE)

@@ -1,6 +1,4 @@
-"""A checkpoint is converted, and a model loaded, without holding more of it than is needed: peak
-memory of a process that does nothing else.
-"""
+"""Peak memory of converting a checkpoint and of loading a model, in a separate process."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ LOAD = """
 from harmony_parts.generate.load import load
 before = peak()
 state = load(sys.argv[1]).weights.state_dict()
-assert all(tensor.max().isfinite() for tensor in state.values())  # every number is looked at
+assert all(tensor.max().isfinite() for tensor in state.values())  # reads every number
 print(before, peak(), sum(tensor.nbytes for tensor in state.values()))
 """
 PEAK = """
@@ -37,13 +35,13 @@ from helpers import toy_weights as toys
 import torch
 import harmony_parts.generate.pipeline
 torch.set_num_threads(1)
-def peak():  # of this program alone; getrusage also counts what the parent had when it forked
+def peak():  # getrusage would also count the parent's memory at the fork
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 """
 
 
 def run(script: str, *args: Path) -> list[int]:
-    """What it prints."""
+    """The numbers that the script prints."""
     script = PEAK.format(tests=str(Path(__file__).parents[1])) + script
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, timeout=200
@@ -53,15 +51,15 @@ def run(script: str, *args: Path) -> list[int]:
 
 
 def checkpoint(folder: Path, **sizes: int) -> int:
-    """Write one of random numbers, a block of them at a time; its bytes."""
-    described = {
+    """Write a checkpoint of random numbers, one tensor at a time; returns its bytes."""
+    shapes = {
         name: torch.empty(shape, device="meta") for name, shape in toys.wan_shapes(**sizes).items()
     }
-    some = torch.randn(8 * MB)
+    values = torch.randn(8 * MB)
     write_tensors(
         folder / "big.safetensors",
-        described,
-        lambda name: some[: described[name].numel()].view(described[name].shape),
+        shapes,
+        lambda name: values[: shapes[name].numel()].view(shapes[name].shape),
     )
     return (folder / "big.safetensors").stat().st_size
 
@@ -69,8 +67,8 @@ def checkpoint(folder: Path, **sizes: int) -> int:
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc"
 )
-def test_memory_stays_within_bounds(tmp_path: Path) -> None:
-    """Within a shard and as much again (4 GiB each by default; here 200 MiB), for 1.4 GiB."""
+def test_peak_memory_of_converting_and_loading_is_bounded(tmp_path: Path) -> None:
+    """Two shards (4 GiB each by default; here 200 MiB) for a checkpoint of 1.4 GiB."""
     total = checkpoint(tmp_path, **SIZES)
     assert total > 1300 * MB
     before, after = run(CONVERT, tmp_path / "big.safetensors", tmp_path / "out")
@@ -80,7 +78,7 @@ def test_memory_stays_within_bounds(tmp_path: Path) -> None:
     )
     assert after - before < 400 * MB
     (tmp_path / "big.safetensors").unlink()
-    before, after, held = run(LOAD, tmp_path / "out")
-    print(f"loading {held / MB:.0f} MiB: {(after - before) / MB:.0f} MiB beyond an idle process")
-    assert held > 1300 * MB
-    assert held < after - before < held + 200 * MB
+    before, after, size = run(LOAD, tmp_path / "out")
+    print(f"loading {size / MB:.0f} MiB: {(after - before) / MB:.0f} MiB beyond an idle process")
+    assert size > 1300 * MB
+    assert size < after - before < size + 200 * MB

@@ -1,6 +1,4 @@
-"""Pairs of two parents: at step 0 each stream computes what its parent computes, bit for bit, and
-the report says what starts fresh.
-"""
+"""Stitched pairs: before training each stream computes exactly what its parent computes."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ from harmony_parts.models.folder import load_weights
 
 
 def pair(files: toys.Files, out: Path, init: Any, **more: Any) -> Report:
-    """Wan's video and Ovi's audio tower."""
+    """Convert Wan's video and Ovi's audio tower to a pair."""
     return convert(
         "wan",
         files.wan,
@@ -40,9 +38,7 @@ def pair(files: toys.Files, out: Path, init: Any, **more: Any) -> Report:
 
 
 def audio_parent(files: toys.Files) -> torch.nn.Module:
-    """Ovi's audio tower without its interaction: an `audio-only` of `cross`, with the tensors of
-    the checkpoint.
-    """
+    """Ovi's audio tower without its interaction: `audio-only` of `cross`, with its weights."""
     table = {
         **toys.RECIPE,
         "codecs": {"audio": toys.RECIPE["codecs"]["audio"]},
@@ -73,9 +69,7 @@ def audio_parent(files: toys.Files) -> torch.nn.Module:
 
 
 def request() -> tuple[AV[Tensor], AV[Times], dict[str, Condition]]:
-    """Noisy latents of different times, a clean first frame in one sample, two texts of different
-    lengths.
-    """
+    """Noisy latents at two times, a clean first frame in one sample, texts of two lengths."""
     g = torch.Generator().manual_seed(3)
     latents = AV(
         torch.randn(2, 4, 4, 4, toys.VIDEO, generator=g),
@@ -108,31 +102,31 @@ def test_a_stitched_pair_starts_as_its_parents(
     pair(files, tmp_path / "pair", init)
     convert("wan", files.wan, tmp_path / "wan", configs=[files.wan_config], recipe=toys.WAN_RECIPE)
     stitched, video = (load(tmp_path / name).parts.denoiser for name in ("pair", "wan"))
-    latents, times, told = request()
-    made = stitched(latents, times, told)
-    of_video = {name: told[name] for name in ("caption", "image")}
+    latents, times, conditions = request()
+    made = stitched(latents, times, conditions)
+    of_video = {name: conditions[name] for name in ("caption", "image")}
     assert torch.equal(
         made["video"], video(latents.only(["video"]), times.only(["video"]), of_video)["video"]
     )
     audio = audio_parent(files)(
-        latents.only(["audio"]), times.only(["audio"]), {"sound": told["sound"]}
+        latents.only(["audio"]), times.only(["audio"]), {"sound": conditions["sound"]}
     )
     assert torch.equal(made["audio"], audio["audio"])
     assert made["video"].abs().mean() > 1e-3 < made["audio"].abs().mean()
-    # it is the interaction's start that does it
+    # only because the interaction is initialised to zero
     for name, parameter in stitched.named_parameters():
         if ".interaction." in name:
             parameter += 0.1
-    assert not torch.equal(stitched(latents, times, told)["audio"], made["audio"])
+    assert not torch.equal(stitched(latents, times, conditions)["audio"], made["audio"])
 
 
-def test_what_starts_fresh_is_the_interaction(files: toys.Files, tmp_path: Path) -> None:
-    """And comes from the seed; the recipe's own settings of it stay."""
+def test_only_the_interaction_is_initialised(files: toys.Files, tmp_path: Path) -> None:
+    """From the seed, and with the recipe's settings of the interaction."""
     report = pair(files, tmp_path / "a", "gldi", seed=1)
-    fresh = [entry.ours for entry in report.fates("initialised")]
+    fresh = [record.ours for record in report.fates("initialised")]
     assert fresh
     assert all(".interaction." in name or name.startswith("encoders.") for name in fresh)
-    unused = [entry.theirs for entry in report.fates("unused")]
+    unused = [record.theirs for record in report.fates("unused")]
     assert all(name.startswith("video_model.") or "fusion" in name for name in unused)
     assert len(unused) == sum(
         name.startswith("video_model.") or "fusion" in name for name in files.ovi_tensors
@@ -149,23 +143,25 @@ def test_what_starts_fresh_is_the_interaction(files: toys.Files, tmp_path: Path)
     assert not torch.equal(one, other)
 
 
-def test_fresh_tensors_are_those_that_the_parts_make(files: toys.Files, tmp_path: Path) -> None:
-    """Same spread, same zeros and ones as in a model that is assembled; the encoders too."""
+def test_initialised_tensors_are_distributed_as_the_parts_initialise_them(
+    files: toys.Files, tmp_path: Path
+) -> None:
+    """The same spread, zeros and ones as in an assembled model, in the encoders too."""
     report = pair(files, tmp_path / "pair", "mmdit")
     made = toys.saved(tmp_path / "pair")
     assembled = Pipeline.assemble(
         read_recipe(tmp_path / "pair" / "recipe.toml")
     ).weights.state_dict()
-    for entry in report.fates("initialised"):
-        mine, want = made[entry.ours].double(), assembled[entry.ours].double()
+    for record in report.fates("initialised"):
+        mine, want = made[record.ours].double(), assembled[record.ours].double()
         assert mine.shape == want.shape
         if want.std(unbiased=False) == 0:
-            assert torch.equal(mine, want), entry.ours
+            assert torch.equal(mine, want), record.ours
         elif want.numel() > 200:  # the spread of so many draws, to a fifth
-            assert 0.8 < mine.std() / want.std() < 1.25, entry.ours
+            assert 0.8 < mine.std() / want.std() < 1.25, record.ours
 
 
-def test_an_mmdit_takes_what_it_can(files: toys.Files, tmp_path: Path) -> None:
+def test_an_mmdit_takes_the_weights_that_fit_it(files: toys.Files, tmp_path: Path) -> None:
     report = pair(files, tmp_path / "pair", "mmdit")
     made, theirs = toys.saved(tmp_path / "pair"), files.ovi_tensors
     for ours, name in (
@@ -181,9 +177,9 @@ def test_an_mmdit_takes_what_it_can(files: toys.Files, tmp_path: Path) -> None:
         theirs["audio_model.blocks.0.modulation.modulation"][0],
     )
     fresh = {
-        entry.ours
-        for entry in report.fates("initialised")
-        if "interaction" not in entry.ours and "encoders" not in entry.ours
+        record.ours
+        for record in report.fates("initialised")
+        if "interaction" not in record.ours and "encoders" not in record.ours
     }
     assert fresh == {
         f"denoiser.branches.audio.{name}"
@@ -203,12 +199,10 @@ def test_an_mmdit_takes_what_it_can(files: toys.Files, tmp_path: Path) -> None:
     )
 
 
-def test_a_condition_that_no_checkpoint_knows_starts_fresh(
+def test_weights_of_a_condition_that_no_checkpoint_has_are_initialised(
     files: toys.Files, tmp_path: Path
 ) -> None:
-    """A transcript beside the caption of the sound: its encoder, its way in, and what tells the two
-    apart.
-    """
+    """A transcript beside the sound's caption: encoder, projection and group embeddings."""
     recipe = toys.RECIPE | {
         "encoders": (
             toys.RECIPE["encoders"] | {"speech": {"use": "transcript", "width": 8, "blocks": 1}}
@@ -224,19 +218,19 @@ def test_a_condition_that_no_checkpoint_knows_starts_fresh(
         recipe=recipe,
     )
     fresh = {
-        entry.ours
-        for entry in report.fates("initialised")
-        if "interaction" not in entry.ours and not entry.ours.startswith("encoders.")
+        record.ours
+        for record in report.fates("initialised")
+        if "interaction" not in record.ours and not record.ours.startswith("encoders.")
     }
     listener = "denoiser.branches.audio.listener"
     projections = {
         f"{listener}.projections.speech.{n}.{part}" for n in (0, 2) for part in ("weight", "bias")
     }
     assert fresh == projections | {f"{listener}.groups.{name}" for name in ("sound", "speech")}
-    assert any(entry.ours.startswith("encoders.speech.") for entry in report.fates("initialised"))
+    assert any(record.ours.startswith("encoders.speech.") for record in report.fates("initialised"))
 
 
-def test_ovi_gives_both_parents(files: toys.Files, tmp_path: Path) -> None:
+def test_one_ovi_checkpoint_can_be_both_parents(files: toys.Files, tmp_path: Path) -> None:
     report = convert(
         "ovi", files.ovi, tmp_path / "pair", init="gldi", configs=files.configs, recipe=toys.RECIPE
     )
@@ -249,15 +243,13 @@ def test_ovi_gives_both_parents(files: toys.Files, tmp_path: Path) -> None:
         made["denoiser.blocks.0.audio.norm3.weight"],
         files.ovi_tensors["audio_model.blocks.0.norm3.weight"],
     )
-    assert {entry.theirs for entry in report.fates("unused")} == {
+    assert {record.theirs for record in report.fates("unused")} == {
         name for name in files.ovi_tensors if "fusion" in name
     }
 
 
-def test_a_pair_can_be_loaded_into_parts_that_are_trained(
-    files: toys.Files, tmp_path: Path
-) -> None:
-    """Parts with numbers of their own get copies, which stay float32 whatever the file holds."""
+def test_a_pair_loads_into_parts_to_be_trained(files: toys.Files, tmp_path: Path) -> None:
+    """Parts that aren't on the meta device keep float32, whatever type the file has."""
     pair(files, tmp_path / "pair", "gldi", dtype=torch.bfloat16)
     parts = build(read_recipe(tmp_path / "pair" / "recipe.toml"))
     load_weights(parts, tmp_path / "pair")
@@ -269,10 +261,10 @@ def test_a_pair_can_be_loaded_into_parts_that_are_trained(
     )
 
 
-def test_parents_that_do_not_fit(files: toys.Files, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="give both or none"):
+def test_parents_that_do_not_fit_are_refused(files: toys.Files, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="give both or neither"):
         convert("wan", files.wan, tmp_path / "x", init="gldi", recipe=toys.RECIPE)
-    with pytest.raises(RunError, match="leave `audio` out"):
+    with pytest.raises(RunError, match="leave out `audio`"):
         convert("ovi", files.ovi, tmp_path / "x", audio=files.ovi, recipe=toys.RECIPE)
     save_file(toys.numbers(toys.wan_shapes(layers=3)), tmp_path / "deep.safetensors")
     config = tmp_path / "heads.json"

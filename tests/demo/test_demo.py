@@ -1,6 +1,4 @@
-"""The demo from end to end: quickly, to see that all of it is there; and as users run it, to see
-that it learns what it shows.
-"""
+"""The demo from end to end: a quick run for its files, and a full one for what it learns."""
 
 from __future__ import annotations
 
@@ -20,17 +18,17 @@ QUICK = ("train.steps=3", "train.prepared=8", "data.size=8", "sample.steps=2", "
 
 
 class Sources(HTMLParser):
-    """What a page plays and shows."""
+    """The files that a page plays, shows and links."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.files: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if name in ("src", "href") and value]
+        self.files += [value for name, value in attrs if name in ("src", "href") and value]
 
 
-def test_all_of_it_is_there(tmp_path: Path) -> None:
+def test_the_demo_writes_all_its_files(tmp_path: Path) -> None:
     report = demo(tmp_path, clips=3, overrides=QUICK)
     assert json.loads((tmp_path / "report.json").read_text()) == report
     assert [(m["task"], m["guidance"]) for m in report["made"]] == [
@@ -41,12 +39,12 @@ def test_all_of_it_is_there(tmp_path: Path) -> None:
         assert sheet.width == 1200
     page = Sources()
     page.feed((tmp_path / "report.html").read_text())
-    assert len([name for name in page.found if name.endswith(".mp4")]) == 3 * 7
-    assert all((tmp_path / name).is_file() for name in page.found)
+    assert len([name for name in page.files if name.endswith(".mp4")]) == 3 * 7
+    assert all((tmp_path / name).is_file() for name in page.files)
     clip = Clip.read(tmp_path / "clips" / "joint-sync-cfg-0.mp4")
     assert clip.frames.shape == (24, 192, 192, 3)
     assert clip.seconds == 2
-    # a second run uses the finished model; another seed is another model
+    # a second run reuses the finished model; another seed is refused
     before = (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns
     assert (
         demo(tmp_path, clips=3, overrides=QUICK)["made"][0]["numbers"]
@@ -59,7 +57,7 @@ def test_all_of_it_is_there(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_it_learns_to_be_in_sync(tmp_path: Path) -> None:
+def test_the_demo_learns_sync(tmp_path: Path) -> None:
     report = demo(tmp_path)
     for made in report["made"]:
         for share in ("video_matched", "audio_matched"):

@@ -1,4 +1,4 @@
-"""Known latents of either stream: what is pasted, at which time, and where the velocity leads."""
+"""Known latents of either stream: which are pasted, at which time, and their velocity."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ SHAPES = st.sampled_from([(2, 3, 4), (5,)])  # H, W, C of a video's latents; C o
     half=st.booleans(),
 )
 def test_known_latents_lead_to_themselves(shape, n, later, time, seed, half):
-    """x - t v is the known latent where the mask says so; all else, of latents, times and
-    velocities, stays bit for bit.
-    """
+    """x - t v is the known latent where the mask is True; all else is unchanged, bit for bit."""
     dtype = torch.bfloat16 if half else torch.float64
     generator = torch.Generator().manual_seed(seed)
     noisy, velocity = (
@@ -59,8 +57,8 @@ def test_known_latents_lead_to_themselves(shape, n, later, time, seed, half):
     [(2, 4, 2, 3, 4), (2, 1, 2, 2, 4), (1, 1, 2, 3, 4)],
     ids=["longer", "narrower", "of another batch"],
 )
-def test_what_does_not_fit_is_refused(shape):
-    """Known latents are the first ones of the same stream."""
+def test_known_latents_of_another_shape_are_refused(shape):
+    """Known latents replace the first ones of the same stream."""
     latents, known = (
         torch.zeros(2, 3, 2, 3, 4),
         Condition(torch.zeros(shape), torch.ones(shape[:2], dtype=torch.bool)),

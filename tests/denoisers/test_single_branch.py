@@ -1,6 +1,4 @@
-"""Models of one stream: assembled from a recipe with one codec, trained and sampled as any
-other.
-"""
+"""Models of one stream: assembled from a recipe with one codec, trained and sampled."""
 
 from __future__ import annotations
 
@@ -52,8 +50,8 @@ def table(stream: str, **denoiser: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("stream", STREAMS)
 def test_one_stream_is_trained_saved_and_sampled(stream: str, tmp_path: Path) -> None:
     train(read_recipe(table(stream)), out=tmp_path / "run")
-    told = {"prompt": "a ball"} if stream == "video" else {"sound": "a knock"}
-    clip = load(tmp_path / "run").generate(**told, seed=1).clip
+    prompt = {"prompt": "a ball"} if stream == "video" else {"sound": "a knock"}
+    clip = load(tmp_path / "run").generate(**prompt, seed=1).clip
     assert (clip.frames is not None, clip.waveform is not None) == (
         stream == "video",
         stream == "audio",
@@ -63,7 +61,7 @@ def test_one_stream_is_trained_saved_and_sampled(stream: str, tmp_path: Path) ->
     assert tuple(shape) == ((frames, 16, 16, 3) if stream == "video" else (1, frames * 8000 // 12))
 
 
-def test_what_it_cannot_do_is_said() -> None:
+def test_requests_for_the_other_stream_are_refused() -> None:
     pipeline = Pipeline.assemble(read_recipe(table("video")))
     with pytest.raises(ValueError, match="this model generates only video"):
         pipeline.generate("a ball", audio=Clip(waveform=torch.zeros(1, 800), sample_rate=8000))
@@ -97,7 +95,7 @@ def test_what_it_cannot_do_is_said() -> None:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_bfloat16_weights_keep_the_clip(stream: str) -> None:
+def test_bfloat16_weights_give_nearly_the_same_velocities(stream: str) -> None:
     """Velocities of bfloat16 weights are those of float32 to some of bfloat16's 8 bits; latents and
     noise stay float32.
     """
@@ -115,7 +113,7 @@ def test_bfloat16_weights_keep_the_clip(stream: str) -> None:
     assert 0 < error < 2e-2
 
 
-def test_an_empty_denoiser_has_shapes_and_no_numbers() -> None:
+def test_an_empty_denoiser_has_shapes_and_no_data() -> None:
     recipe = read_recipe("demo")
     empty, full = build(recipe, empty=("denoiser",)), build(recipe)
     assert all(p.is_meta for p in empty.denoiser.parameters())
@@ -126,7 +124,7 @@ def test_an_empty_denoiser_has_shapes_and_no_numbers() -> None:
 
 
 def test_a_task_of_the_other_stream_is_refused(tmp_path: Path) -> None:
-    """Alone or as a share of a mixture: its clips would teach nothing."""
+    """By itself or in a mixture: its clips would train nothing."""
     for task in ("video-driven", "sampled", "weighted-sum"):
         with pytest.raises(
             AssemblyError,
@@ -136,7 +134,7 @@ def test_a_task_of_the_other_stream_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
-def test_a_guidance_of_two_streams_is_said_to_do_nothing() -> None:
+def test_a_guidance_of_two_streams_warns_that_it_has_no_effect() -> None:
     pipeline = Pipeline.assemble(read_recipe(table("video")))
     with pytest.warns(
         UserWarning, match="SyncCFG guides one stream by the other, so it has no effect"
@@ -146,13 +144,15 @@ def test_a_guidance_of_two_streams_is_said_to_do_nothing() -> None:
         warnings.simplefilter("error")
         plain = pipeline.generate(seed=1).clip
         pipeline.generate(seed=1, guidance=CFG(drop=["caption"]))
-        pipeline.generate(seed=1, guidance=SyncCFG(video=1, audio=1))  # is off, as it is said to be
+        pipeline.generate(
+            seed=1, guidance=SyncCFG(video=1, audio=1)
+        )  # at its off value it doesn't warn
     assert torch.equal(idle.frames, plain.frames)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_the_command_line_makes_and_draws_one_stream(stream: str, tmp_path: Path) -> None:
-    """With a preview of what there is; what can't be written is told before anything is sampled."""
+def test_the_command_line_generates_one_stream_with_a_preview(stream: str, tmp_path: Path) -> None:
+    """An output file of the wrong kind is refused before sampling."""
     model = Pipeline.assemble(read_recipe(table(stream))).save(tmp_path / "model")
     made = CliRunner().invoke(
         cli,
@@ -176,9 +176,9 @@ def test_the_command_line_makes_and_draws_one_stream(stream: str, tmp_path: Path
     assert (tmp_path / "a.wav").exists() == (stream == "audio")
 
 
-def test_wan_is_not_made_of_sound_alone(tmp_path: Path) -> None:
+def test_an_audio_model_does_not_convert_to_wan(tmp_path: Path) -> None:
     model = Pipeline.assemble(read_recipe(table("audio"))).save(tmp_path / "model")
     with pytest.raises(
-        RunError, match=r"isn't of the layout wan: it has .* tensors that it has no place for"
+        RunError, match=r"doesn't fit the layout wan: .* tensors have no counterpart"
     ):
         convert_back("wan", model, tmp_path / "wan.safetensors")

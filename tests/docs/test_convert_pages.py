@@ -1,6 +1,4 @@
-"""The pages about conversion do what they say: their commands and Python run, with checkpoints of a
-few numbers under the real names.
-"""
+"""The commands and the Python of the pages about conversion run, with tiny checkpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ from harmony_parts.generate.load import load
 from harmony_parts.media.clip import Clip
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to"
-# as the recipes' codecs and encoder have them
+# sizes that the recipes' codecs and text encoder require
 FULL = {"TEXT": 4096, "VIDEO": 48, "AUDIO": 20, "WIDTH": 128, "HEADS": 1, "LAYERS": 1}
 
 
@@ -39,16 +37,14 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def conversions(page: str) -> list[list[str]]:
-    """Its `harmony convert` lines."""
+    """The `harmony convert` lines of a page."""
     lines = [line for text in blocks(page, "bash") for line in text.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("harmony convert")]
 
 
 @pytest.fixture
 def _plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The plugin that the recipes take their codecs from, whatever else the process may see; or a
-    skip that says so.
-    """
+    """Load only the plugin that the recipes take their codecs from; skip if it isn't installed."""
     monkeypatch.setenv("HARMONY_PARTS_PLUGINS", "diffusers")
     catalogue.cache_clear()
     if not any(declared.plugin == "diffusers" for declared in catalogue().list()):
@@ -62,7 +58,7 @@ def _plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _plugin: None) -> Path:
-    """A folder with what the pages download, tiny."""
+    """A folder with tiny versions of the files that the pages download."""
     monkeypatch.chdir(tmp_path)
     for name, number in FULL.items():
         monkeypatch.setattr(toys, name, number)
@@ -83,22 +79,22 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _plugin: None) ->
 
 
 @pytest.mark.parametrize("page", ["convert-ovi.md", "start-from-wan.md"])
-def test_the_pages_convert(downloads: Path, page: str) -> None:
-    """Command by command; what comes back is what was downloaded."""
-    said = conversions(page)
-    assert len(said) >= 2
-    for words in said:
+def test_the_pages_commands_convert(downloads: Path, page: str) -> None:
+    """One by one; converting back gives the downloaded tensors."""
+    commands = conversions(page)
+    assert len(commands) >= 2
+    for words in commands:
         done = CliRunner().invoke(cli, words, prog_name="harmony")
         assert done.exit_code == 0, f"{shlex.join(words)}: {done.output}"
         out = words[words.index("--out") + 1]
         assert out in done.output
-        # all but what --init starts is in the checkpoints, or comes with the parts
+        # the checkpoints have everything but what --init initialises
         if "--init" in words:
-            apart = (
-                "fresh, to be trained: denoiser.blocks.*.interaction; until then the streams"
+            untrained = (
+                "initialised, to be trained: denoiser.blocks.*.interaction; until then the streams"
                 " don't affect each other\n"
             )
-            assert (apart in done.output) == (words[words.index("--init") + 1] != "mmdit")
+            assert (untrained in done.output) == (words[words.index("--init") + 1] != "mmdit")
             assert (
                 f"next: harmony train {out}/recipe.toml --start {out} --data CLIPS --out"
                 in done.output
@@ -130,12 +126,10 @@ def test_the_pages_convert(downloads: Path, page: str) -> None:
         assert read_recipe("models/wan/recipe.toml").denoiser.layers == 1
 
 
-def test_a_stitched_pair_is_trained(
+def test_the_python_of_the_page_trains_a_stitched_pair(
     files: toys.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the page says, on a folder of two clips: what is saved has moved from where it began, the
-    interaction too.
-    """
+    """On a folder of two clips: the saved weights have changed, the interaction's too."""
     monkeypatch.chdir(tmp_path)
     recipe = toys.RECIPE | {"data": "clips", "train": toys.RECIPE["train"] | {"prepared": 0}}
     convert(
@@ -170,12 +164,12 @@ def test_a_stitched_pair_is_trained(
 
 
 @pytest.mark.usefixtures("_plugin")
-def test_full_size_is_that_of_the_originals() -> None:
-    """On the meta device: Ovi's count of tensors and numbers, and Wan's of numbers."""
+def test_the_shipped_recipes_have_the_size_of_the_originals() -> None:
+    """On the meta device: the number of tensors and of parameters."""
     for name, tensors, numbers in (("ovi", 2073, 11_660_753_108), ("wan-5b", 825, 4_999_787_712)):
         assert name in shipped_recipes()
-        wanted = Fresh(read_recipe(name), 0).wanted
-        assert (len(wanted), sum(tensor.numel() for tensor in wanted.values())) == (
+        expected = Fresh(read_recipe(name), 0).expected
+        assert (len(expected), sum(tensor.numel() for tensor in expected.values())) == (
             tensors,
             numbers,
         )

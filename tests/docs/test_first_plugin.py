@@ -1,6 +1,4 @@
-"""The tutorial of the first plugin: its files are written, its commands run, in the order of the
-page.
-"""
+"""The tutorial of the first plugin: writes its files and runs its commands in order."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 Blocks = list[tuple[str, str, str]]
 
 
-def test_the_plugin_is_short(first_plugin: Blocks) -> None:
+def test_the_plugin_has_at_most_15_lines(first_plugin: Blocks) -> None:
     code = [
         text
         for language, file, text in first_plugin
@@ -41,12 +39,12 @@ def test_every_block_is_a_file_or_a_command(first_plugin: Blocks) -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(
+def tutorial(
     first_plugin: Blocks,
     pip_install: Callable[[Path, Path], None],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, dict[str, str]]:
-    """The folder in which the page was followed, and what each command said."""
+    """The folder with the tutorial's files, and the output of each command."""
     folder = tmp_path_factory.mktemp("first-plugin")
     environment = {
         **os.environ,
@@ -54,8 +52,8 @@ def ran(
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
     }
-    environment["HARMONY_PARTS_PLUGINS"] = "heed"  # whatever else is installed
-    said = {}
+    environment["HARMONY_PARTS_PLUGINS"] = "heed"  # ignore other installed plugins
+    output = {}
     for language, file, text in first_plugin:
         if language != "console":
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -77,14 +75,15 @@ def ran(
                 command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment
             )
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-            said[line.removeprefix("$ ")] = done.stdout
-    return folder, said
+            output[line.removeprefix("$ ")] = done.stdout
+    return folder, output
 
 
-def test_it_is_found_and_used(ran: tuple[Path, dict[str, str]]) -> None:
-    folder, said = ran
+def test_the_commands_find_and_use_the_plugin(tutorial: tuple[Path, dict[str, str]]) -> None:
+    folder, output = tutorial
     by_start = {
-        command.split(" ")[0] + " " + command.split(" ")[1]: text for command, text in said.items()
+        command.split(" ")[0] + " " + command.split(" ")[1]: text
+        for command, text in output.items()
     }
     assert "heed" in by_start["harmony parts"]
     assert "unheard" in by_start["harmony explain"]
@@ -93,31 +92,29 @@ def test_it_is_found_and_used(ran: tuple[Path, dict[str, str]]) -> None:
     assert all((folder / file).stat().st_size for file in ("heed.mp4", "loud.mp4", "early.mp4"))
 
 
-def test_the_piece_of_a_recipe_reads(
-    ran: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+def test_the_recipe_s_table_can_be_read(
+    tutorial: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Put into the demo's recipe, with the package at hand."""
+    """It is merged into the demo's recipe, with the package installed."""
     from harmony_parts.assembly.catalogue import Catalogue
 
-    folder, _ = ran
+    folder, _ = tutorial
     monkeypatch.syspath_prepend(folder / "site")
     import harmony_heed
 
-    known = Catalogue.discover(only=())
-    known.add("heed", harmony_heed)
+    catalogue = Catalogue.discover(only=())
+    catalogue.add("heed", harmony_heed)
     recipe = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
     recipe["sample"] |= tomllib.loads((folder / "heed.toml").read_text(encoding="utf-8"))["sample"]
-    assert repr(read_recipe(recipe, parts=known).sample.guidance) == "Heed(scale=4.0)"
+    assert repr(read_recipe(recipe, parts=catalogue).sample.guidance) == "Heed(scale=4.0)"
 
 
 @pytest.mark.parametrize("layout", ["demo", "ovi"])
-def test_it_runs_unchanged_on_other_models(
-    ran: tuple[Path, dict[str, str]], layout: str, monkeypatch: pytest.MonkeyPatch
+def test_the_plugin_runs_unchanged_on_other_models(
+    tutorial: tuple[Path, dict[str, str]], layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The demo's, and one of Ovi's layout: its prediction is what the equation makes of theirs.
-    LTX-2 is in the plugin's own tests.
-    """
-    monkeypatch.syspath_prepend(ran[0] / "site")
+    """The demo's model and one of Ovi's layout follow the equation; LTX-2 has its own test."""
+    monkeypatch.syspath_prepend(tutorial[0] / "site")
     from harmony_heed.heed import Heed
 
     recipe = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
@@ -139,14 +136,14 @@ def test_it_runs_unchanged_on_other_models(
             parameter.add_(
                 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
             )
-    asked = [Prompt("a red ball", "a knock")]
-    made = {
+    prompts = [Prompt("a red ball", "a knock")]
+    results = {
         scale: pipeline.latents(
-            asked, seeds=[0], steps=1, shift=ConstantShift(3.0), guidance=Heed(scale=scale)
+            prompts, seeds=[0], steps=1, shift=ConstantShift(3.0), guidance=Heed(scale=scale)
         )
         for scale in (0.0, 1.0, 4.0)
     }
-    for stream in made[0.0]:  # one step is linear in the scale
-        wanted = made[0.0][stream] + 4 * (made[1.0][stream] - made[0.0][stream])
-        torch.testing.assert_close(made[4.0][stream], wanted, rtol=1e-4, atol=1e-4)
-        assert not torch.equal(made[4.0][stream], made[1.0][stream])
+    for stream in results[0.0]:  # one step is linear in the scale
+        wanted = results[0.0][stream] + 4 * (results[1.0][stream] - results[0.0][stream])
+        torch.testing.assert_close(results[4.0][stream], wanted, rtol=1e-4, atol=1e-4)
+        assert not torch.equal(results[4.0][stream], results[1.0][stream])

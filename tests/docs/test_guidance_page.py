@@ -1,6 +1,4 @@
-"""The figures of docs/explanation/guidance.md are those of the benchmark's report, and of the
-solvers as they are.
-"""
+"""The numbers in docs/explanation/guidance.md are current."""
 
 from __future__ import annotations
 
@@ -42,20 +40,18 @@ REPORT: dict[str, Any] = json.loads(
 
 
 def solver_errors() -> dict[str, tuple[int, float]]:
-    """Velocities and error of 40 steps at shift 5 of each solver, plain, against x = m + C^(1/2)
-    n.
-    """
+    """Velocities and error of each solver for 40 unguided steps at shift 5."""
     model, noise = gaussian(), latents(64)
     values, vectors = torch.linalg.eigh(model.covariance)
     both = torch.cat([noise[s].flatten(1) for s in noise], dim=1)
     want = model.mean + both @ (vectors * values.sqrt() @ vectors.T)
-    found = {}
+    errors = {}
     for name, solver, velocities in (
         ("euler", Euler(), 40),
         ("heun", Heun(), 79),
         ("adams-bashforth", AdamsBashforth(), 40),
     ):
-        made = sample(
+        samples = sample(
             model,
             noise,
             {},
@@ -66,29 +62,27 @@ def solver_errors() -> dict[str, tuple[int, float]]:
             path=StraightPath(),
             steps=40,
         )
-        error = torch.cat([made[s].flatten(1) for s in made], dim=1) - want
-        found[name] = velocities, float(error.square().mean().sqrt())
-    return found
+        error = torch.cat([samples[s].flatten(1) for s in samples], dim=1) - want
+        errors[name] = velocities, float(error.square().mean().sqrt())
+    return errors
 
 
 def solver_rows(errors: dict[str, tuple[int, float]]) -> str:
-    """As the page has them."""
+    """The rows of the page's table."""
     return "\n".join(
         f"| `{name}` | {velocities} | {error:.4f} |" for name, (velocities, error) in errors.items()
     )
 
 
-def test_costs_are_those_that_were_measured() -> None:
+def test_costs_are_those_of_the_report() -> None:
     assert table(REPORT) in PAGE
     assert sizes(REPORT) in PAGE
     assert overhead(REPORT) in PAGE
     assert REPORT["machine"] in PAGE
 
 
-def test_the_rule_is_what_was_measured() -> None:
-    """Together is faster wherever both passes hold no more latents than the rule allows, on the
-    machine of the report.
-    """
+def test_the_limit_of_batches_is_that_of_the_report() -> None:
+    """In the report, batching is faster for all sizes up to the limit."""
     assert REPORT["together"]["default"] == TOGETHER
     assert all(
         row["together"] < row["apart"]
@@ -97,31 +91,31 @@ def test_the_rule_is_what_was_measured() -> None:
     )
 
 
-def test_the_sampler_adds_little() -> None:
-    """At most 2 % of bare calls, as measured; a test on a busy machine couldn't tell."""
+def test_the_overhead_of_the_sampler_is_small() -> None:
+    """At most 2 % of bare calls in the report; measuring it in a test would be unreliable."""
     assert REPORT["overhead"]["sampler"] <= 0.02 * REPORT["overhead"]["bare"]
 
 
-def test_passes_are_still_so_many() -> None:
-    class Knows:
+def test_numbers_of_passes_are_current() -> None:
+    class AllHints:
         accepts = MappingProxyType(dict.fromkeys(("caption", "sound"), Port("video", "context")))
         hints = frozenset({"isolate", "skip-1"})
 
     for name, row in REPORT["guidances"].items():
-        assert passes_per_step(GUIDANCES[name], Knows()) == row["passes"], name
+        assert passes_per_step(GUIDANCES[name], AllHints()) == row["passes"], name
 
 
-def test_every_property_is_listed() -> None:
+def test_every_property_is_on_the_page() -> None:
     assert "\n".join(f"| `{each.name}` | {each.must} |" for each in PROPERTIES.values()) in PAGE
 
 
-def test_errors_of_the_solvers() -> None:
+def test_errors_of_the_solvers_are_current() -> None:
     assert solver_rows(solver_errors()) in PAGE
 
 
 @pytest.mark.slow
 def test_the_benchmark_runs(tmp_path: Path) -> None:
-    """And writes a report with all that the page is made of."""
+    """It writes a report with all numbers on the page."""
     done = CliRunner().invoke(
         main, ["--rounds", "1", "--large", "", "--out", str(tmp_path / "report.json")]
     )

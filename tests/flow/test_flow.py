@@ -18,9 +18,10 @@ from harmony_parts.flow.adams_bashforth import AdamsBashforth
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.heun import Heun
 from harmony_parts.flow.logit_normal import LogitNormal
-from harmony_parts.flow.protocol import Solver
+from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.flow.uniform import Uniform
 from harmony_parts.sample.timetable import timetable
 from harmony_parts.testing.contracts.flow import (
@@ -32,6 +33,12 @@ from harmony_parts.testing.contracts.flow import (
 
 UNIT = st.floats(0, 1)
 SCALES = st.floats(0.05, 20)
+TWELVE_AND_THREE = StreamShifts(ConstantShift(12.0), ConstantShift(3.0))
+
+
+def column(steps: int, shift: Shift, stream: str = "video") -> list[float]:
+    """The times of one stream."""
+    return [times[stream] for times in timetable(steps, shift)]
 
 
 def test_built_in_parts_keep_their_contracts() -> None:
@@ -103,7 +110,7 @@ def test_invalid_shifts_and_densities_are_refused(bad: float) -> None:
 
 @given(st.integers(1, 60), SCALES)
 def test_a_timetable_decreases_from_1_to_0(steps: int, s: float) -> None:
-    table = timetable(steps, ConstantShift(s))
+    table = column(steps, ConstantShift(s))
     assert (len(table), table[0], table[-1]) == (steps + 1, 1.0, 0.0)
     assert table == sorted(table, reverse=True)
     assert len(set(table)) == len(table)
@@ -112,7 +119,7 @@ def test_a_timetable_decreases_from_1_to_0(steps: int, s: float) -> None:
 def test_a_timetable_has_shifted_even_steps() -> None:
     """Times are exact to float64; errors of float32 would change the last digits of a clip."""
     even = [1 - k / 40 for k in range(41)]
-    assert timetable(40, ConstantShift(5.0)) == pytest.approx(
+    assert column(40, ConstantShift(5.0)) == pytest.approx(
         [5 * t / (1 + 4 * t) for t in even], abs=1e-15
     )
 
@@ -159,29 +166,36 @@ def test_densities_have_the_expected_moments() -> None:
 @given(st.integers(1, 12), st.floats(-3, 3), st.floats(-3, 3))
 def test_euler_is_exact_for_constant_velocities(steps: int, start: float, velocity: float) -> None:
     x, end = AV(torch.tensor([start], dtype=torch.float64), torch.zeros(1)), start - velocity
-    table = timetable(steps, ConstantShift(3.0))
-    for t, t_next in pairwise(table):
+    for times, next_times in pairwise(timetable(steps, ConstantShift(3.0), given=("audio",))):
         x, _ = Euler().step(
-            x, t, t_next, lambda at, _: AV(video=torch.full_like(at["video"], velocity))
+            x, times, next_times, lambda at, _: AV(video=torch.full_like(at["video"], velocity))
         )
     assert abs(float(x["video"]) - end) < 1e-14 * (steps + 2) * 8
     assert torch.equal(x["audio"], torch.zeros(1))
 
 
-@given(st.integers(1, 30), SCALES, st.floats(-3, 3), st.floats(-3, 3))
+@given(st.integers(1, 30), SCALES, SCALES, st.floats(-3, 3), st.floats(-3, 3))
 def test_adams_bashforth_is_exact_for_linear_velocities(
-    steps: int, shift: float, a: float, b: float
+    steps: int, shift: float, other: float, a: float, b: float
 ) -> None:
-    """dx/dt = a + b t is exact for steps of any length, except for the first, which is Euler's."""
-    x, memory = AV(torch.zeros(1, dtype=torch.float64)), None
-    table = timetable(steps, ConstantShift(shift))
-    for t, t_next in pairwise(table):
+    """dx/dt = a + b t is exact for steps of any length, except for the first, which is Euler's.
+
+    With the times of each stream.
+    """
+    x, memory = AV(*torch.zeros(2, 1, dtype=torch.float64)), None
+    table = timetable(steps, StreamShifts(ConstantShift(shift), ConstantShift(other)))
+    for times, next_times in pairwise(table):
         x, memory = AdamsBashforth().step(
-            x, t, t_next, lambda _, t: AV(torch.tensor([a + b * t], dtype=torch.float64)), memory
+            x,
+            times,
+            next_times,
+            lambda _, times: times.map(lambda t: torch.tensor([a + b * t], dtype=torch.float64)),
+            memory,
         )
-    # the error of Euler's step: the integral of b (1 - t) from table[1] to 1
-    first = b * (1 - table[1]) ** 2 / 2
-    assert abs(float(x["video"]) - (-a - b / 2 - first)) < 1e-11
+    for stream in x:
+        # the error of Euler's step: the integral of b (1 - t) from table[1] to 1
+        first = b * (1 - table[1][stream]) ** 2 / 2
+        assert abs(float(x[stream]) - (-a - b / 2 - first)) < 1e-11
 
 
 @pytest.mark.parametrize(
@@ -195,17 +209,17 @@ def test_number_of_velocities_of_eight_steps(solver: Solver, velocities: int, or
     The contract checks that the order is reached; this test, that it isn't declared too low.
     """
     assert solver.order == order
-    times: list[float] = []
+    evaluated: list[AV[float]] = []
 
-    def velocity(x: AV[torch.Tensor], t: float) -> AV[torch.Tensor]:
-        times.append(t)
+    def velocity(x: AV[torch.Tensor], times: AV[float]) -> AV[torch.Tensor]:
+        evaluated.append(times)
         return x
 
-    x, memory = AV(torch.ones(1)), None
-    for t, t_next in pairwise(timetable(8, ConstantShift())):
-        x, memory = solver.step(x, t, t_next, velocity, memory)
-    assert len(times) == velocities
-    assert min(times) > 0
+    x, memory = AV(torch.ones(1), torch.ones(1)), None
+    for times, next_times in pairwise(timetable(8, TWELVE_AND_THREE)):
+        x, memory = solver.step(x, times, next_times, velocity, memory)
+    assert len(evaluated) == velocities
+    assert min(times[stream] for times in evaluated for stream in times) > 0
 
 
 def test_contract_checks_find_faults() -> None:
@@ -222,19 +236,46 @@ def test_contract_checks_find_faults() -> None:
 
     @attrs.frozen
     class MovesGiven(Euler):
-        def step(self, x, t, t_next, velocity, memory=None):
-            moved, memory = Euler.step(self, x, t, t_next, velocity, memory)
-            return moved.map(lambda each: each * 1.001), memory
+        def step(self, x, times, next_times, velocity, memory=None):
+            moved, memory = Euler.step(self, x, times, next_times, velocity, memory)
+            return moved.replace(audio=moved["audio"] * (1 if times["audio"] else 1.001)), memory
 
     @attrs.frozen
     class WantsAll(Euler):
-        def step(self, x, t, t_next, velocity, memory=None):
-            return x.map(lambda each, v: each + (t_next - t) * v, velocity(x, t)), memory
+        def step(self, x, times, next_times, velocity, memory=None):
+            return velocity(x, times).map(
+                lambda v, each, t, t_next: each + (t_next - t) * v, x, times, next_times
+            ), memory
 
     @attrs.frozen
     class Forgets(Euler):
-        def step(self, x, t, t_next, velocity, memory=None):
-            return Euler.step(self, x, t, t_next, velocity, memory)[0]
+        def step(self, x, times, next_times, velocity, memory=None):
+            return Euler.step(self, x, times, next_times, velocity, memory)[0]
+
+    @attrs.frozen
+    class OneStepForBoth(Euler):
+        """Moves the audio by the difference of the video's times."""
+
+        def step(self, x, times, next_times, velocity, memory=None):
+            if times["audio"]:
+                next_times = next_times.replace(
+                    audio=times["audio"] + next_times["video"] - times["video"]
+                )
+            return Euler.step(self, x, times, next_times, velocity, memory)
+
+    @attrs.frozen
+    class OneTimeForBoth(Euler):
+        """Evaluates both velocities at the video's time."""
+
+        def step(self, x, times, next_times, velocity, memory=None):
+            return Euler.step(
+                self,
+                x,
+                times,
+                next_times,
+                lambda x, t: velocity(x, AV(t["video"], t["video"])),
+                memory,
+            )
 
     @attrs.frozen
     class Global:
@@ -247,6 +288,8 @@ def test_contract_checks_find_faults() -> None:
         (check_solver, MovesGiven(), "not change streams without a velocity"),
         (check_solver, WantsAll(), "return streams without a velocity"),
         (check_solver, Forgets(), "return x, memory"),
+        (check_solver, OneStepForBoth(), "move audio by the difference of its own times"),
+        (check_solver, OneTimeForBoth(), "be of order 1"),
         (check_density, Global(), "generator"),
         (check_shift, lambda t: t**2 + 0.01, "map 0 to 0 and 1 to 1"),
         (check_shift, lambda t: t.double(), "dtype"),

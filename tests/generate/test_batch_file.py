@@ -47,7 +47,7 @@ def test_a_table_is_read_as_spreadsheets_write_it(tmp_path):
         ({"steps": True}, "steps must be a whole number of at least 1, not True"),
         ({"seconds": float("inf")}, "seconds must be a finite number above 0, not inf"),
         ({"prompt": 3}, "prompt must be a single string, not 3"),
-        ({"image": "absent.png"}, "image: there is no file "),
+        ({"image": "absent.png"}, "image: PATH/absent.png: no such file"),
         ({"extra": [1]}, "extra must be a mapping (in JSON, an object), not [1]"),
         ({"name": "../x"}, "the name '../x' isn't a safe file name: it has '/'"),
         ({"name": "a\nb"}, "the name 'a\\nb' isn't a safe file name: it has '\\n'"),
@@ -65,6 +65,7 @@ def test_a_table_is_read_as_spreadsheets_write_it(tmp_path):
 def test_each_fault_names_its_line(line, fault, tmp_path):
     with pytest.raises(RequestError) as error:
         read_batch(jsonl(tmp_path / "b.jsonl", {"prompt": "fine"}, line), Request())
+    fault = fault.replace("PATH", str(tmp_path))
     assert f"b.jsonl, line 2: {fault}" in str(error.value)
     assert "line 1" not in str(error.value)
 

@@ -45,11 +45,11 @@ def test_a_clip_depends_only_on_its_own_seed(pipeline: Pipeline) -> None:
     prompts = [Prompt(caption="a red ball"), Prompt(caption="a hammer strikes"), Prompt()]
     together = pipeline.latents(prompts, seeds=[3, 4, 5], guidance=SyncCFG())
     for number, prompt in enumerate(prompts):
-        alone = pipeline.latents([prompt], seeds=[3 + number], guidance=SyncCFG())
+        single = pipeline.latents([prompt], seeds=[3 + number], guidance=SyncCFG())
         for stream in ("video", "audio"):
             # the same sums in another order, through three steps
             torch.testing.assert_close(
-                alone[stream][0], together[stream][number], rtol=1e-3, atol=1e-3
+                single[stream][0], together[stream][number], rtol=1e-3, atol=1e-3
             )
     assert not torch.allclose(together["video"][0], together["video"][1])
 

@@ -38,7 +38,8 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"seconds": float("inf")}, SECONDS + "inf"),
     ({"seconds": float("nan")}, SECONDS + "nan"),
     ({"seconds": "long"}, SECONDS + "'long'"),
-    *(({name: "absent.bin"}, f"{name}: there is no file absent.bin") for name in FILES),
+    *(({name: "absent.bin"}, f"{name}: absent.bin: no such file") for name in FILES),
+    ({"audio": "."}, "audio: .: is a folder, not a media file"),
     (
         {"audio": "CLICK", "video": "FLASH"},
         "audio and video are both given, which leaves nothing to generate; leave one out",
@@ -69,6 +70,7 @@ ONLY_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"seed": True}, SEED + "True"),
     ({"steps": True}, STEPS + "True"),
     ({"seconds": True}, SECONDS + "True"),
+    ({"seconds": 10**400}, f"{SECONDS}{10**79}"),
 ]
 """What only values of another type can express: Python's, and JSON's."""
 
@@ -78,6 +80,7 @@ ONLY_PYTHON: list[tuple[dict[str, Any], str]] = [
         f"guidance must be a part, such as SyncCFG(video=3, audio=2), not {SyncCFG}",
     ),
     ({"guidance": "cfg"}, "guidance must be a part, such as SyncCFG(video=3, audio=2), not 'cfg'"),
+    ({"seed": None}, SEED + "None"),
     ({"solver": Heun}, f"solver must be a part, such as Heun(), not {Heun}"),
     ({"shift": 5.0}, "shift must be a part, such as ConstantShift(5), not 5.0"),
     ({"video": "SOUND CLIP"}, "the clip that is given as video has no frames"),

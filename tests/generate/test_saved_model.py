@@ -1,7 +1,7 @@
-"""A model that an older commit saved makes the clip that it made then.
+"""A model that an older commit saved generates the same clip as then.
 
-The fixture was written by commit 44c4005, before the package was laid out anew, with
-`tests/helpers/saved_model.py` (under that commit's module names).
+`tests/helpers/saved_model.py` wrote the fixture at commit 44c4005, before the package was
+reorganised (with the module names of that commit).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from safetensors import safe_open
 from harmony_parts.generate.load import load
 
 
-def test_a_saved_model_makes_the_clip_that_it_made() -> None:
-    """Bit for bit on a CPU with the same instructions and the same torch; elsewhere, as close as
-    sums in another order come: within 2 of 255 levels, and 1e-2 of full scale for the sound.
+def test_a_saved_model_generates_the_same_clip() -> None:
+    """Bit for bit with the same torch and CPU instructions.
+
+    Elsewhere sums have another order: within 2 of 255 levels, and 1e-2 of full scale for sound.
     """
     with safe_open(FOLDER / "clip.safetensors", "pt") as file:
         about, then = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

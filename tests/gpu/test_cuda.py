@@ -1,4 +1,4 @@
-"""What waits for a GPU: `make gpu`. Skipped, saying so, where there is none."""
+"""Tests that need a GPU (`make gpu`); skipped on machines without one."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ pytestmark = [
 ]
 
 SHORT = ("train.prepared=64", "data.size=64", "train.log_every=1")
-# float32 sums of at most a few thousand terms in another order, through a few layers: 1e-3 of the
-# scale is far beyond, and far below a bug
+# float32 sums of at most a few thousand terms in another order, through a few layers: the error is
+# far below 1e-3 of the scale, and that of a bug far above
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 
 
@@ -43,7 +43,7 @@ def full_precision() -> None:
 
 
 def report(**figures: Any) -> None:
-    """A line for HARMONY_GPU_REPORT, with device and versions."""
+    """Append a line to HARMONY_GPU_REPORT, with device and versions."""
     if path := os.environ.get("HARMONY_GPU_REPORT"):
         versions = {package: version(package) for package in ("torch", "triton", "harmony-parts")}
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -60,14 +60,14 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_losses_follow_those_on_a_cpu(tmp_path: Path) -> None:
+def test_losses_match_those_on_a_cpu(tmp_path: Path) -> None:
     recipe = read_recipe("demo", (*SHORT, "train.steps=10"))
     for device in ("cpu", "cuda"):
         train(recipe, out=tmp_path / device, device=device, progress=False)
     assert losses(tmp_path / "cuda") == pytest.approx(losses(tmp_path / "cpu"), rel=1e-2)
 
 
-def test_a_run_resumes(tmp_path: Path) -> None:
+def test_a_resumed_run_matches_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = read_recipe("demo", (*SHORT, "train.steps=8"))
     train(whole, out=tmp_path / "whole", device="cuda", progress=False)
     train(
@@ -81,7 +81,7 @@ def test_a_run_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [(), ("audio",), ("video",)])
-def test_a_seed_means_the_same_clip(given: tuple[str, ...]) -> None:
+def test_a_seed_gives_the_same_latents_as_on_a_cpu(given: tuple[str, ...]) -> None:
     pipeline = Pipeline.assemble(read_recipe("demo", ("sample.steps=4",)))
     generator = torch.Generator().manual_seed(0)
     for parameter in pipeline.weights.parameters():
@@ -108,9 +108,10 @@ WIDE = (
 
 
 @pytest.mark.parametrize("offload", ["parts", "layers"])
-def test_offloaded_clips_are_the_same(offload: Offload) -> None:
-    """Bit for bit, over layers that are large enough for copies to run beside what is computed; the
-    peak falls by what stays on the host.
+def test_offloading_changes_no_latents_and_lowers_the_peak(offload: Offload) -> None:
+    """Bit for bit, with layers large enough for copies to overlap with computation.
+
+    The peak falls by the size of the weights that stay on the host.
     """
     pipeline = Pipeline.assemble(read_recipe("demo", ("sample.steps=8", *WIDE)))
     generator = torch.Generator().manual_seed(0)
@@ -145,8 +146,9 @@ def test_offloaded_clips_are_the_same(offload: Offload) -> None:
 
 @pytest.mark.parametrize("name", ["demo", "clips"])
 def test_time_and_memory_of_a_step(name: str, tmp_path: Path) -> None:
-    """Median seconds of 20 steps after 5, and the peak of the memory; to HARMONY_GPU_REPORT, where
-    that is set. Clips are Soundstage's.
+    """Median seconds of 20 steps after 5, and peak memory, to HARMONY_GPU_REPORT if it is set.
+
+    Clips are Soundstage's.
     """
     overrides = ("data.use=soundstage", "data.size=64", "train.prepared=64")
     recipe = read_recipe(name, overrides)

@@ -107,10 +107,10 @@ def test_samples_are_guided_independently(
 def test_streams_are_combined_independently(
     guidance: Guidance, seed: int, order_of: tuple[str, str]
 ) -> None:
-    changed, kept = order_of
+    changed, unchanged = order_of
     preds = predict(guidance, JOINT, seed)
     other, _ = guidance.combine(change(preds, lambda v: v.sin() + 2, (changed,)), JOINT, None)
-    assert torch.equal(other[kept], guidance.combine(preds, JOINT, None)[0][kept])
+    assert torch.equal(other[unchanged], guidance.combine(preds, JOINT, None)[0][unchanged])
 
 
 @given(TASKS, SEED, SCALE, SCALE)

@@ -39,9 +39,9 @@ def test_guidance_that_rests_except_at_one_level_is_found(at: float) -> None:
 
 
 def test_only_the_models_streams_are_present() -> None:
-    alone = demands(Sum((SyncCFG(), Modality())), ("video",))
-    assert set(alone.steps) == {StepTimes(video=t) for t in LEVELS}
-    assert (alone.most, alone.hints) == (1, frozenset())
+    video_only = demands(Sum((SyncCFG(), Modality())), ("video",))
+    assert set(video_only.steps) == {StepTimes(video=t) for t in LEVELS}
+    assert (video_only.most, video_only.hints) == (1, frozenset())
     assert demands(CFG(), ("audio",)).most == 2
 
 

@@ -110,15 +110,15 @@ class Chained:
 
 def test_passes_in_a_sum_need_passes_of_the_same_term() -> None:
     """They can't need a pass of another term."""
-    found = runs(Sum((CFG(), Chained())))
-    assert [(run.names, run.level) for run in found] == [
+    requested = runs(Sum((CFG(), Chained())))
+    assert [(run.names, run.level) for run in requested] == [
         ((CONDITIONAL,), 0),
         (("0.dropped",), 0),
         (("1.early", "1.second"), 1),
         (("1.third",), 2),
     ]
-    alone = runs(Chained())
-    assert [(run.names, run.level) for run in alone] == [
+    single = runs(Chained())
+    assert [(run.names, run.level) for run in single] == [
         ((CONDITIONAL,), 0),
         (("early", "second"), 1),
         (("third",), 2),
@@ -147,10 +147,10 @@ class Momentum:
 def test_a_sum_keeps_the_state_of_each_term() -> None:
     check_guidance(Momentum())
     check_guidance(Sum((CFG(), Momentum())))
-    alone, summed, before, all_before = Momentum(), Sum((NoGuidance(), Momentum())), None, None
+    single, summed, before, all_before = Momentum(), Sum((NoGuidance(), Momentum())), None, None
     for step in range(3):
         preds = predict(summed, JOINT, step)
-        one, before = alone.combine(
+        one, before = single.combine(
             {"joint": preds["joint"], "other": preds["1.other"]}, JOINT, before
         )
         two, all_before = summed.combine(preds, JOINT, all_before)

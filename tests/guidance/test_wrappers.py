@@ -66,20 +66,20 @@ def test_rescale_leaves_constants_unchanged():
     times = StepTimes(0.5, None)
     flat, full = torch.full((2, 1, 1, 1, 4), 3.0), torch.arange(8.0).reshape(2, 1, 1, 1, 4)
     for own, null in ((flat, flat), (flat, flat + 1), (full, flat), (flat, full), (full * 0, full)):
-        made, _ = Rescale(CFG(2, 2)).combine(
+        result, _ = Rescale(CFG(2, 2)).combine(
             {CONDITIONAL: AV(own), "dropped": AV(null)}, times, None
         )
-        assert made["video"].isfinite().all()
+        assert result["video"].isfinite().all()
     # far below the resolution of float32 beside `full`: left unchanged, not amplified
     noise = full * 1e-9
-    kept, _ = Rescale(CFG(0, 0), 1.0).combine(
+    result, _ = Rescale(CFG(0, 0), 1.0).combine(
         {CONDITIONAL: AV(full), "dropped": AV(noise)}, times, None
     )
-    assert torch.equal(kept["video"], noise)
-    kept, _ = Rescale(CFG(2, 2), 1.0).combine(
+    assert torch.equal(result["video"], noise)
+    result, _ = Rescale(CFG(2, 2), 1.0).combine(
         {CONDITIONAL: AV(flat), "dropped": AV(flat + 1)}, times, None
     )
-    assert torch.equal(kept["video"], flat - 1)
+    assert torch.equal(result["video"], flat - 1)
 
 
 @given(walks())
@@ -160,12 +160,12 @@ def test_wrappers_at_off_values_equal_the_inner_guidance(walk: Walk):
 @given(walks())
 def test_a_sum_gives_each_term_its_state(walk: Walk):
     """A term with state, next to one without, has the same passes, state and result."""
-    for step, alone in zip(
+    for step, single in zip(
         steps(Sum((NoGuidance(), Counting())), walk), steps(Counting(), walk), strict=True
     ):
-        assert step.passes == alone.passes
-        assert step.state == (None, alone.state)
-        assert same(step.result, alone.result)
+        assert step.passes == single.passes
+        assert step.state == (None, single.state)
+        assert same(step.result, single.result)
 
 
 @pytest.mark.parametrize(
@@ -226,5 +226,5 @@ def test_modality_guidance_needs_two_streams():
 
 def test_skip_layer_drops_the_text_by_default():
     assert SkipLayer().passes(StepTimes(1, 1), None)[1].drop == {"caption", "sound", "speech"}
-    alone = SkipLayer(layer=2, drop=()).passes(StepTimes(1, 1), None)[1]
-    assert (alone.drop, alone.hints) == (frozenset(), frozenset({"skip-2"}))
+    single = SkipLayer(layer=2, drop=()).passes(StepTimes(1, 1), None)[1]
+    assert (single.drop, single.hints) == (frozenset(), frozenset({"skip-2"}))

@@ -1,8 +1,7 @@
-"""Checkpoints in the layouts of Wan and Ovi with random numbers, at any size, and recipes for them
-without pre-trained codecs.
+"""Random checkpoints in Wan's and Ovi's layouts, at any size, and recipes without weights for them.
 
-Names and shapes are written down here from the state dicts of those projects, apart from the rules
-that the library has for them.
+Names and shapes are written down from the state dicts of those projects, independently of the
+library's rules.
 """
 
 from __future__ import annotations
@@ -77,19 +76,19 @@ RECIPE: dict[str, Any] = {
     "train": {"steps": 2, "batch": 2, "prepared": 2, "log_every": 1, "learning_rate": 1e-3},
     "sample": {"guidance": "cfg", "solver": "euler", "shift": "constant", "steps": 2},
 }
-"""For Ovi, and for a pair."""
+"""A recipe for Ovi, and for a pair."""
 WAN_RECIPE = RECIPE | {
     "codecs": {"video": RECIPE["codecs"]["video"]},
     "encoders": {name: RECIPE["encoders"][name] for name in ("caption", "image")},
     "denoiser": "video-only",
     "task": "joint",
 }
-"""For Wan alone."""
+"""A recipe for Wan without audio."""
 
 
 @attrs.frozen
 class Files:
-    """An Ovi file, a Wan folder of shards, the tensors in them, and their configurations."""
+    """An Ovi file, a Wan folder of shards, their tensors and their configurations."""
 
     ovi: Path
     wan: Path
@@ -100,7 +99,7 @@ class Files:
 
     @property
     def configs(self) -> list[Path]:
-        """Of both towers."""
+        """The configurations of both towers."""
         return [self.wan_config, self.audio_config]
 
 
@@ -112,7 +111,7 @@ def _tower(
     feed: int = FEED,
     layers: int = LAYERS,
 ) -> dict[str, tuple[int, ...]]:
-    """Names and shapes that Wan's transformer and both of Ovi's have."""
+    """Names and shapes that Wan's transformer and both of Ovi's share."""
     shapes: dict[str, tuple[int, ...]] = {f"{prefix}head.modulation": (1, 2, width)}
 
     def linear(name: str, source: int, target: int) -> None:
@@ -144,7 +143,7 @@ def _tower(
 def wan_shapes(
     prefix: str = "", modulation: str = "modulation", **sizes: int
 ) -> dict[str, tuple[int, ...]]:
-    """Wan2.2-TI2V-5B's, as its authors name them."""
+    """Names and shapes of Wan2.2-TI2V-5B, as its authors name them."""
     width = sizes.get("width", WIDTH)
     embed = {
         f"{prefix}patch_embedding.weight": (width, VIDEO, 1, PATCH, PATCH),
@@ -154,7 +153,7 @@ def wan_shapes(
 
 
 def ovi_shapes(**sizes: int) -> dict[str, tuple[int, ...]]:
-    """Ovi's."""
+    """Names and shapes of Ovi's model."""
     width, layers = sizes.get("width", WIDTH), sizes.get("layers", LAYERS)
     inner = -(-8 * width // 3 // 256) * 256
     audio = "audio_model.patch_embedding"
@@ -184,7 +183,7 @@ def ovi_shapes(**sizes: int) -> dict[str, tuple[int, ...]]:
 def numbers(
     shapes: dict[str, tuple[int, ...]], seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> dict[str, Tensor]:
-    """As if trained: small numbers, and none of them where a part would start."""
+    """Random tensors as if trained: small, and none of them at its initial value."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: (
@@ -204,14 +203,14 @@ def saved(folder: Path) -> dict[str, Tensor]:
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    """Names, types, shapes and bits."""
+    """Whether names, types, shapes and bits are equal."""
     return a.keys() == b.keys() and all(
         a[n].dtype == b[n].dtype and torch.equal(a[n], b[n]) for n in a
     )
 
 
 def sharded(folder: Path, state: dict[str, Tensor], shards: int = 3, index: bool = True) -> Path:
-    """A folder of shards, as the Hub has them."""
+    """Write a folder of shards as on the Hub; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     where = {
         name: f"diffusion_pytorch_model-{1 + n % shards:05}-of-{shards:05}.safetensors"

@@ -12,13 +12,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony_parts.av import Format
+from harmony_parts.av import Event, Format
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
-from harmony_parts.data.protocol import Event, Example
-from harmony_parts.data.soundstage import SCENES, Soundstage
+from harmony_parts.data.protocol import Example
+from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.events import Events, match
+from harmony_parts.scenes.ball import Ball
+from harmony_parts.scenes.bar import Bar
+from harmony_parts.scenes.hammer import Hammer
+
+SCENES = {"ball": Ball(), "bar": Bar(), "hammer": Hammer()}
 
 FORMAT = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
 METRIC = Events()
@@ -108,7 +113,7 @@ def test_the_offset_is_positive_if_the_sound_is_late() -> None:
 
 
 def examples(scene: str, count: int = 40, format: Format = FORMAT) -> list[Example]:
-    data = Soundstage(scenes=(scene,), seed=1234).build(format=format)
+    data = Soundstage(scenes=(SCENES[scene],), seed=1234).build(format=format)
     return [data.example(i) for i in range(count)]
 
 

@@ -1,20 +1,46 @@
-"""Model folders: saved weights load into new parts, and those of another model are refused."""
+"""Model folders: what is loaded is what was saved, and other weights are refused by name."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import tiny_training as tiny
+from helpers import toy_weights as toys
+from safetensors.torch import load_file
 from torch import Tensor
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import RunError
+from harmony_parts.generate.load import load
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.folder import find_model, load_weights, save_model, saved_modules
-from harmony_parts.models.tensor_files import load_tensors
+from harmony_parts.models.tensor_files import (
+    load_tensors,
+)
 from harmony_parts.train.loop import train
+
+SMALL = {
+    **toys.RECIPE,
+    "denoiser": {
+        "use": "dual-branch",
+        "layers": 1,
+        "video": {"use": "transformer", "width": 32, "heads": 2, "feed": 32, "patch": 2},
+        "audio": {"use": "mmdit", "width": 32, "heads": 2, "feed": 32},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    """A small model without zero weights."""
+    made = Pipeline.assemble(read_recipe(SMALL))
+    for parameter in made.weights.parameters():
+        parameter.data += 0.05
+    return made
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -48,7 +74,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     for part in (
         "missing: denoiser.branches.audio.reference_group",
         "not in this model: denoiser.more",
-        "target_group (there [5], here [32])",
+        "target_group (file: [5], model: [32])",
     ):
         assert part in str(raised.value)
     (tmp_path / "model" / "model.safetensors").write_bytes(b"no")
@@ -59,7 +85,72 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     for folder, cause in (
         ("empty", "neither a model"),
         ("absent", "no such folder"),
-        ("file", "is a file; name the model's folder"),
+        ("file", "is a file; name the model folder"),
     ):
         with pytest.raises(RunError, match=cause):
             find_model(tmp_path / folder)
+
+
+def test_small_models_are_one_file_and_large_ones_are_sharded(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """One replaces the other in a folder, and the loaded weights are the saved ones."""
+    state, folder = pipeline.weights.state_dict(), tmp_path / "model"
+    sizes = {}
+    for shard in (60_000, 2**30, 120_000, 60_000):
+        save_model(folder, pipeline.recipe, state, shard=shard)
+        names = sorted(path.name for path in folder.glob("*.safetensors*"))
+        sizes[shard] = len(names)
+        if shard == 2**30:
+            assert names == ["model.safetensors"]
+        else:
+            count = len(names) - 1
+            assert names == [
+                *(f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)),
+                "model.safetensors.index.json",
+            ]
+            where = json.loads((folder / names[-1]).read_text())["weight_map"]
+            assert where == {name: file for file in names[:-1] for name in load_file(folder / file)}
+        assert toys.same(toys.saved(folder), dict(state))
+        loaded = load(folder).weights.state_dict()
+        assert toys.same(dict(loaded), dict(state))
+    assert sizes[60_000] > sizes[120_000] > 2
+
+
+def test_types_are_kept_unless_another_is_requested(pipeline: Pipeline, tmp_path: Path) -> None:
+    half = {
+        name: tensor.to(torch.bfloat16) for name, tensor in pipeline.weights.state_dict().items()
+    }
+    save_model(tmp_path, pipeline.recipe, half)
+    same_type, wide = load(tmp_path), load(tmp_path, dtype=torch.float32)
+    assert {p.dtype for p in same_type.weights["denoiser"].parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in wide.weights.parameters()} == {torch.float32}
+    assert all(
+        torch.equal(tensor, half[name].float())
+        for name, tensor in wide.weights.state_dict().items()
+    )
+    assert all(p.requires_grad for p in same_type.weights["denoiser"].parameters())
+    counts = {
+        **half,
+        "denoiser.branches.video.head.modulation": torch.zeros(2, 32, dtype=torch.int64),
+    }
+    save_model(tmp_path, pipeline.recipe, counts)
+    with pytest.raises(
+        RunError,
+        match=r"of another type: denoiser.branches.video.head.modulation \(file: torch.int64",
+    ):
+        load(tmp_path)
+
+
+def test_a_missing_shard_is_named(pipeline: Pipeline, tmp_path: Path) -> None:
+    save_model(tmp_path, pipeline.recipe, pipeline.weights.state_dict(), shard=100_000)
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert find_model(tmp_path) == tmp_path
+    shards[1].write_bytes(shards[1].read_bytes()[:-8])
+    with pytest.raises(RunError, match=rf"{shards[1].name}: can't be read"):
+        load(tmp_path)
+    shards[1].unlink()
+    with pytest.raises(
+        RunError, match=rf"of {len(shards)} shards these are missing: {shards[1].name}"
+    ):
+        load(tmp_path)

@@ -1,8 +1,7 @@
-"""Weights that come to the device for their work and go again: the same numbers, less memory, and
-everything in its place afterwards.
+"""Offloaded weights: the same results, less memory on the device, and weights back in place.
 
-On the CPU "the device" is the host's memory, and what comes is a copy, so that all of it can be
-seen here but CUDA's streams.
+On the CPU "the device" is the host's memory and weights are copied there, which covers everything
+but CUDA's streams.
 """
 
 from __future__ import annotations
@@ -15,21 +14,18 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import harmony_parts as hp
 from harmony_parts.cost.memory import Live
 from harmony_parts.generate.pipeline import Pipeline
+from harmony_parts.models.layer_stream import ALIGNED
 from harmony_parts.models.offload import (
-    ALIGNED,
     Offload,
     layers_of,
     move_weights,
     part_modules,
     resident_bytes,
-    views,
     weights_on_device,
 )
 from harmony_parts.models.offloaded_codec import OffloadedCodec
@@ -38,7 +34,7 @@ RECIPE = ("denoiser.layers=4", "sample.steps=2", "format.seconds=0.5")
 
 
 class Codec:
-    """A codec that has weights: the one inside it, times a number that a module holds."""
+    """A codec with weights: an inner codec, scaled by a number that a module owns."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.gain = inner, nn.Linear(1, 1, bias=False)
@@ -50,19 +46,19 @@ class Codec:
         return getattr(self.inner, name)
 
     def encode(self, given: Tensor) -> Tensor:
-        """Scaled."""
+        """The inner codec's latents, scaled."""
         self.seen.append(self.gain.weight.data_ptr())
         return self.inner.encode(given) * self.gain.weight.detach().item()
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled back."""
+        """The inner codec's clip of the latents, scaled back."""
         self.seen.append(self.gain.weight.data_ptr())
         return self.inner.decode(latents / self.gain.weight.detach().item())
 
 
 @pytest.fixture
 def pipeline() -> Pipeline:
-    """A small model, its weights moved from their zeros."""
+    """A small model whose weights aren't zero."""
     made = hp.Pipeline.assemble(hp.read_recipe("demo", RECIPE))
     generator = torch.Generator().manual_seed(0)
     for weight in made.weights.parameters():
@@ -82,12 +78,10 @@ def places(pipeline: Pipeline) -> list[tuple[str, int, Tensor]]:
     "guidance",
     [hp.SyncCFG(), hp.SkipLayer(layer=1), hp.SkipLayer(layer=3), hp.Modality(), hp.NoGuidance()],
 )
-def test_clips_are_the_same_and_weights_stay(
+def test_offloaded_clips_are_bit_equal_and_weights_return(
     pipeline: Pipeline, offload: Any, guidance: Any
 ) -> None:
-    """Bit for bit, also where a guidance leaves a layer out and the one that was fetched isn't
-    called.
-    """
+    """Even if a guidance skips a layer, so that the layer that was copied isn't called."""
     before = places(pipeline)
     want = pipeline.latents([hp.Prompt("a ball")], seeds=[1], guidance=guidance)
     got = pipeline.to("cpu", offload=offload).latents(
@@ -101,15 +95,13 @@ def test_clips_are_the_same_and_weights_stay(
         assert torch.equal(value, same)
 
 
-def test_what_is_on_the_device_at_most(pipeline: Pipeline) -> None:
-    """A pass holds as many bytes more as `resident` says: whole parts, or the rest of one and two
-    of its four layers.
-    """
+def test_the_peak_on_the_device_is_resident_bytes(pipeline: Pipeline) -> None:
+    """Whole parts, or what isn't in layers and two of the four layers."""
     denoiser = pipeline.weights["denoiser"]
     av = pipeline.shapes(6).map(lambda shape: torch.zeros(1, *shape))
     times = av.map(lambda x: hp.Times.uniform(torch.ones(1), x.shape[1]))
     conditions = pipeline.conditions([hp.Prompt()])
-    denoiser(av, times, conditions)  # makes its tables
+    denoiser(av, times, conditions)  # computes its tables
     whole, by_layer = resident_bytes(denoiser, "parts"), resident_bytes(denoiser, "layers")
     assert whole == sum(x.nbytes for x in (*denoiser.parameters(), *denoiser.buffers()))
     assert len(layers_of(denoiser)) == 4
@@ -129,7 +121,7 @@ def test_what_is_on_the_device_at_most(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("offload", ["parts", "layers"])
-def test_a_failure_brings_everything_home(pipeline: Pipeline, offload: Any) -> None:
+def test_a_failure_returns_all_weights(pipeline: Pipeline, offload: Any) -> None:
     before = places(pipeline)
     pipeline.to("cpu", offload=offload)
 
@@ -147,8 +139,8 @@ def test_a_failure_brings_everything_home(pipeline: Pipeline, offload: Any) -> N
     )
 
 
-def test_codecs_with_weights_come_for_their_work(pipeline: Pipeline) -> None:
-    """And what a codec gives is the same; one without weights is left as it is."""
+def test_a_codec_with_weights_is_offloaded_too(pipeline: Pipeline) -> None:
+    """With the same results; a codec without weights is unchanged."""
     plain = pipeline.codecs["audio"]
     codec = Codec(pipeline.parts.codecs["video"])
     object.__setattr__(pipeline.parts, "codecs", hp.AV(codec, plain))
@@ -157,12 +149,12 @@ def test_codecs_with_weights_come_for_their_work(pipeline: Pipeline) -> None:
     want = pipeline.codecs["video"].encode(frames)
     pipeline.to("cpu", offload="parts")
     assert pipeline.codecs["audio"] is plain
-    visiting = pipeline.codecs["video"]
-    assert torch.equal(visiting.encode(frames), want)
-    assert torch.equal(visiting.decode(want), codec.decode(want))
+    offloaded = pipeline.codecs["video"]
+    assert torch.equal(offloaded.encode(frames), want)
+    assert torch.equal(offloaded.decode(want), codec.decode(want))
     home = codec.gain.weight.data_ptr()
     assert [place == home for place in codec.seen] == [True, False, False, True]
-    assert (visiting.channels, visiting.grid) == (codec.channels, codec.grid)
+    assert (offloaded.channels, offloaded.grid) == (codec.channels, codec.grid)
     made = [
         pipeline.to("cpu", offload=how)
         .generate("a ball", guidance=hp.SyncCFG(), seconds=0.5)
@@ -180,76 +172,10 @@ def test_compiled_layers_are_refused(pipeline: Pipeline) -> None:
         pipeline.to("cpu", offload="layers").latents([hp.Prompt()], seeds=[0])
 
 
-class Nested(nn.Module):
-    """Lists of one module, of several classes and of lists of layers, a tied weight, a buffer, a
-    layer that is called twice.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.single = nn.ModuleList([nn.Linear(4, 4)])
-        self.mixed = nn.ModuleList([nn.Linear(4, 4), nn.ReLU()])
-        self.lists = nn.ModuleList(
-            [nn.ModuleList([nn.Linear(4, 4) for _ in range(2)]) for _ in range(2)]
-        )
-        self.tied = nn.Linear(4, 4)
-        self.tied.weight = self.lists[0][0].weight
-        self.register_buffer("shift", torch.ones(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """All of it, some of it twice."""
-        for layer in (
-            *self.single,
-            *self.mixed,
-            *(layer for pair in self.lists for layer in pair),
-            self.lists[1][0],
-            self.tied,
-        ):
-            x = layer(x)
-        return x + self.shift
-
-
-def test_any_module_can_be_taken_apart() -> None:
-    module, x = Nested(), torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
-    want = module(x)
-    assert len(layers_of(module)) == 4
-    with weights_on_device(module, "cpu", "layers"):
-        assert torch.equal(module(x), want)
-
-
-class Gains(nn.Module):
-    """Layers that add their own number, called in whatever order."""
-
-    def __init__(self, layers: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(layers))
-        for n, layer in enumerate(self.layers):
-            nn.init.zeros_(layer.weight)
-            nn.init.constant_(layer.bias, float(n))
-
-    def forward(self, order: list[int]) -> list[float]:
-        """What each call adds."""
-        return [float(self.layers[n](torch.zeros(1))) for n in order]
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.integers(2, 5).flatmap(
-        lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n - 1), max_size=12))
-    )
-)
-def test_layers_may_be_called_in_any_order(case: tuple[int, list[int]]) -> None:
-    """Left out, again, backwards: each has its own weights."""
-    layers, order = case
-    module = Gains(layers)
-    with torch.no_grad(), weights_on_device(module, "cpu", "layers"):
-        assert module(order) == order
-
-
-def test_what_a_part_holds() -> None:
-    holder, module = nn.Linear(2, 2), nn.Linear(3, 3)
-    holder.__dict__["external_modules"] = (module,)
-    assert part_modules(holder) == (holder, module)
+def test_a_parts_modules_are_itself_and_its_external_modules() -> None:
+    part, module = nn.Linear(2, 2), nn.Linear(3, 3)
+    part.__dict__["external_modules"] = (module,)
+    assert part_modules(part) == (part, module)
     assert part_modules(object()) == ()
     with torch.device("meta"):
         empty = nn.Linear(2, 2)
@@ -258,34 +184,9 @@ def test_what_a_part_holds() -> None:
         match=r'Linear has no weights to move: it was built inside `torch\.device\("meta"\)`',
     ):
         move_weights(empty, "cpu")
-    move_weights(holder, "meta")
-    assert holder.weight.is_meta
+    move_weights(part, "meta")
+    assert part.weight.is_meta
     assert module.weight.is_meta
-
-
-@settings(max_examples=50)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([torch.float32, torch.bfloat16, torch.bool, torch.int64]),
-            st.lists(st.integers(0, 5), max_size=3),
-        )
-    )
-)
-def test_views_hold_their_tensors(forms: list[tuple[torch.dtype, list[int]]]) -> None:
-    """Each in a place of its own, aligned, of its shape and type."""
-    tensors = [
-        torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-        for dtype, shape in forms
-    ]
-    room = torch.zeros(sum(-(-x.nbytes // ALIGNED) * ALIGNED for x in tensors), dtype=torch.uint8)
-    found = views(room, tensors)
-    for view, x in zip(found, tensors, strict=True):
-        view.copy_(x)
-    for view, x in zip(found, tensors, strict=True):
-        assert (view.dtype, view.shape) == (x.dtype, x.shape)
-        assert torch.equal(view, x)
-        assert not x.numel() or (view.data_ptr() - room.data_ptr()) % ALIGNED == 0
 
 
 def test_a_loaded_model_is_offloaded(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -303,7 +204,7 @@ def test_a_loaded_model_is_offloaded(pipeline: Pipeline, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copied", "pickled"]
 )
-def test_an_offloaded_codec_can_be(again: Any, pipeline: Pipeline) -> None:
+def test_an_offloaded_codec_can_be_copied_and_pickled(again: Any, pipeline: Pipeline) -> None:
     codec = OffloadedCodec(pipeline.codecs["video"], torch.device("cpu"))
     latents = torch.randn(
         1, 3, *codec.grid, codec.channels, generator=torch.Generator().manual_seed(0)
@@ -312,21 +213,17 @@ def test_an_offloaded_codec_can_be(again: Any, pipeline: Pipeline) -> None:
 
 
 def test_threads_take_turns() -> None:
-    """Otherwise the one that leaves last would put the weights where the other one had brought
-    them.
-    """
+    """Otherwise the last to end would leave the weights where the other thread had put them."""
     part = nn.Linear(2, 2)
     home, inside = part.weight.data_ptr(), Event()
 
-    def come() -> None:
+    def enter() -> None:
         with weights_on_device(part, "cpu", "parts"):
             inside.set()
 
-    with (
-        weights_on_device(part, "cpu", "parts"),
-        weights_on_device(part, "cpu", "parts"),
-    ):  # the same thread may come again
-        other = Thread(target=come)
+    # the same thread may nest
+    with weights_on_device(part, "cpu", "parts"), weights_on_device(part, "cpu", "parts"):
+        other = Thread(target=enter)
         other.start()
         assert not inside.wait(0.05)
     other.join(10)
@@ -334,18 +231,18 @@ def test_threads_take_turns() -> None:
     assert part.weight.data_ptr() == home
 
 
-def test_where_to_is_looked_at_first(pipeline: Pipeline) -> None:
+def test_wrong_arguments_of_to_change_nothing(pipeline: Pipeline) -> None:
     for wrong in ("layer", True, None):
         with pytest.raises(ValueError, match="offload is one of 'none', 'parts', 'layers', not"):
             pipeline.to("cpu", offload=wrong)
     for wrong in ({"device": torch.bfloat16}, {"dtype": "bfloat16"}):
         with pytest.raises(ValueError, match=r'as in to\("cuda", dtype=torch.bfloat16\)'):
             pipeline.to(**wrong)
-    with pytest.raises((RuntimeError, AssertionError)):  # as PyTorch was built
+    with pytest.raises((RuntimeError, AssertionError)):  # depends on how PyTorch was built
         pipeline.to("cuda:99")
     assert (pipeline.device, pipeline.offload) == (torch.device("cpu"), "none")
 
 
-def test_a_type_alone_leaves_weights_where_they_are(pipeline: Pipeline) -> None:
-    assert pipeline.to(dtype=torch.float64, offload="layers").offload == "layers"  # to where it is
+def test_changing_only_the_type_keeps_the_offloading(pipeline: Pipeline) -> None:
+    assert pipeline.to(dtype=torch.float64, offload="layers").offload == "layers"
     assert pipeline.to(dtype=torch.bfloat16).offload == "layers"

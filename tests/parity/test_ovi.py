@@ -1,9 +1,8 @@
-"""Parity with Ovi: outputs that its own code computed in float32 for a small model, in a file that
-isn't part of this repository.
+"""Parity with Ovi: velocities equal those that Ovi's code computed in float32 for a small model.
 
-The file is HARMONY_OVI_FIXTURE (default ../shared/fixtures/ovi_tiny.safetensors beside the
-repository): weights under `weights.`, inputs, and outputs for common times, a clean first frame, a
-skipped layer, and a time of its own for each stream.
+They are in a file outside this repository, HARMONY_OVI_FIXTURE (by default
+../shared/fixtures/ovi_tiny.safetensors beside the repository): weights under `weights.`, inputs,
+and outputs for equal times, a clean first frame, a skipped layer, and different times per stream.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
-# the two sum float32 products in different orders, over widths of some hundreds and six attentions
+# both sum float32 products, in different orders, over widths of some hundreds and six attentions
 BOUND = 1e-5
-CASES = {  # name of a case -> times of video and sound, whether the first frame is clean, hints
+CASES = {  # name of a case -> times of video and audio, whether the first frame is clean, hints
     "t700": (0.7, 0.7, False, ()),
     "t250_first_frame_clean": (0.25, 0.25, True, ()),
     "t900_skip_block_1": (0.9, 0.9, False, ("skip-1",)),
@@ -39,13 +38,12 @@ CASES = {  # name of a case -> times of video and sound, whether the first frame
 
 @pytest.fixture(scope="module")
 def fixture() -> tuple[dict[str, Tensor], dict[str, dict]]:
-    """All tensors, and the configurations of the two towers; or a skip that says so."""
+    """All tensors, and the configurations of the two towers; skips if the file is missing."""
     default = Path(__file__).parents[2] / ".." / "shared" / "fixtures" / "ovi_tiny.safetensors"
     path = Path(os.environ.get("HARMONY_OVI_FIXTURE", default)).resolve()
     if not path.is_file():
         pytest.skip(
-            f"no outputs of Ovi's code at {path}; set HARMONY_OVI_FIXTURE to the file that holds"
-            " them"
+            f"no outputs of Ovi's code at {path}; set HARMONY_OVI_FIXTURE to the file with them"
         )
     with safe_open(path, "pt") as file:
         configs = {
@@ -56,9 +54,7 @@ def fixture() -> tuple[dict[str, Tensor], dict[str, dict]]:
 
 @pytest.fixture(scope="module")
 def denoiser(fixture: tuple[dict[str, Tensor], dict[str, dict]]) -> BranchDenoiser:
-    """The model in the fixture, by the layout's rules: every tensor of one is a tensor of the
-    other, there and back.
-    """
+    """The fixture's model, by the layout's rules, which must be invertible for every tensor."""
     tensors, configs = fixture
     video, audio = configs["video_config"], configs["audio_config"]
     spec = DualBranch(
@@ -100,14 +96,14 @@ def denoiser(fixture: tuple[dict[str, Tensor], dict[str, dict]]) -> BranchDenois
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_outputs_are_those_of_ovi(
+def test_velocities_equal_those_of_ovi(
     case: str, denoiser: BranchDenoiser, fixture: tuple[dict[str, Tensor], dict[str, dict]]
 ) -> None:
     tensors, configs = fixture
     t_video, t_audio, clean, hints = CASES[case]
     latents = AV(tensors["video"].permute(0, 2, 3, 4, 1), tensors["audio"])  # [B, C, T, H, W] there
 
-    def told(text: Tensor) -> Condition:  # Ovi pads with zeros, and attends to them
+    def condition(text: Tensor) -> Condition:  # Ovi pads with zeros, and attends to them
         length = configs["video_config"]["text_len"]
         return Condition(
             torch.nn.functional.pad(text, (0, 0, 0, length - len(text)))[None],
@@ -124,7 +120,10 @@ def test_outputs_are_those_of_ovi(
         times = times.replace(
             video=times.video.clean_where(torch.arange(latents.video.shape[1])[None] == 0)
         )
-    conditions = {"caption": told(tensors["video_text"]), "sound": told(tensors["audio_text"])}
+    conditions = {
+        "caption": condition(tensors["video_text"]),
+        "sound": condition(tensors["audio_text"]),
+    }
     out = denoiser(latents, times, conditions, hints=hints)
     wanted = AV(tensors[f"out.{case}.video"].permute(0, 2, 3, 4, 1), tensors[f"out.{case}.audio"])
     for stream in wanted:

@@ -1,5 +1,6 @@
-"""Parity with diffusers' `WanTransformer3DModel`, random weights taken through `convert wan` in
-either naming.
+"""Parity with diffusers' `WanTransformer3DModel`, with random weights converted by `convert wan`.
+
+They are converted from both namings of the tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ diffusers = pytest.importorskip(
     "diffusers", reason="diffusers isn't installed: nothing to compare Wan's video branch with"
 )
 
-# the two sum float32 products in different orders, and diffusers takes the times' angles in float32
+# both sum float32 products, in different orders, and diffusers computes angles of times in float32
 BOUND = 1e-5
 TEXT, CHANNELS = 24, 8
 SIZES: dict[str, Any] = {
@@ -60,7 +61,7 @@ SHAPES = {"square": (1, 3, 8, 8), "wide": (2, 5, 4, 10), "one frame": (3, 1, 6, 
 
 @pytest.fixture(scope="module")
 def theirs() -> Any:
-    """diffusers' model, nothing in it as it starts."""
+    """diffusers' model, with random values in every weight."""
     torch.manual_seed(0)
     model = diffusers.WanTransformer3DModel(**SIZES)
     for name, parameter in model.named_parameters():
@@ -70,7 +71,7 @@ def theirs() -> Any:
 
 @pytest.fixture(scope="module")
 def ours(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Naming of the checkpoint -> the denoiser that it became."""
+    """Naming of the checkpoint -> the denoiser converted from it."""
     place = tmp_path_factory.mktemp("wan")
     theirs.save_pretrained(place / "theirs")
     convert("wan", place / "theirs", place / "a", recipe=RECIPE)
@@ -95,7 +96,7 @@ def inputs(shape: str) -> tuple[Tensor, Tensor]:
 
 
 def velocities(ours: Any, theirs: Any, shape: str, kind: str) -> tuple[Tensor, Tensor]:
-    """Ours and theirs."""
+    """Velocities of this library and of diffusers."""
     latents, text = inputs(shape)
     batch, frames, height, width = SHAPES[shape]
     times = torch.tensor([0.75, 0.25, 0.9375], dtype=torch.float64)[:batch]
@@ -120,7 +121,7 @@ def velocities(ours: Any, theirs: Any, shape: str, kind: str) -> tuple[Tensor, T
 
 
 def error(made: Tensor, want: Tensor) -> float:
-    """Relative to what is wanted."""
+    """The relative error of the velocities."""
     return float((made.double() - want.double()).norm() / want.double().norm())
 
 
@@ -135,12 +136,11 @@ def test_the_video_branch_computes_what_diffusers_computes(
     assert found <= BOUND
 
 
-def test_in_bfloat16_it_is_as_near_as_diffusers(theirs: Any, tmp_path: Path) -> None:
-    """Weights in bfloat16, but those that diffusers keeps in float32; the measure is float32
-    arithmetic with the same weights.
+def test_bfloat16_is_at_least_as_accurate_as_in_diffusers(theirs: Any, tmp_path: Path) -> None:
+    """Compared with float32 arithmetic on the same weights, some of which diffusers keeps float32.
 
-    Here the residual stream stays float32, as in Wan's own code; diffusers rounds it in every
-    layer, so this one should be no further off.
+    Here the residual stream is float32, as in Wan's own code; diffusers rounds it in every layer,
+    so its error should be at least as large.
     """
     rounded, exact = copy.deepcopy(theirs), copy.deepcopy(theirs)
     for name, parameter in rounded.named_parameters():
@@ -154,4 +154,4 @@ def test_in_bfloat16_it_is_as_near_as_diffusers(theirs: Any, tmp_path: Path) -> 
     _, truth = velocities(denoiser, exact, "square", "clean first frame")
     mine, other = error(made, truth), error(want, truth)
     print(f"relative error in bfloat16: here {mine:.1e}, diffusers {other:.1e}")
-    assert 0 < mine <= other < 2**-8 * 4  # some of bfloat16's roundings, 2^-9 each
+    assert 0 < mine <= other < 2**-8 * 4  # a few of bfloat16's roundings, 2^-9 each

@@ -87,12 +87,12 @@ def test_a_log_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     """The disk is full between checkpoints: the run ends with the cause, and resumes."""
     out = tmp_path / "run"
     first = train(tiny.recipe(steps=2), out=out, progress=False, device="cpu")
-    (out / "log.jsonl").rename(tmp_path / "kept")
+    (out / "log.jsonl").rename(tmp_path / "saved.jsonl")
     (out / "log.jsonl").symlink_to("/dev/full")
     with pytest.raises(RunError, match=r"run: its log can't be written: .*No space left"):
         train(tiny.recipe(steps=4), out=out, resume=True, progress=False, device="cpu")
     (out / "log.jsonl").unlink()
-    (tmp_path / "kept").rename(out / "log.jsonl")
+    (tmp_path / "saved.jsonl").rename(out / "log.jsonl")
     assert train(tiny.recipe(steps=4), out=out, resume=True, progress=False, device="cpu") == first
     assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [
         1,

@@ -31,13 +31,15 @@ from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser, Recorded
 def test_an_anchor_equal_to_the_stream_changes_nothing() -> None:
     """In a driven task it makes both passes equal, so any scale is the identity bit for bit."""
     given = latents(seed=6)
-    for made, other in (("video", "audio"), ("audio", "video")):
+    for generated, other in (("video", "audio"), ("audio", "video")):
         sync = SyncCFG(7.5, 0.0, mute=Same("audio"), static=Same("video"))
         pair = [
-            make(gaussian(), given.only((made,)), given=given.only((other,)), guidance=guidance)
+            make(
+                gaussian(), given.only((generated,)), given=given.only((other,)), guidance=guidance
+            )
             for guidance in (sync, NoGuidance())
         ]
-        assert torch.equal(pair[0][made], pair[1][made])
+        assert torch.equal(pair[0][generated], pair[1][generated])
 
 
 def test_a_scale_of_0_generates_for_the_anchor() -> None:
@@ -82,13 +84,13 @@ def test_a_reference_image_is_encoded_once_per_run(monkeypatch: pytest.MonkeyPat
         torch.zeros(1, 1, *video.grid, video.channels),
         torch.ones(1, 1, dtype=torch.bool),
     )
-    for told, times in (
+    for conditions, times in (
         ({"image": Condition(picture, mask)}, 1),
         ({"image": Condition(picture, ~mask)}, 3),
         ({}, 3),
     ):
         encoded.clear()
-        make(model, noise, told, codecs=AV(video, audio), guidance=SyncCFG(1, 2), steps=3)
+        make(model, noise, conditions, codecs=AV(video, audio), guidance=SyncCFG(1, 2), steps=3)
         assert len(encoded) == times
 
 
@@ -153,12 +155,12 @@ def test_sync_cfg_with_the_built_in_anchors() -> None:
     for task in TASKS.values():
         model.calls.clear()
         given = noise.only(task)
-        made = {"video", "audio"} - set(task)
+        generated = {"video", "audio"} - set(task)
         result = make(
-            model, noise.only(made), given=given, codecs=both, guidance=SyncCFG(), steps=1
+            model, noise.only(generated), given=given, codecs=both, guidance=SyncCFG(), steps=1
         )
         assert tuple(result) == ("video", "audio")
         mute = [call for call in model.calls if torch.equal(call.av["audio"], silence)]
         frames = [both["video"].decode(call.av["video"]).int() for call in model.calls]
         static = [each for each in frames if (each - each[:, :1]).abs().max() <= 1]
-        assert (len(mute), len(static)) == ("video" in made, "audio" in made)
+        assert (len(mute), len(static)) == ("video" in generated, "audio" in generated)

@@ -59,14 +59,14 @@ class ManyPasses:
     """Passes of one and of both streams, with and without a hint, which read different streams."""
 
     def passes(self, times: StepTimes, state: Any) -> list[Pass]:
-        alone = StepTimes(times.video)
+        video_only = StepTimes(times.video)
         return [
             conditional(times),
             Pass("apart", times, hints=("isolate",), read=("video",)),
             Pass("dropped", times, drop=("caption",)),
-            Pass("alone", alone, read=("video",)),
+            Pass("video only", video_only, read=("video",)),
             Pass("apart, dropped", times, drop=("caption",), hints=("isolate",), read=("audio",)),
-            Pass("alone, dropped", alone, drop=("caption",), read=("video",)),
+            Pass("video only, dropped", video_only, drop=("caption",), read=("video",)),
         ]
 
     def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 import torch
@@ -17,6 +19,7 @@ from helpers.toy_guidance import (
     latents,
     make,
 )
+from torch import Tensor
 
 from harmony_parts.av import AV, Times
 from harmony_parts.flow.adams_bashforth import AdamsBashforth
@@ -24,13 +27,22 @@ from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.heun import Heun
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.guidance.cfg import CFG
-from harmony_parts.guidance.protocol import (
-    Guidance,
-)
+from harmony_parts.guidance.data_space import DataSpace
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.guidance.rescale import Rescale
+from harmony_parts.guidance.schedule import Schedule
+from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.window import Window
 from harmony_parts.sample.sampler import Step
 from harmony_parts.sample.timetable import timetable
+
+UNEQUAL = (
+    StreamShifts(ConstantShift(12.0), ConstantShift(3.0)),
+    StreamShifts(ConstantShift(1.0), ConstantShift(5.0)),
+)
 
 
 def test_the_velocity_of_gaussian_data_matches_a_regression() -> None:
@@ -72,12 +84,12 @@ def test_joint_generation_reaches_the_data() -> None:
     )
 
 
-@pytest.mark.parametrize("made", ["video", "audio"])
-def test_driven_generation_reaches_the_conditional_distribution(made: str) -> None:
+@pytest.mark.parametrize("generated", ["video", "audio"])
+def test_driven_generation_reaches_the_conditional_distribution(generated: str) -> None:
     """x | y ~ N(m_x + C_xy C_yy^-1 (y - m_y), C_xx - C_xy C_yy^-1 C_yx)."""
-    model, noise, given = gaussian(), latents(seed=3).only((made,)), latents(seed=4)
-    given = given.replace(**{made: None})
-    x, y = (slice(V), slice(V, None)) if made == "video" else (slice(V, None), slice(V))
+    model, noise, given = gaussian(), latents(seed=3).only((generated,)), latents(seed=4)
+    given = given.replace(**{generated: None})
+    x, y = (slice(V), slice(V, None)) if generated == "video" else (slice(V, None), slice(V))
     c, m = model.covariance, model.mean
     gain = c[x, y] @ torch.linalg.inv(c[y, y])
     want = m[x] + (flat(given) - m[y]) @ gain.T + flat(noise) @ root(c[x, x] - gain @ c[y, x])
@@ -104,12 +116,12 @@ class Midpoint:
 
     order = 2
 
-    def step(self, x, t, t_next, velocity, memory=None):
-        there, half = x, (t + t_next) / 2
-        for at, until in ((t, half), (half, t_next)):
-            v = velocity(there, at)
-            there = x.replace(**{s: x[s] + (until - t) * v[s] for s in v})
-        return there, memory
+    def step(self, x, times, next_times, velocity, memory=None):
+        moved, half = x, times.map(lambda t, t_next: (t + t_next) / 2, next_times)
+        for at, until in ((times, half), (half, next_times)):
+            v = velocity(moved, at)
+            moved = x.replace(**{s: x[s] + (until[s] - times[s]) * v[s] for s in v})
+        return moved, memory
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -139,18 +151,73 @@ def test_solvers_agree_on_guided_velocities(guidance: Guidance) -> None:
     assert (heun - adams).abs().max() < (heun - euler).abs().max() / 5
 
 
-@pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth()])
-def test_a_step_s_estimate_is_the_expected_data(solver: Solver) -> None:
-    """For N(m, C) it is E[x | x_t] = m + (1 - t) C ((1 - t)^2 C + t^2)^-1 (x_t - (1 - t) m)."""
+def affine(steps: int, **settings: Any) -> tuple[Tensor, Tensor]:
+    """The map of noise n to latents M n + c, which is affine: M [D, D] and c [D]."""
+    points = torch.cat([torch.zeros(1, SIZE), torch.eye(SIZE)]).double()
+    noise = AV(points[:, :V].reshape(-1, *VIDEO), points[:, V:].reshape(-1, *AUDIO))
+    made = flat(make(gaussian(), noise, steps=steps, **settings))
+    return (made[1:] - made[0]).T, made[0]
+
+
+@pytest.mark.parametrize("shift", UNEQUAL, ids=repr)
+@pytest.mark.parametrize("solver", [Euler(), Midpoint(), Heun(), AdamsBashforth()], ids=repr)
+def test_unequal_times_reach_the_data_at_the_solver_s_order(solver: Solver, shift: StreamShifts):
+    """M M^T = C and c = m: the distribution of the data, though M isn't C^(1/2) any more."""
+    model = gaussian()
+    errors = []
+    for steps in (160, 320):
+        m, c = affine(steps, solver=solver, shift=shift)
+        errors.append(max((m @ m.T - model.covariance).abs().max(), (c - model.mean).abs().max()))
+    assert errors[1] < (0.1 if solver.order == 1 else 5e-3)
+    assert errors[0] / errors[1] > 2**solver.order * 0.9
+    assert (m - root(model.covariance)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("generated", ["video", "audio"])
+def test_a_driven_stream_depends_only_on_its_own_shift(generated: str) -> None:
+    noise, given = latents(seed=3).only((generated,)), latents(seed=4)
+    given = given.replace(**{generated: None})
+    own = {"video": ConstantShift(12.0), "audio": ConstantShift(3.0)}
+    for solver in (Euler(), Heun(), AdamsBashforth()):
+        both, one = (
+            make(gaussian(), noise, given=given, solver=solver, shift=shift)
+            for shift in (StreamShifts(**own), own[generated])
+        )
+        assert torch.equal(both[generated], one[generated])
+
+
+@pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth()], ids=repr)
+@pytest.mark.parametrize(
+    "guidance",
+    [NoGuidance(), CFG(), SYNC, Window(Sum((CFG(), SYNC))), Schedule(CFG()), DataSpace(Rescale())],
+    ids=repr,
+)
+def test_two_equal_shifts_are_one_shift(solver: Solver, guidance: Guidance) -> None:
+    """Bit for bit."""
+    one = ConstantShift(5.0)
+    made = [
+        flat(make(gaussian(), latents(), caption(), guidance=guidance, solver=solver, shift=shift))
+        for shift in (one, StreamShifts(one, one))
+    ]
+    assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("shift", [ConstantShift(3.0), *UNEQUAL], ids=repr)
+@pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth()], ids=repr)
+def test_a_step_s_estimate_is_the_expected_data(solver: Solver, shift: Any) -> None:
+    """For N(m, C) it is E[x | x_t] = m + C A (A C A + S^2)^-1 (x_t - A m), with A = 1 - t and S = t
+    of each latent.
+    """
     model, noise, seen = gaussian(), latents(), list[Step]()
-    shift = ConstantShift(shift=3.0)
     make(model, noise, steps=4, solver=solver, shift=shift, progress=seen.append)
-    for x, t, step in zip(
+    for x, times, step in zip(
         [noise, *(step.latents for step in seen)], timetable(4, shift), seen[:-1], strict=False
     ):
-        c, m, eye = model.covariance, model.mean, torch.eye(SIZE, dtype=torch.float64)
-        gain = (1 - t) * c @ torch.linalg.inv((1 - t) ** 2 * c + t**2 * eye)
-        assert torch.allclose(flat(step.estimate), m + (flat(x) - (1 - t) * m) @ gain.T, atol=1e-10)
+        c, m = model.covariance, model.mean
+        t = torch.tensor([times["video"]] * V + [times["audio"]] * (SIZE - V)).double()
+        a, s = torch.diag(1 - t), torch.diag(t)
+        gain = c @ a @ torch.linalg.inv(a @ c @ a + s @ s)
+        assert torch.allclose(flat(step.estimate), m + (flat(x) - m @ a) @ gain.T, atol=1e-10)
     given = noise.only(("audio",))
     make(model, noise.only(("video",)), given=given, steps=2, solver=solver, progress=seen.append)
     assert seen[-2].estimate.audio is given.audio

@@ -99,15 +99,15 @@ def test_inputs_of_sync_cfg_s_passes() -> None:
 
 
 def test_one_cache_for_each_set_of_dropped_conditions() -> None:
-    model, told = Recorded(gaussian()), caption()
-    make(model, latents(), told, guidance=Sum((CFG(3, 2), SYNC)), steps=3)
+    model, conditions = Recorded(gaussian()), caption()
+    make(model, latents(), conditions, guidance=Sum((CFG(3, 2), SYNC)), steps=3)
     caches = {id(call.cache): call.conditions["caption"] for call in model.calls}
     assert len(caches) == 2
     for call in model.calls:
         assert call.conditions["caption"] is caches[id(call.cache)]
     assert {id(condition) for condition in caches.values()} == {
-        id(told["caption"]),
-        id(told["caption"].null),
+        id(conditions["caption"]),
+        id(conditions["caption"].null),
     }
 
 
@@ -143,7 +143,7 @@ def test_the_estimate_uses_the_path_and_each_stream_s_time() -> None:
     )
     sync = SyncCFG(3, 2, mute=Estimate("audio"), static=Estimate("video"))
     answers = passes.predict(
-        order(checked_passes(sync, times, None, hints=(), droppable=()), sync), x, times, "here"
+        order(checked_passes(sync, times, None, hints=(), droppable=()), sync), x, times, "a test"
     )
     own, mute, static = model.calls
     assert torch.equal(mute.av["audio"], x["audio"] - 0.3 * answers[CONDITIONAL]["audio"].double())
@@ -227,12 +227,12 @@ def test_a_known_latent_is_reached_even_if_guidance_drops_its_condition(guidance
         torch.zeros(4, 1, AUDIO[1], dtype=torch.float64),
     )
     off = torch.zeros(4, 1, dtype=torch.bool)
-    told = {
+    conditions = {
         name: Condition(tokens, ~off, Condition(tokens * 0, off))
         for name, tokens in (("image", picture), ("voice", voice))
     }
     model = FirstLatentKnown()
-    made = make(model, noise, told, guidance=guidance)
-    assert torch.allclose(made["video"][:, :1], picture, atol=1e-12)
+    result = make(model, noise, conditions, guidance=guidance)
+    assert torch.allclose(result["video"][:, :1], picture, atol=1e-12)
     assert {image for image, _ in model.dropped} == {False}
     assert {voice for _, voice in model.dropped} == {False, True}

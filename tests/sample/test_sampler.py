@@ -42,7 +42,7 @@ from harmony_parts.testing.guidance_properties.property import same
 def test_given_streams_are_returned_unchanged(guidance: Guidance) -> None:
     given = latents(seed=5)
     for stream in ("video", "audio"):
-        made = make(
+        result = make(
             gaussian(),
             given.only((stream,)),
             caption(),
@@ -50,21 +50,21 @@ def test_given_streams_are_returned_unchanged(guidance: Guidance) -> None:
             guidance=guidance,
         )
         other = {"video": "audio", "audio": "video"}[stream]
-        assert torch.equal(made[other], latents(seed=5)[other])
-        assert tuple(made) == ("video", "audio")
+        assert torch.equal(result[other], latents(seed=5)[other])
+        assert tuple(result) == ("video", "audio")
 
 
 def test_samples_are_generated_independently() -> None:
-    noise, told = latents(), caption()
+    noise, conditions = latents(), caption()
     guidance = Sum((CFG(3, 2), SYNC))
     rows = torch.tensor([2, 0])
     some = make(
         gaussian(),
         noise.map(lambda x: x[rows]),
-        {"caption": told["caption"].rows(rows)},
+        {"caption": conditions["caption"].rows(rows)},
         guidance=guidance,
     )
-    whole = make(gaussian(), noise, told, guidance=guidance)
+    whole = make(gaussian(), noise, conditions, guidance=guidance)
     assert torch.allclose(flat(some), flat(whole)[rows], rtol=1e-10, atol=1e-10)
 
 
@@ -81,12 +81,12 @@ class Midpoint:
 
     order = 2
 
-    def step(self, x, t, t_next, velocity, memory=None):
-        there, half = x, (t + t_next) / 2
-        for at, until in ((t, half), (half, t_next)):
-            v = velocity(there, at)
-            there = x.replace(**{s: x[s] + (until - t) * v[s] for s in v})
-        return there, memory
+    def step(self, x, times, next_times, velocity, memory=None):
+        moved, half = x, times.map(lambda t, t_next: (t + t_next) / 2, next_times)
+        for at, until in ((times, half), (half, next_times)):
+            v = velocity(moved, at)
+            moved = x.replace(**{s: x[s] + (until[s] - times[s]) * v[s] for s in v})
+        return moved, memory
 
 
 def test_guidance_state_advances_once_per_step() -> None:
@@ -132,12 +132,12 @@ def test_progress_is_called_after_every_step() -> None:
 def test_the_result_has_the_precision_of_the_noise() -> None:
     """Predictions in bfloat16 are guided and integrated in float32, without gradients."""
     model = Recorded(gaussian(), after=lambda _, velocity: velocity.map(lambda v: v.bfloat16()))
-    made = make(
+    result = make(
         model, latents().map(lambda x: x.float().requires_grad_()), caption(), guidance=CFG(3, 3)
     )
-    for stream in made:
-        assert made[stream].dtype == torch.float32
-        assert not made[stream].requires_grad
+    for stream in result:
+        assert result[stream].dtype == torch.float32
+        assert not result[stream].requires_grad
 
 
 def test_bfloat16_latents_are_guided_in_float32() -> None:
@@ -145,22 +145,29 @@ def test_bfloat16_latents_are_guided_in_float32() -> None:
     wide, narrow = {torch.float32}, {torch.bfloat16}
 
     @attrs.frozen
-    class Looks(CFG):
+    class ChecksPrecision(CFG):
         def combine(self, preds: Any, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
             assert {v[s].dtype for v in preds.values() for s in v} == wide
             assert same(preds[LATENTS].map(lambda x: x.bfloat16()), noise)
             return CFG.combine(self, preds, times, state)
 
     @attrs.frozen
-    class Watches(Euler):
+    class ChecksVelocity(Euler):
         def step(
-            self, x: AV[Tensor], t: float, t_next: float, velocity: Any, memory: Any = None
+            self,
+            x: AV[Tensor],
+            times: AV[float],
+            next_times: AV[float],
+            velocity: Any,
+            memory: Any = None,
         ) -> tuple[AV[Tensor], Any]:
-            v = velocity(x, t)
+            v = velocity(x, times)
             assert {v[s].dtype for s in v} == narrow
-            return Euler.step(self, x, t, t_next, lambda *_: v, memory)
+            return Euler.step(self, x, times, next_times, lambda *_: v, memory)
 
     model, noise = Recorded(gaussian()), latents().map(lambda x: x.bfloat16())
-    made = make(model, noise, caption(), guidance=Looks(3, 3), solver=Watches(), steps=1)
-    assert {made[s].dtype for s in made} == narrow
+    result = make(
+        model, noise, caption(), guidance=ChecksPrecision(3, 3), solver=ChecksVelocity(), steps=1
+    )
+    assert {result[s].dtype for s in result} == narrow
     assert {call.times[s].values.dtype for call in model.calls for s in call.times} == wide

@@ -191,13 +191,14 @@ def test_wrong_results_are_named() -> None:
 def test_solvers_that_evaluate_time_0_are_named() -> None:
     @attrs.frozen
     class Heun(Euler):
-        def step(self, x, t, t_next, velocity, memory=None):
-            there, _ = Euler.step(self, x, t, t_next, velocity)
-            velocity(there, t_next)
-            return there, None
+        def step(self, x, times, next_times, velocity, memory=None):
+            moved, _ = Euler.step(self, x, times, next_times, velocity)
+            velocity(moved, next_times)
+            return moved, None
 
     with pytest.raises(
-        PartContractError, match=r"Heun.* evaluated the velocity at time 0.0 in step 4 of 4"
+        PartContractError,
+        match=r"Heun.* evaluated .* video at time 0.0 and audio at time 0.0 in step 4 of 4",
     ):
         make(gaussian(), latents(), solver=Heun())
 

@@ -64,7 +64,7 @@ def setting(layers: int = 2) -> Setting:
         Tensor.double
     )
     conditions = conditions_of(parts.encoders.values(), [example.prompt for example in examples])
-    plan = WeightedSum().plan(CLIPS, lambda n, g: torch.rand(n, generator=g), generator)
+    plan = WeightedSum().plan(CLIPS, recipe.flow.draw, generator)
     return Setting(parts, latents, conditions, plan, noise_for(latents, plan, generator))
 
 

@@ -25,8 +25,10 @@ from harmony_parts.testing.contracts.flow import (
     check_solver,
 )
 from harmony_parts.testing.contracts.guidance import check_guidance
-from harmony_parts.testing.contracts.interactions import check_interaction, check_style
+from harmony_parts.testing.contracts.interactions import check_interaction
 from harmony_parts.testing.contracts.metrics import check_metric
+from harmony_parts.testing.contracts.scenes import check_scene
+from harmony_parts.testing.contracts.style import check_style
 from harmony_parts.testing.contracts.tasks import check_task
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "check_interaction",
     "check_metric",
     "check_path",
+    "check_scene",
     "check_shift",
     "check_solver",
     "check_style",

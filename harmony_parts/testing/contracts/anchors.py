@@ -34,7 +34,20 @@ def check_anchor(
     )
     conditions = conditions or {}
     scene = _scene(codecs, video, audio, conditions, anchor.from_estimate, seed=0)
-    inputs = (scene.latents, scene.estimate, conditions)
+    latents = _check_latents(anchor, scene)
+    _check_samples(anchor, scene, latents)
+    if not anchor.from_estimate:
+        other = _scene(codecs, video, audio, conditions, False, seed=1)
+        require(
+            torch.equal(anchor.latents(other), latents),
+            anchor,
+            "not depend on the current latents, or declare from_estimate = True",
+        )
+
+
+def _check_latents(anchor: Anchor, scene: Scene) -> torch.Tensor:
+    """The anchor's latents, whose form is checked, as is that the scene isn't changed."""
+    inputs = (scene.latents, scene.estimate, scene.conditions)
     copies = copy.deepcopy(inputs)
     current, latents = scene.latents[anchor.stream], anchor.latents(scene)
     unchanged = all(
@@ -46,33 +59,25 @@ def check_anchor(
         anchor,
         f"return latents {list(current.shape)}; it returned {list(latents.shape)}",
     )
-    require(
-        latents.dtype == current.dtype and torch.isfinite(latents).all(),
-        anchor,
-        f"return finite latents of {current.dtype}",
-    )
-    require(
-        torch.equal(latents, anchor.latents(scene)),
-        anchor,
-        "return the same latents for the same scene",
-    )
+    valid = latents.dtype == current.dtype and torch.isfinite(latents).all()
+    require(valid, anchor, f"return finite latents of {current.dtype}")
+    again = torch.equal(latents, anchor.latents(scene))
+    require(again, anchor, "return the same latents for the same scene")
+    return latents
+
+
+def _check_samples(anchor: Anchor, scene: Scene, latents: torch.Tensor) -> None:
+    """Each sample's latents depend only on that sample."""
     rows = torch.tensor([2, 0])
     some = Scene(
-        codecs,
+        scene.codecs,
         scene.latents.map(lambda x: x[rows]),
-        {name: condition.rows(rows) for name, condition in conditions.items()},
+        {name: condition.rows(rows) for name, condition in scene.conditions.items()},
         None if scene.estimate is None else scene.estimate.map(lambda x: x[rows]),
     )
     # codecs may sum in another order for another batch size
     near = torch.allclose(anchor.latents(some), latents[rows], atol=1e-4)
     require(near, anchor, "make the latents of each sample only from that sample")
-    if not anchor.from_estimate:
-        other = _scene(codecs, video, audio, conditions, False, seed=1)
-        require(
-            torch.equal(anchor.latents(other), latents),
-            anchor,
-            "not depend on the current latents, or declare from_estimate = True",
-        )
 
 
 def _tensors(

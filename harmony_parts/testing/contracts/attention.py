@@ -20,59 +20,33 @@ Problem = tuple[str, list[Tensor], Windows, Tensor, Tensor]
 
 
 def check_attention(attention: LocalAttention, *, device: torch.device | str = "cpu") -> None:
-    """The outputs and gradients of `Reference`, in float32 on `device`, with windows of several
-    kinds; nothing heard from outside a window.
+    """Compare outputs and gradients with `Reference`, in float32 on `device`.
 
-    It must trace into one graph, and give the right forward-mode derivative or raise.
+    Windows are of several kinds, and nothing outside a window may have an effect. The backend must
+    trace into one graph, and compute the right forward-mode derivative or raise an error. Raises
+    PartContractError.
     """
     check_value(attention)
     where = torch.device(device)
     for name, inputs, seen, q_angles, k_angles in problems():
         rest = seen.to(where), q_angles.to(where), k_angles.to(where)
-        exact = _solve(
-            Reference(), inputs, torch.float64, torch.device("cpu"), seen, q_angles, k_angles
-        )
-        mine = _solve(attention, inputs, torch.float32, where, *rest)
-        for what, found, true in zip(
-            ("output", "gradient of q", "gradient of k", "gradient of v"), mine, exact
-        ):
-            at = f"{name}: the {what}"
-            require(
-                found.shape == true.shape and found.dtype == torch.float32,
-                attention,
-                f"keep shape and type ({at})",
-            )
-            # sums of at most 48 products of numbers up to 10, five deep, in float32
-            require(
-                torch.allclose(found.double(), true, rtol=1e-4, atol=1e-4),
-                attention,
-                f"be as the reference ({at})",
-            )
-        empty = (seen.of_query[:, 0] == seen.of_query[:, 1]).cpu()
-        zero = (mine[0][:, empty] == 0).all() and (mine[1][:, empty] == 0).all()
-        require(
-            zero,
-            attention,
-            f"give exactly 0, and a gradient of 0, where a window is empty ({name})",
-        )
+        _check_values(attention, name, inputs, where, seen, q_angles, k_angles)
         _check_isolation(attention, name, [x.to(where, torch.float32) for x in inputs], *rest)
         _check_tangents(attention, name, inputs, where, seen, q_angles, k_angles)
     _check_graph(attention, where)
 
 
 def problems() -> Iterator[Problem]:
-    """Both directions, tokens on both sides; windows from clocks, of a causal codec too, cut, empty
-    and as wide as the clip.
-    """
-    # Wan: the first latent is one frame, then four each
+    """Both directions, tokens on both sides; windows from clocks, cut, empty, and of everything."""
+    # Wan: the first latent covers one frame, the others four each
     video, sound = _clock([0.04, *[0.16] * 2]), _clock([0.032] * 11)
-    yield _problem("video reads audio", (3, 5, 11, 1), windows(video, sound, 0.03))
-    yield _problem("audio reads video", (11, 1, 3, 5), windows(sound, video, 0.0))
+    yield _problem("video attends to audio", (3, 5, 11, 1), windows(video, sound, 0.03))
+    yield _problem("audio attends to video", (11, 1, 3, 5), windows(sound, video, 0.0))
     ends = torch.tensor([0, 0, 2, 4]), torch.tensor([0, 2, 2, 5])
     yield _problem("windows with empty ones between", (4, 3, 5, 1), Windows.of(*ends, 5))
     yield _problem("queries with empty windows", (4, 1, 5, 3), Windows.of(*ends, 5))
     yield _problem(
-        "fewer sounds than frames",
+        "fewer audio than video latents",
         (4, 3, 2, 1),
         Windows.of(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 2, 2]), 2),
     )
@@ -121,6 +95,43 @@ def _solve(
     return [x.detach().cpu() for x in (out, *torch.autograd.grad(out, (q, k, v), out.detach()))]
 
 
+def _check_values(
+    attention: LocalAttention,
+    name: str,
+    inputs: list[Tensor],
+    device: torch.device,
+    seen: Windows,
+    q_angles: Tensor,
+    k_angles: Tensor,
+) -> None:
+    rest = seen.to(device), q_angles.to(device), k_angles.to(device)
+    exact = _solve(
+        Reference(), inputs, torch.float64, torch.device("cpu"), seen, q_angles, k_angles
+    )
+    results = _solve(attention, inputs, torch.float32, device, *rest)
+    for what, found, expected in zip(
+        ("output", "gradient of q", "gradient of k", "gradient of v"), results, exact
+    ):
+        at = f"{name}: the {what}"
+        require(
+            found.shape == expected.shape and found.dtype == torch.float32,
+            attention,
+            f"keep shape and type ({at})",
+        )
+        # sums of at most 48 products of numbers up to 10, five deep, in float32
+        require(
+            torch.allclose(found.double(), expected, rtol=1e-4, atol=1e-4),
+            attention,
+            f"compute the same as the reference ({at})",
+        )
+    empty = (seen.of_query[:, 0] == seen.of_query[:, 1]).cpu()
+    require(
+        (results[0][:, empty] == 0).all() and (results[1][:, empty] == 0).all(),
+        attention,
+        f"return exactly 0, with a gradient of 0, if a window is empty ({name})",
+    )
+
+
 def _check_isolation(
     attention: LocalAttention,
     name: str,
@@ -134,11 +145,11 @@ def _check_isolation(
     k, v = k.clone(), v.clone()
     k[:, 0], v[:, 0] = 9.0, -3.0
     changed = attention(q, k, v, seen, q_angles, k_angles)
-    deaf = ~mask[:, 0]
+    outside = ~mask[:, 0]
     require(
-        torch.equal(changed[:, deaf], out[:, deaf]),
+        torch.equal(changed[:, outside], out[:, outside]),
         attention,
-        f"not let a key be heard outside the windows that hold it ({name})",
+        f"let a key have no effect outside the windows that contain it ({name})",
     )
 
 
@@ -165,12 +176,12 @@ def _check_tangents(
     require(
         close,
         attention,
-        f"give the right forward-mode derivative, or raise NotImplementedError ({name})",
+        f"compute the right forward-mode derivative, or raise NotImplementedError ({name})",
     )
 
 
 def _check_graph(attention: LocalAttention, device: torch.device) -> None:
-    # torch.compile imports the module of what it traces, and typed-in code has none
+    # torch.compile imports the module of what it traces; code typed into a REPL has none
     if type(attention).__module__ not in sys.modules:
         return
     for name, inputs, seen, q_angles, k_angles in list(problems())[:2]:

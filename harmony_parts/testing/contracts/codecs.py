@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec, AudioCodecSpec, VideoCodec, VideoCodecSpec
 from harmony_parts.models.offload import external_modules, part_modules
-from harmony_parts.testing.contracts.require import generator, own_randomness, require
+from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
 
 TOLERANCE = 1e-3
 """Allowed difference of a sample alone and in a batch, relative to the largest latent: convolutions
@@ -77,7 +77,7 @@ def check_audio_codec(spec: AudioCodecSpec, format: Format, *, seconds: float = 
 
 
 def _built(spec: Any, format: Format, protocol: type) -> Any:
-    with own_randomness(spec):
+    with no_global_randomness(spec):
         codec = spec.build(format=format)
     require(
         isinstance(codec, protocol),
@@ -135,7 +135,7 @@ def _check_counts(
 
 def _check_ways(spec: Any, codec: Any, given: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Encode twice, alone and in a batch, and decode twice; returns the latents."""
-    with own_randomness(spec):
+    with no_global_randomness(spec):
         latents = codec.encode(given)
         right = (
             tuple(latents.shape) == shape

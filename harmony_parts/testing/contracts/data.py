@@ -23,7 +23,7 @@ from harmony_parts.data.protocol import (
 )
 from harmony_parts.errors import MediaError
 from harmony_parts.media.clip import Clip
-from harmony_parts.testing.contracts.require import generator, own_randomness, require
+from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
 
 
 def check_data(
@@ -38,7 +38,7 @@ def check_data(
     it has them, `names`, `unreadable` and `fingerprint`. Examples that raise MediaError are
     skipped, as in training, but at least one must not. Raises PartContractError.
     """
-    with own_randomness(spec):
+    with no_global_randomness(spec):
         dataset = spec.build(format=format, root=root)
         count = len(dataset)
         require(

@@ -10,30 +10,31 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.av import AV, Condition
+from harmony_parts.av import AV
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
-from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser, DenoiserSpec, Port
+from harmony_parts.denoisers.protocol import Denoiser, DenoiserSpec, Port
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.errors import AssemblyError, PartContractError
-from harmony_parts.testing.contracts.require import generator, require
+from harmony_parts.testing.contracts.denoiser_calls import (
+    check_cache,
+    check_depth,
+    check_hints,
+    check_known_latents,
+    check_one_stream,
+    check_read,
+)
+from harmony_parts.testing.contracts.require import require
+from harmony_parts.testing.contracts.tested import Inputs, Tested, seeded
 from harmony_parts.testing.contracts.velocities import (
-    BATCH,
-    ROUNDING,
-    Asked,
-    Question,
-    awake,
-    check_answer,
-    check_learning,
+    check_gradients,
+    check_purity,
     check_velocities,
-    runs,
-    seeded,
 )
 from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 CODECS: AV[Any] = AV(StubCodec(4, (4, 8), 6.0), StubCodec(3, (), 14.0))
 LATENTS = AV(3, 7)
-UNHEARD = "never-heard-of"
-OTHER = {"video": "audio", "audio": "video"}
+UNKNOWN = "never-heard-of"  # a name of a condition or hint that no denoiser knows
 
 
 def check_denoiser(
@@ -44,128 +45,130 @@ def check_denoiser(
     latents: AV[int] = LATENTS,
     idle: Collection[str] = (),
 ) -> Denoiser:
-    """Build the denoiser and hold it to the contract of its kind; returns it, so that a test can go
-    on from there.
+    """Build a denoiser, check its contract, and return it for further tests.
 
-    Give a spec of a small size. By default it stands between codecs of both streams that say no
-    more than channels, grid and clock, and encoders of a caption, a sound and an image: pass others
-    where it takes others (`StubCodec`, `StubEncoder` of `harmony_parts.testing.stand_ins`), and as
-    many conditions as it can be told. `latents`: how many of each stream it is asked about, at
-    least 2. Nothing is decoded.
+    Give a spec of a small size. By default it is built with stub codecs of both streams and stub
+    encoders of a caption, a sound and an image (`StubCodec` and `StubEncoder` of
+    `harmony_parts.testing.stand_ins`): pass others if it needs others, and encoders for as many of
+    its conditions as possible. `latents`: how many per stream, at least 2. `idle`: patterns of the
+    names of weights that get no gradient from these inputs. Nothing is decoded.
 
-    Checked, for three samples at times of their own: `accepts`, `hints` and `blocks`; velocities of
-    the streams in `read`, of the latents' shapes, whatever else is read; nothing is changed in
-    place; `cache` changes no answer; errors for what is missing, unknown or without a port; every
-    hint runs; `isolate`, where it is known, lets nothing through; a stream alone is answered or
-    refused by name; known latents lead to themselves; times by value and index; conditions are
-    heard, where their masks say so, and may be dropped; samples by themselves; the same again
-    without a draw from the global generator; other lengths; float64, bfloat16 and meta weights; a
-    gradient for every weight that isn't frozen, but for those whose names fit the patterns of
-    `idle`, and for none of these. Raises PartContractError.
+    Checked, for three samples, each at its own times: `accepts`, `hints` and `blocks`; shapes of
+    the velocities, which don't depend on what else is in `read`; no change in place; `cache`
+    changes no velocity; errors for missing, unknown and portless conditions and unknown hints;
+    every hint runs, and `isolate` lets nothing pass between streams; one stream without the other
+    runs or is refused by name; velocities of known latents lead to them; times are values[index];
+    conditions have an effect, masked tokens none, and null forms run; samples are independent;
+    repeatability without global randomness; other lengths; weights in float64, bfloat16 and on the
+    meta device; a gradient for every weight that is neither frozen nor `idle`, and for none that is
+    `idle`. Raises PartContractError.
     """
-    spoken: dict[str, Encoder] = (
-        dict(encoders) if encoders is not None else {"all": cast(Encoder, _says(codecs or CODECS))}
+    case = DenoiserCase(
+        spec,
+        codecs or CODECS,
+        dict(encoders) if encoders is not None else _default_encoders(codecs or CODECS),
     )
-    built = Built(spec, codecs or CODECS, spoken)
-    denoiser = seeded(cast(Any, built.denoiser))
-    ports, hints = _check_form(built, denoiser)
-    _check_ports(built)
-    asked = built.asked(latents, ports)
-    answer = check_answer(asked)
+    denoiser = seeded(cast(Any, case.denoiser))
+    ports, hints = _check_form(case, denoiser)
+    _check_ports(case)
+    tested = case.tested(latents, ports)
+    velocities = check_purity(tested)
     with torch.no_grad():
-        _check_refusals(asked)
-        _check_read(asked, answer)
-        _check_hints(asked, hints)
-        _check_cache(asked, hints)
-        _check_alone(asked)
-        _check_depth(asked, answer)
-    check_velocities(asked, answer)
-    _check_known(asked, answer)
-    _check_idle(asked, idle)
+        _check_refusals(tested)
+        check_read(tested, velocities)
+        check_hints(tested, hints)
+        check_cache(tested, hints)
+        check_one_stream(tested)
+        check_depth(tested, velocities)
+    check_velocities(tested, velocities)
+    check_known_latents(tested, velocities)
+    _check_idle(tested, idle)
     return cast(Denoiser, denoiser)
 
 
-def _says(codecs: AV[Any]) -> StubEncoder:
-    """A caption, a sound and an image, as far as there are streams for them."""
+def _default_encoders(codecs: AV[Any]) -> dict[str, Encoder]:
+    """A caption, a sound and an image, as far as the model has their streams."""
     widths = {"caption": 5, "image": codecs["video"].channels} if "video" in tuple(codecs) else {}
-    return StubEncoder(**widths, **({"sound": 6} if "audio" in tuple(codecs) else {}))
+    if "audio" in tuple(codecs):
+        widths |= {"sound": 6}
+    return {"all": cast(Encoder, StubEncoder(**widths))}
 
 
 @attrs.frozen(eq=False)
-class Built:
-    """A denoiser spec and its neighbours."""
+class DenoiserCase:
+    """A denoiser spec and the codecs and encoders that it is built with."""
 
     spec: DenoiserSpec
     codecs: AV[Any]
     encoders: dict[str, Encoder]
 
-    def __call__(self) -> Whole:
-        """The denoiser, to be asked questions."""
-        return Whole(self.denoiser())
+    def __call__(self) -> CalledWithInputs:
+        """The denoiser, as a module from inputs to velocities."""
+        return CalledWithInputs(self.denoiser())
 
     def denoiser(self) -> Denoiser:
-        """As it is."""
+        """The unmodified denoiser."""
         return self.spec.build(codecs=self.codecs, encoders=self.encoders)
 
     def widths(self) -> dict[str, int]:
-        """Of the conditions."""
+        """Condition -> width of its tokens."""
         return {
             name: width
             for encoder in self.encoders.values()
             for name, width in encoder.produces.items()
         }
 
-    def asked(self, latents: AV[int], ports: Mapping[str, Port]) -> Asked:
-        """Built, with a question."""
+    def tested(self, latents: AV[int], ports: Mapping[str, Port]) -> Tested:
+        """The denoiser, built, with example inputs."""
         shapes: AV[tuple[int, ...]] = self.codecs.map(
             lambda codec, n: (n, *grid_of(codec), codec.channels), latents
         )
-        return Asked.of(self.spec, self, Question.about(shapes, self.widths(), ports), ports)
+        return Tested.of(self.spec, self, Inputs.random(shapes, self.widths(), ports), ports)
 
 
-class Whole(nn.Module):
-    """A denoiser that answers a question."""
+class CalledWithInputs(nn.Module):
+    """A denoiser that is called with `Inputs`."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
         self.denoiser = cast(Any, denoiser)
 
-    def forward(self, question: Question, **settings: Any) -> AV[Tensor]:
-        """Velocities."""
-        made: AV[Tensor] = self.denoiser(
-            question.av, question.times, question.conditions, **settings
+    def forward(self, inputs: Inputs, **settings: Any) -> AV[Tensor]:
+        """The denoiser's velocities."""
+        velocities: AV[Tensor] = self.denoiser(
+            inputs.av, inputs.times, inputs.conditions, **settings
         )
-        return made
+        return velocities
 
 
-def _check_form(built: Built, denoiser: Any) -> tuple[Mapping[str, Port], list[str]]:
-    """Returns `accepts` and `hints`."""
-    require(isinstance(denoiser, nn.Module), built.spec, "build a torch module")
+def _check_form(case: DenoiserCase, denoiser: Any) -> tuple[Mapping[str, Port], list[str]]:
+    """Check the attributes of the protocol; returns `accepts` and `hints`."""
+    require(isinstance(denoiser, nn.Module), case.spec, "build a torch module")
     ports: Any = getattr(denoiser, "accepts", None)
     hints: Any = getattr(denoiser, "hints", None)
     named = isinstance(ports, Mapping) and all(isinstance(port, Port) for port in ports.values())
     require(
         named,
-        built.spec,
+        case.spec,
         f"have `accepts`, a mapping from the name of each condition to its Port, not {ports!r}",
     )
-    found, told = sorted(ports), sorted(built.widths())
+    found, produced = sorted(ports), sorted(case.widths())
     require(
-        found == told,
-        built.spec,
-        f"accept the conditions that its encoders produce, {told}, not {found}",
+        found == produced,
+        case.spec,
+        f"accept the conditions that its encoders produce, {produced}, not {found}",
     )
     require(
         isinstance(hints, frozenset),
-        built.spec,
-        f"have `hints`, a frozenset of the names that it knows, not {hints!r}",
+        case.spec,
+        f"have `hints`, a frozenset of the names of the hints that it supports, not {hints!r}",
     )
-    _check_blocks(built.spec, denoiser)
+    _check_blocks(case.spec, denoiser)
     return ports, sorted(hints)
 
 
 def _check_blocks(spec: DenoiserSpec, denoiser: Any) -> None:
-    """`blocks` are modules that share no weight with each other."""
+    """`blocks` are modules that share no weight."""
     blocks: Any = getattr(denoiser, "blocks", None)
     modules = isinstance(blocks, Sequence | nn.ModuleList) and all(
         isinstance(block, nn.Module) for block in blocks
@@ -184,56 +187,39 @@ def _check_blocks(spec: DenoiserSpec, denoiser: Any) -> None:
     )
 
 
-def _check_depth(asked: Asked, answer: AV[Tensor]) -> None:
-    """A denoiser runs exactly the blocks that are in its ModuleList."""
-    module = awake(seeded(asked.make))
-    denoiser: Any = cast(Whole, module).denoiser
-    if not isinstance(denoiser.blocks, nn.ModuleList) or len(denoiser.blocks) < 2:
-        return
-    with runs(asked.part, "run with fewer blocks in its ModuleList `blocks`"):
-        denoiser.blocks = denoiser.blocks[:1]
-        made: AV[Tensor] = module(asked.question)
-    when = " with one block"
-    asked.formed(made, asked.question.av, when)
-    asked.other(
-        answer, made, f"run the blocks of its ModuleList `blocks`: the same{when} as with all"
-    )
-
-
-def _check_ports(built: Built) -> None:
-    lost = attrs.evolve(
-        built, encoders=built.encoders | {UNHEARD: cast(Encoder, StubEncoder(**{UNHEARD: 3}))}
-    )
-    error = _raised(AssemblyError, lambda: seeded(cast(Any, lost.denoiser)))
+def _check_ports(case: DenoiserCase) -> None:
+    unknown = {UNKNOWN: cast(Encoder, StubEncoder(**{UNKNOWN: 3}))}
+    with_unknown = attrs.evolve(case, encoders=case.encoders | unknown)
+    message = _message(AssemblyError, lambda: seeded(cast(Any, with_unknown.denoiser)))
     require(
-        UNHEARD in error,
-        built.spec,
-        "raise AssemblyError, naming the condition, where it is built with one that has no port",
+        UNKNOWN in message,
+        case.spec,
+        "raise AssemblyError, naming the condition, if it is built with one that has no port",
     )
 
 
-def _check_refusals(asked: Asked) -> None:
-    for name in asked.ports:
-        fewer = {n: c for n, c in asked.question.conditions.items() if n != name}
-        error = _raised(
+def _check_refusals(tested: Tested) -> None:
+    for name in tested.ports:
+        fewer = {n: c for n, c in tested.inputs.conditions.items() if n != name}
+        message = _message(
             PartContractError,
-            lambda: asked(attrs.evolve(asked.question, conditions=fewer)),  # noqa: B023
+            lambda: tested(attrs.evolve(tested.inputs, conditions=fewer)),  # noqa: B023
         )
         require(
-            name in error,
-            asked.part,
-            f"raise PartContractError, naming {name!r}, where that condition is missing",
+            name in message,
+            tested.part,
+            f"raise PartContractError, naming {name!r}, if that condition is missing",
         )
-    error = _raised(PartContractError, lambda: asked(asked.question, hints={UNHEARD}))
+    message = _message(PartContractError, lambda: tested(tested.inputs, hints={UNKNOWN}))
     require(
-        UNHEARD in error,
-        asked.part,
-        "raise PartContractError, naming the hint, where it doesn't know one",
+        UNKNOWN in message,
+        tested.part,
+        "raise PartContractError, naming the hint, for a hint that it doesn't support",
     )
 
 
-def _raised(kind: type[Exception], call: Callable[[], object]) -> str:
-    """What an error of that kind says; "" where there is none, or another."""
+def _message(kind: type[Exception], call: Callable[[], object]) -> str:
+    """The message of the error of this kind that `call` raises; "" for no error or another."""
     try:
         call()
     except kind as error:
@@ -243,158 +229,13 @@ def _raised(kind: type[Exception], call: Callable[[], object]) -> str:
     return ""
 
 
-def _check_read(asked: Asked, both: AV[Tensor]) -> None:
-    """Reading one stream is reading both."""
-    for s in both:
-        one = asked(asked.question, read=(s,))
-        asked.formed(one, asked.question.av.only((s,)), f" where read=({s!r},)")
-        asked.same(
-            both.only((s,)),
-            one,
-            f"give the {s} the same velocities whether or not the other stream is read",
-        )
-
-
-def _check_hints(asked: Asked, hints: Collection[str]) -> None:
-    for hint in hints:
-        with runs(asked.part, f"run with the hint {hint!r}, which it says that it knows"):
-            made = asked(asked.question, hints={hint})
-        asked.formed(made, asked.question.av, f" with the hint {hint!r}")
-    if "isolate" not in hints:
-        return
-    apart = asked(asked.question, hints={"isolate"})
-    for s in apart:
-        moved = asked(_moved(asked, OTHER[s]), hints={"isolate"})
-        asked.same(
-            apart.only((s,)),
-            moved,
-            f"let nothing of the {OTHER[s]}, of its times and its conditions through to the {s}"
-            " where `isolate` is asked for",
-        )
-
-
-def _moved(asked: Asked, stream: str) -> Question:
-    """All that is given to one stream exchanged: latents, times, conditions."""
-    if stream not in tuple(asked.question.av):
-        return asked.question
-    g = generator(5)
-    now, latents = asked.question.times[stream], asked.question.av[stream]
-    moved = asked.question.at(stream, attrs.evolve(now, values=0.5 * now.values))
-    moved = attrs.evolve(
-        moved, av=moved.av.replace(**{stream: torch.randn(latents.shape, generator=g)})
-    )
-    for name, condition in asked.question.conditions.items():
-        if asked.ports[name].stream == stream:
-            moved = moved.told(
-                name,
-                Condition(
-                    torch.randn(condition.tokens.shape, generator=g), condition.mask, condition.null
-                ),
-            )
-    return moved
-
-
-def _check_cache(asked: Asked, hints: Collection[str]) -> None:
-    """Over steps; with a clean stream that only the other one reads, then another such; with hints
-    between.
-    """
-    cache: dict[str, Any] = {}
-    kept = (
-        "answer the same with a cache that was kept while conditions stay the same objects as"
-        " without one"
-    )
-    first = asked.question
-    later = first
-    for s in first.av:
-        later = later.at(s, attrs.evolve(first.times[s], values=0.5 * first.times[s].values))
-    for step in (first, later, first):
-        asked.same(asked(step), asked(step, cache=cache), kept)
-    for hint in hints:
-        asked.same(
-            asked(later, hints={hint}),
-            asked(later, hints={hint}, cache=cache),
-            f"{kept}, with the hint {hint!r} too",
-        )
-    for s in first.av if len(tuple(first.av)) == 2 else ():
-        clean = later.at(s, attrs.evolve(later.times[s], values=0 * later.times[s].values))
-        another = attrs.evolve(clean, av=clean.av.replace(**{s: clean.av[s] + 1}))
-        noisier = clean.at(OTHER[s], first.times[OTHER[s]])
-        for step in (clean, noisier, another, clean):
-            asked.same(
-                asked(step, read=(OTHER[s],)),
-                asked(step, read=(OTHER[s],), cache=cache),
-                f"{kept}, where the {s} is clean too",
-            )
-
-
-def _check_alone(asked: Asked) -> None:
-    """A stream without the other."""
-    for s in asked.question.av if len(tuple(asked.question.av)) == 2 else ():
-        alone = attrs.evolve(
-            asked.question, av=asked.question.av.only((s,)), times=asked.question.times.only((s,))
-        )
-        try:
-            made = asked(alone)
-        except PartContractError as error:
-            require(
-                OTHER[s] in str(error),
-                asked.part,
-                f"name the {OTHER[s]} in its PartContractError where that stream is absent",
-            )
-        except Exception as error:
-            what = (
-                f"answer the {s} alone, or raise PartContractError that names the absent"
-                f" {OTHER[s]}, not {type(error).__name__}"
-            )
-            require(False, asked.part, what)
-        else:
-            asked.formed(made, alone.av, f" where the {OTHER[s]} is absent")
-
-
-@torch.no_grad()
-def _check_known(asked: Asked, answer: AV[Tensor]) -> None:
-    """x_t - t v is the known latent, where its mask is True; what stood in its place isn't seen."""
-    for name in (name for name, port in asked.ports.items() if port == KNOWN_LATENTS):
-        known, x = asked.question.conditions[name], asked.question.av["video"]
-        n = known.tokens.shape[1]
-        where = torch.zeros(x.shape[:2], dtype=torch.bool)
-        where[:, :n] = known.mask
-        t = asked.question.times["video"].per_latent()[:, :n, None, None, None]
-        towards, found = (
-            ((x[:, :n] - known.tokens) / t)[known.mask],
-            answer["video"][:, :n][known.mask],
-        )
-        near = bool((found - towards).abs().max() <= ROUNDING * towards.abs().max())
-        require(
-            near,
-            asked.part,
-            f"answer with (x_t - known) / t where the condition {name!r} says what a latent is",
-        )
-        covered = torch.where(
-            where[:, :, None, None, None], torch.randn(x.shape, generator=generator(6)), x
-        )
-        unseen = asked(attrs.evolve(asked.question, av=asked.question.av.replace(video=covered)))
-        rest = unseen.replace(
-            video=torch.where(where[:, :, None, None, None], answer["video"], unseen["video"])
-        )
-        asked.same(answer, rest, f"not see what stands in the place of a known latent of {name!r}")
-        zero = attrs.evolve(asked.question.times["video"], values=torch.zeros(BATCH, 1))
-        still = asked(asked.question.at("video", zero))["video"][:, :n][known.mask]
-        require(
-            bool((still == 0).all()),
-            asked.part,
-            f"answer with 0 for a latent known from {name!r} at time 0: it is there already",
-        )
-
-
-def _check_idle(asked: Asked, idle: Collection[str]) -> None:
-    """Gradients, and that those who are said to have none have none."""
-    still = check_learning(asked, idle, inside="denoiser.")
+def _check_idle(tested: Tested, idle: Collection[str]) -> None:
+    """Gradients for all weights but those of `idle`, and none for these."""
+    without = check_gradients(tested, idle, prefix="denoiser.")
     for pattern in idle:
-        none = any(fnmatch(name, pattern) for name in still)
         require(
-            none,
-            asked.part,
-            f"not be said to have idle weights {pattern!r}: all of these learn, or there are none;"
-            " leave it out of `idle`",
+            any(fnmatch(name, pattern) for name in without),
+            tested.part,
+            f"have weights without a gradient that fit the `idle` pattern {pattern!r}: all that fit"
+            " it get one, or none fits; remove it from `idle`",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +67,17 @@ def check_encoder(
     _require(isinstance(encoder, nn.Module), f"{who} isn't a torch module")
     assert isinstance(encoder, nn.Module)
     encoder.eval()
+    batch = _check_batch(who, encoder, prompts)
+    _check_independence(who, encoder, prompts, batch, tolerance)
+    _check_empty(who, encoder, prompts[-1])
+    _check_gradients(who, encoder, prompts)
+    return encoder
+
+
+def _check_batch(who: str, encoder: Any, prompts: Sequence[Prompt]) -> Mapping[str, Condition]:
+    """Check names and shapes of the conditions of all prompts, and return them."""
     _require(bool(encoder.produces), f"{who}.produces is empty")
-    batch = encoder(prompts)
+    batch: Mapping[str, Condition] = encoder(prompts)
     _require(
         isinstance(batch, Mapping),
         f"{who} gives a {type(batch).__name__}; a mapping of names to Conditions is expected",
@@ -78,7 +88,17 @@ def check_encoder(
     )
     for name, condition in batch.items():
         _check_form(f"{who}: {name!r}", condition, len(prompts), encoder.produces[name])
+    return batch
 
+
+def _check_independence(
+    who: str,
+    encoder: Any,
+    prompts: Sequence[Prompt],
+    batch: Mapping[str, Condition],
+    tolerance: float,
+) -> None:
+    """Encode again, alone and in reverse order; tokens must be those of `batch`."""
     before = torch.get_rng_state()
     again = encoder(prompts)
     _require(
@@ -97,7 +117,11 @@ def check_encoder(
         range(len(prompts) - 1, -1, -1),
         tolerance,
     )
-    empty = encoder([prompts[-1]] * 2)
+
+
+def _check_empty(who: str, encoder: Any, prompt: Prompt) -> None:
+    """A prompt without the encoder's field must get the null form."""
+    empty = encoder([prompt] * 2)
     for name, condition in empty.items():
         _check_form(f"{who}: {name!r} of empty prompts", condition, 2, encoder.produces[name])
         null = condition.dropped()
@@ -105,8 +129,6 @@ def check_encoder(
             torch.equal(condition.mask, null.mask) and torch.equal(condition.tokens, null.tokens),
             f"{who}: {name!r} of a prompt that doesn't have its field isn't its null form",
         )
-    _check_gradients(who, encoder, prompts)
-    return encoder
 
 
 def _check_form(what: str, condition: Condition, samples: int, width: int) -> None:

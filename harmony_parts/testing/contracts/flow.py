@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from harmony_parts.av import AV
-from harmony_parts.flow.protocol import Density, Path, Shift, Solver, StepDependentShift
-from harmony_parts.testing.contracts.require import check_value, generator, own_randomness, require
+from harmony_parts.flow.protocol import (
+    Density,
+    Path,
+    Shift,
+    Solver,
+    StepDependentShift,
+    Velocity,
+)
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.stream_shifts import StreamShifts
+from harmony_parts.sample.timetable import timetable
+from harmony_parts.testing.contracts.require import (
+    check_value,
+    generator,
+    no_global_randomness,
+    require,
+)
 
 
 def check_path(path: Path) -> None:
@@ -98,7 +115,7 @@ def check_density(density: Density) -> None:
     """Times in [0, 1], float32 [n], that depend on the generator and only on it."""
     check_value(density)
     for n in (0, 1, 1000):
-        with own_randomness(density):
+        with no_global_randomness(density):
             t = density.draw(n, generator())
         require(
             t.shape == (n,) and t.dtype == torch.float32,
@@ -117,48 +134,108 @@ def check_density(density: Density) -> None:
 def check_solver(solver: Solver) -> None:
     """Exact on straight paths, of its declared order, without effect on given streams.
 
+    All of it with equal and with unequal shifts of the streams, on problems with known solutions.
     It must not evaluate the velocity at time 0.
     """
     check_value(solver)
+    _check_constant_velocity(solver)
+    for shift in (ConstantShift(1.0), StreamShifts(ConstantShift(3.0), ConstantShift(0.5))):
+        for coupling in (None, 2.0):
+            _check_order(solver, shift, coupling)
 
-    def walk(steps: int, start: float, velocity: float | None) -> float:
-        """Solve dx/dt = velocity (-x if `None`) from time 1 to 0, next to a given stream."""
-        given = torch.ones(1, 2, 1, dtype=torch.float64)
-        x: AV[Tensor] = AV(torch.full((1, 1, 1, 1, 1), start, dtype=torch.float64), given)
 
-        def field(x: AV[Tensor], t: float) -> AV[Tensor]:
-            require(
-                0 < t <= 1,
-                solver,
-                f"evaluate velocities only at times above 0 and up to 1; it did at {t}",
-            )
-            return AV(
-                torch.full_like(x["video"], velocity) if velocity is not None else -x["video"]
-            )
+def _check_constant_velocity(solver: Solver) -> None:
+    """One step and a whole run at velocities of 2 and -3, exact to rounding."""
+    velocity = AV(_one(2.0), _one(-3.0))
+    field = _checked_field(solver, lambda x, times: velocity)
+    now, later = AV(0.9, 0.6), AV(0.5, 0.4)
+    x, _ = _step(solver, AV(_one(3.0), _one(1.0)), now, later, field, None)
+    want = AV(3.0 + (0.5 - 0.9) * 2.0, 1.0 + (0.4 - 0.6) * -3.0)
+    for stream in want:
+        exact = math.isclose(float(x[stream]), want[stream], abs_tol=1e-12)
+        require(exact, solver, f"move {stream} by the difference of its own times")
+    shifts = StreamShifts(ConstantShift(1.0), ConstantShift(4.0))
+    end = _solve(solver, 4, shifts, AV(_one(3.0), _one(1.0)), field)
+    exact = max(abs(float(end["video"]) - 1), abs(float(end["audio"]) - 4)) < 1e-12
+    require(exact, solver, "be exact for a constant velocity")
 
-        memory = None
-        for k in range(steps):
-            answer = solver.step(x, 1 - k / steps, 1 - (k + 1) / steps, field, memory)
-            pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], AV)
-            require(pair, solver, "return the streams and its memory: return x, memory")
-            x, memory = answer
-            require("audio" in tuple(x), solver, "return streams without a velocity")
-        require(
-            torch.equal(x["audio"], torch.ones_like(given)),
-            solver,
-            "not change streams without a velocity",
+
+def _check_order(solver: Solver, shift: Shift | StreamShifts, coupling: float | None) -> None:
+    """Half the step reduces the error by 2^order, on the problem (k = coupling)
+
+        dx/dt_x = -x + k (y - c(t_y)),   dy/dt_y = -2 t_y sin(t_y^2) + k (x - e(t_x))
+
+    with the solution x = e(t_x) = exp(1 - t_x), y = c(t_y) = cos(t_y^2). With k = None, y is given.
+    """
+
+    def flow(x: AV[Tensor], times: AV[float]) -> AV[Tensor]:
+        t_x, t_y = times["video"], times["audio"]
+        if coupling is None:
+            return AV(-x["video"])
+        return AV(
+            coupling * (x["audio"] - math.cos(t_y**2)) - x["video"],
+            coupling * (x["video"] - math.exp(1 - t_x)) - 2 * t_y * math.sin(t_y**2),
         )
-        return float(x["video"])
 
-    require(
-        math.isclose(walk(4, 3.0, 2.0), 1.0, abs_tol=1e-12),
-        solver,
-        "be exact for a constant velocity",
-    )
-    coarse, fine = (abs(walk(steps, 1.0, None) - math.e) for steps in (64, 128))  # x(0) = e x(1)
+    field, start = _checked_field(solver, flow), AV(_one(1.0), _one(math.cos(1.0)))
+    errors = []
+    for steps in (128, 256):
+        end = _solve(solver, steps, shift, start, field, () if coupling else ("audio",))
+        error = abs(float(end["video"]) - math.e)
+        if coupling:
+            error = max(error, abs(float(end["audio"]) - 1))
+        else:
+            unchanged = torch.equal(end["audio"], start["audio"])
+            require(unchanged, solver, "not change streams without a velocity")
+        errors.append(error)
+    coarse, fine = errors
     require(
         fine < 1e-12 or math.log2(coarse / fine) > solver.order - 0.1,
         solver,
-        f"be of order {solver.order}: on dx/dt = -x, half the step reduced the error from"
-        f" {coarse:.3g} to {fine:.3g}",
+        f"be of order {solver.order}: on dx/dt = -x{' and a coupled y' if coupling else ''}, with"
+        f" {shift!r}, half the step reduced the error from {coarse:.3g} to {fine:.3g}",
     )
+
+
+def _one(value: float) -> Tensor:
+    return torch.full((1, 1, 1), value, dtype=torch.float64)
+
+
+def _checked_field(solver: Solver, field: Velocity) -> Velocity:
+    """The velocity field, which refuses times outside of (0, 1] of the streams that it moves."""
+
+    def checked(x: AV[Tensor], times: AV[float]) -> AV[Tensor]:
+        velocity = field(x, times)
+        for stream in velocity:
+            t = times[stream]
+            about = f"evaluate velocities only at times above 0 and up to 1; it did at {t}"
+            require(0 < t <= 1, solver, about)
+        return velocity
+
+    return checked
+
+
+def _step(
+    solver: Solver, x: AV[Tensor], times: AV[float], next_times: AV[float], field: Velocity, m: Any
+) -> tuple[AV[Tensor], Any]:
+    answer = solver.step(x, times, next_times, field, m)
+    pair = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], AV)
+    require(pair, solver, "return the streams and its memory: return x, memory")
+    moved, memory = answer
+    require(tuple(moved) == tuple(x), solver, "return streams without a velocity")
+    return moved, memory
+
+
+def _solve(
+    solver: Solver,
+    steps: int,
+    shift: Shift | StreamShifts,
+    x: AV[Tensor],
+    field: Velocity,
+    given: tuple[str, ...] = (),
+) -> AV[Tensor]:
+    """x at time 0 from x at time 1; streams in `given` are at time 0 throughout."""
+    memory = None
+    for times, next_times in pairwise(timetable(steps, shift, given=given)):
+        x, memory = _step(solver, x, times, next_times, field, memory)
+    return x

@@ -89,26 +89,26 @@ def check_guidance(guidance: Guidance, hints: tuple[str, ...] = ()) -> None:
                 guidance,
                 "request the same passes for the same arguments",
             )
-            own = [each for each in passes if each == conditional(times)]
-            anchored = [
-                each for each in passes if any(anchor.from_estimate for _, anchor in each.replace)
-            ]
-            sources = {each.name for each in own}
-            require(
-                CONDITIONAL in sources,
-                guidance,
-                f"request the conditional pass, conditional(times), with its name {CONDITIONAL!r}"
-                f" ({task})",
-            )
-            require(
-                all(sources & set(each.needs) for each in anchored),
-                guidance,
-                "let passes with an anchor that uses the estimate need the conditional pass"
-                f" ({task})",
-            )
+            _check_conditional(guidance, passes, times, task)
             _check_combine(guidance, passes, times, state, random, task)
             _, state = guided(guidance, predictions(passes, random), times, state)
     _check_off(guidance)
+
+
+def _check_conditional(guidance: Guidance, passes: list[Pass], times: StepTimes, task: str) -> None:
+    """The conditional pass is requested, and needed by anchors that use the estimate."""
+    sources = {each.name for each in passes if each == conditional(times)}
+    require(
+        CONDITIONAL in sources,
+        guidance,
+        f"request the conditional pass, conditional(times), with its name {CONDITIONAL!r} ({task})",
+    )
+    anchored = [each for each in passes if any(a.from_estimate for _, a in each.replace)]
+    require(
+        all(sources & set(each.needs) for each in anchored),
+        guidance,
+        f"let passes with an anchor that uses the estimate need the conditional pass ({task})",
+    )
 
 
 def _check_combine(
@@ -132,33 +132,32 @@ def _check_combine(
         result[s].shape == (4, *SHAPES[s]) and torch.isfinite(result[s]).all() for s in generated
     )
     require(shaped, guidance, f"return finite velocities of the predictions' shapes ({task})")
-    require(
-        _equal(result, guided(guidance, preds, times, state)[0]),
-        guidance,
-        f"return the same result for the same arguments ({task})",
-    )
-    require(
-        all(_equal(copies[name], preds[name]) for name in copies),
-        guidance,
-        f"not change the predictions in place ({task})",
-    )
-    rows = torch.tensor([2, 0])
-    # A state may hold values of every sample, so other batches can only be compared without one.
-    if state is None:
-        some, _ = guided(
-            guidance,
-            {name: velocity.map(lambda v: v[rows]) for name, velocity in preds.items()},
-            times,
-            state,
-        )
-        require(
-            _near(some, result.map(lambda v: v[rows])),
-            guidance,
-            f"guide samples independently ({task})",
-        )
+    again = _equal(result, guided(guidance, preds, times, state)[0])
+    require(again, guidance, f"return the same result for the same arguments ({task})")
+    unchanged = all(_equal(copies[name], preds[name]) for name in copies)
+    require(unchanged, guidance, f"not change the predictions in place ({task})")
     agreed = predictions(passes, random, same=True)
-    if state is None and "fixed-point" not in getattr(guidance, "exempt", {}):
-        same = _near(guided(guidance, agreed, times, state)[0], _any(agreed, generated))
+    # A state may hold values of every sample, so other predictions need a step without state.
+    if state is None:
+        _check_first_step(guidance, preds, agreed, times, result, task)
+
+
+def _check_first_step(
+    guidance: Guidance,
+    preds: Predictions,
+    agreed: Predictions,
+    times: StepTimes,
+    result: AV[Tensor],
+    task: str,
+) -> None:
+    """Samples are independent, and predictions that agree are unchanged."""
+    rows = torch.tensor([2, 0])
+    picked = {name: velocity.map(lambda v: v[rows]) for name, velocity in preds.items()}
+    some, _ = guided(guidance, picked, times, None)
+    independent = _near(some, result.map(lambda v: v[rows]))
+    require(independent, guidance, f"guide samples independently ({task})")
+    if "fixed-point" not in getattr(guidance, "exempt", {}):
+        same = _near(guided(guidance, agreed, times, None)[0], _any(agreed, times.generated()))
         require(same, guidance, f"return the conditional prediction if all passes agree ({task})")
 
 

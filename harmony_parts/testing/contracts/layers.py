@@ -1,6 +1,4 @@
-"""What the checks of interactions and style parts have in common: branches, what they hand to a
-layer, and what any layer must hold.
-"""
+"""What the checks of interactions and style parts share: branches, inputs, and common checks."""
 
 from __future__ import annotations
 
@@ -19,26 +17,25 @@ from harmony_parts.branches.protocol import Branch, BranchSpec, Tokens
 from harmony_parts.branches.video_transformer import VideoTransformer
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.interaction.protocol import Layout
-from harmony_parts.testing.contracts.require import generator, own_randomness, require
+from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
 
 CHANNELS = AV(4, 3)
 SAMPLES = 3
 EXACT = 1e-5
-"""How far a float32 result may be from what it is otherwise, relative to the largest: sums of 10^2
-terms in another order, a few deep.
+"""How far equal float32 results may be apart, relative to the largest.
+
+They are sums of 10^2 terms in another order, a few deep.
 """
 ROUGH = 0.05
-"""The same of bfloat16 against float64: a dozen roundings of 2^-8, one after the other."""
+"""How far bfloat16 may be from float64, relative to the largest: a dozen roundings of 2^-8."""
 
-Heard = Mapping[str, Tensor]
-"""What a layer gives, by name."""
+Results = Mapping[str, Tensor]
+"""What a layer returns, by a name for messages."""
 
 
 @attrs.frozen
 class Shape:
-    """Of a batch: latents in time of both streams, rows and columns of a video latent, tokens of
-    the reference sound.
-    """
+    """Latents per stream, rows and columns of a video latent, tokens of the reference audio."""
 
     video: int
     audio: int
@@ -47,26 +44,24 @@ class Shape:
 
 
 SHAPES = (Shape(3, 8, (4, 8), 4), Shape(1, 1, (4, 4), 1), Shape(5, 3, (8, 4), 0))
-"""More sounds than frames, one of each, fewer sounds than frames and no reference."""
+"""More audio than video latents; one of each; fewer audio latents and no reference."""
 
 
 @attrs.frozen(eq=False)
-class Scene:
-    """What a layer is handed: tokens of both streams, and the layout that its tables are made
-    for.
-    """
+class LayerInputs:
+    """What a layer is called with: tokens of both streams, and the layout for its tables."""
 
     streams: AV[Tokens]
     layout: Layout
 
-    def but(self, stream: str, **fields: Any) -> Scene:
-        """The same with other fields of a stream's tokens."""
+    def with_tokens(self, stream: str, **fields: Any) -> LayerInputs:
+        """The inputs with other fields of a stream's tokens."""
         return attrs.evolve(
             self, streams=self.streams.replace(**{stream: replace(self.streams[stream], **fields)})
         )
 
-    def cast(self, dtype: torch.dtype) -> Scene:
-        """The same with hidden states and reference in that type."""
+    def cast(self, dtype: torch.dtype) -> LayerInputs:
+        """The inputs with hidden states and reference in that type."""
         cast = {
             s: {
                 f: x.to(dtype)
@@ -75,12 +70,13 @@ class Scene:
             }
             for s in STREAMS
         }
-        return self.but("video", **cast["video"]).but("audio", **cast["audio"])
+        return self.with_tokens("video", **cast["video"]).with_tokens("audio", **cast["audio"])
 
 
 def make_branches(specs: AV[BranchSpec] | None, device: str = "cpu") -> AV[Branch]:
-    """Branches of those settings, by default small built-in ones that differ in width and heads;
-    told a reference sound where they take one.
+    """Build branches, by default small built-in ones that differ in width and heads.
+
+    An audio branch is built with a reference audio if it takes one.
     """
     specs = specs or AV(
         VideoTransformer(width=24, heads=2, feed=16, patch=2), MMDiT(width=32, heads=4, feed=16)
@@ -94,7 +90,7 @@ def make_branches(specs: AV[BranchSpec] | None, device: str = "cpu") -> AV[Branc
                     channels=channels, grid=grid, conditions={"voice": ("clean_tokens", channels)}
                 )
             except AssemblyError:
-                pass  # it has no place for a reference
+                pass  # it takes no reference
         return spec.build(channels=channels, grid=grid, conditions={})
 
     with torch.random.fork_rng(devices=[]), torch.device(device):
@@ -103,11 +99,12 @@ def make_branches(specs: AV[BranchSpec] | None, device: str = "cpu") -> AV[Branc
 
 
 @torch.no_grad()
-def scene(
+def layer_inputs(
     branches: AV[Branch], shape: Shape, rows: slice = slice(None), device: str = "cpu"
-) -> Scene:
-    """Noise of that shape as the branches embed it, each sample at its own time; of the reference,
-    the last tokens of some samples are padding.
+) -> LayerInputs:
+    """Noise of this shape, embedded by the branches, each sample at its own time.
+
+    In some samples, the last tokens of the reference are padding.
     """
     random = generator()
 
@@ -123,20 +120,19 @@ def scene(
     now = torch.linspace(0.9, 0.2, SAMPLES)[rows].to(device)
 
     def embedded(x: Tensor, branch: Any, stream: str) -> Tokens:
-        told = {"voice": Condition(voice, mask)} if stream == "audio" else {}
-        tokens: Tokens = branch.embed(
-            x, Times.uniform(now, x.shape[1]), branch.project_conditions(told)
-        )
+        conditions = {"voice": Condition(voice, mask)} if stream == "audio" else {}
+        projected = branch.project_conditions(conditions)
+        tokens: Tokens = branch.embed(x, Times.uniform(now, x.shape[1]), projected)
         if stream == "audio" and not shape.reference:
             return replace(tokens, reference=None, reference_mask=None)
-        # a branch without a place for one: the layer needn't know
+        # a branch that takes no reference: give the layer one all the same
         if stream == "audio" and tokens.reference is None:
             return replace(
                 tokens, reference=noise(shape.reference, branch.width), reference_mask=mask
             )
         return tokens
 
-    # as Wan's: the first latent is one frame, then four each
+    # as Wan's: the first latent covers one frame, the others four each
     clock = _clock([0.04, *[0.16] * (shape.video - 1)])
     length = float(clock[-1, 1]) / shape.audio
     layout = Layout(
@@ -144,7 +140,7 @@ def scene(
         AV(branches["video"].grid(av["video"].shape), (1, 1)),
         torch.device(device),
     )
-    return Scene(av.map(embedded, branches, AV(*STREAMS)), layout)
+    return LayerInputs(av.map(embedded, branches, AV(*STREAMS)), layout)
 
 
 def _clock(lengths: list[float]) -> Tensor:
@@ -153,23 +149,21 @@ def _clock(lengths: list[float]) -> Tensor:
 
 
 def make_layer(spec: Any, branches: AV[Branch]) -> nn.Module:
-    """One layer for use, a torch module with weights of its own, each moved a little so that none
-    is at the zero where outputs start.
-    """
+    """Build one layer in evaluation mode, with perturbed weights, so that no output is zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer, other = spec.build(branches=branches), spec.build(branches=branches)
     require(isinstance(layer, nn.Module), spec, "build a torch module")
     assert isinstance(layer, nn.Module)
-    kept = {
+    others = {
         id(p) for module in (other, *(branches[s] for s in branches)) for p in _parameters(module)
     }
-    shared = [name for name, p in layer.named_parameters() if id(p) in kept]
+    shared = [name for name, p in layer.named_parameters() if id(p) in others]
     require(
         not shared,
         spec,
-        f"have weights of its own in every layer that it builds; {', '.join(shared)} belong"
-        " elsewhere too",
+        f"build layers that share no weights with others or with branches; {', '.join(shared)} are"
+        " shared",
     )
     random = generator(1)
     with torch.no_grad():
@@ -186,21 +180,19 @@ def check_layer(
     spec: Any,
     layer: nn.Module,
     branches: AV[Branch],
-    hear: Callable[[nn.Module, Any], Heard],
+    run: Callable[[nn.Module, Any], Results],
     given: Any,
 ) -> None:
-    """What any layer must do: the same again, what it is given left as it is, a gradient for every
-    weight, and room for saved ones.
-    """
-    kept = copy.deepcopy(given)
-    with own_randomness(spec):
-        first, again = hear(layer, given), hear(layer, given)
+    """Check repeatability, no change in place, a gradient for every weight, and saved weights."""
+    before = copy.deepcopy(given)
+    with no_global_randomness(spec):
+        first, again = run(layer, given), run(layer, given)
     require(
-        unchanged(given, kept),
+        unchanged(given, before),
         spec,
-        "leave what it is given as it is: one of its tensors was changed in place",
+        "change no argument: one of its tensors was changed in place",
     )
-    require(same(first, again, 0.0), spec, "give the same for the same")
+    require(same(first, again, 0.0), spec, "return the same for the same inputs")
     _check_gradients(spec, layer, first)
     with torch.device("meta"):
         empty = spec.build(branches=branches).eval()
@@ -209,26 +201,26 @@ def check_layer(
         for name, buffer in layer.named_buffers():
             owner, _, last = name.rpartition(".")
             setattr(empty.get_submodule(owner), last, buffer)
-        filled = same(first, hear(empty, given), 0.0)
+        filled = same(first, run(empty, given), 0.0)
     except (RuntimeError, NotImplementedError):
-        filled = False  # a tensor without numbers is left
+        filled = False  # a tensor is still on the meta device
     require(
         filled,
         spec,
-        "hold what it computes with as parameters and buffers: built empty and filled with those,"
-        " it isn't the same",
+        "compute only with parameters and buffers: an empty layer that gets those of another one"
+        " returns something else",
     )
 
 
-def _check_gradients(spec: Any, layer: nn.Module, heard: Heard) -> None:
+def _check_gradients(spec: Any, layer: nn.Module, results: Results) -> None:
     weights = {name: weight for name, weight in layer.named_parameters() if weight.requires_grad}
     if not weights:
         return
     random = generator(2)
-    # random numbers, for the plain sum of what a norm gives has no gradient
+    # random factors, because the plain sum of a norm's output has no gradient
     terms = [
         (x * torch.randn(x.shape, generator=random)).sum()
-        for x in heard.values()
+        for x in results.values()
         if x.requires_grad
     ]
     grads = (
@@ -248,12 +240,10 @@ def _check_gradients(spec: Any, layer: nn.Module, heard: Heard) -> None:
 
 
 def check_types(
-    spec: Any, layer: nn.Module, hear: Callable[[nn.Module, torch.dtype], Heard]
+    spec: Any, layer: nn.Module, run: Callable[[nn.Module, torch.dtype], Results]
 ) -> None:
-    """Weights and hidden states in other types: nearly what float64 gives, and no wider than what
-    it is added to.
-    """
-    exact: Heard = {}
+    """Other types of weights and hidden states: results close to float64, in a fitting type."""
+    exact: Results = {}
     for weights, hidden, near in (
         (torch.float64, torch.float64, 0.0),
         (torch.float32, torch.float32, EXACT),
@@ -263,32 +253,32 @@ def check_types(
         what = f"work with {_name(weights)} weights and {_name(hidden)} hidden states"
         try:
             with torch.no_grad():
-                heard = hear(copy.deepcopy(layer).to(weights), hidden)
+                results = run(copy.deepcopy(layer).to(weights), hidden)
         except RuntimeError as error:
             raise PartContractError(f"{spec!r} must {what}: {_line(error)}") from error
-        exact = exact or heard
-        wide = [name for name, x in heard.items() if torch.promote_types(x.dtype, hidden) != hidden]
+        exact = exact or results
+        wide = [
+            name for name, x in results.items() if torch.promote_types(x.dtype, hidden) != hidden
+        ]
         require(not wide, spec, f"{what}; {', '.join(wide)} is wider than what it is added to")
-        require(same(exact, heard, near), spec, f"{what}, and give nearly the same as in float64")
+        require(same(exact, results, near), spec, f"{what}, with results near those in float64")
 
 
-def check_meta(spec: Any, branches: AV[Branch], hear: Callable[[nn.Module], Heard]) -> None:
-    """On the meta device, where tensors have no numbers and costs are counted."""
+def check_meta(spec: Any, branches: AV[Branch], run: Callable[[nn.Module], Results]) -> None:
+    """The layer runs on the meta device."""
     try:
         with torch.device("meta"):
             layer = spec.build(branches=branches)
-        hear(layer)
+        run(layer)
     except (RuntimeError, NotImplementedError) as error:
         raise PartContractError(
-            f"{spec!r} must run on the meta device, where costs are counted: no number may be asked"
-            f" of a tensor ({_line(error)})"
+            f"{spec!r} must run on the meta device, where costs are counted: it may not read a"
+            f" tensor's value ({_line(error)})"
         ) from error
 
 
-def same(one: Heard, two: Heard, tolerance: float) -> bool:
-    """Whether they have the same names, and the same numbers to within `tolerance` of the
-    largest.
-    """
+def same(one: Results, two: Results, tolerance: float) -> bool:
+    """Whether names are equal, and values within `tolerance` of the largest."""
 
     def near(x: Tensor, y: Tensor) -> bool:
         x, y = x.detach().double(), y.detach().double()
@@ -297,19 +287,21 @@ def same(one: Heard, two: Heard, tolerance: float) -> bool:
     return one.keys() == two.keys() and all(near(one[name], two[name]) for name in one)
 
 
-def unchanged(given: Any, kept: Any) -> bool:
-    """Whether all tensors in it, at any depth, are as in its copy."""
+def unchanged(given: Any, copied: Any) -> bool:
+    """Whether all tensors in `given`, at any depth, equal those in its copy."""
     if isinstance(given, Tensor):
-        return torch.equal(given, kept)
+        return torch.equal(given, copied)
     if isinstance(given, list | tuple):
-        return all(map(unchanged, given, kept))
+        return all(map(unchanged, given, copied))
     if isinstance(given, dict):
-        return all(unchanged(given[key], kept[key]) for key in given)
+        return all(unchanged(given[key], copied[key]) for key in given)
     fields = (
         getattr(type(given), "__attrs_attrs__", ())
         or getattr(type(given), "__dataclass_fields__", {}).values()
     )
-    return all(unchanged(getattr(given, field.name), getattr(kept, field.name)) for field in fields)
+    return all(
+        unchanged(getattr(given, field.name), getattr(copied, field.name)) for field in fields
+    )
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -318,3 +310,16 @@ def _name(dtype: torch.dtype) -> str:
 
 def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def require_like(spec: Any, what: str, found: Tensor, wanted: Tensor) -> Tensor:
+    """Require finite floats of the shape of `wanted`, which messages call `what`."""
+    finite = found.is_meta or bool(found.isfinite().all())
+    defect = "" if finite else " with NaN or infinity"
+    require(
+        found.shape == wanted.shape and found.is_floating_point() and finite,
+        spec,
+        f"return finite floats of the shape of {what}, {list(wanted.shape)}, not {found.dtype}"
+        f" {list(found.shape)}{defect}",
+    )
+    return found

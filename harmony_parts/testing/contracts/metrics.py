@@ -9,8 +9,7 @@ from typing import Any
 import attrs
 import torch
 
-from harmony_parts.av import AV, STREAMS, Format
-from harmony_parts.data.protocol import Event
+from harmony_parts.av import AV, STREAMS, Event, Format
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import PartContractError
 from harmony_parts.media.clip import Clip
@@ -21,7 +20,7 @@ from harmony_parts.metrics.protocol import (
     WeighsNumbers,
     streams_read,
 )
-from harmony_parts.testing.contracts.require import check_value, own_randomness, require
+from harmony_parts.testing.contracts.require import check_value, no_global_randomness, require
 
 Numbers = dict[str, float]
 FIELDS = {"video": "frames", "audio": "waveform"}  # stream -> its field of a Clip
@@ -39,7 +38,7 @@ def check_metric(spec: MetricSpec, *, clips: Sequence[Clip] | None = None) -> Me
     """
     check_value(spec)
     clips = _soundstage() if clips is None else list(clips)
-    with own_randomness(spec):
+    with no_global_randomness(spec):
         metric = spec.build(device="cpu")
         _check_built(spec, metric)
         analyses = [_analysed(metric, clip) for clip in clips]

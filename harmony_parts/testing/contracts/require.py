@@ -1,4 +1,4 @@
-"""What the contract checks have in common."""
+"""What all contract checks share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harmony_parts.errors import PartContractError
 
 
 def require(holds: object, part: object, must: str) -> None:
-    """Raises PartContractError, "PART must MUST", unless `holds`."""
+    """Raise PartContractError, "PART must MUST", unless `holds`."""
     if not holds:
         raise PartContractError(f"{part!r} must {must}")
 
 
 def check_value(part: object) -> None:
-    """A part that is its own spec is compared by value, hashable, and can be shown."""
+    """Require that a part that is its own spec is compared by value and hashable."""
     twin = copy.deepcopy(part)
     require(
         part == twin and hash(part) == hash(twin),
@@ -28,14 +28,14 @@ def check_value(part: object) -> None:
 
 
 @contextmanager
-def own_randomness(part: object) -> Iterator[None]:
-    """Inside, `part` must not touch torch's global random numbers."""
+def no_global_randomness(part: object) -> Iterator[None]:
+    """Require that `part` leaves torch's global generator untouched inside the context."""
     before = torch.get_rng_state()
     yield
     untouched = torch.equal(before, torch.get_rng_state())
     must = (
         "draw random numbers from the generator that it is passed, not from torch's global one;"
-        " where it is passed none, draw none (dropout)"
+        " without a generator it must draw none (dropout)"
     )
     require(untouched, part, must)
 

@@ -16,11 +16,11 @@ from harmony_parts.testing.guidance_walks import OTHER, Change, Walk, checked, k
 def _streams(guidance: Guidance, walk: Walk) -> bool:
     before = results(guidance, walk)
     return all(
-        all_steps(same, [v.only((kept,)) for v in after], [v.only((kept,)) for v in before])
-        for kept in ("video", "audio")
+        all_steps(same, [v.only((stream,)) for v in after], [v.only((stream,)) for v in before])
+        for stream in ("video", "audio")
         for after in (
-            results(guidance, walk, _changed(OTHER[kept])),
-            results(_rescaled(guidance, OTHER[kept]), walk),
+            results(guidance, walk, _changed(OTHER[stream])),
+            results(_rescaled(guidance, OTHER[stream]), walk),
         )
     )
 

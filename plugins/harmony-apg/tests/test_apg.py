@@ -34,11 +34,11 @@ def test_exempt_properties_fail():
 
 @given(walks(), st.floats(0, 10), st.floats(0, 10))
 def test_at_its_off_values_it_equals_cfg(walk: Walk, video: float, audio: float):
-    made = (
+    both = (
         results(APG(video, audio, parallel=1, bound=0, momentum=0), walk),
         results(CFG(video, audio), walk),
     )
-    assert all(map(near, *made))
+    assert all(map(near, *both))
 
 
 @given(walks(), st.floats(0.1, 5))

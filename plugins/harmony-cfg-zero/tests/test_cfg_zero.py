@@ -47,9 +47,9 @@ def test_the_scaled_negative_is_the_nearest(one, two):
     """The residual is orthogonal to the direction, so no other scale is nearer."""
     n = min(len(one["video"]), len(two["video"]))
     a, b = one["video"][:n].flatten(1), two["video"][:n].flatten(1)
-    made = fitted(a, b)
+    result = fitted(a, b)
     assert (
-        ((b - made) * a).sum(1).abs() <= 1e-12 * (1e-300 + a.norm(dim=1) * b.norm(dim=1) * 10)
+        ((b - result) * a).sum(1).abs() <= 1e-12 * (1e-300 + a.norm(dim=1) * b.norm(dim=1) * 10)
     ).all()
 
 
@@ -63,11 +63,11 @@ def test_it_computes_the_equation_of_the_paper(walk: Walk):
             if stream == "audio":
                 assert torch.equal(step.result[stream], own)
                 continue
-            for v, null, made in zip(
+            for v, null, result in zip(
                 own, step.preds["dropped"][stream], step.result[stream], strict=True
             ):
                 fit = (v * null).sum() / (null * null).sum() * null
-                assert torch.allclose(made, fit + 3.5 * (v - fit), atol=1e-12)
+                assert torch.allclose(result, fit + 3.5 * (v - fit), atol=1e-12)
 
 
 @settings(deadline=None)  # importing diffusers takes seconds

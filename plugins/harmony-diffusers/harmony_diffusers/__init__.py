@@ -1,3 +1,1 @@
-"""Pre-trained codecs and text encoders for harmony-parts, through diffusers and transformers.
-`hooks` declares them; one file is one part.
-"""
+"""Pre-trained codecs and text encoders for harmony-parts, through diffusers and transformers."""

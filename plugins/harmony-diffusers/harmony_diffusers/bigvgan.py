@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 
 class BigVGAN16k(MMAudioVocoder):
-    """BigVGAN as Make-An-Audio 2 trained it (arXiv:2305.18474): the last convolution has a bias,
-    and a tanh follows it.
+    """BigVGAN as trained by Make-An-Audio 2 (arXiv:2305.18474).
 
-    That of 44.1 kHz, diffusers' MMAudioVocoder, has neither. The clamp to [-1, 1] that diffusers
-    puts behind it does nothing here.
+    Its last convolution has a bias and is followed by tanh. The vocoder for 44.1 kHz, diffusers'
+    MMAudioVocoder, has neither. Diffusers' clamp to [-1, 1] after it has no effect here.
     """
 
     @register_to_config

@@ -1,6 +1,4 @@
-"""What causal video autoencoders of diffusers have in common as codecs: counts, clock, and the way
-from frames to latents and back.
-"""
+"""Codecs of diffusers' causal video autoencoders: counts, clock, encoding and decoding."""
 
 from __future__ import annotations
 
@@ -14,28 +12,42 @@ from torch import Tensor, nn
 from harmony_diffusers.clock import intervals, latents_of, steps_of
 from harmony_diffusers.frozen import Frozen
 from harmony_parts.av import Format
+from harmony_parts.plugin import knob
 
 
-def tile_multiple(pixels: int) -> Any:
-    """A validator of the knob `tile`: tiles, and their overlap of a quarter, are whole latents."""
+def slicing_knob() -> Any:
+    """The knob of encoding and decoding clip by clip."""
+    return knob(True, help="process the clips of a batch one at a time, to save memory", off=False)
+
+
+def tile_knob(multiple: int) -> Any:
+    """The knob of tiles; tiles, and their overlap of a quarter, are whole latents."""
 
     def check(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-        if value < 0 or value % pixels:
+        if value < 0 or value % multiple:
             raise ValueError(
-                f"tile must be 0, or a multiple of {pixels} pixels so that tiles and their overlap"
-                f" are whole latents, not {value}"
+                f"tile must be 0, or a multiple of {multiple} pixels so that tiles and their"
+                f" overlap are whole latents, not {value}"
             )
 
-    return check
+    return knob(
+        0,
+        help=(
+            "height and width of the tiles that a picture is split into, to save memory; they"
+            " overlap by a quarter and are blended there"
+        ),
+        unit="pixels",
+        off=0,
+        validator=check,
+    )
 
 
 class CausalVideoCodec:
-    """A VideoCodec of an autoencoder whose first latent is one frame, and every other `step`
-    frames.
+    """A VideoCodec of an autoencoder whose first latent has one frame, and each other `step`.
 
-    Latents are (z - mean) / std per channel, z the mean of the encoder's distribution. `stride`:
-    pixels to a latent, each way; `tile`: height and width of the pieces that a picture is cut into,
-    0 for none. Raises ValueError where the format doesn't fit the stride.
+    Latents are (z - mean) / std per channel, z the mean of the encoder's distribution. `stride` is
+    the pixels per latent in either direction, `tile` the height and width of tiles (0: none).
+    Raises ValueError if the format's size isn't a multiple of the stride.
     """
 
     def __init__(
@@ -58,40 +70,39 @@ class CausalVideoCodec:
             if getattr(format, name) % stride:
                 raise ValueError(
                     f"{name} {getattr(format, name)} is not a multiple of {stride}, the"
-                    " autoencoder's pixels to a latent"
+                    " autoencoder's pixels per latent"
                 )
         self.grid = (format.height // stride, format.width // stride)
         if slicing:
             vae.enable_slicing()
         if tile:
-            part = tile * 3 // 4
+            step = tile * 3 // 4
             vae.enable_tiling(
-                tile, tile, tile_sample_stride_height=part, tile_sample_stride_width=part
+                tile, tile, tile_sample_stride_height=step, tile_sample_stride_width=step
             )
 
     @property
     def external_modules(self) -> tuple[nn.Module, ...]:
-        """The modules that hold the weights."""
+        """The modules that own the weights."""
         return self.frozen.models
 
     def latents(self, frames: int) -> int:
-        """How many latents `frames` frames take: 1 + ceil((frames - 1) / step)."""
+        """Number of latents of `frames` frames: 1 + ceil((frames - 1) / step)."""
         return latents_of(frames, self.step)
 
     def frames(self, latents: int) -> int:
-        """How many frames `latents` latents hold: 1 + step (latents - 1)."""
+        """Number of frames of `latents` latents: 1 + step (latents - 1)."""
         return steps_of(latents, self.step)
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: the first latent shows for one frame, every
-        other for `step`.
-        """
+        """float64 [latents, 2] (start, end) in seconds; the first latent lasts one frame."""
         return intervals(latents, self.step, 1 / Fraction(self.format.fps))
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
-        """uint8 [B, F, H, W, 3] -> float32 [B, latents(F), h, w, C]; the last frame is repeated to
-        fill the last latent.
+        """uint8 [B, F, H, W, 3] -> float32 [B, latents(F), h, w, C].
+
+        The last frame is repeated to fill the last latent. Raises ValueError for other shapes.
         """
         size = (self.format.height, self.format.width, 3)
         if frames.ndim != 5 or frames.shape[2:] != size or frames.dtype != torch.uint8:

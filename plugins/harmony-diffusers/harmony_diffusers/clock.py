@@ -1,6 +1,4 @@
-"""The count and clock of a causal codec: its first latent stands for one step, every other for k of
-them.
-"""
+"""Counts and clock of a causal codec, whose first latent has one step and each other k steps."""
 
 from __future__ import annotations
 
@@ -11,21 +9,21 @@ from torch import Tensor
 
 
 def latents_of(steps: int, k: int) -> int:
-    """How many latents `steps` steps take: 1 + ceil((steps - 1) / k)."""
+    """Number of latents of `steps` steps: 1 + ceil((steps - 1) / k)."""
     if steps < 1:
         raise ValueError(f"a clip has at least one frame and one sample of sound, not {steps}")
     return 1 - (1 - steps) // k
 
 
 def steps_of(latents: int, k: int) -> int:
-    """How many steps they hold: 1 + k (latents - 1)."""
+    """Number of steps of `latents` latents: 1 + k (latents - 1)."""
     if latents < 1:
         raise ValueError(f"a clip has at least one latent, not {latents}")
     return 1 + k * (latents - 1)
 
 
 def intervals(latents: int, k: int, step: Fraction) -> Tensor:
-    """float64 [latents, 2] (start, end) in seconds, where a step lasts `step` seconds."""
+    """float64 [latents, 2] (start, end) in seconds, for steps of `step` seconds."""
     edges = (
         (torch.arange(latents + 1, dtype=torch.float64) * k + (1 - k)).clamp(min=0)
         * step.numerator

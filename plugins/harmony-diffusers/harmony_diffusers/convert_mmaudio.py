@@ -1,9 +1,9 @@
-"""MMAudio's own files to a folder that the part `mmaudio-vae` reads: `python -m
-harmony_diffusers.convert_mmaudio VAE VOCODER FOLDER`.
+"""Convert MMAudio's files for `mmaudio-vae`: `python -m harmony_diffusers.convert_mmaudio VAE
+VOCODER FOLDER`.
 
 VAE is v1-16.pth or v1-44.pth, VOCODER best_netG.pt (16 kHz) or bigvgan_generator.pt (44.1 kHz).
-Only tensors are read from them. The names
-are those that diffusers has; what changes is that norms are worked into the weights:
+Only tensors are loaded from them. The names are those of diffusers; norms are folded into the
+weights:
   autoencoder  w <- w / (||w|| + 1e-4 sqrt(n)) for each output channel of n numbers
   (arXiv:2312.02696, forced weight normalisation)
   vocoder      w <- g v / ||v|| (torch's weight_norm)
@@ -32,10 +32,10 @@ def convert(
     config: Mapping[str, Any] = {},
     vocoder_config: Mapping[str, Any] = {},
 ) -> None:
-    """Write `folder`/audio_vae and `folder`/vocoder. The two configs are for other sizes than
-    MMAudio's.
+    """Write `folder`/audio_vae and `folder`/vocoder.
 
-    Raises ValueError, naming tensors, where a file doesn't hold what it should, or holds more.
+    The two configs are for models of another size. Raises ValueError, naming tensors, if a file
+    lacks tensors or has others.
     """
     from diffusers import MMAudioVAE, MMAudioVocoder
 
@@ -43,17 +43,17 @@ def convert(
 
     whole: Any = MMAudioVAE(**{**FORMS[form], **config})
     _fill(whole.vae, {name: _magnitude(tensor) for name, tensor in _read(vae).items()}, vae)
-    voice: Any = (BigVGAN16k if form == "16k" else MMAudioVocoder)(**vocoder_config)
-    _fill(voice, _without_weight_norm(_read(vocoder)), vocoder)
+    generator: Any = (BigVGAN16k if form == "16k" else MMAudioVocoder)(**vocoder_config)
+    _fill(generator, _without_weight_norm(_read(vocoder)), vocoder)
     whole.save_pretrained(folder / "audio_vae")
-    voice.save_pretrained(folder / "vocoder")
+    generator.save_pretrained(folder / "vocoder")
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, which the vocoder's has under "generator"."""
+    """The tensors of a file; those of the vocoder's are under "generator"."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever unpickling makes of a file that is something else
+    except Exception as error:  # unpickling another kind of file can raise anything
         raise ValueError(
             f"{path}: can't be read as a file of tensors: {' '.join(str(error).split())[:200]}"
         ) from error
@@ -61,9 +61,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _magnitude(tensor: Tensor) -> Tensor:
-    """A convolution's weights [out, in, k], each output channel of length 1; anything else as it
-    is.
-    """
+    """A convolution's weights [out, in, k] with output channels of norm 1; others unchanged."""
     if tensor.ndim != 3 or tensor.shape[0] == 1:  # means and deviations are [1, bands, 1]
         return tensor.float()
     lengths = torch.linalg.vector_norm(tensor.float(), dim=(1, 2), keepdim=True)
@@ -90,8 +88,7 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ValueError(
-            f"{path}: these aren't the weights of {type(model).__name__}, or not of this form:"
-            f" {error}"
+            f"{path}: not the weights of {type(model).__name__}, or of another form: {error}"
         ) from error
 
 
@@ -103,9 +100,9 @@ def main() -> None:
     )
     parser.add_argument("vae", type=Path, help="v1-16.pth, or v1-44.pth")
     parser.add_argument("vocoder", type=Path, help="best_netG.pt, or bigvgan_generator.pt")
-    parser.add_argument("folder", type=Path, help="where to write audio_vae and vocoder")
+    parser.add_argument("folder", type=Path, help="folder for audio_vae and vocoder")
     parser.add_argument(
-        "--form", choices=sorted(FORMS), default="16k", help="which of the two (default: 16k)"
+        "--form", choices=sorted(FORMS), default="16k", help="form of the two models (default: 16k)"
     )
     given = parser.parse_args()
     try:

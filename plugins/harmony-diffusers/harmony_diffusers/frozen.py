@@ -1,6 +1,4 @@
-"""Models of other people: where their weights come from, and how they are kept beside a Harmony
-model without becoming part of it.
-"""
+"""Pre-trained models of other publishers: loading them, and using them without owning weights."""
 
 from __future__ import annotations
 
@@ -21,11 +19,11 @@ Precision = Literal["float32", "bfloat16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-# --- knobs that all parts have --------------------------------------------------------------------
+# --- knobs of all parts ---------------------------------------------------------------------------
 
 
 def model_knob(default: str) -> Any:
-    """Where the weights are."""
+    """The knob of the model to load."""
     return knob(
         default,
         help="a folder with the weights, or the name of a repository on the Hugging Face Hub",
@@ -33,12 +31,12 @@ def model_knob(default: str) -> Any:
 
 
 def subfolder_knob(default: str, what: str) -> Any:
-    """Where in `model`."""
+    """The knob of a folder inside the model."""
     return knob(default, help=f"the folder of the {what} inside `model`", off="")
 
 
 def revision_knob() -> Any:
-    """Which version of a repository."""
+    """The knob of a repository's version."""
     return knob(
         "",
         help="branch, tag or commit of the repository on the Hub; empty for its main branch",
@@ -47,12 +45,12 @@ def revision_knob() -> Any:
 
 
 def config_knob(cls: str) -> Any:
-    """Random weights of a form of one's own."""
+    """The knob of a configuration that is built with random weights."""
     return knob(
         {},
         help=(
-            f"arguments of {cls}: with them it is built with random weights, always the same, and"
-            " nothing is loaded"
+            f"arguments of {cls}, to build it with random weights (always the same) instead of"
+            " loading it"
         ),
         off={},
         converter=dict,
@@ -60,10 +58,10 @@ def config_knob(cls: str) -> Any:
 
 
 def precision_knob(default: Precision) -> Any:
-    """What the model computes in."""
+    """The knob of the weights' type."""
     return knob(
         default,
-        help="what the weights are held in, and the model computes in",
+        help="type of the weights and of the computation",
         validator=in_(tuple(DTYPES)),
     )
 
@@ -72,7 +70,7 @@ def precision_knob(default: Precision) -> Any:
 
 
 def on_meta() -> bool:
-    """Whether tensors that are made here are made without memory: `with torch.device("meta")`."""
+    """Whether the current device is the meta device: `with torch.device("meta")`."""
     return torch.empty(0).device.type == "meta"
 
 
@@ -85,10 +83,9 @@ def diffusers_model(
     subfolder: str,
     revision: str,
 ) -> Any:
-    """`cls` of diffusers: with `config`, of that form with random weights; else on the meta device
-    of the form `full`; else as `model` has it.
+    """A diffusers model `cls`: random with `config`, empty of form `full` on meta, else loaded.
 
-    Raises ValueError, saying which knob to change, where there are none, or they are of another
+    Raises ValueError, naming the knob to change, if the weights can't be loaded or are of another
     class.
     """
     from diffusers.utils import is_accelerate_available
@@ -97,9 +94,9 @@ def diffusers_model(
         return _made(lambda: cls(**(config or full)), precision)
     where = _where(model, subfolder, revision)
     with _explained(cls.__name__, model, subfolder):
-        there = cls.load_config(_found(model), **where).get("_class_name")
-        if there != cls.__name__:
-            raise ValueError(f"it holds a {there}")
+        found_cls = cls.load_config(_found(model), **where).get("_class_name")
+        if found_cls != cls.__name__:
+            raise ValueError(f"it is a {found_cls}")
         lean = {"low_cpu_mem_usage": is_accelerate_available()}  # else diffusers warns
         made, info = cls.from_pretrained(
             _found(model), torch_dtype=DTYPES[precision], output_loading_info=True, **lean, **where
@@ -122,14 +119,12 @@ def transformers_model(
         return _made(lambda: cls(cls.config_class(**(config or full))), precision)
     where = _where(model, subfolder, revision)
     with _explained(cls.__name__, model, subfolder):
-        there, wanted = (
-            cls.config_class.get_config_dict(_found(model), **where)[0].get("model_type"),
-            cls.config_class.model_type,
-        )
-        if there is None:
-            raise ValueError("it has no config.json that names a type of model")
-        if there != wanted:
-            raise ValueError(f"it holds a model of the type {there!r}, not {wanted!r}")
+        config_dict, _ = cls.config_class.get_config_dict(_found(model), **where)
+        kind, wanted = config_dict.get("model_type"), cls.config_class.model_type
+        if kind is None:
+            raise ValueError("it has no config.json with a model_type")
+        if kind != wanted:
+            raise ValueError(f"it is a model of type {kind!r}, not {wanted!r}")
         made, info = cls.from_pretrained(
             _found(model), dtype=DTYPES[precision], output_loading_info=True, **where
         )
@@ -138,20 +133,18 @@ def transformers_model(
 
 
 def transformers_tokenizer(cls: Any, model: str, subfolder: str, revision: str) -> Any:
-    """The tokenizer of `model`. Raises ValueError as above."""
+    """The tokenizer of `model`. Raises ValueError if it can't be loaded."""
     with _explained("a tokenizer", model, subfolder, knob="tokenizer"):
         return cls.from_pretrained(_found(model), **_where(model, subfolder, revision))
 
 
 def _made(make: Callable[[], nn.Module], precision: str) -> nn.Module:
-    """Without files. Such weights aren't saved with a model that uses them, so they are the same
-    whenever and wherever it is loaded.
-    """
+    """A model with random weights; they aren't saved, so their seed is always the same."""
     if on_meta():
         return nn.Module.to(make(), DTYPES[precision])
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(0)
-        # diffusers' own `to` warns of every change of precision
+        # nn.Module's `to`, since diffusers' warns about every change of precision
         return nn.Module.to(make(), DTYPES[precision])
 
 
@@ -162,9 +155,7 @@ def _where(model: str, subfolder: str, revision: str) -> dict[str, str]:
 
 
 def _found(model: str) -> str:
-    """The name for from_pretrained, which takes a folder that isn't there for the name of a
-    repository.
-    """
+    """The argument for from_pretrained, which takes a missing folder for a repository's name."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         return str(folder)
@@ -174,14 +165,14 @@ def _found(model: str) -> str:
 
 
 def _complete(info: Mapping[str, Any]) -> None:
-    """Libraries fill what a file lacks with random numbers, and only warn."""
-    lacking = sorted(info["missing_keys"])
-    if lacking or info.get("mismatched_keys"):
-        wrong = lacking or sorted(
+    """Raise ValueError for missing weights, which the libraries would initialise randomly."""
+    missing = sorted(info["missing_keys"])
+    if missing or info.get("mismatched_keys"):
+        wrong = missing or sorted(
             str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]
         )
         raise ValueError(
-            f"{len(wrong)} of its weights are missing there or of another shape, such as {wrong[0]}"
+            f"{len(wrong)} of its weights are missing or have another shape, such as {wrong[0]}"
         )
 
 
@@ -191,53 +182,54 @@ def _explained(what: str, model: str, subfolder: str, knob: str = "model") -> It
         yield
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         cause = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        place = f"{knob} {model!r}" + (f" (folder {subfolder!r} in it)" if subfolder else "")
+        place = f"{knob} {model!r}" + (f" (its folder {subfolder!r})" if subfolder else "")
         raise ValueError(
-            f"{place} can't be loaded as {what}: {cause[:300]}; set `{knob}` to a folder that holds"
-            " it, or to a repository on the Hub that this machine can reach (a gated one: accept"
-            " its terms on its page, then `hf auth login`)"
+            f"{place} can't be loaded as {what}: {cause[:300]}; set `{knob}` to a folder with"
+            " it, or to a repository on the Hub that this machine can reach (for a gated one,"
+            " accept its terms on its page, then run `hf auth login`)"
         ) from error
 
 
-# --- keeping --------------------------------------------------------------------------------------
+# --- using ----------------------------------------------------------------------------------------
 
 
 class Frozen:
-    """Models that aren't trained, and aren't saved with what uses them: their weights stay where
-    they came from.
+    """Frozen models, which are neither trained nor saved with the module that uses them.
 
-    It is no torch module, so a module may hold it without listing its weights in `parameters()` or
-    `state_dict()`.
+    It isn't a torch module, so the weights of a module that has it as an attribute don't include
+    theirs (`parameters()`, `state_dict()`).
     """
 
     def __init__(self, *models: nn.Module) -> None:
         self.models: tuple[Any, ...] = tuple(model.eval().requires_grad_(False) for model in models)
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All weights, for those who count them."""
+        """All weights, for example to count them."""
         return itertools.chain.from_iterable(model.parameters() for model in self.models)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What they are held in."""
+        """The type of the weights."""
         return next(self.parameters()).dtype
 
 
 class FrozenModule(nn.Module):
-    """A torch module whose weights are frozen ones: no part of its `parameters()` and
-    `state_dict()`, they keep their precision, but move with it.
+    """A torch module that uses frozen models.
+
+    Their weights aren't in its `parameters()` and `state_dict()`, and keep their precision, but
+    move with it.
     """
 
     frozen: Frozen
 
     @property
     def external_modules(self) -> tuple[nn.Module, ...]:
-        """The modules that hold the weights."""
+        """The modules that own the weights."""
         return self.frozen.models
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -1,4 +1,4 @@
-"""What this plugin declares. Importing it loads neither torch nor diffusers."""
+"""The plugin's declarations; importing them loads neither torch nor diffusers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
         "umt5",
         "harmony_diffusers.umt5:UMT5",
         summary=(
-            "Texts by a frozen UMT5, as Wan and Ovi read them; one model for several conditions."
+            "Texts encoded by a frozen UMT5, as in Wan and Ovi; one model for several conditions."
         ),
         source="UniMax, arXiv:2304.09151",
     )

@@ -27,21 +27,20 @@ from harmony_diffusers.mel import MelSpectrum
 from harmony_parts.av import Format
 from harmony_parts.plugin import knob
 
-HOPS = 4  # mel frames to a latent, apart from the first
+HOPS = 4  # mel frames per latent; the first one has one
 
 
 @attrs.frozen
 class LTX2Audio:
-    """The causal autoencoder of LTX-2 over stereo log-mel spectra with its vocoder: 25 latents a
-    second, of 8 channels x 16 bands.
+    """The causal autoencoder of LTX-2 over stereo log-mel spectra, with its vocoder.
 
-    Mono sound [B, samples] of any rate <-> latents [B, T, 128]: resampled to 16 kHz, twice (left
-    and right) the same mel spectrum with a hop of 10 ms, mean of the distribution, (z - mean) /
-    std; decoded by the vocoder to stereo at 24 kHz, of which the mean is resampled. The first
-    latent stands for 10 ms, every other for 40. A format of 24000 Hz loses nothing on the way out.
-    Sound and latents are moved to the weights' device, and the result is there. The default form of
-    the two is 53 M and 56 M numbers. Source: arXiv:2601.03233. The weights of Lightricks have a
-    licence of their own (LTX-2 Community License): read it before use.
+    It has 25 latents per second of 8 channels x 16 bands; the first latent has 10 ms, each other 40
+    ms. Mono sound [B, samples] of any rate <-> latents [B, T, 128]. Encoding: resample to 16 kHz,
+    use the same mel spectrum (hop 10 ms) for left and right, take the mean z of the distribution,
+    (z - mean) / std. Decoding: the vocoder gives stereo at 24 kHz, whose mean is resampled; a
+    format of 24000 Hz needs no resampling. Input is moved to the weights' device, and the result
+    stays there. The default configurations have 53 M and 56 M parameters. Source: arXiv:2601.03233.
+    The weights are under the LTX-2 Community License: read it before use.
     """
 
     model: str = model_knob("Lightricks/LTX-2")
@@ -54,8 +53,8 @@ class LTX2Audio:
     window: int = knob(
         1024,
         help=(
-            "window of a mel frame, at the autoencoder's rate; the configuration of the weights"
-            " doesn't say"
+            "window of a mel frame at the autoencoder's rate, which the weights' configuration"
+            " doesn't include"
         ),
         unit="samples",
         source=(
@@ -72,14 +71,15 @@ class LTX2Audio:
             )
 
     def build(self, *, format: Format) -> LTX2AudioCodec:
-        """The codec for sound of the format's rate. Raises ValueError where the weights can't be
-        had, or don't fit each other.
+        """The codec for sound at the format's rate.
+
+        Raises ValueError if the weights can't be loaded, or don't match each other.
         """
         return LTX2AudioCodec(self, format)
 
 
 class LTX2AudioCodec:
-    """What `LTX2Audio` builds: an AudioCodec."""
+    """The AudioCodec of `LTX2Audio`."""
 
     def __init__(self, spec: LTX2Audio, format: Format) -> None:
         from diffusers import AutoencoderKLLTX2Audio
@@ -102,8 +102,8 @@ class LTX2AudioCodec:
         )
         if math.prod(out.upsample_factors) * self._rate != self._hop * self._out_rate:
             raise ValueError(
-                f"the vocoder makes {math.prod(out.upsample_factors)} samples at {self._out_rate}"
-                f" Hz of a mel frame, but the autoencoder has one every {self._hop} samples at"
+                f"the vocoder has {math.prod(out.upsample_factors)} samples at {self._out_rate} Hz"
+                f" per mel frame, but the autoencoder has a frame every {self._hop} samples at"
                 f" {self._rate} Hz"
             )
         self._sides = config.in_channels
@@ -111,38 +111,37 @@ class LTX2AudioCodec:
         self.channels: int = config.latent_channels * self._bands
         if self._vae.latents_mean.numel() != self.channels:
             raise ValueError(
-                f"the autoencoder has {self.channels} channels in a latent, but means of"
+                f"the autoencoder has {self.channels} channels per latent, but means of"
                 f" {self._vae.latents_mean.numel()} (base_channels)"
             )
         self._mel = MelSpectrum(
             self._rate, spec.window, self._hop, config.mel_bins, margin=spec.window // 2, power=0.0
         )
-        # samples of the format to a mel frame
+        # samples of the format per mel frame
         self._step = Fraction(self._hop * format.sample_rate, self._rate)
 
     @property
     def external_modules(self) -> tuple[nn.Module, ...]:
-        """The modules that hold the weights."""
+        """The modules that own the weights."""
         return self.frozen.models
 
     def latents(self, samples: int) -> int:
-        """How many latents `samples` samples take, the last one perhaps in part."""
+        """Number of latents of `samples` samples; the last one may be partly filled."""
         return latents_of(math.ceil(samples / self._step), HOPS)
 
     def samples(self, latents: int) -> int:
-        """How many whole samples `latents` latents hold."""
+        """Number of whole samples of `latents` latents."""
         return math.floor(steps_of(latents, HOPS) * self._step)
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: the first latent sounds for one mel frame,
-        every other for four.
-        """
+        """float64 [latents, 2] (start, end) in seconds: one mel frame, then four per latent."""
         return intervals(latents, HOPS, Fraction(self._hop, self._rate))
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C]; the rest of the last
-        latent is mute.
+        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C].
+
+        The rest of the last latent is mute. Raises ValueError for other shapes or types.
         """
         if waveform.ndim != 2 or not waveform.is_floating_point():
             raise ValueError(
@@ -153,7 +152,7 @@ class LTX2AudioCodec:
         sound = _resampled(
             waveform.to(self.frozen.device).float(), self.format.sample_rate, self._rate
         )
-        # what is mirrored must be there
+        # the spectrum mirrors half a window, which must exist
         length = max(frames * self._hop, self.spec.window // 2 + 1)
         mel = self._mel(pad(sound[:, :length], (0, max(0, length - sound.shape[1]))))[..., :frames]
         # [B, sides, frames, mel bands]

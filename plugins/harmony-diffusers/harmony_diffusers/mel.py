@@ -1,6 +1,4 @@
-"""Sound to log-mel spectra, as the autoencoders were trained on them: magnitudes, librosa's
-filters, natural logarithm.
-"""
+"""Log-mel spectra as the autoencoders expect: magnitudes, librosa's filters, natural logarithm."""
 
 from __future__ import annotations
 
@@ -8,15 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-QUIET = 1e-5  # what a mel band is at least, before the logarithm
+QUIET = 1e-5  # lower bound of a mel band before the logarithm
 
 
 class MelSpectrum:
-    """ln max(M |X|, 1e-5), X the Fourier transform under Hann windows of `window` samples every
-    `hop`, M filters even in mel (Slaney's).
+    """ln max(M |X|, 1e-5) with Slaney's mel filters M.
 
-    `margin`: how many samples are mirrored at either end; `power`: what is added to |X|^2 before
-    the root.
+    X is the Fourier transform under Hann windows of `window` samples every `hop`. `margin` samples
+    are mirrored at either end; `power` is added to |X|^2 before the root.
     """
 
     def __init__(
@@ -25,7 +22,7 @@ class MelSpectrum:
         from torchaudio.functional import melscale_fbanks
 
         self.hop, self.margin, self.power = hop, margin, power
-        with torch.device("cpu"):  # tables, wherever the weights may be
+        with torch.device("cpu"):  # tables with values, even if the weights are on the meta device
             self._filters = melscale_fbanks(
                 window // 2 + 1,
                 0.0,
@@ -38,8 +35,9 @@ class MelSpectrum:
             self._window = torch.hann_window(window)
 
     def __call__(self, waveform: Tensor) -> Tensor:
-        """float32 [B, samples], more than `margin` of them -> [B, bands, frames], frames = 1 +
-        (samples + 2 margin - window) // hop.
+        """float32 [B, samples > margin] -> [B, bands, frames].
+
+        frames = 1 + (samples + 2 margin - window) // hop.
         """
         mirrored = pad(waveform[:, None], (self.margin, self.margin), mode="reflect")[:, 0]
         window = self._window.to(waveform.device)

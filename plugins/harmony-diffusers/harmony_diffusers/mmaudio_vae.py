@@ -42,25 +42,25 @@ FORMS: dict[str, dict[str, Any]] = {
         "hop_length": 512,
     },
 }
-"""The autoencoders that MMAudio has; the vocoders' defaults are those that go with them."""
+"""MMAudio's two autoencoders; the vocoders' defaults match them."""
 
 
 @attrs.frozen
 class MMAudio:
-    """The autoencoder of MMAudio over log-mel spectra with its vocoder: 20 channels at 16 kHz,
-    31.25 latents a second, as in Ovi and Harmony.
+    """The autoencoder of MMAudio over log-mel spectra, with its vocoder, as in Ovi and Harmony.
 
     Sound [B, samples] <-> latents [B, T, 20]: waveform -> mel -> mean of the distribution -> mel ->
-    vocoder. The form "44k" has 40 channels, 43.07 latents a second, and natural logarithms where
-    "16k" has decimal ones. As in Ovi, latents aren't normalised, unless by `scale`. Sound and
-    latents are moved to the weights' device, and the result is there. The weights of 16 kHz are 172
-    M (autoencoder) and 112 M numbers (vocoder): 1.1 GB in float32. Source: arXiv:2412.15322; as Ovi
-    uses it, arXiv:2510.01284. MMAudio's weights are CC-BY-NC 4.0: not for commercial use.
+    vocoder. The form "16k" has 20 channels, 31.25 latents per second and decimal logarithms, "44k"
+    has 40 channels, 43.07 latents per second and natural logarithms. As in Ovi, latents aren't
+    normalised, except by `scale`. Input is moved to the weights' device, and the result stays
+    there. The weights for 16 kHz are 172 M (autoencoder) and 112 M parameters (vocoder): 1.1 GB in
+    float32. Source: arXiv:2412.15322; as Ovi uses it, arXiv:2510.01284. MMAudio's weights are
+    CC-BY-NC 4.0: not for commercial use.
     """
 
     form: Literal["16k", "44k"] = knob(
         "16k",
-        help="which of MMAudio's two autoencoders",
+        help="one of MMAudio's two autoencoders",
         validator=attrs.validators.in_(tuple(FORMS)),
     )
     model: str = model_knob("")
@@ -72,7 +72,7 @@ class MMAudio:
     precision: Precision = precision_knob("float32")
     scale: float = knob(
         1.0,
-        help="latents are multiplied by this, and divided by it before they are decoded",
+        help="factor on latents, divided out before decoding",
         off=1.0,
         source="Ovi has none; Kandinsky 6: 0.417, for 44k",
         validator=attrs.validators.gt(0),
@@ -85,14 +85,16 @@ class MMAudio:
             )
 
     def build(self, *, format: Format) -> MMAudioCodec:
-        """The codec. Raises ValueError where the weights can't be had, aren't of this form, or the
-        format has another sample rate.
+        """The codec.
+
+        Raises ValueError if the weights can't be loaded or have another form, or if the format has
+        another sample rate.
         """
         return MMAudioCodec(self, format)
 
 
 class MMAudioCodec:
-    """What `MMAudio` builds: an AudioCodec."""
+    """The AudioCodec of `MMAudio`."""
 
     def __init__(self, spec: MMAudio, format: Format) -> None:
         self.spec, self.format = spec, format
@@ -107,10 +109,10 @@ class MMAudioCodec:
         rates = self._vocoder.config.upsample_rates
         if math.prod(rates) != hop:
             raise ValueError(
-                f"the vocoder makes {math.prod(rates)} samples of a mel frame ({rates}), but the"
-                f" autoencoder has one every {hop}"
+                f"the vocoder has {math.prod(rates)} samples per mel frame ({rates}), but the"
+                f" autoencoder has a frame every {hop} samples"
             )
-        self._step = 2 * hop  # samples to a latent
+        self._step = 2 * hop  # samples per latent
         self.channels: int = config["latent_channels"]
         self._mel = MelSpectrum(
             format.sample_rate,
@@ -124,23 +126,21 @@ class MMAudioCodec:
 
     @property
     def external_modules(self) -> tuple[nn.Module, ...]:
-        """The modules that hold the weights."""
+        """The modules that own the weights."""
         return self.frozen.models
 
     def latents(self, samples: int) -> int:
-        """How many latents `samples` samples take, the last one perhaps in part."""
+        """Number of latents of `samples` samples; the last one may be partly filled."""
         if samples < 1:
             raise ValueError(f"a sound has at least one sample, not {samples}")
         return -(-samples // self._step)
 
     def samples(self, latents: int) -> int:
-        """How many samples `latents` latents hold: two hops each."""
+        """Number of samples of `latents` latents: two hops each."""
         return latents * self._step
 
     def clock(self, latents: int) -> Tensor:
-        """float64 [latents, 2] (start, end) in seconds: latent n sounds from n to n + 1 times two
-        hops.
-        """
+        """float64 [latents, 2] (start, end) in seconds, of two hops each."""
         edges = (
             torch.arange(latents + 1, dtype=torch.float64) * self._step / self.format.sample_rate
         )
@@ -148,8 +148,9 @@ class MMAudioCodec:
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C]; the rest of the last
-        latent is mute.
+        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C].
+
+        The rest of the last latent is mute. Raises ValueError for other shapes or types.
         """
         if waveform.ndim != 2 or not waveform.is_floating_point():
             raise ValueError(
@@ -159,7 +160,7 @@ class MMAudioCodec:
         rest = self.samples(self.latents(waveform.shape[1])) - waveform.shape[1]
         sound = nn.functional.pad(waveform.to(self.frozen.device).float().clamp(-1, 1), (0, rest))
         mel = (self._mel(sound) / self._unit).to(self.frozen.dtype)
-        mean = self._vae.encode(mel)[:, : self.channels]  # the other half are log-variances
+        mean = self._vae.encode(mel)[:, : self.channels]  # the other half is log-variances
         return mean.transpose(1, 2).float() * self.spec.scale
 
     @torch.no_grad()
@@ -174,54 +175,19 @@ class MMAudioCodec:
 
 
 def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:
-    """The autoencoder between mel spectra (without diffusers' own front end), the vocoder, and the
-    autoencoder's configuration.
-    """
-    from diffusers import MMAudioVAE, MMAudioVocoder
-    from diffusers.models.autoencoders.autoencoder_mmaudio import MMAudioAutoencoder
+    """Autoencoder (of mel spectra, without diffusers' front end), vocoder, configuration."""
+    from diffusers import MMAudioVocoder
 
     from harmony_diffusers.bigvgan import BigVGAN16k
 
-    form = FORMS[spec.form]
     vocoder_cls = BigVGAN16k if spec.form == "16k" else MMAudioVocoder
     if not (spec.model or spec.config or on_meta()):
         raise ValueError(
-            "`model` is empty: set it to a folder with audio_vae and vocoder, which `python -m"
-            " harmony_diffusers.convert_mmaudio` makes of MMAudio's own files (v1-16.pth,"
-            " best_netG.pt)"
+            "`model` is empty: set it to a folder with audio_vae and vocoder; `python -m"
+            " harmony_diffusers.convert_mmaudio` converts MMAudio's files (v1-16.pth, best_netG.pt)"
+            " to it"
         )
-    # MMAudioVAE computes its filters while it is built, which takes memory; they aren't used here
-    if on_meta():
-        config = form | {"channel_multipliers": (1, 2, 4), "layers_per_block": 2} | spec.config
-        names = (
-            "mel_bins",
-            "latent_channels",
-            "hidden_channels",
-            "channel_multipliers",
-            "layers_per_block",
-        )
-        vae: Any = MMAudioAutoencoder(*(config[name] for name in names))
-    else:
-        whole = diffusers_model(
-            MMAudioVAE,
-            {},
-            {**form, **spec.config} if spec.config else {},
-            spec.precision,
-            spec.model,
-            spec.subfolder,
-            spec.revision,
-        )
-        vae, config = whole.vae, dict(whole.config)
-        wrong = [
-            name
-            for name in ("mel_bins", "sample_rate")
-            if not spec.config and config[name] != form[name]
-        ]
-        if wrong:
-            raise ValueError(
-                f"model {spec.model!r} has {wrong[0]} {config[wrong[0]]}, but the form"
-                f" {spec.form!r} {form[wrong[0]]}; change form"
-            )
+    vae, config = _autoencoder(spec)
     vocoder = diffusers_model(
         vocoder_cls,
         {},
@@ -232,3 +198,43 @@ def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:
         spec.revision,
     )
     return vae, vocoder, config
+
+
+def _autoencoder(spec: MMAudio) -> tuple[Any, dict[str, Any]]:
+    """The autoencoder of mel spectra, and its configuration."""
+    from diffusers import MMAudioVAE
+    from diffusers.models.autoencoders.autoencoder_mmaudio import MMAudioAutoencoder
+
+    form = FORMS[spec.form]
+    # MMAudioVAE computes mel filters when it is built, which needs memory; they aren't used here.
+    if on_meta():
+        config = form | {"channel_multipliers": (1, 2, 4), "layers_per_block": 2} | spec.config
+        names = (
+            "mel_bins",
+            "latent_channels",
+            "hidden_channels",
+            "channel_multipliers",
+            "layers_per_block",
+        )
+        return MMAudioAutoencoder(*(config[name] for name in names)), config
+    whole = diffusers_model(
+        MMAudioVAE,
+        {},
+        {**form, **spec.config} if spec.config else {},
+        spec.precision,
+        spec.model,
+        spec.subfolder,
+        spec.revision,
+    )
+    config = dict(whole.config)
+    wrong = [
+        name
+        for name in ("mel_bins", "sample_rate")
+        if not spec.config and config[name] != form[name]
+    ]
+    if wrong:
+        raise ValueError(
+            f"model {spec.model!r} has {wrong[0]} {config[wrong[0]]}, but the form"
+            f" {spec.form!r} {form[wrong[0]]}; change form"
+        )
+    return whole.vae, config

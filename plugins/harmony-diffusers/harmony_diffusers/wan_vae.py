@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import torch
 
-from harmony_diffusers.causal_video import CausalVideoCodec, tile_multiple
+from harmony_diffusers.causal_video import CausalVideoCodec, slicing_knob, tile_knob
 from harmony_diffusers.frozen import (
     Precision,
     config_knob,
@@ -18,9 +18,8 @@ from harmony_diffusers.frozen import (
     subfolder_knob,
 )
 from harmony_parts.av import Format
-from harmony_parts.plugin import knob
 
-FRAMES = 4  # frames of every latent but the first; diffusers has the number fixed in its loops
+FRAMES = 4  # frames of every latent but the first; hard-coded in diffusers' loops
 
 WAN22: dict[str, Any] = {
     "base_dim": 160,
@@ -36,21 +35,21 @@ WAN22: dict[str, Any] = {
     "patch_size": 2,
     "scale_factor_spatial": 16,
     "scale_factor_temporal": 4,
-    "latents_mean": [0.0] * 48,  # a folder with weights brings the numbers that belong to them
+    "latents_mean": [0.0] * 48,  # a folder with weights has their own values
     "latents_std": [1.0] * 48,
 }
-"""The form of the autoencoder of Wan2.2-TI2V-5B, 0.7 G parameters, for counting without weights."""
+"""The configuration of Wan2.2-TI2V-5B's autoencoder (0.7 G), to count without weights."""
 
 
 @attrs.frozen
 class WanVAE:
-    """The causal video autoencoder of Wan2.2 (48 channels, 16 x 16 pixels and 4 frames to a latent)
-    or Wan2.1 (16 channels, 8 x 8).
+    """The causal video autoencoder of Wan2.2 (48 channels) or Wan2.1 (16 channels).
 
-    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / 16, W / 16, 48], F = 1 + 4 (T - 1): (mean of
-    the distribution - mean) / std, per channel, as the weights' own configuration has them. Frames
-    and latents are moved to the weights' device, and the result is there. Source: arXiv:2503.20314.
-    The weights of Wan-AI are Apache-2.0; those of Wan2.2 are 0.7 G numbers (2.8 GB in float32).
+    A latent has 4 frames of 16 x 16 pixels (Wan2.1: 8 x 8). Frames uint8 [B, F, H, W, 3] <->
+    latents [B, T, H / 16, W / 16, 48], F = 1 + 4 (T - 1): (mean of the distribution - mean) / std,
+    per channel, with mean and std of the weights' configuration. Input is moved to the weights'
+    device, and the result stays there. Source: arXiv:2503.20314. The weights of Wan-AI are
+    Apache-2.0; those of Wan2.2 are 0.7 G parameters (2.8 GB in float32).
     """
 
     model: str = model_knob("Wan-AI/Wan2.2-TI2V-5B-Diffusers")
@@ -58,29 +57,19 @@ class WanVAE:
     revision: str = revision_knob()
     config: dict[str, Any] = config_knob("diffusers.AutoencoderKLWan")
     precision: Precision = precision_knob("float32")
-    slicing: bool = knob(
-        True, help="take the clips of a batch one at a time, for less memory", off=False
-    )
-    tile: int = knob(
-        0,
-        help=(
-            "height and width of the pieces that a picture is cut into, for less memory; they"
-            " overlap by a quarter, and are blended there"
-        ),
-        unit="pixels",
-        off=0,
-        validator=tile_multiple(64),
-    )
+    slicing: bool = slicing_knob()
+    tile: int = tile_knob(64)
 
     def build(self, *, format: Format) -> WanVAECodec:
-        """The codec for frames of the format's size. Raises ValueError where the weights can't be
-        had, or don't fit the size.
+        """The codec for frames of the format's size.
+
+        Raises ValueError if the weights can't be loaded, or the size isn't supported.
         """
         return WanVAECodec(self, format)
 
 
 class WanVAECodec(CausalVideoCodec):
-    """What `WanVAE` builds: a VideoCodec."""
+    """The VideoCodec of `WanVAE`."""
 
     def __init__(self, spec: WanVAE, format: Format) -> None:
         from diffusers import AutoencoderKLWan
@@ -97,8 +86,8 @@ class WanVAECodec(CausalVideoCodec):
         config = vae.config
         if config.scale_factor_temporal != FRAMES:
             raise ValueError(
-                f"the autoencoder has {config.scale_factor_temporal} frames to a latent; this codec"
-                f" is for those with {FRAMES}"
+                f"the autoencoder has {config.scale_factor_temporal} frames per latent; this codec"
+                f" supports only {FRAMES}"
             )
         super().__init__(
             vae,

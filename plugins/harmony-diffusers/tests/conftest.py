@@ -6,4 +6,4 @@ from __future__ import annotations
 
 import torch
 
-torch.set_num_threads(1)  # small tensors: two threads would wait for each other
+torch.set_num_threads(1)  # small tensors: two threads would be slower

@@ -1,12 +1,11 @@
-"""Forms of a few thousand random weights of each model, whose strides and clocks are those of the
-real ones.
-"""
+"""Tiny models with a few thousand random weights, and the strides and clocks of the real ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import hypothesis
+import torch
 
 from harmony_diffusers.ltx2_audio import LTX2Audio
 from harmony_diffusers.mmaudio_vae import MMAudio
@@ -15,7 +14,7 @@ from harmony_diffusers.wan_vae import WanVAE
 from harmony_parts.av import Format
 
 few = hypothesis.settings(deadline=None, derandomize=True, max_examples=15)
-"""For properties that cost little to break: the same examples every time, and not many."""
+"""Few and fixed examples, for simple properties."""
 
 WAN: dict[str, Any] = {
     "base_dim": 3,
@@ -75,20 +74,42 @@ STEREO = Format(fps=24, height=32, width=48, sample_rate=24000, seconds=1.0)
 
 
 def wan22(**settings: Any) -> WanVAE:
-    """Wan2.2's form."""
+    """A tiny Wan2.2 autoencoder."""
     return WanVAE(**{"config": WAN22} | settings)
 
 
 def mmaudio(form: str = "16k", **settings: Any) -> MMAudio:
-    """MMAudio's form, at 4 kHz."""
+    """A tiny MMAudio autoencoder, at 4 kHz."""
     return MMAudio(**{"form": form, "config": MEL, "vocoder_config": VOCODER} | settings)
 
 
 def ltx2(**settings: Any) -> LTX2Audio:
-    """LTX-2's form, with its rates."""
+    """A tiny LTX-2 audio autoencoder, with the real rates."""
     return LTX2Audio(**{"config": LTX_MEL, "vocoder_config": LTX_VOCODER} | settings)
 
 
 def umt5(**settings: Any) -> UMT5:
-    """UMT5's form, over bytes."""
+    """A tiny UMT5, over bytes."""
     return UMT5(**{"config": TEXT, "precision": "float32", "length": 48} | settings)
+
+
+def noise(samples: int, batch: int = 1) -> torch.Tensor:
+    """Uniform noise in [-1, 1], [batch, samples]."""
+    return torch.rand(batch, samples, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def build_sound(spec: MMAudio | LTX2Audio, format: Format) -> Any:
+    """A sound codec with means and deviations that aren't 0 and 1, as in a fresh model."""
+    codec = spec.build(format=format)
+    for name, scale in (
+        ("data_mean", -1.0),
+        ("data_std", 2.0),
+        ("latents_mean", 0.1),
+        ("latents_std", 1.5),
+    ):
+        if hasattr(codec._vae, name):
+            buffer = getattr(codec._vae, name)
+            buffer.copy_(
+                scale + torch.rand(buffer.shape, generator=torch.Generator().manual_seed(1)) / 10
+            )
+    return codec

@@ -1,4 +1,4 @@
-"""MMAudio's own files: norms are worked into the weights, and nothing else changes."""
+"""Conversion of MMAudio's files: norms are folded into the weights, nothing else changes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ MEL = {name: value for name, value in toys.MEL.items() if name not in ("mel_bins
 
 
 def originals(folder, form):
-    """Files as MMAudio has them, of tiny models, and those models: weights of any length, with
-    weight_norm's two tensors.
-    """
+    """Files in MMAudio's layout, with weight_norm's two tensors, and their tiny models."""
     torch.manual_seed(0)
     bands = {"16k": 80, "44k": 128}[form]
     config, sizes = MEL, toys.VOCODER | {"num_mels": bands}
@@ -45,10 +43,8 @@ def originals(folder, form):
 
 @pytest.mark.filterwarnings("ignore:At least one mel filterbank has all zero values:UserWarning")
 @pytest.mark.parametrize("form", ["16k", "44k"])
-def test_converted_files_load(form, tmp_path):
-    """By the part itself. Every convolution of the autoencoder has output channels of length 1; the
-    vocoder's are as torch makes them.
-    """
+def test_mmaudio_loads_converted_files(form, tmp_path):
+    """Output channels of the autoencoder's convolutions have norm 1; the vocoder equals torch's."""
     tensors, normed, config, sizes, rate = originals(tmp_path, form)
     convert(
         tmp_path / "vae.pth",
@@ -86,13 +82,13 @@ def test_converted_files_load(form, tmp_path):
             assert torch.equal(tensor, normed[name]), name
 
 
-def test_other_files_are_refused(tmp_path):
-    """By name, with what is missing; and what is no file of tensors at all."""
+def test_files_with_other_tensors_are_refused(tmp_path):
+    """The error names the file and the missing tensors; a file without tensors is refused too."""
     *_, config, sizes, _ = originals(tmp_path, "16k")
     with pytest.raises(
         ValueError,
         match=(
-            r"(?s)vocoder.pt: these aren't the weights of"
+            r"(?s)vocoder.pt: not the weights of"
             r" MMAudioAutoencoder.*encoder.conv_in.weight"
         ),
     ):
@@ -109,8 +105,7 @@ def test_other_files_are_refused(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_the_command_line(tmp_path, monkeypatch):
-    """Says what is wrong without a traceback."""
+def test_the_command_line_reports_errors_without_a_traceback(tmp_path, monkeypatch):
     (tmp_path / "text.pt").write_text("not a pickle")
     monkeypatch.setattr(
         "sys.argv",

@@ -1,6 +1,4 @@
-"""Weights from folders: what is saved is what is loaded; what can't be loaded is told in a
-sentence.
-"""
+"""Weights are loaded exactly as saved; errors are clear, in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from harmony_parts.errors import AssemblyError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model with everything in it, as diffusers and transformers save it."""
+    """A complete model folder, as diffusers and transformers save it."""
     from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLWan, MMAudioVAE
     from diffusers.pipelines.ltx2 import LTX2Vocoder
     from transformers import UMT5Config, UMT5EncoderModel
@@ -58,7 +56,7 @@ def saved(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def same(frozen: Frozen, *folders: Path) -> bool:
-    """Whether the weights are those in the folders, of which MMAudio's front end isn't used."""
+    """Whether the weights are those of the folders, except MMAudio's unused front end."""
     for model, folder in zip(frozen.models, folders, strict=True):
         there = {
             name.removeprefix("vae."): tensor
@@ -76,8 +74,8 @@ def same(frozen: Frozen, *folders: Path) -> bool:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_codecs_load_what_was_saved(folder, name):
-    """And encode and decode with it."""
+def test_codecs_load_the_saved_weights(folder, name):
+    """And they encode and decode with them."""
     spec, format = SPECS[name]
     codec = attrs.evolve(spec, model=str(folder)).build(format=format)
     parts = [
@@ -94,10 +92,8 @@ def test_codecs_load_what_was_saved(folder, name):
         assert codec.decode(latents).shape == (1, codec.samples(latents.shape[1]))
 
 
-def test_umt5_loads_what_was_saved(folder):
-    """With the tokenizer beside it; and, where the folder itself holds the encoder, without
-    subfolders.
-    """
+def test_umt5_loads_the_saved_weights(folder):
+    """With the tokenizer beside it; without subfolders if the folder itself has the encoder."""
     encoder = UMT5(model=str(folder), precision="float32", length=48).build(
         format=toys.VIDEO, codecs=AV()
     )
@@ -114,8 +110,8 @@ def test_umt5_loads_what_was_saved(folder):
     assert torch.equal(encoder(prompts)["caption"].tokens, twin["caption"].tokens)
 
 
-def test_precision_is_that_of_the_setting(folder):
-    """Whatever the file is in."""
+def test_the_setting_determines_the_precision(folder):
+    """Independently of the file's type."""
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         for spec, format in SPECS.values():
             frozen = (
@@ -127,7 +123,7 @@ def test_precision_is_that_of_the_setting(folder):
 
 
 def fault(spec, format=toys.VIDEO) -> str:
-    """What building it complains of: one sentence."""
+    """The error of building it, which must be one line."""
     with pytest.raises(ValueError) as caught:
         spec.build(format=format, **({"codecs": AV()} if isinstance(spec, UMT5) else {}))
     assert not isinstance(caught.value, AssemblyError)
@@ -135,53 +131,53 @@ def fault(spec, format=toys.VIDEO) -> str:
     return str(caught.value)
 
 
-def test_a_folder_that_is_not_there(tmp_path):
-    """Isn't looked for on the Hub."""
+def test_a_missing_folder_is_named(tmp_path):
+    """It isn't looked up on the Hub."""
     for spec in (WanVAE, MMAudio, LTX2Audio, UMT5):
-        said = fault(spec(model=str(tmp_path / "nothing")))
-        assert f"there is no folder '{tmp_path / 'nothing'}'" in said
-        assert "set `model` to a folder that holds it, or to a repository on the Hub" in said
+        message = fault(spec(model=str(tmp_path / "nothing")))
+        assert f"there is no folder '{tmp_path / 'nothing'}'" in message
+        assert "set `model` to a folder with it, or to a repository on the Hub" in message
 
 
-def test_a_folder_without_the_model(folder, tmp_path):
-    """Names the file that it looked for."""
+def test_a_folder_without_the_model_is_named(folder, tmp_path):
+    """With the missing file."""
     assert "config.json" in fault(WanVAE(model=str(tmp_path)))
-    said = fault(WanVAE(model=str(folder), subfolder="vae_of_another_name"))
-    assert "(folder 'vae_of_another_name' in it) can't be loaded as AutoencoderKLWan" in said
-    assert "config.json" in said
+    message = fault(WanVAE(model=str(folder), subfolder="vae_of_another_name"))
+    assert "(its folder 'vae_of_another_name') can't be loaded as AutoencoderKLWan" in message
+    assert "config.json" in message
 
 
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")
-def test_a_name_that_cannot_be_reached(monkeypatch):
-    """Without network: what to do, and that a gated repository wants its terms accepted."""
+def test_an_unreachable_repository_is_named(monkeypatch):
+    """Without network; the error includes the remedy for gated repositories."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for spec in (WanVAE(), LTX2Audio(), UMT5(), MMAudio(model="nobody/nothing")):
-        said = fault(spec)
-        assert f"model {spec.model!r} (folder {spec.subfolder!r} in it) can't be loaded as" in said
-        assert "`hf auth login`" in said
+        message = fault(spec)
+        assert f"model {spec.model!r} (its folder {spec.subfolder!r}) can't be loaded as" in message
+        assert "`hf auth login`" in message
     assert "tokenizer 'nobody/nothing'" in fault(toys.umt5(tokenizer="nobody/nothing"))
 
 
-def test_another_class(folder, tmp_path):
-    """Which diffusers would fill with random numbers."""
-    assert "AutoencoderKLWan: it holds a MMAudioVAE" in fault(
+def test_weights_of_another_class_are_refused(folder, tmp_path):
+    """Diffusers would initialise the missing weights randomly."""
+    assert "AutoencoderKLWan: it is a MMAudioVAE" in fault(
         WanVAE(model=str(folder), subfolder="audio_vae")
     )
-    assert "MMAudioVAE: it holds a AutoencoderKLWan" in fault(
+    assert "MMAudioVAE: it is a AutoencoderKLWan" in fault(
         MMAudio(model=str(folder), subfolder="vae")
     )
-    assert "BigVGAN16k: it holds a AutoencoderKLWan" in fault(
+    assert "BigVGAN16k: it is a AutoencoderKLWan" in fault(
         MMAudio(model=str(folder), vocoder_subfolder="vae")
     )
-    said = fault(UMT5(model=str(folder), subfolder="vae"))
-    assert "UMT5EncoderModel: it has no config.json that names a type of model" in said
+    message = fault(UMT5(model=str(folder), subfolder="vae"))
+    assert "UMT5EncoderModel: it has no config.json with a model_type" in message
     (tmp_path / "config.json").write_text('{"model_type": "t5"}')
-    said = fault(UMT5(model=str(tmp_path), subfolder=""))
-    assert "UMT5EncoderModel: it holds a model of the type 't5', not 'umt5'" in said
+    message = fault(UMT5(model=str(tmp_path), subfolder=""))
+    assert "UMT5EncoderModel: it is a model of type 't5', not 'umt5'" in message
 
 
-def test_another_form(folder):
-    """Of the right class."""
+def test_weights_of_another_form_are_refused(folder):
+    """Even if the class is right."""
     assert "has mel_bins 80, but the form '44k' 128; change form" in fault(
         MMAudio(form="44k", model=str(folder))
     )
@@ -191,8 +187,7 @@ def test_another_form(folder):
     ("name", "cut"),
     [("vae", "decoder.conv_in.weight"), ("text_encoder", "encoder.final_layer_norm.weight")],
 )
-def test_a_file_that_lacks_weights(folder, tmp_path, name, cut):
-    """Names one."""
+def test_missing_weights_are_named(folder, tmp_path, name, cut):
     (tmp_path / name).mkdir()
     for file in (folder / name).iterdir():
         if file.suffix == ".safetensors":
@@ -202,5 +197,5 @@ def test_a_file_that_lacks_weights(folder, tmp_path, name, cut):
         else:
             (tmp_path / name / file.name).write_bytes(file.read_bytes())
     spec = WanVAE if name == "vae" else UMT5
-    said = fault(spec(model=str(tmp_path)))
-    assert f"1 of its weights are missing there or of another shape, such as {cut}" in said
+    message = fault(spec(model=str(tmp_path)))
+    assert f"1 of its weights are missing or have another shape, such as {cut}" in message

@@ -1,6 +1,4 @@
-"""The plugin as users meet it: listed without its libraries, named in a recipe, sampled from,
-written as a clip.
-"""
+"""The plugin in use: listing without its libraries, recipes, sampling and clips."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ def parts() -> Catalogue:
 
 
 def test_parts_are_listed_and_loaded_without_their_libraries():
-    """By `Catalogue.discover` and by `harmony parts list`, in a fresh process; diffusers and
-    transformers wait for `build`.
-    """
+    """In a fresh process, by `Catalogue.discover` and `harmony parts list`."""
     environment = {**os.environ, "HARMONY_PARTS_PLUGINS": "diffusers"}
     done = subprocess.run(
         [sys.executable, "-c", LIST], capture_output=True, text=True, timeout=120, env=environment
@@ -82,15 +78,15 @@ def test_parts_are_listed_and_loaded_without_their_libraries():
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, names in NAMES.items() for name in names]
 )
-def test_parts_say_whose_weights_they_load(parts, kind, name):
-    """In their docstring and in the README: the licence."""
+def test_parts_name_the_licence_of_their_weights(parts, kind, name):
+    """In their docstring and in the README."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert LICENCES[name] in " ".join(parts.load(kind, name).__doc__.split())
     assert re.search(rf"`{name}`.*{re.escape(LICENCES[name])}", readme)
 
 
 def recipe(audio: str) -> dict:
-    """The demo's, with real codecs and text of tiny forms."""
+    """The demo's recipe with tiny pre-trained-style codecs and text encoder."""
     table = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
     sound = {
         "mmaudio-vae": {"use": "mmaudio-vae", "config": toys.MEL, "vocoder_config": toys.VOCODER},
@@ -123,9 +119,7 @@ def recipe(audio: str) -> dict:
 
 @pytest.mark.parametrize("audio", NAMES["audio_codec"])
 def test_a_recipe_makes_a_clip(parts, audio, tmp_path):
-    """Read, written and read again; assembled; sampled with SyncCFG, whose anchors the codecs make;
-    saved as a file.
-    """
+    """Read, written, assembled, and sampled with SyncCFG, whose anchors are from the codecs."""
     read = read_recipe(recipe(audio), parts=parts)
     text = write_recipe(read, parts=parts)
     assert 'diffusers = "harmony-diffusers ' in text
@@ -151,9 +145,7 @@ def test_a_recipe_makes_a_clip(parts, audio, tmp_path):
 
 
 def test_random_weights_are_always_the_same(parts, tmp_path):
-    """They aren't saved, so a model that was trained on them finds them again when it is loaded,
-    whatever its seed was.
-    """
+    """They aren't saved, so a loaded model must get those it was trained with."""
     pipeline = Pipeline.assemble(read_recipe(recipe("mmaudio-vae"), parts=parts), seed=5)
     random = torch.get_rng_state()
     loaded = load(pipeline.save(tmp_path))
@@ -172,8 +164,7 @@ def test_random_weights_are_always_the_same(parts, tmp_path):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_a_fault_is_told_with_its_place(parts):
-    """In the recipe."""
+def test_an_error_names_its_place_in_the_recipe(parts):
     table = recipe("mmaudio-vae")
     table["codecs"]["video"] = {"use": "wan-vae", "model": "./nothing"}
     with pytest.raises(
@@ -198,7 +189,7 @@ def test_recipes_of_full_size_build_without_weights(parts, name):
 
 
 def test_harmony_at_full_size_is_explained():
-    """Every number is counted, none of the weights is made."""
+    """All numbers are counted, and no weight is allocated."""
     done = CliRunner().invoke(cli, ["explain", "harmony-5b", "--dtype", "bfloat16", "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

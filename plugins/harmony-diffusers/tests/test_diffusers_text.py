@@ -1,6 +1,4 @@
-"""umt5 against the text path of diffusers' Wan pipeline; the contract of encoders; texts, null
-forms, and where the weights are.
-"""
+"""umt5: equal to diffusers' Wan pipeline; contract, texts, null forms and location of weights."""
 
 from __future__ import annotations
 
@@ -14,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony_diffusers.umt5 import UMT5, cleaned, text_of
+from harmony_diffusers.texts import cleaned, text_of
+from harmony_diffusers.umt5 import UMT5
 from harmony_parts.av import AV, Prompt
 from harmony_parts.testing.contracts.encoders import check_encoder
 
@@ -24,13 +23,13 @@ NEGATIVE = {"caption": "blurry", "sound": "robotic, muffled"}
 
 
 def build(**settings):
-    """An encoder of a tiny form."""
+    """A tiny encoder."""
     return toys.umt5(**settings).build(format=toys.VIDEO, codecs=AV())
 
 
 @pytest.fixture(scope="module")
 def ovi():
-    """As Ovi uses it: both streams read the same text, each with a null form of its own."""
+    """As in Ovi: both streams have the same text, each with its own null form."""
     return build(conditions=BOTH, negative=NEGATIVE)
 
 
@@ -40,14 +39,13 @@ def ovi():
     [{}, {"conditions": BOTH, "negative": NEGATIVE}, {"cache": 0}, {"precision": "bfloat16"}],
     ids=str,
 )
-def test_it_keeps_the_contract(settings):
-    """That of every encoder."""
+def test_it_passes_the_contract_check(settings):
     check_encoder(toys.umt5(**settings), toys.VIDEO, AV())
 
 
-def test_tokens_are_those_of_diffusers():
-    """The Wan pipeline pads texts together and masks; here each is encoded alone, so float32 sums
-    differ in their order.
+def test_tokens_equal_diffusers():
+    """The Wan pipeline pads and masks a batch; here each text is encoded alone, so the order of
+    float32 sums differs.
     """
     from diffusers import WanPipeline
 
@@ -58,7 +56,8 @@ def test_tokens_are_those_of_diffusers():
     )
     direct = WanPipeline._get_t5_prompt_embeds(pipeline, texts, max_sequence_length=48)
     with pytest.warns(
-        UserWarning, match=r"a text of 121 tokens .* is cut after 48.*; umt5's setting `length`"
+        UserWarning,
+        match=r"a text of 121 tokens .* is cut after 48.*; raise umt5's setting `length`",
     ):
         condition = encoder([Prompt(caption=text) for text in texts])["caption"]
     assert condition.tokens.shape == (4, 48, 32)
@@ -69,37 +68,37 @@ def test_tokens_are_those_of_diffusers():
     assert (condition.tokens[0, :18] != 0).any(dim=1).all()
 
 
-def test_a_long_text_is_told_of_once(caplog):
-    """Though it is cut in several conditions, and though the tokenizer, which knows a longest
-    length too, would say something of its own.
-    """
+def test_a_cut_text_gives_one_warning(caplog):
+    """Even if several conditions cut it, and without the tokenizer's own warning."""
     encoder = build(conditions=BOTH)
     encoder._tokenizer.model_max_length = 48
     caplog.set_level(logging.WARNING)
-    logging.getLogger("transformers").addHandler(caplog.handler)  # it doesn't hand on to the root
+    logging.getLogger("transformers").addHandler(
+        caplog.handler
+    )  # it doesn't propagate to the root logger
     try:
-        with pytest.warns(UserWarning, match="a text of 61 tokens") as told:
+        with pytest.warns(UserWarning, match="a text of 61 tokens") as caught:
             encoder([Prompt(caption="a" * 60)])
     finally:
         logging.getLogger("transformers").removeHandler(caplog.handler)
-    assert len(told) == 1
+    assert len(caught) == 1
     assert not caplog.records
 
 
 def test_one_model_for_several_conditions(ovi):
-    """The same tokens for both, and a null form of each."""
+    """Both have the same tokens, and each its null form."""
     assert ovi.produces == {"caption": 32, "sound": 32}
-    said = ovi([Prompt(caption="a dog", sound="barks"), Prompt()])
-    assert torch.equal(said["caption"].tokens[0], said["sound"].tokens[0])
+    conditions = ovi([Prompt(caption="a dog", sound="barks"), Prompt()])
+    assert torch.equal(conditions["caption"].tokens[0], conditions["sound"].tokens[0])
     for name, negative in NEGATIVE.items():
         null = build()([Prompt(caption=negative)])["caption"].tokens[0]
-        assert torch.equal(said[name].null.tokens, null.expand(2, -1, -1))
-        assert torch.equal(said[name].tokens[1], null)
-    assert not torch.equal(said["caption"].null.tokens, said["sound"].null.tokens)
+        assert torch.equal(conditions[name].null.tokens, null.expand(2, -1, -1))
+        assert torch.equal(conditions[name].tokens[1], null)
+    assert not torch.equal(conditions["caption"].null.tokens, conditions["sound"].null.tokens)
 
 
-def test_the_text_of_ovi():
-    """Pieces without their field are left out, however it is absent."""
+def test_pieces_without_their_field_are_left_out():
+    """A field is absent if it is `None`, empty or blank."""
     full = Prompt(caption="a dog", sound="barks", speech="good boy")
     assert text_of(OVI, full) == "a dog <S>good boy<E> <AUDCAP>barks<ENDAUDCAP>"
     assert text_of(OVI, Prompt(caption="a dog", speech="", sound=" ")) == "a dog"
@@ -116,8 +115,7 @@ def test_the_text_of_ovi():
     blank=st.sampled_from([" ", "\n", "\t ", "\u3000"]),
     times=st.integers(0, 2),
 )
-def test_cleaned_text_is_plain(words, blank, times):
-    """Entities, once or twice over, and blanks of any kind make no difference."""
+def test_cleaning_removes_entities_and_extra_white_space(words, blank, times):
     plain = escaped = " ".join(words)
     if html.unescape(html.unescape(plain)) != plain:
         return
@@ -126,24 +124,22 @@ def test_cleaned_text_is_plain(words, blank, times):
     assert cleaned(blank + escaped.replace(" ", blank)) == plain
 
 
-def test_the_cache_holds_so_many_texts(monkeypatch):
-    """The last ones; one that is read again is the same, without another run of the model."""
+def test_the_cache_has_the_most_recent_texts(monkeypatch):
+    """A cached text has the same tokens without another run of the model."""
     encoder = build(cache=2)
     runs = []
     encoder.frozen.models[0].register_forward_hook(lambda *args: runs.append(1))
     first = encoder([Prompt(caption="one")])["caption"].tokens  # with the null form: two texts
     assert torch.equal(encoder([Prompt(caption="one")])["caption"].tokens, first)
     assert len(runs) == 2
-    encoder([Prompt(caption="two")])  # puts "one" out
+    encoder([Prompt(caption="two")])  # evicts "one"
     assert torch.equal(encoder([Prompt(caption="one")])["caption"].tokens, first)
     assert len(runs) == 4
-    assert len(encoder._kept) == 2
+    assert len(encoder._cache) == 2
 
 
-def test_weights_move_but_are_not_saved(ovi):
-    """Nothing to save or train; another device is followed, another precision isn't: that is a
-    setting.
-    """
+def test_weights_move_with_the_module_but_are_not_saved(ovi):
+    """They aren't trained either, and keep their precision, which is a setting."""
     assert not ovi.state_dict()
     assert not list(ovi.parameters())
     assert not any(weight.requires_grad for weight in ovi.frozen.parameters())
@@ -159,7 +155,7 @@ def test_weights_move_but_are_not_saved(ovi):
         encoder.to_empty(device="cpu")
 
 
-def test_full_size_without_weights():
+def test_it_is_counted_at_full_size_without_weights():
     """umt5-xxl's encoder, counted on the meta device: embedding, 24 layers (attention, gated MLP,
     position table, two norms), norm.
     """
@@ -176,16 +172,16 @@ def test_full_size_without_weights():
     assert condition.tokens.device.type == "meta"
 
 
-def test_settings_that_make_no_sense_are_refused():
-    """Each by its name."""
+def test_invalid_settings_are_named():
     with pytest.raises(ValueError, match="conditions is empty"):
         UMT5(conditions={})
     for pieces in ([], ["a photo"], ["{caption}", "{style}"], ["{caption"], ["{}"], "{style}"):
         with pytest.raises(
-            ValueError, match=r"conditions.caption must read \{caption\}, \{sound\}, \{speech\}"
+            ValueError,
+            match=r"conditions.caption must read at least one of \{caption\}, \{sound\}, \{spe",
         ):
             UMT5(conditions={"caption": pieces})
     with pytest.raises(
-        ValueError, match=r"negative\.sound: there is no such condition; there are: caption"
+        ValueError, match=r"negative\.sound: no such condition; choose one of caption"
     ):
         UMT5(negative={"sound": "noise"})

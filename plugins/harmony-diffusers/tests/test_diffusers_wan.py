@@ -17,7 +17,7 @@ from harmony_parts.testing.contracts.codecs import check_video_codec
 
 
 def frames_of(count: int, format: Format = toys.VIDEO, batch: int = 1) -> torch.Tensor:
-    """Noise."""
+    """Random frames."""
     shape = (batch, count, format.height, format.width, 3)
     return torch.randint(256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
@@ -27,8 +27,7 @@ def codec(request):
     return check_video_codec(WanVAE(config=request.param), toys.VIDEO)
 
 
-def test_it_is_a_video_codec(codec):
-    """Of the strides and channels of its form."""
+def test_it_has_the_strides_and_channels_of_its_form(codec):
     assert isinstance(codec, VideoCodec)
     stride = codec._vae.config.scale_factor_spatial
     assert codec.grid == (32 // stride, 48 // stride)
@@ -37,10 +36,8 @@ def test_it_is_a_video_codec(codec):
 
 
 @torch.no_grad()
-def test_latents_and_frames_are_those_of_diffusers(codec):
-    """Encoding: the distribution's mean, less the mean, over the deviation; decoding: the reverse.
-    6 frames are padded to 9.
-    """
+def test_latents_and_frames_equal_diffusers(codec):
+    """Encoding: (mean of the distribution - mean) / std; decoding: the reverse, of 9 frames."""
     frames = frames_of(6, batch=2)
     latents = codec.encode(frames)
     whole = torch.cat([frames, frames[:, -1:].expand(-1, 3, -1, -1, -1)], dim=1)
@@ -54,7 +51,7 @@ def test_latents_and_frames_are_those_of_diffusers(codec):
     ) / std
     assert latents.dtype == torch.float32
     assert torch.equal(latents, direct.permute(0, 2, 3, 4, 1))
-    # away from what the encoder makes, where all channels count
+    # random latents, so that all channels matter
     z = torch.randn(direct.shape, generator=torch.Generator().manual_seed(1))
     pixels = codec._vae.decode(z * std + mean).sample
     made = codec.decode(z.permute(0, 2, 3, 4, 1))
@@ -62,8 +59,8 @@ def test_latents_and_frames_are_those_of_diffusers(codec):
     assert torch.equal(made, ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1))
 
 
-def test_the_same_again_and_alone(codec):
-    """Deterministic, and a clip doesn't depend on its batch (to the rounding of other sums)."""
+def test_it_is_deterministic_and_independent_of_the_batch(codec):
+    """Up to the rounding of sums in another order."""
     frames = frames_of(5, batch=2)
     latents = codec.encode(frames)
     assert torch.equal(latents, codec.encode(frames))
@@ -73,8 +70,7 @@ def test_the_same_again_and_alone(codec):
 
 @toys.few
 @given(frames=st.integers(1, 21))
-def test_lengths_fit(codec, frames):
-    """As few latents as hold the frames."""
+def test_it_uses_the_fewest_latents(codec, frames):
     latents = codec.latents(frames)
     assert codec.frames(latents) >= frames
     assert latents == 1 or codec.frames(latents - 1) < frames
@@ -84,9 +80,7 @@ def test_lengths_fit(codec, frames):
 @toys.few
 @given(latents=st.integers(1, 70))
 def test_the_clock_is_causal(codec, latents):
-    """The first latent shows for one frame, every other for four, without gaps; the whole is as
-    long as its frames.
-    """
+    """The first latent lasts one frame, each other four, without gaps, as long as the frames."""
     clock = codec.clock(latents)
     assert clock.shape == (latents, 2)
     assert clock.dtype == torch.float64
@@ -103,10 +97,8 @@ def test_the_clock_is_causal(codec, latents):
 
 
 @torch.no_grad()
-def test_a_latent_knows_no_later_frame(codec):
-    """Causal, as its clock says: other frames from number 5 on leave the first two latents as they
-    are.
-    """
+def test_latents_are_causal(codec):
+    """Changed frames from number 5 on don't change the first two latents."""
     frames = frames_of(9)
     changed = frames.clone()
     changed[:, 5:] = 255 - changed[:, 5:]
@@ -116,15 +108,13 @@ def test_a_latent_knows_no_later_frame(codec):
 
 
 def built(format: Format = toys.VIDEO, **settings):
-    """Wan2.2's form."""
+    """A tiny Wan2.2 codec."""
     return toys.wan22(**settings).build(format=format)
 
 
 @torch.no_grad()
-def test_tiles_are_those_of_diffusers():
-    """A picture of more than a tile: what diffusers makes of it with the same tiles; of at most a
-    tile: what it makes without.
-    """
+def test_tiles_equal_diffusers():
+    """A picture larger than a tile equals diffusers with the same tiles, a smaller one no tiles."""
     format = Format(fps=24, height=128, width=64, sample_rate=16000, seconds=1.0)
     tiled, plain = built(format, tile=64), built(format)
     latents = torch.randn(1, 2, *plain.grid, 48, generator=torch.Generator().manual_seed(0))
@@ -139,10 +129,8 @@ def test_tiles_are_those_of_diffusers():
     )
 
 
-def test_bfloat16_is_near():
-    """It computes in bfloat16, and answers in float32: within a few of its steps (2^-8) of the
-    whole.
-    """
+def test_bfloat16_is_close_to_float32():
+    """It computes in bfloat16 and returns float32, within a few steps of 2^-8."""
     fine, coarse = built(), built(precision="bfloat16")
     assert coarse.frozen.dtype == torch.bfloat16
     frames = frames_of(5)
@@ -152,7 +140,7 @@ def test_bfloat16_is_near():
     assert coarse.decode(b).dtype == torch.uint8
 
 
-def test_full_size_without_weights():
+def test_it_is_counted_at_full_size_without_weights():
     """Wan2.2's autoencoder for 704 x 1280, counted on the meta device."""
     with torch.device("meta"):
         codec = WanVAE().build(
@@ -165,15 +153,13 @@ def test_full_size_without_weights():
         move_weights(codec, "cpu")
 
 
-def test_what_does_not_fit_is_refused():
-    """A size between latents, tiles between latents, frames of another size or type, latents of
-    another shape.
-    """
+def test_sizes_and_shapes_that_do_not_fit_are_refused():
+    """Sizes or tiles of partial latents, and frames or latents of another shape or type."""
     with pytest.raises(ValueError, match="height 40 is not a multiple of 16"):
         toys.wan22().build(format=attrs.evolve(toys.VIDEO, height=40))
     with pytest.raises(ValueError, match="multiple of 64"):
         toys.wan22(tile=100)
-    with pytest.raises(ValueError, match="2 frames to a latent"):
+    with pytest.raises(ValueError, match="2 frames per latent"):
         toys.wan22(config=toys.WAN22 | {"scale_factor_temporal": 2}).build(format=toys.VIDEO)
     codec = built()
     for frames in (frames_of(5).float(), frames_of(5)[:, :, :16], frames_of(5)[0]):

@@ -35,26 +35,22 @@ PORTS = {
     **{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS},
     "image": KNOWN_LATENTS,
 }
-"""What it can be told: a text for each stream, and, where there is an encoder for it, the picture
-that the video begins with.
-"""
+"""Its conditions: a text for each stream, and optionally the image that the video begins with."""
 
 CrossTimestep = Literal["auto", "other", "own"]
 
 
 @attrs.frozen
 class LTX2:
-    """The frozen transformer of LTX-2: latents of both streams, each at times of its own, to
-    velocities of both.
+    """The frozen transformer of LTX-2: latents of both streams, at their own times -> velocities.
 
-    Its time is ours: 0 is data, 1 noise, velocity n - x; it is told 1000 times the time, of each
-    latent where they differ, and 1000 times the stream's highest one as sigma, so that a given
-    stream is at time 0 and sigma 0. Latents stand where the codecs' clocks have them. Hints:
-    `isolate`, no exchange between the streams (`isolate_modalities`); where the configuration has
-    `perturbed_attn`, `skip-N`: the self-attention of block N passes its values on (spatio-temporal
-    guidance), the rest of the block stays. 18.9 G numbers, 38 GB in bfloat16. Source:
-    arXiv:2601.03233. The weights of Lightricks have a licence of their own (LTX-2 Community
-    License): read it before use.
+    Its times are this library's: 0 is data, 1 is noise, velocity n - x. Its timestep input is 1000
+    times the time (per latent if they differ), its sigma input 1000 times the stream's highest
+    time, so a given stream has time 0 and sigma 0. Positions of latents are from the codecs'
+    clocks. Hints: `isolate`, no exchange between the streams (`isolate_modalities`), and, if the
+    configuration has `perturbed_attn`, `skip-N`: the self-attention of block N is replaced by its
+    values (spatio-temporal guidance). 18.9 G parameters, 38 GB in bfloat16. Source:
+    arXiv:2601.03233. The weights are under the LTX-2 Community License: read it before use.
     """
 
     model: str = model_knob("Lightricks/LTX-2")
@@ -65,28 +61,30 @@ class LTX2:
     cross_timestep: CrossTimestep = knob(
         "auto",
         help=(
-            "whose time scales what a stream hears: `other` (LTX-2.3 and later) or `own` (LTX-2.0);"
-            " `auto`: as the weights' form tells"
+            "the stream whose time modulates the cross-attention between streams: `other` (LTX-2.3"
+            " and later) or `own` (LTX-2.0); `auto`: from the weights' configuration"
         ),
-        source="use_cross_timestep of diffusers; it matters where the streams' times differ",
+        source="use_cross_timestep of diffusers; it matters if the streams' times differ",
         validator=attrs.validators.in_(("auto", "other", "own")),
     )
 
     def build(
         self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
     ) -> LTX2Denoiser:
-        """The denoiser. Raises ValueError where the weights can't be had, AssemblyError where
-        codecs or encoders are others than it takes.
+        """The denoiser.
+
+        Raises ValueError if the weights can't be loaded, AssemblyError if codecs or encoders don't
+        match them.
         """
         return LTX2Denoiser(self, codecs, encoders)
 
 
 class LTX2Denoiser(FrozenModule):
-    """See `LTX2`. It has no weights of its own, so there is nothing in its `state_dict()`."""
+    """The denoiser of `LTX2`; its `state_dict()` is empty, since the weights are external."""
 
     accepts: Mapping[str, Port]
     hints: frozenset[str]
-    blocks: Sequence[torch.nn.Module] = ()  # its weights stay with `held`, outside the model
+    blocks: Sequence[torch.nn.Module] = ()  # its weights are external modules
 
     def __init__(
         self, spec: LTX2, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
@@ -124,8 +122,9 @@ class LTX2Denoiser(FrozenModule):
         read: Collection[str] = STREAMS,
         cache: MutableMapping[str, Any] | None = None,
     ) -> AV[Tensor]:
-        """Noisy latents to velocities of the streams in `read`, in the latents' type; both are
-        computed whatever is read.
+        """Noisy latents -> velocities of the streams in `read`, in the latents' type.
+
+        Both streams are always computed.
         """
         self._check(av, conditions, hints)
         known = self._known(conditions)
@@ -134,9 +133,9 @@ class LTX2Denoiser(FrozenModule):
             latents, clean = paste(av["video"], times["video"], known)
             av, at = av.replace(video=latents), times.replace(video=clean)
         (text, text_mask), (sound, sound_mask) = (
-            self._told(CONDITIONS[s], conditions, cache) for s in STREAMS
+            self._text(CONDITIONS[s], conditions, cache) for s in STREAMS
         )
-        places = self._places(av)
+        positions = self._positions(av)
         sigma = times.map(lambda t: t.per_latent().amax(1) * self._scale)
         timestep = at.map(self._timestep, av)
         video, audio = self._model(
@@ -150,8 +149,8 @@ class LTX2Denoiser(FrozenModule):
             audio_sigma=sigma["audio"],
             encoder_attention_mask=text_mask,
             audio_encoder_attention_mask=sound_mask,
-            video_coords=places["video"],
-            audio_coords=places["audio"],
+            video_coords=positions["video"],
+            audio_coords=positions["audio"],
             isolate_modalities="isolate" in hints,
             spatio_temporal_guidance_blocks=sorted(
                 self._skips[hint] for hint in hints if hint in self._skips
@@ -171,16 +170,14 @@ class LTX2Denoiser(FrozenModule):
         return self.frozen.models[0]
 
     def _timestep(self, times: Times, latents: Tensor) -> Tensor:
-        """[B] where a sample's latents have one time, else [B, tokens]."""
+        """[B] if each sample has one time, else [B, tokens]."""
         if times.values.shape[1] == 1:
             return times.values[:, 0] * self._scale
         tokens = latents[0, 0, ..., 0].numel()
         return times.per_latent().repeat_interleave(tokens, dim=1) * self._scale
 
-    def _places(self, av: AV[Tensor]) -> AV[Tensor]:
-        """Where tokens begin and end: video [B, 3, T h w, 2] in seconds and pixels, audio [B, 1, T,
-        2] in seconds.
-        """
+    def _positions(self, av: AV[Tensor]) -> AV[Tensor]:
+        """Start and end of tokens: video [B, 3, T h w, 2] (s, pixels), audio [B, 1, T, 2] (s)."""
         (b, t, h, w), device = av["video"].shape[:4], av["video"].device
         clocks = av.map(
             lambda x, codec: codec.clock(x.shape[1]).to(device, torch.float32), self.codecs
@@ -189,12 +186,10 @@ class LTX2Denoiser(FrozenModule):
         video[:, 0] = clocks["video"].repeat_interleave(h * w, dim=0)
         return AV(video, clocks["audio"].expand(b, 1, -1, -1))
 
-    def _told(
+    def _text(
         self, name: str, conditions: Conditions, cache: MutableMapping[str, Any] | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens and mask; no mask where all tokens count, since attention without one is
-        faster.
-        """
+        """Tokens and mask; no mask if it is all True, since attention is faster without one."""
         cache = {} if cache is None else cache
         if name not in cache:
             mask = conditions[name].mask
@@ -202,13 +197,11 @@ class LTX2Denoiser(FrozenModule):
                 conditions[name].tokens.to(self.frozen.dtype),
                 (None if mask.is_meta or mask.all() else mask),
             )
-        told: tuple[Tensor, Tensor | None] = cache[name]
-        return told
+        text: tuple[Tensor, Tensor | None] = cache[name]
+        return text
 
     def _known(self, conditions: Conditions) -> Condition | None:
-        """The picture that the video begins with; `None` where no sample has one, so that each
-        keeps a single time.
-        """
+        """The image that the video begins with; `None` if no sample has one (one time each)."""
         known: Condition | None = conditions["image"] if "image" in self.accepts else None
         return (
             known if known is not None and (known.mask.is_meta or bool(known.mask.any())) else None
@@ -217,34 +210,32 @@ class LTX2Denoiser(FrozenModule):
     def _check(self, av: AV[Tensor], conditions: Conditions, hints: Collection[str]) -> None:
         if absent := [stream for stream in STREAMS if stream not in tuple(av)]:
             raise PartContractError(
-                f"the {absent[0]} is absent, and LTX-2 takes both streams; give it (at time 0), or"
-                " let it be made and leave it"
+                f"the {absent[0]} is absent, but LTX-2 needs both streams; give it (at time 0), or"
+                " generate it and ignore it"
             )
         if missing := sorted(self.accepts.keys() - conditions.keys()):
             raise PartContractError(
-                f"LTX-2 wants the conditions {', '.join(missing)}; give their null forms where"
-                " there is nothing to say"
+                f"LTX-2 needs the conditions {', '.join(missing)}; without a text give their null"
+                " forms"
             )
         if unknown := sorted(set(hints) - self.hints):
             raise PartContractError(
-                f"LTX-2 knows no hint {', '.join(unknown)}; it knows"
+                f"LTX-2 has no hint {', '.join(unknown)}; it supports"
                 f" {', '.join(sorted(self.hints))}"
             )
 
 
 def _form(cls: Any, spec: LTX2) -> dict[str, Any]:
-    """For the meta device: what a folder's configuration says, without a look at its weights; else
-    diffusers' default, which is LTX-2.0's form.
-    """
-    there = Path(spec.model).expanduser() / spec.subfolder
-    config = cls.load_config(there) if on_meta() and (there / "config.json").is_file() else {}
+    """On the meta device: a folder's configuration, else diffusers' defaults, which are LTX-2.0."""
+    folder = Path(spec.model).expanduser() / spec.subfolder
+    config = cls.load_config(folder) if on_meta() and (folder / "config.json").is_file() else {}
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
 def _accepts(
     config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
 ) -> dict[str, Port]:
-    """The port of each condition. Raises AssemblyError, with all that doesn't fit."""
+    """The port of each condition. Raises AssemblyError with all mismatches."""
     channels = AV(config.in_channels, config.audio_in_channels)
     widths = AV(config.cross_attention_dim, config.audio_cross_attention_dim)
     if config.use_prompt_embeddings:  # LTX-2.0 projects the text itself
@@ -255,10 +246,10 @@ def _accepts(
     wanted = {CONDITIONS[s]: widths[s] for s in STREAMS} | {"image": channels["video"]}
     faults = [
         (
-            f"$.denoiser: LTX-2 takes {s} latents of {channels[s]} channels; the codec's have"
+            f"$.denoiser: LTX-2 needs {s} latents of {channels[s]} channels; the codec's have"
             f" {codecs[s].channels}"
             if s in tuple(codecs)
-            else f"$.denoiser: LTX-2 takes both streams, and there is no codec for the {s}"
+            else f"$.denoiser: LTX-2 needs both streams, but there is no codec for the {s}"
         )
         for s in STREAMS
         if s not in tuple(codecs) or codecs[s].channels != channels[s]
@@ -269,12 +260,12 @@ def _accepts(
         if CONDITIONS[s] not in produced
     ]
     faults += [
-        f"$.denoiser: LTX-2 can't be told {name!r}; it takes {', '.join(PORTS)}"
+        f"$.denoiser: LTX-2 has no condition {name!r}; it accepts {', '.join(PORTS)}"
         for name in produced
         if name not in PORTS
     ]
     faults += [
-        f"$.denoiser: the condition {name!r} is {produced[name]} numbers wide, and LTX-2 takes"
+        f"$.denoiser: the condition {name!r} has width {produced[name]}, but LTX-2 needs"
         f" {wanted[name]}"
         for name in produced
         if name in wanted and produced[name] != wanted[name]
@@ -286,8 +277,7 @@ def _accepts(
         config.audio_patch_size_t,
     } != {1}:
         faults.append(
-            "$.denoiser: this part takes LTX-2's form of one token for each latent, and the"
-            " configuration has patches"
+            "$.denoiser: only one token per latent is supported, but the configuration has patches"
         )
     if faults:
         raise AssemblyError(faults)

@@ -1,8 +1,7 @@
-"""LTX-2 as a model folder for `harmony generate`, without weights: `python -m harmony_ltx2.folder
-FOLDER`.
+"""A model folder of LTX-2 for `harmony generate`: `python -m harmony_ltx2.folder FOLDER`.
 
-The folder holds the recipe and an empty file of weights; all of LTX-2's come from where the recipe
-says, when the model is loaded.
+It has the recipe and an empty file of weights; LTX-2's weights are loaded with the model, from
+where the recipe says.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m harmony_ltx2.folder", description=(__doc__ or "").partition(":")[0]
     )
-    parser.add_argument("folder", type=Path, help="where to write it")
+    parser.add_argument("folder", type=Path, help="folder to write")
     add_recipe_options(parser)
     given = parser.parse_args()
     try:
@@ -28,7 +27,7 @@ def main() -> None:
             given.folder,
             ltx2_recipe(given.model, given.overrides),
             {},
-            note="none here; all weights are loaded from where the recipe says",
+            note="none; all weights are loaded from the models that the recipe names",
         )
         print(f"harmony generate {given.folder} --prompt '...' --out clip.mp4")
     except HarmonyError as error:
@@ -36,7 +35,7 @@ def main() -> None:
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """Which weights, and what of the recipe to change."""
+    """Add the options for weights and overrides of the recipe."""
     parser.add_argument(
         "--model",
         default="",

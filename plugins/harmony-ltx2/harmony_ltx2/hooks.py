@@ -1,4 +1,4 @@
-"""What this plugin declares. Importing it loads neither torch nor diffusers."""
+"""The plugin's declarations; importing them loads neither torch nor diffusers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def harmony_denoiser() -> Iterator[PartDeclaration]:
 
 @hookimpl
 def harmony_video_codec() -> Iterator[PartDeclaration]:
-    """LTX-2's video autoencoder; that of its sound is harmony-diffusers' `ltx2-audio`."""
+    """LTX-2's video autoencoder; its audio codec is `ltx2-audio` of harmony-diffusers."""
     yield part(
         "ltx2-video",
         "harmony_ltx2.video:LTX2Video",
@@ -37,20 +37,20 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
     yield part(
         "ltx2-text",
         "harmony_ltx2.text:LTX2Text",
-        summary="A text by a frozen Gemma 3 and LTX-2's connectors, once for each stream.",
+        summary="A text encoded by a frozen Gemma 3 and LTX-2's connectors, for each stream.",
         source=SOURCE,
     )
 
 
 @hookimpl
 def harmony_shift() -> Iterator[PartDeclaration]:
-    """LTX-2's times."""
+    """LTX-2's sampling times."""
     yield part(
         "ltx2",
         "harmony_ltx2.shift:LTX2Shift",
         summary=(
-            "The sampling times of LTX-2: moved towards noise by the size of the video, the last"
-            " one at 0.1."
+            "The sampling times of LTX-2: shifted towards noise by the video's size, the last step"
+            " from 0.1."
         ),
         source=SOURCE,
     )

@@ -1,4 +1,4 @@
-"""The recipe of LTX-2 as it is published."""
+"""The recipe of the published LTX-2."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ PLACES = ("codecs.video", "codecs.audio", "encoders.text", "denoiser")
 
 
 def ltx2_recipe(model: str = "", overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe `ltx2.toml` with all weights from `model`, a folder or a name on the Hub (empty:
-    Lightricks/LTX-2), and with `overrides`.
+    """The recipe `ltx2.toml` with `overrides`.
+
+    All weights are from `model`, a folder or a name on the Hub (empty: Lightricks/LTX-2).
     """
     quoted = json.dumps(model, ensure_ascii=False)
     return read_recipe(

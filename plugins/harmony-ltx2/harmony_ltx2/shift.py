@@ -10,29 +10,28 @@ from torch import Tensor
 
 from harmony_parts.plugin import knob
 
-FEW, MANY = (1024, 0.95), (4096, 2.05)  # video tokens, and the logarithm of the shift for as many
+FEW, MANY = (1024, 0.95), (4096, 2.05)  # (video tokens, mu): two points of a line
 SCHEDULER = "LTX-2's scheduler in diffusers"
 
 
 @attrs.frozen
 class LTX2Shift:
-    """u = t / (t + (1 - t) e^-mu), for the sampler stretched away from 1 so that its last step
-    begins at `terminal`.
+    """u = t / (t + (1 - t) e^-mu), stretched so that the sampler's last step begins at `terminal`.
 
-    mu rises with the video's tokens T h w: 0.95 for 1024, 2.05 for 4096, and on along that line.
-    These are the times of diffusers' FlowMatchEulerDiscreteScheduler as LTX2Pipeline sets it up.
+    mu is linear in the video's tokens T h w: 0.95 for 1024, 2.05 for 4096. These are the times of
+    diffusers' FlowMatchEulerDiscreteScheduler with LTX2Pipeline's settings.
     """
 
     tokens: int = knob(
         4096,
-        help="latents of the video times their height and width; more of them move times further",
+        help="video latents times their height and width; more tokens, more shift",
         unit="tokens",
         source=SCHEDULER,
         validator=ge(1),
     )
     terminal: float = knob(
         0.1,
-        help="the time from which the last step is taken",
+        help="time at which the last step begins",
         off=0.0,
         source=SCHEDULER,
         converter=float,
@@ -40,22 +39,20 @@ class LTX2Shift:
     )
 
     def __call__(self, t: Tensor) -> Tensor:
-        """The shifted times before they are stretched, of the shape of `t`."""
+        """The shifted times, of the shape of `t`, without the stretching."""
         (few, low), (many, high) = FEW, MANY
         return t / (
             t + (1 - t) * math.exp(-low - (self.tokens - few) * (high - low) / (many - few))
         )
 
     def for_steps(self, steps: int) -> LTX2Shift | Stretched:
-        """The shift whose time for 1 / steps is `terminal`; a single step begins at 1."""
+        """The stretched shift, which maps 1 / steps to `terminal`; a single step begins at 1."""
         return Stretched(self, steps) if self.terminal and steps > 1 else self
 
 
 @attrs.frozen
 class Stretched:
-    """An LTX2Shift for a number of steps. Below t = 1 / steps, where the sampler doesn't go, times
-    fall evenly to 0.
-    """
+    """An LTX2Shift for a number of steps; linear below t = 1 / steps, which the sampler skips."""
 
     shift: LTX2Shift
     steps: int

@@ -1,10 +1,7 @@
-"""Texts as LTX-2 reads them: all layers of a frozen Gemma 3, and LTX-2's connectors, one for each
-stream.
-"""
+"""Texts encoded as in LTX-2: all layers of a frozen Gemma 3, and a connector for each stream."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -23,9 +20,16 @@ from harmony_diffusers.frozen import (
     revision_knob,
     subfolder_knob,
     transformers_model,
-    transformers_tokenizer,
 )
-from harmony_diffusers.umt5 import BYTES, check_pieces, text_of, warn_of_cut
+from harmony_diffusers.texts import (
+    TextCache,
+    cache_knob,
+    check_pieces,
+    load_tokenizer,
+    text_of,
+    tokenizer_knob,
+    warn_if_cut,
+)
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.plugin import knob
@@ -53,26 +57,24 @@ GEMMA: dict[str, Any] = {
         "vision_use_head": False,
     },
 }
-"""The form of Gemma 3 12B, for counting without weights."""
+"""The configuration of Gemma 3 12B, to count without weights."""
 
-Told = tuple[Tensor, Tensor, Tensor]
-"""What the connectors make of a text: tokens for the video, for the audio, and which of them
-count.
-"""
+Encoded = tuple[Tensor, Tensor, Tensor]
+"""The connectors' output: video tokens, audio tokens, mask."""
 
 
 @attrs.frozen
 class LTX2Text:
-    """Frozen Gemma 3 and LTX-2's connectors: one text -> conditions "caption" and "sound", each [B,
-    length, width], for the two streams.
+    """Frozen Gemma 3 and LTX-2's connectors: one text -> conditions "caption" and "sound".
 
-    A text is padded on the left to `length`; the states of all layers of Gemma go through the
-    connectors, which put learned tokens where there is no text, so that all tokens count. A text is
-    made of the pieces whose field a prompt has, joined with blanks; a prompt that has none of them
-    gets the null form, the tokens of `negative`. Each text is encoded by itself, so that it doesn't
-    depend on its batch. Source: arXiv:2601.03233, as LTX2Pipeline of diffusers has it. Gemma 3 12B
-    is 12.2 G numbers (24 GB in bfloat16) under Google's Gemma Terms of Use, the connectors are 1.4
-    G under the LTX-2 Community License: read both before use.
+    Each is [B, length, width], "caption" for the video and "sound" for the audio. A text is padded
+    on the left to `length`; the connectors read the states of all layers of Gemma, and replace
+    padding by learned tokens, so that no token is masked. A text is made of the pieces whose field
+    a prompt has, joined with spaces; a prompt without any of them gets the null form, the tokens of
+    `negative`. Each text is encoded by itself, so it doesn't depend on its batch. Source:
+    arXiv:2601.03233, as in diffusers' LTX2Pipeline. Gemma 3 12B has 12.2 G parameters (24 GB in
+    bfloat16) under Google's Gemma Terms of Use, the connectors 1.4 G under the LTX-2 Community
+    License: read both before use.
     """
 
     model: str = model_knob("Lightricks/LTX-2")
@@ -82,38 +84,24 @@ class LTX2Text:
     config: dict[str, Any] = config_knob("transformers.Gemma3Config")
     connectors_config: dict[str, Any] = config_knob("diffusers.pipelines.ltx2.LTX2TextConnectors")
     precision: Precision = precision_knob("bfloat16")
-    tokenizer: str = knob(
-        "",
-        help=(
-            f'a folder with the tokenizer, its name on the Hub, or "{BYTES}" for UTF-8 bytes;'
-            " empty: that of `model`, or bytes with a config"
-        ),
-    )
+    tokenizer: str = tokenizer_knob()
     tokenizer_subfolder: str = subfolder_knob("tokenizer", "tokenizer")
     text: tuple[str, ...] = knob(
         ("{caption}", "{sound}", '"{speech}"'),
-        help="pieces of the text, with {caption}, {sound} and {speech} for fields of the prompt",
-        source=(
-            "LTX-2 has one text for both streams, in which what is said stands in quotation marks"
-        ),
+        help="pieces of the text, with {caption}, {sound} and {speech} for the prompt's fields",
+        source=("LTX-2 has one text for both streams, with spoken words in quotation marks"),
         converter=lambda pieces: (pieces,) if isinstance(pieces, str) else tuple(pieces),
         validator=lambda spec, field, pieces: check_pieces(field.name, pieces),
     )
     negative: str = knob("", help="text of the null form", off="")
     length: int = knob(
         1024,
-        help="tokens of every text: longer ones are cut, shorter ones filled up",
+        help="tokens of every text: longer ones are cut, shorter ones padded",
         unit="tokens",
         source="LTX2Pipeline",
         validator=attrs.validators.ge(1),
     )
-    cache: int = knob(
-        16,
-        help="how many of the last texts' tokens are kept in memory",
-        unit="texts",
-        off=0,
-        validator=attrs.validators.ge(0),
-    )
+    cache: int = cache_knob(16)
 
     def __attrs_post_init__(self) -> None:
         if bool(self.config) != bool(self.connectors_config):
@@ -123,14 +111,15 @@ class LTX2Text:
             )
 
     def build(self, *, format: Format, codecs: AV[VideoCodec | AudioCodec]) -> LTX2TextEncoder:
-        """The encoder; neither format nor codecs matter to it. Raises ValueError where weights
-        can't be had, or don't fit each other.
+        """The encoder; it uses neither format nor codecs.
+
+        Raises ValueError if the weights can't be loaded, or don't match each other.
         """
         return LTX2TextEncoder(self)
 
 
 class LTX2TextEncoder(FrozenModule):
-    """See `LTX2Text`."""
+    """The encoder of `LTX2Text`."""
 
     produces: Mapping[str, int]
 
@@ -161,20 +150,20 @@ class LTX2TextEncoder(FrozenModule):
         self.widths = _widths(gemma.config.text_config, connectors.config, spec.length)
         self.produces = {CONDITIONS[stream]: self.widths[stream] for stream in CONDITIONS}
         self._tokenizer = _tokenizer(spec) if self.frozen.device.type != "meta" else None
-        self._kept: OrderedDict[str, Told] = OrderedDict()
+        self._cache = TextCache(spec.cache, self._encoded)
         self._warned = False
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
-        self._kept.clear()
+        self._cache.clear()
         return self
 
     @torch.no_grad()
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """{condition: tokens float32 [B, length, width], mask [B, length]}."""
-        null = self._told(self.spec.negative.strip())
+        null = self._cache(self.spec.negative.strip())
         texts = [text_of(self.spec.text, prompt, str.strip) for prompt in prompts]
-        rows = [null if text is None else self._told(text) for text in texts]
+        rows = [null if text is None else self._cache(text) for text in texts]
         nulls = [null] * len(rows)
         return {
             CONDITIONS[stream]: Condition(
@@ -183,7 +172,7 @@ class LTX2TextEncoder(FrozenModule):
             for k, stream in enumerate(CONDITIONS)
         }
 
-    def _stacked(self, rows: Sequence[Told], stream: int) -> tuple[Tensor, Tensor]:
+    def _stacked(self, rows: Sequence[Encoded], stream: int) -> tuple[Tensor, Tensor]:
         if not rows:
             device = self.frozen.device
             width = self.widths[tuple(CONDITIONS)[stream]]
@@ -192,19 +181,10 @@ class LTX2TextEncoder(FrozenModule):
             )
         return torch.stack([row[stream] for row in rows]), torch.stack([row[2] for row in rows])
 
-    def _told(self, text: str) -> Told:
-        """What the connectors make of it, float32 [length, width] twice, and bool [length]."""
-        found = self._kept.pop(text, None)
-        if found is None:
-            found = self._encoded(text)
-        self._kept[text] = found
-        while len(self._kept) > self.spec.cache:
-            self._kept.popitem(last=False)
-        return found
-
-    def _encoded(self, text: str) -> Told:
+    def _encoded(self, text: str) -> Encoded:
+        """Tokens float32 [length, width] of either stream, and mask bool [length]."""
         device, length = self.frozen.device, self.spec.length
-        if self._tokenizer is None:  # on the meta device: shapes only
+        if self._tokenizer is None:  # on the meta device: only shapes
             video, audio = (
                 torch.empty(length, width, device=device)
                 for width in (self.widths["video"], self.widths["audio"])
@@ -214,9 +194,9 @@ class LTX2TextEncoder(FrozenModule):
             [text], padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).to(device)
         if filled.attention_mask.all() and not self._warned:
-            self._warned = warn_of_cut("ltx2-text", self._tokenizer, text, length)
+            self._warned = warn_if_cut("ltx2-text", self._tokenizer, text, length)
         gemma, connectors = self.frozen.models
-        # without the head, which would make 262 208 numbers of each token
+        # without the head, which would compute 262,208 logits for each token
         states = gemma.model(
             input_ids=filled.input_ids,
             attention_mask=filled.attention_mask,
@@ -229,21 +209,14 @@ class LTX2TextEncoder(FrozenModule):
 
 
 def _widths(gemma: Any, connectors: Any, length: int) -> AV[int]:
-    """Width of each stream's tokens. Raises ValueError where the two models, or the length, don't
-    fit.
-    """
-    made, wanted = (
-        (gemma.hidden_size, gemma.num_hidden_layers + 1),
-        (
-            connectors.caption_channels,
-            connectors.text_proj_in_factor,
-        ),
-    )
-    if made != wanted:
+    """Width of each stream's tokens. Raises ValueError if models or length don't match."""
+    states = (gemma.num_hidden_layers + 1, gemma.hidden_size)
+    expected = (connectors.text_proj_in_factor, connectors.caption_channels)
+    if states != expected:
         raise ValueError(
-            f"the text model has {made[1]} states (its layers and its embedding) of {made[0]}"
-            f" numbers, but the connectors take {wanted[1]} of {wanted[0]}: they belong to another"
-            " text model"
+            f"the text model has {states[0]} states (embedding and layers) of width {states[1]},"
+            f" but the connectors expect {expected[0]} of width {expected[1]}: they belong to"
+            " another text model"
         )
     for stream in CONDITIONS:
         registers = getattr(connectors, f"{stream}_connector_num_learnable_registers")
@@ -261,15 +234,8 @@ def _widths(gemma: Any, connectors: Any, length: int) -> AV[int]:
 
 
 def _tokenizer(spec: LTX2Text) -> Any:
-    from transformers import AutoTokenizer, ByT5Tokenizer
-
-    if spec.tokenizer == BYTES or (spec.config and not spec.tokenizer):
-        made = ByT5Tokenizer()
-    else:
-        made = transformers_tokenizer(
-            AutoTokenizer, spec.tokenizer or spec.model, spec.tokenizer_subfolder, spec.revision
-        )
-    made.padding_side = "left"  # as Gemma was told of chats, and the connectors count on it
-    if made.pad_token is None:
-        made.pad_token = made.eos_token
-    return made
+    tokenizer = load_tokenizer(spec)
+    tokenizer.padding_side = "left"  # as in Gemma's training; the connectors rely on it
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

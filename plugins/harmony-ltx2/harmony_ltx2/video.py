@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from harmony_diffusers.causal_video import CausalVideoCodec, tile_multiple
+from harmony_diffusers.causal_video import CausalVideoCodec, slicing_knob, tile_knob
 from harmony_diffusers.frozen import (
     Precision,
     config_knob,
@@ -17,30 +17,24 @@ from harmony_diffusers.frozen import (
     subfolder_knob,
 )
 from harmony_parts.av import Format
-from harmony_parts.plugin import knob
 
 FULL: dict[str, Any] = {
     "decoder_causal": False,
     "spatial_compression_ratio": 32,
     "temporal_compression_ratio": 8,
 }
-"""The form of LTX-2's autoencoder, where it isn't diffusers' default, for counting without
-weights.
-"""
+"""The configuration of LTX-2's autoencoder beside diffusers' defaults, to count without weights."""
 
 
 @attrs.frozen
 class LTX2Video:
-    """The causal video autoencoder of LTX-2: 128 channels, 32 x 32 pixels and 8 frames to a latent,
-    of which the first is one frame.
+    """The causal video autoencoder of LTX-2: 128 channels, a latent has 8 frames of 32 x 32 pixels.
 
-    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / 32, W / 32, 128], F = 1 + 8 (T - 1): (mean
-    of the distribution - mean) scale / std,
-    per channel, as the weights have them. Frames and latents are moved to the weights' device, and
-    the result is there. The default form is
-    1.2 G numbers (4.9 GB in float32). Source: arXiv:2601.03233. The weights of Lightricks have a
-    licence of their own (LTX-2 Community
-    License): read it before use.
+    The first latent has one frame. Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / 32, W / 32,
+    128], F = 1 + 8 (T - 1): (mean of the distribution - mean) scale / std, per channel, with the
+    weights' values. Input is moved to the weights' device, and the result stays there. The default
+    configuration has 1.2 G parameters (4.9 GB in float32). Source: arXiv:2601.03233. The weights
+    are under the LTX-2 Community License: read it before use.
     """
 
     model: str = model_knob("Lightricks/LTX-2")
@@ -48,29 +42,19 @@ class LTX2Video:
     revision: str = revision_knob()
     config: dict[str, Any] = config_knob("diffusers.AutoencoderKLLTX2Video")
     precision: Precision = precision_knob("float32")
-    slicing: bool = knob(
-        True, help="take the clips of a batch one at a time, for less memory", off=False
-    )
-    tile: int = knob(
-        0,
-        help=(
-            "height and width of the pieces that a picture is cut into, for less memory; they"
-            " overlap by a quarter, and are blended there"
-        ),
-        unit="pixels",
-        off=0,
-        validator=tile_multiple(128),
-    )
+    slicing: bool = slicing_knob()
+    tile: int = tile_knob(128)
 
     def build(self, *, format: Format) -> LTX2VideoCodec:
-        """The codec for frames of the format's size. Raises ValueError where the weights can't be
-        had, or don't fit the size.
+        """The codec for frames of the format's size.
+
+        Raises ValueError if the weights can't be loaded, or the size isn't supported.
         """
         return LTX2VideoCodec(self, format)
 
 
 class LTX2VideoCodec(CausalVideoCodec):
-    """What `LTX2Video` builds: a VideoCodec."""
+    """The VideoCodec of `LTX2Video`."""
 
     def __init__(self, spec: LTX2Video, format: Format) -> None:
         from diffusers import AutoencoderKLLTX2Video
@@ -88,7 +72,7 @@ class LTX2VideoCodec(CausalVideoCodec):
         if config.timestep_conditioning or any(config.decoder_inject_noise):
             raise ValueError(
                 "this autoencoder's decoder adds noise (timestep_conditioning,"
-                " decoder_inject_noise); a codec is deterministic"
+                " decoder_inject_noise), but a codec must be deterministic"
             )
         super().__init__(
             vae,
@@ -103,9 +87,9 @@ class LTX2VideoCodec(CausalVideoCodec):
         )
         tiled = spec.tile and max(format.height, format.width) > spec.tile
         part = spec.tile * 3 // 4 // vae.spatial_compression_ratio if tiled else max(self.grid)
-        # the decoder mirrors a latent at every edge
+        # the decoder pads by reflection, which needs two latents
         if any((n - 1) % part == 0 for n in self.grid):
             raise ValueError(
-                f"{format.width} x {format.height} makes pieces of a single latent (tile"
+                f"{format.width} x {format.height} gives tiles of a single latent (tile"
                 f" {spec.tile}): choose another size or tile"
             )

@@ -15,7 +15,7 @@ torch.set_num_threads(1)  # small tensors: two threads would wait for each other
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all of a tiny LTX-2 in it, as LTX2Pipeline saves it."""
+    """A complete tiny LTX-2 in a folder, as LTX2Pipeline saves it."""
     from diffusers import (
         AutoencoderKLLTX2Audio,
         AutoencoderKLLTX2Video,

@@ -1,6 +1,4 @@
-"""LTX-2 with a few thousand random weights: strides, clocks and channels of sound are those of the
-real one.
-"""
+"""A tiny random LTX-2 with the real strides, clocks and channels of sound."""
 
 from __future__ import annotations
 
@@ -113,7 +111,7 @@ QUICK = ["sample.steps=2"]
 
 
 def text(**settings: Any) -> LTX2Text:
-    """Over bytes."""
+    """A tiny text encoder over bytes."""
     return LTX2Text(
         **{"config": GEMMA, "connectors_config": CONNECTORS, "precision": "float32", "length": 48}
         | settings
@@ -123,7 +121,7 @@ def text(**settings: Any) -> LTX2Text:
 def parts(
     config: dict[str, Any] = TRANSFORMER, format: Format = FORMAT, **settings: Any
 ) -> SimpleNamespace:
-    """Codecs, a stand-in for the encoders that names what they make, and the denoiser."""
+    """Codecs, a stub for the encoders with their conditions, and the denoiser."""
     codecs: AV[Any] = AV(
         LTX2Video(config=VIDEO).build(format=format),
         LTX2Audio(config=AUDIO, vocoder_config=VOCODER).build(format=format),
@@ -146,7 +144,7 @@ def parts(
 
 
 def noise(seed: int = 0, batch: int = 1) -> AV[torch.Tensor]:
-    """Latents of a clip of `FORMAT`."""
+    """Random latents of a clip of `FORMAT`."""
     generator = torch.Generator().manual_seed(seed)
     return AV(
         torch.randn(batch, 3, 2, 3, C, generator=generator),
@@ -157,7 +155,7 @@ def noise(seed: int = 0, batch: int = 1) -> AV[torch.Tensor]:
 def conditions(
     widths: dict[str, int], seed: int = 0, batch: int = 1, length: int = 6
 ) -> dict[str, Condition]:
-    """Texts of random tokens, with null forms; no picture."""
+    """Texts of random tokens with null forms, without an image."""
     generator = torch.Generator().manual_seed(100 + seed)
 
     def said(width: int) -> Condition:
@@ -205,9 +203,8 @@ def direct(
     t_a: float,
     **settings: Any,
 ) -> AV[torch.Tensor]:
-    """What diffusers makes of the same, called as its pipelines call it: counts in place of
-    coordinates.
-    """
+    """diffusers' result for the same inputs, called as its pipelines do, with counts for
+    coordinates."""
     b, t, h, w, _ = av["video"].shape
     video, audio = (torch.full((b,), 1000 * time) for time in (t_v, t_a))
     with torch.no_grad():
@@ -229,7 +226,7 @@ def direct(
 
 
 def same(a: AV[torch.Tensor], b: AV[torch.Tensor], tolerance: float = 0.0) -> bool:
-    """Of the same streams and numbers."""
+    """Whether both have the same streams and equal numbers."""
     return tuple(a) == tuple(b) and all(
         torch.allclose(a[s], b[s], rtol=0, atol=tolerance) for s in a
     )

@@ -1,6 +1,4 @@
-"""The denoiser against diffusers' transformer called directly: every pass of SyncCFG in every task,
-known pictures, hints, and errors.
-"""
+"""The denoiser against diffusers' transformer: passes of SyncCFG, known images, hints, errors."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ ROUNDING = 1e-6
 
 @pytest.fixture(scope="module", params=["2.0", "2.3"])
 def ltx(request):
-    """Both forms: 2.0, and the later one, which reads sigmas and the other stream's time."""
+    """Both forms: 2.0, and the later one, whose inputs include sigmas and cross timesteps."""
     made = toys.parts({"2.0": toys.TRANSFORMER, "2.3": toys.LATER}[request.param])
     made.other = request.param == "2.3"
     return made
@@ -35,12 +33,12 @@ def ltx(request):
 
 @pytest.fixture(scope="module")
 def first():
-    """LTX-2.0's form."""
+    """A tiny LTX-2.0."""
     return toys.parts()
 
 
 class Watched:
-    """A denoiser that keeps what it was asked and what it answered."""
+    """A denoiser that records its inputs and outputs."""
 
     def __init__(self, inner):
         self.inner, self.accepts, self.hints, self.calls = inner, inner.accepts, inner.hints, []
@@ -55,9 +53,8 @@ GIVEN = {"joint": (), "audio-driven": ("audio",), "video-driven": ("video",)}
 
 
 def by_hand(ltx, noise, given, said, guidance, steps):
-    """The recipe itself: diffusers' calls, a line for each, and Euler's steps. Returns latents, and
-    what was asked of the network.
-    """
+    """SyncCFG by direct calls of diffusers, with Euler's steps; returns latents and the calls'
+    inputs."""
     x = noise.replace(**{s: given[s] for s in given})
     asked, mute = set(), ltx.codecs.audio.encode(torch.zeros(1, ltx.codecs.audio.samples(19)))
     shown = [s for s in noise if s not in tuple(given)]
@@ -84,10 +81,9 @@ def by_hand(ltx, noise, given, said, guidance, steps):
 
 
 @pytest.mark.parametrize("task", GIVEN)
-def test_sync_cfg_asks_diffusers_for_the_passes_of_its_recipe(ltx, task):
-    """Joint, the video without sound, the sound without motion, each at the times and sigmas that
-    are its own; then the whole run.
-    """
+def test_sync_cfg_calls_diffusers_for_the_passes_of_its_recipe(ltx, task):
+    """Joint, video without sound, sound without motion, each at its times and sigmas; then the
+    whole run."""
     noise, clean = toys.noise(), toys.noise(1)
     given, said, guidance = (
         clean.only(GIVEN[task]),
@@ -137,8 +133,8 @@ def test_sync_cfg_asks_diffusers_for_the_passes_of_its_recipe(ltx, task):
     )
 
 
-def test_a_pass_is_diffusers_bit_for_bit(ltx):
-    """At any times, with texts of which not all tokens count, for several samples at once."""
+def test_a_pass_equals_diffusers_bitwise(ltx):
+    """At any times, with masked text tokens, for several samples at once."""
     av, said = toys.noise(batch=2), toys.conditions(ltx.widths, batch=2)
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
     masked = {n: Condition(c.tokens, mask) if n in ltx.widths else c for n, c in said.items()}
@@ -155,8 +151,8 @@ def test_a_pass_is_diffusers_bit_for_bit(ltx):
         )
 
 
-def test_samples_have_their_own_times(ltx):
-    """In one batch: what each gives alone."""
+def test_samples_of_a_batch_have_their_own_times(ltx):
+    """The result equals that of each sample alone."""
     av, said = toys.noise(batch=2), toys.conditions(ltx.widths, batch=2)
     values = AV(torch.tensor([[0.7], [0.0]]), torch.tensor([[0.0], [0.4]]))
     times = values.map(
@@ -171,10 +167,9 @@ def test_samples_have_their_own_times(ltx):
         assert toys.same(toys.row(both, row), direct, ROUNDING)
 
 
-def test_a_known_picture_is_told_as_in_diffusers(ltx):
-    """Its tokens go in clean at time 0, sigma stays the stream's; its velocity leads to it; without
-    a picture nothing changes.
-    """
+def test_a_known_image_is_passed_as_in_diffusers(ltx):
+    """Its tokens are clean at time 0, sigma is the stream's, its velocity leads to it; without an
+    image nothing changes."""
     av, said = toys.noise(), toys.conditions(ltx.widths)
     known = torch.randn(1, 1, 2, 3, toys.C, generator=torch.Generator().manual_seed(5))
     shown = said | {"image": toys.picture(known, torch.ones(1, 1, dtype=torch.bool))}
@@ -200,8 +195,8 @@ def test_a_known_picture_is_told_as_in_diffusers(ltx):
     assert (still["video"][:, :1] == 0).all()
 
 
-def test_a_clip_begins_with_its_picture(first):
-    """Whatever the guidance: sampled to the end."""
+def test_a_clip_begins_with_its_image(first):
+    """With any guidance, after all steps."""
     known = torch.randn(1, 1, 2, 3, toys.C, generator=torch.Generator().manual_seed(5))
     said = toys.conditions(first.widths) | {
         "image": toys.picture(known, torch.ones(1, 1, dtype=torch.bool))
@@ -214,13 +209,11 @@ def test_a_clip_begins_with_its_picture(first):
 
 
 @pytest.mark.parametrize("fps", ["24", "12.5", "30000/1001"])
-def test_tokens_stand_where_the_clocks_say(fps):
-    """The coordinates that diffusers' pipelines compute from counts and frame rate are those of the
-    codecs' clocks.
-    """
+def test_positions_of_tokens_are_from_the_clocks(fps):
+    """They equal the coordinates of diffusers' pipelines, from counts and frame rate."""
     made = toys.parts(format=attrs.evolve(toys.FORMAT, fps=fps))
     places, rate = (
-        made.denoiser._places(toys.noise(batch=2)),
+        made.denoiser._positions(toys.noise(batch=2)),
         float(made.codecs["video"].format.fps),
     )
     wanted = AV(
@@ -234,8 +227,8 @@ def test_tokens_stand_where_the_clocks_say(fps):
     )
 
 
-def test_isolated_streams_do_not_hear_each_other(ltx):
-    """As isolate_modalities; another sound leaves the video as it is."""
+def test_isolated_streams_are_independent(ltx):
+    """As with isolate_modalities; another sound doesn't change the video."""
     av, said = toys.noise(), toys.conditions(ltx.widths)
     times = toys.uniform(av, video=0.7, audio=0.7)
     made = ltx.denoiser(av, times, said, hints={"isolate"})
@@ -252,10 +245,9 @@ def test_isolated_streams_do_not_hear_each_other(ltx):
     )
 
 
-def test_a_skipped_block_passes_its_values_on(first):
-    """As spatio_temporal_guidance_blocks, where the configuration has the processors for it; else
-    there is no such hint.
-    """
+def test_a_skipped_block_replaces_attention_by_its_values(first):
+    """As spatio_temporal_guidance_blocks, if the configuration supports it; else there is no such
+    hint."""
     av, said = toys.noise(), toys.conditions(first.widths)
     times = toys.uniform(av, video=0.7, audio=0.7)
     assert first.denoiser.hints == {"isolate", "skip-0", "skip-1"}
@@ -271,8 +263,8 @@ def test_a_skipped_block_passes_its_values_on(first):
 
 
 @pytest.mark.parametrize(("setting", "other"), [("other", True), ("own", False)])
-def test_whose_time_scales_what_is_heard_is_a_setting(setting, other):
-    """And matters in a driven task alone."""
+def test_cross_timestep_chooses_the_stream_whose_time_is_used(setting, other):
+    """It matters only in a driven task."""
     made = toys.parts(cross_timestep=setting)
     av, said = toys.noise(), toys.conditions(made.widths)
     answers = [
@@ -289,8 +281,8 @@ def test_whose_time_scales_what_is_heard_is_a_setting(setting, other):
     assert toys.same(*same)
 
 
-def test_what_is_read_is_what_comes_back(first):
-    """In the latents' type, whatever the model's; the cache changes nothing."""
+def test_the_streams_in_read_are_returned(first):
+    """In the latents' type, for any precision; the cache changes nothing."""
     av, said = toys.noise(), toys.conditions(first.widths)
     times, cache = toys.uniform(av, video=0.7, audio=0.7), {}
     whole = first.denoiser(av, times, said, cache=cache)
@@ -304,10 +296,8 @@ def test_what_is_read_is_what_comes_back(first):
     assert not toys.same(made, whole)
 
 
-def test_weights_move_but_are_not_saved(first):
-    """They are no part of the denoiser's own, but it names the module that they are in, and takes
-    it along.
-    """
+def test_weights_move_with_the_module_but_are_not_saved(first):
+    """The denoiser lists their module in `external_modules`, and moves it."""
     assert not first.denoiser.state_dict()
     assert not list(first.denoiser.parameters())
     assert first.denoiser.external_modules == first.denoiser.frozen.models
@@ -317,10 +307,8 @@ def test_weights_move_but_are_not_saved(first):
     assert {weight.device.type for weight in moved.frozen.parameters()} == {"meta"}
 
 
-def test_full_size_without_weights():
-    """LTX-2 on the meta device: the parameters of its four models, and a pass over five seconds of
-    512 x 768.
-    """
+def test_it_is_counted_at_full_size_without_weights():
+    """On the meta device: parameters of the four models, and a pass over 5 s of 512 x 768."""
     form = toys.Format(fps=24, height=512, width=768, sample_rate=24000, seconds=5.04)
     with torch.device("meta"):
         codecs = AV(LTX2Video().build(format=form), toys.LTX2Audio().build(format=form))
@@ -349,33 +337,33 @@ def test_full_size_without_weights():
     assert text.produces == {"caption": 3840, "sound": 3840}
 
 
-def test_what_does_not_fit_is_told(first):
-    """When parts are put together: all of it at once; in a call: by its name."""
+def test_mismatches_are_named(first):
+    """In assembly all mismatches at once, in a call each by its name."""
     narrow = SimpleNamespace(channels=5)
     told = {"text": SimpleNamespace(produces={"caption": 7, "speech": 16})}
     with pytest.raises(AssemblyError) as caught:
         LTX2(config=toys.TRANSFORMER).build(codecs=AV(narrow, None), encoders=told)
     for said in (
-        "$.denoiser: LTX-2 takes video latents of 8 channels; the codec's have 5",
-        "$.denoiser: LTX-2 takes both streams, and there is no codec for the audio",
+        "$.denoiser: LTX-2 needs video latents of 8 channels; the codec's have 5",
+        "$.denoiser: LTX-2 needs both streams, but there is no codec for the audio",
         "$.denoiser: no encoder produces 'sound', the text of the audio; ltx2-text does",
-        "$.denoiser: LTX-2 can't be told 'speech'; it takes caption, sound, image",
-        "$.denoiser: the condition 'caption' is 7 numbers wide, and LTX-2 takes 16",
+        "$.denoiser: LTX-2 has no condition 'speech'; it accepts caption, sound, image",
+        "$.denoiser: the condition 'caption' has width 7, but LTX-2 needs 16",
     ):
         assert said in str(caught.value)
-    with pytest.raises(AssemblyError, match="one token for each latent"):
+    with pytest.raises(AssemblyError, match="one token per latent"):
         toys.parts(toys.TRANSFORMER | {"patch_size": 2})
     with pytest.raises(ValueError, match="cross_timestep"):
         LTX2(cross_timestep="both")
     av, said = toys.noise(), toys.conditions(first.widths)
     times = toys.uniform(av, video=0.7, audio=0.7)
     with pytest.raises(
-        PartContractError, match="the audio is absent, and LTX-2 takes both streams"
+        PartContractError, match="the audio is absent, but LTX-2 needs both streams"
     ):
         first.denoiser(av.only(["video"]), times.only(["video"]), said)
-    with pytest.raises(PartContractError, match="LTX-2 wants the conditions image, sound"):
+    with pytest.raises(PartContractError, match="LTX-2 needs the conditions image, sound"):
         first.denoiser(av, times, {"caption": said["caption"]})
     with pytest.raises(
-        PartContractError, match="LTX-2 knows no hint skip-7; it knows isolate, skip-0, skip-1"
+        PartContractError, match="LTX-2 has no hint skip-7; it supports isolate, skip-0, skip-1"
     ):
         first.denoiser(av, times, said, hints={"skip-7"})

@@ -1,6 +1,4 @@
-"""The plugin of the library's tutorial, taken from the page and installed, on LTX-2: nothing of it
-is changed, and nothing here helps it.
-"""
+"""The plugin of the tutorial, extracted from the page and installed, works unchanged on LTX-2."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ ROUNDING = 1e-5  # of float32, four times as large after guidance, over two step
 
 @pytest.fixture(scope="module")
 def site(first_plugin, pip_install, tmp_path_factory):
-    """Where pip has installed the files of the page."""
+    """The folder into which pip has installed the page's files."""
     folder = tmp_path_factory.mktemp("heed")
     for _, file, text in first_plugin:
         if file.startswith("harmony-heed/"):
@@ -42,7 +40,7 @@ def site(first_plugin, pip_install, tmp_path_factory):
 
 @pytest.fixture
 def _installed(site, monkeypatch):
-    """The package on the path, and found."""
+    """The package is on the path and discovered."""
     monkeypatch.delenv("HARMONY_PARTS_PLUGINS", raising=False)
     monkeypatch.syspath_prepend(site)
     catalogue.cache_clear()
@@ -53,7 +51,8 @@ def _installed(site, monkeypatch):
 def by_hand(pipeline, noise, given, scale):
     """v_unheard + scale (v - v_unheard) of two direct calls of the denoiser, and Euler's steps."""
     said = pipeline.conditions(SAID)
-    times = timetable(pipeline.recipe.sample.steps, pipeline.recipe.sample.shift)
+    sampling = pipeline.recipe.sample
+    times = [t["video"] for t in timetable(sampling.steps, sampling.shift)]
     x = noise.replace(**{s: given[s] for s in given})
     made = [s for s in noise if s not in tuple(given)]
     for t, after in pairwise(times):
@@ -72,10 +71,8 @@ def by_hand(pipeline, noise, given, scale):
 
 @pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize("task", GIVEN)
-def test_it_does_on_ltx2_what_its_page_says(model, task):
-    """By its name in a recipe and from Python, in every task; at its off value it is the plain run,
-    bit for bit.
-    """
+def test_the_tutorials_guidance_follows_its_formula(model, task):
+    """In a recipe and from Python, in every task; bitwise the unguided run at its off value."""
     heed = ["sample.guidance.use=heed", "sample.guidance.scale=4.0"]
     pipeline = Pipeline.assemble(ltx2_recipe(str(model), [*SMALL, *QUICK, *heed]))
     from harmony_heed.heed import Heed
@@ -100,7 +97,7 @@ def test_it_does_on_ltx2_what_its_page_says(model, task):
 
 @pytest.mark.usefixtures("_installed")
 def test_the_command_of_the_page_runs(model, tmp_path, monkeypatch):
-    """With a model folder of the name that it has there."""
+    """With a model folder of the page's name."""
     from click.testing import CliRunner
 
     from harmony_ltx2 import folder

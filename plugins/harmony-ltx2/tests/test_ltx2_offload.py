@@ -1,6 +1,4 @@
-"""LTX-2 on a small GPU: its models' weights come while they work, and it is counted what that
-takes.
-"""
+"""LTX-2 on a small GPU: weights are moved there only while they are used, and memory is counted."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from harmony_parts.models.offload import external_modules, layers_of, resident_b
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    """The recipe that ships, of tiny random models."""
+    """The shipped recipe with tiny random models."""
     read = ltx2_recipe(overrides=["sample.steps=2"])
     return attrs.evolve(
         read,
@@ -35,8 +33,8 @@ def recipe() -> Recipe:
     )
 
 
-def test_offloaded_clips_are_the_same(recipe):
-    """Bit for bit, whole parts and layer by layer; and every weight is where it was."""
+def test_offloaded_clips_are_bitwise_equal(recipe):
+    """By parts and by layers; afterwards every weight is back in its place."""
     pipeline = Pipeline.assemble(recipe)
     models = [model for part in pipeline.parts.each() for model in external_modules(part)]
     before = [x.data_ptr() for model in models for x in model.parameters()]
@@ -48,10 +46,8 @@ def test_offloaded_clips_are_the_same(recipe):
         assert [x.data_ptr() for model in models for x in model.parameters()] == before
 
 
-def test_its_models_have_layers(recipe):
-    """The transformer's blocks; those of Gemma, its eyes among them, and of the connectors where
-    they are several.
-    """
+def test_the_layers_of_its_models_are_found(recipe):
+    """The transformer's blocks, and the layers of Gemma, its vision tower and the connectors."""
     parts = build(recipe)
     assert {type(layer).__name__ for layer in layers_of(parts.denoiser)} == {
         "LTX2VideoTransformerBlock"
@@ -61,10 +57,8 @@ def test_its_models_have_layers(recipe):
     }
 
 
-def test_it_is_counted(recipe):
-    """All of its weights, none of them trained, and what is on the device at most where they come
-    by parts.
-    """
+def test_weights_and_peak_memory_are_counted(recipe):
+    """No weight is trained; the peak is that of offloading by parts."""
     parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
     held = sum(
         x.nbytes

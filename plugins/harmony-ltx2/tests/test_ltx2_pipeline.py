@@ -1,6 +1,4 @@
-"""Whole runs against diffusers' LTX2Pipeline, with its own tokenizer, text model, connectors,
-scheduler, autoencoders and vocoder.
-"""
+"""Whole runs against diffusers' LTX2Pipeline, from the tokenizer to the vocoder."""
 
 from __future__ import annotations
 
@@ -65,7 +63,7 @@ def both(request):
 
 
 def theirs(pipeline, noise, output_type, **scales):
-    """What LTX2Pipeline makes of the noise with text guidance alone."""
+    """LTX2Pipeline's result for the noise, with only text guidance."""
     off = {
         "stg_scale": 0.0,
         "audio_stg_scale": 0.0,
@@ -91,7 +89,7 @@ def theirs(pipeline, noise, output_type, **scales):
 
 
 def ours(parts, noise, guidance):
-    """The same by the sampler."""
+    """The sampler's result for the noise."""
     said = parts.text([Prompt(caption=PROMPT)])
     settings = {
         "solver": Euler(),
@@ -103,10 +101,9 @@ def ours(parts, noise, guidance):
 
 
 @pytest.mark.parametrize("scales", [(3.0, 7.0), (1.0, 4.0), (1.0, 1.0)])
-def test_text_guidance_is_that_of_diffusers(both, scales):
-    """Latents after a run of four steps; diffusers guides clean estimates and this library
-    velocities, which is the same but for rounding.
-    """
+def test_text_guidance_equals_diffusers(both, scales):
+    """Latents after four steps; diffusers guides clean estimates instead of velocities, which is
+    equal up to rounding."""
     parts, pipeline = both
     noise = toys.noise()
     video, audio = theirs(
@@ -118,10 +115,9 @@ def test_text_guidance_is_that_of_diffusers(both, scales):
     assert not toys.same(made, noise, 0.5)
 
 
-def test_its_own_guidance_is_put_together_from_parts(both):
-    """Text, modality and spatio-temporal guidance, rescaled: what LTX2Pipeline does unless it is
-    told otherwise, but for the block's number.
-    """
+def test_ltx2s_own_guidance_is_composed_of_parts(both):
+    """Text, modality and spatio-temporal guidance, rescaled: LTX2Pipeline's defaults, except the
+    block's number."""
     for name in ("modality", "skip_layer", "rescale", "data_space"):
         pytest.importorskip(f"harmony_parts.guidance.{name}")
     from harmony_parts.guidance.data_space import DataSpace
@@ -158,10 +154,8 @@ def test_its_own_guidance_is_put_together_from_parts(both):
     assert torch.allclose(made["audio"], audio.transpose(1, 2).flatten(2), atol=1e-4)
 
 
-def test_the_clip_is_that_of_diffusers(both):
-    """Pictures to the rounding of a byte; of the sound, which is stereo there, the mean, as long as
-    the picture.
-    """
+def test_the_clip_equals_diffusers(both):
+    """Frames up to rounding; the sound is the mean of its stereo, cut to the frames' length."""
     parts, pipeline = both
     noise = toys.noise(2)
     video, audio = theirs(pipeline, noise, "np", guidance_scale=3.0, audio_guidance_scale=7.0)
@@ -179,10 +173,8 @@ def test_the_clip_is_that_of_diffusers(both):
 @given(tokens=st.integers(1, 20000), steps=st.integers(1, 100))
 @example(tokens=6144, steps=30)
 @example(tokens=6144, steps=1)
-def test_times_are_those_of_its_scheduler(tokens, steps):
-    """For any number of steps and tokens, those that LTX2Pipeline sets it to; the recipe's shift is
-    told how many steps there are.
-    """
+def test_times_equal_its_schedulers(tokens, steps):
+    """For any number of steps and tokens, with LTX2Pipeline's settings."""
     from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
 
     mu = calculate_shift(tokens, 1024, 4096, 0.95, 2.05)
@@ -191,7 +183,7 @@ def test_times_are_those_of_its_scheduler(tokens, steps):
         **SCHEDULER | ({} if steps > 1 else {"shift_terminal": None})
     )
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), mu=mu)
-    times = timetable(steps, LTX2Shift(tokens=tokens))
+    times = [t["video"] for t in timetable(steps, LTX2Shift(tokens=tokens))]
     # float32 there; near 1 the stretch divides 1 - u by 1 - u(1 / steps), and so its rounding
     near = math.exp(-mu)
     bound = 4e-7 * (1 + (steps - 1) * near) / ((steps - 1) * near) if steps > 1 else 4e-7
@@ -200,8 +192,8 @@ def test_times_are_those_of_its_scheduler(tokens, steps):
         assert times[-2] == pytest.approx(0.1, abs=1e-9)
 
 
-def test_the_shift_keeps_the_contract():
-    """That of every shift; for training, and without a terminal, it is the plain one."""
+def test_the_shift_passes_the_contract_check():
+    """For training, and without a terminal, it is the plain shift."""
     for shift in (LTX2Shift(), LTX2Shift(tokens=6144), LTX2Shift(terminal=0.0)):
         check_shift(shift)
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
@@ -213,10 +205,9 @@ def test_the_shift_keeps_the_contract():
             LTX2Shift(**settings)
 
 
-def test_texts_are_those_of_diffusers(both):
-    """Both streams' tokens, for texts short and long, with and without blanks at their ends; the
-    null form is that of the negative text.
-    """
+def test_texts_equal_diffusers(both):
+    """Tokens of both streams, for short and long texts and surrounding spaces; the null form is the
+    negative text's."""
     parts, pipeline = both
     texts = ["a dog barks twice", "  rain\n on a roof ", "é" * 20, "x"]
     said = parts.text([Prompt(caption=text) for text in texts])

@@ -1,6 +1,4 @@
-"""The plugin as users meet it: listed without its libraries, a recipe whose weights are all in one
-folder, and clips.
-"""
+"""The plugin in use: listing without its libraries, the recipe with one model folder, and clips."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
 
-THIRD_PARTY = Path(__file__).parents[3] / "tests" / "core" / "third_party" / "harmony-half"
+THIRD_PARTY = Path(__file__).parents[3] / "tests" / "helpers" / "third_party" / "harmony-half"
 LIST = """
 import sys
 from harmony_parts.assembly.catalogue import Catalogue
@@ -47,17 +45,17 @@ assert not heavy, f"loading loads {heavy}"
 
 @pytest.fixture(scope="module")
 def pipeline(model) -> Pipeline:
-    """The recipe that ships, with those weights, for small clips."""
+    """The shipped recipe with those weights, for small clips."""
     return Pipeline.assemble(ltx2_recipe(str(model), [*SMALL, *QUICK]))
 
 
 def same(a: Clip, b: Clip) -> bool:
-    """Of the same frames and sound."""
+    """Whether two clips have equal frames and sound."""
     return torch.equal(a.frames, b.frames) and torch.equal(a.waveform, b.waveform)
 
 
 def test_parts_are_listed_and_loaded_without_their_libraries():
-    """In a fresh process; diffusers and transformers wait for `build`."""
+    """In a fresh process; only `build` imports diffusers and transformers."""
     done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     wanted = {
@@ -75,8 +73,8 @@ def test_parts_are_listed_and_loaded_without_their_libraries():
     ("kind", "name"),
     [("video_codec", "ltx2-video"), ("encoder", "ltx2-text"), ("denoiser", "ltx2")],
 )
-def test_parts_say_whose_weights_they_load(kind, name):
-    """In their docstring and in the README: the licence."""
+def test_parts_name_the_licence_of_their_weights(kind, name):
+    """In their docstring and in the README."""
     licence = "LTX-2 Community License"
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert licence in " ".join(catalogue().load(kind, f"ltx2/{name}").__doc__.split())
@@ -84,7 +82,7 @@ def test_parts_say_whose_weights_they_load(kind, name):
 
 
 def test_the_recipe_assembles_at_full_size():
-    """Without a file: every part, on the meta device; written and read again it is the same."""
+    """On the meta device, without files; written and read again, it is equal."""
     recipe = ltx2_recipe()
     parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
     assert sum(weight.numel() for weight in parts.denoiser.frozen.parameters()) == 18_876_174_592
@@ -95,10 +93,8 @@ def test_the_recipe_assembles_at_full_size():
     assert read_recipe(tomllib.loads(write_recipe(recipe))) == recipe
 
 
-def test_a_folders_form_is_known_without_its_weights(model, pipeline):
-    """A denoiser on the meta device beside real neighbours, as it is when saved weights are to be
-    put into it.
-    """
+def test_a_folders_configuration_is_read_without_its_weights(model, pipeline):
+    """The denoiser is on the meta device, as before saved weights are loaded into it."""
     recipe = pipeline.recipe
     with torch.device("meta"):
         empty = recipe.denoiser.build(codecs=pipeline.codecs, encoders=pipeline.parts.encoders)
@@ -108,8 +104,8 @@ def test_a_folders_form_is_known_without_its_weights(model, pipeline):
     ]
 
 
-def test_one_model_for_all_parts(model):
-    """A folder, or a name on the Hub; what can't be had is told with its place in the recipe."""
+def test_one_model_is_used_by_all_parts(model):
+    """A folder, or a name on the Hub; errors name the place in the recipe."""
     table = tomllib.loads(write_recipe(ltx2_recipe("someone/else")))
     for place in PLACES:
         inner = table
@@ -123,8 +119,8 @@ def test_one_model_for_all_parts(model):
     assert ltx2_recipe() == read_recipe(RECIPE)
 
 
-def test_clips_are_made_and_written(pipeline, tmp_path):
-    """Joint, for a given sound, for a given video, from a picture; the file can be read again."""
+def test_clips_are_generated_and_written(pipeline, tmp_path):
+    """Joint, for a given sound, for a given video, from an image."""
     made = pipeline.generate("a ball falls", seed=3)
     assert made.clip.frames.shape == (17, 64, 96, 3)
     assert made.clip.waveform.shape == (1, round(17 / 24 * 24000))
@@ -144,9 +140,7 @@ def test_clips_are_made_and_written(pipeline, tmp_path):
 
 
 def test_a_third_partys_guidance_runs_unchanged(pipeline, monkeypatch):
-    """The one of nineteen lines that the library's own tests install: half the way of SyncCFG is
-    between none and all of it.
-    """
+    """The example plugin of the library's tests: half of SyncCFG is between none and all of it."""
     monkeypatch.syspath_prepend(THIRD_PARTY)
     from harmony_half.half import Half
 
@@ -163,9 +157,7 @@ def test_a_third_partys_guidance_runs_unchanged(pipeline, monkeypatch):
 
 
 def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypatch):
-    """Written without loading anything, and loaded with the weights of its recipe; `harmony
-    generate` takes it.
-    """
+    """It is written without loading anything; `harmony generate` loads the recipe's weights."""
     from click.testing import CliRunner
 
     from harmony_parts.cli.main import cli
@@ -185,14 +177,13 @@ def test_a_folder_without_weights_is_a_model(model, pipeline, tmp_path, monkeypa
     assert done.exit_code == 0, done.output
     assert Clip.read(out).frames.shape == (17, 64, 96, 3)
     monkeypatch.setattr("sys.argv", ["folder", str(place), "--set", "nonsense"])
-    with pytest.raises(SystemExit, match="no override"):
+    with pytest.raises(SystemExit, match="not an override"):
         folder.main()
 
 
 def test_guidances_are_compared(model, tmp_path, monkeypatch):
-    """With the recipe's scales, by the recipe's metrics; cfg with sync-cfg is the recipe's own, and
-    no column more.
-    """
+    """With the recipe's scales and metrics; cfg + sync-cfg is the recipe's own, without a further
+    column."""
     from click.testing import CliRunner
 
     from harmony_parts.cli.main import cli
@@ -225,10 +216,8 @@ def test_guidances_are_compared(model, tmp_path, monkeypatch):
     )
 
 
-def test_the_recipe_alone_is_a_model(model, tmp_path):
-    """There is nothing of its own to save; the same seed makes the same clip as the pipeline that
-    was assembled.
-    """
+def test_a_saved_model_makes_the_clips_of_its_pipeline(model, tmp_path):
+    """It has no weights to save; the same seed gives the same clip."""
     recipe = ltx2_recipe(str(model), [*SMALL, *QUICK])
     file = tmp_path / "tiny.toml"
     file.write_text(write_recipe(recipe), encoding="utf-8")

@@ -1,6 +1,4 @@
-"""ltx2-text: the contract, pieces of texts, what is kept and what is refused. That its tokens are
-diffusers' is in test_ltx2_pipeline.
-"""
+"""ltx2-text: contract, pieces, cache and errors; test_ltx2_pipeline compares its tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ UNREGISTERED = toys.CONNECTORS | {
 
 
 def build(**settings):
-    """Of a tiny form."""
+    """A tiny encoder."""
     return toys.text(**settings).build(format=toys.FORMAT, codecs=AV())
 
 
@@ -34,13 +32,12 @@ def build(**settings):
     ],
     ids=["negative", "cache", "2.3", "no registers"],
 )
-def test_it_keeps_the_contract(settings):
-    """That of every encoder."""
+def test_it_passes_the_contract_check(settings):
     check_encoder(toys.text(**settings), toys.FORMAT, AV())
 
 
-def test_one_text_for_both_streams():
-    """Made of the fields that a prompt has; each stream has tokens of its own."""
+def test_one_text_gives_tokens_of_both_streams():
+    """It is made of the prompt's fields."""
     encoder = build()
     said = encoder(
         [
@@ -59,19 +56,19 @@ def test_one_text_for_both_streams():
     assert torch.equal(other["sound"].tokens, encoder([Prompt("Seen: a dog.")])["sound"].tokens)
 
 
-def test_long_texts_are_cut_and_said_so():
-    """Once."""
+def test_a_cut_text_gives_one_warning():
     encoder = build()
     with pytest.warns(
-        UserWarning, match=r"a text of 61 tokens .* is cut after 48.*; ltx2-text's setting `length`"
+        UserWarning,
+        match=r"a text of 61 tokens .* is cut after 48.*; raise ltx2-text's setting `length`",
     ) as told:
         encoder([Prompt("a" * 60), Prompt("b" * 70)])
     assert len(told) == 1
     assert not build()._warned
 
 
-def test_kept_texts_are_not_read_again():
-    """As many as `cache` says; moving forgets them."""
+def test_cached_texts_are_not_encoded_again():
+    """At most `cache` texts; moving the module clears them."""
     encoder, runs = build(cache=2), []
     encoder.frozen.models[0].register_forward_hook(lambda *args: runs.append(1))
     encoder.frozen.models[0].model.register_forward_hook(lambda *args: runs.append(1))
@@ -82,22 +79,22 @@ def test_kept_texts_are_not_read_again():
     encoder([Prompt("one")])
     assert len(runs) == 4
     encoder.to("cpu")
-    assert not encoder._kept
+    assert not len(encoder._cache)
     assert not encoder.state_dict()
     assert not list(encoder.parameters())
 
 
-def test_what_does_not_fit_is_refused():
-    """Two models of different forms, lengths that the learned tokens don't fill, half a
-    configuration, pieces that read nothing.
-    """
+def test_mismatched_models_and_lengths_are_refused():
+    """Also an incomplete configuration, and pieces without a field."""
     with pytest.raises(
-        ValueError, match=r"has 3 states .* of 16 numbers, but the connectors take 4 of 16"
+        ValueError, match=r"has 3 states .* of width 16, but the connectors expect 4 of width 16"
     ):
         build(connectors_config=toys.CONNECTORS | {"text_proj_in_factor": 4})
     with pytest.raises(ValueError, match="length 40 is not a multiple of 16"):
         build(length=40)
     with pytest.raises(ValueError, match="config and connectors_config go together"):
         LTX2Text(config=toys.GEMMA)
-    with pytest.raises(ValueError, match=r"text must read \{caption\}, \{sound\}, \{speech\}"):
+    with pytest.raises(
+        ValueError, match=r"text must read at least one of \{caption\}, \{sound\}, \{speech\}"
+    ):
         LTX2Text(text=("a photo",))

@@ -1,6 +1,4 @@
-"""ltx2-video against diffusers called directly, from a folder, with means, deviations and a scale;
-its counts, clock and errors.
-"""
+"""ltx2-video against diffusers called directly; its counts, clock and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from harmony_parts.testing.contracts.codecs import check_video_codec
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An autoencoder as it is saved, whose latents aren't of unit scale."""
+    """A saved autoencoder whose latents aren't of unit scale."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     model = AutoencoderKLLTX2Video(**toys.VIDEO, scaling_factor=0.5)
@@ -35,7 +33,7 @@ def codec(folder):
 
 
 def frames_of(count, batch=1):
-    """Noise."""
+    """Random frames."""
     return torch.randint(
         256,
         (batch, count, 64, 96, 3),
@@ -44,15 +42,14 @@ def frames_of(count, batch=1):
     )
 
 
-def test_it_is_a_video_codec(codec):
-    """Of LTX-2's strides."""
+def test_it_has_the_strides_of_ltx2(codec):
     assert isinstance(codec, VideoCodec)
     assert (codec.grid, codec.channels) == ((2, 3), toys.C)
 
 
 @torch.no_grad()
-def test_latents_and_frames_are_those_of_diffusers(codec):
-    """Scaled as the pipeline scales them; 12 frames are padded to 17, by the last one."""
+def test_latents_and_frames_equal_diffusers(codec):
+    """With the pipeline's scale; 12 frames are padded to 17 with the last one."""
     frames = frames_of(12, batch=2)
     latents = codec.encode(frames)
     whole = torch.cat([frames, frames[:, -1:].expand(-1, 5, -1, -1, -1)], dim=1)
@@ -73,8 +70,8 @@ def test_latents_and_frames_are_those_of_diffusers(codec):
     assert ((pixels + 1) * 127.5 - made).abs().where((made > 0) & (made < 255), 0).max() < 0.501
 
 
-def test_the_same_again(codec):
-    """Deterministic, one frame too."""
+def test_it_is_deterministic(codec):
+    """For a single frame too."""
     frames = frames_of(1)
     assert torch.equal(codec.encode(frames), codec.encode(frames))
     assert codec.decode(codec.encode(frames)).shape == frames.shape
@@ -82,9 +79,7 @@ def test_the_same_again(codec):
 
 @given(latents=st.integers(1, 40), frames=st.integers(1, 200))
 def test_the_clock_is_causal(codec, latents, frames):
-    """The first latent is one frame, every other eight, without gaps; as few latents as hold the
-    frames.
-    """
+    """The first latent lasts one frame, each other eight, without gaps; none is superfluous."""
     clock = codec.clock(latents)
     lengths = torch.tensor([1.0] + [8.0] * (latents - 1), dtype=torch.float64) / 24
     assert torch.allclose(clock[:, 1] - clock[:, 0], lengths, atol=1e-12, rtol=0)
@@ -94,8 +89,8 @@ def test_the_clock_is_causal(codec, latents, frames):
 
 
 @torch.no_grad()
-def test_a_latent_knows_no_later_frame(codec):
-    """Frames from number 9 on, counted from 0, leave two latents as they are."""
+def test_latents_are_causal(codec):
+    """Changed frames from number 9 on don't change the first two latents."""
     frames = frames_of(17)
     changed = frames.clone()
     changed[:, 9:] = 255 - changed[:, 9:]
@@ -105,8 +100,8 @@ def test_a_latent_knows_no_later_frame(codec):
 
 
 @torch.no_grad()
-def test_tiles_are_those_of_diffusers():
-    """Of pictures larger than a tile."""
+def test_tiles_equal_diffusers():
+    """For pictures larger than a tile."""
     format = attrs.evolve(toys.FORMAT, height=256, width=160)
     tiled, plain = (
         LTX2Video(config=toys.VIDEO, tile=tile).build(format=format) for tile in (128, 0)
@@ -121,13 +116,13 @@ def test_tiles_are_those_of_diffusers():
     assert tiled.encode(made).shape == latents.shape
 
 
-def test_what_does_not_fit_is_refused(folder):
-    """Sizes between latents, tiles between latents, and decoders that make up noise."""
+def test_unsupported_sizes_tiles_and_decoders_are_refused(folder):
+    """Sizes or tiles of partial latents, and decoders that add noise."""
     with pytest.raises(ValueError, match="width 80 is not a multiple of 32"):
         LTX2Video(config=toys.VIDEO).build(format=attrs.evolve(toys.FORMAT, width=80))
     for size, tile in (({"width": 128, "height": 256}, 128), ({"width": 32}, 0)):
         with pytest.raises(
-            ValueError, match=r"pieces of a single latent .*: choose another size or tile"
+            ValueError, match=r"tiles of a single latent .*: choose another size or tile"
         ):
             LTX2Video(config=toys.VIDEO, tile=tile).build(format=attrs.evolve(toys.FORMAT, **size))
     with pytest.raises(ValueError, match="multiple of 128"):

@@ -16,12 +16,12 @@ class OwnTimes:
 
     t_v and t_a are drawn independently. The model learns every conditional distribution between the
     streams; the driven tasks are the cases in which one time is 0. With probability `together` the
-    streams of a clip share a time, as in sampling.
+    times of a clip are of one draw, as in sampling.
     """
 
     together: float = knob(
         0.0,
-        help="probability that both streams have the same time",
+        help="probability that the times of both streams are of one draw",
         off=0.0,
         converter=float,
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
@@ -29,10 +29,11 @@ class OwnTimes:
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
         """n entries, one per clip."""
-        video, audio = draw(n, generator), draw(n, generator)
+        first, second = draw(n, generator), draw(n, generator)
         shared = torch.rand(n, generator=generator) < self.together
+        video, audio = first["video"], second["audio"]
         one, clip = torch.ones_like(video), torch.arange(n, device=video.device)
-        times = AV(video, torch.where(shared.to(video.device), video, audio))
+        times = AV(video, torch.where(shared.to(video.device), first["audio"], audio))
         return Plan(
             source=clip,
             times=times,

@@ -12,10 +12,10 @@ import attrs
 import pytest
 import torch
 
-from harmony_parts.av import Format, Prompt
+from harmony_parts.av import Event, Format, Prompt
 from harmony_parts.data.clips import ClipFolder
-from harmony_parts.data.protocol import Event, Example
-from harmony_parts.data.soundstage import SCENES, Soundstage
+from harmony_parts.data.protocol import Example
+from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import AssemblyError, MediaError, PartContractError
 from harmony_parts.media.clip import Clip
 from harmony_parts.testing.contracts.data import check_data
@@ -28,7 +28,7 @@ ODD = Format(fps="24000/1001", height=17, width=8, sample_rate=11025, seconds=0.
 @pytest.mark.parametrize("format", [FORMAT, ODD], ids=["even", "odd"])
 @pytest.mark.parametrize(
     "spec",
-    [Soundstage(), *(Soundstage(scenes=(name,), size=1, seed=3) for name in SCENES)],
+    [Soundstage(), *(Soundstage(scenes=(each,), size=1, seed=3) for each in Soundstage().scenes)],
     ids=repr,
 )
 def test_soundstage_passes(spec: Soundstage, format: Format) -> None:

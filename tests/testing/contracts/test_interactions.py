@@ -1,6 +1,4 @@
-"""The contracts of interactions and style parts: what ships keeps them, and each of their points
-can be broken.
-"""
+"""The contract of interactions: it holds for those that ship, and faulty ones are found."""
 
 from __future__ import annotations
 
@@ -24,9 +22,8 @@ from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.interaction.protocol import Exchange
-from harmony_parts.style.alignment import StyleAlignment
 from harmony_parts.style.none import NoStyle
-from harmony_parts.testing.contracts.interactions import check_interaction, check_style
+from harmony_parts.testing.contracts.interactions import check_interaction
 
 COUNT = itertools.count()
 INTERACTIONS = [
@@ -51,32 +48,25 @@ OVI = AV(
 
 @pytest.mark.parametrize("branches", [None, OVI], ids=["default", "ovi"])
 @pytest.mark.parametrize("spec", INTERACTIONS, ids=repr)
-def test_interactions_keep_it(spec: Any, branches: Any) -> None:
+def test_interactions_keep_the_contract(spec: Any, branches: Any) -> None:
     layer = check_interaction(spec, branches=branches)
     assert isinstance(layer, nn.Module)
 
 
-@pytest.mark.parametrize("spec", [StyleAlignment(), NoStyle()], ids=repr)
-def test_style_parts_keep_it(spec: Any) -> None:
-    assert isinstance(check_style(spec), nn.Module)
-
-
 @attrs.frozen
 class Broken:
-    """A part whose layers are given a fault: `faulty(layer, branches)` is what is built in their
-    place.
-    """
+    """A part whose layers are `faulty(layer, branches)` of those of `inner`."""
 
     inner: Any
     faulty: Callable[[Any, Any], Any]
 
     def build(self, *, branches: Any) -> Any:
-        """See `faulty`."""
+        """A faulty layer."""
         return self.faulty(self.inner.build(branches=branches), branches)
 
 
 class Faulty(nn.Module):
-    """An interaction as it is: what its heirs change is their fault."""
+    """An interaction without a fault; subclasses add one."""
 
     def __init__(self, inner: nn.Module, branches: Any) -> None:
         super().__init__()
@@ -95,7 +85,7 @@ class Faulty(nn.Module):
 
 
 def changes(change: Callable[[AV[Exchange], Tokens, Tokens], Any]) -> type[Faulty]:
-    """The fault of changing what is exchanged."""
+    """A fault that changes the exchange."""
     return type(
         "Changes",
         (Faulty,),
@@ -104,7 +94,7 @@ def changes(change: Callable[[AV[Exchange], Tokens, Tokens], Any]) -> type[Fault
 
 
 def residual(change: Callable[[Tensor], Any]) -> type[Faulty]:
-    """The fault of changing the video's residual, or its term where it has none."""
+    """A fault that changes the video's residual, or its term if there is no residual."""
 
     def changed(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchange]:
         if exchange.video is None or exchange.video.hidden is exchange.video.term is None:
@@ -119,15 +109,15 @@ def residual(change: Callable[[Tensor], Any]) -> type[Faulty]:
     return changes(changed)
 
 
-class Plain:
-    """No torch module."""
+class NoModule:
+    """It isn't a torch module."""
 
     def __init__(self, inner: Any, branches: Any) -> None:
         self.tables, self.forward = inner.tables, inner.forward
 
 
-class Keeps(Faulty):
-    """Its neighbours are part of it."""
+class OwnsBranch(Faulty):
+    """A branch is its submodule."""
 
     def __init__(self, inner: nn.Module, branches: Any) -> None:
         super().__init__(inner, branches)
@@ -135,15 +125,15 @@ class Keeps(Faulty):
 
 
 class Idle(Faulty):
-    """A weight that nothing is made of."""
+    """A weight is never used."""
 
     def __init__(self, inner: nn.Module, branches: Any) -> None:
         super().__init__(inner, branches)
         self.idle = nn.Linear(2, 2)
 
 
-class Hidden(Faulty):
-    """A number that no state_dict has."""
+class Unregistered(Faulty):
+    """A tensor is neither a parameter nor a buffer."""
 
     def __init__(self, inner: nn.Module, branches: Any) -> None:
         super().__init__(inner, branches)
@@ -157,8 +147,8 @@ class Hidden(Faulty):
         )
 
 
-class Both(Faulty):
-    """Whoever asks."""
+class IgnoresTo(Faulty):
+    """Both streams always receive."""
 
     def forward(
         self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
@@ -166,8 +156,8 @@ class Both(Faulty):
         return self.inner(video, audio, tables)
 
 
-class Louder(Faulty):
-    """More, where it is for one alone."""
+class ScalesOne(Faulty):
+    """A residual is larger if only one stream receives."""
 
     def forward(
         self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
@@ -180,8 +170,8 @@ class Louder(Faulty):
         )
 
 
-class Own(Faulty):
-    """Tables that no other layer can read."""
+class PrivateTables(Faulty):
+    """Tables work only with the layer that made them."""
 
     def tables(self, layout: Any) -> Any:
         return self.inner.tables(layout), self
@@ -198,8 +188,8 @@ class Own(Faulty):
         )
 
 
-class Used(Faulty):
-    """Tables that wear out."""
+class ConsumedTables(Faulty):
+    """Each use changes the tables."""
 
     def tables(self, layout: Any) -> Any:
         return self.inner.tables(layout), [1.0]
@@ -219,14 +209,14 @@ def _in_place(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchan
     return exchange
 
 
-def _hears_padding(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchange]:
+def _uses_padding(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchange]:
     if exchange.video.hidden is None or audio.reference is None:
         return exchange
-    heard = audio.reference.mean((1, 2))[:, None, None, None]
-    return exchange.replace(video=replace(exchange.video, hidden=exchange.video.hidden + heard))
+    mean = audio.reference.mean((1, 2))[:, None, None, None]
+    return exchange.replace(video=replace(exchange.video, hidden=exchange.video.hidden + mean))
 
 
-def _refers_to_nothing(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchange]:
+def _invents_a_reference(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchange]:
     return (
         exchange
         if exchange.video is None
@@ -237,12 +227,12 @@ def _refers_to_nothing(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> 
 @pytest.mark.parametrize(
     ("faulty", "must"),
     [
-        (Plain, "build a torch module"),
+        (NoModule, "build a torch module"),
         (
-            Keeps,
+            OwnsBranch,
             (
-                r"have weights of its own in every layer that it builds; video\..* belong"
-                r" elsewhere too"
+                r"build layers that share no weights with others or with branches; video\..* are"
+                r" shared"
             ),
         ),
         (lambda layer, branches: nn.Linear(2, 2), "build an Interaction"),
@@ -254,28 +244,28 @@ def _refers_to_nothing(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> 
             changes(lambda exchange, video, audio: exchange.map(lambda each: each.hidden)),
             "return an AV of Exchange",
         ),
-        (Both, "give the audio stream nothing where it doesn't receive"),
+        (IgnoresTo, "return nothing for the audio stream if it isn't in `to`"),
         (
             residual(lambda x: x[:, :1]),
-            r"give finite floats of the shape of the video's hidden states, \[3, 3, 8, 24\]",
+            r"return finite floats of the shape of the video's hidden states, \[3, 3, 8, 24\]",
         ),
-        (residual(lambda x: x / 0), "give finite floats .* with NaN or infinity"),
-        (residual(lambda x: x.long()), "give finite floats"),
+        (residual(lambda x: x / 0), "return finite floats .* with NaN or infinity"),
+        (residual(lambda x: x.long()), "return finite floats"),
         (
-            changes(_refers_to_nothing),
-            "give the video no residual of a reference where it has none",
+            changes(_invents_a_reference),
+            "return no residual of a reference for the video if it has none",
         ),
-        (Own, "make tables of the layout alone"),
-        (Used, "make tables of the layout alone"),
-        (Louder, "give the video stream the same whether it receives alone or both do"),
-        (residual(lambda x: x + x.mean(0)), "what follows from that sample alone"),
-        (changes(_hears_padding), "not hear padding"),
+        (PrivateTables, "make tables that depend only on the layout"),
+        (ConsumedTables, "make tables that depend only on the layout"),
+        (ScalesOne, "return the same for the video stream whether or not the other one is in `to`"),
+        (residual(lambda x: x + x.mean(0)), "keep the samples of a batch independent"),
+        (changes(_uses_padding), "ignore padding"),
         (residual(lambda x: x + torch.rand(())), "from torch's global one"),
-        (residual(lambda x: x + next(COUNT)), "give the same for the same"),
+        (residual(lambda x: x + next(COUNT)), "return the same for the same inputs"),
         (changes(_in_place), "changed in place"),
         (Idle, "let a gradient reach every weight, .* none reaches idle.weight, idle.bias"),
         (residual(torch.detach), "let a gradient reach every weight"),
-        (Hidden, "hold what it computes with as parameters and buffers"),
+        (Unregistered, "compute only with parameters and buffers"),
         (
             residual(lambda x: x.float() if x.dtype == torch.bfloat16 else x),
             "bfloat16 hidden states; video: the .* is wider",
@@ -286,7 +276,7 @@ def _refers_to_nothing(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> 
         ),
         (
             residual(lambda x: x.to(torch.float8_e4m3fn).to(x.dtype)),
-            "nearly the same as in float64",
+            "results near those in float64",
         ),
         (residual(lambda x: x * float(x.abs().max() > -1)), "run on the meta device"),
     ],
@@ -296,14 +286,14 @@ def test_a_broken_interaction_is_found(faulty: Any, must: str) -> None:
         check_interaction(Broken(GLDI(), faulty))
 
 
-def test_layers_that_share_their_weights_are_found() -> None:
+def test_layers_that_share_weights_are_found() -> None:
     made: list[nn.Module] = []
 
     def first(layer: nn.Module, branches: Any) -> nn.Module:
         made.append(layer)
         return made[0]
 
-    with pytest.raises(PartContractError, match="have weights of its own in every layer"):
+    with pytest.raises(PartContractError, match="build layers that share no weights"):
         check_interaction(Broken(GLDI(), first))
 
 
@@ -317,46 +307,3 @@ def test_layers_that_share_their_weights_are_found() -> None:
 def test_a_broken_term_is_found(change: Any, must: str) -> None:
     with pytest.raises(PartContractError, match=must):
         check_interaction(Broken(Global(), residual(change)))
-
-
-class Style(nn.Module):
-    """A style part whose residual, reference and video are changed."""
-
-    def __init__(self, inner: nn.Module, change: Callable[[Tensor, Tensor, Tensor], Any]) -> None:
-        super().__init__()
-        self.inner, self.change = inner, change
-
-    def forward(self, reference: Tensor, video: Tensor) -> Any:
-        return self.change(self.inner(reference, video), reference, video)
-
-
-@pytest.mark.parametrize(
-    ("change", "must"),
-    [
-        (lambda moved, reference, video: (moved,), "return a residual of the reference"),
-        (lambda moved, reference, video: moved[:, :1], "the shape of the reference"),
-        (
-            lambda moved, reference, video: moved + moved.mean(0),
-            "what follows from that sample alone",
-        ),
-        (
-            lambda moved, reference, video: moved + moved.mean(1, keepdim=True),
-            "each token of the reference its own",
-        ),
-        (
-            lambda moved, reference, video: moved + video[:, :1].mean((2, 3)).unsqueeze(-1),
-            "not care in which order",
-        ),
-        (lambda moved, reference, video: moved + torch.rand(()), "from torch's global one"),
-        (lambda moved, reference, video: moved + reference.mul_(2), "changed in place"),
-        (lambda moved, reference, video: moved.detach(), "let a gradient reach every weight"),
-        (lambda moved, reference, video: moved.double(), "is wider than what it is added to"),
-        (
-            lambda moved, reference, video: moved * float(video.sum() < 1e9),
-            "run on the meta device",
-        ),
-    ],
-)
-def test_a_broken_style_part_is_found(change: Any, must: str) -> None:
-    with pytest.raises(PartContractError, match=must):
-        check_style(Broken(StyleAlignment(), lambda layer, branches: Style(layer, change)))

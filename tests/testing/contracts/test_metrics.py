@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from harmony_parts.av import AV, STREAMS
-from harmony_parts.data.protocol import Event
+from harmony_parts.av import AV, STREAMS, Event
 from harmony_parts.errors import PartContractError
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.correlation import Correlation

@@ -5,15 +5,33 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from harmony_parts.data.scenes.canvas import PAINTS, WALLS, Canvas, Colour, pick
-from harmony_parts.data.scenes.sound import Struck, count, irregular, mix
+from harmony_parts.av import Event
+from harmony_parts.scenes.canvas import PAINTS, WALLS, Canvas, Colour, pick
+from harmony_parts.scenes.captions import count
+from harmony_parts.scenes.mixer import Mixer, Struck
+from harmony_parts.scenes.rhythm import Rhythm
 
 PIVOT, REACH = (0.10, 0.50), 0.50  # end of the handle, and distance from there to the head
 LIFT, SWING = 0.85, 0.17  # rad, s: the hammer's highest angle, and the duration of its fall
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class Hammer:
+    """A hammer strikes an anvil; colours and sizes vary."""
+
+    def draw(self, rng: np.random.Generator, seconds: float, rhythm: Rhythm) -> HammerTake:
+        """A random hammer for a clip of `seconds`."""
+        return HammerTake(
+            rng.uniform(),
+            rng.uniform(),
+            pick(rng, PAINTS),
+            pick(rng, WALLS),
+            rhythm.times(rng, seconds),
+        )
+
+
+@attrs.frozen(eq=False)
+class HammerTake:
     """A hammer: `size` 0 to 1 of its head, `anvil` 0 to 1 (its brightness of sound), colours.
 
     `times` [N] of the strikes are in s.
@@ -22,35 +40,26 @@ class Hammer:
     size: float
     anvil: float
     paint: tuple[str, Colour]
-    wall: tuple[str, Colour]
-    times: np.ndarray
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, seconds: float) -> Hammer:
-        """A random hammer for a clip of `seconds`."""
-        return cls(
-            rng.uniform(),
-            rng.uniform(),
-            pick(rng, PAINTS),
-            pick(rng, WALLS),
-            irregular(rng, seconds),
-        )
-
-    def at_other_times(self, rng: np.random.Generator, seconds: float) -> Hammer:
-        """The same hammer at other times."""
-        return attrs.evolve(self, times=irregular(rng, seconds))
+    backdrop: tuple[str, Colour]
+    times: np.ndarray = attrs.field(converter=np.asarray)
 
     @property
-    def events(self) -> list[tuple[float, str]]:
-        """Times of the strikes."""
-        return [(float(t), "strike") for t in self.times]
+    def wall(self) -> Colour:
+        """The colour of the wall."""
+        return self.backdrop[1]
+
+    @property
+    def events(self) -> list[Event]:
+        """The strikes."""
+        place = PIVOT[0] + REACH, PIVOT[1] + 0.07 + 0.03 * self.size
+        return [Event(float(t), "strike", place) for t in self.times]
 
     @property
     def caption(self) -> str:
         """The caption of the picture."""
         return (
             f"a {('small', 'large')[self.size > 0.5]} {self.paint[0]} hammer strikes an anvil, in"
-            f" front of a {self.wall[0]} wall"
+            f" front of a {self.backdrop[0]} wall"
         )
 
     @property
@@ -87,8 +96,12 @@ class Hammer:
             self.paint[1],
         )
 
-    def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """float32 [samples]: inharmonic modes of 700 to 3,500 Hz, lower for a larger hammer."""
+    def again(self, rng: np.random.Generator, seconds: float) -> HammerTake:
+        """The same hammer at other times."""
+        return attrs.evolve(self, times=Rhythm().times(rng, seconds))
+
+    def sound(self, mixer: Mixer) -> None:
+        """Inharmonic modes of 700 to 3,500 Hz, lower for a larger hammer."""
         f = 900 * 2 ** (0.7 * self.anvil - 0.4 * self.size)
         body = Struck(
             (f, 1.51 * f, 2.33 * f, 2.91 * f),
@@ -97,4 +110,5 @@ class Hammer:
             0.3,
             0.02,
         )
-        return mix([(float(t), 1.0, body) for t in self.times], samples, rate, rng)
+        for event in self.events:
+            mixer.strike(event.time, body, x=PIVOT[0] + REACH)

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import numpy as np
 
-from harmony_parts.data.scenes.canvas import FLASH, PAINTS, WALLS, Canvas, Colour, pick
-from harmony_parts.data.scenes.sound import NUMBERS, Struck, count, irregular, mix
+from harmony_parts.av import Event
+from harmony_parts.scenes.canvas import FLASH, PAINTS, WALLS, Canvas, Colour, pick
+from harmony_parts.scenes.captions import NUMBERS, count
+from harmony_parts.scenes.mixer import Mixer, Struck
+from harmony_parts.scenes.rhythm import Rhythm
 
 TOP, FOOT = 0.44, 0.92  # the longest bar reaches from TOP to FOOT
 
 
-@attrs.frozen(eq=False)
-class Bars:
-    """`bars` upright bars, from low (left, long) to high; `pitch` Hz of the lowest.
+@attrs.frozen
+class Bar:
+    """A mallet strikes one of three or four bars; their colour and pitch vary."""
 
-    `times` [N] of the strikes in s, and the index `struck` [N] of the bar of each.
-    """
-
-    bars: int
-    pitch: float
-    paint: tuple[str, Colour]
-    wall: tuple[str, Colour]
-    times: np.ndarray
-    struck: np.ndarray
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, seconds: float) -> Bars:
+    def draw(self, rng: np.random.Generator, seconds: float, rhythm: Rhythm) -> BarTake:
         """A random set of bars for a clip of `seconds`."""
         bars, pitch = int(rng.integers(3, 5)), rng.uniform(330, 480)
-        times = irregular(rng, seconds)
-        return cls(
+        times = rhythm.times(rng, seconds)
+        return BarTake(
             bars,
             pitch,
             pick(rng, PAINTS),
@@ -39,16 +33,41 @@ class Bars:
             rng.integers(0, bars, len(times)),
         )
 
-    def at_other_times(self, rng: np.random.Generator, seconds: float) -> Bars:
+
+def _numbers(values: Any) -> np.ndarray:
+    return np.asarray(values, np.int64)
+
+
+@attrs.frozen(eq=False)
+class BarTake:
+    """`bars` upright bars, from low (left, long) to high; `pitch` Hz of the lowest.
+
+    `times` [N] of the strikes in s, and the index `struck` [N] of the bar of each.
+    """
+
+    bars: int
+    pitch: float
+    paint: tuple[str, Colour]
+    backdrop: tuple[str, Colour]
+    times: np.ndarray = attrs.field(converter=np.asarray)
+    struck: np.ndarray = attrs.field(converter=_numbers)
+
+    @property
+    def wall(self) -> Colour:
+        """The colour of the wall."""
+        return self.backdrop[1]
+
+    def again(self, rng: np.random.Generator, seconds: float) -> BarTake:
         """The same bars at other times."""
-        times = irregular(rng, seconds)
+        times = Rhythm().times(rng, seconds)
         return attrs.evolve(self, times=times, struck=rng.integers(0, self.bars, len(times)))
 
     @property
-    def events(self) -> list[tuple[float, str]]:
-        """Times of the strikes, each with its bar, counted from the left (the lowest)."""
+    def events(self) -> list[Event]:
+        """The strikes, each with its bar, counted from the left (the lowest)."""
+        x, top = self._places()
         return [
-            (float(t), f"bar {int(bar) + 1}")
+            Event(float(t), f"bar {int(bar) + 1}", (float(x[bar]), float(top[bar])))
             for t, bar in zip(self.times, self.struck, strict=True)
         ]
 
@@ -57,7 +76,7 @@ class Bars:
         """The caption of the picture."""
         return (
             f"a mallet strikes {NUMBERS[self.bars]} {self.paint[0]} chime bars, in front of a"
-            f" {self.wall[0]} wall"
+            f" {self.backdrop[0]} wall"
         )
 
     @property
@@ -69,12 +88,16 @@ class Bars:
             f"{'low' if low > high else 'high' if low < high else 'clear'} chime note",
         )
 
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The middle and the upper end of each bar, [bars] each."""
+        number = np.arange(self.bars)
+        return 0.05 + 0.9 / self.bars * (number + 0.5), TOP + 0.20 * number / (self.bars - 1)
+
     def picture(self, canvas: Canvas) -> None:
         """Draw all frames."""
         pitch = 0.9 / self.bars
         half = 0.36 * pitch
-        x = 0.05 + pitch * (np.arange(self.bars) + 0.5)
-        top = TOP + 0.20 * np.arange(self.bars) / (self.bars - 1)
+        x, top = self._places()
         for bar in range(self.bars):
             times = self.times[self.struck == bar]
             if len(times):
@@ -115,18 +138,9 @@ class Bars:
         canvas.paint(canvas.box(place, y - 0.17, 0.018, 0.15), (0.55, 0.42, 0.28))
         canvas.paint(canvas.disc(place, y, 0.075), (0.80, 0.72, 0.60))
 
-    def sound(self, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """float32 [samples]: modes of a free bar (1, 2.76, 5.40); bars are 0.45 octaves apart."""
-        strikes = []
-        for time, bar in zip(self.times, self.struck, strict=True):
+    def sound(self, mixer: Mixer) -> None:
+        """Modes of a free bar (1, 2.76, 5.40); bars are 0.45 octaves apart."""
+        for event, bar in zip(self.events, self.struck, strict=True):
             f = self.pitch * 2 ** (0.45 * int(bar))
-            strikes.append(
-                (
-                    float(time),
-                    1.0,
-                    Struck(
-                        (f, 2.76 * f, 5.40 * f), (0.42, 0.2, 0.1), (0.15, 0.09, 0.05), 0.28, 0.02
-                    ),
-                )
-            )
-        return mix(strikes, samples, rate, rng)
+            body = Struck((f, 2.76 * f, 5.40 * f), (0.42, 0.2, 0.1), (0.15, 0.09, 0.05), 0.28, 0.02)
+            mixer.strike(event.time, body, x=float(self._places()[0][bar]))

@@ -1,0 +1,75 @@
+"""From a take of a scene to an example."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmony_parts.av import Format, Prompt, Truth
+from harmony_parts.data.protocol import Example
+from harmony_parts.media.clip import Clip
+from harmony_parts.scenes.canvas import Canvas
+from harmony_parts.scenes.mixer import Mixer
+from harmony_parts.scenes.protocol import Spoken, Take
+
+VOICE = 1.0  # s, length of the reference audio
+
+
+def render(
+    take: Take,
+    format: Format,
+    *,
+    name: str = "take",
+    offset: float = 0.0,
+    noise: np.random.Generator | None = None,
+    other: np.random.Generator | None = None,
+) -> Example:
+    """The example of a take in a format: the same take gives the same clip.
+
+    The sound is `offset` seconds after the picture (before it, if negative). `noise` gives the
+    noise in the sound, `other` the performance of the reference audio; without them, both are
+    seeded with 0.
+
+        render(HammerTake(0.5, 0.5, red, grey, times=[0.5, 1.2]), format, offset=0.08)
+    """
+    noise, other = (np.random.default_rng(0) if rng is None else rng for rng in (noise, other))
+    frames = format.frames
+    canvas = Canvas(frames, format.height, format.width, float(format.fps), take.wall)
+    take.picture(canvas)
+    picture = torch.from_numpy(canvas.frames())
+    sound = _sound(take, format.samples(frames), format.sample_rate, offset, noise)
+    again = take.again(other, VOICE)
+    voice = _sound(again, round(VOICE * format.sample_rate), format.sample_rate, 0.0, other)
+    spoken = take if isinstance(take, Spoken) else None
+    return Example(
+        name=name,
+        clip=Clip(frames=picture, fps=format.fps, waveform=sound, sample_rate=format.sample_rate),
+        prompt=Prompt(
+            caption=take.caption,
+            sound=take.sound_caption,
+            speech=spoken.transcript if spoken else None,
+            image=picture[0],
+            voice=voice[0],
+        ),
+        events=tuple(take.events),
+        truth=_truth(take, canvas.middle.ravel(), offset),
+    )
+
+
+def _sound(take: Take, samples: int, rate: int, offset: float, rng: np.random.Generator) -> Tensor:
+    """float32 [1, samples], later by `offset` seconds, rounded to a sample."""
+    shift = round(offset * rate)
+    mixer = Mixer(samples + max(-shift, 0), rate, rng)
+    take.sound(mixer)
+    sound = torch.from_numpy(mixer.sound())
+    late = torch.nn.functional.pad(sound, (max(shift, 0), 0))
+    return late[:, max(-shift, 0) :][:, :samples].contiguous()
+
+
+def _truth(take: Take, times: np.ndarray, offset: float) -> Truth:
+    if not isinstance(take, Spoken):
+        return Truth(offset=offset)
+    mouth = torch.from_numpy(take.mouth(times).astype(np.float32))
+    return attrs.evolve(Truth(tuple(take.phonemes), mouth, tuple(take.speakers)), offset=offset)

@@ -1,0 +1,25 @@
+"""Numbers and nouns of captions."""
+
+from __future__ import annotations
+
+NUMBERS = (
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
+
+
+def count(number: int, thing: str) -> str:
+    """Number and noun in words: (3, "low thud") -> "three low thuds"."""
+    word = NUMBERS[number] if number < len(NUMBERS) else "many"
+    return f"{word} {thing}" + ("" if number == 1 else "s")

@@ -1,0 +1,125 @@
+"""ltx2-audio: latents and sound against diffusers called directly."""
+
+from __future__ import annotations
+
+import attrs
+import diffusers_toys as toys
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harmony_diffusers.ltx2_audio import LTX2Audio
+from harmony_diffusers.mel import MelSpectrum
+
+
+@pytest.fixture(scope="module")
+def ltx2():
+    return toys.build_sound(toys.ltx2(), toys.STEREO)
+
+
+@torch.no_grad()
+def test_ltx2_equals_diffusers(ltx2):
+    """From the mel spectrum on, packed and normalised as in its pipeline, and mixed to mono."""
+    from diffusers import LTX2Pipeline
+    from torchaudio.functional import resample
+
+    vae = ltx2._vae
+    sound = toys.noise(12_000, batch=2)  # 0.5 s at 24 kHz: 50 mel frames, so 14 latents of 53
+    padded = torch.nn.functional.pad(resample(sound, 24000, 16000), (0, 480))
+    mel = MelSpectrum(16000, 1024, 160, 16, margin=512, power=0.0)(padded)[..., :53].transpose(1, 2)
+    z = LTX2Pipeline._pack_audio_latents(vae.encode(torch.stack([mel, mel], 1)).latent_dist.mode())
+    direct = LTX2Pipeline._normalize_audio_latents(z, vae.latents_mean, vae.latents_std)
+    latents = ltx2.encode(sound)
+    assert latents.shape == (2, 14, 8)
+    assert torch.allclose(latents, direct, atol=1e-6)
+
+    z = LTX2Pipeline._denormalize_audio_latents(latents, vae.latents_mean, vae.latents_std)
+    stereo = ltx2._vocoder(
+        vae.decode(LTX2Pipeline._unpack_audio_latents(z, 14, num_mel_bins=4)).sample
+    )
+    made = ltx2.decode(latents)
+    assert stereo.shape == (2, 2, 53 * 240)
+    assert torch.equal(made, stereo.mean(1))
+
+
+def test_the_clock_of_ltx2_equals_diffusers_positions(ltx2):
+    """The seconds of diffusers' positions of sound latents (float32)."""
+    from diffusers.models.transformers.transformer_ltx2 import LTX2AudioVideoRotaryPosEmbed
+
+    positions = LTX2AudioVideoRotaryPosEmbed(
+        dim=8, modality="audio", sampling_rate=16000, hop_length=160, scale_factors=(4,)
+    )
+    direct = positions.prepare_audio_coords(batch_size=1, num_frames=50, device=torch.device("cpu"))
+    assert torch.allclose(ltx2.clock(50).float(), direct[0, 0], atol=1e-6)
+
+
+@torch.no_grad()
+def test_ltx2_is_causal(ltx2):
+    """Sound after the end of a latent's window doesn't change it."""
+    sound = toys.noise(24_000)
+    changed = sound.clone()
+    changed[:, 12_000:] *= -1
+    a, b = ltx2.encode(sound), ltx2.encode(changed)
+    # half a window (768 samples at 24 kHz) and the resampling filter are before the change
+    reach = ltx2.latents(12_000 - 1024)
+    assert torch.equal(a[:, : reach - 1], b[:, : reach - 1])
+    assert not torch.equal(a[:, reach:], b[:, reach:])
+
+
+@toys.few
+@given(rate=st.sampled_from([8000, 16000, 22050, 24000, 48000]), samples=st.integers(1, 60_000))
+def test_ltx2_uses_the_fewest_latents_and_has_their_clock(ltx2, rate, samples):
+    """At any rate; latents last 10 ms, then 40 ms each."""
+    codec = ltx2 if rate == 24000 else _at(rate)
+    latents = codec.latents(samples)
+    assert codec.samples(latents) >= samples
+    assert latents == 1 or codec.samples(latents - 1) < samples
+    clock = codec.clock(latents)
+    lengths = torch.tensor([0.01] + [0.04] * (latents - 1), dtype=torch.float64)
+    assert torch.allclose(clock[:, 1] - clock[:, 0], lengths, atol=1e-12)
+    assert torch.equal(clock[1:, 0], clock[:-1, 1])
+    assert abs(float(clock[-1, 1]) - codec.samples(latents) / rate) < 1 / rate
+
+
+def _at(rate: int):
+    with torch.device("meta"):
+        return toys.ltx2().build(format=attrs.evolve(toys.STEREO, sample_rate=rate))
+
+
+@pytest.mark.parametrize("samples", [1, 100, 9000])
+@pytest.mark.parametrize("rate", [8000, 22050])
+def test_ltx2_accepts_any_sample_rate(rate, samples):
+    """Decoded sound has the length of its latents."""
+    codec = toys.build_sound(toys.ltx2(), attrs.evolve(toys.STEREO, sample_rate=rate))
+    latents = codec.encode(toys.noise(samples))
+    assert latents.shape == (1, codec.latents(samples), codec.channels)
+    assert codec.decode(latents).shape == (1, codec.samples(latents.shape[1]))
+
+
+def test_ltx2_is_counted_at_full_size_without_weights():
+    """On the meta device: 25 latents per second of 8 x 16 numbers."""
+    with torch.device("meta"):
+        codec = LTX2Audio().build(format=toys.STEREO)
+    assert [
+        sum(weight.numel() for weight in model.parameters()) for model in codec.frozen.models
+    ] == [53_248_146, 55_592_802]
+    assert codec.channels == 128
+    assert codec.latents(5 * 24_000) == 126
+
+
+def test_ltx2_refuses_mismatched_settings_and_shapes():
+    """A vocoder of another rate, a wrong number of means, only one config, other shapes."""
+    with pytest.raises(ValueError, match="240 samples at 16000 Hz per mel frame"):
+        toys.ltx2(vocoder_config=toys.LTX_VOCODER | {"output_sampling_rate": 16000}).build(
+            format=toys.STEREO
+        )
+    with pytest.raises(ValueError, match="16 channels per latent, but means of 8"):
+        toys.ltx2(config=toys.LTX_MEL | {"latent_channels": 4}).build(format=toys.STEREO)
+    with pytest.raises(ValueError, match="give both"):
+        LTX2Audio(vocoder_config=toys.LTX_VOCODER)
+    codec = toys.build_sound(toys.ltx2(), toys.STEREO)
+    with pytest.raises(ValueError, match="a waveform is floating point"):
+        codec.encode(torch.zeros(10))
+    with pytest.raises(ValueError, match="latents are"):
+        codec.decode(torch.zeros(1, 0, 8))
