@@ -60,7 +60,7 @@ flow = hp.Flow(path=hp.StraightPath(), density=hp.LogitNormal(), shift=hp.Consta
 parameters = [weight for module in (denoiser, *encoders.values()) for weight in module.parameters()]
 optimizer = torch.optim.AdamW(parameters, lr=2e-3)
 for step in range(STEPS):
-    plan = task.plan(CLIPS, flow.draw, generator)
+    plan = task.plan(CLIPS, flow.draw, generator, latents.map(lambda x: x.shape[1]))
     loss = losses(
         denoiser,
         latents,

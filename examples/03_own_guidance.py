@@ -8,7 +8,8 @@ from pathlib import Path
 import attrs
 
 import harmony_parts as hp
-from harmony_parts.guidance.protocol import CONDITIONAL, Guidance, StepTimes, conditional
+from harmony_parts.guidance.active_streams import combine_for, passes_for
+from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.plugin import knob
 from harmony_parts.sample.timetable import step_times
 from harmony_parts.testing.contracts.guidance import check_guidance
@@ -19,7 +20,10 @@ STEPS = 6
 
 @attrs.frozen
 class Early:
-    """Apply `inner` at times (1 noise, 0 data) above `until`; later steps cost one pass."""
+    """Apply `inner` at times (1 noise, 0 data) above `until`; later steps cost one pass.
+
+    Each stream counts by its own time, which may differ from the other's.
+    """
 
     inner: Guidance = knob(help="the guidance of the early steps")
     until: float = knob(
@@ -29,18 +33,16 @@ class Early:
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
 
-    def _early(self, times: StepTimes) -> bool:
-        return any(times[stream] > self.until for stream in times.generated())
+    def _early(self, times: StepTimes) -> list[str]:
+        return [stream for stream in times.generated() if times[stream] > self.until]
 
     def passes(self, times, state):
-        """The passes of `inner`, or only the conditional pass."""
-        return self.inner.passes(times, state) if self._early(times) else [conditional(times)]
+        """The conditional pass, and those of `inner` that early streams need."""
+        return passes_for(self._early(times), self.inner, times, state)
 
     def combine(self, preds, times, state):
-        """The result of `inner`, or the conditional prediction."""
-        if self._early(times):
-            return self.inner.combine(preds, times, state)
-        return preds[CONDITIONAL].only(times.generated()), state
+        """The result of `inner` for early streams, the conditional prediction for others."""
+        return combine_for(self._early(times), self.inner, preds, times, state)
 
 
 guidance = Early(hp.SyncCFG(video=3, audio=2))

@@ -57,6 +57,7 @@ _NAMES = {
     "Euler": "flow.euler",
     "Heun": "flow.heun",
     "AdamsBashforth": "flow.adams_bashforth",
+    "Continuation": "tasks.continuation",
     "Joint": "tasks.joint",
     "AudioDriven": "tasks.audio_driven",
     "VideoDriven": "tasks.video_driven",
@@ -144,6 +145,7 @@ if TYPE_CHECKING:
     from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
     from harmony_parts.style.none import NoStyle as NoStyle
     from harmony_parts.tasks.audio_driven import AudioDriven as AudioDriven
+    from harmony_parts.tasks.continuation import Continuation as Continuation
     from harmony_parts.tasks.joint import Joint as Joint
     from harmony_parts.tasks.sampled import Sampled as SampledTasks
     from harmony_parts.tasks.video_driven import VideoDriven as VideoDriven

@@ -10,7 +10,7 @@ estimate is x = x_t - t v.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -94,6 +94,25 @@ class Times:
         return cls(
             value[:, None], torch.zeros(len(value), latents, dtype=torch.long, device=value.device)
         )
+
+    @classmethod
+    def cat(cls, parts: Sequence[Times]) -> Times:
+        """The samples of all parts, in order; parts with fewer values than others get zeros."""
+        import torch
+
+        most = max(part.values.shape[1] for part in parts)
+        values = [
+            torch.nn.functional.pad(part.values, (0, most - part.values.shape[1])) for part in parts
+        ]
+        return cls(torch.cat(values), torch.cat([part.index for part in parts]))
+
+    def rows(self, index: Tensor) -> Times:
+        """The samples selected by `index` [M] (int64), in that order."""
+        return Times(self.values[index], self.index[index])
+
+    def to(self, latents: Tensor) -> Times:
+        """A copy on the device of `latents`, with values of their type."""
+        return Times(self.values.to(latents), self.index.to(latents.device))
 
     def per_latent(self) -> Tensor:
         """The time of each latent, [B, T]."""

@@ -271,11 +271,10 @@ def harmony_solver() -> Declarations:
 
 @hookspec
 def harmony_task() -> Declarations:
-    """What is trained: per sample, the clean stream, the time of each stream, the loss weights.
+    """What is trained: per sample, the time of each latent (0 if it is clean), the loss weights.
 
-    The instance is the part, with `plan(n, draw, generator) -> Plan`; `draw(n, generator)` gives
-    shifted times of each stream. Tasks that combine other
-    tasks take them as settings.
+    The instance is the part, with `plan(n, draw, generator, latents) -> Plan`; `draw(n, generator)`
+    gives shifted times of each stream. Tasks that combine other tasks take them as settings.
 
         @hookimpl
         def harmony_task():

@@ -21,6 +21,8 @@ FOR_PLUGINS = (
     "plugin",
     "errors",
     "guidance.scales",
+    "guidance.active_streams",
+    "tasks.entries",
     "denoisers.known_latents",
     "models.offload",
     "assembly.build",
@@ -45,6 +47,7 @@ BESIDES = {
     "harmony_parts.guidance.protocol:Pass",
     "harmony_parts.guidance.protocol:StepTimes",
     "harmony_parts.tasks.protocol:Plan",
+    "harmony_parts.av:Times",
     "harmony_parts.anchors.protocol:Scene",
 }
 """Classes besides the protocols of the kinds: what parts build, take and return."""

@@ -36,6 +36,12 @@ class Parts:
         yield from self.encoders.values()
         yield self.denoiser
 
+    def lengths(self) -> AV[int]:
+        """Latents in time of each stream, of a clip of the format's length."""
+        frames = self.format.frames
+        length = AV(frames, self.format.samples(frames))
+        return self.codecs.map(lambda codec, n: codec.latents(n), length)
+
 
 def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Parts:
     """Build the parts of a recipe with fresh weights: codecs, then encoders, then the denoiser.

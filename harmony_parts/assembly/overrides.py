@@ -124,11 +124,11 @@ def _option(cls: Any, table: Any, key: str, parts: Catalogue | None) -> Any:
     if not is_union(cls) or len(options) < 2 or not isinstance(table, dict) or parts is None:
         return cls
     part = next((option for option in options if is_kind(option)), None)
-    names = {
-        option: [name for name, *_ in settings_of(option)]
-        for option in options
-        if option != part and is_class(option)
-    }
+    classes = [option for option in options if option != part and is_class(option)]
+    try:
+        names = {option: [name for name, *_ in settings_of(option)] for option in classes}
+    except TypeError:  # annotations that can't be resolved; reading the table reports them
+        return cls
     several = next((option for option, has in names.items() if key in has), None)
     if key == "use" and option_for(table, options) in names:
         table.clear()

@@ -50,10 +50,9 @@ def figures(recipe: Recipe, parts: Parts, account: Account | str, gpus: int) -> 
     If a part can't be counted, `uncounted` is the reason, and FLOPs and memory are left out.
     """
     from harmony_parts.codecs.protocol import grid_of
-    from harmony_parts.cost.inputs import lengths
     from harmony_parts.cost.parameters import parameters
 
-    counts = lengths(parts)
+    counts = parts.lengths()
     result: dict[str, Any] = {
         "recipe": recipe.name,
         "latents": {

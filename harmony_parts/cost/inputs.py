@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import cast
 
 import attrs
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from harmony_parts.assembly.build import Parts
 from harmony_parts.av import AV, Condition, Prompt, Times
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
+from harmony_parts.codecs.protocol import grid_of
 
 LONG_TEXT = "x" * 4096  # longer than any encoder's limit: each truncates it
 
@@ -45,19 +44,6 @@ class Inputs:
         return Inputs(self.av.map(drawn), self.av.map(times), conditions)
 
 
-def lengths(parts: Parts) -> AV[int]:
-    """Latents per stream, along time, of a clip of the format's length."""
-    form, codecs = parts.format, parts.codecs
-    return AV(
-        None if codecs.video is None else cast(VideoCodec, codecs.video).latents(form.frames),
-        (
-            None
-            if codecs.audio is None
-            else cast(AudioCodec, codecs.audio).latents(form.samples(form.frames))
-        ),
-    )
-
-
 @torch.no_grad()
 def inputs(parts: Parts) -> Inputs:
     """Inputs of one clip of the format's length on the meta device.
@@ -74,7 +60,7 @@ def inputs(parts: Parts) -> Inputs:
         for encoder in parts.encoders.values():
             conditions |= encoder([prompt])
     grids: AV[tuple[int, ...]] = parts.codecs.map(grid_of)
-    av: AV[Tensor] = lengths(parts).map(
+    av: AV[Tensor] = parts.lengths().map(
         lambda t, grid, codec: torch.zeros(1, t, *grid, codec.channels, device="meta"),
         grids,
         parts.codecs,

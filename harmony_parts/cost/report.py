@@ -39,7 +39,7 @@ def sections(
         "latents of a clip": latent_lines(parts),
         "windows": window_lines(parts),
         "parameters": parameter_lines(weights),
-        "a training step": training_lines(recipe),
+        "a training step": training_lines(recipe, parts),
         "a sampling step": pass_lines(recipe, parts),
         "arithmetic": flops,
         "memory": memory,
@@ -48,9 +48,7 @@ def sections(
 
 def latent_lines(parts: Parts) -> list[str]:
     """Number, size and duration of the latents of a clip of the format's length."""
-    from harmony_parts.cost.inputs import lengths
-
-    form, counts = parts.format, lengths(parts)
+    form, counts = parts.format, parts.lengths()
     frames = form.frames
     samples = form.samples(frames)
     lines = [
@@ -89,10 +87,9 @@ def window_lines(parts: Parts) -> list[str]:
     from torch import nn
 
     from harmony_parts.av import AV
-    from harmony_parts.cost.inputs import lengths
     from harmony_parts.interaction.protocol import Layout
 
-    counts, denoiser = lengths(parts), parts.denoiser
+    counts, denoiser = parts.lengths(), parts.denoiser
     if len(tuple(counts)) < 2:
         return ["none: there is one stream"]
     modules = denoiser.modules() if isinstance(denoiser, nn.Module) else ()
@@ -146,12 +143,12 @@ def parameter_lines(groups: Mapping[str, Weights]) -> list[str]:
     return [*lines, together if trained else "none of them is trained"]
 
 
-def training_lines(recipe: Recipe) -> list[str]:
+def training_lines(recipe: Recipe, parts: Parts) -> list[str]:
     """The samples and tasks that a batch is expanded to, and the clips of the whole run."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    plan = recipe.task.plan(recipe.train.batch, recipe.flow.draw, generator)
+    plan = recipe.task.plan(recipe.train.batch, recipe.flow.draw, generator, parts.lengths())
     return [
         (
             f"{quantity(recipe.train.batch, 'clip')} go through the denoiser as"
@@ -165,7 +162,7 @@ def training_lines(recipe: Recipe) -> list[str]:
 
 
 def time_line(recipe: Recipe, streams: tuple[str, ...]) -> str:
-    """The shift of each stream, and the times at which its second and last steps begin."""
+    """The shift of each stream, and the time at which its last step begins."""
     from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
     from harmony_parts.sample.timetable import timetable
 

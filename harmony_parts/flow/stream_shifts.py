@@ -18,10 +18,14 @@ class StreamShifts:
     """
 
     video: Shift = knob(
-        help="moves the video's times towards noise or data", source="MiniMax-H3: 12"
+        help="moves the video's times towards noise or data",
+        source="MiniMax-H3: 12",
+        validator=attrs.validators.is_callable(),
     )
     audio: Shift = knob(
-        help="moves the audio's times towards noise or data", source="MiniMax-H3: 3"
+        help="moves the audio's times towards noise or data",
+        source="MiniMax-H3: 3",
+        validator=attrs.validators.is_callable(),
     )
 
 

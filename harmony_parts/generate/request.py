@@ -144,7 +144,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": (lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
     "guidance": (_is_part("combine"), "a part, such as SyncCFG(video=3, audio=2)"),
     "solver": (_is_part("step"), "a part, such as Heun()"),
-    "shift": (_is_shift, "a part, such as ConstantShift(5), or StreamShifts"),
+    "shift": (_is_shift, "a part, such as ConstantShift(5), or StreamShifts(video, audio)"),
 }
 
 

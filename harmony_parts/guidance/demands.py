@@ -17,7 +17,7 @@ PROBED = tuple(
     if video or audio
 )
 """Times of joint and driven steps, from noise to data, with equal and with unequal times of the
-streams, because a guidance may be inactive at some times.
+streams, because a guidance may be inactive at some times of a stream.
 """
 
 

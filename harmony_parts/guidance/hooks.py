@@ -54,13 +54,13 @@ def harmony_guidance() -> Iterator[PartDeclaration]:
     yield part(
         "window",
         "harmony_parts.guidance.window:Window",
-        summary="Applies another guidance only within an interval of time.",
+        summary="Applies another guidance only within an interval of each stream's time.",
         source="arXiv:2404.07724",
     )
     yield part(
         "schedule",
         "harmony_parts.guidance.schedule:Schedule",
-        summary="Varies the strength of another guidance with time.",
+        summary="Varies the strength of another guidance with each stream's time.",
         source="arXiv:2404.13040",
     )
     yield part(

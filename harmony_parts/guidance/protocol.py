@@ -1,8 +1,9 @@
 """Guidance: the passes that a step needs, and how to combine their predictions.
 
 The sampler gets the `passes` of a step, runs each distinct pass once, and calls `combine` once.
-Each stream has one time per step. A stream at time 0 is given (audio-driven video has
-`times.audio == 0`), and no pass needs to predict it.
+Each stream has its own time at every step: the streams may have different shifts, so what depends
+on the time is decided for each stream by its own. A stream at time 0 is given (audio-driven video
+has `times.audio == 0`), and no pass needs to predict it.
 """
 
 from __future__ import annotations
@@ -40,10 +41,6 @@ class StepTimes:
     def generated(self) -> tuple[str, ...]:
         """The streams that are generated."""
         return tuple(stream for stream in STREAMS if self[stream])
-
-    def highest(self) -> float:
-        """The time of the noisiest stream, for uses that need a single time."""
-        return max(self.video or 0.0, self.audio or 0.0)
 
     def present(self) -> Iterator[str]:
         """The streams that exist, given or generated."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV
+from harmony_parts.guidance.active_streams import combine_for, passes_for
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import (
     CONDITIONAL,
@@ -18,7 +19,6 @@ from harmony_parts.guidance.protocol import (
     Pass,
     Predictions,
     StepTimes,
-    conditional,
 )
 from harmony_parts.plugin import knob
 
@@ -32,9 +32,10 @@ class Schedule:
     """v + f(t) (g - v), with g the result of `inner` and v the conditional prediction.
 
     f interpolates `factors` linearly; they apply at evenly spaced times from 1 (noise) to 0 (data),
-    so (0, 2) increases the strength during sampling. t is the time of the noisiest stream. A step
-    with f = 0 costs one pass and leaves the state of `inner` unchanged; f = 1 gives `inner` bit for
-    bit.
+    so (0, 2) increases the strength during sampling. t is each stream's own time. A stream with f =
+    0 gets its conditional prediction bit for bit, and no other pass reads it; f = 1 gives `inner`
+    bit for bit. A step with f = 0 for all streams costs one pass and leaves the state of `inner`
+    unchanged.
     """
 
     inner: Guidance = knob(attrs.Factory(CFG), help="the guidance whose strength varies")
@@ -54,20 +55,25 @@ class Schedule:
                 f" {list(factors)}"
             )
 
-    def _factor(self, times: StepTimes) -> float:
-        place = (1 - times.highest()) * (len(self.factors) - 1)
+    def _factor(self, t: float) -> float:
+        place = (1 - t) * (len(self.factors) - 1)
         before = int(place)
         near, far = self.factors[before], self.factors[min(before + 1, len(self.factors) - 1)]
         return near + (place - before) * (far - near)
 
+    def _factors(self, times: StepTimes) -> dict[str, float]:
+        """The factor of each generated stream, without those that are 0."""
+        factors = {stream: self._factor(times[stream] or 0.0) for stream in times.generated()}
+        return {stream: factor for stream, factor in factors.items() if factor}
+
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """The passes of `inner`, or only the conditional pass if the factor is 0."""
-        return self.inner.passes(times, state) if self._factor(times) else [conditional(times)]
+        """The passes of `inner` for streams whose factor isn't 0, and the conditional pass."""
+        return passes_for(self._factors(times), self.inner, times, state)
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
         """Interpolate or extrapolate from the conditional prediction to the result of `inner`."""
-        own, factor = preds[CONDITIONAL].only(times.generated()), self._factor(times)
-        if not factor:
-            return own, state
-        guided, state = self.inner.combine(preds, times, state)
-        return own.map(lambda v, g: torch.lerp(v, g, factor), guided), state
+        own, factors = preds[CONDITIONAL], self._factors(times)
+        guided, state = combine_for(factors, self.inner, preds, times, state)
+        return guided.replace(
+            **{s: torch.lerp(own[s], guided[s], factor) for s, factor in factors.items()}
+        ), state

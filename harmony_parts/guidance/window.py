@@ -9,15 +9,9 @@ import attrs
 from torch import Tensor
 
 from harmony_parts.av import AV
+from harmony_parts.guidance.active_streams import combine_for, passes_for
 from harmony_parts.guidance.cfg import CFG
-from harmony_parts.guidance.protocol import (
-    CONDITIONAL,
-    Guidance,
-    Pass,
-    Predictions,
-    StepTimes,
-    conditional,
-)
+from harmony_parts.guidance.protocol import Guidance, Pass, Predictions, StepTimes
 from harmony_parts.plugin import knob
 
 SIGMAS = (
@@ -29,8 +23,9 @@ SIGMAS = (
 class Window:
     """Apply `inner` only at times in (low, high] (Kynkäänniemi et al., arXiv:2404.07724).
 
-    The time is that of the noisiest stream. A step outside the window returns the conditional
-    prediction, costs one pass and leaves the state of `inner` unchanged.
+    Each stream is inside or outside by its own time. A stream outside gets its conditional
+    prediction bit for bit, and no other pass reads it. A step with all streams outside costs one
+    pass and leaves the state of `inner` unchanged.
     """
 
     inner: Guidance = knob(attrs.Factory(CFG), help="the guidance inside the window")
@@ -52,17 +47,13 @@ class Window:
                 f"a window needs 0 <= low < high <= 1; here low is {self.low} and high is {high}"
             )
 
-    def _inside(self, times: StepTimes) -> bool:
-        return self.low < times.highest() <= self.high
+    def _inside(self, times: StepTimes) -> list[str]:
+        return [s for s in times.generated() if self.low < (times[s] or 0.0) <= self.high]
 
     def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
-        """The passes of `inner`, or only the conditional pass outside the window."""
-        return self.inner.passes(times, state) if self._inside(times) else [conditional(times)]
+        """The passes of `inner` for the streams inside the window, and the conditional pass."""
+        return passes_for(self._inside(times), self.inner, times, state)
 
     def combine(self, preds: Predictions, times: StepTimes, state: Any) -> tuple[AV[Tensor], Any]:
-        """The result of `inner`, or the conditional prediction outside the window."""
-        return (
-            self.inner.combine(preds, times, state)
-            if self._inside(times)
-            else (preds[CONDITIONAL].only(times.generated()), state)
-        )
+        """The result of `inner` inside the window, the conditional prediction outside."""
+        return combine_for(self._inside(times), self.inner, preds, times, state)

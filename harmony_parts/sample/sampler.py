@@ -27,8 +27,8 @@ class Step:
     """A finished step, number `done` of `steps`.
 
     `latents`: the latents after the step, still noisy. `estimate`: the clean estimate x - t v from
-    the step's first guided velocity, which improves over the steps; after the last step, the
-    latents. Both [B, T, ...]; given streams are unchanged.
+    the step's first guided velocity, with each stream's own t, which improves over the steps; after
+    the last step, the latents. Both [B, T, ...]; given streams are unchanged.
     """
 
     done: int

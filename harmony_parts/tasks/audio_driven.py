@@ -6,6 +6,7 @@ import attrs
 import torch
 
 from harmony_parts.av import AV
+from harmony_parts.tasks.entries import one_per_clip
 from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 
@@ -13,14 +14,6 @@ from harmony_parts.tasks.protocol import Plan, TimeDraw
 class AudioDriven:
     """L_audio_driven (arXiv:2511.21579): clean audio (time 0), loss on the noisy video."""
 
-    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
+    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
         """n entries, one per clip."""
-        t = draw(n, generator)["video"]
-        one, zero, clip = torch.ones_like(t), torch.zeros_like(t), torch.arange(n, device=t.device)
-        return Plan(
-            source=clip,
-            times=AV(t, zero),
-            weights=AV(one, zero),
-            task=torch.zeros_like(clip),
-            names=("audio-driven",),
-        )
+        return one_per_clip("audio-driven", draw(n, generator), latents, given=("audio",))

@@ -11,7 +11,7 @@ PAPER = "arXiv:2511.21579"
 
 @hookimpl
 def harmony_task() -> Iterator[PartDeclaration]:
-    """Joint generation, the two driven tasks, and two ways to combine tasks."""
+    """Joint generation, the driven tasks, continuation, and two ways to combine tasks."""
     yield part(
         "joint",
         "harmony_parts.tasks.joint:Joint",
@@ -29,6 +29,12 @@ def harmony_task() -> Iterator[PartDeclaration]:
         "harmony_parts.tasks.video_driven:VideoDriven",
         summary="Generates audio for clean video.",
         source=PAPER,
+    )
+    yield part(
+        "continuation",
+        "harmony_parts.tasks.continuation:Continuation",
+        summary="Gives the first latents of one or both streams, and trains a task on the rest.",
+        source="arXiv:2205.11495",
     )
     yield part(
         "weighted-sum",

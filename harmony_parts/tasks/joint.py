@@ -6,6 +6,7 @@ import attrs
 import torch
 
 from harmony_parts.av import AV
+from harmony_parts.tasks.entries import one_per_clip
 from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 
@@ -16,14 +17,6 @@ class Joint:
     Their times come from one draw, so they are equal unless the streams have different shifts.
     """
 
-    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
+    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
         """n entries, one per clip."""
-        t = draw(n, generator)
-        one, clip = torch.ones_like(t["video"]), torch.arange(n, device=t["video"].device)
-        return Plan(
-            source=clip,
-            times=t,
-            weights=AV(one, one),
-            task=torch.zeros_like(clip),
-            names=("joint",),
-        )
+        return one_per_clip("joint", draw(n, generator), latents)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from harmony_parts.av import Times
 from harmony_parts.errors import PartContractError
 from harmony_parts.tasks.protocol import Plan
 
@@ -49,7 +50,9 @@ def pack(plans: Sequence[Plan]) -> Plan:
 
     return Plan(
         source=cat(*(plan.source for plan in plans)),
-        times=plans[0].times.map(cat, *(plan.times for plan in plans[1:])),
+        times=plans[0].times.map(
+            lambda *each: Times.cat(each), *(plan.times for plan in plans[1:])
+        ),
         weights=plans[0].weights.map(cat, *(plan.weights for plan in plans[1:])),
         task=cat(
             *(

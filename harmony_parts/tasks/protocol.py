@@ -1,4 +1,4 @@
-"""A task: which streams of a sample are clean, the time and the loss weight of each stream."""
+"""A task: which latents of a sample are clean, their times, the loss weight of each stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.av import AV
+from harmony_parts.av import AV, Times
 
 TimeDraw = Callable[[int, torch.Generator], AV[Tensor]]
 """`draw(n, generator)` -> float32 [n] per stream: training times, one draw per clip, moved by the
@@ -22,8 +22,9 @@ class Plan:
     """What to compute for a batch of n clips: M entries, packed into one batch for all tasks.
 
     - `source` int64 [M]: the clip of each entry.
-    - `times` float32 [M] per stream: 0 for a clean stream.
-    - `weights` float32 [M] per stream: the weight of its mean squared error, 0 for no loss.
+    - `times` per stream, with float32 values [M, U]: 0 for clean latents, which have no loss.
+    - `weights` float32 [M] per stream: the weight of the mean squared error of its latents at times
+      above 0; 0 for no loss.
     - `task` int64 [M]: index into `names`, for the log.
 
     The loss of a batch is `sum_m sum_s weights[s][m] * mse[s][m] / n`, so a weighted sum of tasks
@@ -32,7 +33,7 @@ class Plan:
     """
 
     source: Tensor
-    times: AV[Tensor]
+    times: AV[Times]
     weights: AV[Tensor]
     task: Tensor
     names: tuple[str, ...]
@@ -49,5 +50,8 @@ TASKS: Mapping[str, tuple[str, ...]] = {
 class Task(Protocol):
     """A stateless part, which is its own spec."""
 
-    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
-        """The plan for `n` clips. Equal generator states give equal plans."""
+    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
+        """The plan for `n` clips, whose streams have `latents` latents in time.
+
+        It has streams of `latents`, and no others. Equal generator states give equal plans.
+        """

@@ -7,6 +7,7 @@ import math
 import attrs
 import torch
 
+from harmony_parts.av import AV
 from harmony_parts.plugin import knob
 from harmony_parts.tasks.audio_driven import AudioDriven
 from harmony_parts.tasks.joint import Joint
@@ -78,7 +79,7 @@ class Sampled:
         shares = given or [term.weight for term in self.terms]
         return tuple(share / sum(shares) for share in shares)
 
-    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
+    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
         """Entries for n clips, grouped by task."""
         p = self.probabilities()
         chances = torch.tensor(p, dtype=torch.float64, device=generator.device)
@@ -95,6 +96,10 @@ class Sampled:
                 # Even if no clip drew the task, so that all batches have the same names in the
                 # same order.
                 plans.append(
-                    weigh(term.task.plan(len(clips), draw, generator), term.weight / p[k], clips)
+                    weigh(
+                        term.task.plan(len(clips), draw, generator, latents),
+                        term.weight / p[k],
+                        clips,
+                    )
                 )
         return pack(plans)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import torch
 
+from harmony_parts.av import AV
 from harmony_parts.plugin import knob
 from harmony_parts.tasks.audio_driven import AudioDriven
 from harmony_parts.tasks.joint import Joint
@@ -45,11 +46,11 @@ class WeightedSum:
                 "terms must hold a task with a weight above 0; otherwise there is nothing to train"
             )
 
-    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
+    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
         """n entries per term; each term draws its own times."""
         return pack(
             [
-                weigh(term.task.plan(n, draw, generator), term.weight)
+                weigh(term.task.plan(n, draw, generator, latents), term.weight)
                 for term in self.terms
                 if term.weight
             ]

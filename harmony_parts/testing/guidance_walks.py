@@ -15,15 +15,16 @@ from harmony_parts.av import AV, STREAMS
 from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes
 from harmony_parts.sample.pass_graph import checked_passes, noisy
 
-TIME_SHARES = {
+SHIFTS = {
     "joint": (1.0, 1.0),
-    "at different times": (1.0, 0.4),
+    "joint, video later": (12.0, 3.0),
+    "joint, audio later": (0.5, 4.0),
     "audio-driven": (1.0, 0.0),
-    "video-driven": (0.0, 1.0),
-    "video only": (1.0, None),
+    "video-driven": (0.0, 3.0),
+    "video only": (5.0, None),
     "audio only": (None, 1.0),
 }
-"""Task -> each stream's time as a share of the walk's time: 0 is given, `None` is absent."""
+"""Task -> the shift of each stream's times: 0 for a given stream, `None` for an absent one."""
 SHAPES = AV((2, 2, 1, 3), (4, 2))
 FORMS = ("normal", "zero", "constant", "tiny", "huge")
 OTHER = {"video": "audio", "audio": "video"}
@@ -129,25 +130,23 @@ def results(guidance: Guidance, walk: Walk, change: Change | None = None) -> lis
     return [step.result for step in steps(guidance, walk, change)]
 
 
+def _shifted(shifts: tuple[float | None, float | None], u: float) -> StepTimes:
+    """The times of both streams at the unshifted time u: s u / (1 + (s - 1) u) each."""
+    return StepTimes(*(s * u / (1 + (s - 1) * u) if s else s for s in shifts))
+
+
 def some_walks() -> Iterator[Walk]:
     """Walks of two steps of every task, for checks without a search."""
-    for seed, shares in enumerate([*TIME_SHARES.values()] * 2):
-        times = tuple(
-            StepTimes(*(None if share is None else share * now for share in shares))
-            for now in (0.9, 0.5)
-        )
-        yield Walk(times, seed, samples=2)
+    for seed, shifts in enumerate([*SHIFTS.values()] * 2):
+        yield Walk(tuple(_shifted(shifts, u) for u in (0.9, 0.5)), seed, samples=2)
 
 
 @st.composite
 def walks(draw: st.DrawFn) -> Walk:
-    """Walks of one to three steps of every task, from any time."""
-    shares, start = draw(st.sampled_from(list(TIME_SHARES.values()))), draw(st.floats(0.05, 1))
+    """Walks of one to three steps of every task, from any time; unequal if shifts are."""
+    shifts, start = draw(st.sampled_from(list(SHIFTS.values()))), draw(st.floats(0.05, 1))
     count = draw(st.integers(1, 3))
-    times = tuple(
-        StepTimes(*(None if share is None else share * start * (1 - k / count) for share in shares))
-        for k in range(count)
-    )
+    times = tuple(_shifted(shifts, start * (1 - k / count)) for k in range(count))
     return Walk(times, seed=draw(st.integers(0, 9999)), samples=draw(st.integers(1, 3)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.av import AV
 from harmony_parts.errors import AssemblyError
 from harmony_parts.latents.encode import is_frozen
 from harmony_parts.models.folder import load_weights, saved_modules
@@ -27,7 +28,7 @@ def build_model(recipe: Recipe, device: torch.device, start: str | Path | None =
     RunError if `start` has no weights for it.
     """
     parts = build(recipe, recipe.train.seed, empty=() if start is None else ("denoiser",))
-    check_task(recipe, tuple(parts.codecs))
+    check_task(recipe, parts.lengths())
     if start is not None:
         load_weights(parts, locate_model(start), device=device, dtype=torch.float32)
     saved_modules(parts).train()
@@ -63,12 +64,14 @@ def _encoders(parts: Parts) -> Iterable[Any]:
     return parts.encoders.values()
 
 
-def check_task(recipe: Recipe, streams: Sequence[str]) -> None:
+def check_task(recipe: Recipe, lengths: AV[int]) -> None:
     """Raise AssemblyError if a task's losses are all of streams that the model lacks.
 
-    Its clips would train nothing.
+    Its clips would train nothing. `lengths`: the latents in time of the model's streams.
     """
-    plan = recipe.task.plan(PROBE, recipe.flow.draw, torch.Generator().manual_seed(0))
+    streams, some = tuple(lengths), lengths[next(iter(lengths))]
+    both = AV(lengths.video or some, lengths.audio or some)
+    plan = recipe.task.plan(PROBE, recipe.flow.draw, torch.Generator().manual_seed(0), both)
     for number, name in enumerate(plan.names):
         trained = [s for s in plan.weights if bool(plan.weights[s][plan.task == number].any())]
         if trained and not set(trained) & set(streams):

@@ -18,7 +18,7 @@ from harmony_parts.tasks.protocol import Plan
 class Losses:
     """`total` is minimised; `entries` [M], per stream that was read, are unweighted errors.
 
-    An entry's error is the mean squared error of its velocity.
+    An entry's error is the mean squared error of its velocity over the latents at times above 0.
     """
 
     total: Tensor
@@ -50,15 +50,14 @@ def dropped(
 
 
 def noise_for(latents: AV[Tensor], plan: Plan, generator: torch.Generator) -> AV[Tensor]:
-    """Normal noise [M, ...] for each entry and stream of a plan.
+    """Normal noise [M, ...] for each entry and stream of a plan; clean latents ignore theirs.
 
     It is drawn on the CPU, so that every machine gets the same numbers.
     """
+    m = len(plan.source)
 
-    def draw(x: Tensor, times: Tensor) -> Tensor:
-        return torch.randn(len(times), *x.shape[1:], generator=generator, dtype=x.dtype).to(
-            x.device
-        )
+    def draw(x: Tensor, _: Times) -> Tensor:
+        return torch.randn(m, *x.shape[1:], generator=generator, dtype=x.dtype).to(x.device)
 
     return latents.map(draw, plan.times)
 
@@ -72,24 +71,22 @@ def losses(
     path: Path,
 ) -> Losses:
     """sum_m sum_s weights[s][m] |v_s[m] - v^_s[m]|^2 / n, |.|^2 the mean over a stream's latents
-    (cross-task synergy, arXiv:2511.21579; `Plan`).
+    at times above 0 (cross-task synergy, arXiv:2511.21579; `Plan`).
 
     `latents` [n, ...] belong to the clips, `noise` [M, ...] and `conditions` to the plan's M
-    entries. Streams whose weights are all 0 aren't read; a stream at time 0 is exactly its data.
+    entries. Streams whose weights are all 0 aren't read; a latent at time 0 is exactly its data.
     """
     clean: AV[Tensor] = latents.map(
-        lambda x, times: x.index_select(0, plan.source.to(x.device)), plan.times
+        lambda x, _: x.index_select(0, plan.source.to(x.device)), plan.times
     )
-
-    def at(times: Tensor, x: Tensor) -> Tensor:
-        return times.to(x).view(-1, *(1,) * (x.ndim - 1))
-
-    def mixed(x: Tensor, n: Tensor, times: Tensor) -> Tensor:
-        t = at(times, x)
-        return torch.where(t == 0, x, path.interpolate(x, n, t))
-
-    x_t: AV[Tensor] = clean.map(mixed, noise, plan.times)
-    times: AV[Times] = plan.times.map(lambda t, x: Times.uniform(t.to(x), x.shape[1]), clean)
+    times: AV[Times] = plan.times.map(Times.to, clean)
+    # [M, T, 1, ...]
+    each: AV[Tensor] = times.map(
+        lambda t, x: t.per_latent().view(*x.shape[:2], *(1,) * (x.ndim - 2)), clean
+    )
+    x_t: AV[Tensor] = clean.map(
+        lambda x, n, t: torch.where(t == 0, x, path.interpolate(x, n, t)), noise, each
+    )
     read = tuple(
         stream
         for stream in clean
@@ -100,8 +97,10 @@ def losses(
     velocity: AV[Tensor] = denoiser(x_t, times, conditions, read=read)
 
     def error(x: Tensor, v: Tensor, n: Tensor, t: Tensor) -> Tensor:
-        return (v - path.velocity(x, n, at(t, x))).square().flatten(1).mean(1)
+        squares = torch.where(t > 0, (v - path.velocity(x, n, t)).square(), 0)
+        count = (t > 0).flatten(1).sum(1) * x[0, 0].numel()
+        return squares.flatten(1).sum(1) / count.clamp(min=1)
 
-    entries: AV[Tensor] = clean.only(read).map(error, velocity, noise, plan.times)
+    entries: AV[Tensor] = clean.only(read).map(error, velocity, noise, each)
     shares = [(entries[s] * plan.weights[s].to(entries[s])).sum() for s in entries]
     return Losses(torch.stack(shares).sum() / len(latents[read[0]]), entries)

@@ -34,7 +34,8 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
     Raises RunError, with the weights untouched, if the loss or a gradient isn't finite.
     """
     settings, flow, generator = recipe.train, recipe.flow, state.generator
-    plan = recipe.task.plan(settings.batch, flow.draw, generator)
+    lengths = batch.latents.map(lambda x: x.shape[1])
+    plan = recipe.task.plan(settings.batch, flow.draw, generator, lengths)
     conditions = dropped(packed(batch.conditions, plan), settings.drop, generator)
     noise = noise_for(batch.latents, plan, generator)
     result = losses(state.modules["denoiser"], batch.latents, noise, conditions, plan, flow.path)
@@ -69,7 +70,7 @@ def _cause(state: TrainingState, batch: Batch, plan: Plan, entries: dict[str, li
         for m, error in enumerate(errors):
             if not math.isfinite(error):
                 task, clip = plan.names[int(plan.task[m])], batch.names[int(plan.source[m])]
-                t = float(plan.times[stream][m])
+                t = float(plan.times[stream].per_latent()[m].max())
                 return f"the loss is {error}: task {task}, {stream}, clip {clip}, time {t:.4f}"
     bad = [
         name

@@ -10,6 +10,7 @@ from harmony_parts.assembly.read import read_recipe
 from harmony_parts.comparison import columns
 from harmony_parts.generate.request import Request
 from harmony_parts.guidance.cfg import CFG
+from harmony_parts.guidance.protocol import StepTimes
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.guidance.window import Window
@@ -94,3 +95,16 @@ def test_passes_are_counted_over_all_steps(recipe):
         columns.guidances(plain)["modality"], unable, plain, request
     )
     assert not columns.misfit(SyncCFG(), unable, plain, request)
+
+
+def test_times_are_those_of_each_stream(recipe):
+    """Each stream's shift; 0 for a given stream."""
+    plain = read_recipe(recipe, ["sample.shift.video.shift=12", "sample.shift.audio.shift=3"])
+    joint = columns.times_of(plain, Request(steps=2))
+    assert joint == [StepTimes(1.0, 1.0), StepTimes(12 / 13, 0.75)]
+    driven = columns.times_of(plain, Request(steps=2, audio="x.wav"))
+    assert driven == [StepTimes(1.0, 0.0), StepTimes(12 / 13, 0.0)]
+    # a window around the audio's times alone: two passes at the second step
+    window = Window(inner=CFG(), low=0.5, high=0.9)
+    assert columns.passes(window, plain, Request(steps=2)) == 1 + 2
+    assert columns.passes(window, plain, Request(steps=2, audio="x.wav")) == 2

@@ -9,7 +9,7 @@ import torch
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.cost.parameters import parameters
-from harmony_parts.cost.report import parameter_lines, window_lines
+from harmony_parts.cost.report import parameter_lines, time_line, window_lines
 from harmony_parts.models.folder import saved_modules
 
 
@@ -30,6 +30,22 @@ def test_windows_follow_from_the_clocks(recipe):
             f"each of {len(sizes)} {stream} latents attends to {min(sizes)} to {max(sizes)} of"
             f" {keys}" in output
         )
+
+
+def test_the_times_of_sampling_are_shown_with_the_shift_of_each_stream(recipe):
+    """1 / 4 shifted: 5 / 8 by 5, 12 / 15 by 12, 3 / 6 by 3."""
+    one = read_recipe(recipe, ["sample.shift.shift=5", "sample.steps=4"])
+    assert time_line(one, ("video", "audio")) == (
+        "times  1 to 0 by ConstantShift(shift=5.0), the last step from 0.625"
+    )
+    pair = read_recipe(
+        recipe, ["sample.shift.video.shift=12", "sample.shift.audio.shift=3", "sample.steps=4"]
+    )
+    assert time_line(pair, ("video", "audio")) == (
+        "times  video 1 to 0 by ConstantShift(shift=12.0), the last step from 0.8; audio 1 to 0 by"
+        " ConstantShift(shift=3.0), the last step from 0.5"
+    )
+    assert time_line(pair, ("audio",)).startswith("times  audio 1 to 0 by ConstantShift(shift=3.0)")
 
 
 def test_parameters_are_all_counted_once(recipe):

@@ -237,13 +237,16 @@ def test_python_runs(page):
 
 
 def merged(table: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe with a change merged into it; a part replaces the previous part."""
+    """A recipe with a change merged into it; a part, or a pair of shifts, replaces another."""
     result = copy.deepcopy(dict(table))
     for key, value in change.items():
         old = result.get(key)
         result[key] = (
             merged(old, value)
-            if isinstance(value, dict) and "use" not in value and isinstance(old, dict)
+            if isinstance(value, dict)
+            and "use" not in value
+            and isinstance(old, dict)
+            and key != "shift"
             else value
         )
     return result

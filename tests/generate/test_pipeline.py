@@ -12,6 +12,8 @@ from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.av import AV, Prompt
 from harmony_parts.errors import RunError
 from harmony_parts.flow.heun import Heun
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.none import NoGuidance
@@ -60,6 +62,19 @@ def test_the_same_request_gives_the_same_bits(pipeline: Pipeline) -> None:
     assert torch.equal(first.waveform, again.waveform)
     other = pipeline.generate("a ball", sound="a thud", seed=8).clip
     assert not torch.equal(first.frames, other.frames)
+
+
+def test_two_equal_shifts_are_one_shift(pipeline: Pipeline) -> None:
+    """Bit for bit, in a request and in a recipe; unequal shifts give another clip."""
+    one = ConstantShift(3.0)
+    requests = (one, StreamShifts(one, one), StreamShifts(one, ConstantShift(12.0)))
+    first, same, other = (pipeline.generate("a ball", seed=7, shift=s).clip for s in requests)
+    assert torch.equal(first.frames, same.frames)
+    assert torch.equal(first.waveform, same.waveform)
+    assert not torch.equal(first.waveform, other.waveform)
+    sampling = attrs.evolve(pipeline.recipe.sample, shift=StreamShifts(one, one))
+    paired = Pipeline(attrs.evolve(pipeline.recipe, sample=sampling), pipeline.parts)
+    assert torch.equal(paired.generate("a ball", seed=7).clip.frames, first.frames)
 
 
 def test_a_given_sound_stays_as_it_is(pipeline: Pipeline, clip: Clip, tmp_path: Path) -> None:

@@ -14,3 +14,20 @@ def test_the_recipe_hash_differs_between_recipes(trained):
     assert recipe_hash(
         attrs.evolve(recipe, train=attrs.evolve(recipe.train, seed=1))
     ) != recipe_hash(recipe)
+
+
+def test_the_shift_of_a_request_is_part_of_it(trained):
+    """One shift as one table, a pair as one table for each stream."""
+    from harmony_parts.assembly.read import read_recipe
+    from harmony_parts.flow.shift import ConstantShift
+    from harmony_parts.flow.stream_shifts import StreamShifts
+    from harmony_parts.generate.provenance import provenance_of
+    from harmony_parts.generate.request import Request
+
+    recipe, one = read_recipe(trained / "recipe.toml"), ConstantShift(12.0)
+    table = {"use": "harmony/constant", "shift": 12.0}
+    for shift, expected in (
+        (one, table),
+        (StreamShifts(one, one), {"video": table, "audio": table}),
+    ):
+        assert provenance_of(recipe, "", Request(shift=shift))["shift"] == expected

@@ -82,7 +82,10 @@ ONLY_PYTHON: list[tuple[dict[str, Any], str]] = [
     ({"guidance": "cfg"}, "guidance must be a part, such as SyncCFG(video=3, audio=2), not 'cfg'"),
     ({"seed": None}, SEED + "None"),
     ({"solver": Heun}, f"solver must be a part, such as Heun(), not {Heun}"),
-    ({"shift": 5.0}, "shift must be a part, such as ConstantShift(5), not 5.0"),
+    (
+        {"shift": 5.0},
+        "shift must be a part, such as ConstantShift(5), or StreamShifts(video, audio), not 5.0",
+    ),
     ({"video": "SOUND CLIP"}, "the clip that is given as video has no frames"),
     ({"image": "SOUND CLIP"}, "the clip that is given as image has no frames"),
     ({"audio": "MUTE CLIP"}, "the clip that is given as audio has no sound"),

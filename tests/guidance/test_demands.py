@@ -50,3 +50,14 @@ def test_passes_are_counted_over_the_requested_times() -> None:
     found = demands(Window(SyncCFG(), low=0.5, high=1.0), times=times)
     assert (found.count, found.most) == (5, 2)
     assert [each.times for each in found.passes] == [times[0]] * 2 + [times[1]] * 2 + [times[2]]
+
+
+def test_passes_are_counted_by_each_streams_own_time() -> None:
+    """The second step's audio is inside the window, its video isn't."""
+    times = [StepTimes(1.0, 1.0), StepTimes(0.92, 0.75), StepTimes(0.8, 0.5)]
+    found = demands(Window(SyncCFG(), low=0.5, high=0.9), times=times)
+    assert [[each.read for each in passes[1:]] for passes in found.steps.values()] == [
+        [],
+        [("audio",)],
+        [("video",)],
+    ]

@@ -112,8 +112,48 @@ def test_a_window_excludes_low_and_includes_high(walk: Walk, edge: float):
     low, high = edge / 2, (1 + edge) / 2
     window = Window(CFG(), low, high)
     for step in steps(window, walk):
-        inside = low < step.times.highest() <= high
-        assert (step.passes == [conditional(step.times)]) != inside
+        inside = [s for s in step.times.generated() if low < step.times[s] <= high]
+        assert [each.read for each in step.passes[1:]] == ([tuple(inside)] if inside else [])
+
+
+@given(walks(), UNIT)
+def test_a_window_guides_each_stream_by_its_own_time(walk: Walk, edge: float):
+    """Of guidances without state, at every step: inside `inner`, outside the conditional
+    prediction, bit for bit, though predictions for streams outside are missing.
+    """
+    low, high = edge / 2, (1 + edge) / 2
+    for inner in (SyncCFG(), Sum((CFG(), Modality(), SyncCFG())), DataSpace(Rescale(CFG()))):
+        for step, plain in zip(
+            steps(Window(inner, low, high), walk), results(inner, walk), strict=True
+        ):
+            for s in step.result:
+                want = plain if low < step.times[s] <= high else step.preds[CONDITIONAL]
+                assert torch.equal(step.result[s], want[s])
+
+
+def test_a_pass_that_an_active_stream_needs_is_kept():
+    """Even if only the inactive stream is read from it."""
+
+    @attrs.frozen
+    class Chain:
+        def passes(self, times, state):
+            return [
+                conditional(times),
+                Pass("first", times, drop=("sound",), read=("audio",)),
+                Pass("second", times, drop=("caption",), read=("video",), needs=("first",)),
+                Pass("third", times, drop=("speech",), read=("audio",)),
+            ]
+
+        def combine(self, preds, times, state):
+            return AV(preds["second"]["video"], preds["third"]["audio"]), (state or 0) + 1
+
+    walk = Walk((StepTimes(0.9, 0.4), StepTimes(0.5, 0.2)))
+    first, second = steps(Window(Chain(), 0.5, 1), walk)
+    assert [each.name for each in first.passes] == [CONDITIONAL, "first", "second"]
+    assert torch.equal(first.result["video"], first.preds["second"]["video"])
+    assert torch.equal(first.result["audio"], first.preds[CONDITIONAL]["audio"])
+    assert (first.state, second.state) == (1, 1)
+    assert second.passes == [conditional(second.times)]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +177,37 @@ def test_a_schedule_scales_the_difference(factors, time, factor):
         step.result["audio"], own["audio"] + factor * (plain["audio"] - own["audio"]), atol=1e-6
     )
     assert len(step.passes) == (2 if factor else 1)
+
+
+@given(walks(), st.lists(st.floats(0, 3), min_size=1, max_size=4).map(tuple))
+def test_a_schedule_scales_each_stream_by_its_own_time(walk: Walk, factors):
+    for step, plain in zip(
+        steps(Schedule(SyncCFG(), factors), walk), results(SyncCFG(), walk), strict=True
+    ):
+        for s in step.result:
+            places = torch.linspace(1, 0, max(2, len(factors)), dtype=torch.float64).tolist()
+            heights = factors if len(factors) > 1 else factors * 2
+            factor = interpolated(step.times[s], places, heights)
+            own = step.preds[CONDITIONAL][s]
+            assert torch.allclose(step.result[s], own + factor * (plain[s] - own), atol=1e-9)
+
+
+def interpolated(t: float, places: list[float], heights: tuple[float, ...]) -> float:
+    """The piecewise linear function through (places, heights), places descending."""
+    for k in range(len(places) - 1):
+        if places[k + 1] <= t <= places[k]:
+            share = (places[k] - t) / (places[k] - places[k + 1])
+            return heights[k] + share * (heights[k + 1] - heights[k])
+    raise AssertionError(t)
+
+
+def test_a_stream_whose_factor_is_0_is_not_guided():
+    """No pass reads it, and it is its conditional prediction bit for bit."""
+    walk = Walk((StepTimes(1.0, 0.5),))
+    step = next(steps(Schedule(CFG(), (0, 2)), walk))
+    assert [each.read for each in step.passes] == [("video", "audio"), ("audio",)]
+    assert torch.equal(step.result["video"], step.preds[CONDITIONAL]["video"])
+    assert not torch.equal(step.result["audio"], step.preds[CONDITIONAL]["audio"])
 
 
 @given(walks())

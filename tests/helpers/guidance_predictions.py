@@ -22,6 +22,8 @@ SEED = st.integers(0, 999)
 TASKS = st.sampled_from(
     [
         StepTimes(0.7, 0.7),
+        StepTimes(0.9, 0.6),
+        StepTimes(0.2, 0.7),
         StepTimes(0.7, 0.0),
         StepTimes(0.0, 0.7),
         StepTimes(0.7),

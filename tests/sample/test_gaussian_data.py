@@ -38,6 +38,7 @@ from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.window import Window
 from harmony_parts.sample.sampler import Step
 from harmony_parts.sample.timetable import timetable
+from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser
 
 UNEQUAL = (
     StreamShifts(ConstantShift(12.0), ConstantShift(3.0)),
@@ -171,6 +172,35 @@ def test_unequal_times_reach_the_data_at_the_solver_s_order(solver: Solver, shif
     assert errors[1] < (0.1 if solver.order == 1 else 5e-3)
     assert errors[0] / errors[1] > 2**solver.order * 0.9
     assert (m - root(model.covariance)).abs().max() > 0.1
+
+
+def independent() -> GaussianDenoiser:
+    """Data whose streams are independent of each other."""
+    model = gaussian()
+    model.covariance = torch.block_diag(model.covariance[:V, :V], model.covariance[V:, V:])
+    return model
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        NoGuidance(),
+        CFG(),
+        Window(CFG(), 0.4, 0.9),
+        Schedule(Window(CFG(), 0.2, 1.0), (0, 3, 1)),
+        DataSpace(Rescale(Sum((CFG(), Window(CFG(2, 2), 0.5, 0.8))))),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth()], ids=repr)
+def test_independent_streams_are_sampled_as_if_alone(solver: Solver, guidance: Guidance) -> None:
+    """Along their own times, and guided by them: as each stream by itself with its shift."""
+    pair = StreamShifts(ConstantShift(12.0), ConstantShift(0.5))
+    settings: dict[str, Any] = {"solver": solver, "guidance": guidance, "steps": 6}
+    both = make(independent(), latents(), caption(), shift=pair, **settings)
+    for s, shift in (("video", pair.video), ("audio", pair.audio)):
+        alone = make(independent(), latents().only((s,)), caption(), shift=shift, **settings)
+        assert torch.allclose(both[s], alone[s], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("generated", ["video", "audio"])

@@ -14,6 +14,8 @@ from torch import Tensor
 from harmony_parts.av import AV
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.euler import Euler
+from harmony_parts.flow.shift import ConstantShift
+from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.protocol import Pass, StepTimes, conditional
 from harmony_parts.sample.sampler import Step
@@ -201,6 +203,22 @@ def test_solvers_that_evaluate_time_0_are_named() -> None:
         match=r"Heun.* evaluated .* video at time 0.0 and audio at time 0.0 in step 4 of 4",
     ):
         make(gaussian(), latents(), solver=Heun())
+
+
+def test_errors_name_the_time_of_each_stream() -> None:
+    """One time if they are equal; that of the generated stream if the other is given."""
+    pair = StreamShifts(ConstantShift(12.0), ConstantShift(3.0))
+
+    def message(shift: Any, given: AV[Tensor] = AV()) -> str:
+        after = lambda call, v: v.map(lambda v: v / 0) if call == 2 else v  # noqa: E731
+        noise = latents().replace(**dict.fromkeys(given))
+        with pytest.raises(RunError) as caught:
+            make(Recorded(gaussian(), after), noise, given=given, shift=shift)
+        return str(caught.value)
+
+    assert "at step 2 of 4 (time 0.9), pass" in message(ConstantShift(3.0))
+    assert "at step 2 of 4 (times video 0.973, audio 0.9), pass" in message(pair)
+    assert "at step 2 of 4 (time 0.9), pass" in message(pair, latents().only(("video",)))
 
 
 def test_inconsistent_arguments_are_refused() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from harmony_parts.av import AV
 from harmony_parts.errors import PartContractError
 from harmony_parts.tasks.audio_driven import AudioDriven
+from harmony_parts.tasks.continuation import Continuation
 from harmony_parts.tasks.joint import Joint
 from harmony_parts.tasks.protocol import Plan, Task
 from harmony_parts.tasks.sampled import Draw, Sampled
@@ -31,6 +32,16 @@ def draw(n: int, generator: torch.Generator) -> AV[Tensor]:
     return AV(t, t.square())
 
 
+LATENTS = AV(3, 7)
+
+
+def time(plan: Plan, stream: str) -> Tensor:
+    """The time of a stream [M], which all its latents share."""
+    each = plan.times[stream].per_latent()
+    assert (each == each[:, :1]).all()
+    return each[:, 0]
+
+
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -39,14 +50,22 @@ def loss(plan: Plan, n: int) -> Tensor:
     """The batch loss of a fictitious model, whose error depends on the clip, the stream and the
     given streams.
     """
-    clean = 2.0 * (plan.times["video"] == 0) + 3.0 * (plan.times["audio"] == 0)
+    clean = 2.0 * (time(plan, "video") == 0) + 3.0 * (time(plan, "audio") == 0)
     errors = AV((1.0 + plan.source) * (1 + clean), (2.0 + plan.source**2) * (1 + clean))
     return sum((plan.weights[s].double() * errors[s]).sum() for s in plan.weights) / n  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(
     "task",
-    [*SINGLE, WeightedSum(), Sampled(), Sampled((Draw(WeightedSum(), 2.0), Draw(Joint(), 1.0)))],
+    [
+        *SINGLE,
+        WeightedSum(),
+        Sampled(),
+        Sampled((Draw(WeightedSum(), 2.0), Draw(Joint(), 1.0))),
+        Continuation(),
+        Continuation(AudioDriven(), streams="video"),
+        Sampled((Draw(Joint()), Draw(Continuation(WeightedSum())))),
+    ],
     ids=repr,
 )
 def test_contract(task: Task) -> None:
@@ -54,11 +73,11 @@ def test_contract(task: Task) -> None:
 
 
 def test_clean_streams_have_time_0_and_weight_0() -> None:
-    joint, audio, video = (task.plan(5, draw, seeded()) for task in SINGLE)
-    assert all(torch.equal(joint.times[s], draw(5, seeded())[s]) for s in ("video", "audio"))
+    joint, audio, video = (task.plan(5, draw, seeded(), LATENTS) for task in SINGLE)
+    assert all(torch.equal(time(joint, s), draw(5, seeded())[s]) for s in ("video", "audio"))
     for plan, clean, noisy in ((audio, "audio", "video"), (video, "video", "audio")):
-        assert (plan.times[clean] == 0).all()
-        assert torch.equal(plan.times[noisy], draw(5, seeded())[noisy])
+        assert (time(plan, clean) == 0).all()
+        assert torch.equal(time(plan, noisy), draw(5, seeded())[noisy])
         assert (plan.weights[clean] == 0).all()
         assert (plan.weights[noisy] == 1).all()
 
@@ -66,7 +85,7 @@ def test_clean_streams_have_time_0_and_weight_0() -> None:
 def test_defaults_are_those_of_the_paper() -> None:
     """Weights are 1, 0.1 and 0.3; probabilities are proportional to them."""
     names = ("joint", "audio-driven", "video-driven")
-    plan = WeightedSum().plan(2, draw, seeded())
+    plan = WeightedSum().plan(2, draw, seeded(), LATENTS)
     assert plan.names == names
     totals = {
         name: sum(plan.weights[s][plan.task == k].sum().item() for s in plan.weights)
@@ -74,7 +93,7 @@ def test_defaults_are_those_of_the_paper() -> None:
     }
     assert totals == pytest.approx({"joint": 4.0, "audio-driven": 0.2, "video-driven": 0.6})
     assert Sampled().probabilities() == pytest.approx((1 / 1.4, 0.1 / 1.4, 0.3 / 1.4))
-    drawn = Sampled().plan(500, draw, seeded())
+    drawn = Sampled().plan(500, draw, seeded(), LATENTS)
     assert drawn.names == names
     assert torch.allclose(
         torch.maximum(drawn.weights["video"], drawn.weights["audio"]), torch.tensor(1.4)
@@ -83,13 +102,15 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 def test_nested_combinations_keep_names_and_clips() -> None:
     """Entries keep their task names, which are unique, and belong to the clip that drew them."""
-    plan = Sampled((Draw(VideoDriven(), 1.0), Draw(WeightedSum(), 1.0))).plan(40, draw, seeded())
+    plan = Sampled((Draw(VideoDriven(), 1.0), Draw(WeightedSum(), 1.0))).plan(
+        40, draw, seeded(), LATENTS
+    )
     assert plan.names == ("video-driven", "joint", "audio-driven")
     called = [plan.names[k] for k in plan.task]
     clean = {(False, False): "joint", (False, True): "audio-driven", (True, False): "video-driven"}
     assert called == [
         clean[bool(v == 0), bool(a == 0)]
-        for v, a in zip(plan.times["video"], plan.times["audio"], strict=True)
+        for v, a in zip(time(plan, "video"), time(plan, "audio"), strict=True)
     ]
     entries = plan.source.bincount(minlength=40)
     assert set(entries.tolist()) == {1, 3}
@@ -100,9 +121,9 @@ def test_nested_combinations_keep_names_and_clips() -> None:
 def test_the_weighted_sum_adds_weighted_losses(n: int, weights: list[float]) -> None:
     """The loss is sum_k lambda_k L_k, and every clip is in every term."""
     terms = tuple(Term(task, weight) for task, weight in zip(SINGLE, weights, strict=True))
-    plan = WeightedSum(terms).plan(n, draw, seeded())
+    plan = WeightedSum(terms).plan(n, draw, seeded(), LATENTS)
     want = sum(
-        weight * loss(task.plan(n, draw, seeded()), n)
+        weight * loss(task.plan(n, draw, seeded(), LATENTS), n)
         for task, weight in zip(SINGLE, weights, strict=True)
     )
     assert torch.allclose(loss(plan, n), torch.as_tensor(want, dtype=torch.float64), rtol=1e-6)
@@ -121,7 +142,7 @@ def test_sampled_has_the_expectation_of_the_weighted_sum(
     sampled = Sampled(
         tuple(Draw(task, weight, q) for task, weight, q in zip(SINGLE, weights, p, strict=True))
     )
-    plan = sampled.plan(200, draw, seeded())
+    plan = sampled.plan(200, draw, seeded(), LATENTS)
     expected = 0.0
     for k, name in enumerate(plan.names):
         rows = (plan.task == k).nonzero()[:, 0]
@@ -130,7 +151,7 @@ def test_sampled_has_the_expectation_of_the_weighted_sum(
         # the mean loss of the clips that drew this task, as entries of one clip
         each = Plan(
             plan.source[rows] * 0,
-            plan.times.map(lambda t, r=rows: t[r]),
+            plan.times.map(lambda t, r=rows: t.rows(r)),
             plan.weights.map(lambda w, r=rows: w[r]),
             plan.task[rows],
             (name,),
@@ -139,7 +160,7 @@ def test_sampled_has_the_expectation_of_the_weighted_sum(
     if all((plan.task == k).any() for k in range(3)):
         whole = WeightedSum(
             tuple(Term(task, weight) for task, weight in zip(SINGLE, weights, strict=True))
-        ).plan(1, draw, seeded())
+        ).plan(1, draw, seeded(), LATENTS)
         assert expected == pytest.approx(float(loss(whole, 1)), rel=1e-5)
 
 
@@ -151,13 +172,13 @@ def test_sampled_draws_tasks_with_their_probabilities() -> None:
     random, n, batches = seeded(), 4, 4000
     losses, counts = [], torch.zeros(3)
     for _ in range(batches):
-        plan = sampled.plan(n, draw, random)
+        plan = sampled.plan(n, draw, random, LATENTS)
         assert torch.equal(plan.source.sort().values, torch.arange(n))
         losses.append(loss(plan, n))
         counts += plan.task.bincount(minlength=3)
     values = torch.stack(losses)
     assert (
-        abs(values.mean() - loss(WeightedSum().plan(n, draw, seeded()), n))
+        abs(values.mean() - loss(WeightedSum().plan(n, draw, seeded(), LATENTS), n))
         < 5 * values.std() / batches**0.5
     )
     p = torch.tensor(sampled.probabilities())
@@ -181,8 +202,8 @@ def test_settings_are_checked() -> None:
 def test_tasks_with_different_streams_cannot_be_packed() -> None:
     @attrs.frozen
     class AudioAlone:
-        def plan(self, n, draw, generator):
-            plan = VideoDriven().plan(n, draw, generator)
+        def plan(self, n, draw, generator, latents):
+            plan = VideoDriven().plan(n, draw, generator, latents)
             return Plan(
                 plan.source,
                 plan.times.only(("audio",)),
@@ -193,20 +214,22 @@ def test_tasks_with_different_streams_cannot_be_packed() -> None:
 
     check_task(AudioAlone())
     with pytest.raises(PartContractError, match="audio-only"):
-        WeightedSum((Term(Joint()), Term(AudioAlone()))).plan(2, draw, seeded())
+        WeightedSum((Term(Joint()), Term(AudioAlone()))).plan(2, draw, seeded(), LATENTS)
 
 
 def test_contract_checks_find_faults() -> None:
     @attrs.frozen
     class LossOnClean:
-        def plan(self, n, draw, generator):
-            plan = AudioDriven().plan(n, draw, generator)
+        def plan(self, n, draw, generator, latents):
+            plan = AudioDriven().plan(n, draw, generator, latents)
             return attrs.evolve(plan, weights=AV(*[torch.ones(n)] * 2))
 
     @attrs.frozen
     class IgnoresDraw:
-        def plan(self, n, draw, generator):
-            return Joint().plan(n, lambda n, _: AV(*torch.rand(2, n) * 0.9 + 0.1), generator)
+        def plan(self, n, draw, generator, latents):
+            return Joint().plan(
+                n, lambda n, _: AV(*torch.rand(2, n) * 0.9 + 0.1), generator, latents
+            )
 
     with pytest.raises(PartContractError, match="weight 0 for audio at time 0"):
         check_task(LossOnClean())

@@ -64,7 +64,8 @@ def setting(layers: int = 2) -> Setting:
         Tensor.double
     )
     conditions = conditions_of(parts.encoders.values(), [example.prompt for example in examples])
-    plan = WeightedSum().plan(CLIPS, recipe.flow.draw, generator)
+    lengths = latents.map(lambda x: x.shape[1])
+    plan = WeightedSum().plan(CLIPS, recipe.flow.draw, generator, lengths)
     return Setting(parts, latents, conditions, plan, noise_for(latents, plan, generator))
 
 
@@ -78,7 +79,7 @@ def some(plan: Plan, rows: Tensor) -> Plan:
     return attrs.evolve(
         plan,
         source=plan.source[rows],
-        times=plan.times.map(lambda t: t[rows]),
+        times=plan.times.map(lambda t: t.rows(rows)),
         weights=plan.weights.map(lambda w: w[rows]),
         task=plan.task[rows],
     )
@@ -155,7 +156,9 @@ def test_a_known_first_latent_adds_no_loss(model: Setting) -> None:
     )
     # v = (x_t - x) / t with x_t of order 1: rounding is magnified by 1 / t
     bound = (
-        8 * torch.finfo(torch.float64).eps / model.plan.times["video"].double().clamp(min=1e-6)
+        8
+        * torch.finfo(torch.float64).eps
+        / model.plan.times["video"].values[:, 0].double().clamp(min=1e-6)
     ) ** 2 * 100
     assert (error[:, 0] <= bound)[noisy & ~without].all()
     assert (error[:, 0] > 1e-3)[noisy & without].all()
@@ -167,19 +170,26 @@ def naive(latents: AV[Tensor], noise: AV[Tensor], plan: Plan) -> float:
     total = 0.0
     for m in range(len(plan.source)):
         for stream in ("video", "audio"):
-            x, n, t = (
-                latents[stream][plan.source[m]],
-                noise[stream][m],
-                plan.times[stream][m].double(),
-            )
-            total += float(plan.weights[stream][m]) * float(
-                (((1 - t) * x + t * n) - (n - x)).square().mean()
-            )
+            each = plan.times[stream].per_latent()[m].double()
+            errors = []
+            for x, n, t in zip(latents[stream][plan.source[m]], noise[stream][m], each):
+                if t > 0:
+                    errors.append((((1 - t) * x + t * n) - (n - x)).square().mean())
+            if errors:
+                total += float(plan.weights[stream][m]) * float(sum(errors) / len(errors))
     return total / len(latents["video"])
 
 
+def some_times(entries: int, latents: int, generator: torch.Generator) -> Times:
+    """Two values per entry, some of them 0, and which of them each latent has."""
+    values = torch.rand(entries, 2, generator=generator)
+    noisy = torch.rand(entries, 2, generator=generator) < 0.7
+    index = torch.randint(2, (entries, latents), generator=generator)
+    return Times(values * noisy, index)
+
+
 @given(st.data())
-def test_the_loss_follows_the_plans_weights_and_sources(data: st.DataObject) -> None:
+def test_the_loss_follows_the_plans_weights_sources_and_times(data: st.DataObject) -> None:
     n, entries = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
     latents = AV(
@@ -199,13 +209,7 @@ def test_the_loss_follows_the_plans_weights_and_sources(data: st.DataObject) -> 
     ).map(torch.tensor)
     plan = Plan(
         source=torch.randint(n, (entries,), generator=generator),
-        times=AV(
-            *(
-                torch.rand(entries, generator=generator)
-                * (torch.rand(entries, generator=generator) < 0.7)
-                for _ in range(2)
-            )
-        ),
+        times=AV(*(some_times(entries, latents[s].shape[1], generator) for s in latents)),
         weights=AV(data.draw(shares), data.draw(shares)),
         task=torch.zeros(entries, dtype=torch.long),
         names=("any",),
@@ -217,12 +221,9 @@ def test_the_loss_follows_the_plans_weights_and_sources(data: st.DataObject) -> 
     ) -> AV[Tensor]:
         reads.append(read)
         for stream in av:
-            clean = plan.times[stream] == 0
+            clean = plan.times[stream].per_latent() == 0
             assert torch.equal(av[stream][clean], latents[stream][plan.source][clean])
-            assert torch.equal(
-                times[stream].per_latent(),
-                plan.times[stream].double()[:, None].expand(-1, av[stream].shape[1]),
-            )
+            assert torch.equal(times[stream].per_latent(), plan.times[stream].per_latent().double())
         return av.only(read)
 
     result = losses(denoiser, latents, noise, {}, plan, StraightPath())
@@ -244,7 +245,10 @@ def test_a_stream_at_time_0_is_its_data_on_any_path() -> None:
     noise = latents.map(lambda x: 5 * x)
     plan = Plan(
         torch.arange(2),
-        AV(torch.tensor([0.0, 0.5]), torch.tensor([0.5, 0.0])),
+        AV(
+            Times.uniform(torch.tensor([0.0, 0.5]), 1),
+            Times.uniform(torch.tensor([0.5, 0.0]), 1),
+        ),
         AV(*[torch.ones(2)] * 2),
         torch.zeros(2).long(),
         ("any",),

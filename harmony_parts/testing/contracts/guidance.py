@@ -34,7 +34,8 @@ def _steps(video: float | None, audio: float | None) -> tuple[StepTimes, ...]:
 
 STEPS = {
     "joint": _steps(0.9, 0.9),
-    "at different times": _steps(0.9, 0.4),
+    "joint, video later": (StepTimes(0.95, 0.8), StepTimes(0.9, 0.6), StepTimes(0.6, 0.2)),
+    "joint, audio later": (StepTimes(0.5, 0.9), StepTimes(0.3, 0.8), StepTimes(0.1, 0.5)),
     "late": _steps(0.05, 0.05),
     "audio-driven": _steps(0.5, 0.0),
     "video-driven": _steps(0.0, 0.5),

@@ -7,6 +7,7 @@ import torch
 
 from harmony_parts.av import AV
 from harmony_parts.plugin import knob
+from harmony_parts.tasks.entries import one_per_clip
 from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 
@@ -27,17 +28,10 @@ class OwnTimes:
         validator=[attrs.validators.ge(0), attrs.validators.le(1)],
     )
 
-    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator) -> Plan:
+    def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
         """n entries, one per clip."""
         first, second = draw(n, generator), draw(n, generator)
         shared = torch.rand(n, generator=generator) < self.together
         video, audio = first["video"], second["audio"]
-        one, clip = torch.ones_like(video), torch.arange(n, device=video.device)
         times = AV(video, torch.where(shared.to(video.device), first["audio"], audio))
-        return Plan(
-            source=clip,
-            times=times,
-            weights=AV(one, one),
-            task=torch.zeros_like(clip),
-            names=("own-times",),
-        )
+        return one_per_clip("own-times", times, latents)

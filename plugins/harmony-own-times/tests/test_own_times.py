@@ -28,7 +28,8 @@ def test_contract(together: float) -> None:
 def test_times_are_shared_with_the_given_probability(together: float) -> None:
     """Otherwise they are uncorrelated."""
     n = 4000
-    times = OwnTimes(together).plan(n, draw, torch.Generator().manual_seed(0)).times
+    plan = OwnTimes(together).plan(n, draw, torch.Generator().manual_seed(0), AV(2, 3))
+    times = plan.times.map(lambda t: t.per_latent()[:, 0])
     same = times.video.square() == times.audio
     spread = (together * (1 - together) / n) ** 0.5
     assert abs(same.float().mean() - together) <= 4 * spread
@@ -38,7 +39,7 @@ def test_times_are_shared_with_the_given_probability(together: float) -> None:
 
 
 def test_each_clip_is_trained_once_in_both_streams() -> None:
-    plan = OwnTimes(0.4).plan(5, draw, torch.Generator().manual_seed(0))
+    plan = OwnTimes(0.4).plan(5, draw, torch.Generator().manual_seed(0), AV(2, 3))
     assert plan.source.tolist() == [0, 1, 2, 3, 4]
     for stream in ("video", "audio"):
         assert plan.weights[stream].tolist() == [1.0] * 5
