@@ -5,7 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 JOBS   ?= auto
-PYTEST := $(BIN)/python -m pytest -n $(JOBS)
+# loadgroup: tests marked with one xdist_group share a worker, and so the fixture that takes long.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # Plugins that are tested in .venv: they need nothing but what is there, and diffusers. Every other
 # plugin has an environment of its own, .venv-NAME: see `make test-plugin`.
