@@ -49,7 +49,7 @@ examples = [world.example(number) for number in range(CLIPS)]
 prompts = [example.prompt for example in examples]
 latents = hp.AV(
     video=codecs["video"].encode(torch.stack([example.clip.frames for example in examples])),
-    audio=codecs["audio"].encode(torch.stack([example.clip.mono() for example in examples])),
+    audio=codecs["audio"].encode(torch.stack([example.clip.waveform for example in examples])),
 )
 print("latents:", {stream: list(latents[stream].shape) for stream in latents})
 
@@ -89,7 +89,7 @@ sampled = sample(
 )
 frames, sound = (
     codecs["video"].decode(sampled["video"])[0],
-    codecs["audio"].decode(sampled["audio"])[:1],
+    codecs["audio"].decode(sampled["audio"])[0],
 )
 file = hp.Clip(frames, format.fps, sound, format.sample_rate).save(OUT / "by_hand.mp4")
 print(f"{file}: {prompts[0].caption}")

@@ -23,6 +23,7 @@ if len(sys.argv) > 1:
         height=format.height,
         width=format.width,
         sample_rate=format.sample_rate,
+        channels=format.channels,
         seconds=format.seconds,
         streams={"video", "audio"},
     )
@@ -40,14 +41,14 @@ print(
 )
 
 codec = hp.LogMel().build(format=format)
-latents = codec.encode(clip.mono()[None])  # [1, T_a, C]
-sound = codec.decode(latents)[:, : len(clip.mono())]
+latents = codec.encode(clip.waveform[None])  # [1, T_a, C]
+sound = codec.decode(latents)[0, :, : clip.waveform.shape[1]]
 # Decoding estimates the phases, so samples can't be compared. The latents hold the level of each
 # band, in units of 17 dB.
-change = 17 * (codec.encode(sound) - latents).abs().mean()
-fewer = clip.mono().numel() / latents.numel()
+change = 17 * (codec.encode(sound[None]) - latents).abs().mean()
+fewer = clip.waveform.numel() / latents.numel()
 print(
-    f"audio: {list(clip.mono().shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers,"
+    f"audio: {list(clip.waveform.shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers,"
     f" levels change by {change:.1f} dB on average"
 )
 

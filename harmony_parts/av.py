@@ -189,8 +189,9 @@ class Prompt:
     """What to generate; each encoder reads its own field. Absent fields are `None`.
 
     `caption` describes the video, `sound` the audio, `speech` is the text that is spoken. `image`
-    uint8 [H, W, 3] is the first frame and `voice` float32 [samples] a reference of the speaker,
-    both in the model's format (size, sample rate). Encoders of third parties read `extra`.
+    uint8 [H, W, 3] is the first frame and `voice` float32 [channels, samples] a reference of the
+    speaker, both in the model's format (size; sample rate and channels). Encoders of third parties
+    read `extra`.
     """
 
     caption: str | None = None
@@ -246,12 +247,18 @@ def fraction(value: Fraction | float | str) -> Fraction:
     return Fraction(str(value) if isinstance(value, float) else value)
 
 
+def channel_layout(channels: int) -> str:
+    """What a number of channels of sound is called: "mono", "stereo", "6 channels"."""
+    return {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
+
+
 @attrs.frozen
 class Format:
     """The format of a model's clips.
 
-    `fps` frames per second (a fraction) of `height` x `width` pixels, mono audio at `sample_rate`
-    Hz, and a default length of `seconds`. Raises ValueError if a number isn't positive.
+    `fps` frames per second (a fraction) of `height` x `width` pixels, sound at `sample_rate` Hz in
+    `channels` channels (1 is mono; 2 is stereo, the left one first), and a default length of
+    `seconds`. Raises ValueError if a number isn't positive.
     """
 
     fps: Fraction = attrs.field(converter=fraction)
@@ -259,6 +266,7 @@ class Format:
     width: int = attrs.field(validator=attrs.validators.ge(1))
     sample_rate: int = attrs.field(validator=attrs.validators.ge(1))
     seconds: float = attrs.field(validator=attrs.validators.gt(0))
+    channels: int = attrs.field(default=1, validator=attrs.validators.ge(1))
 
     @fps.validator
     def _positive(self, attribute: object, value: Fraction) -> None:
@@ -271,5 +279,5 @@ class Format:
         return max(1, round(self.fps * Fraction(self.seconds)))
 
     def samples(self, frames: int) -> int:
-        """The number of audio samples that last as long as `frames` frames, rounded."""
+        """The number of samples of a channel that last as long as `frames` frames, rounded."""
         return round(frames / self.fps * self.sample_rate)

@@ -50,10 +50,12 @@ def harmony_video_codec() -> Declarations:
 def harmony_audio_codec() -> Declarations:
     """Encodes waveforms to latents and decodes latents to waveforms.
 
-    `build(*, format) -> AudioCodec`. The codec has `channels` and the methods `latents`, `samples`,
-    `encode`, `decode` and `clock`. Waveforms are float32 [B, samples] in -1..1 (mono, at the
-    format's sample rate), latents float32 [B, T, C] of about unit variance. Phases or noise that
-    `decode` generates come from a fixed seed.
+    `build(*, format) -> AudioCodec`. The codec has `channels` (of the latents), `sound_channels`,
+    and the methods `latents`, `samples`, `encode`, `decode` and `clock`. Waveforms are float32
+    [B, channels, samples] in -1..1, with the format's channels and sample rate; latents float32
+    [B, T, C] of about unit variance. Left and right keep their places and levels; a codec that
+    can't encode the format's channels refuses them in `build`. Phases or noise that `decode`
+    generates come from a fixed seed.
 
         @hookimpl
         def harmony_audio_codec():

@@ -25,5 +25,6 @@ class MuteAudio:
     def latents(self, scene: Scene) -> Tensor:
         """Latents [B, T, C], equal for all samples."""
         current, codec = scene.latents["audio"], cast(AudioCodec, scene.codecs["audio"])
-        silence = torch.zeros(1, codec.samples(current.shape[1]), device=current.device)
+        shape = (1, codec.sound_channels, codec.samples(current.shape[1]))
+        silence = torch.zeros(shape, device=current.device)
         return codec.encode(silence).to(current).expand(len(current), -1, -1)

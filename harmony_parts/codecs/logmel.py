@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from harmony_parts.av import Format
+from harmony_parts.codecs.protocol import check_waveform
 from harmony_parts.plugin import knob
 
 # about the mean and standard deviation of the levels of thirteen real clips (speech, music,
@@ -44,12 +45,15 @@ def mel_bands(bands: int, low: float, high: float, sample_rate: int, window: int
 class LogMel:
     """A sound codec without weights: log energies of mel bands, decoded by phase reconstruction.
 
-    Sound float32 [B, samples] <-> latents [B, T, hops_per_latent * bands]: `hops_per_latent` frames
-    are stacked in a latent. A frame's window is centred on the frame's interval, so an event is
-    loudest in the latent whose clock contains it. A value is (level + 48 dB) / 17 dB; the level of
-    a band (in dB of full scale) is that of a sound with this energy in every band. Mute is one
-    fixed value, that of the floor, and decodes to silence. The latent rate needn't divide the
-    sample rate. Source of the decoder: fast Griffin-Lim, doi:10.1109/WASPAA.2013.6701851.
+    Sound float32 [B, channels, samples] <-> latents [B, T, channels * hops_per_latent * bands]:
+    `hops_per_latent` frames are stacked in a latent, one channel's after the other's. Each channel
+    is encoded and decoded by itself, with the same initial phases, so equal channels stay equal and
+    a level difference between channels is kept; a time difference within a frame isn't. A frame's
+    window is centred on the frame's interval, so an event is loudest in the latent whose clock
+    contains it. A value is (level + 48 dB) / 17 dB; the level of a band (in dB of full scale) is
+    that of a sound with this energy in every band. Mute is one fixed value, that of the floor, and
+    decodes to silence. The latent rate needn't divide the sample rate. Source of the decoder: fast
+    Griffin-Lim, doi:10.1109/WASPAA.2013.6701851.
     """
 
     latents_per_second: float = knob(
@@ -117,7 +121,8 @@ class LogMelCodec:
 
     def __init__(self, spec: LogMel, format: Format) -> None:
         self.spec, self.format = spec, format
-        self.channels = spec.hops_per_latent * spec.bands
+        self.sound_channels = format.channels
+        self.channels = format.channels * spec.hops_per_latent * spec.bands
         # Samples per latent, exact for any rate written in decimals (31.25, 30, 29.97, 21.533).
         self._step = format.sample_rate / Fraction(spec.latents_per_second).limit_denominator(
             10_000
@@ -156,37 +161,39 @@ class LogMelCodec:
         return torch.stack([edges[:-1], edges[1:]], dim=1)
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C].
+        """Float [B, channels, samples] in [-1, 1] -> float32 [B, latents(samples), C].
 
         The rest of the last latent is mute. Windows that reach beyond the latents read the sound
         mirrored, so that it doesn't fade at the ends. Raises ValueError for other shapes or types.
         """
-        if waveform.ndim != 2 or not waveform.is_floating_point():
-            raise ValueError(
-                f"a waveform is floating point [B, samples], not {waveform.dtype}"
-                f" {list(waveform.shape)}"
-            )
-        count = self.latents(waveform.shape[1])
+        check_waveform(waveform, self.sound_channels)
+        count = self.latents(waveform.shape[2])
         length = self.samples(count)
-        waveform = torch.nn.functional.pad(waveform.float(), (0, length - waveform.shape[1]))
+        waveform = torch.nn.functional.pad(
+            waveform.float().flatten(0, 1), (0, length - waveform.shape[2])
+        )
         places = self._places(count)
         mirrored = places.remainder(2 * length)
         mirrored = mirrored.minimum(2 * length - 1 - mirrored).to(waveform.device)
         power = self._energy(self._spectrum(waveform, mirrored)) * self.spec.bands
         level = 10 * torch.log10(power + 10 ** (self.spec.floor_db / 10))
         return rearrange(
-            (level - CENTRE_DB) / SPREAD_DB, "b (t hop) band -> b t (hop band)", t=count
+            (level - CENTRE_DB) / SPREAD_DB,
+            "(b channel) (t hop) band -> b t (channel hop band)",
+            channel=self.sound_channels,
+            t=count,
         )
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, T, C] -> float32 [B, samples(T)] in [-1, 1]."""
+        """[B, T, C] -> float32 [B, channels, samples(T)] in [-1, 1]."""
         if latents.ndim != 3 or latents.shape[2] != self.channels or not latents.shape[1]:
             raise ValueError(
                 f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}"
             )
         level = rearrange(
             latents.float() * SPREAD_DB + CENTRE_DB,
-            "b t (hop band) -> b (t hop) band",
+            "b t (channel hop band) -> (b channel) (t hop) band",
+            channel=self.sound_channels,
             hop=self.spec.hops_per_latent,
         )
         # A band has at most the energy of full scale.
@@ -197,7 +204,8 @@ class LogMelCodec:
         energy = (
             torch.cat([power[:, :1], power, power[:, -1:]], dim=1).clamp(min=0) / self.spec.bands
         )
-        return self._sound(energy, latents.shape[1]).clamp(-1, 1)
+        sound = self._sound(energy, latents.shape[1]).clamp(-1, 1)
+        return sound.unflatten(0, (-1, self.sound_channels))
 
     def _places(self, latents: int, more: int = 0) -> Tensor:
         """int64 [frames, window]: the samples of each frame, with `more` frames at either end."""
@@ -209,17 +217,17 @@ class LogMelCodec:
         return torch.tensor(centres)[:, None] + torch.arange(-self._reach, self._reach)
 
     def _spectrum(self, sound: Tensor, places: Tensor) -> Tensor:
-        """[B, samples] at `places` [frames, window] -> complex [B, frames, window // 2 + 1]."""
+        """[N, samples] at `places` [frames, window] -> complex [N, frames, window // 2 + 1]."""
         return torch.fft.rfft(sound[:, places] * self._window.to(sound))
 
     def _energy(self, spectrum: Tensor) -> Tensor:
-        """Mean square of the sound in each band: spectrum -> [B, frames, bands]."""
+        """Mean square of the sound in each band: spectrum -> [N, frames, bands]."""
         return (spectrum.abs().square() * self._power.to(spectrum.device)) @ self._bands.T.to(
             spectrum.device
         )
 
     def _sound(self, energy: Tensor, latents: int) -> Tensor:
-        """A sound with the given band energies: [B, frames + 2, bands] -> [B, samples].
+        """Sounds with the given band energies: [N, frames + 2, bands] -> [N, samples].
 
         Fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013), with only the energies of bands
         given. Each step keeps the phases of the current sound, and scales its powers by the ratio
@@ -253,7 +261,8 @@ class LogMelCodec:
                 / overlap
             )
 
-        # The same noise for every sample of a batch: a sample decodes independently of the others.
+        # The same noise for every channel of every sample: each decodes independently of the
+        # others.
         noise = torch.randn(1, length, generator=torch.Generator().manual_seed(self.spec.seed)).to(
             energy
         )

@@ -42,24 +42,40 @@ class VideoCodec(Protocol):
 
 @runtime_checkable
 class AudioCodec(Protocol):
-    """Mono sound float32 [B, samples] at the format's rate <-> latents float32 [B, T, C]."""
+    """Sound float32 [B, channels, samples] <-> latents float32 [B, T, C].
 
-    channels: int
+    The sound has the rate and the channels of the format; a latent covers all channels.
+    """
+
+    channels: int  # C of the latents
+    sound_channels: int  # of the sound: those of the format
 
     def latents(self, samples: int) -> int:
-        """Number of latents of `samples` samples."""
+        """Number of latents of `samples` samples of a channel."""
 
     def samples(self, latents: int) -> int:
-        """Number of samples that `latents` latents decode to."""
+        """Number of samples of a channel that `latents` latents decode to."""
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """[B, samples] in [-1, 1] -> [B, latents(samples), C], of about unit scale."""
+        """[B, channels, samples] in [-1, 1] -> [B, latents(samples), C], of about unit scale."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, T, C] -> [B, samples(T)]; any phase or noise that it invents has a fixed seed."""
+        """[B, T, C] -> [B, channels, samples(T)]; any phase or noise that it invents has a fixed
+        seed.
+        """
 
     def clock(self, latents: int) -> Tensor:
         """float64 [latents, 2]: (start, end) of each latent in seconds, neither ever decreasing."""
+
+
+def check_waveform(waveform: Tensor, channels: int) -> None:
+    """Raise ValueError if a codec's input isn't floating point [B, channels, samples]."""
+    shape = list(waveform.shape)
+    if len(shape) != 3 or shape[1] != channels or not waveform.is_floating_point():
+        raise ValueError(
+            f"a waveform is floating point [B, {channels}, samples], with the format's channels,"
+            f" not {waveform.dtype} {shape}"
+        )
 
 
 def grid_of(codec: VideoCodec | AudioCodec) -> tuple[int, ...]:
@@ -79,4 +95,7 @@ class AudioCodecSpec(Protocol):
     """Settings of an audio codec."""
 
     def build(self, *, format: Format) -> AudioCodec:
-        """The codec for sound of that format."""
+        """The codec for sound of that format.
+
+        Raises ValueError if it can't encode that rate or that number of channels.
+        """

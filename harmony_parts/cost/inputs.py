@@ -53,7 +53,8 @@ def inputs(parts: Parts) -> Inputs:
     """
     form = parts.format
     image = torch.zeros(form.height, form.width, 3, dtype=torch.uint8)
-    prompt = Prompt(LONG_TEXT, LONG_TEXT, LONG_TEXT, image, torch.zeros(form.samples(form.frames)))
+    voice = torch.zeros(form.channels, form.samples(form.frames))
+    prompt = Prompt(LONG_TEXT, LONG_TEXT, LONG_TEXT, image, voice)
     conditions: dict[str, Condition] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about truncated texts

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from harmony_parts.av import channel_layout
 from harmony_parts.report.text import quantity, short
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def latent_lines(parts: Parts) -> list[str]:
     lines = [
         f"clip   {frames / float(form.fps):g} s: {quantity(frames, 'frame')} of {form.width} x"
         f" {form.height} at {float(form.fps):g} fps, {quantity(samples, 'sample')} at"
-        f" {form.sample_rate} Hz"
+        f" {form.sample_rate} Hz, {channel_layout(form.channels)}"
     ]
     if counts.video is not None:
         video, t_v = cast("VideoCodec", parts.codecs["video"]), counts.video
@@ -67,9 +68,10 @@ def latent_lines(parts: Parts) -> list[str]:
         )
     if counts.audio is not None:
         audio, t_a = cast("AudioCodec", parts.codecs["audio"]), counts.audio
+        numbers = form.channels * samples
         lines.append(
             f"audio  T_a = {t_a}, {quantity(audio.channels, 'channel')}:"
-            f" {samples / (t_a * audio.channels):.1f}x fewer numbers than the samples;"
+            f" {numbers / (t_a * audio.channels):.1f}x fewer numbers than the samples;"
             f" {interval_text(audio.clock(t_a))}"
         )
     return lines

@@ -251,7 +251,7 @@ class ClipFolderSet:
         return json.dumps([entry.name, entry.caption, entry.sound, entry.speech, content])
 
     def example(self, index: int, generator: torch.Generator) -> Example:
-        """A cut with mono sound; image: its first frame, voice: a cut of the file's sound.
+        """A cut; image: its first frame, voice: a cut of the file's sound.
 
         Raises MediaError naming the file.
         """
@@ -263,9 +263,9 @@ class ClipFolderSet:
         # indexing copies, and repeats the last frame
         pictures = frames[torch.arange(first, first + form.frames).clamp(max=len(frames) - 1)]
         begin = form.samples(first)
-        piece = sound[begin : begin + form.samples(form.frames)]
-        waveform = torch.zeros(1, form.samples(form.frames))
-        waveform[0, : len(piece)] = piece
+        piece = sound[:, begin : begin + form.samples(form.frames)]
+        waveform = torch.zeros(form.channels, form.samples(form.frames))
+        waveform[:, : piece.shape[1]] = piece
         clip = Clip(pictures, form.fps, waveform, form.sample_rate)
         voice = self._voice(sound, length, position)
         return Example(
@@ -279,14 +279,15 @@ class ClipFolderSet:
     def _voice(self, sound: Tensor, length: float, position: float) -> Tensor:
         shortest, longest = self.spec.voice_seconds
         samples = min(
-            len(sound),
+            sound.shape[1],
             max(1, round((shortest + (longest - shortest) * length) * self.format.sample_rate)),
         )
-        begin = int(position * (len(sound) - samples + 1))
-        return sound[begin : begin + samples].clone()
+        begin = int(position * (sound.shape[1] - samples + 1))
+        return sound[:, begin : begin + samples].clone()
 
     def _decoded(self, path: Path) -> tuple[Tensor, Tensor]:
-        """The whole file in the model's format: frames uint8 [T, H, W, 3], sound float32 [samples].
+        """The whole file in the model's format: frames uint8 [T, H, W, 3], sound float32 [channels,
+        samples].
 
         The whole file is cached since it is small in the model's format and slow to decode: 12
         frames/s of 64 x 112 pixels are 0.3 MB per second; a cut of 4 s takes 0.6 ms from memory,
@@ -298,14 +299,19 @@ class ClipFolderSet:
             return self._read[path]
         form = self.format
         clip = Clip.read(
-            path, fps=form.fps, height=form.height, width=form.width, sample_rate=form.sample_rate
+            path,
+            fps=form.fps,
+            height=form.height,
+            width=form.width,
+            sample_rate=form.sample_rate,
+            channels=form.channels,
         )
         if clip.frames is None or clip.waveform is None or not clip.waveform.shape[1]:
             raise MediaError(
                 f"{_lacks(path, 'picture' if clip.frames is None else 'sound')}: remove it from the"
                 " folder or the manifest"
             )
-        decoded = clip.frames, clip.mono()
+        decoded = clip.frames, clip.waveform
         room = self.spec.memory_mb * 1e6 - _bytes(decoded)
         if room >= 0:
             while sum(map(_bytes, self._read.values())) > room:

@@ -10,6 +10,7 @@ from torch import Tensor
 from harmony_parts.av import Format, Prompt, Truth
 from harmony_parts.data.protocol import Example
 from harmony_parts.media.clip import Clip
+from harmony_parts.media.waveform import to_channels
 from harmony_parts.scenes.canvas import Canvas
 from harmony_parts.scenes.mixer import Mixer
 from harmony_parts.scenes.protocol import Spoken, Take
@@ -40,6 +41,7 @@ def render(
     take.picture(canvas)
     picture = torch.from_numpy(canvas.frames())
     sound = _sound(take, format.samples(frames), format.sample_rate, offset, noise)
+    sound = to_channels(sound, format.channels)
     again = take.again(other, VOICE)
     voice = _sound(again, round(VOICE * format.sample_rate), format.sample_rate, 0.0, other)
     spoken = take if isinstance(take, Spoken) else None
@@ -51,7 +53,7 @@ def render(
             sound=take.sound_caption,
             speech=spoken.transcript if spoken else None,
             image=picture[0],
-            voice=voice[0],
+            voice=to_channels(voice, format.channels),
         ),
         events=tuple(take.events),
         truth=_truth(take, canvas.middle.ravel(), offset),

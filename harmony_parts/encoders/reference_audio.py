@@ -17,13 +17,13 @@ from harmony_parts.plugin import knob
 
 @attrs.frozen
 class ReferenceAudio:
-    """Prompt.voice float32 [samples] -> condition "voice", the latents z_r of the audio codec.
+    """Prompt.voice float32 [channels, samples] -> condition "voice", the audio codec's latents z_r.
 
     Its tokens are [B, R, C], its mask [B, R]. R is that of the batch's longest voice (1 without
     any); each is encoded by itself, so padding can't change it. An absent voice is zeros with mask
     False, which is also the null form. It has no weights and passes no gradient. Raises
-    AssemblyError without an audio codec, and ValueError if a voice isn't float32 [samples], is
-    empty or isn't finite.
+    AssemblyError without an audio codec, and ValueError if a voice isn't float32 [channels,
+    samples] with the format's channels, is empty or isn't finite.
     """
 
     seconds_max: float = knob(
@@ -69,7 +69,7 @@ class ReferenceAudioEncoder(nn.Module):
         voices: dict[int, Tensor] = {}
         for row, prompt in enumerate(prompts):
             if prompt.voice is not None:
-                voice = self._checked(prompt.voice, row)[: self.samples_max]
+                voice = self._checked(prompt.voice, row)[:, : self.samples_max]
                 voices[row] = codec.encode(voice[None].to(self.home.device))[0].to(self.home)
         longest = max((len(latents) for latents in voices.values()), default=1)
         null = self.home.new_zeros(len(prompts), longest, codec.channels)
@@ -83,11 +83,13 @@ class ReferenceAudioEncoder(nn.Module):
     def _checked(self, voice: object, row: int) -> Tensor:
         if not isinstance(voice, Tensor):
             raise ValueError(
-                f"the voice of prompt {row} must be a torch tensor float32 [samples], not"
+                f"the voice of prompt {row} must be a torch tensor float32 [channels, samples], not"
                 f" {type(voice).__name__}"
             )
-        if voice.dtype != torch.float32 or voice.ndim != 1 or not len(voice):
-            want = "float32 [samples] with at least one sample"
+        channels, shape = self.codecs[0].sound_channels, voice.shape
+        right = len(shape) == 2 and shape[0] == channels and shape[1] >= 1
+        if voice.dtype != torch.float32 or not right:
+            want = f"float32 [{channels}, samples] with at least one sample"
             raise ValueError(
                 f"the voice of prompt {row} must be {want}, not {voice.dtype} {list(voice.shape)}"
             )

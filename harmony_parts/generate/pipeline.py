@@ -127,14 +127,17 @@ class Pipeline:
             )
         if frames is None:
             frames = self._frames(latents)
-        length = AV(frames, self.format.samples(frames))
-        made = latents.map(lambda x, codec, n: codec.decode(x)[:, :n].cpu(), self.codecs, length)
+        samples = self.format.samples(frames)
+        cut: AV[tuple[slice, ...]] = AV(
+            (slice(None), slice(frames)), (slice(None), slice(None), slice(samples))
+        )
+        made = latents.map(lambda x, codec, part: codec.decode(x)[part].cpu(), self.codecs, cut)
         pictures, sounds = made.video, made.audio
         return [
             Clip(
                 None if pictures is None else pictures[i],
                 self.format.fps,
-                None if sounds is None else sounds[i][None],
+                None if sounds is None else sounds[i],
                 self.format.sample_rate,
             )
             for i in range(len(made[next(iter(made))]))

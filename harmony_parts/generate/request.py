@@ -262,10 +262,10 @@ class Request:
         frames = self._frames(format, audio, video)
         given = None
         if audio is not None:
-            sound = _at_rate(audio, format)
+            sound = _sound("audio", audio, format)
             if not sound.isfinite().all():
                 raise RequestError("the given audio has samples that aren't finite numbers")
-            sound = fit(sound[None], format.samples(frames))
+            sound = fit(sound, format.samples(frames))
             given = Clip(waveform=sound, sample_rate=format.sample_rate)
         if video is not None:
             given = Clip(frames=_at_fps(video, format, frames), fps=format.fps)
@@ -279,7 +279,7 @@ class Request:
             self.sound,
             self.speech,
             image,  # type: ignore[arg-type]
-            None if voice is None else _at_rate(voice, format),
+            None if voice is None else _sound("voice", voice, format),
             self.extra or {},
         )
         return Inputs(prompt, frames, given, audio)
@@ -372,11 +372,16 @@ def _read(name: str, media: Any, what: str, **size: Any) -> Clip | None:
     return clip
 
 
-def _at_rate(clip: Clip, format: Format) -> Tensor:
-    """[samples]: the sound in mono at the format's rate."""
-    from harmony_parts.media.waveform import resample
+def _sound(name: str, clip: Clip, format: Format) -> Tensor:
+    """[channels, samples]: the sound with the format's channels, at its rate."""
+    from harmony_parts.media.waveform import resample, to_channels
 
-    return resample(clip.mono(), clip.sample_rate, format.sample_rate)
+    assert clip.waveform is not None
+    try:
+        sound = to_channels(clip.waveform, format.channels)
+    except ValueError as error:
+        raise RequestError(f"{name}: {error}") from error
+    return resample(sound, clip.sample_rate, format.sample_rate)
 
 
 def _at_fps(clip: Clip, format: Format, count: int) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from harmony_parts.av import AV, Condition, Format, Prompt
+from harmony_parts.av import AV, Condition, Format, Prompt, channel_layout
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Example
 from harmony_parts.errors import RunError
@@ -34,11 +34,12 @@ def encode_clips(
 ) -> AV[Tensor]:
     """Latents of clips of one length, on `device`: video [B, T_v, H, W, C], audio [B, T_a, C].
 
-    The clips are in the codecs' frame size and sample rate. A stream that no clip has, or that has
-    no codec, is absent. Raises ValueError if only some of the clips have a stream.
+    The clips are in the codecs' format: frame size, sample rate, channels of the sound. A stream
+    that no clip has, or that has no codec, is absent. Raises ValueError if only some of the clips
+    have a stream.
     """
     frames = [clip.frames for clip in clips if clip.frames is not None]
-    sounds = [clip.mono() for clip in clips if clip.waveform is not None]
+    sounds = [clip.waveform for clip in clips if clip.waveform is not None]
     for what, some in (("frames", frames), ("sound", sounds)):
         if len(some) not in (0, len(clips)):
             raise ValueError(
@@ -60,16 +61,16 @@ def _check_format(example: Example, format: Format, codecs: AV[VideoCodec | Audi
             seen = "no frames" if clip.frames is None else f"frames of {list(clip.frames.shape)}"
             raise RunError(f"{example.name}: has {seen}; the model's format is {size}")
     if codecs.audio is not None:
-        samples, rate = format.samples(format.frames), format.sample_rate
-        if clip.waveform is None or (clip.waveform.shape[1], clip.sample_rate) != (samples, rate):
-            sound = (
-                "no sound"
-                if clip.waveform is None
-                else f"{clip.waveform.shape[1]} samples at {clip.sample_rate} Hz"
-            )
-            raise RunError(
-                f"{example.name}: has {sound}; the model's format is {samples} samples at {rate} Hz"
-            )
+        wanted = _sound([format.channels, format.samples(format.frames)], format.sample_rate)
+        has = "no sound"
+        if clip.waveform is not None:
+            has = _sound(clip.waveform.shape, clip.sample_rate)
+        if has != wanted:
+            raise RunError(f"{example.name}: has {has}; the model's format is {wanted}")
+
+
+def _sound(shape: Sequence[int], rate: int) -> str:
+    return f"{shape[1]} samples at {rate} Hz, {channel_layout(shape[0])}"
 
 
 def is_frozen(encoder: nn.Module) -> bool:

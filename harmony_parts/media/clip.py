@@ -17,8 +17,8 @@ from harmony_parts.errors import MediaError
 from harmony_parts.media.ffmpeg import Limits, frame_rate
 from harmony_parts.media.files import replace
 from harmony_parts.media.probe import probe
-from harmony_parts.media.read import at_rate, read_frames, read_sound, sound_file
-from harmony_parts.media.waveform import fit, write_sound_file
+from harmony_parts.media.read import at_rate, in_channels, read_frames, read_sound, sound_file
+from harmony_parts.media.waveform import fit, to_channels, write_sound_file
 from harmony_parts.media.write import MUXERS, Content, write_container
 
 LIMITS = Limits()
@@ -86,6 +86,17 @@ class Clip:
             raise ValueError("this Clip has no sound")
         return self.waveform.mean(dim=0)
 
+    def with_channels(self, channels: int) -> Clip:
+        """A copy whose sound has so many channels.
+
+        Mono becomes equal copies, several channels become mono by their mean, and 5.1 becomes
+        stereo (see `harmony_parts.media.waveform.to_channels`). Raises ValueError without sound,
+        and for other numbers.
+        """
+        if self.waveform is None:
+            raise ValueError("this Clip has no sound")
+        return attrs.evolve(self, waveform=to_channels(self.waveform, channels))
+
     @classmethod
     def read(
         cls,
@@ -95,6 +106,7 @@ class Clip:
         height: int | None = None,
         width: int | None = None,
         sample_rate: int | None = None,
+        channels: int | None = None,
         start: float | Fraction = 0,
         seconds: float | Fraction | None = None,
         streams: Collection[str] | None = None,
@@ -110,9 +122,10 @@ class Clip:
         with one of them the other follows from the aspect ratio. The colour matrix is the tagged
         one; untagged video is BT.709 if its shorter side has 720 lines or more, else BT.601.
 
-        Sound keeps its channels, and its rate unless `sample_rate` is given (torchaudio resamples).
-        It is aligned with the first frame: earlier sound is cut, a later beginning and gaps are
-        silence, and it has exactly round(T / fps * sample_rate) samples.
+        Sound keeps its rate unless `sample_rate` is given (torchaudio resamples), and its channels
+        unless `channels` is given (see `with_channels`). It is aligned with the first frame:
+        earlier sound is cut, a later beginning and gaps are silence, and it has exactly
+        round(T / fps * sample_rate) samples.
 
         `start` (seconds) counts from the first frame and is rounded to a frame, or to a sample if
         no video is read; `seconds` is rounded to whole frames, and a shorter file gives a shorter
@@ -123,13 +136,13 @@ class Clip:
         path, start = Path(path), Fraction(start)
         span = None if seconds is None else Fraction(seconds)
         rate = None if fps is None else frame_rate(Fraction(fps))
-        wanted = _wanted(start, span, (height, width, sample_rate), streams)
+        wanted = _wanted(start, span, (height, width, sample_rate, channels), streams)
         if sample_rate is not None and sample_rate > MAX_RATE:
             raise ValueError(f"sample_rate must be at most {MAX_RATE} Hz, not {sample_rate}")
         if (streams is None or wanted == {"audio"}) and (
             found := sound_file(path, start, span, limits)
         ):
-            return _sound_clip(path, *found, sample_rate, rate, limits)
+            return _sound_clip(path, *found, (sample_rate, channels), rate, limits)
         probed = probe(path)
         for name, stream in (("video", probed.video), ("audio", probed.audio)):
             if streams is not None and name in wanted and stream is None:
@@ -140,7 +153,8 @@ class Clip:
             assert audio is not None
             origin = (probed.video or audio).start
             waveform = read_sound(path, audio, origin, start, span, limits)
-            return _sound_clip(path, waveform, audio.sample_rate, sample_rate, rate, limits)
+            form = (sample_rate, channels)
+            return _sound_clip(path, waveform, audio.sample_rate, form, rate, limits)
         rate = rate or frame_rate(video.fps)
         first = round(start * rate)
         count = None if span is None else max(1, round(span * rate))
@@ -151,6 +165,7 @@ class Clip:
         waveform = read_sound(path, audio, video.start, first / rate, length, limits)
         waveform = fit(waveform, round(length * own))
         waveform = at_rate(path, waveform, own, new, round(length * new), limits)
+        waveform = in_channels(path, waveform, channels)
         return cls(frames, rate, waveform, new)
 
     def save(
@@ -248,7 +263,8 @@ def _wanted(
         or any(n is not None and n < 1 for n in sizes)
     ):
         raise ValueError(
-            "start must not be negative; seconds, height, width and sample_rate must be above 0"
+            "start must not be negative; seconds, height, width, sample_rate and channels must be"
+            " above 0"
         )
     wanted = {"video", "audio"} if streams is None else set(streams)
     if not wanted or wanted - {"video", "audio"}:
@@ -276,9 +292,16 @@ def _check(
 
 
 def _sound_clip(
-    path: Path, waveform: Tensor, own: int, new: int | None, fps: Fraction | None, limits: Limits
+    path: Path,
+    waveform: Tensor,
+    own: int,
+    form: tuple[int | None, int | None],
+    fps: Fraction | None,
+    limits: Limits,
 ) -> Clip:
-    rate = new or own
+    """A clip of only sound; `own`: its rate, `form`: the rate and channels to give it."""
+    rate = form[0] or own
     samples = round(Fraction(waveform.shape[1], own) * rate)
     waveform = at_rate(path, waveform, own, rate, samples, limits)
+    waveform = in_channels(path, waveform, form[1])
     return Clip(None, fps or Fraction(24), waveform, rate)

@@ -17,7 +17,7 @@ from harmony_parts.errors import MediaError
 from harmony_parts.media import ffmpeg
 from harmony_parts.media.ffmpeg import Limits
 from harmony_parts.media.probe import AudioStream, Probe, VideoStream
-from harmony_parts.media.waveform import READS, fit, read_sound_file, resample
+from harmony_parts.media.waveform import READS, fit, read_sound_file, resample, to_channels
 
 SEEK = Fraction(10)  # seconds decoded before `start`, so that the decoders' states have settled
 
@@ -193,6 +193,19 @@ def at_rate(
             " raise Limits.bytes"
         )
     return fit(resample(waveform, own, rate), samples)
+
+
+def in_channels(path: Path, waveform: Tensor, channels: int | None) -> Tensor:
+    """`waveform` with so many channels, by `to_channels`; `None` keeps its own.
+
+    Raises MediaError if there is no rule for that.
+    """
+    if channels is None:
+        return waveform
+    try:
+        return to_channels(waveform, channels)
+    except ValueError as error:
+        raise MediaError(f"{path}: {error}") from error
 
 
 def finite(path: Path, waveform: Tensor, rate: int) -> Tensor:

@@ -20,6 +20,7 @@ BLOCK = 1 << 20  # samples
 # torchaudio's table has as many values as (reduced old rate) x (reduced new rate): 2 GB for 48000
 # -> 44101 Hz
 KERNEL = 1 << 24
+SURROUND = math.sqrt(0.5)  # weight of the centre and of the surround channels in a stereo mix
 
 
 def resample(waveform: Tensor, old: int, new: int) -> Tensor:
@@ -57,6 +58,30 @@ def _resample_directly(
         near = padded[..., centre[:, None] + taps + reach]
         pieces.append(torch.einsum("...jk,jk->...j", near, weights.to(waveform.dtype)))
     return torch.cat(pieces, dim=-1)
+
+
+def to_channels(waveform: Tensor, channels: int) -> Tensor:
+    """`waveform` [c, samples] with another number of channels, [channels, samples].
+
+    One channel becomes equal copies, several become one by their mean. 5.1 (six channels in the
+    order front left, front right, centre, LFE, surround left, surround right) becomes stereo by
+    ITU-R BS.775, without the LFE, divided by the sum of its weights: it never exceeds full scale.
+    Raises ValueError for other numbers.
+    """
+    given = len(waveform)
+    if given == channels:
+        return waveform
+    if channels == 1:
+        return waveform.mean(dim=0, keepdim=True)
+    if given == 1:
+        return waveform.repeat(channels, 1)
+    if (given, channels) == (6, 2):
+        front, centre, surround = waveform[:2], waveform[2], waveform[4:]
+        return (front + SURROUND * (centre + surround)) / (1 + 2 * SURROUND)
+    raise ValueError(
+        f"sound of {given} channels can't become {channels}: mix it beforehand, for example with"
+        f" ffmpeg's -ac {channels}"
+    )
 
 
 def fit(waveform: Tensor, samples: int) -> Tensor:

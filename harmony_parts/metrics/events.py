@@ -181,9 +181,9 @@ class Events:
         if len(video) + len(audio):
             numbers["f1"] = 2 * len(pairs) / (len(video) + len(audio))
         if truth is not None:
-            times = np.array([event.time for event in truth])
-            numbers["truth_events"] = float(len(times))
+            numbers["truth_events"] = float(len(truth))
             for stream, found in (("video", video), ("audio", audio)):
+                times = np.array([event.time for event in truth if stream in event.streams])
                 if len(found) + len(times):
                     numbers[f"{stream}_truth_f1"] = (
                         2 * len(match(found, times, self.tolerance)) / (len(found) + len(times))

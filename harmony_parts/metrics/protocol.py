@@ -38,7 +38,8 @@ class Metric(Protocol):
         """Features of the picture and of the sound, each computed without the other.
 
         The result has the streams that the clip has and the metric reads. Any clip is accepted:
-        silent, black, of one frame, without a sample. It isn't changed.
+        silent, black, of one frame, without a sample, with several channels of sound (of which the
+        built-in metrics analyse the mean). It isn't changed.
         """
 
     def score(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from harmony_parts.assembly.read import RECIPE
+from harmony_parts.av import channel_layout
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
@@ -21,7 +22,7 @@ def model_card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: It
     form = recipe.format
     shape = (
         f"{float(form.fps):g} frames a second of {form.height} x {form.width} pixels (height x"
-        f" width), sound at {form.sample_rate} Hz"
+        f" width), sound at {form.sample_rate} Hz, {channel_layout(form.channels)}"
     )
     lines = [
         f"# {recipe.name}",

@@ -20,21 +20,28 @@ HIGHEST = 0.95  # s, the longest flight, which reaches the ceiling
 GROUND = 0.82
 
 
-def bounces(rng: np.random.Generator, seconds: float) -> np.ndarray:
+def bounces(
+    rng: np.random.Generator,
+    seconds: float,
+    *,
+    rest: float = REST,
+    flights: tuple[float, float] = (0.55, HIGHEST),
+    restitution: tuple[float, float] = (0.6, 0.97),
+) -> np.ndarray:
     """Contact times [N], the first before 0 and the last after the end: all times are in a flight.
 
-    A flight lasts a random share (the restitution, on uneven ground) of the one before. If it would
-    be shorter than REST, the ball is kicked again.
+    A flight lasts a random share (the `restitution`, on uneven ground) of the one before. If it
+    would be shorter than `rest`, the ball is kicked again, to one of `flights` seconds.
     """
     end = seconds - LAST
     while True:
-        flight = rng.uniform(0.55, HIGHEST)
+        flight = rng.uniform(*flights)
         times = [rng.uniform(FIRST, max(FIRST, min(flight, end)))]
         before = times[0] - flight
         while times[-1] < seconds:
-            flight *= rng.uniform(0.6, 0.97)
-            if flight < REST:
-                flight = rng.uniform(0.55, HIGHEST)
+            flight *= rng.uniform(*restitution)
+            if flight < rest:
+                flight = rng.uniform(*flights)
             times.append(times[-1] + flight)
         # a contact in the last moments would be cut
         if end <= FIRST or not any(end <= time < seconds for time in times):

@@ -7,6 +7,8 @@ from 0 to 1 (and beyond, if the picture isn't square). A value that changes over
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import numpy as np
 
@@ -97,8 +99,15 @@ class Canvas:
         self.start = (np.arange(frames, dtype=np.float64) / fps)[:, None, None]
         self.end = self.start + 1.0 / fps
         self.middle = (self.start + self.end) / 2
+        self._rows, self._columns, self._shift = self.y.ravel(), self.x.ravel(), 0.0
         self.image: Array = np.empty((1, height, width, 3), np.float32)
         self.image[:] = background
+
+    def shift(self, right: Array, down: Array) -> None:
+        """Move all that is drawn from now on by these distances, [T] each: a shaking camera."""
+        self.x = self.x - right.astype(np.float32)[:, None, None]
+        self.y = self.y - down.astype(np.float32)[:, None, None]
+        self._shift += float(max(np.abs(right).max(), np.abs(down).max()))
 
     def during(self, begin: float, end: float) -> Canvas | None:
         """The frames that are exposed between two times, to draw on; None if there are none."""
@@ -107,13 +116,33 @@ class Canvas:
             return None
         self._unfold()
         part, frames = Canvas.__new__(Canvas), slice(int(shown[0]), int(shown[-1]) + 1)
-        part.pixel, part.x, part.y = self.pixel, self.x, self.y
+        part.pixel, part._rows, part._columns = self.pixel, self._rows, self._columns
+        part.x, part.y = (each[frames] if len(each) > 1 else each for each in (self.x, self.y))
+        part._shift = self._shift
         part.start, part.end, part.middle = (
             self.start[frames],
             self.end[frames],
             self.middle[frames],
         )
         part.image = self.image[frames]  # a view
+        return part
+
+    def inset(self, x: float, y: float, side: float) -> Canvas:
+        """The square from (x, y) to (x + side, y + side), with coordinates from 0 to 1 of its own.
+
+        What reaches beyond it is cut off.
+        """
+        self._unfold()
+        columns = _within(self._columns, x + side / 2, side / 2)
+        rows = _within(self._rows, y + side / 2, side / 2)
+        part = Canvas.__new__(Canvas)
+        part.pixel, part._shift = self.pixel / side, self._shift / side
+        part._columns = (self._columns[columns] - np.float32(x)) / np.float32(side)
+        part._rows = (self._rows[rows] - np.float32(y)) / np.float32(side)
+        part.x = (self.x[:, :, columns] - np.float32(x)) / np.float32(side)
+        part.y = (self.y[:, rows] - np.float32(y)) / np.float32(side)
+        part.start, part.end, part.middle = self.start, self.end, self.middle
+        part.image = self.image[:, rows, columns]  # a view
         return part
 
     def disc(self, x: Number, y: Number, a: Number, b: Number | None = None) -> Shape:
@@ -161,6 +190,22 @@ class Canvas:
         along = np.clip((dx * u + dy * v) / length, 0, 1)
         return Shape(np.hypot(dx - along * u, dy - along * v) - np.float32(half), rows, columns)
 
+    def profile(
+        self, x: Number, y: Number, angle: Number, height: float, half: Callable[[Array], Array]
+    ) -> Shape:
+        """A body that hangs down from (x, y) by `height`, turned by `angle`.
+
+        `half(share)` is half its width at a share 0 to 1 of its height. The distance is measured
+        across the body, so it is exact where the outline is steep.
+        """
+        reach = float(np.max(half(np.linspace(0, 1, 17)))) + height
+        rows, columns, dx, dy = self._near(x, y, reach, reach)
+        c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        across, down = dx * c + dy * s, dy * c - dx * s
+        wide = half(np.clip(down / np.float32(height), 0, 1)).astype(np.float32)
+        ends = np.abs(down - np.float32(height / 2)) - np.float32(height / 2)
+        return Shape(np.maximum(np.abs(across) - wide, ends), rows, columns)
+
     def paint(self, shape: Shape, colour: Colour | Array, opacity: Number = 1.0) -> None:
         """Fill a shape; a pixel on its edge gets the share that is covered."""
         cover = np.clip(0.5 - shape.distance / np.float32(self.pixel), 0, 1)
@@ -180,13 +225,27 @@ class Canvas:
         lit = light[..., None] * np.array(colour, np.float32) + high[..., None]
         self.paint(shape, np.minimum(lit, 1))
 
+    def vignette(self) -> None:
+        """Light the wall from its middle."""
+        far = np.hypot(self.x - np.float32(0.5), self.y - np.float32(0.35))
+        self.shade(np.float32(1.2) - np.float32(0.6) * far)
+
+    def ground(self, y: float, colour: Colour) -> None:
+        """A floor below `y` that gets darker towards the viewer, and `vignette` above it."""
+        self.vignette()
+        light = np.float32(1.12) - np.float32(1.6) * np.maximum(self.y - np.float32(y), 0)
+        shape = self.box(0.5, y + 5, 50, 5)
+        self.paint(shape, (light[..., None] * np.array(colour, np.float32))[:, shape.rows])
+
     def blend(self, cover: Array, colour: Colour | Array) -> None:
         """Blend in `colour` with the weight `cover` [T or 1, H, W], 0 to 1."""
-        self._blend(cover, colour, slice(0, self.y.size), slice(0, self.x.size))
+        self._blend(cover, colour, slice(0, len(self._rows)), slice(0, len(self._columns)))
 
     def shade(self, light: Array) -> None:
         """Multiply all colours by `light` [T or 1, H or 1, W or 1]."""
-        self.image = self.image * np.asarray(light, np.float32)[..., None]
+        if len(light) > 1:
+            self._unfold()
+        self.image *= np.asarray(light, np.float32)[..., None]
 
     def flash(self, times: Array, strength: Number = 1.0) -> Array:
         """[T, 1, 1]: light that jumps to `strength` at each of `times` (s) and decays.
@@ -220,6 +279,23 @@ class Canvas:
             square = square * (1 + np.float32(0.5) * np.cos(rays * np.arctan2(dy, dx)))
         self.blend(np.clip(np.exp(-square) * light.astype(np.float32), 0, 1), colour)
 
+    def flare(
+        self,
+        times: Array,
+        x: float | Array,
+        y: float | Array,
+        radius: float,
+        strength: float | Array,
+        colour: Colour = FLASH,
+    ) -> None:
+        """The `glow` of a `flash` at each of `times` [N] (s), at the place and strength of each."""
+        numbers = np.broadcast_arrays(np.asarray(times, np.float64), x, y, strength)
+        for time, at_x, at_y, strong in zip(*(each.tolist() for each in numbers), strict=True):
+            part = self.during(time, time + 7 * FLASH_DECAY)
+            if part is not None:
+                light = part.flash(np.array([time]), strong)
+                part.glow(at_x, at_y, radius, light, colour=colour)
+
     def frames(self) -> Array:
         """uint8 [T, H, W, 3]."""
         image = np.clip(self.image * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -243,8 +319,8 @@ class Canvas:
         """Rows and columns within `across` and `down` of (x, y), with a pixel more, and the
         distances of their middles from there.
         """
-        columns = _within(self.x.ravel(), x, across + self.pixel)
-        rows = _within(self.y.ravel(), y, down + self.pixel)
+        columns = _within(self._columns, x, across + self.pixel + self._shift)
+        rows = _within(self._rows, y, down + self.pixel + self._shift)
         return (
             rows,
             columns,

@@ -68,8 +68,8 @@ def test_built_in_anchors_keep_the_contract() -> None:
 def test_mute_audio_is_the_codec_s_silence() -> None:
     codec = CODECS["audio"]
     latents = MuteAudio().latents(scene())
-    assert torch.equal(latents[0], codec.encode(torch.zeros(1, codec.samples(T_A)))[0])
-    noise = torch.randn(4, codec.samples(T_A), generator=torch.Generator().manual_seed(0)) * 1e-3
+    assert torch.equal(latents[0], codec.encode(torch.zeros(1, 1, codec.samples(T_A)))[0])
+    noise = torch.randn(4, 1, codec.samples(T_A), generator=torch.Generator().manual_seed(0)) * 1e-3
     # quieter, in every band and at every time, than noise at -60 dB
     assert (latents < codec.encode(noise)).all()
 
@@ -103,7 +103,7 @@ def test_inputs_of_the_codecs() -> None:
     recorded = attrs.evolve(now, codecs=recording)
     MuteAudio().latents(recorded)
     (silence,) = recording["audio"].seen
-    assert torch.equal(silence, torch.zeros(1, CODECS["audio"].samples(T_A)))
+    assert torch.equal(silence, torch.zeros(1, 1, CODECS["audio"].samples(T_A)))
     StaticVideo().latents(recorded)
     decoded, encoded = recording["video"].seen
     assert now.estimate is not None

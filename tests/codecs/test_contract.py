@@ -82,6 +82,78 @@ def test_a_broken_codec_is_rejected(
         check(Broken(spec, method, other), FORMAT)
 
 
+STEREO = attrs.evolve(FORMAT, channels=2)
+
+
+@attrs.frozen
+class BrokenStereo:
+    """LogMel, whose stereo codec has one method replaced; its mono codec is right."""
+
+    method: str
+    other: Callable[[Any], Any]
+
+    def build(self, *, format: Format) -> Any:
+        """The codec, with the fault if the format is stereo."""
+        spec = LogMel(bands=16)
+        whole = Broken(spec, self.method, self.other) if format.channels == 2 else spec
+        return whole.build(format=format)
+
+
+def mixed(*rows: tuple[float, float]) -> Callable[[Any], Any]:
+    """A method whose result's channels are these sums of the right ones."""
+    weights = torch.tensor(rows, dtype=torch.float32)
+    return lambda real: lambda x: torch.einsum("oc,bcn->bon", weights, real(x))
+
+
+@pytest.mark.parametrize(
+    ("other", "must"),
+    [
+        (mixed((0, 1), (1, 0)), "keep the level .* on the left became -80"),
+        (mixed((0.5, 0.5), (0.5, 0.5)), "keep the level .* on the left became -17"),
+        (mixed((1, 0), (1, 0)), "keep the level .* on the right became -80"),
+        (mixed((1, 0), (0, 0.5)), "keep the level .* on the right became -27"),
+        (mixed((1, 0), (0.3, 1)), "keep left and right apart: sound on the right is only"),
+        (lambda real: lambda x: real(x)[:, :1], r"decode to finite float32 \[2, 2, "),
+    ],
+    ids=["exchanged", "mean", "left on both", "quiet right", "leak", "mono"],
+)
+@pytest.mark.parametrize("format", [FORMAT, STEREO], ids=["mono", "stereo"])
+def test_a_codec_with_broken_stereo_is_rejected(other: Any, must: str, format: Format) -> None:
+    """Whether the given format is stereo or not."""
+    with pytest.raises(PartContractError, match=must):
+        check_audio_codec(BrokenStereo("decode", other), format)
+
+
+@attrs.frozen
+class OnlyMono:
+    """A codec that refuses more than one channel."""
+
+    def build(self, *, format: Format) -> Any:
+        """LogMel's codec."""
+        if format.channels != 1:
+            raise ValueError("this codec is for mono sound")
+        return LogMel().build(format=format)
+
+
+def test_a_codec_may_refuse_a_number_of_channels() -> None:
+    """But not that of the given format."""
+    assert check_audio_codec(OnlyMono(), FORMAT).sound_channels == 1
+    with pytest.raises(ValueError, match="for mono"):
+        check_audio_codec(OnlyMono(), STEREO)
+
+
+def test_the_codec_states_the_channels_of_its_sound() -> None:
+    @attrs.frozen
+    class Wrong:
+        def build(self, *, format: Format) -> Any:
+            codec = LogMel().build(format=format)
+            codec.sound_channels = 3
+            return codec
+
+    with pytest.raises(PartContractError, match="have the format's 1 channels in"):
+        check_audio_codec(Wrong(), FORMAT)
+
+
 @attrs.frozen
 class WithWeights:
     """A codec with weights, some of which it lists in `external_modules`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import attrs
 import pytest
 import torch
 from hypothesis import given, settings
@@ -49,7 +50,7 @@ def test_counts_and_clock_agree(rate: float, sample_rate: int, hops: int, count:
     torch.testing.assert_close(
         clock, torch.stack([expected[:-1], expected[1:]], 1), rtol=1e-12, atol=0
     )
-    encoded = codec.encode(noise(2, count))
+    encoded = codec.encode(noise(2, 1, count))
     assert encoded.shape == (2, latents, hops * 5)
     assert encoded.isfinite().all()
     assert abs(codec.samples(latents) - float(clock[-1, 1]) * sample_rate) <= 1
@@ -61,11 +62,11 @@ def test_mute_is_one_value_and_decodes_to_silence(
     rate: float, sample_rate: int, hops: int, count: int
 ) -> None:
     codec = built(LogMel(latents_per_second=rate, hops_per_latent=hops, bands=12), sample_rate)
-    latents = codec.encode(torch.zeros(1, count))
+    latents = codec.encode(torch.zeros(1, 1, count))
     assert latents.min() == latents.max()
-    assert not latents.equal(codec.encode(0.1 * noise(1, count)))
+    assert not latents.equal(codec.encode(0.1 * noise(1, 1, count)))
     decoded = codec.decode(latents)
-    assert decoded.shape == (1, codec.samples(codec.latents(count)))
+    assert decoded.shape == (1, 1, codec.samples(codec.latents(count)))
     assert decoded.abs().max() < 1e-4  # -80 dB
 
 
@@ -78,15 +79,15 @@ def test_a_click_is_in_the_latent_of_its_time_and_is_decoded_at_that_time(
 ) -> None:
     spec, sample_rate = case
     codec = built(spec, sample_rate)
-    sound = torch.zeros(1, sample_rate)
+    sound = torch.zeros(1, 1, sample_rate)
     place = int(when * sample_rate)
-    sound[0, place] = 0.9
+    sound[..., place] = 0.9
     latents = codec.encode(sound)
     # At a border between two latents, half a sample is rounding.
     loudest = int(latents.amax(2).argmax())
     start, end = codec.clock(latents.shape[1])[loudest].tolist()
     assert start - 1 / sample_rate <= place / sample_rate <= end + 1 / sample_rate
-    decoded = codec.decode(latents)[0]
+    decoded = codec.decode(latents)[0, 0]
     power = decoded.square()
     centre = float((power * torch.arange(len(power))).sum() / power.sum()) / sample_rate
     frame = 1 / (spec.latents_per_second * spec.hops_per_latent)
@@ -96,14 +97,14 @@ def test_a_click_is_in_the_latent_of_its_time_and_is_decoded_at_that_time(
 
 def test_a_shift_by_whole_latents_shifts_the_latents() -> None:
     codec = built(LogMel())
-    sound = 0.1 * noise(1, 512 * 20)
-    a, b = codec.encode(sound), codec.encode(sound[:, 512 * 3 :])
+    sound = 0.1 * noise(1, 1, 512 * 20)
+    a, b = codec.encode(sound), codec.encode(sound[..., 512 * 3 :])
     torch.testing.assert_close(a[:, 4:-1], b[:, 1:-1], rtol=0, atol=1e-4)
 
 
 def test_decoding_is_deterministic_and_independent_of_the_batch() -> None:
     codec = built(SMALL)
-    latents = codec.encode(0.1 * noise(3, 8_000))
+    latents = codec.encode(0.1 * noise(3, 1, 8_000))
     state = torch.random.get_rng_state()
     first, again = codec.decode(latents), codec.decode(latents)
     assert torch.equal(first, again)
@@ -125,8 +126,8 @@ def test_loudness_and_pitch_are_preserved(spec: LogMel, level: float, pitch: flo
     time = torch.arange(16_000) / 16_000
     sound = torch.sin(2 * math.pi * pitch * time) if pitch else noise(16_000)
     sound = sound * 10 ** ((level - decibels(sound)) / 20)
-    latents = codec.encode(sound[None])
-    decoded = codec.decode(latents)[0, :16_000]
+    latents = codec.encode(sound[None, None])
+    decoded = codec.decode(latents)[0, 0, :16_000]
     assert abs(decibels(decoded) - level) < 2
     if pitch:
         loudest = int(torch.fft.rfft(decoded).abs().argmax())
@@ -142,7 +143,7 @@ def test_loudness_and_pitch_are_preserved(spec: LogMel, level: float, pitch: flo
 def test_the_energies_of_the_bands_sum_to_that_of_the_sound() -> None:
     spec = LogMel(fmin=0.0)
     codec = built(spec)
-    sound = 0.1 * noise(1, 64_000)
+    sound = 0.1 * noise(1, 1, 64_000)
     level = codec.encode(sound) * 17 - 48
     # the mean over bands, each normalised as if all bands were as loud
     total = (10 ** (level / 10) - 10 ** (spec.floor_db / 10)).mean()
@@ -154,13 +155,13 @@ def test_the_energies_of_the_bands_sum_to_that_of_the_sound() -> None:
 def test_a_pause_stays_silent() -> None:
     for spec in (LogMel(), SMALL):
         codec = built(spec)
-        sound = 0.1 * noise(1, 32_000)
-        sound[:, 10_000:22_000] = 0
-        decoded = codec.decode(codec.encode(sound))[:, :32_000]
+        sound = 0.1 * noise(1, 1, 32_000)
+        sound[..., 10_000:22_000] = 0
+        decoded = codec.decode(codec.encode(sound))[..., :32_000]
         # a window
         reach = round(16_000 * spec.overlap / (spec.latents_per_second * spec.hops_per_latent))
-        assert decibels(decoded[:, 10_000 + reach : 22_000 - reach]) < -80
-        assert decibels(decoded[:, :10_000]) > -22
+        assert decibels(decoded[..., 10_000 + reach : 22_000 - reach]) < -80
+        assert decibels(decoded[..., :10_000]) > -22
 
 
 def test_any_latents_decode_to_finite_samples_in_range() -> None:
@@ -177,10 +178,12 @@ def test_errors_name_the_wrong_setting_or_shape() -> None:
     with pytest.raises(ValueError, match="fewer than 8 samples per frame at 16000 Hz"):
         built(LogMel(latents_per_second=1000.0))
     codec = built(SMALL)
-    with pytest.raises(ValueError, match=r"\[B, samples\], not torch.float32 \[8\]"):
-        codec.encode(torch.zeros(8))
+    with pytest.raises(ValueError, match=r"\[B, 1, samples\], .* not torch.float32 \[1, 8\]"):
+        codec.encode(torch.zeros(1, 8))
+    with pytest.raises(ValueError, match=r"not torch.float32 \[1, 2, 8\]"):
+        codec.encode(torch.zeros(1, 2, 8))
     with pytest.raises(ValueError, match="at least one sample"):
-        codec.encode(torch.zeros(1, 0))
+        codec.encode(torch.zeros(1, 1, 0))
     with pytest.raises(ValueError, match=r"\[B, T, 32\] with T >= 1, not \[1, 4, 31\]"):
         codec.decode(torch.zeros(1, 4, 31))
 
@@ -227,8 +230,8 @@ def test_real_clips_keep_their_onset_times_and_loudness(real: dict[str, Clip]) -
         moved, nearest, scales = [], [], []
         for name, clip in real.items():
             sound = clip.mono()
-            latents = codec.encode(sound[None])
-            decoded = codec.decode(latents)[0, : len(sound)]
+            latents = codec.encode(sound[None, None])
+            decoded = codec.decode(latents)[0, 0, : len(sound)]
             assert abs(decibels(decoded) - decibels(sound)) < 2, name
             scales.append(torch.stack([latents.mean(), latents.square().mean()]))
             a, b = rise(sound, sample_rate), rise(decoded, sample_rate)
@@ -252,3 +255,24 @@ def test_real_clips_keep_their_onset_times_and_loudness(real: dict[str, Clip]) -
         mean, square = torch.stack(scales).mean(0)
         assert abs(mean) < 0.75
         assert 0.6 < square.sqrt() < 1.5
+
+
+def test_each_channel_is_coded_as_mono() -> None:
+    """A latent has the left channel's numbers, then the right one's."""
+    mono = built(SMALL)
+    format = attrs.evolve(mono.format, channels=2)
+    stereo = SMALL.build(format=format)
+    sound = 0.1 * noise(2, 2, 8_000) * torch.tensor([1.0, 0.1])[:, None]
+    latents = stereo.encode(sound)
+    assert latents.shape == (2, 15, 2 * mono.channels)
+    decoded = stereo.decode(latents)
+    assert decoded.shape == (2, 2, mono.samples(15))
+    for side, of_side in enumerate(latents.split(mono.channels, dim=2)):
+        alone = mono.encode(sound[:, side : side + 1])
+        torch.testing.assert_close(of_side, alone, rtol=0, atol=1e-4)
+        # Batches of other sizes sum in another order, which 40 iterations amplify.
+        torch.testing.assert_close(
+            decoded[:, side : side + 1], mono.decode(of_side), rtol=0, atol=2e-3
+        )
+    equal = stereo.decode(torch.cat([alone, alone], dim=2))
+    torch.testing.assert_close(equal[:, 0], equal[:, 1], rtol=0, atol=2e-3)

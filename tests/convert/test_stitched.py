@@ -191,7 +191,7 @@ def test_an_mmdit_takes_the_weights_that_fit_it(files: toys.Files, tmp_path: Pat
         )
     }
     pipeline = load(tmp_path / "pair")
-    voice = torch.rand(800) - 0.5
+    voice = torch.rand(1, 800) - 0.5
     assert (
         pipeline.latents([Prompt("a ball", voice=voice)], seeds=[0], steps=1)["audio"]
         .isfinite()

@@ -98,7 +98,7 @@ def test_picture_and_sound_of_a_cut_are_aligned(plain, seed) -> None:
         sample_frames(clip.mono()), torch.arange(first, first + 10).repeat_interleave(800).float()
     )
     assert torch.equal(example.prompt.image, clip.frames[0])
-    voice = example.prompt.voice
+    voice = example.prompt.voice[0]
     assert voice.dtype == torch.float32
     assert 8000 <= len(voice) <= 20000  # 1 s to 3 s, at most the whole file
     assert sample_frames(voice).min() >= 0
@@ -117,7 +117,7 @@ def test_cuts_and_voices_reach_both_ends_and_are_uniform(plain) -> None:
     assert len(counts) == 16
     assert counts.min() >= 6
     assert counts.max() <= 52
-    voices = [e.prompt.voice for e in examples]
+    voices = [e.prompt.voice[0] for e in examples]
     assert min(sample_frames(v)[0] for v in voices) == 0
     assert max(sample_frames(v)[-1] for v in voices) == LONG - 1
     assert min(map(len, voices)) < 9000
@@ -131,7 +131,7 @@ def test_a_short_file_repeats_its_last_frame_in_silence(plain) -> None:
         sample_frames(example.clip.mono()),
         torch.tensor([0.0, 1, 2, 3] + [-1] * 6).repeat_interleave(800),
     )
-    assert len(example.prompt.voice) == SHORT * 800  # no silence in the voice
+    assert example.prompt.voice.shape[1] == SHORT * 800  # no silence in the voice
 
 
 @given(seed=st.integers(0, 10**6), index=st.integers(0, 1))
@@ -179,7 +179,7 @@ def test_in_place_changes_to_an_example_do_not_reach_the_next(plain) -> None:
 
 def test_voice_seconds_sets_the_length_of_voices(folder) -> None:
     data = ClipFolder(voice_seconds=(0.1, 0.2)).build(format=FORMAT, root=folder)
-    lengths = [len(draw(data, 0, seed).prompt.voice) for seed in range(20)]
+    lengths = [draw(data, 0, seed).prompt.voice.shape[1] for seed in range(20)]
     assert 800 <= min(lengths) < max(lengths) <= 1600
 
 
@@ -360,7 +360,7 @@ def test_the_real_clips(clips) -> None:
         assert example.clip.waveform.shape == (1, 56000)
         assert example.clip.waveform.abs().max() > 0.01
         assert example.clip.frames[0].float().std() > 5
-        assert 16000 <= len(example.prompt.voice) <= 48000
+        assert 16000 <= example.prompt.voice.shape[1] <= 48000
     talk = draw(data, entries["grid_bbaf2n.mpg"], 0).clip  # 2.98 s
     assert torch.equal(talk.frames[-1], talk.frames[-6])
     assert not talk.waveform[0, -7000:].any()

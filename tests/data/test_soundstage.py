@@ -56,7 +56,7 @@ def test_any_format_gives_a_valid_and_reproducible_example(
     assert sound.dtype == torch.float32
     assert sound.abs().max() <= 1
     assert one.prompt.voice is not None
-    assert one.prompt.voice.shape == (format.sample_rate,)
+    assert one.prompt.voice.shape == (1, format.sample_rate)
     assert one.prompt.image is not None
     assert torch.equal(one.prompt.image, frames[0])
     again = example(scene, index, format, seed)
@@ -196,12 +196,12 @@ def test_the_voice_is_the_same_body_at_other_times() -> None:
     one = example("hammer", 3)
     assert one.clip.waveform is not None
     assert one.prompt.voice is not None
-    a, b = (torch.fft.rfft(x, 16000).abs() for x in (one.clip.waveform[0], one.prompt.voice))
+    a, b = (torch.fft.rfft(x, 16000).abs() for x in (one.clip.waveform[0], one.prompt.voice[0]))
     peaks = [float(s[1000:].argmax()) / 2 for s in (a, b)]  # Hz, above 500
-    other = torch.fft.rfft(example("hammer", 4).prompt.voice, 16000).abs()
+    other = torch.fft.rfft(example("hammer", 4).prompt.voice[0], 16000).abs()
     assert abs(peaks[0] - peaks[1]) < 10
     assert abs(float(other[1000:].argmax()) / 2 - peaks[0]) > 10
-    assert not torch.equal(one.clip.waveform[0, :8000], one.prompt.voice)
+    assert not torch.equal(one.clip.waveform[:, :8000], one.prompt.voice)
 
 
 def test_faults_are_named() -> None:

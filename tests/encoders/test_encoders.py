@@ -257,7 +257,7 @@ def test_each_voice_is_encoded_by_itself() -> None:
     prompts = example_prompts(FORMAT)  # voices of 0.2, 0.5, 0.8 and 1.1 s
     condition = build(ReferenceAudio(seconds_max=0.6))(prompts)["voice"]
     for row, prompt in enumerate(prompts[:4]):
-        want = codec.encode(prompt.voice[None, : round(0.6 * 8000)])[0]
+        want = codec.encode(prompt.voice[None, :, : round(0.6 * 8000)])[0]
         assert condition.mask[row].sum() == len(want)
         assert torch.equal(condition.tokens[row, : len(want)], want)
         assert not condition.tokens[row, len(want) :].any()
@@ -276,10 +276,11 @@ def test_a_batch_without_voices_has_one_masked_latent() -> None:
 @pytest.mark.parametrize(
     ("voice", "message"),
     [
-        (torch.zeros(1, 100), r"float32 \[1, 100\]"),
-        (torch.zeros(0), "at least one sample"),
-        (torch.zeros(9, dtype=torch.float64), "float64"),
-        (torch.full((9,), torch.nan), "finite"),
+        (torch.zeros(100), r"float32 \[1, samples\] .*float32 \[100\]"),
+        (torch.zeros(2, 100), r"float32 \[2, 100\]"),
+        (torch.zeros(1, 0), "at least one sample"),
+        (torch.zeros(1, 9, dtype=torch.float64), "float64"),
+        (torch.full((1, 9), torch.nan), "finite"),
         ([0.0], "list"),
     ],
 )

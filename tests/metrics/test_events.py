@@ -154,11 +154,11 @@ def test_events_are_detected_after_the_codecs(scene: str) -> None:
         LogMel(bands=16, latents_per_second=30).build(format=FORMAT),
     )
     frames = torch.stack([one.clip.frames for one in made if one.clip.frames is not None])
-    sound = torch.stack([one.clip.mono() for one in made])
+    sound = torch.stack([one.clip.waveform for one in made if one.clip.waveform is not None])
     frames = video.decode(video.encode(frames))[:, : frames.shape[1]]
-    sound = audio.decode(audio.encode(sound))[:, : sound.shape[1]]
+    sound = audio.decode(audio.encode(sound))[..., : sound.shape[2]]
     clips = [
-        Clip(frames=f, fps=FORMAT.fps, waveform=w[None], sample_rate=8000)
+        Clip(frames=f, fps=FORMAT.fps, waveform=w, sample_rate=8000)
         for f, w in zip(frames, sound, strict=True)
     ]
     for stream in ("video", "audio"):

@@ -151,7 +151,7 @@ def test_sync_cfg_with_the_built_in_anchors() -> None:
     model = Recorded(
         GaussianDenoiser(shapes["video"], shapes["audio"], torch.zeros(size), torch.eye(size) + 0.5)
     )
-    silence = both["audio"].encode(torch.zeros(1, both["audio"].samples(4))).expand(2, -1, -1)
+    silence = both["audio"].encode(torch.zeros(1, 1, both["audio"].samples(4))).expand(2, -1, -1)
     for task in TASKS.values():
         model.calls.clear()
         given = noise.only(task)

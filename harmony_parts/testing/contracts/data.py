@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from harmony_parts.data.protocol import (
     HasNames,
     HasUnreadable,
 )
-from harmony_parts.errors import MediaError
+from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.media.clip import Clip
 from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
 
@@ -36,7 +37,9 @@ def check_data(
     tensors each time; nothing is drawn from the global generator; clips are in the format; prompts
     and events are valid. Checked for the whole set: its length, IndexError after its end, and, if
     it has them, `names`, `unreadable` and `fingerprint`. Examples that raise MediaError are
-    skipped, as in training, but at least one must not. Raises PartContractError.
+    skipped, as in training, but at least one must not. If the clips have sound, the first example
+    is checked in mono and in stereo; a data set that can't give one of them raises AssemblyError in
+    `build`. Raises PartContractError.
     """
     with no_global_randomness(spec):
         dataset = spec.build(format=format, root=root)
@@ -70,6 +73,7 @@ def check_data(
     streams = {(each.clip.frames is None, each.clip.waveform is None) for each in found.values()}
     require(len(streams) == 1, spec, "have the same streams in all its clips, as a batch needs")
     _check_again(spec, dataset, found)
+    _check_channels(spec, format, root, next(iter(found.items())))
     require(_ends(dataset, count), spec, f"raise IndexError for example {count}, after its last")
     return dataset
 
@@ -164,12 +168,12 @@ def _check_clip(spec: Any, format: Format, where: str, clip: Clip) -> None:
             f" {clip.fps})",
         )
     if clip.waveform is not None:
-        samples, length = format.samples(format.frames), clip.waveform.shape[1]
-        right = length == samples and clip.sample_rate == format.sample_rate
+        sound = [format.channels, format.samples(format.frames)]
+        given = list(clip.waveform.shape)
         require(
-            right,
+            given == sound and clip.sample_rate == format.sample_rate,
             spec,
-            f"give {samples} samples of sound at {format.sample_rate} Hz ({where}: {length} at"
+            f"give sound {sound} at {format.sample_rate} Hz ({where}: {given} at"
             f" {clip.sample_rate})",
         )
         require(clip.waveform.isfinite().all(), spec, f"give finite sound ({where})")
@@ -194,16 +198,31 @@ def _check_prompt(spec: Any, format: Format, where: str, prompt: Prompt) -> None
     if (voice := prompt.voice) is not None:
         right = (
             voice.dtype == torch.float32
-            and voice.ndim == 1
-            and len(voice) >= 1
+            and voice.ndim == 2
+            and voice.shape[0] == format.channels
+            and voice.shape[1] >= 1
             and bool(voice.isfinite().all())
         )
         require(
             right,
             spec,
-            f"have a voice of finite float32 [samples] in a prompt, or `None` ({where}:"
-            f" {voice.dtype} {list(voice.shape)})",
+            f"have a voice of finite float32 [{format.channels}, samples] in a prompt, or `None`"
+            f" ({where}: {voice.dtype} {list(voice.shape)})",
         )
+
+
+def _check_channels(spec: Any, format: Format, root: Path | None, one: tuple[int, Example]) -> None:
+    """Check an example with one channel of sound and with two."""
+    number, example = one
+    if example.clip.waveform is None:
+        return
+    for channels in {1, 2} - {format.channels}:
+        other = attrs.evolve(format, channels=channels)
+        try:
+            dataset = spec.build(format=other, root=root)
+        except AssemblyError:
+            continue  # it refuses this number
+        _check_example(spec, other, number, dataset.example(number, generator(0)))
 
 
 def _check_again(spec: Any, dataset: Dataset, found: Mapping[int, Example]) -> None:

@@ -33,7 +33,8 @@ def example_prompts(format: Format, seed: int = 0) -> list[Prompt]:
         )
 
     def voice(seconds: float) -> Tensor:
-        return torch.rand(max(1, round(seconds * format.sample_rate)), generator=generator) - 0.5
+        samples = max(1, round(seconds * format.sample_rate))
+        return torch.rand(format.channels, samples, generator=generator) - 0.5
 
     full = [
         Prompt(text, text, text, image(), voice(0.2 + 0.3 * row)) for row, text in enumerate(texts)

@@ -25,6 +25,7 @@ from harmony_diffusers.frozen import (
 )
 from harmony_diffusers.mel import MelSpectrum
 from harmony_parts.av import Format
+from harmony_parts.codecs.protocol import check_waveform
 from harmony_parts.plugin import knob
 
 HOPS = 4  # mel frames per latent; the first one has one
@@ -35,12 +36,14 @@ class LTX2Audio:
     """The causal autoencoder of LTX-2 over stereo log-mel spectra, with its vocoder.
 
     It has 25 latents per second of 8 channels x 16 bands; the first latent has 10 ms, each other 40
-    ms. Mono sound [B, samples] of any rate <-> latents [B, T, 128]. Encoding: resample to 16 kHz,
-    use the same mel spectrum (hop 10 ms) for left and right, take the mean z of the distribution,
-    (z - mean) / std. Decoding: the vocoder gives stereo at 24 kHz, whose mean is resampled; a
-    format of 24000 Hz needs no resampling. Input is moved to the weights' device, and the result
-    stays there. The default configurations have 53 M and 56 M parameters. Source: arXiv:2601.03233.
-    The weights are under the LTX-2 Community License: read it before use.
+    ms. Sound [B, channels, samples] of any rate <-> latents [B, T, 128], whose number doesn't
+    depend on the format's channels: a stereo format has both sides; a mono format gives the same
+    sound to both, and takes their mean. Encoding: resample to 16 kHz, a mel spectrum (hop 10 ms) of
+    each side, the mean z of the distribution, (z - mean) / std. Decoding: the vocoder gives stereo
+    at 24 kHz, which is resampled; a format of 24000 Hz needs no resampling. Input is moved to the
+    weights' device, and the result stays there. The default configurations have 53 M and 56 M
+    parameters. Source: arXiv:2601.03233. The weights are under the LTX-2 Community License: read it
+    before use.
     """
 
     model: str = model_knob("Lightricks/LTX-2")
@@ -71,9 +74,10 @@ class LTX2Audio:
             )
 
     def build(self, *, format: Format) -> LTX2AudioCodec:
-        """The codec for sound at the format's rate.
+        """The codec for mono or stereo sound at the format's rate.
 
-        Raises ValueError if the weights can't be loaded, or don't match each other.
+        Raises ValueError if the weights can't be loaded or don't match each other, or if the format
+        has more channels than they.
         """
         return LTX2AudioCodec(self, format)
 
@@ -106,7 +110,13 @@ class LTX2AudioCodec:
                 f" per mel frame, but the autoencoder has a frame every {self._hop} samples at"
                 f" {self._rate} Hz"
             )
-        self._sides = config.in_channels
+        self.sound_channels, self._sides = format.channels, config.in_channels
+        if format.channels != 1 and not format.channels == self._sides == out.out_channels:
+            raise ValueError(
+                f"the format has {format.channels} channels of sound, the autoencoder"
+                f" {self._sides} and the vocoder {out.out_channels}: set format.channels to"
+                f" {self._sides}, or to 1 for their mean"
+            )
         self._bands = config.mel_bins // self._vae.mel_compression_ratio
         self.channels: int = config.latent_channels * self._bands
         if self._vae.latents_mean.numel() != self.channels:
@@ -139,30 +149,26 @@ class LTX2AudioCodec:
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C].
+        """Float [B, channels, samples] in [-1, 1] -> float32 [B, latents(samples), C].
 
         The rest of the last latent is mute. Raises ValueError for other shapes or types.
         """
-        if waveform.ndim != 2 or not waveform.is_floating_point():
-            raise ValueError(
-                f"a waveform is floating point [B, samples], not {waveform.dtype}"
-                f" {list(waveform.shape)}"
-            )
-        frames = steps_of(self.latents(waveform.shape[1]), HOPS)
-        sound = _resampled(
-            waveform.to(self.frozen.device).float(), self.format.sample_rate, self._rate
-        )
+        check_waveform(waveform, self.sound_channels)
+        frames = steps_of(self.latents(waveform.shape[2]), HOPS)
+        sound = waveform.to(self.frozen.device).float().flatten(0, 1)
+        sound = _resampled(sound, self.format.sample_rate, self._rate)
         # the spectrum mirrors half a window, which must exist
         length = max(frames * self._hop, self.spec.window // 2 + 1)
         mel = self._mel(pad(sound[:, :length], (0, max(0, length - sound.shape[1]))))[..., :frames]
-        # [B, sides, frames, mel bands]
-        both = mel.transpose(1, 2)[:, None].expand(-1, self._sides, -1, -1).to(self.frozen.dtype)
+        # [B, channels, frames, mel bands]; one channel becomes both sides
+        both = mel.unflatten(0, (-1, self.sound_channels)).transpose(2, 3)
+        both = both.expand(-1, self._sides, -1, -1).to(self.frozen.dtype)
         z = rearrange(self._vae.encode(both).latent_dist.mode(), "b c t m -> b t (c m)").float()
         return (z - self._vae.latents_mean.float()) / self._vae.latents_std.float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, T, C] -> float32 [B, samples(T)] in [-1, 1]."""
+        """[B, T, C] -> float32 [B, channels, samples(T)] in [-1, 1]."""
         if latents.ndim != 3 or latents.shape[2] != self.channels or not latents.shape[1]:
             raise ValueError(
                 f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}"
@@ -174,14 +180,15 @@ class LTX2AudioCodec:
         mel = self._vae.decode(
             rearrange(z, "b t (c m) -> b c t m", m=self._bands).to(self.frozen.dtype)
         ).sample
-        sound = _resampled(
-            self._vocoder(mel).float().mean(1), self._out_rate, self.format.sample_rate
-        )
-        return sound[:, : self.samples(latents.shape[1])].clamp(-1, 1)
+        sound = self._vocoder(mel).float()  # [B, sides, samples]
+        if self.sound_channels == 1:
+            sound = sound.mean(1, keepdim=True)
+        sound = _resampled(sound, self._out_rate, self.format.sample_rate)
+        return sound[..., : self.samples(latents.shape[1])].clamp(-1, 1)
 
 
 def _resampled(waveform: Tensor, rate: int, wanted: int) -> Tensor:
-    """[B, samples] -> [B, ceil(samples * wanted / rate)]."""
+    """[..., samples] -> [..., ceil(samples * wanted / rate)]."""
     from torchaudio.functional import resample
 
     return resample(waveform, rate, wanted)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from harmony_diffusers.frozen import (
@@ -22,6 +23,7 @@ from harmony_diffusers.frozen import (
 )
 from harmony_diffusers.mel import MelSpectrum
 from harmony_parts.av import Format
+from harmony_parts.codecs.protocol import check_waveform
 from harmony_parts.plugin import knob
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -49,13 +51,15 @@ FORMS: dict[str, dict[str, Any]] = {
 class MMAudio:
     """The autoencoder of MMAudio over log-mel spectra, with its vocoder, as in Ovi and Harmony.
 
-    Sound [B, samples] <-> latents [B, T, 20]: waveform -> mel -> mean of the distribution -> mel ->
-    vocoder. The form "16k" has 20 channels, 31.25 latents per second and decimal logarithms, "44k"
-    has 40 channels, 43.07 latents per second and natural logarithms. As in Ovi, latents aren't
-    normalised, except by `scale`. Input is moved to the weights' device, and the result stays
-    there. The weights for 16 kHz are 172 M (autoencoder) and 112 M parameters (vocoder): 1.1 GB in
-    float32. Source: arXiv:2412.15322; as Ovi uses it, arXiv:2510.01284. MMAudio's weights are
-    CC-BY-NC 4.0: not for commercial use.
+    Sound [B, channels, samples] <-> latents [B, T, channels x 20]: waveform -> mel -> mean of the
+    distribution -> mel -> vocoder. It is an autoencoder of mono sound: the channels of a stereo
+    format are encoded and decoded each by itself, one's latents after the other's. The form "16k"
+    has 20 channels, 31.25 latents per second and decimal logarithms, "44k" has 40 channels, 43.07
+    latents per second and natural logarithms. As in Ovi, latents aren't normalised, except by
+    `scale`. Input is moved to the weights' device, and the result stays there. The weights for 16
+    kHz are 172 M (autoencoder) and 112 M parameters (vocoder): 1.1 GB in float32. Source:
+    arXiv:2412.15322; as Ovi uses it, arXiv:2510.01284. MMAudio's weights are CC-BY-NC 4.0: not for
+    commercial use.
     """
 
     form: Literal["16k", "44k"] = knob(
@@ -113,7 +117,9 @@ class MMAudioCodec:
                 f" autoencoder has a frame every {hop} samples"
             )
         self._step = 2 * hop  # samples per latent
-        self.channels: int = config["latent_channels"]
+        self.sound_channels = format.channels
+        self._width: int = config["latent_channels"]  # latent channels of one channel of the sound
+        self.channels: int = format.channels * self._width
         self._mel = MelSpectrum(
             format.sample_rate,
             window,
@@ -148,30 +154,29 @@ class MMAudioCodec:
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Float [B, samples] in [-1, 1] -> float32 [B, latents(samples), C].
+        """Float [B, channels, samples] in [-1, 1] -> float32 [B, latents(samples), C].
 
         The rest of the last latent is mute. Raises ValueError for other shapes or types.
         """
-        if waveform.ndim != 2 or not waveform.is_floating_point():
-            raise ValueError(
-                f"a waveform is floating point [B, samples], not {waveform.dtype}"
-                f" {list(waveform.shape)}"
-            )
-        rest = self.samples(self.latents(waveform.shape[1])) - waveform.shape[1]
-        sound = nn.functional.pad(waveform.to(self.frozen.device).float().clamp(-1, 1), (0, rest))
-        mel = (self._mel(sound) / self._unit).to(self.frozen.dtype)
-        mean = self._vae.encode(mel)[:, : self.channels]  # the other half is log-variances
-        return mean.transpose(1, 2).float() * self.spec.scale
+        check_waveform(waveform, self.sound_channels)
+        rest = self.samples(self.latents(waveform.shape[2])) - waveform.shape[2]
+        sound = waveform.to(self.frozen.device).float().flatten(0, 1).clamp(-1, 1)
+        mel = (self._mel(nn.functional.pad(sound, (0, rest))) / self._unit).to(self.frozen.dtype)
+        mean = self._vae.encode(mel)[:, : self._width]  # the other half is log-variances
+        joined = rearrange(mean, "(b channel) c t -> b t (channel c)", channel=self.sound_channels)
+        return joined.float() * self.spec.scale
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, T, C] -> float32 [B, samples(T)] in [-1, 1]."""
+        """[B, T, C] -> float32 [B, channels, samples(T)] in [-1, 1]."""
         if latents.ndim != 3 or latents.shape[2] != self.channels or not latents.shape[1]:
             raise ValueError(
                 f"latents are [B, T, {self.channels}] with T >= 1, not {list(latents.shape)}"
             )
         z = (latents.to(self.frozen.device).float() / self.spec.scale).to(self.frozen.dtype)
-        return self._vocoder(self._vae.decode(z.transpose(1, 2))).sample[:, 0].float()
+        apart = rearrange(z, "b t (channel c) -> (b channel) c t", channel=self.sound_channels)
+        sound = self._vocoder(self._vae.decode(apart)).sample[:, 0].float()
+        return sound.unflatten(0, (-1, self.sound_channels))
 
 
 def _models(spec: MMAudio) -> tuple[Any, Any, dict[str, Any]]:

@@ -70,7 +70,7 @@ TEXT |= {"feed_forward_proj": "gated-gelu"}
 
 VIDEO = Format(fps="24000/1001", height=32, width=48, sample_rate=16000, seconds=1.0)
 SOUND = Format(fps=24, height=32, width=48, sample_rate=4000, seconds=1.0)
-STEREO = Format(fps=24, height=32, width=48, sample_rate=24000, seconds=1.0)
+AT_24K = Format(fps=24, height=32, width=48, sample_rate=24000, seconds=1.0)
 
 
 def wan22(**settings: Any) -> WanVAE:
@@ -93,9 +93,10 @@ def umt5(**settings: Any) -> UMT5:
     return UMT5(**{"config": TEXT, "precision": "float32", "length": 48} | settings)
 
 
-def noise(samples: int, batch: int = 1) -> torch.Tensor:
-    """Uniform noise in [-1, 1], [batch, samples]."""
-    return torch.rand(batch, samples, generator=torch.Generator().manual_seed(0)) * 2 - 1
+def noise(samples: int, batch: int = 1, channels: int = 1) -> torch.Tensor:
+    """Uniform noise in [-1, 1], [batch, channels, samples]."""
+    shape = (batch, channels, samples)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 def build_sound(spec: MMAudio | LTX2Audio, format: Format) -> Any:

@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SPECS = {
     "wan": (WanVAE(), toys.VIDEO),
     "mmaudio": (MMAudio(), toys.VIDEO),
-    "ltx2": (LTX2Audio(subfolder="ltx_vae", vocoder_subfolder="ltx_vocoder"), toys.STEREO),
+    "ltx2": (LTX2Audio(subfolder="ltx_vae", vocoder_subfolder="ltx_vocoder"), toys.AT_24K),
 }
 
 
@@ -88,8 +88,8 @@ def test_codecs_load_the_saved_weights(folder, name):
             codec.encode(torch.zeros(1, 3, 32, 48, 3, dtype=torch.uint8))
         ).shape == (1, 5, 32, 48, 3)
     else:
-        latents = codec.encode(torch.zeros(1, 500))
-        assert codec.decode(latents).shape == (1, codec.samples(latents.shape[1]))
+        latents = codec.encode(torch.zeros(1, 1, 500))
+        assert codec.decode(latents).shape == (1, 1, codec.samples(latents.shape[1]))
 
 
 def test_umt5_loads_the_saved_weights(folder):

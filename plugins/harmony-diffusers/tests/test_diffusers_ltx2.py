@@ -15,20 +15,27 @@ from harmony_diffusers.mel import MelSpectrum
 
 @pytest.fixture(scope="module")
 def ltx2():
-    return toys.build_sound(toys.ltx2(), toys.STEREO)
+    return toys.build_sound(toys.ltx2(), toys.AT_24K)
 
 
 @torch.no_grad()
-def test_ltx2_equals_diffusers(ltx2):
-    """From the mel spectrum on, packed and normalised as in its pipeline, and mixed to mono."""
+@pytest.mark.parametrize("channels", [1, 2])
+def test_ltx2_equals_diffusers(channels):
+    """From the mel spectrum of each side on, packed and normalised as in its pipeline.
+
+    Mono sound is both sides, and becomes the mean of both.
+    """
     from diffusers import LTX2Pipeline
     from torchaudio.functional import resample
 
+    ltx2 = toys.build_sound(toys.ltx2(), attrs.evolve(toys.AT_24K, channels=channels))
     vae = ltx2._vae
-    sound = toys.noise(12_000, batch=2)  # 0.5 s at 24 kHz: 50 mel frames, so 14 latents of 53
+    # 0.5 s at 24 kHz: 50 mel frames, so 14 latents of 53
+    sound = toys.noise(12_000, batch=2, channels=channels)
     padded = torch.nn.functional.pad(resample(sound, 24000, 16000), (0, 480))
-    mel = MelSpectrum(16000, 1024, 160, 16, margin=512, power=0.0)(padded)[..., :53].transpose(1, 2)
-    z = LTX2Pipeline._pack_audio_latents(vae.encode(torch.stack([mel, mel], 1)).latent_dist.mode())
+    spectrum = MelSpectrum(16000, 1024, 160, 16, margin=512, power=0.0)
+    sides = [spectrum(padded[:, side])[..., :53].transpose(1, 2) for side in (0, channels - 1)]
+    z = LTX2Pipeline._pack_audio_latents(vae.encode(torch.stack(sides, 1)).latent_dist.mode())
     direct = LTX2Pipeline._normalize_audio_latents(z, vae.latents_mean, vae.latents_std)
     latents = ltx2.encode(sound)
     assert latents.shape == (2, 14, 8)
@@ -40,7 +47,7 @@ def test_ltx2_equals_diffusers(ltx2):
     )
     made = ltx2.decode(latents)
     assert stereo.shape == (2, 2, 53 * 240)
-    assert torch.equal(made, stereo.mean(1))
+    assert torch.equal(made, stereo.mean(1, keepdim=True) if channels == 1 else stereo)
 
 
 def test_the_clock_of_ltx2_equals_diffusers_positions(ltx2):
@@ -59,7 +66,7 @@ def test_ltx2_is_causal(ltx2):
     """Sound after the end of a latent's window doesn't change it."""
     sound = toys.noise(24_000)
     changed = sound.clone()
-    changed[:, 12_000:] *= -1
+    changed[..., 12_000:] *= -1
     a, b = ltx2.encode(sound), ltx2.encode(changed)
     # half a window (768 samples at 24 kHz) and the resampling filter are before the change
     reach = ltx2.latents(12_000 - 1024)
@@ -84,23 +91,23 @@ def test_ltx2_uses_the_fewest_latents_and_has_their_clock(ltx2, rate, samples):
 
 def _at(rate: int):
     with torch.device("meta"):
-        return toys.ltx2().build(format=attrs.evolve(toys.STEREO, sample_rate=rate))
+        return toys.ltx2().build(format=attrs.evolve(toys.AT_24K, sample_rate=rate))
 
 
 @pytest.mark.parametrize("samples", [1, 100, 9000])
 @pytest.mark.parametrize("rate", [8000, 22050])
 def test_ltx2_accepts_any_sample_rate(rate, samples):
     """Decoded sound has the length of its latents."""
-    codec = toys.build_sound(toys.ltx2(), attrs.evolve(toys.STEREO, sample_rate=rate))
+    codec = toys.build_sound(toys.ltx2(), attrs.evolve(toys.AT_24K, sample_rate=rate))
     latents = codec.encode(toys.noise(samples))
     assert latents.shape == (1, codec.latents(samples), codec.channels)
-    assert codec.decode(latents).shape == (1, codec.samples(latents.shape[1]))
+    assert codec.decode(latents).shape == (1, 1, codec.samples(latents.shape[1]))
 
 
 def test_ltx2_is_counted_at_full_size_without_weights():
     """On the meta device: 25 latents per second of 8 x 16 numbers."""
     with torch.device("meta"):
-        codec = LTX2Audio().build(format=toys.STEREO)
+        codec = LTX2Audio().build(format=toys.AT_24K)
     assert [
         sum(weight.numel() for weight in model.parameters()) for model in codec.frozen.models
     ] == [53_248_146, 55_592_802]
@@ -112,14 +119,16 @@ def test_ltx2_refuses_mismatched_settings_and_shapes():
     """A vocoder of another rate, a wrong number of means, only one config, other shapes."""
     with pytest.raises(ValueError, match="240 samples at 16000 Hz per mel frame"):
         toys.ltx2(vocoder_config=toys.LTX_VOCODER | {"output_sampling_rate": 16000}).build(
-            format=toys.STEREO
+            format=toys.AT_24K
         )
     with pytest.raises(ValueError, match="16 channels per latent, but means of 8"):
-        toys.ltx2(config=toys.LTX_MEL | {"latent_channels": 4}).build(format=toys.STEREO)
+        toys.ltx2(config=toys.LTX_MEL | {"latent_channels": 4}).build(format=toys.AT_24K)
     with pytest.raises(ValueError, match="give both"):
         LTX2Audio(vocoder_config=toys.LTX_VOCODER)
-    codec = toys.build_sound(toys.ltx2(), toys.STEREO)
+    codec = toys.build_sound(toys.ltx2(), toys.AT_24K)
     with pytest.raises(ValueError, match="a waveform is floating point"):
-        codec.encode(torch.zeros(10))
+        codec.encode(torch.zeros(1, 10))
+    with pytest.raises(ValueError, match=r"3 channels of sound, .* set format.channels to 2, or"):
+        toys.ltx2().build(format=attrs.evolve(toys.AT_24K, channels=3))
     with pytest.raises(ValueError, match="latents are"):
         codec.decode(torch.zeros(1, 0, 8))

@@ -28,7 +28,7 @@ def test_mmaudio_equals_diffusers(mmaudio):
     whole = MMAudioVAE(**toys.MEL).eval()
     whole.vae.load_state_dict(mmaudio._vae.state_dict())
     sound = toys.noise(1000, batch=2)
-    padded = torch.nn.functional.pad(sound, (0, 24))
+    padded = torch.nn.functional.pad(sound[:, 0], (0, 24))
     if mmaudio.spec.form == "44k":
         direct = whole.encode(padded).latent_dist.mode()
     else:
@@ -46,14 +46,28 @@ def test_mmaudio_equals_diffusers(mmaudio):
     vocoder.load_state_dict(weights)
     mel = whole.decode(latents.transpose(1, 2)).sample
     made = mmaudio.decode(latents)
-    assert made.shape == (2, 1024)
+    assert made.shape == (2, 1, 1024)
     if bias is None:
-        assert torch.equal(made, vocoder(mel).sample[:, 0])
+        assert torch.equal(made, vocoder(mel).sample)
     else:
         before = {}
         vocoder.conv_post.register_forward_hook(lambda module, args, out: before.update(out=out))
         vocoder(mel)
-        assert torch.allclose(made, torch.tanh(before["out"] + bias)[:, 0], atol=1e-6)
+        assert torch.allclose(made, torch.tanh(before["out"] + bias), atol=1e-6)
+
+
+def test_each_channel_is_coded_as_mono(mmaudio):
+    """One's latents after the other's; rows of a batch sum in another order."""
+    stereo = toys.build_sound(mmaudio.spec, attrs.evolve(toys.SOUND, channels=2))
+    sound = toys.noise(1000, batch=2, channels=2)
+    latents = stereo.encode(sound)
+    assert latents.shape == (2, 8, 2 * mmaudio.channels)
+    made = stereo.decode(latents)
+    for side, of_side in enumerate(latents.split(mmaudio.channels, dim=2)):
+        alone = mmaudio.encode(sound[:, side : side + 1])
+        assert torch.allclose(of_side, alone, atol=1e-5)
+        assert torch.allclose(made[:, side : side + 1], mmaudio.decode(alone), atol=1e-5)
+    assert not torch.allclose(made[:, 0], made[:, 1], atol=1e-3)
 
 
 def test_scale_multiplies_latents_and_is_divided_out():
@@ -119,7 +133,7 @@ def test_mmaudio_refuses_mismatched_settings_and_shapes():
     with pytest.raises(ValueError, match=r"`model` is empty.*convert_mmaudio"):
         MMAudio().build(format=toys.SOUND)
     codec = toys.build_sound(toys.mmaudio(), toys.SOUND)
-    for wrong in (torch.zeros(10), torch.zeros(1, 10, dtype=torch.int16)):
+    for wrong in (torch.zeros(1, 10), torch.zeros(1, 1, 10, dtype=torch.int16)):
         with pytest.raises(ValueError, match="a waveform is floating point"):
             codec.encode(wrong)
     with pytest.raises(ValueError, match="latents are"):

@@ -13,14 +13,14 @@ from harmony_parts.testing.contracts.codecs import check_audio_codec
 
 @pytest.mark.parametrize(
     ("spec", "format"),
-    [(toys.mmaudio(), toys.SOUND), (toys.ltx2(), toys.STEREO)],
+    [(toys.mmaudio(), toys.SOUND), (toys.ltx2(), toys.AT_24K)],
     ids=["mmaudio", "ltx2"],
 )
 def test_sound_codecs_are_deterministic_and_bounded_in_both_precisions(spec, format):
     """Also for mute and full-scale sound; bfloat16 is close to float32."""
     codec = toys.build_sound(spec, format)
     assert isinstance(codec, AudioCodec)
-    for sound in (torch.zeros(1, 500), torch.ones(1, 500), toys.noise(500)):
+    for sound in (torch.zeros(1, 1, 500), torch.ones(1, 1, 500), toys.noise(500)):
         latents = codec.encode(sound)
         assert torch.equal(latents, codec.encode(sound))
         made = codec.decode(latents)
@@ -36,7 +36,7 @@ def test_sound_codecs_are_deterministic_and_bounded_in_both_precisions(spec, for
 
 @pytest.mark.parametrize(
     ("spec", "format"),
-    [(toys.mmaudio("16k"), toys.SOUND), (toys.ltx2(), toys.STEREO)],
+    [(toys.mmaudio("16k"), toys.SOUND), (toys.ltx2(), toys.AT_24K)],
     ids=["mmaudio", "ltx2"],
 )
 def test_sound_codecs_pass_the_contract_check(spec, format):

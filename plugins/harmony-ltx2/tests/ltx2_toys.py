@@ -102,8 +102,8 @@ LATER_CONNECTORS = CONNECTORS | {
     "audio_gated_attn": True,
 }
 
-FORMAT = Format(fps=24, height=64, width=96, sample_rate=24000, seconds=17 / 24)
-"""17 frames: 3 latents of 2 x 3; 19 of sound."""
+FORMAT = Format(fps=24, height=64, width=96, sample_rate=24000, seconds=17 / 24, channels=2)
+"""17 frames: 3 latents of 2 x 3; 19 of stereo sound."""
 SMALL = ["format.height=64", "format.width=96", "format.seconds=0.7", "encoders.text.length=96"]
 SMALL += [f"{place}.precision=float32" for place in ("encoders.text", "denoiser")]
 QUICK = ["sample.steps=2"]

@@ -56,7 +56,7 @@ def by_hand(ltx, noise, given, said, guidance, steps):
     """SyncCFG by direct calls of diffusers, with Euler's steps; returns latents and the calls'
     inputs."""
     x = noise.replace(**{s: given[s] for s in given})
-    asked, mute = set(), ltx.codecs.audio.encode(torch.zeros(1, ltx.codecs.audio.samples(19)))
+    asked, mute = set(), ltx.codecs.audio.encode(torch.zeros(1, 2, ltx.codecs.audio.samples(19)))
     shown = [s for s in noise if s not in tuple(given)]
     for step in range(steps):
         t, after = 1 - step / steps, 1 - (step + 1) / steps

@@ -113,7 +113,7 @@ def of_events(*events: Any) -> Broken:
 
 def shared() -> Broken:
     """All examples share one voice tensor."""
-    voice = torch.ones(9)
+    voice = torch.ones(1, 9)
     return Broken(
         lambda example, index, generator: attrs.evolve(example, prompt=Prompt(voice=voice))
     )
@@ -133,7 +133,7 @@ def _mute(example: Example, index: int, generator: torch.Generator) -> Example:
     )
 
 
-NOTHING = torch.zeros(0)
+NOTHING = torch.zeros(1, 0)
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ NOTHING = torch.zeros(0)
         (of_clip(lambda clip: attrs.evolve(clip, fps=12)), "at 10 a second"),
         (
             of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform[:, 1:])),
-            "give 8000 samples of sound at 8000 Hz",
+            r"give sound \[1, 8000\] at 8000 Hz",
         ),
         (
             of_clip(lambda clip: attrs.evolve(clip, sample_rate=16000)),
-            "give 8000 samples of sound at 8000 Hz",
+            r"give sound \[1, 8000\] at 8000 Hz",
         ),
         (of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform / 0)), "give finite sound"),
         (of_prompt(caption=["a word"]), "have str or `None` for the texts"),
@@ -196,8 +196,13 @@ NOTHING = torch.zeros(0)
             of_prompt(image=torch.zeros(8, 12, 3, dtype=torch.uint8)),
             r"have an image of uint8 \[16, 24, 3\]",
         ),
-        (of_prompt(voice=torch.zeros(1, 9)), r"have a voice of finite float32 \[samples\]"),
-        (of_prompt(voice=NOTHING), r"have a voice of finite float32 \[samples\]"),
+        (
+            of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform.repeat(2, 1))),
+            r"give sound \[1, 8000\] at 8000 Hz \(example 0: \[2, 8000\]",
+        ),
+        (of_prompt(voice=torch.zeros(9)), r"have a voice of finite float32 \[1, samples\]"),
+        (of_prompt(voice=torch.zeros(2, 9)), r"have a voice of finite float32 \[1, samples\]"),
+        (of_prompt(voice=NOTHING), r"have a voice of finite float32 \[1, samples\]"),
         (of_events(0.5), "have a tuple of Events"),
         (of_events(Event(0.5, "")), "have a tuple of Events"),
         (
