@@ -1,49 +1,80 @@
-# Two commands matter: `make demo` and `make test`. Each prepares .venv when it is missing; nothing else has to be there but Python 3.11+.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# The two commands that matter: `make demo` and `make test`. Each prepares .venv if it isn't there;
+# nothing else is needed but Python 3.11 or newer.
+PYTHON ?= $(shell for v in 11 12 13 14; do command -v python3.$$v && exit; done; command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
-PARTS  := $(wildcard plugins/*/pyproject.toml)
+PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+JOBS   ?= auto
+# loadgroup: tests marked with one xdist_group share a worker, and so the fixture that takes long.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+# Plugins that are tested in .venv: they need nothing but what is there, and diffusers. Every other
+# plugin has an environment of its own, .venv-NAME: see `make test-plugin`.
+LIGHT  := harmony-apg harmony-cfg-zero harmony-diffusers harmony-ltx2 harmony-own-times harmony-upcast
+OWN    := $(filter-out $(LIGHT),$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all gpu check docs clean
+.PHONY: help demo test test-all test-plugin test-newest gpu check docs clean
 
 help:  ## What can be made.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Installed again whenever what is asked for changes.
-$(READY): pyproject.toml constraints.txt $(PARTS)
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"Python 3.11 or 3.12 is needed, and $(PYTHON) is {v[0]}.{v[1]}; say: make PYTHON=/path/to/python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check,docs]' $(patsubst %/pyproject.toml,--editable ./%,$(PARTS))
+# Installed again whenever the requirements change.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.11 or newer is needed, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.12" if v < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.library: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
 	@touch $@
 
-demo: $(READY)  ## Train a small Harmony, generate with it, measure the sync: out/demo/report.html (at most 10 minutes on 2 cores).
+$(VENV)/.ready: pyproject.toml constraints.txt $(LIGHT:%=plugins/%/pyproject.toml) | $(BIN)/python
+	$(PIP) --editable '.[test,check,docs]' $(LIGHT:%=--editable ./plugins/%)
+	@touch $@ $(VENV)/.library
+
+demo: $(VENV)/.library  ## Train a small Harmony, generate with it, measure the sync: out/demo/report.html (10 minutes on 2 cores).
 	$(BIN)/harmony demo --out out/demo
 
-test: $(READY)  ## All tests but the long ones (at most 12 minutes on 2 cores).
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m "not slow" plugins
+test: $(VENV)/.ready  ## All tests but the long ones, in parallel processes (at most 6 minutes on 2 cores).
+	$(PYTEST) -m "not slow" tests
+	$(PYTEST) -m "not slow" $(LIGHT:%=plugins/%)
 
-test-all: $(READY)  ## All tests, the long ones too (at most an hour).
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest plugins
+test-all: $(VENV)/.ready $(OWN:%=.venv-%)  ## All tests, the long ones and those of every plugin too (at most an hour).
+	$(PYTEST) tests
+	$(PYTEST) $(LIGHT:%=plugins/%)
+	$(foreach name,$(OWN),.venv-$(name)/bin/python -m pytest plugins/$(name) &&) true
 
-gpu: $(READY)  ## What waits for a CUDA device: parity with the CPU, time and memory of a step (out/gpu.jsonl).
+test-plugin: .venv-$(NAME)  ## The tests of one plugin that has an environment of its own: make test-plugin NAME=harmony-...
+	.venv-$(NAME)/bin/python -m pytest plugins/$(NAME)
+
+.venv-%: plugins/%/pyproject.toml pyproject.toml constraints.txt
+	test -x $@/bin/python || $(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]' --editable ./plugins/$*
+	@touch $@
+
+test-newest:  ## The arithmetic with the newest torch, numpy and triton that pip finds, in .venv-newest.
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[test]'
+	.venv-newest/bin/python -m pip list | grep -iE '^(torch|torchaudio|numpy|triton) '
+	.venv-newest/bin/python -m pytest -n $(JOBS) -m "not slow" $(NEWEST:%=tests/%)
+
+NEWEST := assembly attention branches codecs denoisers encoders flow guidance interaction kernels latents models sample style tasks train
+
+gpu: $(VENV)/.ready  ## What waits for a CUDA device: parity with the CPU, time and memory of a step (out/gpu.jsonl).
 	mkdir -p out
 	HARMONY_GPU_REPORT=out/gpu.jsonl $(BIN)/python -m pytest -m gpu
 	$(BIN)/python -m harmony_parts.benchmarks.local_attention --device cuda --json out/local-attention-cuda.json
 	$(BIN)/python -m harmony_parts.benchmarks.model --device cuda --json out/model-cuda.json
 
-check: $(READY)  ## Style, types and the direction of imports.
+check: $(VENV)/.ready  ## Style, types and the direction of imports.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
-docs: $(READY)  ## The documentation, strictly: site/.
+docs: $(VENV)/.ready  ## The documentation, strictly: site/.
 	$(BIN)/python docs/generate.py
 	$(BIN)/zensical build --strict --clean
 
-clean:  ## Remove what was made, but not .venv.
+clean:  ## Remove what was made, but no environment.
 	rm -rf out site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

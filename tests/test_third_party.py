@@ -12,6 +12,8 @@ import pytest
 import tomli_w
 from helpers.toy_parts import TINY
 
+pytestmark = pytest.mark.xdist_group("third-party")  # one fixture for all
+
 PACKAGE = Path(__file__).parent / "helpers" / "third_party" / "harmony-half"
 
 USE = """

@@ -22,6 +22,8 @@ from harmony_parts.report.text import quantity
 State = Literal["ok", "note", "broken"]
 STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}
 ENCODERS = ("libx264", "aac", "flac")  # the encoders of ffmpeg that writing clips needs
+TESTED = ((3, 11), (3, 12), (3, 13))  # versions of Python
+LAST_TORCHAUDIO = (2, 11)
 CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
@@ -43,33 +45,40 @@ def _version(distribution: str) -> str:
         return ""
 
 
+def _minor(version: str) -> tuple[int, int]:
+    """(major, minor) of a version."""
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
 def python() -> Iterator[Finding]:
-    """Python is 3.11 or 3.12, which the pinned packages require."""
-    right = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    """Python is one of the versions that the tests run on."""
+    tested = sys.version_info[:2] in TESTED
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    versions = ", ".join(f"{major}.{minor}" for major, minor in TESTED)
     yield Finding(
-        "python", "ok" if right else "note", text, "" if right else "tested with 3.11 and 3.12 only"
+        "python", "ok" if tested else "note", text, f"tested with {versions}" * (not tested)
     )
 
 
 def torch() -> Iterator[Finding]:
-    """torch is installed, and torchaudio in the same version."""
+    """torch is installed, and a torchaudio that works with it.
+
+    Up to 2.11 each torchaudio is built for the torch of its own minor version. 2.11 is the last
+    series, and works with newer ones.
+    """
     import torch
 
     yield Finding(
         "torch", "ok", f"{torch.__version__}, {quantity(torch.get_num_threads(), 'thread')}"
     )
     own, other = torch.__version__.split("+")[0], _version("torchaudio")
-    # torch and torchaudio are released together: their minor versions have to be the same
+    series = min(_minor(own), LAST_TORCHAUDIO)
+    remedy = f"pip install 'torchaudio=={series[0]}.{series[1]}.*'"
     if not other:
-        yield Finding("torchaudio", "broken", "isn't installed", f"pip install torchaudio=={own}")
-    elif other.split("+")[0].split(".")[:2] != own.split(".")[:2]:
-        yield Finding(
-            "torchaudio",
-            "broken",
-            f"{other} doesn't match torch {own}",
-            f"pip install torchaudio=={own}",
-        )
+        yield Finding("torchaudio", "broken", "isn't installed", remedy)
+    elif _minor(other) != series:
+        yield Finding("torchaudio", "broken", f"{other} doesn't match torch {own}", remedy)
     else:
         import torchaudio.functional  # noqa: F401 - the check is that it loads
 

@@ -127,6 +127,24 @@ class Canvas:
         part.image = self.image[frames]  # a view
         return part
 
+    def inset(self, x: float, y: float, side: float) -> Canvas:
+        """The square from (x, y) to (x + side, y + side), with coordinates from 0 to 1 of its own.
+
+        What reaches beyond it is cut off.
+        """
+        self._unfold()
+        columns = _within(self._columns, x + side / 2, side / 2)
+        rows = _within(self._rows, y + side / 2, side / 2)
+        part = Canvas.__new__(Canvas)
+        part.pixel, part._shift = self.pixel / side, self._shift / side
+        part._columns = (self._columns[columns] - np.float32(x)) / np.float32(side)
+        part._rows = (self._rows[rows] - np.float32(y)) / np.float32(side)
+        part.x = (self.x[:, :, columns] - np.float32(x)) / np.float32(side)
+        part.y = (self.y[:, rows] - np.float32(y)) / np.float32(side)
+        part.start, part.end, part.middle = self.start, self.end, self.middle
+        part.image = self.image[:, rows, columns]  # a view
+        return part
+
     def disc(self, x: Number, y: Number, a: Number, b: Number | None = None) -> Shape:
         """A circle of radius `a` around (x, y), or an upright ellipse of half axes `a` and `b`.
 
@@ -225,7 +243,9 @@ class Canvas:
 
     def shade(self, light: Array) -> None:
         """Multiply all colours by `light` [T or 1, H or 1, W or 1]."""
-        self.image = self.image * np.asarray(light, np.float32)[..., None]
+        if len(light) > 1:
+            self._unfold()
+        self.image *= np.asarray(light, np.float32)[..., None]
 
     def flash(self, times: Array, strength: Number = 1.0) -> Array:
         """[T, 1, 1]: light that jumps to `strength` at each of `times` (s) and decays.

@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 
 from harmony_parts.scenes.canvas import PAINTS, Canvas, Colour, pick
+from harmony_parts.scenes.captions import article
 from harmony_parts.scenes.mixer import Mixer
 
 MOVERS = ("butterfly", "balloon", "leaf", "kite")
@@ -51,8 +52,7 @@ class Mover:
     @property
     def caption(self) -> str:
         """What it does."""
-        article = "an" if self.paint[0][0] in "aeiou" else "a"
-        return f"{article} {self.paint[0]} {self.kind} {DOES[self.kind]} past"
+        return f"{article(self.paint[0])} {self.kind} {DOES[self.kind]} past"
 
     def picture(self, canvas: Canvas) -> None:
         """Draw all frames; its area hardly changes, so the picture's brightness doesn't jump."""

@@ -81,3 +81,15 @@ def harmony_scene() -> Iterator[PartDeclaration]:
         summary="The ambient set, harder by one number: more events, distractors and shake.",
         source="this project",
     )
+    yield part(
+        "talk",
+        "harmony_parts.scenes.talk:Talk",
+        summary="The speech set: one person talks, or two take turns.",
+        source="this project",
+    )
+    yield part(
+        "complex",
+        "harmony_parts.scenes.complex:Complex",
+        summary="The complex set: somebody talks in front of an ambient scene.",
+        source="this project",
+    )

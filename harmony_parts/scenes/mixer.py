@@ -55,7 +55,18 @@ class Mixer:
         self, samples: int, rate: int, rng: np.random.Generator, channels: int = 1
     ) -> None:
         self.rate, self.rng = rate, rng
+        self._gain, self._left, self._width = np.float32(1), 0.0, 1.0
         self._mix = np.zeros((channels, samples), np.float32)
+
+    def inset(self, x: float, width: float, gain: float) -> Mixer:
+        """The same mix for what is heard from the part of the picture from `x` to `x` + `width`.
+
+        Its sounds are multiplied by `gain`.
+        """
+        part = Mixer(0, self.rate, self.rng)
+        part._mix, part._gain = self._mix, self._gain * np.float32(gain)
+        part._left, part._width = self._left + self._width * x, self._width * width
+        return part
 
     @property
     def samples(self) -> int:
@@ -83,10 +94,11 @@ class Mixer:
     def add(self, time: float, sound: Array, x: float = 0.5) -> None:
         """Add `sound` [N] from the first sample at or after `time` on, heard from `x`."""
         first = int(np.ceil(time * self.rate))
+        sound = self._gain * sound
         if len(self._mix) == 1:
             self._mix[0, first : first + len(sound)] += sound
             return
-        right = PAN[0] + (PAN[1] - PAN[0]) * min(max(x, 0.0), 1.0)
+        right = PAN[0] + (PAN[1] - PAN[0]) * min(max(self._left + self._width * x, 0.0), 1.0)
         gains = np.array([2 * (1 - right), 2 * right], np.float32)
         self._mix[:, first : first + len(sound)] += gains[:, None] * sound
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("plugin-guidance")  # one fixture for all
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("harmony-apg", "harmony-cfg-zero")
 FOUND = """
@@ -81,8 +83,9 @@ def test_installed_packages_are_found(site: Path) -> None:
     assert "cfg-zero/cfg-zero harmony-cfg-zero 0.1.0" in listed
 
 
+@pytest.mark.slow
 def test_installed_packages_pass_their_tests(site: Path) -> None:
-    """With the installed code, not the sources."""
+    """With the installed code; `make test` runs the same tests on the sources."""
     tests = [str(ROOT / "plugins" / name / "tests") for name in PACKAGES]
     report = run(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert "passed" in report

@@ -37,7 +37,23 @@ def test_a_torchaudio_of_another_version_is_found(monkeypatch):
     (finding,) = findings(doctor.torch, "broken")
     assert finding.what == "torchaudio"
     assert "2.10.0 doesn't match torch" in finding.text
-    assert finding.remedy.startswith("pip install torchaudio==")
+    assert finding.remedy.startswith("pip install 'torchaudio==")
+
+
+@pytest.mark.parametrize(
+    ("torch", "torchaudio", "wrong"),
+    [
+        ("2.9.1", "2.9.1", False),
+        ("2.9.1", "2.11.1", True),
+        ("2.11.0", "2.11.1", False),
+        ("2.14.1+cu130", "2.11.1+cpu", False),
+        ("2.14.1", "2.10.0", True),
+    ],
+)
+def test_the_last_torchaudio_works_with_newer_torch(monkeypatch, torch, torchaudio, wrong):
+    monkeypatch.setattr("torch.__version__", torch)
+    monkeypatch.setattr(doctor, "_version", lambda name: torchaudio)
+    assert bool(findings(doctor.torch, "broken")) is wrong
 
 
 def test_backends_that_cannot_run_are_noted(monkeypatch):

@@ -18,6 +18,8 @@ from harmony_parts.av import Prompt
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.generate.pipeline import Pipeline
 
+pytestmark = pytest.mark.xdist_group("first-plugin")  # one fixture for all
+
 ROOT = Path(__file__).parents[2]
 Blocks = list[tuple[str, str, str]]
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("kills")  # one fixture for all
+
 SCRIPT = Path(__file__).parents[1] / "helpers" / "killed_run.py"
 
 

@@ -120,7 +120,7 @@ def test_the_gradient_reaches_every_weight_that_affects_the_loss(model: Setting)
     """All but the last layer's style path: it updates the reference, which nothing reads later."""
     module = saved_modules(model.parts)
     module.zero_grad()
-    model.losses(model.plan, model.noise).total.backward()
+    model.losses(model.plan, model.noise).total.backward(retain_graph=True)
     untouched = {
         name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()
     }

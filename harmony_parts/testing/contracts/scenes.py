@@ -108,7 +108,8 @@ def _check_heard(scene: Any, take: Take, seconds: float) -> None:
 
 def _check_speech(scene: Any, take: Any, seconds: float) -> None:
     words, people = take.transcript, len(take.speakers)
-    require(isinstance(words, str) and words.strip(), scene, "have words in `transcript`")
+    said = isinstance(words, str) and bool(words.strip()) == bool(list(take.phonemes))
+    require(said, scene, "have words in `transcript`, if and only if it has phonemes")
     spans = [(each.start, each.end) for each in take.phonemes]
     right = all(0 <= start < end <= seconds for start, end in spans) and spans == sorted(spans)
     require(right, scene, f"have its phonemes in order, and within its {seconds:g} s")

@@ -107,7 +107,9 @@ def test_the_command_of_the_page_runs(model, tmp_path, monkeypatch):
     settings = [word for setting in [*SMALL, *QUICK] for word in ("--set", setting)]
     monkeypatch.setattr("sys.argv", ["folder", "ltx2", "--model", str(model), *settings])
     folder.main()
-    (command,) = re.findall(r"`harmony\s+(generate ltx2 [^`]+)`", PAGE.read_text(encoding="utf-8"))
+    (command,) = re.findall(
+        r"harmony\s+(generate\s+ltx2\s[^`]+)`", PAGE.read_text(encoding="utf-8")
+    )
     done = CliRunner().invoke(cli, [*shlex.split(command), "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert Clip.read(tmp_path / "thud.mp4").frames.shape == (17, 64, 96, 3)
