@@ -178,6 +178,14 @@ def test_the_voice_is_the_same_body_at_other_times() -> None:
     assert not torch.equal(one.clip.waveform[:, :8000], one.prompt.voice)
 
 
+@pytest.mark.parametrize("scene", sorted(SCENES))
+def test_a_mono_scene_is_the_same_in_both_channels(scene: str) -> None:
+    one, two = (example(scene, 3, attrs.evolve(SMALL, channels=n)) for n in (1, 2))
+    assert torch.equal(two.clip.waveform, one.clip.waveform.repeat(2, 1))
+    assert torch.equal(two.prompt.voice, one.prompt.voice.repeat(2, 1))
+    assert torch.equal(two.clip.frames, one.clip.frames)
+
+
 def test_faults_are_named() -> None:
     with pytest.raises(ValueError, match="scenes"):
         Soundstage(scenes=())
