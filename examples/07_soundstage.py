@@ -1,6 +1,6 @@
 """A scene by its settings, the same one 80 ms late, and a held-out case of each set.
 
-Writes a video of each to out/examples/soundstage, and a sheet of all.
+Writes a video of each to out/examples/07, and a sheet of all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ for name, scene in sets.items():
     shown[name] = cases.example(1)
     print(f"{name:8} {shown[name].prompt.caption}")
 
-folder, rows = Path("out/examples/soundstage"), []
+folder, rows = Path("out/examples/07"), []
 folder.mkdir(parents=True, exist_ok=True)
 for name, example in shown.items():
     example.clip.save(folder / f"{name.replace(' ', '-')}.mp4")
