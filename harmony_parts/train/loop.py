@@ -14,6 +14,7 @@ import torch
 from harmony_parts.assembly.build import derived_seed
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.media import ffmpeg
 from harmony_parts.models.folder import save_model
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.data import TrainingData, open_data
@@ -64,6 +65,8 @@ def train(
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
         find_run(out, recipe, resume)  # raises before anything is built or written
+        if data_root is not None:
+            ffmpeg.executable()
         parts = build_model(recipe, place, start)
         with lock_folder(out):
             saved = _open(out, recipe, resume)
