@@ -105,6 +105,7 @@ class JobRunner:
         out, began = self.folder / job.name, time.perf_counter()
         job.request.check_file(out, streams=tuple(self.pipeline.codecs))
         origin = self.provenance(job)
+        job.request.check_model(tuple(self.pipeline.codecs), self.pipeline.format)
         out.parent.mkdir(parents=True, exist_ok=True)
         check_room(out, self.pipeline.format, job.request)
         with progress("sampling") as bar:
