@@ -16,7 +16,7 @@ SHARE = 0.5  # of these frames in which a face must be found
 SMOOTH = 0.5  # s, of a track
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Seen:
     """A face: the frames in which it was found, and its mouth boxes there."""
 
