@@ -23,6 +23,14 @@ PATH = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OPTIONS = (
     click.option(
+        "--key",
+        metavar="KEY",
+        help=(
+            "Where the weights are in a checkpoint that holds several, such as ema.  [default: the"
+            " model's own]"
+        ),
+    ),
+    click.option(
         "--config",
         "configs",
         multiple=True,
@@ -198,6 +206,7 @@ def _run(
             **settings,
         )
     console().print(table(report))
+    print_stderr(*report.notes)
     if to is not None:
         to.write_text(report.json(), encoding="utf-8")
     folder = shlex.quote(str(out))

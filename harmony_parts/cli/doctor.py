@@ -240,10 +240,10 @@ def roundtrip() -> Iterator[Finding]:
         )
         return
     flash = int(pictures.float().mean((1, 2, 3)).argmax())
-    loud = int((sound[0].abs() > 0.1).nonzero()[:1].sum())
+    loud = int((sound.abs().amax(0) > 0.1).nonzero()[:1].sum())
     late = 1000 * (loud - click) / rate
-    loudest = sound.abs().amax(1)
-    side = "left" if loudest[0] > 10 * loudest[1] else "right" if loudest.any() else "no side"
+    a, b = sound.abs().amax(1).tolist()
+    side = "left" if a > 10 * b else "right" if b > 10 * a else "no side"
     right = flash == event and abs(late) <= 2 and side == "left"
     text = (
         f"{quantity(count, 'frame')} written and read back, the flash in frame {flash} (of"
@@ -253,7 +253,7 @@ def roundtrip() -> Iterator[Finding]:
         "mp4",
         "ok" if right else "broken",
         text,
-        "" if right else "video and audio of written files are out of sync; report it",
+        "" if right else "written files don't keep the time or the side of a sound; report it",
     )
 
 

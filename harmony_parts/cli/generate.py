@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         'harmony generate runs/demo --prompt "a red ball bounces" --out ball.mp4',
         "harmony generate runs/clips --audio voice.wav --out talk.mp4      video for a given sound",
         "harmony generate runs/clips --video silent.mp4 --out dubbed.mp4   sound for a given video",
+        "harmony generate runs/demo --begin ball.mp4 --seconds 6 --out longer.mp4     goes on",
         "harmony generate runs/demo --guidance sync-cfg --set video=3 --set audio=2 --out sync.mp4",
         "harmony generate runs/demo --guidance none --steps 10 --seed 7 --out quick.mp4 --preview",
         (
@@ -59,9 +60,22 @@ if TYPE_CHECKING:
     "--video", type=RequestField("video", "file"), help="Generate the sound for this video."
 )
 @click.option(
+    "--begin",
+    type=RequestField("begin", "file"),
+    help="Go on from the end of this clip; the result is both.",
+)
+@click.option(
     "--seconds",
     type=RequestField("seconds", "number"),
-    help="Length.  [default: that of the given stream, else the model's]",
+    help=(
+        "Length; with --begin, of what follows.  [default: that of the given stream, else the"
+        " model's]"
+    ),
+)
+@click.option(
+    "--overlap",
+    type=RequestField("overlap", "number"),
+    help="Seconds that each window repeats with --begin.  [default: a quarter of the model's]",
 )
 @click.option(
     "--guidance",

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from harmony_parts.errors import RequestError
-from harmony_parts.generate.request import FILES, MAX_SEED, field_fault, from_text
+from harmony_parts.generate.fields import FILES, MAX_SEED, field_fault, from_text
 from harmony_parts.report.progress import print_stderr
 
 if TYPE_CHECKING:

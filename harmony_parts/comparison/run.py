@@ -16,9 +16,10 @@ from harmony_parts.comparison.results import Results, Row
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import HarmonyError, RequestError, RunError
 from harmony_parts.generate import provenance
+from harmony_parts.generate.fields import FILES
 from harmony_parts.generate.generated import SOUND_ONLY
 from harmony_parts.generate.jobs import Job, JobRunner
-from harmony_parts.generate.request import FILES, Request
+from harmony_parts.generate.request import Request
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.report.progress import print_stderr, progress
 from harmony_parts.report.text import duration, quantity

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,7 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harmony_parts.convert.state_dicts import (
+    SHOWN,
+    StateDict,
+    find_state_dict,
+    lora_name,
+    plain_names,
+    split_groups,
+)
 from harmony_parts.errors import RunError
+from harmony_parts.models.file_kinds import AGAIN, PICKLE, ZIP, is_safetensors, stranger
 from harmony_parts.models.tensor_files import (
     indexed_shards,
     meta_tensors,
@@ -26,63 +35,124 @@ from harmony_parts.models.tensor_files import (
 # bytes that are read before files are reopened: pages of a mapped file count as memory until it is
 # closed
 RELEASE = 2**27
-NESTING = (("app", "model"), ("module",), ("model",), ("state_dict",))
-"""Keys under which a torch.save file may have its weights; Ovi's training writes the first two."""
 NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+BUFFERS = (torch.complex64, torch.complex128, torch.int64, torch.bool)
+"""Types of buffers, such as tables of positions; quantised weights have others."""
+GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 class ForeignWeights:
     """The tensors of a .safetensors file, a folder of shards, or a .pt file, read on demand.
 
-    `shapes`: name -> a meta tensor of the same shape and type.
+    `shapes`: name -> a meta tensor of the same shape and type, without the prefixes and wrappers
+    that all names share; `notes` say what was chosen and left out. `key` chooses among the state
+    dicts of a file (in .safetensors: the names that begin with it).
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises RunError, naming the file, if one is missing or damaged, would run code, or has
-        tensors that aren't floats.
+    def __init__(self, path: Path, key: str | None = None) -> None:
+        """Raises RunError, naming the file, if one is missing or damaged, would run code, has
+        tensors that are quantised, or is a LoRA.
         """
-        self.path, self.files = Path(path), _files(Path(path))
+        self.path, self.files, self.key = Path(path), _files(Path(path)), key
         self.shapes: dict[str, Tensor] = {}
+        self.notes: tuple[str, ...] = ()
+        self._given: dict[str, str] = {}  # our name -> the file's
         self._file_of: dict[str, Path] = {}
         self._open: dict[Path, Callable[[str], Tensor]] = {}
         self._read = 0
-        for file in self.files:
-            shapes = (
-                meta_tensors(file)
-                if file.suffix == ".safetensors"
-                else {n: t.to("meta") for n, t in _pickled(file).items()}
+        shapes = self._read_shapes()
+        if name := lora_name(shapes):
+            raise RunError(
+                f"{path}: is a LoRA or has one unmerged (it has {name}): low-rank changes to a"
+                " model, not a model; merge it into the model that it was made for, and convert"
+                " that"
             )
+        self._name(self._check_types(shapes))
+
+    def _read_shapes(self) -> dict[str, Tensor]:
+        """The file's name -> meta tensor, of all files."""
+        found: dict[str, Tensor] = {}
+        for file in self.files:
+            if file.suffix == ".safetensors":
+                shapes = meta_tensors(file)
+            else:
+                state = _pickled(file, self.key)
+                shapes = {name: tensor.to("meta") for name, tensor in state.tensors.items()}
+                self.notes += state.notes
             if duplicates := sorted(self._file_of.keys() & shapes.keys()):
                 name = duplicates[0]
                 raise RunError(
-                    f"{path}: {name} is in {self._file_of[name].name} and in {file.name}:"
+                    f"{self.path}: {name} is in {self._file_of[name].name} and in {file.name}:"
                     " the folder has several models; name one file"
                 )
-            self.shapes |= shapes
+            found |= shapes
             self._file_of |= dict.fromkeys(shapes, file)
-        if other := [name for name, tensor in self.shapes.items() if tensor.dtype not in FLOATS]:
+        if self.files[0].suffix == ".safetensors":
+            return self._of_key(found)
+        return found
+
+    def _of_key(self, shapes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of one of several state dicts in a flat file."""
+        groups = split_groups(shapes)
+        if self.key is not None:
+            groups = {self.key: [name for name in shapes if name.startswith(f"{self.key}.")]}
+            if not groups[self.key]:
+                firsts = list(dict.fromkeys(name.partition(".")[0] for name in shapes))
+                raise RunError(
+                    f"{self.path}: no name begins with {self.key!r}; names begin with"
+                    f" {', '.join(firsts[:SHOWN])}"
+                )
+        if len(groups) < 2 and self.key is None:
+            return shapes
+        nested = {key: {n: shapes[n] for n in names} for key, names in groups.items()}
+        state = find_state_dict(nested, self.key)
+        self.notes += state.notes
+        prefix = f"{state.key}."
+        self._given = {name.removeprefix(prefix): name for name in state.tensors}
+        return {name.removeprefix(prefix): tensor for name, tensor in state.tensors.items()}
+
+    def _check_types(self, shapes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors that are weights: buffers of other types are left out, quantised refused."""
+        other = [name for name, tensor in shapes.items() if tensor.dtype not in FLOATS]
+        quantised = [name for name in other if shapes[name].dtype not in BUFFERS]
+        if quantised:
             raise RunError(
-                f"{path}: {len(other)} tensors have another type than float16, bfloat16, float32"
-                f" or float64, such as {other[0]}"
-                f" ({self.shapes[other[0]].dtype}): a quantised checkpoint can't be converted;"
+                f"{self.path}: {len(quantised)} tensors have another type than float16, bfloat16,"
+                f" float32 or float64, such as {quantised[0]}"
+                f" ({shapes[quantised[0]].dtype}): a quantised checkpoint can't be converted;"
                 " convert the original one"
             )
+        if other:
+            self.notes += (
+                f"{len(other)} buffers that aren't weights were left out, such as {other[0]}"
+                f" ({str(shapes[other[0]].dtype).removeprefix('torch.')})",
+            )
+        return {name: tensor for name, tensor in shapes.items() if name not in other}
+
+    def _name(self, shapes: dict[str, Tensor]) -> None:
+        """Set `shapes` under names without prefixes and wrappers."""
+        plain, removed = plain_names(list(shapes))
+        if removed:
+            self.notes += (f"left out of all names: {removed}",)
+        self.shapes = {name: shapes[given] for name, given in plain.items()}
+        self._given = {name: self._given.get(given, given) for name, given in plain.items()}
 
     def __getitem__(self, name: str) -> Tensor:
         """The tensor of that name; it may be memory mapped from the file."""
         if self._read > RELEASE:
             self._open.clear()
             self._read = 0
-        file = self._file_of[name]
+        given = self._given[name]
+        file = self._file_of[given]
         if file not in self._open:
             self._open[file] = (
                 open_tensors(file).get_tensor
                 if file.suffix == ".safetensors"
-                else _pickled(file).__getitem__
+                else _pickled(file, self.key).tensors.__getitem__
             )
         self._read += tensor_bytes(self.shapes[name])
-        return self._open[file](name)
+        return self._open[file](given)
 
     def digests(self) -> dict[str, str]:
         """File name -> SHA-256."""
@@ -130,51 +200,41 @@ def _check_complete(files: list[Path]) -> None:
                 )
 
 
-def _pickled(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a torch.save file, memory-mapped.
+def _pickled(path: Path, key: str | None) -> StateDict:
+    """The weights of a torch.save file, memory-mapped.
 
     torch's weights-only reader creates nothing but tensors and plain containers.
     """
     try:
+        if fault := stranger(path):
+            raise RunError(f"{path}: can't be read: it {fault}")
         content: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except UnpicklingError as error:
+        found = GLOBAL.search(str(error))
         raise RunError(
-            f"{path}: has more than plain tensors, and nothing else is read since it could run"
-            f" code: {_first_line(error)}"
+            f"{path}: has more than plain tensors{f' ({found[1]})' if found else ''}, and nothing"
+            " else is read since it could run code; save the tensors alone, with"
+            " torch.save(checkpoint['state_dict'], ...) or the key that they are under"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
-        # not a zip; files from before PyTorch 1.6 are pickles, which begin with this byte
-        if "mmap" in str(error):
-            with path.open("rb") as file:
-                old = file.read(1) == b"\x80"
-            cause = (
-                "it has the format from before PyTorch 1.6: save it again with torch.save"
-                if old
-                else "it is neither a .safetensors nor a torch.save file"
-            )
-        else:
-            cause = _first_line(error)
-        raise RunError(f"{path}: can't be read: {cause}") from error
-    for keys in NESTING:
-        nested = content
-        for key in keys:
-            nested = nested.get(key) if isinstance(nested, Mapping) else None
-        if isinstance(nested, Mapping):
-            content = nested
-            break
-    tensors = (
-        {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
-    if not tensors:
-        raise RunError(
-            f"{path}: has no named tensors, neither at the top level nor under"
-            f" {', '.join('.'.join(keys) for keys in NESTING)}"
-        )
-    return tensors
+        raise RunError(f"{path}: can't be read: {_cause(path, error)}") from error
+    try:
+        return find_state_dict(content, key)
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from None
 
 
-def _first_line(error: BaseException) -> str:
-    lines: Iterator[str] = iter(str(error).splitlines())
-    return next(lines, type(error).__name__)
+def _cause(path: Path, error: Exception) -> str:
+    """Why torch can't read a file, in our words: its own speak of its insides."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if is_safetensors(path):
+        return "it is a safetensors file: rename it to end in .safetensors"
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith(PICKLE):
+        # files from before PyTorch 1.6 are pickles
+        return "it has the format from before PyTorch 1.6: save it again with torch.save"
+    if head == ZIP:
+        return f"it is damaged, or cut at {path.stat().st_size:,} bytes: {AGAIN}"
+    return "it is neither a .safetensors nor a torch.save file"

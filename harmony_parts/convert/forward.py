@@ -32,6 +32,7 @@ def convert(
     checkpoint: str | Path,
     out: str | Path,
     *,
+    key: str | None = None,
     audio: str | Path | None = None,
     init: Init | None = None,
     configs: Sequence[str | Path] = (),
@@ -49,6 +50,10 @@ def convert(
     `video-only`. With `init` the result is a pair to be trained, with Ovi's audio tower (from the
     checkpoint `audio`, or the same one): "gldi" or "global" is the interaction, initialised to
     zero; "mmdit" is "gldi" with an `mmdit` audio branch, which takes the weights that fit it.
+
+    Names lose the prefixes that training and packing code puts before all of them. `key` is that of
+    the weights in a checkpoint that holds several state dicts, such as "ema"; by default the
+    model's own are taken. The report's `notes` say what was chosen and left out.
 
     Sizes are read from the tensors and checked against `configs`, JSON files; everything else comes
     from `recipe` (a file, a table or a shipped recipe's name) with `overrides`. `partial`: patterns
@@ -70,6 +75,7 @@ def convert(
         audio=None if audio is None else Path(audio),
         init=init,
         configs=[Path(file) for file in configs],
+        key=key,
     )
     read = read_recipe(plan.table, overrides)
     fresh = Fresh(read, seed)
@@ -79,7 +85,7 @@ def convert(
         write_weights(folder, match.shapes, converted, shard)
         text = write_recipe(read)
         (folder / RECIPE).write_text(text, encoding="utf-8")
-        report = Report(match.records, tuple(converted.not_finite))
+        report = Report(match.records, tuple(converted.not_finite), plan.notes)
         (folder / CARD).write_text(
             model_card(read, text, match.shapes, _notes(plan, report, seed)), encoding="utf-8"
         )
@@ -140,6 +146,7 @@ def _notes(plan: ConversionPlan, report: Report, seed: int) -> list[str]:
             f"  - `{name}`, SHA-256 `{digest}`" for name, digest in source.weights.digests().items()
         ]
         lines += [f"- Converted from `{source.weights.path.name}`. {source.licence}", *files]
+    lines += [f"- {note[0].upper()}{note[1:]}" for note in report.notes]
     lines.append("- The recipe's codecs and text encoders have their own licences")
     counts = {what: len(report.fates(what)) for what in FATES}
     lines.append(

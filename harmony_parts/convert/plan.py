@@ -63,6 +63,17 @@ class ConversionPlan:
     sources: tuple[WeightSource, ...]
     fresh: tuple[str, ...] = ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen and left out of the checkpoints, a line each."""
+        return tuple(
+            dict.fromkeys(
+                f"{source.weights.path.name}: {note}"
+                for source in self.sources
+                for note in source.weights.notes
+            )
+        )
+
 
 def make_plan(
     layout: Layout,
@@ -72,6 +83,7 @@ def make_plan(
     audio: Path | None,
     init: Init | None,
     configs: Sequence[Path],
+    key: str | None = None,
 ) -> ConversionPlan:
     """The plan of a conversion; codecs, encoders and everything else come from the recipe `base`.
 
@@ -87,7 +99,7 @@ def make_plan(
             "an Ovi checkpoint has its own audio tower; leave out `audio`, or convert a Wan"
             " checkpoint with it"
         )
-    first = ForeignWeights(checkpoint)
+    first = ForeignWeights(checkpoint, key)
     if layout == "wan" and init is None:
         found = _configs(configs, first)
         if found["audio"]:

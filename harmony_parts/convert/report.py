@@ -37,10 +37,14 @@ class TensorRecord:
 
 @attrs.frozen
 class Report:
-    """All tensors of a conversion; `not_finite` are our names of those with NaN or infinity."""
+    """All tensors of a conversion; `not_finite` are our names of those with NaN or infinity.
+
+    `notes` say what was chosen and left out of the checkpoint.
+    """
 
     tensors: tuple[TensorRecord, ...]
     not_finite: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def fates(self, fate: Fate) -> list[TensorRecord]:
         """The tensors with that fate."""
@@ -64,14 +68,20 @@ class Report:
                     yield fate, group, tensors, numbers
 
     def json(self) -> str:
-        """The report as JSON: counts, `not_finite`, and a row for each tensor."""
+        """The report as JSON: counts, `not_finite`, `notes`, and a row for each tensor."""
         rows: list[dict[str, Any]] = [
             attrs.asdict(record, filter=lambda _, value: value is not None)
             for record in self.tensors
         ]
         counts = {fate: len(self.fates(fate)) for fate in FATES}
         return json.dumps(
-            {"counts": counts, "not_finite": self.not_finite, "tensors": rows}, indent=1
+            {
+                "counts": counts,
+                "not_finite": self.not_finite,
+                "notes": self.notes,
+                "tensors": rows,
+            },
+            indent=1,
         )
 
 

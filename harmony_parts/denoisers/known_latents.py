@@ -1,15 +1,20 @@
 """Known latents at the beginning of a stream: how they enter, and the velocity that leads to them.
 
 A denoiser whose port of a condition is `KNOWN_LATENTS` calls `paste` before its network and `lead`
-after it.
+after it. `KnownBeginning` does the same around any denoiser, for streams that go on from others.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from typing import Any
 
-from harmony_parts.av import Condition, Times
+import attrs
+import torch
+from torch import Tensor, nn
+
+from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
+from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser, Port
 from harmony_parts.errors import PartContractError
 
 
@@ -38,6 +43,74 @@ def lead(velocity: Tensor, noisy: Tensor, times: Times, known: Condition) -> Ten
     t = _broadcast(times.per_latent()[:, :n], velocity)
     towards = torch.where(t > 0, (noisy[:, :n] - known.tokens) / torch.where(t > 0, t, 1), 0)
     return _replace_first(velocity, towards, known)
+
+
+class KnownBeginning:
+    """A denoiser of streams that begin with known latents; the contract is `Denoiser`'s.
+
+    `begin` [B, k, ...] per stream are pasted into the first k latents of the stream where these are
+    noisy, and their velocity leads to them. A stream at time 0 (given, or replaced by an anchor of
+    guidance) stays as it is. The B samples may be repeated, as in a batch of several passes.
+    """
+
+    def __init__(self, denoiser: Denoiser, begin: AV[Tensor]) -> None:
+        self.denoiser, self.begin = denoiser, begin
+        self.accepts, self.hints = denoiser.accepts, denoiser.hints
+
+    @property
+    def blocks(self) -> Sequence[nn.Module] | nn.ModuleList:
+        """The blocks of the denoiser."""
+        return self.denoiser.blocks
+
+    def __call__(
+        self,
+        av: AV[Tensor],
+        times: AV[Times],
+        conditions: Conditions,
+        *,
+        hints: Collection[str] = (),
+        read: Collection[str] = STREAMS,
+        cache: MutableMapping[str, Any] | None = None,
+    ) -> AV[Tensor]:
+        """Noisy latents to velocities of the streams in `read`."""
+        known = self.begin.map(_known_where_noisy, times)
+        pasted = known.map(lambda c, x, t: paste(x, t, c), av, times)
+        velocity = self.denoiser(
+            av.replace(**{s: pasted[s][0] for s in pasted}),
+            times.replace(**{s: pasted[s][1] for s in pasted}),
+            conditions,
+            hints=hints,
+            read=read,
+            cache=cache,
+        )
+        led = known.map(lambda c, v, x, t: lead(v, x, t, c), velocity, av, times)
+        return velocity.replace(**{s: led[s] for s in led})
+
+
+def _known_where_noisy(begin: Tensor, times: Times) -> Condition | None:
+    """The known latents of a batch, valid where its latents are noisy; `None` if none of them is.
+
+    A stream without them stays the same tensor, by which a denoiser's cache knows it.
+    """
+    k, times_of_batch = begin.shape[1], times.per_latent()
+    noisy = times_of_batch[:, :k] > 0
+    if not bool(noisy.any()):
+        return None
+    repeats = len(times_of_batch) // len(begin)
+    return Condition(begin.repeat(repeats, *(1,) * (begin.ndim - 1)), noisy)
+
+
+def without_covered(
+    conditions: Conditions, accepts: Mapping[str, Port], begin: AV[Tensor]
+) -> dict[str, Condition]:
+    """The conditions without known latents (a reference image) in the place of those of `begin`."""
+    result = dict(conditions)
+    for name, port in accepts.items():
+        if port == KNOWN_LATENTS and begin.video is not None and name in conditions:
+            mask = conditions[name].mask.clone()
+            mask[:, : begin.video.shape[1]] = False
+            result[name] = attrs.evolve(conditions[name], mask=mask)
+    return result
 
 
 def _replace_first(tensor: Tensor, new: Tensor, known: Condition) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -17,8 +18,10 @@ from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts
+from harmony_parts.generate.continuation import continue_clip
+from harmony_parts.generate.fields import check_fields
 from harmony_parts.generate.generated import Generated
-from harmony_parts.generate.request import Request, check_fields
+from harmony_parts.generate.request import Request
 from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.latents.encode import conditions_of, encode_clips
@@ -29,7 +32,7 @@ from harmony_parts.models.offloaded_codec import offloaded
 from harmony_parts.sample.sampler import Progress, sample
 
 if TYPE_CHECKING:
-    from harmony_parts.generate.request import Media
+    from harmony_parts.generate.fields import Media
 
 
 class Pipeline:
@@ -158,6 +161,7 @@ class Pipeline:
         seeds: Sequence[int],
         frames: int | None = None,
         given: AV[Tensor] = AV(),
+        begin: AV[Tensor] = AV(),
         guidance: Guidance | None = None,
         solver: Solver | None = None,
         shift: Shift | StreamShifts | None = None,
@@ -166,8 +170,9 @@ class Pipeline:
     ) -> AV[Tensor]:
         """Generate the latents of a batch, one clip per prompt and seed.
 
-        `given` holds latents [B, T, ...] of a stream that isn't generated. A clip depends on its
-        own seed, not on the others of the batch. Raises ValueError if lengths don't fit together.
+        `given` holds latents [B, T, ...] of a stream that isn't generated, `begin` those that
+        generated streams begin with, [B, k, ...]. A clip depends on its own seed, not on the others
+        of the batch. Raises ValueError if lengths don't fit together.
         """
         check_fields(guidance=guidance, solver=solver, shift=shift)
         frames = self.format.frames if frames is None else frames
@@ -198,6 +203,7 @@ class Pipeline:
                 conditions,
                 codecs=self.codecs,
                 given=given,
+                begin=begin,
                 guidance=guidance,
                 solver=settings.solver if solver is None else solver,
                 shift=settings.shift if shift is None else shift,
@@ -235,7 +241,9 @@ class Pipeline:
         voice: Media | None = None,
         audio: Media | None = None,
         video: Media | None = None,
+        begin: Media | None = None,
         seconds: float | None = None,
+        overlap: float | None = None,
         extra: Mapping[str, Any] | None = None,
         seed: int = 0,
         steps: int | None = None,
@@ -248,9 +256,16 @@ class Pipeline:
 
         `prompt` describes what is seen, `sound` what is heard, `speech` what is spoken; `image` is
         the first frame, `voice` a sound whose voice or timbre to follow. Media are Clips or files.
-        `seconds` is the length; by default that of the given stream, else the format's. `progress`
-        is called with a `Step` after every step. Raises RequestError for a request that can't be
-        fulfilled (see `Request`), MediaError for a file that can't be read.
+        `seconds` is the length; by default that of the given stream, else the format's.
+
+        With `begin` the clip goes on from the end of another one, in windows of the format's
+        length; the result is `begin`, in the model's format, and the continuation. `seconds` is
+        then the length of the continuation, by default that of one window, and a given `audio` or
+        `video` lasts from the start of `begin`. Each window repeats the last `overlap` seconds of
+        what is there, by default a quarter of its length.
+
+        `progress` is called with a `Step` after every step. Raises RequestError for a request that
+        can't be fulfilled (see `Request`), MediaError for a file that can't be read.
         """
         request = Request(
             prompt=prompt,
@@ -260,7 +275,9 @@ class Pipeline:
             voice=voice,
             audio=audio,
             video=video,
+            begin=begin,
             seconds=seconds,
+            overlap=overlap,
             extra=extra,
             seed=seed,
             steps=steps,
@@ -277,24 +294,42 @@ class Pipeline:
         request.check_model(tuple(self.codecs), self.format)
         inputs = request.inputs(self.format)
         self._warn_of_unread(inputs.prompt)
+        generate = partial(self._generate, request, inputs.prompt)
+        if inputs.begin is None:
+            clip = generate(inputs.frames, request.seed, inputs.given, None, progress)
+        else:
+            clip = continue_clip(inputs, request.seed, self.codecs, self.format, generate, progress)
+        return Generated(
+            inputs.restore(clip, self.format),
+            request.path("video"),
+            request.path("audio"),
+            lossless_sound=request.audio is not None,
+        )
+
+    def _generate(
+        self,
+        request: Request,
+        prompt: Prompt,
+        frames: int,
+        seed: int,
+        given: Clip | None,
+        begin: Clip | None,
+        progress: Progress | None,
+    ) -> Clip:
+        """A clip of `frames` frames for a given stream, which begins with the clip `begin`."""
         latents = self.latents(
-            [inputs.prompt],
-            seeds=[request.seed],
-            frames=inputs.frames,
-            given=self.encode([inputs.given] if inputs.given else []),
+            [prompt],
+            seeds=[seed],
+            frames=frames,
+            given=self.encode([given] if given else []),
+            begin=self.encode([begin] if begin else []),
             guidance=request.guidance,
             solver=request.solver,
             shift=request.shift,
             steps=request.steps,
             progress=progress,
         )
-        clip = inputs.restore(self.decode(latents, inputs.frames)[0], self.format)
-        return Generated(
-            clip,
-            request.path("video"),
-            request.path("audio"),
-            lossless_sound=request.audio is not None,
-        )
+        return self.decode(latents, frames)[0]
 
     def _warn_of_unread(self, prompt: Prompt) -> None:
         """Warn of fields without any effect: alone, they give the conditions of an empty prompt."""

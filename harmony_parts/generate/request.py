@@ -8,13 +8,9 @@ Importing this module imports no torch.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Mapping
-from numbers import Integral, Real
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,133 +18,24 @@ import attrs
 
 from harmony_parts.av import STREAMS, Format, Prompt
 from harmony_parts.errors import RequestError
+from harmony_parts.generate.fields import FILES, TEXTS, field_fault, is_media, refuse
 from harmony_parts.generate.generated import SOUND_ONLY, Generated
 from harmony_parts.media.ffmpeg import is_file
-from harmony_parts.media.probe import file_fault, probe
+from harmony_parts.media.probe import probe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from harmony_parts.flow.protocol import Shift, Solver
     from harmony_parts.flow.stream_shifts import StreamShifts
+    from harmony_parts.generate.fields import Media
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.media.clip import Clip
 
-    Media = Clip | Generated | str | os.PathLike[str]
-
-TEXTS = ("prompt", "sound", "speech")
-FILES = ("image", "voice", "audio", "video")
-MAX_SEED = 2**63 - 1  # torch.Generator takes 64 bits, signed
 LONGER = 1.5  # times the training length: beyond it, quality is known to drift
 # times the training length: beyond it, a request is a mistake, for memory grows with its square
 LONGEST = 100
-
-
-# --- the value of one field -----------------------------------------------------------------------
-
-
-def field_fault(name: str, value: Any) -> str:
-    """Why the field `name` of a request can't have this value; empty if it can."""
-    if value is None and name != "seed":
-        return ""
-    is_valid, expected = _RULES[name]
-    if not is_valid(value):
-        return f"{name} must be {expected}, not {value!r:.80}"
-    if (
-        name in FILES
-        and isinstance(value, str | os.PathLike)
-        and (fault := file_fault(Path(value)))
-    ):
-        return f"{name}: {os.fspath(value)}: {fault}"
-    return ""
-
-
-def check_fields(**fields: Any) -> None:
-    """Raise RequestError, with a sentence for each fault, if a field can't have its value."""
-    _refuse([fault for name, value in fields.items() if (fault := field_fault(name, value))])
-
-
-def from_text(name: str, text: str) -> Any:
-    """A field's value from the text of an option or a table's cell.
-
-    Text that can't be converted is returned unchanged, so that `field_fault` refuses it.
-    """
-    kinds: dict[str, tuple[Callable[[str], Any], ...]] = {
-        "seconds": (int, float),
-        "steps": (int, float),
-        "seed": (int, float),
-        "extra": (json.loads,),
-    }
-    for kind in kinds.get(name, ()):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
-
-
-def _refuse(faults: Collection[str]) -> None:
-    if faults:
-        raise RequestError("; ".join(faults))
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_length(value: Any) -> bool:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    try:
-        return 0 < float(value) < math.inf
-    except OverflowError:
-        return False
-
-
-def _is_media(value: Any) -> bool:
-    if isinstance(value, str | os.PathLike | Generated):
-        return True
-    from harmony_parts.media.clip import Clip
-
-    return isinstance(value, Clip)
-
-
-def _is_image(value: Any) -> bool:
-    if _is_media(value):
-        return True
-    from torch import Tensor
-
-    return isinstance(value, Tensor)
-
-
-def _is_part(method: str) -> Callable[[Any], bool]:
-    return lambda value: not isinstance(value, type) and hasattr(value, method)
-
-
-def _is_shift(value: Any) -> bool:
-    if _is_part("__call__")(value):
-        return True
-    from harmony_parts.flow.stream_shifts import StreamShifts
-
-    return isinstance(value, StreamShifts)
-
-
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(TEXTS, (lambda value: isinstance(value, str), "a single string")),
-    **dict.fromkeys(FILES, (_is_media, "a file or a Clip")),
-    "image": (_is_image, "a file, a Clip or a tensor"),
-    "seconds": (_is_length, "a finite number above 0"),
-    "extra": (lambda value: isinstance(value, Mapping), "a mapping (in JSON, an object)"),
-    "seed": (
-        lambda value: _is_whole(value) and 0 <= value <= MAX_SEED,
-        "a whole number from 0 to 2**63 - 1",
-    ),
-    "steps": (lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
-    "guidance": (_is_part("combine"), "a part, such as SyncCFG(video=3, audio=2)"),
-    "solver": (_is_part("step"), "a part, such as Heun()"),
-    "shift": (_is_shift, "a part, such as ConstantShift(5), or StreamShifts(video, audio)"),
-}
-
-
-# --- the request ----------------------------------------------------------------------------------
+OVERLAP = 0.25  # of the model's length, which a window repeats of what is there
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -157,7 +44,9 @@ class Request:
 
     `prompt`, `sound` and `speech` describe what is seen, heard and spoken. `image` is the first
     frame, `voice` a sound whose voice or timbre to follow. `audio` or `video` is the given stream,
-    which the other one is generated for. `extra` holds fields that encoders of plugins read.
+    which the other one is generated for. `begin` is a clip to go on from, for `seconds`, in windows
+    that repeat `overlap` seconds of what is there. `extra` holds fields that encoders of plugins
+    read.
     """
 
     prompt: str | None = None
@@ -167,7 +56,9 @@ class Request:
     voice: Media | None = None
     audio: Media | None = None
     video: Media | None = None
+    begin: Media | None = None
     seconds: float | None = None
+    overlap: float | None = None
     extra: Mapping[str, Any] | None = None
     seed: int = 0
     steps: int | None = None
@@ -195,11 +86,13 @@ class Request:
             faults.append(
                 "audio and video are both given, which leaves nothing to generate; leave one out"
             )
+        if self.overlap is not None and self.begin is None:
+            faults.append("overlap is set without begin, the clip that a window would repeat")
         return faults
 
     def check(self) -> None:
         """Raise RequestError if the request is wrong for any model."""
-        _refuse(self.faults())
+        refuse(self.faults())
 
     def check_file(
         self, out: Path, *, preview: bool = False, streams: Collection[str] = STREAMS
@@ -240,13 +133,38 @@ class Request:
                     f"{name} is given, and this model generates only {', '.join(streams)}, from"
                     " prompts"
                 )
+        self._check_begin(streams, format)
         limit = LONGEST * format.seconds
-        seconds, length = self._length()
-        if seconds > limit:
+        for seconds, length, remedy in self._lengths():
+            if seconds > limit:
+                raise RequestError(
+                    f"{length}, and this model was trained on {format.seconds:g} s: the limit is"
+                    f" {LONGEST} times that ({limit:g} s); {remedy}"
+                )
+
+    def _check_begin(self, streams: Collection[str], format: Format) -> None:
+        """Raise RequestError if `begin` lacks a stream, or its overlap is too long."""
+        if self.begin is None:
+            return
+        path = self.path("begin")
+        info: Any = probe(path) if path else _clip(self.begin)
+        has = (info.video, info.audio) if path else (info.frames, info.waveform)
+        for stream, part in zip(STREAMS, has, strict=True):
+            if stream not in streams or getattr(self, stream) is not None or part is not None:
+                continue
+            what, other = ("sound", "video") if stream == "audio" else ("frames", "audio")
+            first = f"; generate it first, with `{other}`" if len(streams) > 1 else ""
+            raise RequestError(f"begin has no {what} to go on from{first}")
+        if self.overlap is not None and self.overlap_frames(format) >= format.frames:
             raise RequestError(
-                f"{length}, and this model was trained on {format.seconds:g} s: the limit is"
-                f" {LONGEST} times that ({limit:g} s); set a smaller `seconds`"
+                f"the overlap of {float(self.overlap):g} s leaves nothing of a window of"
+                f" {format.seconds:g} s; set a smaller one"
             )
+
+    def overlap_frames(self, format: Format) -> int:
+        """The frames of what is there that a window repeats, before rounding to latents."""
+        seconds = format.seconds * OVERLAP if self.overlap is None else self.overlap
+        return max(1, round(seconds * format.fps))
 
     def inputs(self, format: Format) -> Inputs:
         """Read the given media and bring them to a model's format.
@@ -259,7 +177,11 @@ class Request:
         size = {"height": format.height, "width": format.width}
         audio = _read("audio", self.audio, "sound")
         video = _read("video", self.video, "frames", **size)
-        frames = self._frames(format, audio, video)
+        begin = _read("begin", self.begin, "", **size)
+        begun = 0 if begin is None else _frames_of(begin, format)
+        if begin is not None:
+            begin = _begin_in(begin, format, begun)
+        frames = self._frames(format, audio, video, begun)
         given = None
         if audio is not None:
             sound = _sound("audio", audio, format)
@@ -270,7 +192,7 @@ class Request:
         if video is not None:
             given = Clip(frames=_at_fps(video, format, frames), fps=format.fps)
         image, voice = self.image, _read("voice", self.voice, "sound")
-        if _is_media(image):
+        if is_media(image):
             first = _read("image", image, "frames", **size)
             assert first is not None
             image = _covered(first, format, 1)[0]
@@ -282,44 +204,56 @@ class Request:
             None if voice is None else _sound("voice", voice, format),
             self.extra or {},
         )
-        return Inputs(prompt, frames, given, audio)
+        return Inputs(prompt, frames, given, audio, begin, begun, self.overlap_frames(format))
 
-    def _length(self) -> tuple[float, str]:
-        """(seconds of the clip, the words for it); 0 for the model's own length."""
+    def _lengths(self) -> Iterator[tuple[float, str, str]]:
+        """(seconds of a clip, the words for it, what to do if they are too many)."""
         if self.seconds is not None:
-            return float(self.seconds), f"{float(self.seconds):g} s are requested"
-        for name in ("audio", "video"):
+            seconds = float(self.seconds)
+            yield seconds, f"{seconds:g} s are requested", "set a smaller `seconds`"
+        for name in ("audio", "video", "begin") if self.seconds is None else ("begin",):
             if (media := getattr(self, name)) is None:
                 continue
-            if path := self.path(name):
-                seconds = float(probe(path).seconds or 0)
-                return seconds, f"the given {name}, {path}, lasts {seconds:g} s"
-            seconds = (media.clip if isinstance(media, Generated) else media).seconds
-            return seconds, f"the given {name} lasts {seconds:g} s"
-        return 0, ""
+            path = self.path(name)
+            seconds = float(probe(path).seconds or 0) if path else _clip(media).seconds
+            named = f"the given {name}, {path}," if path else f"the given {name}"
+            remedy = "give its end" if name == "begin" else "set a smaller `seconds`"
+            yield seconds, f"{named} lasts {seconds:g} s", remedy
 
-    def _frames(self, format: Format, audio: Clip | None, video: Clip | None) -> int:
-        """How many frames the clip has, at the format's rate."""
+    def _frames(self, format: Format, audio: Clip | None, video: Clip | None, begun: int) -> int:
+        """How many frames the clip has, at the format's rate; `begun` of them are `begin`."""
         from harmony_parts.media.frames import frames_for
 
         available = None
         if video is not None:
             assert video.frames is not None
             available = frames_for(len(video.frames), video.fps, format.fps)
-        if available is not None and self.seconds is None:
+        if self.seconds is not None:
+            frames = begun + max(1, round(self.seconds * format.fps))
+        elif available is not None:
             frames = available
+        elif begun and audio is None:
+            frames = begun + format.frames - self.overlap_frames(format)
         else:
             default = format.seconds if audio is None else audio.seconds
-            frames = max(1, round((self.seconds or default) * format.fps))
+            frames = max(1, round(default * format.fps))
+        if frames <= begun:
+            raise RequestError(
+                f"begin lasts {float(begun / format.fps):.2f} s, and the given"
+                f" {'audio' if video is None else 'video'} {float(frames / format.fps):.2f} s from"
+                " the start of begin: nothing is left to generate"
+            )
         if available is not None and frames > available:
             raise RequestError(
-                f"{float(self.seconds or 0):g} s are requested, and the given video lasts"
+                f"{float(self.seconds or 0):g} s{' after begin' if begun else ''} are requested,"
+                " and the given video lasts"
                 f" {float(available / format.fps):.2f} s; leave `seconds` out to use all of it"
             )
-        if frames > LONGER * format.frames:
+        if not begun and frames > LONGER * format.frames:
             warnings.warn(
                 f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s"
-                " that this model was trained on, so expect it to drift; `seconds` sets the length",
+                " that this model was trained on, so expect it to drift; `seconds` sets the length,"
+                " and `begin` goes on from a clip",
                 stacklevel=6,  # who calls `Pipeline.generate`
             )
         return frames
@@ -330,13 +264,17 @@ class Inputs:
     """What a request gives a pipeline, in the model's format.
 
     `frames` is the clip's length. `given`: the given stream, to be encoded; `audio`: a given sound
-    with its own rate and channels.
+    with its own rate and channels. `begin`: the clip to go on from, of `begun` frames, in windows
+    that repeat `overlap` frames.
     """
 
     prompt: Prompt
     frames: int
     given: Clip | None
     audio: Clip | None
+    begin: Clip | None
+    begun: int
+    overlap: int
 
     def restore(self, clip: Clip, format: Format) -> Clip:
         """The decoded clip with the given stream in place of its reconstruction."""
@@ -358,16 +296,23 @@ class Inputs:
 # --- media in a format ----------------------------------------------------------------------------
 
 
+def _clip(media: Any) -> Clip:
+    """The clip of a media field that is no file."""
+    clip: Clip = media.clip if isinstance(media, Generated) else media
+    return clip
+
+
 def _read(name: str, media: Any, what: str, **size: Any) -> Clip | None:
-    """The clip of a media field, which must have `what`: "frames" or "sound"."""
+    """The clip of a media field, which must have `what`: "frames", "sound" or "", either."""
     from harmony_parts.media.clip import Clip
 
     if media is None:
         return None
     if isinstance(media, str | os.PathLike):
-        return Clip.read(media, streams={"video" if what == "frames" else "audio"}, **size)
-    clip: Clip = media.clip if isinstance(media, Generated) else media
-    if (clip.frames if what == "frames" else clip.waveform) is None:
+        streams = {"frames": {"video"}, "sound": {"audio"}}.get(what)
+        return Clip.read(media, streams=streams, **size)
+    clip = _clip(media)
+    if what and (clip.frames if what == "frames" else clip.waveform) is None:
         raise RequestError(f"the clip that is given as {name} has no {what}")
     return clip
 
@@ -382,6 +327,29 @@ def _sound(name: str, clip: Clip, format: Format) -> Tensor:
     except ValueError as error:
         raise RequestError(f"{name}: {error}") from error
     return resample(sound, clip.sample_rate, format.sample_rate)
+
+
+def _frames_of(clip: Clip, format: Format) -> int:
+    """The frames of a clip at the format's rate; without frames, the whole ones of its sound."""
+    from harmony_parts.media.frames import frames_for
+
+    if clip.frames is not None:
+        return frames_for(len(clip.frames), clip.fps, format.fps)
+    return max(1, int(clip.seconds * format.fps))
+
+
+def _begin_in(clip: Clip, format: Format, count: int) -> Clip:
+    """The clip in the model's format, `count` frames of the streams that it has."""
+    from harmony_parts.media.clip import Clip
+    from harmony_parts.media.waveform import fit
+
+    sound = None
+    if clip.waveform is not None:
+        sound = fit(_sound("begin", clip, format), format.samples(count))
+        if not sound.isfinite().all():
+            raise RequestError("the given begin has samples that aren't finite numbers")
+    frames = None if clip.frames is None else _at_fps(clip, format, count)
+    return Clip(frames, format.fps, sound, format.sample_rate)
 
 
 def _at_fps(clip: Clip, format: Format, count: int) -> Tensor:

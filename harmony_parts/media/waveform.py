@@ -91,6 +91,26 @@ def fit(waveform: Tensor, samples: int) -> Tensor:
     )
 
 
+def cross_fade(old: Tensor, new: Tensor, start: int, length: int) -> Tensor:
+    """`old` [..., N], then `new` [..., M], whose first sample is at `start` <= N of `old`.
+
+    The last samples of `old` (`length`, or as many as both have) fade into those of `new`: y = (a x
+    + b y) / sqrt(a^2 + b^2 + 2 r a b) with a = 1 - u, b = u, u from 0 to 1 and r >= 0 the
+    correlation of the two over the fade. So the level stays the same whether they are equal (r = 1,
+    a linear fade), or unrelated, as after a reconstruction of phases (r = 0, equal power). The
+    result is `start` + M samples.
+    """
+    n = min(length, old.shape[-1] - start)
+    first = old.shape[-1] - n  # in `old`
+    x, y = old[..., first:], new[..., first - start : first - start + n]
+    energy = x.square().sum() * y.square().sum()
+    r = ((x * y).sum() / energy.sqrt()).clamp(0, 1) if energy > 0 else x.new_ones(())
+    b = (torch.arange(n, dtype=x.dtype, device=x.device) + 0.5) / max(n, 1)
+    a = 1 - b
+    faded = (a * x + b * y) / (a.square() + b.square() + 2 * r * a * b).sqrt()
+    return torch.cat((old[..., :first], faded, new[..., first - start + n :]), dim=-1)
+
+
 def read_sound_file(
     path: Path, start: Fraction, seconds: Fraction | None, limits: Limits
 ) -> tuple[Tensor, int]:

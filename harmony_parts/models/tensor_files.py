@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harmony_parts.errors import RunError
 from harmony_parts.media.files import flush
+from harmony_parts.models.file_kinds import safetensors_fault
 
 TYPES = {
     torch.float64: "F64",
@@ -29,6 +30,7 @@ TYPES = {
     torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
+    torch.complex64: "C64",
 }
 """torch's types -> their names in safetensors."""
 
@@ -103,11 +105,11 @@ def iter_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def open_tensors(path: Path) -> Any:
-    """An open safetensors file. Raises RunError if it isn't one, or is truncated."""
+    """An open safetensors file. Raises RunError, with what it is, if it isn't one or is cut."""
     try:
         return safe_open(path, "pt")
     except (SafetensorError, OSError) as error:
-        raise RunError(f"{path}: can't be read: {error}") from error
+        raise _unreadable(path, error) from error
 
 
 def indexed_shards(index: Path) -> list[Path]:
@@ -134,4 +136,15 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise RunError(f"{path}: can't be read: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    """The error for a file that safetensors refuses: the file's own fault, if it is known."""
+    fault = ""
+    if path.is_file():
+        try:
+            fault = safetensors_fault(path)
+        except OSError:  # the error itself tells why
+            fault = ""
+    return RunError(f"{path}: can't be read: {f'it {fault}' if fault else error}")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV, Conditions
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.known_latents import KnownBeginning, without_covered
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
@@ -51,6 +52,7 @@ def sample(
     *,
     codecs: AV[VideoCodec | AudioCodec],
     given: AV[Tensor] = AV(),
+    begin: AV[Tensor] = AV(),
     guidance: Guidance,
     solver: Solver,
     shift: Shift | StreamShifts,
@@ -61,24 +63,27 @@ def sample(
 ) -> AV[Tensor]:
     """Generate clean latents from `noise` in `steps` steps; streams in `given` stay unchanged.
 
-    `noise` and `given` [B, T, ...] hold different streams; the result holds both. Each generated
-    stream goes from time 1 to 0 along the times of its own shift, if `shift` has one for each. The
-    solver works in the precision of `noise`. Passes that don't need each other are batched in one
-    call of the denoiser if that holds at most `together` latents (T H W of video and T of audio,
-    over samples and passes); 0 runs each pass by itself. Raises ValueError if the arguments are
-    inconsistent, PartContractError if a part violates its contract, RunError if a prediction is NaN
-    or infinite or memory is exhausted.
+    `noise` and `given` [B, T, ...] hold different streams; the result holds both. Generated streams
+    may go on from known latents `begin` [B, k, ...], which are their first k, bit for bit, and take
+    the place of a reference image there. Each generated stream goes from time 1 to 0 along the
+    times of its own shift, if `shift` has one for each. The solver works in the precision of
+    `noise`. Passes that don't need each other are batched in one call of the denoiser if that holds
+    at most `together` latents (T H W of video and T of audio, over samples and passes); 0 runs each
+    pass by itself. Raises ValueError if the arguments are inconsistent, PartContractError if a part
+    violates its contract, RunError if a prediction is NaN or infinite or memory is exhausted.
     """
-    _check_streams(noise, given)
-    flow = _Flow(
-        Passes(denoiser, conditions, codecs, path, together), given, guidance, solver, steps
-    )
-    x, memory = given.replace(**{stream: noise[stream] for stream in noise}), None
+    _check_streams(noise, given, begin)
+    if tuple(begin):
+        conditions = without_covered(conditions, denoiser.accepts, begin)
+        denoiser = KnownBeginning(denoiser, begin)
+    passes = Passes(denoiser, conditions, codecs, path, together)
+    flow = _Flow(passes, given, begin, guidance, solver, steps)
+    x, memory = flow.with_known(noise), None
     table = timetable(steps, shift, tuple(x), tuple(given))
     for step, (times, next_times) in enumerate(pairwise(table)):
         flow.begin(step)
         moved, memory = solver.step(x, times, next_times, flow, memory)
-        x = moved.replace(**{stream: given[stream] for stream in given})
+        x = flow.with_known(moved)
         check(
             x.only(tuple(noise)),
             noise,
@@ -97,19 +102,25 @@ class _Flow:
     """
 
     def __init__(
-        self, passes: Passes, given: AV[Tensor], guidance: Guidance, solver: Solver, steps: int
+        self,
+        passes: Passes,
+        given: AV[Tensor],
+        known: AV[Tensor],
+        guidance: Guidance,
+        solver: Solver,
+        steps: int,
     ) -> None:
-        self.passes, self.given, self.guidance, self.solver, self.steps = (
-            passes,
-            given,
-            guidance,
-            solver,
-            steps,
-        )
+        self.passes, self.given, self.known = passes, given, known
+        self.guidance, self.solver, self.steps = guidance, solver, steps
         self.step = 0
         self.state: Any = None
         self.after: list[Any] = []
         self.first: tuple[AV[Tensor], AV[Tensor], AV[float]]
+
+    def with_known(self, x: AV[Tensor]) -> AV[Tensor]:
+        """The latents with the given streams, and the known first latents, in their place."""
+        begun = self.known.map(lambda k, x: torch.cat((k.to(x), x[:, k.shape[1] :]), 1), x)
+        return x.replace(**{s: begun[s] for s in begun}, **{s: self.given[s] for s in self.given})
 
     def begin(self, step: int) -> None:
         """Start a step: advance the guidance's state."""
@@ -125,7 +136,7 @@ class _Flow:
         return x.replace(**{stream: clean[stream] for stream in clean})
 
     def __call__(self, x: AV[Tensor], at: AV[float]) -> AV[Tensor]:
-        x = x.replace(**{stream: self.given[stream] for stream in self.given})
+        x = self.with_known(x)
         times = self._checked(at, tuple(x))
         where = f"step {self.step + 1} of {self.steps} ({_time_text(times)})"
         passes = checked_passes(
@@ -197,7 +208,7 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _check_streams(noise: AV[Tensor], given: AV[Tensor]) -> None:
+def _check_streams(noise: AV[Tensor], given: AV[Tensor], begin: AV[Tensor]) -> None:
     if not tuple(noise):
         raise ValueError("noise holds no stream, so there is nothing to generate")
     if both := set(noise) & set(given):
@@ -207,8 +218,17 @@ def _check_streams(noise: AV[Tensor], given: AV[Tensor]) -> None:
         )
     sizes = {
         f"{name}.{stream}": len(av[stream])
-        for name, av in (("noise", noise), ("given", given))
+        for name, av in (("noise", noise), ("given", given), ("begin", begin))
         for stream in av
     }
     if len(set(sizes.values())) > 1:
         raise ValueError(f"all streams must have the same number of samples; here {sizes}")
+    for stream in begin:
+        if stream not in tuple(noise):
+            raise ValueError(f"begin has {stream} latents, and {stream} isn't generated")
+        known, shape = begin[stream].shape, noise[stream].shape
+        if known[2:] != shape[2:] or known[1] > shape[1]:
+            raise ValueError(
+                f"begin.{stream} is {list(known)}, and noise.{stream} {list(shape)}: it needs the"
+                " same shape, with at most as many latents in time"
+            )

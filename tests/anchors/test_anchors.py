@@ -14,6 +14,7 @@ from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.av import AV, Condition, Format
 from harmony_parts.codecs.dct import DCTVideo
+from harmony_parts.codecs.logmel import LogMel
 from harmony_parts.errors import PartContractError
 from harmony_parts.testing.contracts.anchors import check_anchor
 
@@ -72,6 +73,18 @@ def test_mute_audio_is_the_codec_s_silence() -> None:
     noise = torch.randn(4, 1, codec.samples(T_A), generator=torch.Generator().manual_seed(0)) * 1e-3
     # quieter, in every band and at every time, than noise at -60 dB
     assert (latents < codec.encode(noise)).all()
+
+
+def test_mute_audio_has_the_formats_channels() -> None:
+    stereo = LogMel().build(
+        format=Format(fps=12, height=16, width=16, sample_rate=8000, seconds=1, channels=2)
+    )
+    codecs = AV(CODECS["video"], stereo)
+    check_anchor(MuteAudio(), codecs)
+    shape = (4, T_A, stereo.channels)
+    latents = MuteAudio().latents(Scene(codecs, AV(None, torch.zeros(shape)), {}, None))
+    assert latents.shape == shape
+    assert latents.min() == latents.max()  # silence is one value in log-mel
 
 
 @attrs.define

@@ -87,7 +87,7 @@ def test_instances_are_accepted_inside_tables():
     with pytest.raises(AssemblyError) as caught:
         structure({**TINY, "task": Everything()}, Recipe, parts=TOYS)
     assert caught.value.faults == (
-        "$.task: Everything is not a task: it has no plan(n, draw, generator)",
+        "$.task: Everything is not a task: it has no plan(n, draw, generator, latents)",
     )
 
 

@@ -110,3 +110,21 @@ def test_a_clip_that_is_read_back_out_of_sync_is_found(monkeypatch):
     (finding,) = doctor.roundtrip()
     assert finding.state == "broken"
     assert "frame 8 (of 6)" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("change", "side"), [(lambda x: x.flip(0), "right"), (lambda x: x[:1].repeat(2, 1), "no side")]
+)
+def test_sound_that_is_read_back_on_another_side_is_found(monkeypatch, change, side):
+    from harmony_parts.media.clip import Clip
+
+    read = Clip.read
+
+    def changed(path):
+        clip = read(path)
+        return Clip(clip.frames, clip.fps, change(clip.waveform), clip.sample_rate)
+
+    monkeypatch.setattr(Clip, "read", changed)
+    (finding,) = doctor.roundtrip()
+    assert finding.state == "broken"
+    assert f"on the {side} (of left)" in finding.text

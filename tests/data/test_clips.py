@@ -6,6 +6,7 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from hypothesis import given, settings
@@ -175,6 +176,27 @@ def test_in_place_changes_to_an_example_do_not_reach_the_next(plain) -> None:
             strict=True,
         ):
             assert torch.equal(want, got)
+
+
+def test_a_cut_has_the_formats_channels(tmp_path) -> None:
+    """Left and right of a stereo file, and their mean in a mono format; mono files are copied."""
+    mono = counting(LONG)
+    both = torch.cat([mono.waveform, -0.5 * mono.waveform])
+    attrs.evolve(mono, waveform=both).save(tmp_path / "a.mkv")
+    mono.save(tmp_path / "b.mkv")
+    examples = {
+        channels: [
+            draw(ClipFolder().build(format=format, root=tmp_path), index, 7) for index in (0, 1)
+        ]
+        for channels in (1, 2)
+        if (format := attrs.evolve(FORMAT, channels=channels))
+    }
+    for sound in (lambda example: example.clip.waveform, lambda example: example.prompt.voice):
+        left, right = sound(examples[2][0])
+        assert torch.equal(right, -0.5 * left)
+        assert torch.equal(sound(examples[1][0]), 0.25 * left[None])
+        assert torch.equal(sound(examples[2][1]), sound(examples[1][1]).repeat(2, 1))
+        assert sound(examples[1][1]).any()
 
 
 def test_voice_seconds_sets_the_length_of_voices(folder) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.small_denoiser import B, at, build, inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony_parts.av import Condition, Times
-from harmony_parts.denoisers.known_latents import lead, paste
+from harmony_parts.av import AV, STREAMS, Condition, Times
+from harmony_parts.denoisers.known_latents import KnownBeginning, lead, paste
 from harmony_parts.errors import PartContractError
 
 SHAPES = st.sampled_from([(2, 3, 4), (5,)])  # H, W, C of a video's latents; C of a sound's
@@ -70,3 +71,54 @@ def test_known_latents_of_another_shape_are_refused(shape):
         paste(latents, times, known)
     with pytest.raises(PartContractError, match="at most as many latents in time"):
         lead(latents, latents, times, known)
+
+
+@pytest.mark.parametrize("interaction", ["two_way", "one_way"])
+@pytest.mark.parametrize("streams", [("video", "audio"), ("video",), ("audio",)])
+@torch.no_grad()
+def test_a_known_beginning_leads_to_itself_with_and_without_a_cache(interaction, streams):
+    """x - t v is the known latent where the stream is noisy, whatever it replaces; a clean stream
+    is as without it.
+    """
+    denoiser = build(driven_interaction=interaction)
+    av, conditions = inputs()
+    begin = AV(*(torch.randn_like(av[s][:, :k]) for s, k in (("video", 3), ("audio", 5))))
+    known = KnownBeginning(denoiser, begin.only(streams))
+    cache: dict = {}
+    for t in (0.9, 0.4):
+        for clean in (None, *STREAMS):
+            times = at(*(0.0 if s == clean else t for s in STREAMS))
+            read = tuple(s for s in STREAMS if s != clean)
+            both = [known(av, times, conditions, read=read, cache=c) for c in (None, cache)]
+            changed = av.map(lambda x, k: torch.cat((x[:, :k] + 1, x[:, k:]), 1), AV(3, 5))
+            other = known(
+                av.replace(**{s: changed[s] for s in streams if s != clean}),
+                times,
+                conditions,
+                read=read,
+            )
+            for s in read:
+                torch.testing.assert_close(both[0][s], both[1][s], rtol=0, atol=1e-12)
+                k = begin[s].shape[1] if s in streams else 0
+                torch.testing.assert_close(
+                    av[s][:, :k] - t * both[0][s][:, :k], begin[s][:, :k], rtol=0, atol=1e-12
+                )
+                assert torch.equal(both[0][s][:, k:], other[s][:, k:])
+            if clean is not None and streams == (clean,):
+                plain = denoiser(av, times, conditions, read=read)
+                assert all(torch.equal(plain[s], both[0][s]) for s in read)
+
+
+@torch.no_grad()
+def test_a_known_beginning_is_repeated_over_a_batch_of_passes():
+    """Rows b of several passes are the same samples."""
+    denoiser = build()
+    av, conditions = inputs()
+    begin = AV(*(torch.randn(B, 2, *av[s].shape[2:], dtype=torch.float64) for s in STREAMS))
+    known = KnownBeginning(denoiser, begin)
+    twice = {name: c.rows(torch.tensor([*range(B)] * 2)) for name, c in conditions.items()}
+    times = at(0.7, 0.5)
+    one = known(av, times, conditions)
+    two = known(av.map(lambda x: torch.cat((x, x))), times.map(lambda t: Times.cat((t, t))), twice)
+    for s in STREAMS:
+        torch.testing.assert_close(torch.cat((one[s], one[s])), two[s], rtol=0, atol=1e-12)

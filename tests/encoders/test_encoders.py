@@ -267,6 +267,17 @@ def test_each_voice_is_encoded_by_itself() -> None:
     assert not condition.dropped().tokens.any()
 
 
+def test_a_voice_has_the_formats_channels() -> None:
+    format = attrs.evolve(FORMAT, channels=2)
+    codec = LogMel().build(format=format)
+    encoder = check_encoder(ReferenceAudio(), format, AV(audio=codec))
+    voice = torch.rand(2, 4000, generator=torch.Generator().manual_seed(0)) - 0.5
+    condition = encoder([Prompt(voice=voice)])["voice"]
+    assert torch.equal(condition.tokens, codec.encode(voice[None]))
+    with pytest.raises(ValueError, match=r"float32 \[2, samples\] .*float32 \[1, 4000\]"):
+        encoder([Prompt(voice=voice[:1])])
+
+
 def test_a_batch_without_voices_has_one_masked_latent() -> None:
     condition = build(ReferenceAudio())([Prompt(), Prompt()])["voice"]
     assert condition.tokens.shape == (2, 1, CODECS["audio"].channels)

@@ -15,9 +15,10 @@ from helpers.command_line import RECIPE, jsonl
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import RequestError
 from harmony_parts.flow.heun import Heun
+from harmony_parts.generate.fields import FILES, MAX_SEED, TEXTS
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.generate.request import FILES, MAX_SEED, TEXTS, Request
+from harmony_parts.generate.request import Request
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
 
@@ -38,6 +39,23 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"seconds": float("inf")}, SECONDS + "inf"),
     ({"seconds": float("nan")}, SECONDS + "nan"),
     ({"seconds": "long"}, SECONDS + "'long'"),
+    ({"begin": "FLASH", "overlap": 0}, "overlap must be a finite number above 0, not 0"),
+    ({"overlap": 0.1}, "overlap is set without begin, the clip that a window would repeat"),
+    (
+        {"begin": "FLASH", "overlap": 0.5},
+        "the overlap of 0.5 s leaves nothing of a window of 0.5 s; set a smaller one",
+    ),
+    ({"begin": "CLICK"}, "begin has no frames to go on from; generate it first, with `audio`"),
+    (
+        {"begin": "MINUTE", "video": "FLASH"},
+        "the given begin, MINUTE, lasts 60 s, and this model was trained on 0.5 s: the limit is 100"
+        " times that (50 s); give its end",
+    ),
+    (
+        {"begin": "FLASH", "audio": "CLICK"},
+        "begin lasts 0.50 s, and the given audio 0.50 s from the start of begin: nothing is left to"
+        " generate",
+    ),
     *(({name: "absent.bin"}, f"{name}: absent.bin: no such file") for name in FILES),
     ({"audio": "."}, "audio: .: is a folder, not a media file"),
     (
@@ -82,6 +100,14 @@ ONLY_PYTHON: list[tuple[dict[str, Any], str]] = [
     ({"guidance": "cfg"}, "guidance must be a part, such as SyncCFG(video=3, audio=2), not 'cfg'"),
     ({"seed": None}, SEED + "None"),
     ({"solver": Heun}, f"solver must be a part, such as Heun(), not {Heun}"),
+    (
+        {"begin": "MUTE CLIP"},
+        "begin has no sound to go on from; generate it first, with `video`",
+    ),
+    (
+        {"begin": "NAN CLIP", "video": "MUTE CLIP"},
+        "the given begin has samples that aren't finite numbers",
+    ),
     (
         {"shift": 5.0},
         "shift must be a part, such as ConstantShift(5), or StreamShifts(video, audio), not 5.0",

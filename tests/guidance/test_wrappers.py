@@ -116,13 +116,25 @@ def test_a_window_excludes_low_and_includes_high(walk: Walk, edge: float):
         assert [each.read for each in step.passes[1:]] == ([tuple(inside)] if inside else [])
 
 
+@attrs.frozen
+class Doubles:
+    """A guidance that changes a prediction even if all passes agree."""
+
+    def passes(self, times, state):
+        return [conditional(times)]
+
+    def combine(self, preds, times, state):
+        return preds[CONDITIONAL].only(times.generated()).map(lambda v: 2 * v), state
+
+
 @given(walks(), UNIT)
 def test_a_window_guides_each_stream_by_its_own_time(walk: Walk, edge: float):
     """Of guidances without state, at every step: inside `inner`, outside the conditional
     prediction, bit for bit, though predictions for streams outside are missing.
     """
     low, high = edge / 2, (1 + edge) / 2
-    for inner in (SyncCFG(), Sum((CFG(), Modality(), SyncCFG())), DataSpace(Rescale(CFG()))):
+    some = (SyncCFG(), Sum((CFG(), Modality(), SyncCFG())), DataSpace(Rescale(CFG())), Doubles())
+    for inner in some:
         for step, plain in zip(
             steps(Window(inner, low, high), walk), results(inner, walk), strict=True
         ):

@@ -93,6 +93,24 @@ class BrokenSet:
         return self.spec.change(example, index, generator)
 
 
+@attrs.frozen
+class OnlyMono:
+    """A data set whose clips are mono in any format, unless it refuses the others."""
+
+    refuses: bool
+
+    def build(self, *, format: Format, root: Path | None = None) -> Any:
+        if self.refuses and format.channels != 1:
+            raise AssemblyError("$.data: these clips are mono; set format.channels to 1")
+        return Soundstage(size=3).build(format=attrs.evolve(format, channels=1))
+
+
+def test_a_data_set_gives_the_formats_channels_or_refuses_them() -> None:
+    check_data(OnlyMono(refuses=True), FORMAT)
+    with pytest.raises(PartContractError, match=r"give sound \[2, 8000\] .*\[1, 8000\] at 8000"):
+        check_data(OnlyMono(refuses=False), FORMAT)
+
+
 def of_clip(change: Callable[[Clip], Clip]) -> Broken:
     return Broken(
         lambda example, index, generator: attrs.evolve(example, clip=change(example.clip))

@@ -1,0 +1,169 @@
+"""Clips that go on from a given one, window after window of the model's length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import cast
+
+import attrs
+import torch
+from torch import Tensor
+
+from harmony_parts.assembly.build import derived_seed
+from harmony_parts.av import AV, Format
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.errors import RequestError
+from harmony_parts.generate.request import Inputs
+from harmony_parts.media.clip import Clip
+from harmony_parts.media.waveform import cross_fade
+from harmony_parts.sample.sampler import Progress, Step
+
+FADE = 0.05  # seconds of sound, at the end of what exists, that fade into the new sound
+
+Generate = Callable[[int, int, Clip | None, Clip | None, Progress | None], Clip]
+"""`generate(frames, seed, given, begin, progress)`: one window, which begins with `begin`."""
+
+
+@attrs.frozen
+class Window:
+    """Frames `start` to `start + frames` of a clip, of which the first `known` exist already."""
+
+    start: int
+    known: int
+    frames: int
+
+
+def windows(
+    begin: int, total: int, length: int, overlap: int, whole: Callable[[int], int]
+) -> list[Window]:
+    """The windows that take a clip from `begin` to `total` frames.
+
+    Each has at most `length` frames and begins with at least `overlap` frames of what is there (or
+    all of it), rounded down by `whole` to whole latents. The last one begins as early as it can, so
+    that it isn't shorter than the others. Raises RequestError if `begin` holds no whole latent.
+    """
+    made: list[Window] = []
+    while begin < total:
+        known = whole(min(begin, max(overlap, begin + length - total)))
+        if not known:
+            raise RequestError(
+                f"begin lasts {begin} frames, or its overlap is that short, and a latent of this"
+                " model's codec holds more; give a longer clip, or a longer overlap"
+            )
+        start = begin - known
+        made.append(Window(start, known, min(length, total - start)))
+        begin = start + made[-1].frames
+    return made
+
+
+def continue_clip(
+    inputs: Inputs,
+    seed: int,
+    codecs: AV[VideoCodec | AudioCodec],
+    format: Format,
+    generate: Generate,
+    progress: Progress | None,
+) -> Clip:
+    """`inputs.begin` and what comes after it, `inputs.frames` frames in all, of generated streams.
+
+    Each window begins with the last frames of what is there, encoded as a clip by itself, as in
+    training: the first latent of a causal codec covers one frame. Frames that exist stay as they
+    are. Of the sound, the last `FADE` seconds fade into that of the window. The first window has
+    the request's seed, later ones seeds derived from it.
+    """
+    clip = _generated(inputs, tuple(codecs))
+    whole = _whole(codecs) if clip.frames is not None else int
+    plan = windows(inputs.begun, inputs.frames, format.frames, inputs.overlap, whole)
+    for number, window in enumerate(plan):
+        made = generate(
+            window.frames,
+            derived_seed(seed, f"window {number}") if number else seed,
+            inputs.given and _part(inputs.given, format, window.start, window.frames),
+            _known(_part(clip, format, window.start, window.known), codecs),
+            _of_all(progress, number, len(plan)),
+        )
+        clip = _joined(clip, made, window, format)
+    return clip
+
+
+def _generated(inputs: Inputs, streams: Collection[str]) -> Clip:
+    """The clip to go on from, with only those streams of a model that are generated."""
+    clip, given = inputs.begin, inputs.given
+    assert clip is not None
+    seen = "video" in streams and (given is None or given.frames is None)
+    heard = "audio" in streams and (given is None or given.waveform is None)
+    return attrs.evolve(
+        clip, frames=clip.frames if seen else None, waveform=clip.waveform if heard else None
+    )
+
+
+def _whole(codecs: AV[VideoCodec | AudioCodec]) -> Callable[[int], int]:
+    """Frames, rounded down to whole latents; 0 if they hold none."""
+    codec = cast(VideoCodec, codecs["video"])
+
+    def rounded(frames: int) -> int:
+        count = codec.latents(frames)
+        if codec.frames(count) > frames:
+            count -= 1
+        return codec.frames(count) if count else 0
+
+    return rounded
+
+
+def _part(clip: Clip, format: Format, start: int, frames: int) -> Clip:
+    """The frames from `start`, and their sound."""
+    first, last = format.samples(start), format.samples(start + frames)
+    return attrs.evolve(
+        clip,
+        frames=None if clip.frames is None else clip.frames[start : start + frames],
+        waveform=None if clip.waveform is None else clip.waveform[:, first:last],
+    )
+
+
+def _known(tail: Clip, codecs: AV[VideoCodec | AudioCodec]) -> Clip:
+    """The part of a clip that is encoded: its sound is cut to whole latents."""
+    if tail.waveform is None:
+        return tail
+    codec, samples = cast(AudioCodec, codecs["audio"]), tail.waveform.shape[1]
+    count = codec.latents(samples)
+    while count and codec.samples(count) > samples:
+        count -= 1
+    if not count and tail.frames is None:
+        raise RequestError(
+            f"the overlap of {samples / tail.sample_rate:.3g} s is shorter than a latent of this"
+            " model's sound; set a longer one"
+        )
+    return attrs.evolve(tail, waveform=tail.waveform[:, : codec.samples(count)] if count else None)
+
+
+def _joined(clip: Clip, made: Clip, window: Window, format: Format) -> Clip:
+    """The clip and the new part of a window, whose sound fades in before the seam."""
+
+    def sound(old: Tensor, new: Tensor) -> Tensor:
+        return cross_fade(old, new, format.samples(window.start), round(FADE * format.sample_rate))
+
+    return attrs.evolve(
+        clip,
+        frames=(
+            None
+            if clip.frames is None or made.frames is None
+            else torch.cat((clip.frames, made.frames[window.known :]))
+        ),
+        waveform=(
+            None
+            if clip.waveform is None or made.waveform is None
+            else sound(clip.waveform, made.waveform)
+        ),
+    )
+
+
+def _of_all(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Progress over the steps of all windows; latents and estimate are those of one window."""
+    if progress is None:
+        return None
+
+    def report(step: Step) -> None:
+        steps = step.steps
+        progress(attrs.evolve(step, done=number * steps + step.done, steps=count * steps))
+
+    return report

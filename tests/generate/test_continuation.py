@@ -1,0 +1,189 @@
+"""Clips that go on from others: windows, what stays, and given streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harmony_parts.assembly.read import read_recipe
+from harmony_parts.errors import RequestError
+from harmony_parts.generate.continuation import FADE, windows
+from harmony_parts.generate.pipeline import Pipeline
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.media.clip import Clip
+from harmony_parts.sample.sampler import Step
+
+SMALL = (
+    "denoiser.layers=1",
+    "denoiser.video={use='transformer', width=32, heads=2, feed=32, patch=1}",
+    "denoiser.audio={use='mmdit', width=32, heads=2, feed=32}",
+    "sample.steps=2",
+    "codecs.audio.iterations=2",
+    "format.seconds=0.75",
+)
+LENGTH = 9  # frames of a window
+
+
+def assembled(per_latent: int) -> Pipeline:
+    """As if trained: no weight is zero. The first latent is one frame, later ones `per_latent`."""
+    fresh = Pipeline.assemble(
+        read_recipe("demo", (*SMALL, f"codecs.video.frames_per_latent={per_latent}"))
+    )
+    generator = torch.Generator().manual_seed(0)
+    for parameter in fresh.weights.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return fresh
+
+
+@pytest.fixture(scope="module", params=[1, 4], ids=["a frame a latent", "four frames a latent"])
+def pipeline(request: pytest.FixtureRequest) -> Pipeline:
+    return assembled(request.param)
+
+
+def clip(pipeline: Pipeline, frames: int) -> Clip:
+    """Noise of `frames` frames."""
+    random, format = torch.Generator().manual_seed(frames), pipeline.format
+    size = (frames, format.height, format.width, 3)
+    picture = torch.randint(256, size, generator=random, dtype=torch.uint8)
+    sound = torch.rand(1, format.samples(frames), generator=random) - 0.5
+    return Clip(picture, format.fps, sound, format.sample_rate)
+
+
+@given(
+    begin=st.integers(1, 40),
+    more=st.integers(1, 60),
+    length=st.integers(2, 24),
+    overlap=st.integers(1, 23),
+    step=st.integers(1, 4),
+)
+def test_windows_cover_the_clip(begin, more, length, overlap, step):
+    """Each begins with whole latents of what is there, at least `overlap` frames if there are so
+    many; none is longer than `length`, and only one of a short clip is much shorter.
+    """
+    overlap, total = min(overlap, length - 1), begin + more
+
+    def whole(frames: int) -> int:
+        return 1 + step * ((frames - 1) // step)
+
+    there = begin
+    for window in windows(begin, total, length, overlap, whole):
+        assert window.start + window.known == there
+        assert window.start >= 0
+        assert window.known == whole(window.known) >= min(overlap, there) - step + 1
+        assert window.known < window.frames <= length
+        assert window.frames > min(length, total) - step
+        there = window.start + window.frames
+    assert there == total
+
+
+def test_a_codec_without_a_short_latent_needs_a_longer_beginning():
+    with pytest.raises(RequestError, match="give a longer clip, or a longer overlap"):
+        windows(3, 20, 12, 3, lambda frames: 4 * (frames // 4))
+
+
+@pytest.mark.parametrize("begun", [1, 6, 14])
+def test_the_result_is_the_beginning_and_what_follows(pipeline: Pipeline, begun: int) -> None:
+    """Its frames bit for bit, its sound up to the fade; the length is the sum."""
+    begin = clip(pipeline, begun)
+    made = pipeline.generate("a ball", begin=begin, seconds=2.0).clip
+    assert len(made.frames) == begun + 24
+    assert made.waveform.shape == (1, pipeline.format.samples(begun + 24))
+    assert torch.equal(made.frames[:begun], begin.frames)
+    kept = begin.waveform.shape[1] - min(
+        round(FADE * pipeline.format.sample_rate), begin.waveform.shape[1]
+    )
+    assert torch.equal(made.waveform[:, :kept], begin.waveform[:, :kept])
+    again = pipeline.generate("a ball", begin=begin, seconds=2.0).clip
+    assert torch.equal(made.frames, again.frames)
+    assert torch.equal(made.waveform, again.waveform)
+    other = pipeline.generate("a ball", begin=begin, seconds=2.0, seed=1).clip
+    assert not torch.equal(made.frames[begun:], other.frames[begun:])
+
+
+def test_what_follows_depends_on_the_beginning(pipeline: Pipeline) -> None:
+    """Only on its end, as long as the overlap."""
+    begin = clip(pipeline, 14)
+    made = pipeline.generate(begin=begin).clip
+    assert len(made.frames) == 14 + LENGTH - 2  # one window, whose overlap is a quarter
+    other = attrs.evolve(begin, frames=begin.frames.clone(), waveform=begin.waveform.clone())
+    other.frames[:11] = 0
+    other.waveform[:, : pipeline.format.samples(11)] = 0
+    same = pipeline.generate(begin=other).clip
+    assert torch.equal(made.frames[14:], same.frames[14:])
+    other.frames[13] = 0
+    changed = pipeline.generate(begin=other).clip
+    assert not torch.equal(made.frames[14:], changed.frames[14:])
+
+
+@pytest.mark.parametrize("stream", ["audio", "video"])
+def test_a_given_stream_lasts_from_the_start_of_the_beginning(
+    pipeline: Pipeline, stream: str
+) -> None:
+    """It is kept as a whole; the other one goes on from the beginning, beside an image."""
+    whole, begin = clip(pipeline, 30), clip(pipeline, 10)
+    made = pipeline.generate(begin=begin, image=whole, **{stream: whole}).clip
+    assert len(made.frames) == 30
+    if stream == "audio":
+        assert torch.equal(made.waveform, whole.waveform)
+        assert torch.equal(made.frames[:10], begin.frames)
+    else:
+        assert torch.equal(made.frames, whole.frames)
+        kept = pipeline.format.samples(10) - round(FADE * pipeline.format.sample_rate)
+        assert torch.equal(made.waveform[:, :kept], begin.waveform[:, :kept])
+    assert len(pipeline.generate(begin=begin, seconds=1, **{stream: whole}).clip.frames) == 22
+    with pytest.raises(RequestError, match="nothing is left to generate"):
+        pipeline.generate(begin=whole, **{stream: begin})
+    sound = attrs.evolve(begin, frames=None)
+    if stream == "video":  # a sound alone to go on from
+        assert pipeline.generate(begin=sound, video=whole).clip.frames.shape[0] == 30
+
+
+def test_a_still_image_goes_on(pipeline: Pipeline) -> None:
+    """A clip of another size, rate and number of channels is brought to the model's format."""
+    large = Clip(torch.zeros(25, 40, 50, 3, dtype=torch.uint8), 25, torch.zeros(2, 44100), 44100)
+    made = pipeline.generate(begin=large).clip
+    assert made.frames.shape == (12 + LENGTH - 2, 16, 16, 3)
+    assert (made.fps, made.sample_rate) == (pipeline.format.fps, pipeline.format.sample_rate)
+
+
+def test_progress_counts_the_steps_of_all_windows(pipeline: Pipeline) -> None:
+    seen: list[Step] = []
+    pipeline.generate(begin=clip(pipeline, 9), seconds=1.5, progress=seen.append)
+    assert [step.done for step in seen] == [*range(1, len(seen) + 1)]
+    assert {step.steps for step in seen} == {len(seen)}
+    assert len(seen) > 2
+
+
+def test_a_saved_continuation_can_go_on(pipeline: Pipeline, tmp_path: Path) -> None:
+    first = pipeline.generate("a ball").save(tmp_path / "a.mp4")
+    second = pipeline.generate("a ball", begin=first).save(tmp_path / "b.mp4")
+    assert len(Clip.read(second).frames) == LENGTH + LENGTH - 2
+
+
+def test_a_model_of_sound_goes_on_from_a_sound() -> None:
+    pipeline = assembled(1)
+    table = read_recipe("demo", SMALL)
+    alone = attrs.evolve(
+        table,
+        codecs=attrs.evolve(table.codecs, video=None),
+        encoders={"sound": table.encoders["sound"]},
+        denoiser=read_recipe(
+            "demo",
+            (
+                "denoiser={use='audio-only', layers=1, audio={use='mmdit', width=32, heads=2,"
+                " feed=32}}",
+            ),
+        ).denoiser,
+        task=read_recipe("demo", ("task={use='joint'}",)).task,
+        train=attrs.evolve(table.train, drop={}),
+    )
+    model, begin = Pipeline.assemble(alone), clip(pipeline, 9)
+    for sound in (begin, attrs.evolve(begin, frames=None)):
+        made = model.generate(sound="rain", begin=sound, seconds=1, guidance=NoGuidance()).clip
+        assert made.frames is None
+        assert made.waveform.shape[1] == alone.format.samples(21)
