@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import attrs
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ from talking_heads import boxes, example, take
 
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.media.clip import Clip
+from harmony_parts.testing.check_parts import contract
 from harmony_parts.testing.contracts.metrics import check_metric
 
 FRAME = 40.0  # ms
@@ -39,7 +43,12 @@ def test_contract(head):
 
 
 def test_the_declaration_names_it():
-    assert Catalogue.discover(only=["lips"]).load("metric", "lips") is Lips
+    """Balls and hammers have no faces, so `harmony parts check` says that it can't check it."""
+    parts = Catalogue.discover(only=["lips"])
+    assert parts.load("metric", "lips") is Lips
+    checked = contract(parts, parts.find("metric", "lips"))
+    assert not checked.fault
+    assert "no number" in checked.hindrance
 
 
 def test_the_opening_velocity_is_that_of_the_mouth(head):
@@ -196,3 +205,13 @@ def test_signals_share_their_clock(head):
     found = head[1].analyse(head[0].clip)
     assert isinstance(found.audio, Speech)
     assert found.video.velocity.shape[1] == len(found.audio.rise) == round(3 / STEP)
+
+
+def test_the_example_of_an_own_finder(head):
+    file = Path(__file__).parent.parent / "examples" / "own_finder.py"
+    own = runpy.run_path(str(file))
+    late = example(take(103), 0.2).clip
+    assert own["told"](late).startswith("the sound is +2")
+    assert own["told"](attrs.evolve(late, waveform=torch.zeros_like(late.waveform))).startswith(
+        "can't tell: there is no speech"
+    )
