@@ -77,6 +77,11 @@ _NAMES = {
     "DataSpace": "guidance.data_space",
     "Soundstage": "data.soundstage",
     "ClipFolder": "data.clips",
+    "AmbientScene": "scenes.ambient:Ambient",
+    "SpeechScene": "scenes.talk:Talk",
+    "ComplexScene": "scenes.complex:Complex",
+    "HardScene": "scenes.hard:Hard",
+    "render": "data.rendering",
     "Events": "metrics.events",
     "Correlation": "metrics.correlation",
 }
@@ -106,6 +111,7 @@ if TYPE_CHECKING:
     from harmony_parts.codecs.dct import DCTVideo as DCTVideo
     from harmony_parts.codecs.logmel import LogMel as LogMel
     from harmony_parts.data.clips import ClipFolder as ClipFolder
+    from harmony_parts.data.rendering import render as render
     from harmony_parts.data.soundstage import Soundstage as Soundstage
     from harmony_parts.denoisers.dual_branch import DualBranch as DualBranch
     from harmony_parts.denoisers.single_branch import AudioOnly as AudioOnly
@@ -142,6 +148,10 @@ if TYPE_CHECKING:
     from harmony_parts.media.clip import Clip as Clip
     from harmony_parts.metrics.correlation import Correlation as Correlation
     from harmony_parts.metrics.events import Events as Events
+    from harmony_parts.scenes.ambient import Ambient as AmbientScene
+    from harmony_parts.scenes.complex import Complex as ComplexScene
+    from harmony_parts.scenes.hard import Hard as HardScene
+    from harmony_parts.scenes.talk import Talk as SpeechScene
     from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
     from harmony_parts.style.none import NoStyle as NoStyle
     from harmony_parts.tasks.audio_driven import AudioDriven as AudioDriven

@@ -28,6 +28,11 @@ FOR_PLUGINS = (
     "assembly.build",
     "assembly.tables",
     "models.folder",
+    "data.rendering",
+    "scenes.canvas",
+    "scenes.captions",
+    "scenes.mixer",
+    "scenes.rhythm",
 )
 """Modules that plugins may import, besides protocols, `harmony_parts.testing` and the names of
 `import harmony_parts`.
@@ -49,6 +54,8 @@ BESIDES = {
     "harmony_parts.tasks.protocol:Plan",
     "harmony_parts.av:Times",
     "harmony_parts.anchors.protocol:Scene",
+    "harmony_parts.scenes.protocol:Take",
+    "harmony_parts.scenes.protocol:Spoken",
 }
 """Classes besides the protocols of the kinds: what parts build, take and return."""
 

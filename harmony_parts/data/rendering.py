@@ -40,10 +40,9 @@ def render(
     canvas = Canvas(frames, format.height, format.width, float(format.fps), take.wall)
     take.picture(canvas)
     picture = torch.from_numpy(canvas.frames())
-    sound = _sound(take, format.samples(frames), format.sample_rate, offset, noise)
-    sound = to_channels(sound, format.channels)
+    sound = _sound(take, format.samples(frames), format, offset, noise)
     again = take.again(other, VOICE)
-    voice = _sound(again, round(VOICE * format.sample_rate), format.sample_rate, 0.0, other)
+    voice = _sound(again, round(VOICE * format.sample_rate), format, 0.0, other)
     spoken = take if isinstance(take, Spoken) else None
     return Example(
         name=name,
@@ -53,19 +52,25 @@ def render(
             sound=take.sound_caption,
             speech=spoken.transcript if spoken else None,
             image=picture[0],
-            voice=to_channels(voice, format.channels),
+            voice=voice,
         ),
         events=tuple(take.events),
         truth=_truth(take, canvas.middle.ravel(), offset),
     )
 
 
-def _sound(take: Take, samples: int, rate: int, offset: float, rng: np.random.Generator) -> Tensor:
-    """float32 [1, samples], later by `offset` seconds, rounded to a sample."""
-    shift = round(offset * rate)
-    mixer = Mixer(samples + max(-shift, 0), rate, rng)
+def _sound(
+    take: Take, samples: int, format: Format, offset: float, rng: np.random.Generator
+) -> Tensor:
+    """float32 [channels, samples], later by `offset` seconds, rounded to a sample.
+
+    Sounds are panned to their places in stereo; more channels are copies of the mono mix.
+    """
+    shift = round(offset * format.sample_rate)
+    channels = 2 if format.channels == 2 else 1
+    mixer = Mixer(samples + max(-shift, 0), format.sample_rate, rng, channels)
     take.sound(mixer)
-    sound = torch.from_numpy(mixer.sound())
+    sound = to_channels(torch.from_numpy(mixer.sound()), format.channels)
     late = torch.nn.functional.pad(sound, (max(shift, 0), 0))
     return late[:, max(-shift, 0) :][:, :samples].contiguous()
 

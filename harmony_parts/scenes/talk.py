@@ -93,7 +93,8 @@ class TalkTake:
     def _saying(self, rng: np.random.Generator, seconds: float) -> TalkTake:
         """Everybody in turn, for about as long."""
         words, people = LANGUAGES[self.language], len(self.faces)
-        edges = np.linspace(FIRST, seconds - LAST, people + 1)
+        start = FIRST + rng.uniform(0, 0.15 * seconds)
+        edges = np.linspace(start, seconds - LAST, people + 1)
         if people == 2:
             edges[1] += rng.uniform(-0.1, 0.1) * seconds
         said = tuple(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from fractions import Fraction
 
 import attrs
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harmony_parts.av import Format
@@ -17,7 +20,6 @@ from harmony_parts.data.protocol import Example
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.scenes.ball import Ball
 from harmony_parts.scenes.bar import Bar
-from harmony_parts.scenes.canvas import FLASH_DECAY, Canvas
 from harmony_parts.scenes.hammer import Hammer
 from harmony_parts.scenes.rhythm import FIRST, LAST, REST
 
@@ -164,35 +166,6 @@ def test_the_pitch_of_bars_rises_from_left_to_right() -> None:
     assert all(high > 1.2 * low for low, high in itertools.pairwise(medians)), medians
 
 
-def test_flash_is_the_mean_over_the_exposure() -> None:
-    canvas, time = Canvas(24, 1, 1, 12.0, (0, 0, 0)), 0.637
-    fine = (np.arange(24 * 2000) + 0.5) / (12 * 2000)
-    light = (
-        np.where(fine >= time, np.exp(-np.maximum(fine - time, 0) / FLASH_DECAY), 0)
-        .reshape(24, 2000)
-        .mean(1)
-    )
-    # The midpoint rule errs by at most one of the 2,000 steps, the one with the jump.
-    assert np.abs(canvas.flash(np.array([time])).ravel() - light).max() < 1 / 2000
-
-
-@settings(max_examples=25)
-@given(st.floats(0.1, 0.3), st.floats(0.4, 0.6), st.floats(0.4, 0.6), st.sampled_from([16, 64]))
-def test_discs_have_the_exact_area_and_centre_to_a_fraction_of_a_pixel(
-    radius: float, x: float, y: float, size: int
-) -> None:
-    canvas = Canvas(1, size, size, 1.0, (0, 0, 0))
-    canvas.paint(canvas.disc(x, y, radius), (1, 1, 1))
-    cover = canvas.image[0, :, :, 0].astype(float)
-    area = cover.sum() / size**2
-    # A vertical edge is exact, an oblique one is off by at most 0.04 pixel along the
-    # circumference.
-    assert abs(area - np.pi * radius**2) < 0.04 / size * 2 * np.pi * radius
-    centre = (cover * canvas.x[0]).sum() / cover.sum(), (cover * canvas.y[0]).sum() / cover.sum()
-    assert abs(centre[0] - x) < 0.05 / size
-    assert abs(centre[1] - y) < 0.05 / size
-
-
 def test_the_voice_is_the_same_body_at_other_times() -> None:
     one = example("hammer", 3)
     assert one.clip.waveform is not None
@@ -218,3 +191,80 @@ def test_faults_are_named() -> None:
         Soundstage(scenes=())
     with pytest.raises(IndexError, match="examples 0 to 9, not 10"):
         Soundstage(size=10).build(format=SMALL).example(10)
+
+
+def test_held_out_cases_are_fifty_and_none_is_a_training_example() -> None:
+    held_out = Soundstage(held_out=True, size=3).build(format=SMALL)
+    assert len(held_out) == 50
+    with pytest.raises(IndexError):
+        held_out.example(50)
+    cases = [held_out.example(i) for i in range(50)]
+    assert len({case.name for case in cases}) == 50
+    times = {event.time for case in cases for event in case.events or ()}
+    training = Soundstage(size=300).build(format=SMALL)
+    assert not times & {
+        event.time for i in range(300) for event in training.example(i).events or ()
+    }
+
+
+@pytest.mark.parametrize("offset", [0.08, -0.08])
+def test_an_offset_moves_the_sound_alone(offset: float) -> None:
+    there, moved = (
+        Soundstage(offset=shift).build(format=SMALL).example(4) for shift in (0.0, offset)
+    )
+    assert torch.equal(there.clip.frames, moved.clip.frames)
+    assert there.events == moved.events
+    assert moved.truth.offset == offset
+    a, b = there.clip.waveform[0], moved.clip.waveform[0]
+    late = round(abs(offset) * 8000)
+    early, later = (a, b) if offset > 0 else (b, a)
+    # Noise is drawn to the end of a sound, so a sound that the end cuts has other noise.
+    length = round((there.events[0].time + 0.2) * 8000)
+    assert early[:length].any()
+    assert torch.equal(early[:length], later[late : late + length])
+
+
+def test_left_and_right_are_the_mono_mix() -> None:
+    """The mean of both is the mono mix, where nothing is clipped; a bar to the left is louder
+    there.
+    """
+    stereo = attrs.evolve(SMALL, channels=2)
+    for index in range(20):
+        mono, both = (
+            Soundstage(scenes=(Bar(),)).build(format=form).example(index)
+            for form in (SMALL, stereo)
+        )
+        mix, sound = mono.clip.waveform[0], both.clip.waveform
+        free = (sound.abs() < 1).all(0)
+        # float32 in [-2, 2], a dozen sums
+        assert (sound.mean(0) - mix)[free].abs().max() < 12 * 2**-23
+        first = both.events[0]
+        k = int((first.time + 0.002) * 8000)
+        left, right = sound[:, k : k + 200].square().sum(1)
+        if abs(first.place[0] - 0.5) > 0.01:
+            assert (left > right) == (first.place[0] < 0.5)
+
+
+@pytest.mark.slow
+def test_other_processors_give_the_same_within_a_step(tmp_path) -> None:
+    """numpy without its vector instructions draws and mixes the same to 1 of 255, 1 of 2^15."""
+    script = (
+        "import sys, numpy as np\n"
+        "from harmony_parts.av import Format\n"
+        "from harmony_parts.data.soundstage import Soundstage\n"
+        "from harmony_parts.scenes.complex import Complex\n"
+        "form = Format(fps=12, height=32, width=32, sample_rate=16000, seconds=2.0)\n"
+        "data = Soundstage(scenes=(Complex(),)).build(format=form)\n"
+        "clips = [data.example(i).clip for i in range(9)]\n"
+        "np.savez(sys.argv[1], frames=[c.frames for c in clips], sound=[c.waveform for c in clips])"
+    )
+    found = []
+    every = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
+    for name, disabled in (("with", ""), ("without", every)):
+        environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled}
+        path = tmp_path / f"{name}.npz"
+        subprocess.run([sys.executable, "-c", script, path], env=environment, check=True)
+        found.append(np.load(path))
+    frames = [each["frames"].astype(int) for each in found]
+    assert np.abs(frames[0] - frames[1]).max() <= 1
+    assert np.abs(found[0]["sound"] - found[1]["sound"]).max() <= 2**-15

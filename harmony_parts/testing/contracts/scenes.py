@@ -84,15 +84,15 @@ def _check_streams(scene: Any, take: Take, again: Take, format: Format) -> None:
         pictures.append(canvas.frames())
         require(np.isfinite(canvas.image).all(), scene, "draw finite colours")
         sounds.append(_sound(each, samples, format.sample_rate))
+    wanted = (frames, format.height, format.width, 3)
+    require(pictures[0].shape == wanted, scene, f"leave the canvas with frames {list(wanted)}")
+    require(np.isfinite(sounds[0]).all(), scene, "add finite sound")
     same = (pictures[0] == pictures[1]).all() and (sounds[0] == sounds[1]).all()
     require(
         same,
         scene,
         "give the same take for the same state of the generator, and the same clip for it",
     )
-    wanted = (frames, format.height, format.width, 3)
-    require(pictures[0].shape == wanted, scene, f"leave the canvas with frames {list(wanted)}")
-    require(np.isfinite(sounds[0]).all(), scene, "add finite sound")
     two = _sound(take, samples, format.sample_rate, channels=2).astype(np.float64)
     # Clipping acts on each channel, so only unclipped samples are compared; 2^-20 covers the
     # rounding of a few dozen sounds of float32 in [-2, 2].

@@ -1,0 +1,252 @@
+"""Soundstage measured on itself: what metrics say of its truth, what codecs can carry, what a clip
+costs.
+
+    python -m harmony_parts.benchmarks.soundstage --out docs/results/soundstage.json
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+import numpy as np
+import torch
+
+from harmony_parts.av import Format
+from harmony_parts.benchmarks.measure import QUICK, check_overwrite, write_report
+from harmony_parts.codecs.dct import DCTVideo
+from harmony_parts.codecs.logmel import LogMel
+from harmony_parts.data.protocol import Example
+from harmony_parts.data.soundstage import Soundstage
+from harmony_parts.media.clip import Clip
+from harmony_parts.metrics.compare import compare
+from harmony_parts.metrics.correlation import Correlation
+from harmony_parts.metrics.events import Events, match
+from harmony_parts.scenes.ambient import Ambient
+from harmony_parts.scenes.complex import Complex
+from harmony_parts.scenes.hard import Hard
+from harmony_parts.scenes.talk import Talk
+
+FORMAT = Format(fps=24, height=64, width=64, sample_rate=16000, seconds=2.0)
+SETS = {"ambient": Ambient(), "speech": Talk(), "complex": Complex(), "hard": Hard(level=2.0)}
+SHIFTS = (0, 40, 80, 160, 320)  # ms
+VIDEO = {f"dct, keep {keep}": DCTVideo(keep=keep) for keep in (16, 32, 64, 88)}
+AUDIO = {
+    "log-mel, 2 x 32 bands": LogMel(hops_per_latent=2, bands=32),
+    "log-mel, 4 x 64 bands": LogMel(),
+}
+
+
+def _cases(scene: Any, number: int, offset: float = 0.0) -> list[Example]:
+    data = Soundstage(scenes=(scene,), held_out=True, offset=offset).build(format=FORMAT)
+    return [data.example(index) for index in range(number)]
+
+
+def measure(number: int) -> dict[str, Any]:
+    """The report on `number` held-out cases of each set."""
+    return {
+        "machine": f"{platform.processor() or platform.machine()}; torch {torch.__version__}",
+        "cases": number,
+        "sets": {name: measure_set(scene, number) for name, scene in SETS.items()},
+        "codecs": measure_codecs(number),
+    }
+
+
+def measure_set(scene: Any, number: int) -> dict[str, Any]:
+    """Cost of a clip, detectors against the truth, and metrics of shifted, re-paired and spoilt
+    clips.
+    """
+    begun = time.perf_counter()
+    cases = _cases(scene, number)
+    seconds = (time.perf_counter() - begun) / number
+    clips = [case.clip for case in cases]
+    numbers = compare(Events(), clips, [case.events or () for case in cases])
+    found: dict[str, Any] = {
+        "ms_a_clip": round(1000 * seconds, 1),
+        "bytes": sum(
+            each.nbytes for each in (clips[0].frames, clips[0].waveform) if each is not None
+        ),
+        "truth_f1": {
+            stream: _rounded(numbers, f"{stream}_truth_f1", "paired")
+            for stream in ("video", "audio")
+        },
+        "matched_repaired": _rounded(numbers, "video_matched", "repaired"),
+        "shifts": {},
+        "spoilt": {},
+    }
+    for shift in SHIFTS:
+        late = [case.clip for case in _cases(scene, number, shift / 1000)]
+        found["shifts"][str(shift)] = _scores(late)
+    for name, change in SPOILT.items():
+        found["spoilt"][name] = _scores([change(clip) for clip in clips])
+    return found
+
+
+def _scores(clips: Sequence[Clip]) -> dict[str, float | None]:
+    events, motion = compare(Events(), clips), compare(Correlation(), clips)
+    return {
+        "video_matched": _rounded(events, "video_matched", "paired"),
+        "audio_matched": _rounded(events, "audio_matched", "paired"),
+        "offset_ms": _rounded(events, "offset_ms", "paired"),
+        "correlation_at_0": _rounded(motion, "correlation_at_0", "paired"),
+    }
+
+
+def _rounded(numbers: Any, name: str, field: str) -> float | None:
+    value = getattr(numbers[name], field) if name in numbers else None
+    return None if value is None else round(value, 3)
+
+
+def _blurred(clip: Clip) -> Clip:
+    assert clip.frames is not None
+    frames = clip.frames.permute(0, 3, 1, 2).float()
+    blurred = torch.nn.functional.avg_pool2d(frames, 9, 1, 4, count_include_pad=False)
+    return attrs.evolve(clip, frames=blurred.permute(0, 2, 3, 1).round().to(torch.uint8))
+
+
+def _mute(clip: Clip) -> Clip:
+    assert clip.waveform is not None
+    return attrs.evolve(clip, waveform=torch.zeros_like(clip.waveform))
+
+
+def _still(clip: Clip) -> Clip:
+    assert clip.frames is not None
+    return attrs.evolve(clip, frames=clip.frames[:1].expand_as(clip.frames).clone())
+
+
+SPOILT: dict[str, Callable[[Clip], Clip]] = {"blurred": _blurred, "mute": _mute, "still": _still}
+
+
+def measure_codecs(number: int) -> dict[str, Any]:
+    """Truth through each codec: PSNR, events of the decoded stream against the truth, mouths."""
+    ambient, talk = _cases(Ambient(silent=0.0), number), _cases(Talk(pairs=0.0), number)
+    video, audio = {}, {}
+    for name, spec in VIDEO.items():
+        codec, begun = spec.build(format=FORMAT), time.perf_counter()
+        decoded = [_through_video(codec, case) for case in (*ambient, *talk)]
+        seconds = (time.perf_counter() - begun) / len(decoded)
+        found = [Events().flashes(each.numpy(), 24.0) for each in decoded[:number]]
+        before = [_dark_mouth(case.clip.frames) for case in talk]
+        after = [_dark_mouth(each) for each in decoded[number:]]
+        truth = [case.truth.mouth[0].numpy() for case in talk]  # type: ignore[union-attr, index]
+        video[name] = {
+            "numbers_a_clip": codec.encode(ambient[0].clip.frames[None]).numel(),  # type: ignore[index]
+            "psnr": {
+                "ambient": _psnr(ambient, decoded[:number]),
+                "speech": _psnr(talk, decoded[number:]),
+            },
+            **_against(found, ambient),
+            "mouth": round(_mean_r(after, truth) / _mean_r(before, truth), 3),
+            "seconds_a_clip": round(seconds, 3),
+        }
+    for name, sound in AUDIO.items():
+        coder, begun = sound.build(format=FORMAT), time.perf_counter()
+        heard = [coder.decode(coder.encode(case.clip.waveform[None]))[0] for case in ambient]  # type: ignore[index]
+        seconds = (time.perf_counter() - begun) / number
+        found = [Events().onsets(each.mean(0).numpy(), 16000) for each in heard]
+        size = coder.encode(ambient[0].clip.waveform[None]).numel()  # type: ignore[index]
+        audio[name] = {
+            "numbers_a_clip": size,
+            **_against(found, ambient),
+            "seconds_a_clip": round(seconds, 3),
+        }
+    return {"video": video, "audio": audio}
+
+
+def _through_video(codec: Any, case: Example) -> torch.Tensor:
+    assert case.clip.frames is not None
+    decoded: torch.Tensor = codec.decode(codec.encode(case.clip.frames[None]))[0]
+    return decoded[: len(case.clip.frames)]
+
+
+def _psnr(cases: Sequence[Example], decoded: Sequence[torch.Tensor]) -> dict[str, float]:
+    """Mean and least PSNR over clips, dB."""
+    errors = [
+        float((case.clip.frames.float() - each.float()).square().mean())  # type: ignore[union-attr]
+        for case, each in zip(cases, decoded, strict=True)
+    ]
+    ratios = 10 * np.log10(255**2 / np.array(errors))
+    return {"mean": round(float(ratios.mean()), 1), "least": round(float(ratios.min()), 1)}
+
+
+def _against(found: Sequence[np.ndarray], cases: Sequence[Example]) -> dict[str, float]:
+    """F1 of found events against the truth, and the median and 90 % quantile of the offsets."""
+    pairs, events, offsets = 0, 0, []
+    for times, case in zip(found, cases, strict=True):
+        truth = np.array([event.time for event in case.events or ()])
+        matched = match(times, truth, 0.1)
+        pairs, events = pairs + len(matched), events + len(times) + len(truth)
+        offsets += [1000 * abs(times[i] - truth[j]) for i, j in matched]
+    return {
+        "truth_f1": round(2 * pairs / events, 3),
+        "offset_ms": round(float(np.median(offsets)), 1),
+        "offset_ms_of_90_percent": round(float(np.quantile(offsets, 0.9)), 1),
+    }
+
+
+def _dark_mouth(frames: Any) -> np.ndarray:
+    """[T] share of dark pixels about the mouth, which grows as it opens."""
+    light = frames.numpy().astype(float)[:, 34:48, 22:42] @ [0.2126, 0.7152, 0.0722]
+    share: np.ndarray = (light < 0.45 * np.median(light)).mean((1, 2))
+    return share
+
+
+def _mean_r(signals: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
+    """Mean correlation with the truth, 0 where a signal is constant."""
+    found = [
+        float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
+        for a, b in zip(signals, truth, strict=True)
+    ]
+    return float(np.mean(found))
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    rows = [
+        "| set | ms a clip | truth F1 (seen, heard) | re-paired | 0 | 40 | 80 | 160 | 320 ms |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in report["sets"].items():
+        f1 = found["truth_f1"]
+        shifts = " | ".join(
+            f"{each['video_matched']} / {each['offset_ms']} / {each['correlation_at_0']}"
+            for each in found["shifts"].values()
+        )
+        rows.append(
+            f"| {name} | {found['ms_a_clip']} | {f1['video']}, {f1['audio']} |"
+            f" {found['matched_repaired']} | {shifts} |"
+        )
+    rows += ["", "| codec | numbers a clip | PSNR | F1 | offset ms (90 %) | mouth | s a clip |"]
+    rows += ["|---|---|---|---|---|---|---|"]
+    for name, found in (*report["codecs"]["video"].items(), *report["codecs"]["audio"].items()):
+        psnr = found.get("psnr")
+        ratio = f"{psnr['ambient']['mean']}, {psnr['speech']['mean']}" if psnr else ""
+        rows.append(
+            f"| {name} | {found['numbers_a_clip']:,} | {ratio} | {found['truth_f1']} |"
+            f" {found['offset_ms']} ({found['offset_ms_of_90_percent']}) |"
+            f" {found.get('mouth', '')} | {found['seconds_a_clip']} |"
+        )
+    return "\n".join(rows)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="three cases, to see that it runs")
+@click.option("--out", type=click.Path(path_type=Path), help="write the report as JSON")
+def main(quick: bool, out: Path | None) -> None:
+    """Measure Soundstage, and metrics and codecs on its truth."""
+    check_overwrite(out, quick)
+    report = measure(3 if quick else 50)
+    click.echo(table(report))
+    if quick:
+        click.echo(f"\nA quick run. {QUICK}")
+    if out is not None:
+        write_report(report, out, quick)
+
+
+if __name__ == "__main__":
+    main()
