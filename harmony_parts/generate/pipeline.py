@@ -172,7 +172,7 @@ class Pipeline:
 
         `given` holds latents [B, T, ...] of a stream that isn't generated, `begin` those that
         generated streams begin with, [B, k, ...]. A clip depends on its own seed, not on the others
-        of the batch. Raises ValueError if lengths don't fit together.
+        of the batch. Raises ValueError if lengths don't fit together, or a seed isn't one.
         """
         check_fields(guidance=guidance, solver=solver, shift=shift)
         frames = self.format.frames if frames is None else frames
@@ -183,6 +183,8 @@ class Pipeline:
                 "each clip takes one prompt and one seed, and there are"
                 f" {len(prompts)} prompts and {len(seeds)} seeds"
             )
+        for seed in seeds:
+            check_fields(seed=seed)
         shapes = self.shapes(frames).map(lambda shape: (len(prompts), *shape))
         for stream in given:
             if tuple(given[stream].shape) != shapes[stream]:

@@ -1,8 +1,9 @@
-"""A guidance that drops what no encoder produces: once a silent no-op, now named."""
+"""Arguments that were once taken in silence: drops of no condition, and seeds out of range."""
 
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import attrs
 import pytest
@@ -10,7 +11,8 @@ from helpers import tiny_training as tiny
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.errors import AssemblyError
+from harmony_parts.av import Prompt
+from harmony_parts.errors import AssemblyError, RequestError
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.window import Window
@@ -46,3 +48,12 @@ def test_in_a_recipe_it_is_an_error() -> None:
     with pytest.raises(AssemblyError, match=r"\$\.sample\.guidance: it drops 'captoin'.*'caption'"):
         build(with_drop("captoin"))
     build(with_drop("caption", "speech"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64, 1.5, True])
+def test_a_seed_out_of_range_is_refused_in_both_places(pipeline: Pipeline, seed: Any) -> None:
+    wanted = r"seed must be a whole number from 0 to 2\*\*63 - 1"
+    with pytest.raises(RequestError, match=wanted):
+        pipeline.generate("a ball", seed=seed)
+    with pytest.raises(RequestError, match=wanted):
+        pipeline.latents([Prompt("a ball")], seeds=[seed], steps=1)
