@@ -56,9 +56,7 @@ def test_true_sounds_have_the_higher_confidence(table):
 
 def test_compare_shows_the_difference(found):
     numbers = compare_analyses(METRIC, found)["lip_confidence"]
-    assert numbers.paired - numbers.repaired > 4 * np.hypot(
-        numbers.paired_error, numbers.repaired_error
-    ) / np.sqrt(2)
+    assert numbers.difference > 3 * numbers.difference_error
 
 
 def shifted(clip: Clip, seconds: float) -> Clip:
