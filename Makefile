@@ -14,7 +14,7 @@ LIGHT  := harmony-apg harmony-cfg-zero harmony-diffusers harmony-ltx2 harmony-ow
 OWN    := $(filter-out $(LIGHT),$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-plugin test-newest gpu check docs clean
+.PHONY: help demo test test-all test-plugin test-newest gpu wheels check docs clean
 
 help:  ## What can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,11 +60,16 @@ test-newest:  ## The arithmetic with the newest torch, numpy and triton that pip
 
 NEWEST := assembly attention branches codecs denoisers encoders flow guidance interaction kernels latents models sample style tasks train
 
-gpu: $(VENV)/.ready  ## What waits for a CUDA device: parity with the CPU, time and memory of a step (out/gpu.jsonl).
-	mkdir -p out
-	HARMONY_GPU_REPORT=out/gpu.jsonl $(BIN)/python -m pytest -m gpu
-	$(BIN)/python -m harmony_parts.benchmarks.local_attention --device cuda --json out/local-attention-cuda.json
-	$(BIN)/python -m harmony_parts.benchmarks.model --device cuda --json out/model-cuda.json
+# Without a virtual environment: PY=python3 make gpu, on a machine that has torch and triton.
+PY ?= $(BIN)/python
+gpu: $(if $(filter $(BIN)/python,$(PY)),$(VENV)/.ready)  ## What waits for a CUDA device, the most important first, in ten minutes: out/gpu (GPU="--budget 300 --skip whole").
+	$(PY) -m harmony_parts.benchmarks.gpu --out out/gpu $(GPU)
+
+# Python 3.12, for a machine that has torch, triton, transformers, pytest and most else.
+WHEELS := cattrs attrs click soundfile cffi pycparser tomli-w imageio-ffmpeg==0.6.0 diffusers importlib_metadata
+wheels: $(BIN)/python  ## The wheels that such a machine may lack, and their size: out/wheels.
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --dest out/wheels $(WHEELS)
+	du -sh out/wheels
 
 check: $(VENV)/.ready  ## Style, types and the direction of imports.
 	$(BIN)/ruff check .

@@ -20,7 +20,8 @@ class Triton:
     ) -> Tensor:
         """`LocalAttention` in float32, float16 or bfloat16, on a CUDA device.
 
-        Raises ValueError if it can't run; it never falls back to another backend.
+        On the meta device it is only counted. Raises ValueError if it can't run; it never falls
+        back to another backend.
         """
         try:
             from harmony_parts.kernels.local_cross_attention.op import (

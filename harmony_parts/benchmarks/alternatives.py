@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from harmony_parts.attention.eager import Eager
 from harmony_parts.attention.protocol import LocalAttention, Windows
 from harmony_parts.attention.triton import Triton
+from harmony_parts.attention.windows import windows as clock_windows
 from harmony_parts.layers.rope import angles, rotate, table
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -39,9 +40,19 @@ class Shape:
     audio_window: int = 11  # audio latents that a video latent attends to
     video_window: int = 3  # video latents that an audio latent attends to
     batch: int = 1
+    reach: float | None = None
+    """Seconds beyond a latent's own interval, at Wan2.2's and MMAudio's rates, as in a model; then
+    the two widths are those of the widest windows."""
 
     def windows(self, direction: str) -> Windows:
-        """Windows centred on the reader's time."""
+        """Windows centred on the reader's time, or those of `reach`."""
+        if self.reach is not None:
+            video = ((torch.arange(self.frames + 1, dtype=torch.float64) * 4 - 3).clamp(min=0)) / 24
+            audio = torch.arange(self.latents + 1, dtype=torch.float64) / 31.25
+            frames, latents = (torch.stack((edges[:-1], edges[1:]), 1) for edges in (video, audio))
+            if direction == DIRECTIONS[0]:
+                return clock_windows(frames, latents, self.reach)
+            return clock_windows(latents, frames, self.reach)
         readers, others, wide = (
             (self.frames, self.latents, self.audio_window)
             if direction == DIRECTIONS[0]

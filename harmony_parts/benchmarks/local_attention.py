@@ -34,8 +34,9 @@ from harmony_parts.benchmarks.measure import (
 )
 
 SMALL = Shape("small", 4, 64, 31, 220, 157, torch.float32)
-WAN_5S = Shape("5 s", 24, 128, 31, 880, 157, torch.bfloat16)  # Wan2.2-5B at 704 x 1280
-WAN_10S = Shape("10 s", 24, 128, 61, 880, 314, torch.bfloat16)
+# harmony-5b: Wan2.2-5B at 704 x 1280, windows of 0.15 s beyond a latent's own interval
+WAN_5S = Shape("5 s", 24, 128, 31, 880, 157, torch.bfloat16, 16, 3, reach=0.15)
+WAN_10S = Shape("10 s", 24, 128, 61, 880, 313, torch.bfloat16, 16, 3, reach=0.15)
 TOY = Shape("toy", 2, 16, 4, 12, 20, torch.float32)
 # Bounds of the relative RMS error against float64: several roundings of each type, and far below
 # the effect of a wrong window or angle.
@@ -63,6 +64,8 @@ class Row:
     error: float | None = None
     forward: Times | None = None
     backward: Times | None = None
+    forward_host: Times | None = None  # until the host had started it; the same on a CPU
+    backward_host: Times | None = None
     forward_bytes: int = 0  # least bytes to move
     backward_bytes: int = 0
     fault: str = ""
@@ -136,20 +139,25 @@ def timed(problem: Problem, passed: list[Candidate], rows: list[Row], runs: int)
         True: (*problem.rotated(problem.q, problem.k), problem.v),
     }
     seconds: dict[str, dict[str, list[float]]] = {
-        candidate.name: {"forward": [], "backward": []} for candidate in passed
+        candidate.name: {
+            passes + on: [] for passes in ("forward", "backward") for on in ("", "_host")
+        }
+        for candidate in passed
     }
     for run in range(runs + 2):  # two to warm up
         for candidate in passed:
             leaves = [
                 x.detach().requires_grad_(candidate.backward) for x in inputs[candidate.turned]
             ]
-            mine = {}
-            out, mine["forward"] = clock(partial(candidate.run, *leaves))
+            forward = clock(partial(candidate.run, *leaves))
+            mine, out = {"forward": forward}, forward.result
             if candidate.backward:
-                mine["backward"] = clock(partial(torch.autograd.grad, out, leaves, problem.do))[1]
-            del out
-            for passes in mine if run >= 2 else ():
-                seconds[candidate.name][passes].append(mine[passes])
+                mine["backward"] = clock(partial(torch.autograd.grad, out, leaves, problem.do))
+            del out, forward
+            for passes, one in mine.items() if run >= 2 else ():
+                seconds[candidate.name][passes].append(one.seconds)
+                seconds[candidate.name][passes + "_host"].append(one.host)
+            del mine
     least = dict(zip(("forward_bytes", "backward_bytes"), problem.least_bytes()))
     done = []
     for row in rows:
@@ -318,7 +326,8 @@ def main(
     shapes = [TOY] if quick else [WAN_5S, WAN_10S] if where.type == "cuda" else [SMALL]
     compiled, runs = compiled and not quick, min(runs, 3) if quick else runs
     console = Console()
-    bandwidth = copy_bandwidth(where, 2**20 if quick else 2**28, 10)
+    size = 2**20 if quick else 2**30 if where.type == "cuda" else 2**28
+    bandwidth = copy_bandwidth(where, size, 10)
     about = machine(where)
     console.print(
         f"{about['device']}, torch {about['versions']['torch']}. {NOTE.get(where.type, '')}"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import click
@@ -18,6 +18,8 @@ from torch import Tensor
 
 QUICK = "It only checks that the benchmark runs; ignore its figures."
 FLUSH = 256 * 2**20  # bytes, larger than any L2 cache
+CYCLES = 2e9  # of a GPU per second, about
+LEAST_SLEEP, MOST_SLEEP = 1e-3, 0.1  # seconds
 
 
 @attrs.frozen
@@ -37,32 +39,51 @@ class Times:
         return cls(median, low, high, min(seconds), len(seconds))
 
 
+class Timed(NamedTuple):
+    """One timed call."""
+
+    result: Any
+    seconds: float  # on the device
+    host: float  # until the host had started all of it; on a CPU the same
+
+
 class Clock:
-    """Times single calls; on CUDA by events, after flushing the L2 cache."""
+    """Times single calls; on CUDA by events, after flushing the L2 cache.
+
+    The GPU sleeps before the first event for longer than the host took for the last call, so that
+    the time between the events is the device's alone. A call in which the host waits for the device
+    is longer than that, and has the host's time in it.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
+        self.device, self.cuda = device, device.type == "cuda"
         self.flush = torch.empty(FLUSH if self.cuda else 0, dtype=torch.uint8, device=device)
+        self.host = 0.0
 
-    def __call__(self, f: Callable[[], Any]) -> tuple[Any, float]:
+    def __call__(self, f: Callable[[], Any]) -> Timed:
         """The result of f, and the seconds that it took."""
         if not self.cuda:
             begun = time.perf_counter()
-            return f(), time.perf_counter() - begun
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self.flush.zero_()
-        begin.record()
-        result = f()
-        end.record()
-        end.synchronize()
-        return result, begin.elapsed_time(end) / 1e3
+            result, seconds = f(), time.perf_counter() - begun
+            return Timed(result, seconds, seconds)
+        with torch.cuda.device(self.device):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            self.flush.zero_()
+            torch.cuda._sleep(round(min(MOST_SLEEP, LEAST_SLEEP + 1.5 * self.host) * CYCLES))
+            begin.record()
+            begun = time.perf_counter()
+            result = f()
+            self.host = time.perf_counter() - begun
+            end.record()
+            end.synchronize()
+        return Timed(result, begin.elapsed_time(end) / 1e3, self.host)
 
 
 def copy_bandwidth(device: torch.device, size: int, runs: int) -> float:
     """Median bytes read and written per second when copying a tensor of `size` bytes."""
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target, clock = torch.empty_like(source), Clock(device)
-    seconds = [clock(lambda: target.copy_(source))[1] for _ in range(runs + 2)][2:]
+    seconds = [clock(lambda: target.copy_(source)).seconds for _ in range(runs + 2)][2:]
     return 2 * size / statistics.median(seconds)
 
 
@@ -75,11 +96,11 @@ def step_memory(
     """
     if device.type == "cuda":
         step().sum().backward()  # creates gradients and cached tables
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         step().sum().backward()
-        return torch.cuda.max_memory_allocated() - before
+        return torch.cuda.max_memory_allocated(device) - before
     saved: dict[int, int] = {}
 
     def record(x: Tensor) -> Tensor:

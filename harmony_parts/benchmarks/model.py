@@ -52,6 +52,7 @@ class Result:
     predicted_bytes: int
     peak_bytes: int | None = None
     seconds: Times | None = None
+    host_seconds: Times | None = None  # until the host had started it
     of_matmul: float | None = None  # FLOP/s relative to a large matrix product
 
 
@@ -149,7 +150,7 @@ def measure(
         step()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    seconds = [clock(step)[1] for _ in range(runs)]
+    timed = [clock(step) for _ in range(runs)]
     if device.type == "cuda":
         used = torch.cuda.max_memory_allocated(device) - clock.flush.nbytes
     else:  # CPU allocators report no peak: track live tensors in one more run
@@ -160,9 +161,13 @@ def measure(
             step()
         used = _bytes(denoiser, given) + sum(x.nbytes for x in moments) + live.peak
     denoiser.to("meta")
-    times = Times.of(seconds)
+    times = Times.of([one.seconds for one in timed])
     return attrs.evolve(
-        predicted, peak_bytes=used, seconds=times, of_matmul=predicted.flops / times.median / peak
+        predicted,
+        peak_bytes=used,
+        seconds=times,
+        host_seconds=Times.of([one.host for one in timed]),
+        of_matmul=predicted.flops / times.median / peak,
     )
 
 
@@ -171,7 +176,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, runs: int = 10) -> flo
     n = 8192 if device.type == "cuda" else 1024
     a: Tensor = torch.randn(n, n, device=device).to(dtype)
     clock = Clock(device)
-    return 2 * n**3 / min([clock(lambda: a @ a)[1] for _ in range(runs + WARM_UP)][WARM_UP:])
+    return 2 * n**3 / min([clock(lambda: a @ a).seconds for _ in range(runs + WARM_UP)][WARM_UP:])
 
 
 def run(model: Model, device: torch.device, runs: int, peak: float | None) -> Iterator[Result]:

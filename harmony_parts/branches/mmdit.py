@@ -144,7 +144,7 @@ def _repeat_last(times: Times, tokens: int) -> Times:
 
 def _identity(rope: Tensor, tokens: int) -> Tensor:
     """The table [B, tokens, pairs, 2] of the identity rotation: context has no position in time."""
-    unit = torch.tensor((1.0, 0.0), device=rope.device)
+    unit = torch.stack((rope.new_ones(()), rope.new_zeros(())))  # made there: no copy to wait for
     return unit.expand(len(rope), tokens, rope.shape[2], 2)
 
 

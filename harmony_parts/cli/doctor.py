@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from harmony_parts.report.text import quantity
 
 State = Literal["ok", "note", "broken"]
 STYLES = {"ok": "green", "note": "yellow", "broken": "bold red"}
-ENCODERS = ("libx264", "aac", "flac")  # the encoders of ffmpeg that writing clips needs
 TESTED = ((3, 11), (3, 12), (3, 13))  # versions of Python
 LAST_TORCHAUDIO = (2, 11)
 CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -157,28 +155,10 @@ def driver_version() -> str | None:
 
 def ffmpeg() -> Iterator[Finding]:
     """ffmpeg runs, and has the encoders for writing clips."""
-    from harmony_parts.media.ffmpeg import executable
+    from harmony_parts.media.ffmpeg import check_encoders, executable, version
 
-    program = executable()
-
-    def output(*args: str) -> str:
-        return subprocess.run(
-            [program, "-hide_banner", *args], capture_output=True, text=True, timeout=30, check=True
-        ).stdout
-
-    lines = output("-version").splitlines()
-    version = " ".join(lines[0].split()[:3]) if lines else "no version"
-    words = set(output("-encoders").split())
-    missing = [name for name in ENCODERS if name not in words]
-    if missing:
-        yield Finding(
-            "ffmpeg",
-            "broken",
-            f"{version} at {program} lacks {', '.join(missing)}",
-            "unset IMAGEIO_FFMPEG_EXE to use the ffmpeg of imageio-ffmpeg",
-        )
-    else:
-        yield Finding("ffmpeg", "ok", f"{version}, {program}")
+    check_encoders()  # raises, with the remedy
+    yield Finding("ffmpeg", "ok", f"{version()}, {executable()}")
 
 
 def soundfile() -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from harmony_parts.cli.command import Group
+from harmony_parts.report.progress import escape_unencodable
 
 
 @click.group(
@@ -41,4 +42,5 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
+    escape_unencodable()
     cli(prog_name="harmony")

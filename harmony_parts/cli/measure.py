@@ -64,9 +64,11 @@ def measure(
     from harmony_parts.assembly.tables import structure
     from harmony_parts.errors import MediaError
     from harmony_parts.media.clip import Clip
+    from harmony_parts.media.ffmpeg import executable
     from harmony_parts.metrics.compare import compare_analyses
     from harmony_parts.metrics.protocol import MetricSpec, streams_read
 
+    executable()  # an ffmpeg that can't run is no fault of the first file
     table = apply_overrides({"use": metric}, overrides, MetricSpec)
     chosen = structure(table, MetricSpec, name=f"the metric {metric}").build()  # type: ignore[type-abstract]
     analyses: list[Any] = []

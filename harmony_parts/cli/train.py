@@ -72,7 +72,7 @@ def train(
     if start is not None and resume:
         raise click.UsageError("--resume continues from the run's own weights: leave --start out")
     read = read_recipe(recipe, overrides)
-    out = out or Path("runs", read.name)
+    out = out or (_run_of(recipe) if resume else None) or Path("runs", read.name)
     began = time.perf_counter()
     try:
         model = run(read, out=out, data_root=data, start=start, resume=resume, device=device)
@@ -87,6 +87,13 @@ def train(
     click.echo(
         f"try: harmony generate {shlex.quote(str(out))} --out {shlex.quote(f'{read.name}.mp4')}"
     )
+
+
+def _run_of(recipe: str) -> Path | None:
+    """The run folder that a recipe's file lies in, if it does."""
+    file = Path(recipe)
+    in_run = file.name == "recipe.toml" and (file.parent / "checkpoints").is_dir()
+    return file.parent if in_run else None
 
 
 def _resume(

@@ -244,22 +244,14 @@ class LogMelCodec:
         )
         share = bands.sum(0).clamp(min=1e-6)
         length = int(places.max()) + 1
-        overlap = (
-            torch.zeros(length)
-            .to(energy)
-            .index_add(0, places.flatten(), window.square().repeat(len(places)))
-        )
+        covering = _covering(places, length)
+        overlap = _overlap_add(window.square().repeat(1, len(places), 1), covering)[0]
         overlap = overlap.clamp(min=1e-3 * float(overlap.max()))
 
         # the sound whose spectrum is nearest in the least-squares sense
         def sound(spectrum: Tensor) -> Tensor:
             frames = torch.fft.irfft(spectrum, n=len(window)) * window
-            return (
-                frames.new_zeros(len(frames), length).index_add(
-                    1, places.flatten(), frames.flatten(1)
-                )
-                / overlap
-            )
+            return _overlap_add(frames, covering) / overlap
 
         # The same noise for every channel of every sample: each decodes independently of the
         # others.
@@ -275,3 +267,30 @@ class LogMelCodec:
             gain = ((energy / (self._energy(ahead) + SILENT)) @ bands) / share
             spectrum = ahead * gain.sqrt()
         return sound(spectrum)[:, -first : -first + self.samples(latents)]
+
+
+def _covering(places: Tensor, length: int) -> Tensor:
+    """int64 [K, length]: for each sample the elements of [frames, window] that lie on it, in the
+    order of the frames; `places.numel()` where there are fewer than K.
+
+    `places` [frames, window]: the sample of each element.
+    """
+    count = places.numel()
+    at, order = places.flatten().sort(stable=True)
+    first = torch.searchsorted(at, torch.arange(length, device=at.device))
+    rank = torch.arange(count, device=at.device) - first[at]
+    covering = torch.full((int(rank.max()) + 1, length), count, device=at.device)
+    covering[rank, at] = order
+    return covering
+
+
+def _overlap_add(frames: Tensor, covering: Tensor) -> Tensor:
+    """[N, frames, window] -> [N, length], each sample's elements added in the order of the frames.
+
+    A gather, so that sums have one order on a GPU too, where `index_add` is atomic.
+    """
+    padded = torch.nn.functional.pad(frames.flatten(1), (0, 1))
+    total = padded[:, covering[0]]
+    for one in covering[1:]:
+        total = total + padded[:, one]
+    return total

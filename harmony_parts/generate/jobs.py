@@ -12,7 +12,8 @@ import attrs
 
 from harmony_parts.errors import HarmonyError, MediaError, RequestError, RunError
 from harmony_parts.generate.request import Request
-from harmony_parts.report.progress import print_stderr, progress
+from harmony_parts.generate.rescue import check_room, keep
+from harmony_parts.report.progress import any_encoding, print_stderr, progress
 from harmony_parts.report.text import duration, quantity
 
 if TYPE_CHECKING:
@@ -68,14 +69,18 @@ class JobRunner:
         from harmony_parts.generate.provenance import file_hash
         from harmony_parts.models.folder import find_model, weight_files
 
-        self.folder, self.recipe, self.say, self._load = folder, recipe, say, load
+        self.folder, self.recipe, self._load = folder, recipe, load
+        self.say = any_encoding(say)
         self.preview, self.preview_every = preview or preview_every is not None, preview_every
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
         self.weights = "-".join([*map(file_hash, files), *([dtype] if dtype else [])])
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """The loaded model."""
+        """The loaded model. What would fail after hours of sampling is asked before."""
+        from harmony_parts.media.ffmpeg import check_encoders
+
+        check_encoders()
         return self._load()
 
     def provenance(self, job: Job) -> dict[str, Any]:
@@ -100,13 +105,18 @@ class JobRunner:
         out, began = self.folder / job.name, time.perf_counter()
         job.request.check_file(out, streams=tuple(self.pipeline.codecs))
         origin = self.provenance(job)
+        job.request.check_model(tuple(self.pipeline.codecs), self.pipeline.format)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        check_room(out, self.pipeline.format, job.request)
         with progress("sampling") as bar:
             generated = self.pipeline.run(job.request, self._watch(job, bar))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # until the new clip has its own sidecar, an old one would describe the wrong clip
-        provenance.sidecar(out).unlink(missing_ok=True)
-        generated.save(out, metadata=provenance.container_metadata(origin))
-        provenance.write_sidecar(out, origin)
+        try:
+            # until the new clip has its own sidecar, an old one would describe the wrong clip
+            provenance.sidecar(out).unlink(missing_ok=True)
+            generated.save(out, metadata=provenance.container_metadata(origin))
+            provenance.write_sidecar(out, origin)
+        except (MediaError, OSError) as error:
+            raise MediaError(f"{error}{keep(generated, out.name)}") from error
         self.say(f"{out}: {describe(out)}")
         self.draw(job)
         self.say(

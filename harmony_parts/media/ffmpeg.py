@@ -7,11 +7,13 @@ read, share one clock.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import threading
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +24,7 @@ from harmony_parts.errors import MediaError
 LOG_BYTES = 1 << 20  # of ffmpeg's log that are kept; the rest is read and discarded
 # of one frame (16384 x 8192); ffmpeg refuses larger ones before it allocates memory
 MAX_PIXELS = 1 << 27
+STARTS = 30  # seconds in which a program that runs has answered
 RATE_DENOMINATOR = 1001  # of frame rates; ffmpeg reads no finer ones
 # The prefix of a log line with `-loglevel level+...`: "[h264 @ 0x55d5] [error] ".
 TAG = re.compile(
@@ -38,17 +41,71 @@ class Limits:
     seconds: float = attrs.field(default=600.0, validator=attrs.validators.gt(0))
 
 
+ENCODERS = ("libx264", "aac", "flac")
+"""The encoders of ffmpeg that writing clips needs."""
+
+
 def executable() -> str:
-    """The path of the ffmpeg program. Raises MediaError if there is none."""
+    """The path of the ffmpeg program. Raises MediaError, naming the program, if it can't run."""
     import imageio_ffmpeg
 
     try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        program = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
         raise MediaError(
             f"no ffmpeg program: {error}; install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the"
             " path of one"
         ) from error
+    _output(program, "-version")
+    return program
+
+
+def check_encoders() -> None:
+    """Raise MediaError if ffmpeg can't run, or can't encode clips: asked before work is done."""
+    program = executable()
+    words = _output(program, "-encoders").split()
+    if missing := [name for name in ENCODERS if name not in words]:
+        raise MediaError(
+            f"{program}: this ffmpeg has no encoder {', '.join(missing)}, which clips are written"
+            f" with; {_remedy()}"
+        )
+
+
+def version() -> str:
+    """The name and version of the ffmpeg program. Raises MediaError if it can't run."""
+    return " ".join(_output(executable(), "-version").split()[:3])
+
+
+@cache  # a program that ran once will run again; a failure isn't remembered
+def _output(program: str, option: str) -> str:
+    """What the program prints for an option."""
+    try:
+        done = subprocess.run(
+            [program, "-hide_banner", option],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=STARTS,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        cause = getattr(error, "strerror", None) or f"no answer in {STARTS} s"
+    else:
+        if done.returncode == 0 and (option != "-version" or "version" in done.stdout):
+            return done.stdout
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        cause = f"exit code {done.returncode}" + (f", {last}" if last else "")
+    raise MediaError(f"{program}: this ffmpeg can't run ({cause}); {_remedy()}")
+
+
+def _remedy() -> str:
+    """What to do about an ffmpeg that doesn't do."""
+    if os.environ.get("IMAGEIO_FFMPEG_EXE"):
+        return (
+            "the variable IMAGEIO_FFMPEG_EXE names it: unset it to use the ffmpeg of"
+            " imageio-ffmpeg, or set it to another"
+        )
+    return "reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the path of another"
 
 
 def source(

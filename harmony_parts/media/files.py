@@ -34,3 +34,11 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def disk_of(path: Path) -> Path:
+    """Where the disk of a path is mounted."""
+    place = path.absolute()
+    while not place.is_dir() or not (os.path.ismount(place) or place == place.parent):
+        place = place.parent
+    return place

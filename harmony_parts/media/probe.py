@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from harmony_parts.errors import MediaError
-from harmony_parts.media.ffmpeg import Limits, is_file, run, source
+from harmony_parts.media.ffmpeg import Limits, executable, is_file, run, source
 
 PROBE_SECONDS = 60.0  # limit for decoding one frame
 # Demuxers that accept plain text or draw a picture themselves: such a file isn't a recording.
@@ -72,6 +72,7 @@ def probe(path: Path) -> Probe:
     """
     if fault := file_fault(path):
         raise MediaError(f"{path}: {fault}")
+    executable()  # one that can't run is no fault of the file
     limits = Limits(bytes=1 << 20, seconds=PROBE_SECONDS)
     nothing = f"{path}: can't be read as media: it has neither video nor sound"
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -29,8 +30,28 @@ def console(stderr: bool = False) -> Console:
 
 def print_stderr(*lines: str) -> None:
     """Print lines that aren't the result: errors, warnings and progress."""
+    say = any_encoding(lambda line: print(line, file=sys.stderr, flush=True))
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        say(line)
+
+
+def any_encoding(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, with escapes for what its output can't encode: no line ever fails a job."""
+
+    def said(line: str) -> None:
+        try:
+            say(line)
+        except UnicodeError:
+            say(line.encode("ascii", "backslashreplace").decode("ascii"))
+
+    return said
+
+
+def escape_unencodable() -> None:
+    """Let stdout and stderr write escapes for what their encoding lacks, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def styled(*pieces: str | tuple[str, str]) -> Text:

@@ -14,6 +14,7 @@ import torch
 from harmony_parts.assembly.build import derived_seed
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.media import ffmpeg
 from harmony_parts.models.folder import save_model
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.data import TrainingData, open_data
@@ -21,7 +22,7 @@ from harmony_parts.train.lock import lock_folder
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import build_model
-from harmony_parts.train.run_folder import find_run, open_run
+from harmony_parts.train.run_folder import find_run, open_run, resume_command
 from harmony_parts.train.signals import catch_stop_signals
 from harmony_parts.train.state import TrainingState
 from harmony_parts.train.step import draw_batch, train_step
@@ -63,10 +64,12 @@ def train(
     # third-party modules may draw from the global generator, as dropout does
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
-        find_run(out, recipe, resume)  # raises before anything is built or written
+        find_run(out, recipe, resume, data_root)  # raises before anything is built or written
+        if data_root is not None:
+            ffmpeg.executable()
         parts = build_model(recipe, place, start)
         with lock_folder(out):
-            saved = _open(out, recipe, resume)
+            saved = _open(out, recipe, resume, data_root)
             step = saved["step"] if saved else 0
             with Log(out, step=step, steps=recipe.train.steps, progress=progress) as log:
                 data = open_data(recipe, parts, data_root, place, log)
@@ -74,14 +77,14 @@ def train(
                 if saved is not None:
                     data.check_unchanged(saved)
                     state.load_state_dict(saved)
-                _train_steps(state, data, recipe, out, log)
+                _train_steps(state, data, recipe, out, log, resume_command(out, data_root))
             note = _training_note(state, data, recipe)
             return save_model(out / MODEL, recipe, state.averaged_weights(), note=note)
 
 
-def _open(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
+def _open(out: Path, recipe: Recipe, resume: bool, data_root: Path | None) -> dict[str, Any] | None:
     """Open the run folder; returns the state to continue from, if there is one."""
-    resuming = find_run(out, recipe, resume)
+    resuming = find_run(out, recipe, resume, data_root)
     saved = load_last_checkpoint(out / CHECKPOINTS, warn) if resuming else None
     if saved is not None and saved["step"] > recipe.train.steps:
         raise RunError(
@@ -95,9 +98,9 @@ def _open(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
 
 
 def _train_steps(
-    state: TrainingState, data: TrainingData, recipe: Recipe, out: Path, log: Log
+    state: TrainingState, data: TrainingData, recipe: Recipe, out: Path, log: Log, again: str
 ) -> None:
-    """All remaining steps, with their log and checkpoints."""
+    """All remaining steps, with their log and checkpoints; `again` is the command to resume."""
     settings, saved = recipe.train, state.step
     failure: Exception | None = None
     with catch_stop_signals() as stop:
@@ -119,9 +122,9 @@ def _train_steps(
         if state.step != saved:
             _save(state, data, out)
     if failure is not None:
-        _raise_batch_failure(failure, state.step, out)
+        _raise_batch_failure(failure, state.step, again)
     if stop.requested and state.step < settings.steps:
-        _raise_stopped(state.step, settings.steps, out, log)
+        _raise_stopped(state.step, settings.steps, again, log)
 
 
 def _save(state: TrainingState, data: TrainingData, out: Path) -> int:
@@ -130,24 +133,21 @@ def _save(state: TrainingState, data: TrainingData, out: Path) -> int:
     return state.step
 
 
-def _raise_batch_failure(error: Exception, step: int, out: Path) -> NoReturn:
+def _raise_batch_failure(error: Exception, step: int, again: str) -> NoReturn:
     """Raise the error that stopped the run, with the way to resume."""
     state = (
         f"the run is saved after step {step}" if step else "no step was done, so nothing is lost"
     )
-    remedy = (
-        f"{state}; fix that, then resume with --resume and --out {out} (in Python: resume=True)"
-    )
+    remedy = f"{state}; fix that, then resume with `{again}` (in Python: resume=True)"
     if isinstance(error, HarmonyError):
         raise RunError(f"{error}\n{remedy}") from error
     error.add_note(remedy)
     raise error
 
 
-def _raise_stopped(step: int, steps: int, out: Path, log: Log) -> NoReturn:
+def _raise_stopped(step: int, steps: int, again: str, log: Log) -> NoReturn:
     message = (
-        f"stopped after step {step} of {steps}; continue with --resume and --out {out} (in Python:"
-        " resume=True)"
+        f"stopped after step {step} of {steps}; continue with `{again}` (in Python: resume=True)"
     )
     log.say(message)
     raise KeyboardInterrupt(message)

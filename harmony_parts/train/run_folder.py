@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,31 +13,55 @@ from harmony_parts.assembly.read import RECIPE, VERSIONS, write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
 from harmony_parts.media.files import replace_text
+from harmony_parts.models.folder import INDEX, WEIGHTS
+from harmony_parts.train.checkpoint import list_checkpoints
 
 FREE = ("$.train.steps", "$.train.checkpoint_every", "$.train.log_every")
 """Settings that may change when a run is resumed: they don't affect what a step computes."""
 
 
-def find_run(folder: Path, recipe: Recipe, resume: bool) -> bool:
+def find_run(
+    folder: Path, recipe: Recipe, resume: bool, data_root: str | os.PathLike[str] | None = None
+) -> bool:
     """Whether the folder holds a run to resume. Nothing is written.
 
+    A folder without a checkpoint or a model is free: what a failed start left there is replaced.
     Raises RunError if it holds a run without `resume`, no run with it, or a run of another recipe.
     """
     path = folder / RECIPE
-    exists = path.is_file()
+    exists, worked = path.is_file(), _has_work(folder)
     if not exists and (resume or (folder / "checkpoints").is_dir()):
         raise RunError(f"{folder}: no run to resume: there is no {RECIPE} in it")
-    if exists and not resume:
+    if worked and not resume:
         raise RunError(
-            f"{folder}: already holds a run; continue it with --resume (in Python: resume=True), or"
-            " choose another folder"
+            f"{folder}: already holds a run; continue it with"
+            f" `{resume_command(folder, data_root)}` (in Python: resume=True), or choose another"
+            " folder"
         )
-    if exists:
-        _check_recipe(path, recipe)
-    return exists
+    if exists and worked:
+        _check_recipe(path, recipe, data_root)
+    return exists and resume
 
 
-def _check_recipe(path: Path, recipe: Recipe) -> None:
+def resume_command(folder: Path, data_root: str | os.PathLike[str] | None = None) -> str:
+    """The command that continues the run in `folder` with its own recipe."""
+    words = ["harmony", "train", str(folder / RECIPE)]
+    words += ["--data", os.fspath(data_root)] if data_root is not None else []
+    return shlex.join([*words, "--out", str(folder), "--resume"])
+
+
+def _has_work(folder: Path) -> bool:
+    """Whether the folder has a checkpoint or a model, which a new run must not touch."""
+    if any(
+        (place / name).is_file()
+        for place in (folder, folder / "model")
+        for name in (WEIGHTS, INDEX)
+    ):
+        return (folder / RECIPE).is_file()
+    return bool(list_checkpoints(folder / "checkpoints"))
+
+
+def _check_recipe(path: Path, recipe: Recipe, data_root: str | os.PathLike[str] | None) -> None:
     """Raise RunError if the run's recipe differs in a setting that may not change."""
     try:
         before = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -46,8 +72,9 @@ def _check_recipe(path: Path, recipe: Recipe) -> None:
     if differs:
         listed = "\n".join(f"  {line}" for line in differs)
         raise RunError(
-            f"{path.parent}: the run was begun with another recipe; resume it with its own, or"
-            f" choose another folder. Differences:\n{listed}"
+            f"{path.parent}: the run was begun with another recipe; resume it with its own"
+            f" (`{resume_command(path.parent, data_root)}`), or choose another folder."
+            f" Differences:\n{listed}"
         )
 
 

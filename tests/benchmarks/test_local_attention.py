@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
+import tomllib
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -12,8 +16,8 @@ from click.testing import CliRunner
 
 from harmony_parts.benchmarks import local_attention
 from harmony_parts.benchmarks.alternatives import DIRECTIONS, Candidate, Problem, candidates
-from harmony_parts.benchmarks.local_attention import SMALL, TOY, gate, main
-from harmony_parts.benchmarks.measure import Times, step_memory
+from harmony_parts.benchmarks.local_attention import SMALL, TOY, WAN_5S, WAN_10S, Shape, gate, main
+from harmony_parts.benchmarks.measure import Clock, Times, step_memory
 
 CPU = torch.device("cpu")
 
@@ -79,13 +83,60 @@ def test_a_wrong_result_of_this_library_fails_the_command(monkeypatch: pytest.Mo
     assert "is wrong: see the table above" in done.output
 
 
+@pytest.mark.parametrize("shape", [SMALL, WAN_5S, WAN_10S])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_windows_have_the_declared_width(direction: str) -> None:
-    made = SMALL.windows(direction)
+def test_windows_have_the_declared_width(direction: str, shape: Shape) -> None:
+    made = shape.windows(direction)
     assert made.most_keys == (
-        SMALL.audio_window if direction == DIRECTIONS[0] else SMALL.video_window
+        shape.audio_window if direction == DIRECTIONS[0] else shape.video_window
     )
-    assert made.mask(SMALL.latents if direction == DIRECTIONS[0] else SMALL.frames).any(0).all()
+    assert made.mask(shape.latents if direction == DIRECTIONS[0] else shape.frames).any(0).all()
+
+
+@pytest.mark.parametrize("shape", [WAN_5S, WAN_10S])
+def test_shapes_are_those_of_the_recipe(shape: Shape) -> None:
+    """Heads, tokens and windows of harmony-5b, whose windows fill one tile of 16."""
+    file = Path(local_attention.__file__).parents[1] / "recipes" / "harmony-5b.toml"
+    recipe = tomllib.loads(file.read_text(encoding="utf-8"))
+    branch, interaction = recipe["denoiser"]["video"], recipe["denoiser"]["interaction"]
+    side = 16 * branch["patch"]  # pixels: Wan2.2's autoencoder makes a latent of 16 x 16
+    tokens = (recipe["format"]["height"] // side) * (recipe["format"]["width"] // side)
+    assert (shape.tokens, shape.heads) == (tokens, branch["heads"])
+    assert shape.heads * shape.head == branch["width"]
+    assert {shape.reach} == {interaction["audio_window"], interaction["video_window"]}
+    for direction in DIRECTIONS:
+        made = shape.windows(direction)
+        assert max(made.most_keys, made.most_queries) == 16
+
+
+def test_the_clock_leaves_the_hosts_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device sleeps before the first event for longer than the host took for the last call."""
+    slept: list[float] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            slept.append(-1.0)
+
+        def synchronize(self) -> None:
+            pass
+
+        def elapsed_time(self, end: Any) -> float:
+            return 0.25
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: slept.append(cycles / 2e9))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    clock = Clock(CPU)
+    clock.cuda = True
+    first = clock(lambda: time.sleep(0.02))
+    assert first.seconds == 0.25e-3
+    assert 0.02 <= first.host < 1
+    assert slept == [1e-3, -1.0, -1.0]
+    clock(lambda: None)
+    assert min(0.1, 1.5 * first.host) <= slept[3] <= 0.1
 
 
 def test_step_memory_counts_saved_tensors_once_and_excludes_existing() -> None:

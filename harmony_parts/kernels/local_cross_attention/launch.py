@@ -7,6 +7,7 @@ it. No atomics: every number is stored once, and sums have a fixed order.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,11 @@ INTERPRETING = triton.knobs.runtime.interpret
 LOG2E = 1.4426950408889634
 MAX_WINDOW = 64  # latents that may meet one frame
 MAX_HEAD_DIM = 128
+
+
+def on_device(x: Tensor) -> AbstractContextManager[Any]:
+    """Make the tensor's GPU the current one: Triton launches there, wherever the pointers lead."""
+    return torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
 
 
 class Config(NamedTuple):
@@ -42,7 +48,7 @@ def config(kernel: str, head_dim: int, window: int, dtype: torch.dtype) -> Confi
     if dtype == torch.float32:  # no tensor cores: IEEE products, and twice the bytes
         return Config(16, 8 if window <= 32 else 16, 1)
     if kernel.endswith("backward"):
-        return Config(32, 4, 2) if window <= 16 else Config(32, 8, 1)
+        return {16: Config(32, 4, 2), 32: Config(32, 4, 3)}.get(window, Config(32, 8, 1))
     return Config(64, 4, 3 if window <= 32 else 2)
 
 
@@ -57,7 +63,7 @@ def splits(programs: int, tiles: int) -> int:
     Depends only on shapes, so results are bit-reproducible.
     """
     wanted = 1 if programs >= 512 else 2 if programs >= 256 else 4
-    return min(wanted, tiles)
+    return max(1, min(wanted, tiles))  # a frame without tokens is one part
 
 
 def constants(
@@ -126,17 +132,18 @@ class Launch:
     ) -> None:
         """Run one program per head, part and frame."""
         if grid := self.b * self.f * self.h * constants["SPLIT"]:
-            kernel[(grid,)](
-                *tensors,
-                self.windows[0],
-                *self.rotations,
-                self.f,
-                self.t,
-                self.h,
-                self.scale,
-                *rsqrt_d,
-                **constants,
-            )
+            with on_device(self.frames):
+                kernel[(grid,)](
+                    *tensors,
+                    self.windows[0],
+                    *self.rotations,
+                    self.f,
+                    self.t,
+                    self.h,
+                    self.scale,
+                    *rsqrt_d,
+                    **constants,
+                )
 
     def per_latent(
         self,
@@ -152,17 +159,18 @@ class Launch:
         if self.b * self.t:
             grid = (self.b * self.t, triton.cdiv(self.h, heads))
             sizes = {"D": self.d, "BD": padded(self.d), "W": width, "SPLIT": split, "BH": heads}
-            kernel[grid](
-                *tensors,
-                *self.windows,
-                *rotations,
-                self.f,
-                self.t,
-                self.h,
-                **sizes,
-                **more,
-                num_warps=4,
-            )
+            with on_device(self.frames):
+                kernel[grid](
+                    *tensors,
+                    *self.windows,
+                    *rotations,
+                    self.f,
+                    self.t,
+                    self.h,
+                    **sizes,
+                    **more,
+                    num_warps=4,
+                )
 
     def partial(self, constants: dict[str, Any], *last: int) -> Tensor:
         """A float32 buffer [B, F, SPLIT, h, W, ...] for each program's results per latent."""

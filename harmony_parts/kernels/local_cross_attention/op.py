@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from harmony_parts.kernels.local_cross_attention import launch
 from harmony_parts.layers.rope import table
@@ -16,8 +17,8 @@ from harmony_parts.layers.rope import table
 REMEDY = 'use attention = "eager"'
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TABLES = (
-    "Tensor latents_of_frame, Tensor frames_of_latent, Tensor frame_rotations,"
-    " Tensor latent_rotations, int window, bool half"
+    "Tensor latents_of_frame, Tensor frames_of_latent, Tensor frame_angles, Tensor latent_angles,"
+    " int window, bool half"
 )
 
 
@@ -39,14 +40,37 @@ class Tables(NamedTuple):
         return cls(latents_of_frame, frames_of_latent, max(1, window))
 
 
+_ROTATIONS = WeakTensorKeyDictionary()
+"""Tensor of angles -> its version and its table of cos and sin, for as long as the tensor lives.
+
+A model's angles are the same in every layer and at every step; making a table takes about ten small
+kernels.
+"""
+
+
 def rotations(angles: Tensor) -> Tensor:
-    """Angles [n, P] -> cos and sin, computed in float64, as float32 [n, P, 2]."""
+    """Angles [n, P] -> cos and sin, computed in float64, as float32 [n, P, 2].
+
+    Made once per tensor, and again if the tensor has been changed in place. Inference tensors don't
+    count their changes, so theirs are made in every call.
+    """
+    if angles.is_inference() or torch.is_inference_mode_enabled():
+        return _rotations(angles)
+    version, made = _ROTATIONS.get(angles, (None, None))
+    if made is None or version != angles._version:
+        made = _rotations(angles)
+        _ROTATIONS[angles] = angles._version, made
+    return made
+
+
+def _rotations(angles: Tensor) -> Tensor:
     return table(angles.double()).float().contiguous()
 
 
 def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raises ValueError if the kernels don't support the device, types or head dimension."""
-    if q.device.type != "cuda" and not launch.INTERPRETING:
+    # tensors on the meta device are only counted
+    if q.device.type not in ("cuda", "meta") and not launch.INTERPRETING:
         raise ValueError(
             "the Triton kernel of local attention needs a CUDA device, but the tensors are on"
             f" {q.device}: {REMEDY} (tests can run it in Triton's interpreter on a CPU by setting"
@@ -90,6 +114,15 @@ def _check_no_jvp(*tensors: Tensor) -> None:
         )
 
 
+def _autocast(*tensors: Tensor) -> Iterator[Tensor]:
+    """The tensors in the type of autocast where it is on, as torch's own attention takes them."""
+    kind = tensors[0].device.type
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
+        return iter(tensors)
+    dtype = torch.get_autocast_dtype(kind)
+    return (x.to(dtype) for x in tensors)
+
+
 def _arguments(
     q: Tensor, k: Tensor, v: Tensor, tables: Tables, angles: tuple[Tensor, Tensor], half: bool
 ) -> tuple[Any, ...]:
@@ -97,8 +130,7 @@ def _arguments(
     _check_tensors(q, k, v)
     _check_tables(q.shape[-1], tables.window, angles)
     _check_no_jvp(q, k, v)
-    frame, latent = rotations(angles[0]), rotations(angles[1])
-    return tables.latents_of_frame, tables.frames_of_latent, frame, latent, tables.window, half
+    return tables.latents_of_frame, tables.frames_of_latent, *angles, tables.window, half
 
 
 def frames_read(
@@ -115,6 +147,7 @@ def frames_read(
     q [B, F, S, h, d], k and v [B, T, h, d] -> [B, F, S, h, d]. Raises ValueError if the kernels
     can't run on these arguments, NotImplementedError in forward-mode differentiation.
     """
+    q, k, v = _autocast(q, k, v)
     return _frames_read(q, k, v, *_arguments(q, k, v, tables, (frame_angles, latent_angles), half))
 
 
@@ -131,6 +164,7 @@ def latents_read(
 
     q [B, T, h, d], k and v [B, F, S, h, d] -> [B, T, h, d]. Raises as `frames_read`.
     """
+    q, k, v = _autocast(q, k, v)
     return _latents_read(
         q, k, v, *_arguments(q, k, v, tables, (frame_angles, latent_angles), half)
     )[0]
@@ -193,15 +227,14 @@ def _launch_of(
     latents: Tensor,
     latents_of_frame: Tensor,
     frames_of_latent: Tensor,
-    frame_rotations: Tensor,
-    latent_rotations: Tensor,
+    frame_angles: Tensor,
+    latent_angles: Tensor,
     window: int,
     half: bool,
 ) -> launch.Launch:
     windows = latents_of_frame, frames_of_latent
-    return launch.Launch(
-        frames, latents, windows, (frame_rotations, latent_rotations), window, half
-    )
+    turns = rotations(frame_angles), rotations(latent_angles)
+    return launch.Launch(frames, latents, windows, turns, window, half)
 
 
 def _like(x: Tensor) -> Tensor:

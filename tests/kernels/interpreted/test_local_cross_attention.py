@@ -227,7 +227,7 @@ def arguments(direction: str, grad: bool = True) -> tuple[Any, ...]:
         *(x.requires_grad_(grad) for x in inputs),
         tables.latents_of_frame,
         tables.frames_of_latent,
-        *(op.rotations(a) for a in turns),
+        *turns,
         tables.window,
         False,
     )
@@ -353,3 +353,50 @@ def test_errors_name_the_cause_and_the_remedy(change: dict[str, Any], message: s
     (q, k, v), _, *turns = problem.tensors()
     with pytest.raises(ValueError, match=f"(?s){message}.*eager"):
         op.frames_read(q.to(dtype), k, v, problem.tables(), *turns)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_tables_of_cos_and_sin_are_made_once(
+    direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for each tensor of angles, in any number of calls; anew if the tensor changes."""
+    made: list[int] = []
+    plain = op._rotations
+    monkeypatch.setattr(op, "_rotations", lambda x: made.append(len(x)) or plain(x))
+    inputs, do, *turns = Problem(direction, 3, 21, 7, RAGGED[direction]).tensors()
+    f, tables = getattr(op, direction), Problem(direction, 3, 21, 7, RAGGED[direction]).tables()
+    leaves = [x.requires_grad_() for x in inputs]
+    for _ in range(2):
+        first = torch.autograd.grad(f(*leaves, tables, *turns), leaves, do)
+    assert made == [3, 7]
+    turns[0] += 0.5
+    second = torch.autograd.grad(f(*leaves, tables, *turns), leaves, do)
+    assert made == [3, 7, 3]
+    assert not torch.equal(first[1], second[1])
+    kept = len(op._ROTATIONS)
+    del turns
+    assert len(op._ROTATIONS) == kept - 2
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_frames_without_tokens_are_read_as_nothing(direction: str) -> None:
+    problem = Problem(direction, 3, 0, 7, RAGGED[direction])
+    out, *gradients = problem.kernel()
+    inputs, *_ = problem.tensors()
+    assert out.shape == inputs[0].shape
+    for gradient, x in zip(gradients, inputs, strict=True):
+        assert gradient.shape == x.shape
+        assert (gradient == 0).all()
+    assert (out == 0).all()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_autocast_gives_one_type(direction: str) -> None:
+    """Norms leave q and k in float32 there, while v is a product in bfloat16."""
+    problem = Problem(direction, 3, 21, 7, RAGGED[direction])
+    (q, k, v), _, *turns = problem.tensors()
+    f, tables = getattr(op, direction), problem.tables()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = f(q, k, v.bfloat16(), tables, *turns)
+    assert mixed.dtype == torch.bfloat16
+    assert torch.equal(mixed, f(q.bfloat16(), k.bfloat16(), v.bfloat16(), tables, *turns))

@@ -1,0 +1,104 @@
+"""Texts of clips that lie beside them, in the files that other trainers read too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from harmony_parts.errors import MediaError
+
+CAPTIONS = (".txt", ".caption")
+KEYS = (("caption", "what", "prompt", "text"), ("sound",), ("transcript", "speech"))
+"""Keys of a NAME.json, by the texts of an entry; the first that is there counts."""
+SHOWN = 3  # names in a warning
+
+
+class HasTexts(Protocol):
+    """A file with its texts, `None` for each that is unknown."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def caption(self) -> str | None: ...
+    @property
+    def sound(self) -> str | None: ...
+    @property
+    def speech(self) -> str | None: ...
+
+
+def texts_beside(clip: Path) -> tuple[str | None, str | None, str | None]:
+    """(caption, sound, speech) from the files beside a clip; line breaks become spaces.
+
+    Raises MediaError, naming the file, if one can't be read as UTF-8 or JSON.
+    """
+    caption, sound, speech = _from_json(clip.with_suffix(".json"))
+    for suffix in reversed(CAPTIONS):
+        caption = _words(_read(clip.with_suffix(suffix))) or caption
+    return caption, sound, speech
+
+
+def text_warnings(entries: Sequence[HasTexts], manifest: Path | None) -> Iterator[str]:
+    """Lines about clips without texts, and about texts that a manifest leaves unused."""
+    if manifest is not None:
+        unused = [
+            entry.name
+            for entry in entries
+            if any(entry.path.with_suffix(suffix).is_file() for suffix in (*CAPTIONS, ".json"))
+        ]
+        if unused:
+            yield (
+                f"{manifest} gives the texts, so files of texts beside {len(unused)} clips aren't"
+                f' read ({_some(unused)}); $.data.manifest = "" reads those instead'
+            )
+    silent = [e.name for e in entries if not (e.caption or e.sound or e.speech)]
+    if silent:
+        where = (
+            "NAME.txt beside each, or manifest.csv, gives them"
+            if manifest is None
+            else "its columns caption, sound and transcript give them"
+        )
+        yield (
+            f"{len(silent)} of {len(entries)} clips have no caption ({_some(silent)}): a model"
+            f" learns no prompts from them; {where}"
+        )
+
+
+def _from_json(file: Path) -> tuple[str | None, str | None, str | None]:
+    text = _read(file)
+    if text is None:
+        return None, None, None
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise MediaError(f"{file}: isn't JSON: {error}") from error
+    if isinstance(content, str):
+        return _words(content), None, None
+    if not isinstance(content, dict):
+        raise MediaError(f"{file}: must be an object with the keys caption, sound, transcript")
+    found = [
+        next((t for key in keys if isinstance(t := content.get(key), str)), None) for keys in KEYS
+    ]
+    return _words(found[0]), _words(found[1]), _words(found[2])
+
+
+def _read(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MediaError(f"{file}: isn't text in UTF-8: {error}; save it as UTF-8") from error
+    except OSError as error:
+        raise MediaError(f"{file}: can't be read: {error.strerror}") from error
+
+
+def _words(text: str | None) -> str | None:
+    return " ".join((text or "").split()) or None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

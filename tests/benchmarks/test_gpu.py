@@ -1,0 +1,131 @@
+"""The flow of `make gpu`, with small commands: limits, budget, cuts, and going on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import distributions
+from pathlib import Path
+
+import torch
+
+from harmony_parts.benchmarks import gpu_settings, gpu_tasks
+from harmony_parts.benchmarks.gpu import Item, append, items, read_lines, run_all, write_metadata
+from harmony_parts.benchmarks.gpu_report import gathered, tables
+
+ROOT = Path(__file__).parents[2]
+
+
+def item(name: str, code: str, limit: float = 60, cuda: bool = False) -> Item:
+    return Item(name, limit, (sys.executable, "-c", code), cuda)
+
+
+def states(out: Path) -> list[tuple[str, object]]:
+    return [(x["item"], x.get("rc", x.get("skipped"))) for x in read_lines(out)]
+
+
+def test_limits_skips_and_failures_stop_nothing(tmp_path: Path) -> None:
+    todo = [
+        item("slow", "import time; time.sleep(60)", limit=0.5),
+        item("bad", "raise SystemExit(3)"),
+        Item("absent", 5, ("no-such-command-here",), False),
+        item("gpu", "", cuda=True),
+        item("unwanted", ""),
+        item("good", ""),
+    ]
+    run_all(todo, tmp_path, budget=100, cuda=False, skip=["unwanted"])
+    assert states(tmp_path) == [
+        ("slow", 124), ("bad", 3), ("absent", 127), ("gpu", "no CUDA device"),
+        ("unwanted", "as asked"), ("good", 0),
+    ]  # fmt: skip
+    run_all(todo[1:4], tmp_path, budget=100, cuda=True)
+    run_all([todo[5]], tmp_path, budget=100, cuda=True)
+    assert states(tmp_path)[6:] == [("bad", 3), ("absent", 127), ("gpu", 0)]
+
+
+def test_the_budget_is_for_all_items(tmp_path: Path) -> None:
+    at = iter(range(0, 1000, 40))
+    run_all([item(n, "") for n in "abc"], tmp_path, budget=130, cuda=True, now=lambda: next(at))
+    assert states(tmp_path) == [("a", 0), ("b", "no time"), ("c", "no time")]
+
+
+CUT = """
+import sys
+from pathlib import Path
+from harmony_parts.benchmarks.gpu import Item, run_all
+out = Path(sys.argv[1])
+def item(name, code): return Item(name, 60, (sys.executable, "-c", code), False)
+begun = f"import time, pathlib; pathlib.Path({str(out / 'begun')!r}).touch()"
+wait = begun + f"; time.sleep(float({sys.argv[2]}))"
+run_all([item("first", ""), item("second", wait), item("third", "")], out, budget=100, cuda=False)
+"""
+
+
+def test_a_killed_run_goes_on_with_what_is_left(tmp_path: Path) -> None:
+    """It is killed outright in the second item, and the line that it was writing is cut."""
+    process = subprocess.Popen([sys.executable, "-c", CUT, str(tmp_path), "20"])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"item": "second", "rc')
+    assert states(tmp_path) == [("first", 0)]
+    subprocess.run([sys.executable, "-c", CUT, str(tmp_path), "0"], check=True)
+    assert states(tmp_path) == [("first", 0), ("second", 0), ("third", 0)]
+
+
+def test_items_are_in_the_order_of_worth(tmp_path: Path) -> None:
+    names = [each.name for each in items(tmp_path, 4)]
+    assert names[:2] == ["smoke", "doctor"]
+    assert names[-1] == "compiled"
+    assert len(set(names)) == len(names)
+    assert all(each.limit <= 110 for each in items(tmp_path, 4))
+
+
+def test_metadata_is_that_of_the_projects(tmp_path: Path) -> None:
+    folders = write_metadata(tmp_path, ROOT)
+    found = {d.metadata["Name"]: d for d in distributions(path=[str(tmp_path)])}
+    assert found.keys() >= {"harmony-parts", "harmony-diffusers"}
+    points = {p.name for p in found["harmony-parts"].entry_points if p.group == "console_scripts"}
+    assert "harmony" in points
+    assert ROOT in folders
+
+
+def test_the_default_settings_come_first() -> None:
+    """And all are asked for at both windows."""
+    from harmony_parts.kernels.local_cross_attention import launch
+
+    if not launch.INTERPRETING:
+        for kernel, settings in gpu_settings.SETTINGS.items():
+            default = launch.config(kernel, 128, 16, torch.bfloat16)
+            assert settings[0] == (*default, 1)
+    assert len(set(gpu_settings.runs())) == len(list(gpu_settings.runs()))
+
+
+def test_figures_are_kept_at_once_and_reported(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(gpu_tasks, "OUT", tmp_path)
+    about = {"kernel": "frames_read_forward", "reach": 0.15, "tile": 64, "warps": 4, "stages": 3}
+
+    def broken() -> dict[str, object]:
+        raise RuntimeError("out of resources")
+
+    gpu_tasks.record("setting", broken, **about, split=1)
+    good = {"ms": 0.1, "of_copy": 0.8, "same": True}
+    gpu_tasks.record("setting", lambda: good, **about, split=1)
+    gpu_tasks.record("setting", broken, **about, split=2)
+    append(tmp_path, {"item": "tune", "rc": 0, "seconds": 3.0})
+    append(tmp_path, {"item": "tune", "skipped": "no time"})
+    (tmp_path / "model.json").write_text(json.dumps({"results": []}))
+    report = gathered(tmp_path)
+    assert report["items"] == {"tune": {"rc": 0, "seconds": 3.0}}
+    assert [x["ok"] for x in report["figures"]] == [True, False]
+    page = tables(report)
+    assert "| frames_read_forward | 0.15 s | 64, 4, 3, 1 | 0.100 | 80% |  |" in page
+    assert "out of resources" in page
+    assert report["reports"] == {"model": {"results": []}}
