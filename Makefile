@@ -14,7 +14,7 @@ LIGHT  := harmony-apg harmony-cfg-zero harmony-diffusers harmony-ltx2 harmony-ow
 OWN    := $(filter-out $(LIGHT),$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-plugin test-newest gpu wheels check docs clean
+.PHONY: help demo test test-all test-plugin test-newest gpu gpu-report wheels check docs clean
 
 help:  ## What can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,10 +60,13 @@ test-newest:  ## The arithmetic with the newest torch, numpy and triton that pip
 
 NEWEST := assembly attention branches codecs denoisers encoders flow guidance interaction kernels latents models sample style tasks train
 
-# Without a virtual environment: PY=python3 make gpu, on a machine that has torch and triton.
+# Without a virtual environment: make gpu PY=python3, on a machine that has torch and triton.
 PY ?= $(BIN)/python
 gpu: $(if $(filter $(BIN)/python,$(PY)),$(VENV)/.ready)  ## What waits for a CUDA device, the most important first, in ten minutes: out/gpu (GPU="--budget 300 --skip whole").
 	$(PY) -m harmony_parts.benchmarks.gpu --out out/gpu $(GPU)
+
+gpu-report:  ## The results of `make gpu` as docs/results/gpu.json, and as tables.
+	$(PY) -m harmony_parts.benchmarks.gpu_report out/gpu
 
 # Python 3.12, for a machine that has torch, triton, transformers, pytest and most else.
 WHEELS := cattrs attrs click soundfile cffi pycparser tomli-w imageio-ffmpeg==0.6.0 diffusers importlib_metadata

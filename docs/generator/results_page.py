@@ -15,7 +15,8 @@ INTRODUCTION = (
     "What `harmony demo` measured: one small model generated clips in all three tasks, with and"
     " without SyncCFG. [Measuring sync](../explanation/measuring-sync.md) explains the columns."
     " Each cell holds the mean over the seeds and the range from lowest to highest; *chance* is the"
-    " same score for re-paired clips. The reports are in `docs/results/`.\n"
+    " same score for re-paired clips. The reports are in `docs/results/`; the errors of chance in"
+    " them are [too small](../explanation/measuring-sync.md#few-clips-are-few).\n"
 )
 
 

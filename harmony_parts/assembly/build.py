@@ -106,7 +106,11 @@ def _under(path: str, fault: str) -> str:
 
 
 def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
-    """Raises AssemblyError if two encoders produce a condition, or none one that is dropped."""
+    """Raises AssemblyError if two encoders produce a condition, or none one that is dropped, in
+    training or by the guidance.
+    """
+    from harmony_parts.guidance.demands import unknown_drops
+
     faults: list[str] = []
     produced: dict[str, str] = {}
     for name, encoder in encoders.items():
@@ -121,6 +125,9 @@ def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
         if condition not in produced:
             has = f"{nearest(condition, produced)}; available: {', '.join(produced) or 'none'}"
             faults.append(f"$.train.drop.{condition}: no encoder produces this condition{has}")
+    faults += [
+        f"$.sample.guidance: it {f}" for f in unknown_drops(recipe.sample.guidance, produced)
+    ]
     if faults:
         raise AssemblyError(faults)
 

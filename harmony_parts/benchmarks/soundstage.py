@@ -235,12 +235,19 @@ def table(report: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="three cases, to see that it runs")
-@click.option("--out", type=click.Path(path_type=Path), help="write the report as JSON")
-def main(quick: bool, out: Path | None) -> None:
+@click.option(
+    "--cases", default=50, show_default=True, help="Held-out cases of each set, at most 50."
+)
+@click.option("--quick", is_flag=True, help=f"Three cases. {QUICK}")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report to this JSON file.",
+)
+def main(cases: int, quick: bool, out: Path | None) -> None:
     """Measure Soundstage, and metrics and codecs on its truth."""
     check_overwrite(out, quick)
-    report = measure(3 if quick else 50)
+    report = measure(3 if quick else cases)
     click.echo(table(report))
     if quick:
         click.echo(f"\nA quick run. {QUICK}")

@@ -58,7 +58,7 @@ def measure(
 
     With several files, chance is measured too: the same pictures, re-paired with the sounds of
     the other files. Only the difference shows sync. Numbers after +- are standard errors over the
-    files, given for five files or more.
+    files, given for five files or more. The metric correlation is at chance on speech.
     """
     from harmony_parts.assembly.overrides import apply_overrides
     from harmony_parts.assembly.tables import structure
@@ -111,10 +111,10 @@ def _print(
             f"\n{quantity(len(files), 'file')} together, and re-paired with each other (chance):\n"
         )
         rows = [
-            [name, *(_with_error(numbers, which) for which in ("paired", "repaired"))]
+            [name, *(_with_error(numbers, which) for which in ("paired", "repaired", "difference"))]
             for name, numbers in together.items()
         ]
-        _table(["", "paired", "re-paired"], rows)
+        _table(["", "paired", "re-paired", "difference"], rows)
 
 
 def _number(number: float | None) -> str:

@@ -97,25 +97,31 @@ def _together(columns: Sequence[Mapping[str, Any]]) -> str:
         return ""
     return f"""<h2>Measured over all clips</h2>
 {_table(["", *(column["name"] for column in columns)], rows)}
-<p class="note">In brackets: the same frames with the sounds of the other clips, which is chance; only the difference, over many
-clips, shows sync. After ±: the standard error over clips, from five clips on. Events are sudden rises of brightness and of loudness,
+<p class="note">In brackets: the same frames with the sounds of the other clips, which is chance, and the difference from it; only the
+difference, over many clips, shows sync. After ±: the standard error over clips, from five clips on. Events are sudden rises of brightness and of loudness,
 and match within the metric's tolerance; frames without flashes or cuts may have none. Sharper frames show more of them, so rely on the
-shares and offsets before F1. The correlation uses any motion. The quality of frames and sound isn't measured here: look and listen.</p>"""
+shares and offsets before F1. The correlation uses any motion, and is at chance on speech. The quality of frames and sound isn't measured here: look and listen.</p>"""
 
 
 def _paired(numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """Number -> "0.71 ± 0.05 (0.32)"; counts of events are shown without chance."""
+    """Number -> "0.71 ± 0.05 (0.32; +0.39 ± 0.06)"; counts of events are shown without chance."""
 
     def cell(name: str, number: Mapping[str, float]) -> str:
-        error = f" ± {_number(number['paired_error'])}" if "paired_error" in number else ""
-        chance = (
-            f" <small>({_number(number['repaired'])})</small>"
-            if "repaired" in number and not name.endswith("_events")
-            else ""
-        )
-        return _number(number["paired"]) + error + chance
+        text = _number(number["paired"]) + _error(number, "paired_error")
+        if "repaired" not in number or name.endswith("_events"):
+            return text
+        chance = _number(number["repaired"])
+        if "difference" in number:
+            sign = "+" if number["difference"] >= 0 else ""
+            difference = sign + _number(number["difference"])
+            chance += f"; {difference}{_error(number, 'difference_error')}"
+        return f"{text} <small>({chance})</small>"
 
     return {name: cell(name, number) for name, number in numbers.items() if "paired" in number}
+
+
+def _error(number: Mapping[str, float], name: str) -> str:
+    return f" ± {_number(number[name])}" if name in number else ""
 
 
 def _row(clips: Sequence[Mapping[str, Any]]) -> str:

@@ -51,7 +51,7 @@ seed {report["seed"]}. The same weights generate both streams, video for a given
 <h2>Measured sync</h2>
 <table><tr>{heads}</tr>{rows}</table>
 <p class="note">Means over {report["clips"]} clips of scenes that training never saw, with only captions as prompts. An event matches within 0.1 s.
-In brackets: the same clips with each other's sounds, which is chance. Sharper frames show more events, so rely on the matched shares first.</p>
+In brackets: the same clips with each other's sounds, which is chance, and the difference with its standard error. Sharper frames show more events, so rely on the matched shares first.</p>
 <h2>Contact sheet</h2><p class="note">Red: an event is seen. Green: an event is heard.</p>
 <a href="sheet.png"><img src="sheet.png" alt="frames above waveforms"></a>
 {_losses(out / "run" / "log.jsonl")}

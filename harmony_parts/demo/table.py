@@ -16,7 +16,10 @@ COLUMNS = {
 
 
 def table_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """A row per kind of clip, a column per number; shares and F1 with chance in brackets."""
+    """A row per kind of clip, a column per number.
+
+    In brackets after shares and F1: chance, and the difference from it with its error.
+    """
 
     def cells(numbers: Mapping[str, Any]) -> list[str]:
         def cell(name: str) -> str:
@@ -24,10 +27,15 @@ def table_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
             if "paired" not in number:
                 return "-"
             digits = 0 if name == "offset_ms" else 1 if name.endswith("events") else 2
-            chance = f" ({number['repaired']:.2f})" if digits == 2 and "repaired" in number else ""
+            chance = f" ({_chance(number)})" if digits == 2 and "repaired" in number else ""
             return f"{number['paired']:.{digits}f}{chance}"
 
         return [cell(name) for name in COLUMNS]
 
     rows = [("truth", "", *cells(report["truth"]))]
     return rows + [(m["task"], m["guidance"], *cells(m["numbers"])) for m in report["made"]]
+
+
+def _chance(number: Mapping[str, float]) -> str:
+    error = f" ± {number['difference_error']:.2f}" if "difference_error" in number else ""
+    return f"{number['repaired']:.2f}; {number['difference']:+.2f}{error}"

@@ -22,7 +22,7 @@ from harmony_parts.generate.continuation import continue_clip
 from harmony_parts.generate.fields import check_fields
 from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.request import Request
-from harmony_parts.guidance.demands import demands
+from harmony_parts.guidance.demands import demands, unknown_drops
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.media.clip import Clip
@@ -172,7 +172,7 @@ class Pipeline:
 
         `given` holds latents [B, T, ...] of a stream that isn't generated, `begin` those that
         generated streams begin with, [B, k, ...]. A clip depends on its own seed, not on the others
-        of the batch. Raises ValueError if lengths don't fit together.
+        of the batch. Raises ValueError if lengths don't fit together, or a seed isn't one.
         """
         check_fields(guidance=guidance, solver=solver, shift=shift)
         frames = self.format.frames if frames is None else frames
@@ -183,6 +183,8 @@ class Pipeline:
                 "each clip takes one prompt and one seed, and there are"
                 f" {len(prompts)} prompts and {len(seeds)} seeds"
             )
+        for seed in seeds:
+            check_fields(seed=seed)
         shapes = self.shapes(frames).map(lambda shape: (len(prompts), *shape))
         for stream in given:
             if tuple(given[stream].shape) != shapes[stream]:
@@ -222,7 +224,10 @@ class Pipeline:
         )
 
     def _warn_of_idle(self, guidance: Guidance) -> None:
-        """Warn if the guidance needs two streams, and the model has one."""
+        """Warn if the guidance needs two streams, and the model has one, or drops no condition."""
+        produced = {name for encoder in self.parts.encoders.values() for name in encoder.produces}
+        for fault in unknown_drops(guidance, produced):
+            warnings.warn(f"{type(guidance).__name__} {fault}", stacklevel=4)
         streams = tuple(self.codecs)
         if len(streams) < 2 and _needs_both(guidance, streams[0]):
             warnings.warn(

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 import attrs
 
 from harmony_parts.av import STREAMS
+from harmony_parts.errors import nearest
 from harmony_parts.guidance.protocol import Guidance, Pass, StepTimes
+from harmony_parts.guidance.scales import TEXT
 
 LEVELS = (1.0, 0.75, 0.5, 0.25, 0.01)
 PROBED = tuple(
@@ -60,3 +62,18 @@ def demands(
     """
     each = (StepTimes(*(t[s] if s in streams else None for s in STREAMS)) for t in times)
     return Demands({t: tuple(guidance.passes(t, None)) for t in each if t.generated()})
+
+
+def unknown_drops(guidance: Guidance, conditions: Collection[str]) -> list[str]:
+    """A sentence for each name that the guidance drops, and that means no condition.
+
+    The names of Harmony's text conditions are known everywhere: guidances drop all of them by
+    default, whether a model has them or not.
+    """
+    dropped = dict.fromkeys(name for each in demands(guidance).passes for name in each.drop)
+    return [
+        f"drops {name!r}, which no encoder of the model produces"
+        f"{nearest(name, conditions)}; it produces {', '.join(sorted(conditions)) or 'none'}"
+        for name in dropped
+        if name not in conditions and name not in TEXT
+    ]

@@ -157,7 +157,7 @@ def _checks() -> dict[str, Callable[[Any], object]]:
         "anchor": lambda anchor: contracts.check_anchor(anchor, codecs()),
         "guidance": lambda guidance: contracts.check_guidance(guidance, hints=_hints(guidance)),
         "data": _built(lambda spec: contracts.check_data(spec, form), format=lambda: form),
-        "metric": contracts.check_metric,
+        "metric": _metric,
         "scene": contracts.check_scene,
     }
 
@@ -175,6 +175,16 @@ def _built(
         check(spec)
 
     return checked
+
+
+def _metric(spec: Any) -> None:
+    """Hindered if the metric can't score Soundstage's clips: its author has others."""
+    from harmony_parts.testing.contracts.metrics import NothingScored, check_metric
+
+    try:
+        check_metric(spec)
+    except NothingScored as error:
+        raise Hindered("gives no number for Soundstage's balls and hammers") from error
 
 
 def _attention(attention: Any) -> None:

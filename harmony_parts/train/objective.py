@@ -52,7 +52,10 @@ def dropped(
 def noise_for(latents: AV[Tensor], plan: Plan, generator: torch.Generator) -> AV[Tensor]:
     """Normal noise [M, ...] for each entry and stream of a plan; clean latents ignore theirs.
 
-    It is drawn on the CPU, so that every machine gets the same numbers.
+    The tasks of one clip have noise of their own, as they have times of their own: each loss of the
+    paper's sum is an expectation over noise by itself, so the sum's expectation is the same as with
+    one noise for all, and more noise is seen per clip. It is drawn on the CPU, so that every
+    machine gets the same numbers.
     """
     m = len(plan.source)
 

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from harmony_parts.benchmarks import guidance, local_attention, model
+from harmony_parts.benchmarks import guidance, local_attention, model, soundstage
 from harmony_parts.benchmarks.measure import QUICK, write_report
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -73,3 +73,19 @@ def test_quick_reports_may_be_overwritten(tmp_path: Path) -> None:
         assert json.loads(file.read_text()) == ({"quick": True} if quick else {}) | now
     with pytest.raises(click.UsageError, match=r"report\.json is not the report of a quick run"):
         write_report({"figure": 5}, file, quick=True)
+
+
+def test_soundstage(tmp_path: Path) -> None:
+    file = tmp_path / "soundstage.json"
+    done = CliRunner().invoke(soundstage.main, ["--quick", "--out", str(file)])
+    assert done.exit_code == 0, done.output
+    report = json.loads(file.read_text())
+    assert (report["quick"], report["cases"]) == (True, 3)
+    assert soundstage.table(report) in done.output
+    ambient = report["sets"]["ambient"]
+    assert ambient["truth_f1"] == {"video": 1.0, "audio": 1.0}
+    # Sound that is late is matched no better, and neither is a clip without sound or motion.
+    late = [each["offset_ms"] for each in list(ambient["shifts"].values())[:3]]
+    assert late == sorted(late)
+    assert ambient["spoilt"]["mute"]["video_matched"] == 0
+    assert not ambient["spoilt"]["still"]["audio_matched"]

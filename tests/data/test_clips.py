@@ -205,6 +205,25 @@ def test_voice_seconds_sets_the_length_of_voices(folder) -> None:
     assert 800 <= min(lengths) < max(lengths) <= 1600
 
 
+def test_voices_begin_anywhere_in_the_file(folder) -> None:
+    """The third draw u of an example is the place: floor(u (N - n + 1)) for n of N samples."""
+    data = ClipFolder(voice_seconds=(0.5, 1.0)).build(format=FORMAT, root=folder)
+    begun = set()
+    for seed in range(60):
+        _, length, place = torch.rand(
+            3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        ).tolist()
+        voice = draw(data, 0, seed).prompt.voice[0]
+        samples = round((0.5 + 0.5 * length) * 8000)
+        first = int(place * (LONG * 800 - samples + 1))
+        wanted = torch.arange(first, first + samples) // 800
+        assert torch.equal(sample_frames(voice), wanted.float())
+        begun.add(first // 800)
+    assert min(begun) <= 1
+    assert max(begun) >= 17  # of at most 19
+    assert len(begun) > 12
+
+
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list that collects the names of the files read from now on."""
     names: list[str] = []

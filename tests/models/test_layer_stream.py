@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from harmony_parts.models.layer_stream import ALIGNED, views
+from harmony_parts.models.layer_stream import ALIGNED, pin_layers, views
 from harmony_parts.models.offload import (
     layers_of,
     weights_on_device,
@@ -105,3 +105,36 @@ def test_views_of_a_buffer_are_disjoint_and_aligned(
         assert (view.dtype, view.shape) == (x.dtype, x.shape)
         assert torch.equal(view, x)
         assert not x.numel() or (view.data_ptr() - buffer.data_ptr()) % ALIGNED == 0
+
+
+def test_layers_are_pinned_once_if_they_fit() -> None:
+    """The weights become views of one buffer per layer, with the same numbers."""
+    layers = [nn.Linear(5, 3) for _ in range(3)]
+    before = [layer.weight.detach().clone() for layer in layers]
+    made: list[int] = []
+
+    def allocate(size: int) -> Tensor:
+        made.append(size)
+        return torch.empty(size, dtype=torch.uint8)
+
+    assert pin_layers(layers, 3 * 2 * ALIGNED - 1, allocate) is None
+    assert made == []
+    buffers = pin_layers(layers, 3 * 2 * ALIGNED, allocate)
+    assert buffers is not None
+    assert made == [2 * ALIGNED] * 3
+    for layer, weight, buffer in zip(layers, before, buffers, strict=True):
+        assert torch.equal(layer.weight, weight)
+        assert layer.weight.data_ptr() == buffer.data_ptr()
+        assert layer.bias.data_ptr() == buffer.data_ptr() + ALIGNED
+    again = pin_layers(layers, 0, allocate)
+    assert again is not None
+    assert [x.data_ptr() for x in again] == [x.data_ptr() for x in buffers]
+    layers[1].weight.data = before[1].clone()  # moved away since
+    assert pin_layers(layers, 2 * ALIGNED, allocate) is not None
+    assert len(made) == 4
+
+
+def test_shared_weights_are_not_pinned() -> None:
+    layers = [nn.Linear(4, 4) for _ in range(2)]
+    layers[1].weight = layers[0].weight
+    assert pin_layers(layers, 2**30, lambda size: torch.empty(size, dtype=torch.uint8)) is None

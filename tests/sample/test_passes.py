@@ -182,6 +182,20 @@ def test_large_numbers_whose_sum_overflows_are_finite() -> None:
             check_finite(AV(torch.zeros(2), torch.tensor([3e38, 3e38, wrong])), lambda: "somebody")
 
 
+def test_finite_numbers_of_both_streams_cost_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer from a GPU waits for all work before it."""
+    transfers: list[str] = []
+    for name in ("item", "tolist", "__float__", "__bool__"):
+        plain = getattr(torch.Tensor, name)
+        monkeypatch.setattr(
+            torch.Tensor,
+            name,
+            lambda x, name=name, plain=plain: transfers.append(name) or plain(x),
+        )
+    check_finite(AV(torch.zeros(2), torch.ones(3)), lambda: "nobody")
+    assert transfers == ["tolist"]
+
+
 class FirstLatentKnown:
     """A denoiser that predicts the condition "image" as the first video latent, and 0 elsewhere."""
 

@@ -85,6 +85,17 @@ def some(plan: Plan, rows: Tensor) -> Plan:
     )
 
 
+def test_the_tasks_of_a_clip_have_noise_and_times_of_their_own(model: Setting) -> None:
+    """Each loss of the sum is an expectation by itself; equal draws have a probability of 0."""
+    entries = range(len(model.plan.source))
+    for stream in ("video", "audio"):
+        noise, times = model.noise[stream], model.plan.times[stream].per_latent()[:, 0]
+        for i in entries:
+            for j in range(i):
+                assert not (noise[i] == noise[j]).any()
+                assert times[i] != times[j] or not times[i]
+
+
 def test_the_loss_of_a_packed_batch_is_the_sum_over_its_tasks(model: Setting) -> None:
     """Loss and every gradient, in float64: each task by itself against all in one batch."""
     parameters = dict(saved_modules(model.parts).named_parameters())

@@ -1,4 +1,4 @@
-"""Gradient clipping."""
+"""Gradient clipping and weight decay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from harmony_parts.train.optimizer import clip_gradients
+from harmony_parts.assembly.recipe import Training
+from harmony_parts.train.optimizer import clip_gradients, make_optimizer
 
 
 @pytest.mark.parametrize("max_norm", [0.0, 0.5, 1e6])
@@ -27,3 +28,14 @@ def test_long_gradients_are_scaled_to_the_clip_and_short_ones_left_alone(max_nor
             parameter.grad, gradient * factor, rtol=0.0 if factor == 1 else 1e-5, atol=0
         )
     assert untrained.grad is None
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.25])
+def test_without_a_gradient_a_step_only_decays_the_weights(decay: float) -> None:
+    """AdamW: w (1 - learning rate * decay); gradients of 0 move nothing."""
+    weight = nn.Parameter(torch.tensor([2.0, -3.0]))
+    weight.grad = torch.zeros(2)
+    settings = Training(learning_rate=0.1, weight_decay=decay)
+    make_optimizer([weight], settings, torch.device("cpu")).step()
+    wanted = [2.0 * (1 - 0.1 * decay), -3.0 * (1 - 0.1 * decay)]
+    assert weight.tolist() == pytest.approx(wanted, rel=1e-6)

@@ -38,6 +38,18 @@ def test_one_draw_per_clip_is_moved_by_the_shift_of_each_stream(density: Any) ->
         assert torch.equal(both[stream], single[stream])
 
 
+@pytest.mark.parametrize(
+    ("shift", "video", "audio"),
+    [(ConstantShift(5.0), 5, 5), (PAIR, 12, 3)],
+)
+def test_training_times_are_shifted(shift: Any, video: float, audio: float) -> None:
+    """t = s u / (1 + (s - 1) u) of the density's own draw u, to float32's rounding."""
+    u = Uniform().draw(64, seeded()).double()
+    times = Flow(StraightPath(), Uniform(), shift).draw(64, seeded())
+    for stream, s in (("video", video), ("audio", audio)):
+        assert (times[stream].double() - s * u / (1 + (s - 1) * u)).abs().max() < 1e-6
+
+
 def test_joint_training_follows_the_curve_of_sampling() -> None:
     """t_v = 12 u / (1 + 11 u) and t_a = 3 u / (1 + 2 u), so t_v = 4 t_a / (1 + 3 t_a): in a plan of
     training, to float32's rounding, as in a timetable.

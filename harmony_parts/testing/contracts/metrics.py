@@ -26,6 +26,10 @@ Numbers = dict[str, float]
 FIELDS = {"video": "frames", "audio": "waveform"}  # stream -> its field of a Clip
 
 
+class NothingScored(PartContractError):
+    """The metric gives no number for any of the clips: it may need others, with speech say."""
+
+
 def check_metric(spec: MetricSpec, *, clips: Sequence[Clip] | None = None) -> Metric:
     """Build the metric on the CPU and check the contract of its kind; returns the metric.
 
@@ -47,11 +51,11 @@ def check_metric(spec: MetricSpec, *, clips: Sequence[Clip] | None = None) -> Me
             for clip, found in zip(clips, analyses, strict=True)
             for each in _check_scores(metric, clip, found)
         ]
-        require(
-            any(numbers),
-            metric,
-            "give a number for at least one of the clips; pass `clips` that it can score",
-        )
+        if not any(numbers):
+            raise NothingScored(
+                f"{metric!r} must give a number for at least one of the clips; pass `clips` that it"
+                " can score"
+            )
         numbers += [_scored(metric, one.video, two.audio) for one in analyses for two in analyses]
         numbers += [
             each
