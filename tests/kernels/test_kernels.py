@@ -23,10 +23,16 @@ from harmony_parts.cost.count import count_forward, count_training, prepared_inp
 pytest.importorskip("triton", reason="Triton isn't installed here")
 
 
-@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
-def test_kernels_under_the_interpreter(which: str) -> None:
+@pytest.mark.parametrize(
+    ("which", "file"),
+    [
+        ("not slow", "test_local_cross_attention.py"),
+        ("not slow", "test_operators.py"),
+        pytest.param("slow", "test_operators.py", marks=pytest.mark.slow),
+    ],
+)
+def test_kernels_under_the_interpreter(which: str, file: str) -> None:
     """Triton reads TRITON_INTERPRET when a kernel is defined, so it must be set before import."""
-    folder = Path(__file__).parent / "interpreted"
     command = [
         sys.executable,
         "-m",
@@ -36,7 +42,7 @@ def test_kernels_under_the_interpreter(which: str) -> None:
         "no:cacheprovider",
         "-m",
         which,
-        str(folder),
+        str(Path(__file__).parent / "interpreted" / file),
     ]
     done = subprocess.run(
         command,
