@@ -107,6 +107,8 @@ def snippet(declared: Declared, parts: Catalogue) -> str:
     """
     cls = parts.load_declared(declared)
     fits = [place for place in places(parts) if place.kind == declared.kind]
+    # A place inside the part of a list takes more than the snippet: the list's part itself.
+    fits = [place for place in fits if "[]" not in place.path[:-1]] or fits
     # If several settings fit (SyncCFG has two anchors), take the one whose default is this part.
     place = fits[0] if fits else Place((declared.kind,), declared.kind)
     if place.default is not attrs.NOTHING:

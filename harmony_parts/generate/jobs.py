@@ -106,11 +106,11 @@ class JobRunner:
         job.request.check_file(out, streams=tuple(self.pipeline.codecs))
         origin = self.provenance(job)
         job.request.check_model(tuple(self.pipeline.codecs), self.pipeline.format)
-        out.parent.mkdir(parents=True, exist_ok=True)
         check_room(out, self.pipeline.format, job.request)
         with progress("sampling") as bar:
             generated = self.pipeline.run(job.request, self._watch(job, bar))
         try:
+            out.parent.mkdir(parents=True, exist_ok=True)
             # until the new clip has its own sidecar, an old one would describe the wrong clip
             provenance.sidecar(out).unlink(missing_ok=True)
             generated.save(out, metadata=provenance.container_metadata(origin))

@@ -28,11 +28,12 @@ def check_room(out: Path, format: Format, request: Request) -> None:
     sound = 4 * format.channels * format.sample_rate * seconds
     picture = VIDEO * 3 * format.height * format.width * float(format.fps) * seconds
     needed = int(sound + picture) + SPARE
-    free = shutil.disk_usage(out.parent).free
+    disk = disk_of(out.parent)
+    free = shutil.disk_usage(disk).free
     if free < needed:
         raise MediaError(
             f"{out}: needs about {needed / 1e6:,.0f} MB while it is written, and the disk"
-            f" {disk_of(out.parent)} has {free / 1e6:,.1f} MB left; make room, or write to another"
+            f" {disk} has {free / 1e6:,.1f} MB left; make room, or write to another"
             " disk"
         )
 

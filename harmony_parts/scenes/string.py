@@ -7,7 +7,7 @@ import numpy as np
 
 from harmony_parts.av import Event
 from harmony_parts.scenes.canvas import PAINTS, WALLS, Canvas, Colour, pick
-from harmony_parts.scenes.captions import NUMBERS, count
+from harmony_parts.scenes.captions import NUMBERS, article, count
 from harmony_parts.scenes.mixer import Mixer
 from harmony_parts.scenes.motion import approach, decay, glide
 from harmony_parts.scenes.rhythm import Rhythm
@@ -95,8 +95,8 @@ class StringTake:
     def caption(self) -> str:
         """The caption of the picture."""
         return (
-            f"a plectrum plucks the {NUMBERS[self.strings]} strings of a {self.paint[0]} zither, in"
-            f" front of a {self.backdrop[0]} wall"
+            f"a plectrum plucks the {NUMBERS[self.strings]} strings of {article(self.paint[0])}"
+            f" zither, in front of a {self.backdrop[0]} wall"
         )
 
     @property

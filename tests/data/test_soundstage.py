@@ -179,10 +179,17 @@ def test_the_voice_is_the_same_body_at_other_times() -> None:
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
-def test_a_mono_scene_is_the_same_in_both_channels(scene: str) -> None:
+def test_a_mono_scene_is_the_mean_of_both_channels(scene: str) -> None:
     one, two = (example(scene, 3, attrs.evolve(SMALL, channels=n)) for n in (1, 2))
-    assert torch.equal(two.clip.waveform, one.clip.waveform.repeat(2, 1))
-    assert torch.equal(two.prompt.voice, one.prompt.voice.repeat(2, 1))
+    for mono, stereo in (
+        (one.clip.waveform, two.clip.waveform),
+        (one.prompt.voice, two.prompt.voice),
+    ):
+        # sums of float32 below 1, in another order; louder samples are clipped in each channel
+        loud = stereo.abs().amax(0) >= 1
+        assert loud.float().mean() < 0.01
+        mean = stereo.mean(0, keepdim=True)
+        torch.testing.assert_close(mean[:, ~loud], mono[:, ~loud], rtol=0, atol=1e-6)
     assert torch.equal(two.clip.frames, one.clip.frames)
 
 
