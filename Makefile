@@ -35,7 +35,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(LIGHT:%=plugins/%/pyproject.tom
 demo: $(VENV)/.library  ## Train a small Harmony, generate with it, measure the sync: out/demo/report.html (10 minutes on 2 cores).
 	$(BIN)/harmony demo --out out/demo
 
-test: $(VENV)/.ready  ## All tests but the long ones, in parallel processes (at most 6 minutes on 2 cores).
+test: $(VENV)/.ready  ## All tests but the long ones, in parallel processes (at most 10 minutes on 2 cores).
 	$(PYTEST) -m "not slow" tests
 	$(PYTEST) -m "not slow" $(LIGHT:%=plugins/%)
 
