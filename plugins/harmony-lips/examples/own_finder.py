@@ -1,4 +1,4 @@
-"""Lip sync with a face finder of your own, and why nothing can be told where it can't."""
+"""Lip sync with a face finder of your own, and the reason if no offset can be measured."""
 
 import numpy as np
 from harmony_lips.lips import Lips, LipSync
@@ -12,7 +12,7 @@ def lower_middle(frame: np.ndarray) -> np.ndarray:
     return np.array([(0.38 * width, 0.52 * height, 0.62 * width, 0.69 * height)])
 
 
-def told(clip: Clip) -> str:
+def describe_sync(clip: Clip) -> str:
     """The offset of a clip's sound in words."""
     metric = LipSync(Lips(), finder=lower_middle)
     found = metric.analyse(clip)

@@ -25,7 +25,7 @@ from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.protocol import Metric, Reference
 from harmony_parts.plugin import knob
 
-SHORTEST = 1.0  # s of clip, beside twice the reach, below which nothing is told
+SHORTEST = 1.0  # s of clip, in addition to the reach; shorter clips get no score
 SILENT = 1e-3  # of full scale: a speech band that is never louder has no speech
 STEADY = 2.0  # ratio of loud to quiet (9th to 1st decile): noise and hum have less
 

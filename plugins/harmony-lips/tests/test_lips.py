@@ -212,8 +212,8 @@ def test_the_example_of_an_own_finder(head):
     file = Path(__file__).parent.parent / "examples" / "own_finder.py"
     own = runpy.run_path(str(file))
     late = example(take(103), 0.2).clip
-    told = re.fullmatch(r"the sound is \+(\d+) ms late", own["told"](late))
-    assert float(told[1]) == pytest.approx(200, abs=FRAME)
-    assert own["told"](attrs.evolve(late, waveform=torch.zeros_like(late.waveform))).startswith(
-        "can't tell: there is no speech"
-    )
+    found = re.fullmatch(r"the sound is \+(\d+) ms late", own["describe_sync"](late))
+    assert float(found[1]) == pytest.approx(200, abs=FRAME)
+    assert own["describe_sync"](
+        attrs.evolve(late, waveform=torch.zeros_like(late.waveform))
+    ).startswith("can't tell: there is no speech")

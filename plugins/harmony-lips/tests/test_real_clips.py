@@ -116,7 +116,7 @@ DAMAGES = {
 def test_confidence_falls_with_damage(grid, found, damage):
     """Spearman's correlation of strength and mean confidence is at most -0.9.
 
-    A clip of which nothing can be told has confidence 0.
+    A clip for which nothing can be measured has confidence 0.
     """
     means = []
     for change in DAMAGES[damage]:

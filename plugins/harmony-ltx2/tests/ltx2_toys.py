@@ -131,12 +131,12 @@ def parts(
         if config.get("use_prompt_embeddings", True)
         else {"caption": 24, "sound": 16}
     )
-    told = {
+    encoders = {
         "text": SimpleNamespace(produces=widths),
         "image": SimpleNamespace(produces={"image": C}),
     }
     denoiser = LTX2(**{"config": config, "precision": "float32"} | settings).build(
-        codecs=codecs, encoders=told
+        codecs=codecs, encoders=encoders
     )
     return SimpleNamespace(
         codecs=codecs, denoiser=denoiser, model=denoiser.frozen.models[0], widths=widths

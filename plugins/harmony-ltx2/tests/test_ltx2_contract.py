@@ -24,7 +24,7 @@ CODECS: AV[Any] = AV(StubCodec(toys.C, (2, 3), 3.0), StubCodec(8, (), 25.0))
 )
 def test_it_keeps_the_contract(form: str, precision: Any) -> None:
     config, text = FORMS[form]
-    told: Any = {"text": text, "image": StubEncoder(image=toys.C)}
+    encoders: Any = {"text": text, "image": StubEncoder(image=toys.C)}
     check_denoiser(
-        LTX2(config=config, precision=precision), codecs=CODECS, encoders=told, latents=AV(3, 9)
+        LTX2(config=config, precision=precision), codecs=CODECS, encoders=encoders, latents=AV(3, 9)
     )

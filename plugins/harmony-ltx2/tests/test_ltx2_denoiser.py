@@ -340,9 +340,9 @@ def test_it_is_counted_at_full_size_without_weights():
 def test_mismatches_are_named(first):
     """In assembly all mismatches at once, in a call each by its name."""
     narrow = SimpleNamespace(channels=5)
-    told = {"text": SimpleNamespace(produces={"caption": 7, "speech": 16})}
+    encoders = {"text": SimpleNamespace(produces={"caption": 7, "speech": 16})}
     with pytest.raises(AssemblyError) as caught:
-        LTX2(config=toys.TRANSFORMER).build(codecs=AV(narrow, None), encoders=told)
+        LTX2(config=toys.TRANSFORMER).build(codecs=AV(narrow, None), encoders=encoders)
     for said in (
         "$.denoiser: LTX-2 needs video latents of 8 channels; the codec's have 5",
         "$.denoiser: LTX-2 needs both streams, but there is no codec for the audio",

@@ -61,7 +61,8 @@ def by_hand(pipeline, noise, given, scale):
         )
         with torch.no_grad():
             v, unheard = (
-                pipeline.parts.denoiser(x, at, told) for told in (said, drop(said, ["sound"]))
+                pipeline.parts.denoiser(x, at, conditions)
+                for conditions in (said, drop(said, ["sound"]))
             )
         x = x.replace(
             **{s: x[s] + (after - t) * (unheard[s] + scale * (v[s] - unheard[s])) for s in made}

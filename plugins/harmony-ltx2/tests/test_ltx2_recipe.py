@@ -198,21 +198,21 @@ def test_guidances_are_compared(model, tmp_path, monkeypatch):
         ["compare", "ltx2", "prompts.txt", "--out", "compared", "--with-text", "--device", "cpu"],
     )
     assert done.exit_code == 0, done.output
-    told = json.loads(Path("compared/results.json").read_text(encoding="utf-8"))
-    assert {column["name"]: column["passes"] for column in told["columns"]} == {
+    results = json.loads(Path("compared/results.json").read_text(encoding="utf-8"))
+    assert {column["name"]: column["passes"] for column in results["columns"]} == {
         "none": 1,
         "cfg": 2,
         "cfg + modality": 3,
         "cfg + sync-cfg": 4,
     }
-    assert "CFG(video=3.0, audio=7.0" in told["columns"][1]["guidance"]
+    assert "CFG(video=3.0, audio=7.0" in results["columns"][1]["guidance"]
     assert all(
         clip["made"] and clip["numbers"].keys() == {"events", "correlation"}
-        for clip in told["clips"]
+        for clip in results["clips"]
     )
     made = load("ltx2").generate("a ball falls")
     assert same(
-        Clip.read(made.save("again.mp4")), Clip.read(Path("compared", told["clips"][-1]["file"]))
+        Clip.read(made.save("again.mp4")), Clip.read(Path("compared", results["clips"][-1]["file"]))
     )
 
 

@@ -61,9 +61,9 @@ def test_a_cut_text_gives_one_warning():
     with pytest.warns(
         UserWarning,
         match=r"a text of 61 tokens .* is cut after 48.*; raise ltx2-text's setting `length`",
-    ) as told:
+    ) as caught:
         encoder([Prompt("a" * 60), Prompt("b" * 70)])
-    assert len(told) == 1
+    assert len(caught) == 1
     assert not build()._warned
 
 
