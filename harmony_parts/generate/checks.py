@@ -58,7 +58,7 @@ def resolve_model(model: str) -> Path:
 
 def recipe_of(model: Path) -> Recipe:
     """The recipe of a model's folder, or of a recipe file. Raises RunError if it has none."""
-    from harmony_parts.assembly.read import RECIPE, read_recipe
-    from harmony_parts.models.folder import find_model
+    from harmony_parts.assembly.read import read_recipe
+    from harmony_parts.models.folder import find_model, recipe_file
 
-    return read_recipe(model if model.suffix == ".toml" else find_model(model) / RECIPE)
+    return read_recipe(model if model.suffix == ".toml" else recipe_file(find_model(model)))
