@@ -18,7 +18,7 @@ from harmony_parts.models.folder import load_weights, saved_modules
 from harmony_parts.models.hub import locate_model
 from harmony_parts.models.offload import move_weights
 
-PROBE = 64  # clips that a task plans for the check before the first step
+PROBE = 1024  # clips that a task plans before the first step, to see which streams it trains
 
 
 def build_model(recipe: Recipe, device: torch.device, start: str | Path | None = None) -> Parts:
@@ -28,7 +28,7 @@ def build_model(recipe: Recipe, device: torch.device, start: str | Path | None =
     RunError if `start` has no weights for it.
     """
     parts = build(recipe, recipe.train.seed, empty=() if start is None else ("denoiser",))
-    check_task(recipe, parts.lengths())
+    trained_streams(recipe, parts.lengths())  # raises before weights are loaded
     if start is not None:
         load_weights(parts, locate_model(start), device=device, dtype=torch.float32)
     saved_modules(parts).train()
@@ -64,14 +64,16 @@ def _encoders(parts: Parts) -> Iterable[Any]:
     return parts.encoders.values()
 
 
-def check_task(recipe: Recipe, lengths: AV[int]) -> None:
-    """Raise AssemblyError if a task's losses are all of streams that the model lacks.
+def trained_streams(recipe: Recipe, lengths: AV[int]) -> tuple[str, ...]:
+    """The streams of the model that the recipe's task ever trains: those that every step reads.
 
-    Its clips would train nothing. `lengths`: the latents in time of the model's streams.
+    `lengths`: the latents in time of the model's streams. Raises AssemblyError if a task's losses
+    are all of streams that the model lacks: its clips would train nothing.
     """
     streams, some = tuple(lengths), lengths[next(iter(lengths))]
     both = AV(lengths.video or some, lengths.audio or some)
     plan = recipe.task.plan(PROBE, recipe.flow.draw, torch.Generator().manual_seed(0), both)
+    trains = {s for s in plan.weights if bool(plan.weights[s].any())}
     for number, name in enumerate(plan.names):
         trained = [s for s in plan.weights if bool(plan.weights[s][plan.task == number].any())]
         if trained and not set(trained) & set(streams):
@@ -80,3 +82,4 @@ def check_task(recipe: Recipe, lengths: AV[int]) -> None:
                 f" only {' and '.join(streams)}; the task `joint` trains every stream of a model",
                 recipe.name,
             )
+    return tuple(stream for stream in streams if stream in trains)

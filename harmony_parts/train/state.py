@@ -15,6 +15,7 @@ from harmony_parts.latents.order import ClipOrder
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.log_means import LogMeans
+from harmony_parts.train.model import trained_streams
 from harmony_parts.train.optimizer import load_moments, make_optimizer, moments
 
 
@@ -32,6 +33,7 @@ class TrainingState:
         self.trained = {name: p for name, p in self.modules.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(self.trained.values(), settings, device)
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
+        self.read = trained_streams(recipe, parts.lengths())
         seed = derived_seed(settings.seed, "train:training")
         self.generator = torch.Generator().manual_seed(seed)
         self.order = ClipOrder(clips)
