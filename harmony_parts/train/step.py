@@ -42,7 +42,8 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
     Raises RunError, with the weights untouched, if the loss or a gradient isn't finite.
     """
     settings, flow, denoiser = recipe.train, recipe.flow, state.modules["denoiser"]
-    samples = sample_generators(settings.seed, state.step + 1, range(settings.batch))
+    rows = range(batch.first, batch.first + len(batch.names))
+    samples = sample_generators(settings.seed, state.step + 1, rows)
     lengths = batch.latents.map(lambda x: x.shape[1])
     plan = plan_samples(recipe.task, flow.draw, samples, lengths)
     conditions = drop_conditions(packed(batch.conditions, plan), settings.drop, plan, samples)
