@@ -78,7 +78,7 @@ def train(
                 for line in origin:
                     log.say(line)
                 data = open_data(recipe, parts, data_root, place, log)
-                state = TrainingState(recipe, parts, clips=len(data.source), device=place)
+                state = TrainingState(recipe, parts, device=place)
                 if saved is not None:
                     data.check_unchanged(saved)
                     state.load_state_dict(saved)
@@ -119,7 +119,7 @@ def _train_steps(
         while state.step < settings.steps and not stop.requested:
             began = time.perf_counter()
             try:
-                batch = draw_batch(state, data.source, settings.batch)
+                batch = draw_batch(state, data.batches)
             except Exception as error:
                 failure = error
                 break
@@ -171,7 +171,7 @@ def _training_note(
     """How the weights came about, for the model card."""
     settings, unreadable = recipe.train, len(data.unreadable)
     # prepared clips could all be read
-    clips = len(data.source) - (0 if settings.prepared else unreadable)
+    clips = len(data.batches.source) - (0 if settings.prepared else unreadable)
     skipped = f" ({unreadable} more couldn't be read)" if unreadable else ""
     kind = (
         f"an exponential moving average (decay {settings.ema:g})"

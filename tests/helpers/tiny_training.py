@@ -83,4 +83,4 @@ def begin(
     parts, _ = build_model(recipe, place)
     with Log(out, step=0, steps=1, progress=False) as log:
         data = open_data(recipe, parts, root, place, log)
-    return TrainingState(recipe, parts, clips=len(data.source), device=place), data
+    return TrainingState(recipe, parts, device=place), data
