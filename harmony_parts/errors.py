@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
+
+OURS = ("harmony_parts", "torch.", "contextlib")  # modules that a warning doesn't point at
 
 
 class HarmonyError(Exception):
@@ -75,6 +79,17 @@ class RequestError(HarmonyError, ValueError):
 
     The message gives every fault; for a batch file, with the file and the line.
     """
+
+
+def warn(message: str) -> None:
+    """Warn (UserWarning) at the line that called into this library, however deep we are.
+
+    Frames of this package, and of torch's decorators, are skipped.
+    """
+    frame, level = sys._getframe(1), 2  # stack level 2 is our caller
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(OURS):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def nearest(wrong: str, right: Iterable[str]) -> str:

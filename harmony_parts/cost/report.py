@@ -259,7 +259,7 @@ def _training_memory(account: Account, mode: str, gpus: int) -> str:
     cost = account.training[mode]
     totals = ", ".join(
         f"{bytes_text(account.training_bytes(mode, n))} on"
-        f" {'one GPU' if n == 1 else f'each of {n} (FSDP)'}"
+        f" {'one GPU' if n == 1 else f'each of {n} (FSDP, predicted)'}"
         for n in dict.fromkeys((1, gpus))
     )
     per_block = f" ({bytes_text(cost.saved_per_block)} per block)" if cost.saved_per_block else ""

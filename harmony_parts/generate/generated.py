@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harmony_parts.media.clip import Clip
 
 SOUND_ONLY = (".wav", ".flac")
-SUFFIXES = (".mp4", ".mkv", *SOUND_ONLY)
+SUFFIXES = (".mp4", ".mkv", ".webm", ".gif", *SOUND_ONLY)
 
 
 @attrs.frozen(eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -17,6 +16,7 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
+from harmony_parts.errors import warn
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.generate.continuation import continue_clip
@@ -235,13 +235,12 @@ class Pipeline:
         """Warn if the guidance needs two streams, and the model has one, or drops no condition."""
         produced = {name for encoder in self.parts.encoders.values() for name in encoder.produces}
         for fault in unknown_drops(guidance, produced):
-            warnings.warn(f"{type(guidance).__name__} {fault}", stacklevel=4)
+            warn(f"{type(guidance).__name__} {fault}")
         streams = tuple(self.codecs)
         if len(streams) < 2 and _needs_both(guidance, streams[0]):
-            warnings.warn(
+            warn(
                 f"{type(guidance).__name__} guides one stream by the other, so it has no effect on"
-                f" a model that generates only {streams[0]}",
-                stacklevel=4,  # who calls `latents`
+                f" a model that generates only {streams[0]}"
             )
 
     def generate(
@@ -364,10 +363,7 @@ class Pipeline:
             "prompt" if name == "caption" else name for name in unknown if name not in self._read
         ]
         if unread:
-            warnings.warn(
-                f"this model has no encoder that reads {' or '.join(unread)}",
-                stacklevel=5,  # who calls `generate`
-            )
+            warn(f"this model has no encoder that reads {' or '.join(unread)}")
 
 
 def _needs_both(guidance: Guidance, stream: str) -> bool:

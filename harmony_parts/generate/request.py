@@ -9,7 +9,6 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from harmony_parts.av import STREAMS, Format, Prompt
-from harmony_parts.errors import RequestError
+from harmony_parts.errors import RequestError, warn
 from harmony_parts.generate.fields import FILES, TEXTS, field_fault, is_media, refuse
 from harmony_parts.generate.generated import SOUND_ONLY, Generated
 from harmony_parts.media.ffmpeg import is_file
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.media.clip import Clip
 
+PICTURES = {"png", "mjpeg", "webp", "bmp", "tiff", "jpeg2000", "jpegxl"}
+"""Codecs of pictures, by ffmpeg's names."""
 LONGER = 1.5  # times the training length: beyond it, quality is known to drift
 # times the training length: beyond it, a request is a mistake, for memory grows with its square
 LONGEST = 100
@@ -103,6 +104,8 @@ class Request:
         """
         sound_only = out.suffix.lower() in SOUND_ONLY
         use = f"use a name that ends in .mp4 or .mkv, not {out.suffix}"
+        if out.suffix.lower() == ".gif" and (self.audio is not None or self.video is not None):
+            raise RequestError(f"a GIF has no sound, and can't keep a given stream: {use}")
         if sound_only and self.audio is not None:
             raise RequestError(f"audio is given, so the clip is a video: {use}")
         if sound_only and "audio" not in streams:
@@ -116,6 +119,7 @@ class Request:
                     f"{out} is the given {name}, {path}, and would be overwritten; write another"
                     " file"
                 )
+        self._check_still()
         if not sound_only:
             from harmony_parts.media.write import check_copy
 
@@ -133,6 +137,7 @@ class Request:
                     f"{name} is given, and this model generates only {', '.join(streams)}, from"
                     " prompts"
                 )
+        self._check_still()
         self._check_begin(streams, format)
         limit = LONGEST * format.seconds
         for seconds, length, remedy in self._lengths():
@@ -141,6 +146,19 @@ class Request:
                     f"{length}, and this model was trained on {format.seconds:g} s: the limit is"
                     f" {LONGEST} times that ({limit:g} s); {remedy}"
                 )
+
+    def _check_still(self) -> None:
+        """Raise RequestError if a single picture is given as the video."""
+        path = self.path("video")
+        if path is None:
+            return
+        found = probe(path)
+        still = found.video is not None and found.video.codec in PICTURES
+        if still and not found.audio and (not found.seconds or found.seconds * 25 <= 1):
+            raise RequestError(
+                f"{path} is a single picture: give it as `image` (--image), the first frame;"
+                " `video` is what a sound is generated for"
+            )
 
     def _check_begin(self, streams: Collection[str], format: Format) -> None:
         """Raise RequestError if `begin` lacks a stream, or its overlap is too long."""
@@ -250,11 +268,10 @@ class Request:
                 f" {float(available / format.fps):.2f} s; leave `seconds` out to use all of it"
             )
         if not begun and frames > LONGER * format.frames:
-            warnings.warn(
+            warn(
                 f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s"
                 " that this model was trained on, so expect it to drift; `seconds` sets the length,"
-                " and `begin` goes on from a clip",
-                stacklevel=6,  # who calls `Pipeline.generate`
+                " and `begin` goes on from a clip"
             )
         return frames
 
@@ -310,7 +327,10 @@ def _read(name: str, media: Any, what: str, **size: Any) -> Clip | None:
         return None
     if isinstance(media, str | os.PathLike):
         streams = {"frames": {"video"}, "sound": {"audio"}}.get(what)
-        return Clip.read(media, streams=streams, **size)
+        clip = Clip.read(media, streams=streams, **size)
+        if clip.waveform is not None and not clip.waveform.shape[-1]:
+            raise RequestError(f"{media}: the sound that is given as {name} has no samples")
+        return clip
     clip = _clip(media)
     if what and (clip.frames if what == "frames" else clip.waveform) is None:
         raise RequestError(f"the clip that is given as {name} has no {what}")

@@ -6,10 +6,10 @@ HDR transfer, other primaries, or a matrix that swscale doesn't have, goes throu
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 from pathlib import Path
 
+from harmony_parts.errors import warn
 from harmony_parts.media import ffmpeg
 from harmony_parts.media.probe import VideoStream
 
@@ -103,4 +103,4 @@ def _has_zscale() -> bool:
 
 
 def _warn(cause: str, path: Path) -> None:
-    warnings.warn(f"{path}: {cause}; its values are read as they are stored", stacklevel=6)
+    warn(f"{path}: {cause}; its values are read as they are stored")

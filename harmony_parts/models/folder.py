@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.read import RECIPE
 from harmony_parts.errors import RunError
-from harmony_parts.media.files import replace, replace_text
+from harmony_parts.media.files import cause_on_disk, replace, replace_text
 from harmony_parts.models.card import model_card
 from harmony_parts.models.snapshot import STATE
 from harmony_parts.models.tensor_files import (
@@ -108,7 +108,8 @@ def save_model(
         replace_text(folder / CARD, about)
         replace_text(folder / RECIPE, text)
     except OSError as error:
-        raise RunError(f"{folder}: the model can't be written: {error}") from error
+        cause = cause_on_disk(error, folder)
+        raise RunError(f"{folder}: the model can't be written: {cause}") from error
     return folder
 
 

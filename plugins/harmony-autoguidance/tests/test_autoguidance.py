@@ -59,7 +59,7 @@ def test_an_earlier_checkpoint_of_the_run_guides(tmp_path):
     none = hp.NoGuidance()
     assert torch.equal(made(pipeline, Autoguidance(early, 0, 0)), made(weak, none))
     assert torch.equal(made(pipeline, Autoguidance(early, 1, 1)), made(pipeline, none))
-    guided = made(pipeline, hp.Sum((Autoguidance(early), hp.SyncCFG())))
+    guided = made(pipeline, hp.SumGuidance((Autoguidance(early), hp.SyncCFG())))
     assert torch.isfinite(guided).all()
     assert not torch.equal(guided, made(pipeline, hp.SyncCFG()))
     sampling = attrs.evolve(pipeline.recipe.sample, guidance=Autoguidance(early))
