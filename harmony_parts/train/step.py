@@ -8,24 +8,26 @@ import torch
 
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.latents.sources import Batch, Source
+from harmony_parts.latents.sources import Batch
+from harmony_parts.latents.stream import BatchStream
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train.objective import dropped, losses, noise_for, packed
 from harmony_parts.train.optimizer import clip_gradients, learning_rate, set_learning_rate
 from harmony_parts.train.state import TrainingState
 
 
-def draw_batch(state: TrainingState, source: Source, clips: int) -> Batch:
-    """The next batch of `clips` clips. If that fails, the state is as before, so it can be saved.
+def draw_batch(state: TrainingState, batches: BatchStream) -> Batch:
+    """The next batch. If that fails, the state is as before, so it can be saved.
 
-    Raises whatever the source raises.
+    Raises whatever the source of the batches raises.
     """
     before = state.random_state()
     try:
-        return source.batch(state.order.next(clips, state.generator), state.generator)
+        batch, state.place = batches.batch(state.place)
     except Exception:
-        state.set_random_state(*before)
+        state.set_random_state(before)  # trainable encoders may draw from the global generator
         raise
+    return batch
 
 
 def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
