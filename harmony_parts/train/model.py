@@ -19,7 +19,7 @@ from harmony_parts.models.hub import locate_model
 from harmony_parts.models.offload import move_weights
 from harmony_parts.train.join import join, lacks_a_stream
 
-PROBE = 64  # clips that a task plans for the check before the first step
+PROBE = 1024  # clips that a task plans before the first step, to see which streams it trains
 
 
 def build_model(
@@ -36,7 +36,7 @@ def build_model(
     folders = [locate_model(model) for model in start]
     joined = len(folders) > 1 or any(lacks_a_stream(folder, recipe) for folder in folders)
     parts = build(recipe, recipe.train.seed, empty=("denoiser",) if folders and not joined else ())
-    check_task(recipe, parts.lengths())
+    trained_streams(recipe, parts.lengths())  # raises before weights are loaded
     report: tuple[str, ...] = ()
     if joined:
         report = join(recipe, parts, folders)
@@ -76,14 +76,16 @@ def _encoders(parts: Parts) -> Iterable[Any]:
     return parts.encoders.values()
 
 
-def check_task(recipe: Recipe, lengths: AV[int]) -> None:
-    """Raise AssemblyError if a task's losses are all of streams that the model lacks.
+def trained_streams(recipe: Recipe, lengths: AV[int]) -> tuple[str, ...]:
+    """The streams of the model that the recipe's task ever trains: those that every step reads.
 
-    Its clips would train nothing. `lengths`: the latents in time of the model's streams.
+    `lengths`: the latents in time of the model's streams. Raises AssemblyError if a task's losses
+    are all of streams that the model lacks: its clips would train nothing.
     """
     streams, some = tuple(lengths), lengths[next(iter(lengths))]
     both = AV(lengths.video or some, lengths.audio or some)
     plan = recipe.task.plan(PROBE, recipe.flow.draw, torch.Generator().manual_seed(0), both)
+    trains = {s for s in plan.weights if bool(plan.weights[s].any())}
     for number, name in enumerate(plan.names):
         trained = [s for s in plan.weights if bool(plan.weights[s][plan.task == number].any())]
         if trained and not set(trained) & set(streams):
@@ -92,3 +94,4 @@ def check_task(recipe: Recipe, lengths: AV[int]) -> None:
                 f" only {' and '.join(streams)}; the task `joint` trains every stream of a model",
                 recipe.name,
             )
+    return tuple(stream for stream in streams if stream in trains)

@@ -28,7 +28,7 @@ from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.tasks.joint import Joint
 from harmony_parts.train.loop import train
 from harmony_parts.train.model import build_model
-from harmony_parts.train.objective import losses, noise_for
+from harmony_parts.train.objective import losses
 
 CPU, SEED = torch.device("cpu"), 5
 OF = {"video": ("caption", "image"), "audio": ("sound", "voice")}
@@ -87,11 +87,8 @@ def first_loss(recipe: Recipe, start: list[Path], streams: tuple[str, ...]) -> d
     draw = PAIR.flow.draw
     both = AV(4, 16)
     plan = Joint().plan(3, draw, g, both)
-    noise = AV(
-        **{
-            s: noise_for(latents.only((s,)), plan, torch.Generator().manual_seed(2))[s]
-            for s in streams
-        }
+    noise = latents.only(streams).map(
+        lambda x: torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
     )
     only = attrs.evolve(
         plan,
