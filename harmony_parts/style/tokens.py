@@ -29,7 +29,7 @@ class StyleTokens:
         16,
         help="learned style tokens in each layer",
         source="arXiv:1803.09017: 10",
-        validator=attrs.validators.ge(1),
+        validator=attrs.validators.ge(2),
     )
     head_width: int = knob(
         16,

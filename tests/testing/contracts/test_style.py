@@ -18,7 +18,7 @@ from harmony_parts.testing.contracts.style import check_style
 
 
 @pytest.mark.parametrize(
-    "spec", [StyleAlignment(), StyleTokens(), StyleTokens(1, 1), NoStyle()], ids=repr
+    "spec", [StyleAlignment(), StyleTokens(), StyleTokens(2, 1), NoStyle()], ids=repr
 )
 def test_style_parts_keep_the_contract(spec: Any) -> None:
     assert isinstance(check_style(spec), nn.Module)
