@@ -21,6 +21,7 @@ from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.generate.continuation import continue_clip
 from harmony_parts.generate.fields import check_fields
 from harmony_parts.generate.generated import Generated
+from harmony_parts.generate.in_format import clips_in
 from harmony_parts.generate.request import Request
 from harmony_parts.guidance.demands import demands, unknown_drops
 from harmony_parts.guidance.protocol import Guidance
@@ -114,9 +115,16 @@ class Pipeline:
             lambda codec, n: (codec.latents(n), *grid_of(codec), codec.channels), length
         )
 
-    def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
-        """Latents of clips of one length in the pipeline's format, as `encode_clips` makes them."""
-        return encode_clips(clips, self.codecs, self.device)
+    def encode(self, clips: Sequence[Media]) -> AV[Tensor]:
+        """Latents of clips or files of one length: video [B, T_v, H, W, C], audio [B, T_a, C].
+
+        They are brought to the pipeline's format as `generate` does it: frame rate and size, sample
+        rate and channels. A stream that none of them has is absent. Raises RequestError, with the
+        lengths, if these differ, ValueError if only some of the clips have a stream, MediaError for
+        a file that can't be read.
+        """
+        in_format = clips_in(clips, self.format, tuple(self.codecs))
+        return encode_clips(in_format, self.codecs, self.device)
 
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
         """Clips of `frames` frames (by default all that the latents hold) and their sound.
@@ -326,8 +334,8 @@ class Pipeline:
             [prompt],
             seeds=[seed],
             frames=frames,
-            given=self.encode([given] if given else []),
-            begin=self.encode([begin] if begin else []),
+            given=encode_clips([given] if given else [], self.codecs, self.device),
+            begin=encode_clips([begin] if begin else [], self.codecs, self.device),
             guidance=request.guidance,
             solver=request.solver,
             shift=request.shift,
