@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from harmony_parts.av import Format
+from harmony_parts.av import Format, as_tensor, described
 from harmony_parts.errors import RequestError
 from harmony_parts.generate.generated import Generated
 
@@ -111,6 +111,24 @@ def clip_in(name: str, clip: Clip, format: Format, count: int) -> Clip:
         sound = fit(sound_in(name, clip, format), format.samples(count))
     frames = None if clip.frames is None else frames_in(clip, format, count)
     return Clip(frames, format.fps, sound, format.sample_rate)
+
+
+def picture_in(name: str, picture: Any, format: Format) -> Tensor | None:
+    """[H, W, 3]: a picture, or the first frame of a clip or file, at the format's size."""
+    from torch import Tensor
+
+    from harmony_parts.media.clip import Clip
+
+    picture = as_tensor(picture)
+    if isinstance(picture, Tensor):
+        try:
+            picture = Clip(frames=picture[None])
+        except ValueError:
+            raise RequestError(
+                f"{name} must be uint8 [H, W, 3], not {described(picture)}"
+            ) from None
+    first = read_media(name, picture, "frames", height=format.height, width=format.width)
+    return None if first is None else covered(first, format, 1)[0]
 
 
 def frames_in(clip: Clip, format: Format, count: int) -> Tensor:

@@ -9,7 +9,6 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from harmony_parts.av import STREAMS, Format, Prompt
-from harmony_parts.errors import RequestError
-from harmony_parts.generate.fields import FILES, TEXTS, field_fault, is_media, refuse
+from harmony_parts.errors import RequestError, warn_caller
+from harmony_parts.generate.fields import FILES, TEXTS, field_fault, refuse
 from harmony_parts.generate.generated import SOUND_ONLY
 from harmony_parts.generate.in_format import (
     clip_in,
     clip_of,
-    covered,
     frames_in,
     frames_of,
+    picture_in,
     read_media,
     sound_in,
 )
@@ -33,11 +32,9 @@ from harmony_parts.media.ffmpeg import is_file
 from harmony_parts.media.probe import probe
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from harmony_parts.flow.protocol import Shift, Solver
     from harmony_parts.flow.stream_shifts import StreamShifts
-    from harmony_parts.generate.fields import Media
+    from harmony_parts.generate.fields import Image, Media
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.media.clip import Clip
 
@@ -51,7 +48,8 @@ OVERLAP = 0.25  # of the model's length, which a window repeats of what is there
 class Request:
     """One clip to generate. None stands for the model's default.
 
-    `prompt`, `sound` and `speech` describe what is seen, heard and spoken. `image` is the first
+    `prompt`, `sound` and `speech` describe what is seen, heard and spoken; `negative` and
+    `negative_sound` what isn't, for guidances that drop text. `image` is the first
     frame, `voice` a sound whose voice or timbre to follow. `audio` or `video` is the given stream,
     which the other one is generated for. `begin` is a clip to go on from, for `seconds`, in windows
     that repeat `overlap` seconds of what is there. `extra` holds fields that encoders of plugins
@@ -61,7 +59,9 @@ class Request:
     prompt: str | None = None
     sound: str | None = None
     speech: str | None = None
-    image: Media | Tensor | None = None
+    negative: str | None = None
+    negative_sound: str | None = None
+    image: Image | None = None
     voice: Media | None = None
     audio: Media | None = None
     video: Media | None = None
@@ -197,18 +197,16 @@ class Request:
             given = Clip(waveform=sound, sample_rate=format.sample_rate)
         if video is not None:
             given = Clip(frames=frames_in(video, format, frames), fps=format.fps)
-        image, voice = self.image, read_media("voice", self.voice, "sound")
-        if is_media(image):
-            first = read_media("image", image, "frames", **size)
-            assert first is not None
-            image = covered(first, format, 1)[0]
+        voice = read_media("voice", self.voice, "sound")
+        unwanted = self.negative, self.negative_sound
         prompt = Prompt(
             self.prompt,
             self.sound,
             self.speech,
-            image,  # type: ignore[arg-type]
+            picture_in("image", self.image, format),
             None if voice is None else sound_in("voice", voice, format),
             self.extra or {},
+            None if unwanted == (None, None) else Prompt(*unwanted),
         )
         return Inputs(prompt, frames, given, audio, begin, begun, self.overlap_frames(format))
 
@@ -256,11 +254,10 @@ class Request:
                 f" {float(available / format.fps):.2f} s; leave `seconds` out to use all of it"
             )
         if not begun and frames > LONGER * format.frames:
-            warnings.warn(
+            warn_caller(
                 f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s"
                 " that this model was trained on, so expect it to drift; `seconds` sets the length,"
-                " and `begin` goes on from a clip",
-                stacklevel=6,  # who calls `Pipeline.generate`
+                " and `begin` goes on from a clip"
             )
         return frames
 
