@@ -54,7 +54,9 @@ def player(media: bytes, kind: str, width: int = 0) -> str:
     tag = kind.partition("/")[0]
     size = f' width="{width}"' if width else ""
     data = base64.b64encode(media).decode()
-    return f'<{tag} controls loop{size} src="data:{kind};base64,{data}"></{tag}>'
+    return (
+        f'<{tag} controls loop{size} style="display:block" src="data:{kind};base64,{data}"></{tag}>'
+    )
 
 
 def picture(image: Any) -> str:

@@ -45,7 +45,7 @@ def test_its_repr_is_short() -> None:
 def test_the_player_holds_the_clip(made: Generated, kind: str, tmp_path: Path) -> None:
     html = made._repr_html_()
     assert f"<code>{made!r}</code>" in html
-    (media,) = re.findall(rf'src="data:{kind};base64,([^"]+)"', html)
+    (media,) = re.findall(rf' src="data:{kind};base64,([^"]+)"', html)
     file = tmp_path / f"x.{kind[6:]}"
     file.write_bytes(base64.b64decode(media))
     back = Clip.read(file)
