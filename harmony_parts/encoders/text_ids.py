@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from harmony_parts.av import Condition
-from harmony_parts.errors import warn
+from harmony_parts.errors import warn_caller
 
 FILLER = 0
 IDS = 257
@@ -45,7 +45,7 @@ def _warn(text: str, length: int, training: bool) -> None:
     # Python's own register isn't enough: every `warnings.catch_warnings` clears it.
     if message not in _WARNED:
         _WARNED.add(message)
-        warn(message)
+        warn_caller(message)
 
 
 def pack(texts: Sequence[str | None], length: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from harmony_parts.errors import warn
+from harmony_parts.errors import warn_caller
 from harmony_parts.media import ffmpeg
 from harmony_parts.media.probe import VideoStream
 
@@ -103,4 +103,4 @@ def _has_zscale() -> bool:
 
 
 def _warn(cause: str, path: Path) -> None:
-    warn(f"{path}: {cause}; its values are read as they are stored")
+    warn_caller(f"{path}: {cause}; its values are read as they are stored")

@@ -21,7 +21,7 @@ def test_every_kind_has_a_starting_point() -> None:
     assert set(STARTING_POINTS) == set(KINDS)
 
 
-SMALL = """read_recipe("demo", ["denoiser.interaction.style=none"]).denoiser"""
+SMALL = """read_recipe("demo").denoiser"""
 SIZED = {"denoiser": SMALL, "video_branch": f"{SMALL}.video", "audio_branch": f"{SMALL}.audio"}
 """Kinds whose parts are as large as real models by default -> a small one."""
 
