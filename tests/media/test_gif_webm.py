@@ -14,7 +14,7 @@ from harmony_parts.media.probe import probe
 
 def moving(fps: int, channels: int = 1) -> Clip:
     """Half a second of a bar that moves over grey, with a tone."""
-    frames = torch.full((fps // 2, 33, 49, 3), 40, dtype=torch.uint8)
+    frames = torch.full((fps // 2, 34, 50, 3), 40, dtype=torch.uint8)
     for k, frame in enumerate(frames):
         frame[:, 2 * k : 2 * k + 6] = torch.tensor([230, 120, 20], dtype=torch.uint8)
     wave = 0.3 * torch.sin(torch.arange(24000) / 10).expand(channels, -1)
@@ -40,7 +40,7 @@ def test_webm_holds_vp9_and_opus(tmp_path: Path, channels: int) -> None:
     assert read.frames is not None
     assert read.waveform is not None
     assert read.waveform.shape == (channels, 24000)
-    assert (read.frames[:, :33, :49].float() - clip.frames.float()).abs().mean() < 4  # type: ignore[union-attr]
+    assert (read.frames.float() - clip.frames.float()).abs().mean() < 4  # type: ignore[union-attr]
     error = (read.waveform - clip.waveform).square().mean() / clip.waveform.square().mean()  # type: ignore[operator,union-attr]
     assert error < 0.05
     with pytest.raises(MediaError, match=r"can't keep sound without loss; write .mp4 or .mkv"):
@@ -65,7 +65,7 @@ def test_a_gif_has_the_frames_and_no_sound(tmp_path: Path) -> None:
 
 
 def test_a_gif_as_a_given_video_is_encoded(tmp_path: Path) -> None:
-    """With its own size, odd as it may be, in every container."""
+    """With its own size, in every container."""
     clip = moving(10)
     gif = Clip(clip.frames, 10, None, 48000).save(tmp_path / "a.gif")
     read = Clip.read(gif)
@@ -74,5 +74,5 @@ def test_a_gif_as_a_given_video_is_encoded(tmp_path: Path) -> None:
         found = Clip.read(path, fps=10)
         assert found.frames is not None
         assert found.waveform is not None
-        cut = Clip(found.frames[:, :33, :49], 10, None, 48000)
+        cut = Clip(found.frames, 10, None, 48000)
         assert difference(cut, read) < 6
