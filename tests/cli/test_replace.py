@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from harmony_parts.cli.main import cli
 
 QUICK = ("--seconds", "0.25", "--steps", "1", "--device", "cpu")
 
@@ -22,12 +25,12 @@ def test_an_existing_file_is_replaced_only_if_that_is_wanted(harmony, trained, t
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])
-def test_a_terminal_is_asked(harmony, trained, tmp_path, monkeypatch, answer) -> None:
+def test_a_terminal_is_asked(trained, tmp_path, monkeypatch, answer) -> None:
     out = tmp_path / "a.wav"
     out.write_bytes(b"mine")
     monkeypatch.setattr("harmony_parts.cli.generate.may_ask", lambda: True)
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: answer)
-    result = harmony("generate", trained, *QUICK, "--out", out)
+    words = ["generate", str(trained), *QUICK, "--out", str(out)]
+    result = CliRunner().invoke(cli, words, input=f"{answer}\n")
     assert (result.exit_code == 0) is (answer == "y"), result.output
     assert (out.read_bytes() == b"mine") is (answer == "n")
 
