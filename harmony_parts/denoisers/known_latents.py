@@ -50,7 +50,8 @@ class KnownBeginning:
 
     `begin` [B, k, ...] per stream are pasted into the first k latents of the stream where these are
     noisy, and their velocity leads to them. A stream at time 0 (given, or replaced by an anchor of
-    guidance) stays as it is. The B samples may be repeated, as in a batch of several passes.
+    guidance) stays as it is. The B samples may be repeated, as in a batch of several passes. A
+    velocity of a wrong shape is returned unchanged, for the sampler to report.
     """
 
     def __init__(self, denoiser: Denoiser, begin: AV[Tensor]) -> None:
@@ -83,7 +84,9 @@ class KnownBeginning:
             read=read,
             cache=cache,
         )
-        led = known.map(lambda c, v, x, t: lead(v, x, t, c), velocity, av, times)
+        led = known.map(
+            lambda c, v, x, t: lead(v, x, t, c) if v.shape == x.shape else v, velocity, av, times
+        )
         return velocity.replace(**{s: led[s] for s in led})
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.known_latents import KnownBeginning, without_covered
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path
@@ -41,7 +42,13 @@ class Passes:
         codecs: AV[VideoCodec | AudioCodec],
         path: Path,
         together: int = TOGETHER,
+        begin: AV[Tensor] = AV(),
     ) -> None:
+        """`begin` [B, k, ...]: the known first latents of streams that go on from others."""
+        self.name = type(denoiser).__name__  # of the user's part, whatever wraps it
+        if tuple(begin):
+            conditions = without_covered(conditions, denoiser.accepts, begin)
+            denoiser = KnownBeginning(denoiser, begin)
         self.denoiser, self.conditions, self.codecs, self.path, self.together = (
             denoiser,
             conditions,
@@ -130,7 +137,7 @@ class Passes:
 
         def who(*runs: DenoiserRun) -> str:
             return (
-                f"the denoiser {type(self.denoiser).__name__} at {where}, pass"
+                f"the denoiser {self.name} at {where}, pass"
                 f" {', '.join(repr(run.names[0]) for run in runs)}"
             )
 

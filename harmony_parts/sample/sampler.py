@@ -12,7 +12,6 @@ from torch import Tensor
 
 from harmony_parts.av import AV, Conditions
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.known_latents import KnownBeginning, without_covered
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
@@ -73,10 +72,7 @@ def sample(
     violates its contract, RunError if a prediction is NaN or infinite or memory is exhausted.
     """
     _check_streams(noise, given, begin)
-    if tuple(begin):
-        conditions = without_covered(conditions, denoiser.accepts, begin)
-        denoiser = KnownBeginning(denoiser, begin)
-    passes = Passes(denoiser, conditions, codecs, path, together)
+    passes = Passes(denoiser, conditions, codecs, path, together, begin)
     flow = _Flow(passes, given, begin, guidance, solver, steps)
     x, memory = flow.with_known(noise), None
     table = timetable(steps, shift, tuple(x), tuple(given))
