@@ -13,6 +13,7 @@ from harmony_parts.cli.options import (
     RequestField,
     device_option,
     dtype_option,
+    tf32_option,
     offload_for,
     offload_option,
     torch_dtype,
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
 )
 @device_option
 @dtype_option
+@tf32_option
 @offload_option
 @click.option(
     "--out",
@@ -150,6 +152,7 @@ def generate(
     preview_every: int | None,
     device: str,
     dtype: str | None,
+    tf32: bool,
     offload: Offload,
     out: Path,
     **fields: Any,
@@ -178,8 +181,9 @@ def generate(
         folder,
         path,
         recipe,
-        lambda: load(path, device, torch_dtype(dtype), offload=offload),
+        lambda: load(path, device, torch_dtype(dtype), offload=offload, tf32=tf32),
         dtype=dtype,
+        tf32=tf32,
         preview=preview,
         preview_every=preview_every,
         say=click.echo,

@@ -24,6 +24,7 @@ from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.request import Request
 from harmony_parts.guidance.demands import demands, unknown_drops
 from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.layers.precision import in_own_precision
 from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.models.folder import save_model, saved_modules
@@ -46,6 +47,7 @@ class Pipeline:
         self.format, self.codecs = parts.format, parts.codecs
         self.weights = saved_modules(parts).eval()
         self.offload: Offload = "none"
+        self.tf32 = False
         self.device = next(
             (weight.device for weight in self.weights.parameters()), torch.device("cpu")
         )
@@ -62,13 +64,15 @@ class Pipeline:
         dtype: torch.dtype | None = None,
         *,
         offload: Offload = "none",
+        tf32: bool = False,
     ) -> Pipeline:
         """Move the weights to a device, and convert the model's own to `dtype` (torch.bfloat16).
 
         Codecs and frozen models move too, in their own types. With `offload`, weights stay in host
         memory and come to the device only while they work: whole "parts", or single "layers". That
         takes less memory and more time (`harmony explain` counts the memory). Without `device` the
-        weights stay where they are. Raises ValueError for an unknown `offload` or `dtype`.
+        weights stay where they are. `tf32` lets a GPU round the inputs of float32 products to TF32,
+        in every part: faster and less exact. Raises ValueError for an unknown `offload` or `dtype`.
         """
         if offload not in get_args(Offload):
             raise ValueError(
@@ -79,6 +83,7 @@ class Pipeline:
                 'give device and dtype as in to("cuda", dtype=torch.bfloat16), not'
                 f" device={device!r}, dtype={dtype!r}"
             )
+        self.tf32 = tf32
         if dtype is not None:
             self.weights.to(dtype)
         if device is not None or offload != "none":
@@ -99,6 +104,7 @@ class Pipeline:
         save_model(Path(folder), self.recipe, self.weights.state_dict())
         return Path(folder)
 
+    @in_own_precision
     def conditions(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """The conditions of the prompts from all encoders, by name."""
         conditions: dict[str, Condition] = {}
@@ -114,10 +120,12 @@ class Pipeline:
             lambda codec, n: (codec.latents(n), *grid_of(codec), codec.channels), length
         )
 
+    @in_own_precision
     def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
         """Latents of clips of one length in the pipeline's format, as `encode_clips` makes them."""
         return encode_clips(clips, self.codecs, self.device)
 
+    @in_own_precision
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
         """Clips of `frames` frames (by default all that the latents hold) and their sound.
 
@@ -153,6 +161,7 @@ class Pipeline:
         samples = cast(AudioCodec, self.codecs["audio"]).samples(latents["audio"].shape[1])
         return max(1, int(samples / self.format.sample_rate * self.format.fps))
 
+    @in_own_precision
     @torch.no_grad()
     def latents(
         self,
