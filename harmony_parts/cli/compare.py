@@ -13,9 +13,9 @@ from harmony_parts.cli.options import (
     RequestField,
     device_option,
     dtype_option,
-    tf32_option,
     offload_for,
     offload_option,
+    tf32_option,
     torch_dtype,
     usage_errors,
 )

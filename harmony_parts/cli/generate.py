@@ -13,9 +13,9 @@ from harmony_parts.cli.options import (
     RequestField,
     device_option,
     dtype_option,
-    tf32_option,
     offload_for,
     offload_option,
+    tf32_option,
     torch_dtype,
     usage_errors,
 )
@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 @click.option("--prompt", help="What is seen.")
 @click.option("--sound", help="What is heard.")
 @click.option("--speech", help="What is spoken.")
+@click.option(
+    "--negative",
+    help="What isn't to be seen: guidances that drop text ask for this instead (cfg, apg).",
+)
+@click.option("--negative-sound", help="What isn't to be heard.")
 @click.option(
     "--image", type=RequestField("image", "file"), help="First frame: a picture, or a video's."
 )

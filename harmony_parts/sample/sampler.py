@@ -17,8 +17,8 @@ from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.guidance.protocol import Guidance, StepTimes
-from harmony_parts.sample.pass_graph import checked_passes, order
 from harmony_parts.sample.checks import Who, check_shapes
+from harmony_parts.sample.pass_graph import checked_passes, order
 from harmony_parts.sample.passes import TOGETHER, Passes, combined
 from harmony_parts.sample.timetable import timetable
 
@@ -81,7 +81,11 @@ def sample(
         flow.begin(step)
         moved, memory = solver.step(x, times, next_times, flow, memory)
         x = flow.with_known(moved)
-        flow.check(x.only(tuple(noise)), noise, lambda: f"the solver {solver!r} at step {step + 1} of {steps}")  # noqa: B023
+        flow.check(
+            x.only(tuple(noise)),
+            noise,
+            lambda: f"the solver {solver!r} at step {step + 1} of {steps}",
+        )  # noqa: B023
         if progress is not None:
             progress(Step(step + 1, steps, x, x if step + 1 == steps else flow.estimate()))
     return x
