@@ -124,7 +124,6 @@ class Pipeline:
             lambda codec, n: (codec.latents(n), *grid_of(codec), codec.channels), length
         )
 
-    @in_own_precision
     def encode(self, clips: Sequence[Media]) -> AV[Tensor]:
         """Latents of clips or files of one length: video [B, T_v, H, W, C], audio [B, T_a, C].
 
@@ -134,7 +133,11 @@ class Pipeline:
         a file that can't be read.
         """
         in_format = clips_in(clips, self.format, tuple(self.codecs))
-        return encode_clips(in_format, self.codecs, self.device)
+        return self._encoded(in_format)
+
+    @in_own_precision
+    def _encoded(self, clips: Sequence[Clip]) -> AV[Tensor]:
+        return encode_clips(clips, self.codecs, self.device)
 
     @in_own_precision
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
@@ -382,8 +385,8 @@ class Pipeline:
             prompts,
             seeds=seeds,
             frames=frames,
-            given=encode_clips(given, self.codecs, self.device),
-            begin=encode_clips(begin, self.codecs, self.device),
+            given=self._encoded(given),
+            begin=self._encoded(begin),
             guidance=request.guidance,
             solver=request.solver,
             shift=request.shift,

@@ -84,8 +84,8 @@ def sample(
         flow.check(
             x.only(tuple(noise)),
             noise,
-            lambda: f"the solver {solver!r} at step {step + 1} of {steps}",
-        )  # noqa: B023
+            lambda: f"the solver {solver!r} at step {step + 1} of {steps}",  # noqa: B023
+        )
         if progress is not None:
             progress(Step(step + 1, steps, x, x if step + 1 == steps else flow.estimate()))
     return x
