@@ -158,7 +158,9 @@ class _Flow:
                 raise
             raise RunError(self._too_large(x, len(runs), where)) from error
         self.check(
-            velocity, x.only(times.generated()), f"the guidance {self.guidance!r} at {where}"
+            velocity,
+            x.only(times.generated()),
+            lambda: f"the guidance {self.guidance!r} at {where}",
         )
         if not self.after:
             self.first = x, velocity, at
