@@ -14,7 +14,8 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 def _operations() -> tuple[Any, ...]:
     """Where torch keeps a setting for products of float32."""
-    return torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    cudnn: Any = torch.backends.cudnn  # whose type lacks `conv` and `rnn`
+    return torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn
 
 
 @contextmanager
