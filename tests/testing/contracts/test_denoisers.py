@@ -32,6 +32,10 @@ from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 VIDEO, MMDIT, CROSS = VideoTransformer(12, 2, 16, 4), MMDiT(12, 2, 16), CrossAudio(12, 2, 16)
 CODECS: AV[Any] = AV(StubCodec(4, (4, 8), 6.0), StubCodec(3, (), 14.0))
 ALL: Any = {"all": StubEncoder(caption=5, image=4, sound=6, speech=4, voice=3)}
+WORDS = [  # nothing reads the words after the last layer
+    f"blocks.1.audio.words.{name}.*"
+    for name in ("attention.q", "attention.norm_q", "attention.o", "ffn")
+]
 LAST = ["blocks.1.interaction.style.*"]  # nothing reads the last layer's reference
 EVERY = ["blocks.*.interaction.style.*"]  # without a voice, there is no reference
 SEVERAL: Any = {"all": StubEncoder(caption=5, pose=4, mood=3, sound=6, image=4)}
@@ -39,6 +43,10 @@ PORTED = {"pose": Port("video", "context"), "mood": Port("audio", "add")}
 
 KEEP: dict[str, tuple[DualBranch, dict[str, Any]]] = {
     "gldi, mmdit": (DualBranch(2, VIDEO, MMDIT, GLDI()), {"encoders": ALL, "idle": LAST}),
+    "gldi, mmdit, words apart": (
+        DualBranch(2, VIDEO, attrs.evolve(MMDIT, weights="separate"), GLDI()),
+        {"encoders": ALL, "idle": [*LAST, *WORDS]},
+    ),
     "gldi, mmdit, one way": (
         DualBranch(2, VIDEO, MMDIT, GLDI(), "one_way"),
         {"encoders": ALL, "idle": LAST},
