@@ -25,6 +25,7 @@ from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.style.none import NoStyle
+from harmony_parts.style.tokens import StyleTokens
 from harmony_parts.testing.contracts.denoisers import check_denoiser
 from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser
 from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
@@ -36,20 +37,23 @@ WORDS = [  # nothing reads the words after the last layer
     f"blocks.1.audio.words.{name}.*"
     for name in ("attention.q", "attention.norm_q", "attention.o", "ffn")
 ]
-LAST = ["blocks.1.interaction.style.*"]  # nothing reads the last layer's reference
 EVERY = ["blocks.*.interaction.style.*"]  # without a voice, there is no reference
 SEVERAL: Any = {"all": StubEncoder(caption=5, pose=4, mood=3, sound=6, image=4)}
 PORTED = {"pose": Port("video", "context"), "mood": Port("audio", "add")}
 
 KEEP: dict[str, tuple[DualBranch, dict[str, Any]]] = {
-    "gldi, mmdit": (DualBranch(2, VIDEO, MMDIT, GLDI()), {"encoders": ALL, "idle": LAST}),
+    "gldi, mmdit": (DualBranch(2, VIDEO, MMDIT, GLDI()), {"encoders": ALL}),
     "gldi, mmdit, words apart": (
         DualBranch(2, VIDEO, attrs.evolve(MMDIT, weights="separate"), GLDI()),
-        {"encoders": ALL, "idle": [*LAST, *WORDS]},
+        {"encoders": ALL, "idle": WORDS},
+    ),
+    "gldi with style tokens": (
+        DualBranch(1, VIDEO, MMDIT, GLDI(style=StyleTokens())),
+        {"encoders": ALL},
     ),
     "gldi, mmdit, one way": (
         DualBranch(2, VIDEO, MMDIT, GLDI(), "one_way"),
-        {"encoders": ALL, "idle": LAST},
+        {"encoders": ALL},
     ),
     "gldi, cross": (DualBranch(1, VIDEO, CROSS, GLDI(audio_window=0.0)), {"idle": EVERY}),
     "gldi without style": (
