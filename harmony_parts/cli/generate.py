@@ -16,6 +16,7 @@ from harmony_parts.cli.options import (
     dtype_option,
     offload_for,
     offload_option,
+    tf32_option,
     torch_dtype,
     usage_errors,
 )
@@ -139,6 +140,7 @@ if TYPE_CHECKING:
 )
 @device_option
 @dtype_option
+@tf32_option
 @offload_option
 @click.option(
     "--out",
@@ -157,6 +159,7 @@ def generate(
     preview_every: int | None,
     device: str,
     dtype: str | None,
+    tf32: bool,
     offload: Offload,
     out: Path,
     force: bool,
@@ -188,8 +191,11 @@ def generate(
         folder,
         path,
         recipe,
-        lambda: load(path, device, torch_dtype(dtype), offload=offload, guidance=guidance),
+        lambda: load(
+            path, device, torch_dtype(dtype), offload=offload, tf32=tf32, guidance=guidance
+        ),
         dtype=dtype,
+        tf32=tf32,
         preview=preview,
         preview_every=preview_every,
         say=click.echo,

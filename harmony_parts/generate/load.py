@@ -21,20 +21,22 @@ def load(
     dtype: torch.dtype | None = None,
     *,
     offload: Offload = "none",
+    tf32: bool = False,
     guidance: str | None = None,
 ) -> Pipeline:
     """Load the pipeline of a run or model folder, a checkpoint of a run, or a model on the Hub.
 
     Models on the Hugging Face Hub are "owner/name" or "owner/name@revision". A recipe, "name.toml",
     is a model too if its parts bring all their weights. Weights are read file by file and stored
-    once, in their own type or in `dtype` (torch.bfloat16); `offload` as for `Pipeline.to`.
-    `guidance` is the name of one to use if the recipe's can't be read, because its plugin is
-    absent. Raises RunError if there is no such model, AssemblyError if its recipe can't be built.
+    once, in their own type or in `dtype` (torch.bfloat16); `offload` and `tf32` as for
+    `Pipeline.to`. `guidance` is the name of one to use if the recipe's can't be read, because its
+    plugin is absent. Raises RunError if there is no such model, AssemblyError if its recipe can't
+    be built.
     """
     if Path(folder).suffix == ".toml":
-        return _untrained(Path(folder)).to(device, dtype, offload=offload)
+        return _untrained(Path(folder)).to(device, dtype, offload=offload, tf32=tf32)
     recipe, parts = load_parts(folder, device if offload == "none" else "cpu", dtype, guidance)
-    return Pipeline(recipe, parts).to(device, dtype, offload=offload)
+    return Pipeline(recipe, parts).to(device, dtype, offload=offload, tf32=tf32)
 
 
 def _untrained(file: Path) -> Pipeline:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import AV, Condition, Conditions, drop
-from harmony_parts.denoisers.known_latents import KnownBeginning, without_covered
+from harmony_parts.denoisers.known_latents import without_covered
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.protocol import Pass
@@ -65,7 +65,7 @@ class Networks:
     """The network that each pass runs on. Each is made once, with the known latents `begin`."""
 
     def __init__(self, own: tuple[Denoiser, Conditions], others: Others | None, begin: AV[Tensor]):
-        self._others, self._begin = others, begin
+        self._others, self.begin = others, begin
         self.own = self._made(*own)
         self._networks: dict[tuple[str, Words], Network] = {("", ()): self.own}
 
@@ -83,10 +83,7 @@ class Networks:
         return self._networks[key]
 
     def _made(self, denoiser: Denoiser, conditions: Conditions) -> Network:
-        if tuple(self._begin):
-            conditions = without_covered(conditions, denoiser.accepts, self._begin)
-            denoiser = KnownBeginning(denoiser, self._begin)
-        return Network(denoiser, conditions)
+        return Network(denoiser, without_covered(conditions, denoiser.accepts, self.begin))
 
 
 def concatenated(tensors: Sequence[Tensor]) -> Tensor:

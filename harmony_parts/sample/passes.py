@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,11 +12,14 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, STREAMS, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.errors import PartContractError, RunError
+from harmony_parts.denoisers.known_latents import KnownBeginning
+from harmony_parts.denoisers.protocol import Denoiser
+from harmony_parts.errors import PartContractError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
+from harmony_parts.sample.checks import FiniteChecks, check_shapes
 from harmony_parts.sample.networks import Networks, Words, concatenated
-from harmony_parts.sample.pass_graph import DenoiserRun
+from harmony_parts.sample.pass_graph import DenoiserRun, noisy
 
 TOGETHER = 1024
 """The default limit of latents that go through the denoiser in one batch; see `sample`.
@@ -42,6 +44,7 @@ class Passes:
         together: int = TOGETHER,
     ) -> None:
         self.networks, self.codecs, self.path, self.together = networks, codecs, path, together
+        self.finite = FiniteChecks()
         self._fixed: AnchorLatents = []
         self._memories: list[tuple[Anchor, dict[str, Any]]] = []
 
@@ -59,6 +62,8 @@ class Passes:
         )
         for _, level in groupby(runs, key=lambda run: run.level):
             before = estimate  # anchors of this level can't use an estimate of the same level
+            if own is not None:
+                self.finite.settle()  # before an anchor's codec reads the estimate
             for group in self._groups(list(level), x):
                 inputs = [self._input(run, x, before, current, where) for run in group]
                 for run, velocity in zip(group, self._denoise(group, inputs, where), strict=True):
@@ -116,7 +121,7 @@ class Passes:
         network = self.networks.of(group[0].request)
         conditions, cache = network.batch(tuple(run.request.drop for run in group))
         read = tuple(s for s in STREAMS if any(s in run.read for run in group))
-        velocity = network.denoiser(
+        velocity = self._with_known(group, network.denoiser)(
             av, at, conditions, hints=group[0].request.hints, read=read, cache=cache
         ).only(read)
 
@@ -134,8 +139,17 @@ class Passes:
             for k, run in enumerate(group)
         ]
         for run, part in zip(group, parts, strict=True):
-            check_finite(part, lambda: who(run))  # noqa: B023
+            self.finite.add(part, lambda run=run: who(run))  # type: ignore[misc]
         return parts
+
+    def _with_known(self, group: list[DenoiserRun], denoiser: Denoiser) -> Denoiser:
+        """The denoiser, with the known first latents of streams that are noisy in one of the runs.
+
+        Known here from the passes, because reading times back from a GPU would wait for it.
+        """
+        begin, streams = self.networks.begin, {s for run in group for s in noisy(run.request)}
+        known = begin.only([stream for stream in begin if stream in streams])
+        return KnownBeginning(denoiser, known) if tuple(known) else denoiser
 
     def _estimate(self, x: AV[Tensor], velocity: AV[Tensor], times: StepTimes) -> AV[Tensor]:
         """The clean latents: given, or estimated from the velocity."""
@@ -164,11 +178,9 @@ class Passes:
         latents = anchor.latents(
             Scene(self.codecs, x, self.networks.own.conditions, estimate, self._memory(anchor))
         )
-        check(
-            AV(**{anchor.stream: latents}),
-            x.only((anchor.stream,)),
-            lambda: f"{anchor!r} at {where}",
-        )
+        made = AV(**{anchor.stream: latents})
+        check_shapes(made, x.only((anchor.stream,)), lambda: f"{anchor!r} at {where}")
+        self.finite.add(made, lambda: f"{anchor!r} at {where}")
         cache.append((anchor, latents))
         return latents
 
@@ -220,40 +232,8 @@ def widened(velocity: AV[Tensor], x: AV[Tensor]) -> AV[Tensor]:
     )
 
 
-Who = Callable[[], str]
-"""Names the part for an error message; called only if there is an error, since it is slow."""
-
-
-def check(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
-    """Check streams, shapes and values of `got`.
-
-    Raises PartContractError if streams or shapes differ from those of `like`, RunError if it holds
-    NaN or infinity.
-    """
-    check_shapes(got, like, who)
-    check_finite(got, who)
-
-
-def check_shapes(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
-    """Raises PartContractError if `got` differs from `like` in its streams or shapes."""
-    want, have = ({s: list(av[s].shape) for s in av} for av in (like, got))
-    if have != want:
-        raise PartContractError(f"{who()} returned {have}; it should be {want}")
-
-
-def check_finite(got: AV[Tensor], who: Who) -> None:
-    """Raises RunError if `got` holds NaN or infinity."""
-    # A sum costs a fifth of checking each number, and isn't finite if one of them isn't. It may
-    # also overflow, so then check each number. All sums come to the host at once: on a GPU each
-    # transfer waits for all work before it.
-    streams = tuple(got)
-    sums = torch.stack([got[s].sum().float() for s in streams]).tolist() if streams else []
-    for stream, total in zip(streams, sums, strict=True):
-        if not math.isfinite(total) and not torch.isfinite(got[stream]).all():
-            raise RunError(
-                f"{who()} returned NaN or infinity for {stream}: check its inputs, or use a higher"
-                " precision or a lower scale"
-            )
+def _cat(*tensors: Tensor) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
 def _uniform(latents: Tensor, time: float | None) -> Times:
