@@ -1,6 +1,6 @@
 """Mutants drawn by a rule: the tests of their folder notice each, but those that compute the same.
 
-`run.py` makes the table of docs/results/mutants.json with more of them.
+`python tests/mutants/run.py --out docs/results/mutants.json` makes the table.
 """
 
 from __future__ import annotations
@@ -17,20 +17,31 @@ sys.path.insert(0, str(Path(__file__).parent))
 import draw
 import run
 
-EACH = 4  # mutants of each folder here: some twelve minutes on two cores for all of them
+COUNTS = {"tasks": 13, "flow": 13, "layers": 13, "metrics": 13, "branches": 11, "interaction": 9}
+"""Folder -> how many are drawn: so far no more have been looked at, and docs/results/mutants.json
+has what became of them. Denoisers, style, training and data are still to be drawn.
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("room", draw.ROOMS)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("room", COUNTS)
 def test_drawn_mutants_are_noticed(room: str) -> None:
-    """In a process of its own, which doesn't import the package before it is mutated."""
-    command = [sys.executable, str(Path(run.__file__)), "--room", room, "--each", str(EACH)]
+    """In a process of its own, which doesn't import the package before it is mutated.
+
+    That the tests pass without a mutant is shown by themselves.
+    """
+    command = [sys.executable, str(Path(run.__file__)), "--not-bare", "--room", room]
     result = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ, cwd=draw.ROOT
+        [*command, "--each", str(COUNTS[room])],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
+        cwd=draw.ROOT,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
-    assert len(result.stdout.splitlines()) == min(EACH, len(draw.draw(room, 99, run.SEED)))
+    assert len(result.stdout.splitlines()) == COUNTS[room]
 
 
 def test_the_sample_is_a_function_of_seed_and_text() -> None:
