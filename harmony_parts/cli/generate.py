@@ -136,6 +136,11 @@ if TYPE_CHECKING:
         " clip."
     ),
 )
+@click.option(
+    "--lora",
+    type=click.Path(exists=True, path_type=Path),
+    help="Adapters for the model: the folder or file of a LoRA, or the run that trained it.",
+)
 @device_option
 @dtype_option
 @offload_option
@@ -153,6 +158,7 @@ def generate(
     batch: Path | None,
     preview: bool,
     preview_every: int | None,
+    lora: Path | None,
     device: str,
     dtype: str | None,
     offload: Offload,
@@ -183,8 +189,9 @@ def generate(
         folder,
         path,
         recipe,
-        lambda: load(path, device, torch_dtype(dtype), offload=offload),
+        lambda: load(path, device, torch_dtype(dtype), offload=offload, lora=lora),
         dtype=dtype,
+        lora=lora,
         preview=preview,
         preview_every=preview_every,
         say=click.echo,

@@ -62,17 +62,20 @@ class JobRunner:
         load: Callable[[], Pipeline],
         *,
         dtype: str | None = None,
+        lora: Path | None = None,
         preview: bool = False,
         preview_every: int | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         from harmony_parts.generate.provenance import file_hash
         from harmony_parts.models.folder import find_model, weight_files
+        from harmony_parts.models.lora import adapters_file
 
         self.folder, self.recipe, self._load = folder, recipe, load
         self.say = any_encoding(say)
         self.preview, self.preview_every = preview or preview_every is not None, preview_every
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
+        files += [] if lora is None else [adapters_file(lora)]
         self.weights = "-".join([*map(file_hash, files), *([dtype] if dtype else [])])
 
     @cached_property

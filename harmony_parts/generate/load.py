@@ -12,6 +12,7 @@ from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.folder import find_model, load_weights, saved_modules, weight_files
 from harmony_parts.models.hub import locate_model
+from harmony_parts.models.lora import load_adapters
 from harmony_parts.models.offload import Offload
 from harmony_parts.models.tensor_files import meta_tensors
 
@@ -22,14 +23,27 @@ def load(
     dtype: torch.dtype | None = None,
     *,
     offload: Offload = "none",
+    lora: str | Path | None = None,
 ) -> Pipeline:
     """Load the pipeline of a run folder, a model folder, or a model on the Hugging Face Hub.
 
     Models on the Hub are "owner/name" or "owner/name@revision". A recipe, "name.toml", is a model
     too if its parts bring all their weights. Weights are read file by file and stored once, in
-    their own type or in `dtype` (torch.bfloat16); `offload` as for `Pipeline.to`. Raises RunError
-    if there is no such model, AssemblyError if its recipe can't be built.
+    their own type or in `dtype` (torch.bfloat16); `offload` as for `Pipeline.to`. `lora` is the
+    file or folder of adapters (`harmony_parts.models.lora`), which are attached; `merge_lora` of
+    the pipeline adds them to the weights. Raises RunError if there is no such model or the adapters
+    don't fit it, AssemblyError if its recipe can't be built.
     """
+    pipeline = _loaded(folder, device, dtype, offload)
+    if lora is not None:
+        load_adapters(pipeline.parts, Path(lora))
+        pipeline.to(device, dtype, offload=offload)
+    return pipeline
+
+
+def _loaded(
+    folder: str | Path, device: str | torch.device, dtype: torch.dtype | None, offload: Offload
+) -> Pipeline:
     if Path(folder).suffix == ".toml":
         return _untrained(Path(folder)).to(device, dtype, offload=offload)
     model = find_model(locate_model(folder))
