@@ -15,6 +15,7 @@ from harmony_parts.cli.options import (
     dtype_option,
     offload_for,
     offload_option,
+    tf32_option,
     torch_dtype,
     usage_errors,
 )
@@ -143,6 +144,7 @@ if TYPE_CHECKING:
 )
 @device_option
 @dtype_option
+@tf32_option
 @offload_option
 @click.option(
     "--out",
@@ -161,6 +163,7 @@ def generate(
     lora: Path | None,
     device: str,
     dtype: str | None,
+    tf32: bool,
     offload: Offload,
     out: Path,
     **fields: Any,
@@ -189,8 +192,9 @@ def generate(
         folder,
         path,
         recipe,
-        lambda: load(path, device, torch_dtype(dtype), offload=offload, lora=lora),
+        lambda: load(path, device, torch_dtype(dtype), offload=offload, tf32=tf32, lora=lora),
         dtype=dtype,
+        tf32=tf32,
         lora=lora,
         preview=preview,
         preview_every=preview_every,

@@ -63,6 +63,7 @@ class JobRunner:
         *,
         dtype: str | None = None,
         lora: Path | None = None,
+        tf32: bool = False,
         preview: bool = False,
         preview_every: int | None = None,
         say: Callable[[str], None] = print,
@@ -76,7 +77,8 @@ class JobRunner:
         self.preview, self.preview_every = preview or preview_every is not None, preview_every
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
         files += [] if lora is None else [adapters_file(lora)]
-        self.weights = "-".join([*map(file_hash, files), *([dtype] if dtype else [])])
+        precision = [*([dtype] if dtype else []), *(["tf32"] if tf32 else [])]
+        self.weights = "-".join([*map(file_hash, files), *precision])
 
     @cached_property
     def pipeline(self) -> Pipeline:

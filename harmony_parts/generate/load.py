@@ -23,29 +23,34 @@ def load(
     dtype: torch.dtype | None = None,
     *,
     offload: Offload = "none",
+    tf32: bool = False,
     lora: str | Path | None = None,
 ) -> Pipeline:
     """Load the pipeline of a run folder, a model folder, or a model on the Hugging Face Hub.
 
     Models on the Hub are "owner/name" or "owner/name@revision". A recipe, "name.toml", is a model
     too if its parts bring all their weights. Weights are read file by file and stored once, in
-    their own type or in `dtype` (torch.bfloat16); `offload` as for `Pipeline.to`. `lora` is the
-    file or folder of adapters (`harmony_parts.models.lora`), which are attached; `merge_lora` of
-    the pipeline adds them to the weights. Raises RunError if there is no such model or the adapters
-    don't fit it, AssemblyError if its recipe can't be built.
+    their own type or in `dtype` (torch.bfloat16); `offload` and `tf32` as for `Pipeline.to`. `lora`
+    is the file or folder of adapters (`harmony_parts.models.lora`), which are attached; the
+    pipeline's `merge_lora` adds them to the weights. Raises RunError if there is no such model or
+    the adapters don't fit it, AssemblyError if its recipe can't be built.
     """
-    pipeline = _loaded(folder, device, dtype, offload)
+    pipeline = _loaded(folder, device, dtype, offload, tf32)
     if lora is not None:
         load_adapters(pipeline.parts, Path(lora))
-        pipeline.to(device, dtype, offload=offload)
+        pipeline.to(device, dtype, offload=offload, tf32=tf32)
     return pipeline
 
 
 def _loaded(
-    folder: str | Path, device: str | torch.device, dtype: torch.dtype | None, offload: Offload
+    folder: str | Path,
+    device: str | torch.device,
+    dtype: torch.dtype | None,
+    offload: Offload,
+    tf32: bool,
 ) -> Pipeline:
     if Path(folder).suffix == ".toml":
-        return _untrained(Path(folder)).to(device, dtype, offload=offload)
+        return _untrained(Path(folder)).to(device, dtype, offload=offload, tf32=tf32)
     model = find_model(locate_model(folder))
     recipe = read_recipe(model / "recipe.toml")
     saved = any(
@@ -59,7 +64,7 @@ def _loaded(
     ):
         parts = build(recipe)  # a denoiser computes buffers that aren't saved
         load_weights(parts, model)
-    return Pipeline(recipe, parts).to(device, dtype, offload=offload)
+    return Pipeline(recipe, parts).to(device, dtype, offload=offload, tf32=tf32)
 
 
 def _untrained(file: Path) -> Pipeline:

@@ -125,7 +125,7 @@ def _step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
             entries[-1][stream] = numbers[place : place + len(plan.source)]
             place += len(plan.source)
     if not all(map(math.isfinite, numbers)):
-        causes = (_cause(part, *both) for part, *both in zip(parts, plans, entries, strict=True))
+        causes = map(_cause, parts, plans, entries)
         cause = next(filter(None, causes), _elsewhere(state, batch, plans[0]))
         raise RunError(f"step {step}: {cause}; {_remedy(recipe)}")
 
