@@ -27,6 +27,7 @@ from harmony_parts.testing.contracts.flow import (
 from harmony_parts.testing.contracts.guidance import check_guidance
 from harmony_parts.testing.contracts.interactions import check_interaction
 from harmony_parts.testing.contracts.metrics import check_metric
+from harmony_parts.testing.contracts.references import check_reference
 from harmony_parts.testing.contracts.scenes import check_scene
 from harmony_parts.testing.contracts.style import check_style
 from harmony_parts.testing.contracts.tasks import check_task
@@ -44,6 +45,7 @@ __all__ = [
     "check_interaction",
     "check_metric",
     "check_path",
+    "check_reference",
     "check_scene",
     "check_shift",
     "check_solver",
