@@ -55,7 +55,7 @@ class StaticVideo:
         """Latents [B, T, H, W, C]."""
         codec, image = cast(VideoCodec, scene.codecs["video"]), scene.conditions.get(self.image)
         if image is None or not image.mask.any():
-            return self._repeated(scene, codec, self._estimate(scene), self.frame)
+            return self._of_estimate(scene, codec)
         if "reference" not in scene.memory:  # constant over the steps
             scene.memory["reference"] = self._repeated(
                 scene, codec, self._reference(image), "first"
@@ -67,8 +67,19 @@ class StaticVideo:
         return torch.where(
             has[:, None, None, None, None],
             reference,
-            self._repeated(scene, codec, self._estimate(scene), self.frame),
+            self._of_estimate(scene, codec),
         )
+
+    def _of_estimate(self, scene: Scene, codec: VideoCodec) -> Tensor:
+        """From the estimate or, in a video-driven task, from the given video: made once."""
+        estimate, memory = self._estimate(scene), scene.memory
+        if estimate is not scene.latents.video:
+            return self._repeated(scene, codec, estimate, self.frame)
+        if memory.get("given") is not estimate:
+            memory["static"] = self._repeated(scene, codec, estimate, self.frame)
+            memory["given"] = estimate
+        static: Tensor = memory["static"]
+        return static
 
     def _repeated(self, scene: Scene, codec: VideoCodec, latents: Tensor, frame: str) -> Tensor:
         """One frame of `latents`, repeated over the length of the video."""

@@ -56,14 +56,25 @@ class Passes:
         self.droppable = {
             name for name, condition in conditions.items() if condition.null is not None
         } - known
+        self._now = 0, 0  # step, and velocity within it
         self._fixed: AnchorLatents = []
         self._memories: list[tuple[Anchor, dict[str, Any]]] = []
         self._batched: dict[tuple[frozenset[str], ...], tuple[Conditions, dict[str, Any]]] = {}
 
     def predict(
-        self, runs: Sequence[DenoiserRun], x: AV[Tensor], times: StepTimes, where: str
+        self,
+        runs: Sequence[DenoiserRun],
+        x: AV[Tensor],
+        times: StepTimes,
+        where: str,
+        step: int = 0,
+        velocity: int = 0,
     ) -> dict[str, AV[Tensor]]:
-        """The velocities of each run, under each of its names; `where` is for error messages."""
+        """The velocities of each run, under each of its names; `where` is for error messages.
+
+        `step` and `velocity` are for the anchors: see `Scene`.
+        """
+        self._now = step, velocity
         predictions: dict[str, AV[Tensor]] = {}
         estimate: AV[Tensor] | None = None
         current: AnchorLatents = []
@@ -76,10 +87,10 @@ class Passes:
             before = estimate  # anchors of this level can't use an estimate of the same level
             for group in self._groups(list(level), x):
                 inputs = [self._input(run, x, before, current, where) for run in group]
-                for run, velocity in zip(group, self._denoise(group, inputs, where), strict=True):
+                for run, found in zip(group, self._denoise(group, inputs, where), strict=True):
                     if run.request == own:
-                        estimate = self._estimate(x, velocity, times)
-                    predictions.update(dict.fromkeys(run.names, velocity))
+                        estimate = self._estimate(x, found, times)
+                    predictions.update(dict.fromkeys(run.names, found))
         return predictions
 
     def _groups(self, level: list[DenoiserRun], x: AV[Tensor]) -> Iterator[list[DenoiserRun]]:
@@ -184,9 +195,8 @@ class Passes:
         for cached, latents in cache:
             if cached == anchor:
                 return latents
-        latents = anchor.latents(
-            Scene(self.codecs, x, self.conditions, estimate, self._memory(anchor))
-        )
+        scene = Scene(self.codecs, x, self.conditions, estimate, self._memory(anchor), *self._now)
+        latents = anchor.latents(scene)
         check(
             AV(**{anchor.stream: latents}),
             x.only((anchor.stream,)),
