@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # Plugins that are tested in .venv: they need nothing but what is there, and diffusers. Every other
 # plugin has an environment of its own, .venv-NAME: see `make test-plugin`.
-LIGHT  := harmony-apg harmony-cfg-zero harmony-diffusers harmony-ltx2 harmony-own-times harmony-upcast
+LIGHT  := harmony-apg harmony-cfg-zero harmony-comfyui harmony-diffusers harmony-ltx2 harmony-own-times harmony-upcast
 OWN    := $(filter-out $(LIGHT),$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 
 .DEFAULT_GOAL := help
@@ -78,6 +78,7 @@ check: $(VENV)/.ready  ## Style, types and the direction of imports.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict --follow-imports=silent --cache-dir .mypy_cache/strict examples
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 docs: $(VENV)/.ready  ## The documentation, strictly: site/.
