@@ -22,6 +22,7 @@ class LogMeans:
         self.steps, self.loss, self.norm, self.rate, self.seconds = 0, 0.0, 0.0, 0.0, 0.0
         self.sums: Sums = {}  # by "task.stream"
         self.bins: Sums = {}  # by "stream.time": the time of the noisiest latent, in BINS bins
+        self.without_reference = 0  # clips without a reference audio
 
     def add(self, loss: float, norm: float, rate: float) -> None:
         """Add one step: its loss, gradient norm and learning rate."""
@@ -52,6 +53,7 @@ class LogMeans:
             "grad_norm": self.norm / n,
             "learning_rate": self.rate,
             "seconds_per_step": self.seconds / n,
+            "without_reference": self.without_reference,
         }
 
     def state_dict(self) -> dict[str, Any]:

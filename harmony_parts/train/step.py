@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.denoisers.protocol import REFERENCE_AUDIO
 from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Batch
 from harmony_parts.latents.stream import BatchStream
@@ -115,9 +116,10 @@ def _step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
     norm = state.strategy.clip(state.trained.values(), settings.clip)
 
     # one transfer to the host for all numbers
-    both = torch.stack([total, norm.to(total)])
-    numbers = torch.cat([both, *(some[s] for some in errors for s in some)]).tolist()
-    place = 2
+    missing = _without_reference(batch, state.modules["denoiser"])
+    three = torch.stack([x.to(total) for x in (total, norm, missing)])
+    numbers = torch.cat([three, *(some[s] for some in errors for s in some)]).tolist()
+    place = 3
     entries: list[dict[str, list[float]]] = []
     for plan, some in zip(plans, errors, strict=True):
         entries.append({})
@@ -138,9 +140,20 @@ def _step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
         state.ema.update(state.trained, state.step)
     rate = state.rates[0] * factor
     state.means.add(numbers[0], numbers[1], rate)
+    state.means.without_reference += int(numbers[2])
     for plan, found in zip(plans, entries, strict=True):
         state.means.add_entries(plan, found)
     return float(numbers[0])
+
+
+def _without_reference(batch: Batch, denoiser: Any) -> Tensor:
+    """How many clips of a batch came from the data set without the reference audio it can have."""
+    found = [
+        batch.conditions[name].mask.any(1)
+        for name, port in denoiser.accepts.items()
+        if port == REFERENCE_AUDIO
+    ]
+    return sum(((~has).sum() for has in found), torch.zeros(()))
 
 
 def _cause(batch: Batch, plan: Plan, entries: Mapping[str, list[float]]) -> str:
