@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harmony_parts.assembly.build import derived_seed
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Dataset
 from harmony_parts.latents.encode import conditions_of, encode_examples
+from harmony_parts.latents.order import Draw, Group, single_group
 
 
 @attrs.frozen(eq=False)
 class Batch:
-    """n clips: clean latents [n, ...], conditions, and names for messages."""
+    """n clips: clean latents [n, ...], conditions, and names for messages.
+
+    They are the rows `first` to `first` + n of a step's batch of `total` clips; another process has
+    the other rows.
+    """
 
     latents: AV[Tensor]
     conditions: dict[str, Condition]
     names: tuple[str, ...]
+    first: int = 0
+    total: int = attrs.field(
+        default=attrs.Factory(lambda self: len(self.names), takes_self=True), kw_only=True
+    )
 
 
 class Source(Protocol):
-    """Batches by the numbers of their clips."""
+    """Batches by the numbers of their clips, in two halves.
+
+    `groups` and `shapes` are what the order of batches is made from (`BatchOrder`).
+    """
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """Which clips are drawn how often."""
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """int [N]: the number of each clip's shape. A batch has clips of one shape."""
 
     def __len__(self) -> int:
         """The number of clips."""
 
-    def batch(self, index: Tensor, generator: torch.Generator) -> Batch:
-        """The clips of `index` (int64 [n]). Trainable encoders run here, with gradients."""
+    def fetch(self, draws: Sequence[Draw]) -> Any:
+        """Read clips: the half that may run ahead of time in a worker process."""
+
+    def batch(self, fetched: Any) -> Batch:
+        """The batch of what `fetch` returned. Trainable encoders run here, with gradients."""
 
 
 @attrs.frozen(eq=False)
 class OnTheFly:
     """Reads and encodes each clip when a step needs it: a new random cut each time, if the data set
-    makes random cuts.
+    makes random cuts. They depend on `seed`, the clip and how often it was drawn.
     """
 
     dataset: Dataset
@@ -45,19 +71,38 @@ class OnTheFly:
     codecs: AV[VideoCodec | AudioCodec]
     encoders: Mapping[str, nn.Module]
     device: torch.device
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def batch(self, index: Tensor, generator: torch.Generator) -> Batch:
-        """The clips of `index`, read with `generator` and encoded now."""
-        examples = [self.dataset.example(i, generator) for i in index.tolist()]
+    @property
+    def groups(self) -> Sequence[Group]:
+        """All clips alike."""
+        return single_group(len(self))[0]
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """One: that of the format."""
+        return single_group(len(self))[1]
+
+    def fetch(self, draws: Sequence[Draw]) -> Sequence[Draw]:
+        """The draws: the data set reports bad clips to this process, which therefore reads them."""
+        return draws
+
+    def batch(self, fetched: Sequence[Draw]) -> Batch:
+        """The clips of these draws, read and encoded now."""
+        examples = [self.dataset.example(draw.clip, self._generator(draw)) for draw in fetched]
         latents = encode_examples(examples, self.format, self.codecs, self.device)
         conditions = conditions_of(self.encoders.values(), [example.prompt for example in examples])
         return Batch(latents, conditions, tuple(example.name for example in examples))
 
+    def _generator(self, draw: Draw) -> torch.Generator:
+        seed = derived_seed(self.seed, f"train:data:{draw.clip}:{draw.round}")
+        return torch.Generator().manual_seed(seed)
 
-@attrs.frozen(eq=False)
+
+@attrs.define(eq=False, slots=False)
 class Prepared:
     """Prepared clips in memory: latents, and the conditions of frozen encoders.
 
@@ -75,10 +120,24 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.names)
 
-    def batch(self, index: Tensor, generator: torch.Generator) -> Batch:
-        """The clips of `index`; nothing is drawn from `generator`."""
-        numbers = index.tolist()
-        latents: AV[Tensor] = self.latents.map(lambda x: x.index_select(0, index).to(self.device))
-        frozen = {name: c.rows(index).to(self.device) for name, c in self.conditions.items()}
+    @cached_property
+    def groups(self) -> Sequence[Group]:
+        """All clips alike."""
+        return single_group(len(self))[0]
+
+    @cached_property
+    def shapes(self) -> np.ndarray:
+        """One."""
+        return single_group(len(self))[1]
+
+    def fetch(self, draws: Sequence[Draw]) -> Tensor:
+        """Their numbers: the clips are in memory."""
+        return torch.tensor([draw.clip for draw in draws], dtype=torch.long)
+
+    def batch(self, fetched: Tensor) -> Batch:
+        """The clips of these numbers, int64 [n]."""
+        numbers = fetched.tolist()
+        latents: AV[Tensor] = self.latents.map(lambda x: x.index_select(0, fetched).to(self.device))
+        frozen = {name: c.rows(fetched).to(self.device) for name, c in self.conditions.items()}
         trained = conditions_of(self.trainable, [self.prompts[i] for i in numbers])
         return Batch(latents, frozen | trained, tuple(self.names[i] for i in numbers))

@@ -16,9 +16,11 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.data.protocol import HasNames
 from harmony_parts.errors import RunError
 from harmony_parts.latents.cache import FOLDER, cache_key, load_prepared, save_prepared
+from harmony_parts.latents.order import BatchOrder
 from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.readable import Readable
 from harmony_parts.latents.sources import OnTheFly, Prepared, Source
+from harmony_parts.latents.stream import BatchStream
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.train.log import Log
 from harmony_parts.train.model import frozen_parts, trainable_encoders
@@ -32,7 +34,7 @@ class TrainingData:
     `identity` is stored in checkpoints: the number of examples and a digest of their names.
     """
 
-    source: Source
+    batches: BatchStream
     unreadable: Mapping[int, str]
     identity: dict[str, Any]
 
@@ -72,10 +74,12 @@ def open_data(
         for part in frozen_parts(parts):
             move_weights(part, device)
         encoders: dict[str, Any] = dict(parts.encoders)
-        source = OnTheFly(readable, parts.format, parts.codecs, encoders, device)
+        source = OnTheFly(readable, parts.format, parts.codecs, encoders, device, recipe.train.seed)
         names = dataset.names if isinstance(dataset, HasNames) else None
     identity = {"examples": len(dataset), "names": None if names is None else _digest(names)}
-    return TrainingData(source, readable.unreadable, identity)
+    seed = derived_seed(recipe.train.seed, "train:order")
+    order = BatchOrder(source.groups, source.shapes, recipe.train.batch, seed)
+    return TrainingData(BatchStream(source, order), readable.unreadable, identity)
 
 
 def _prepared(

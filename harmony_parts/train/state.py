@@ -5,36 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.assembly.build import Parts, derived_seed
+from harmony_parts.assembly.build import Parts
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.latents.order import ClipOrder
+from harmony_parts.latents.order import Place
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.log_means import LogMeans
+from harmony_parts.train.model import trained_streams
 from harmony_parts.train.optimizer import load_moments, make_optimizer, moments
 
 
 class TrainingState:
-    """Weights, their average, optimizer, generators, order of the clips, step, means for the log.
+    """Weights, their average, optimizer, generators, place in the data, step, means for the log.
 
     A step is a function of this state, a batch and the recipe. Two runs with equal states and equal
     data continue bit-equal on the CPU, with the same number of threads.
     """
 
-    def __init__(self, recipe: Recipe, parts: Parts, *, clips: int, device: torch.device) -> None:
-        """The state before the first step; `clips` is the number of clips that are drawn from."""
+    def __init__(self, recipe: Recipe, parts: Parts, *, device: torch.device) -> None:
+        """The state before the first step."""
         settings, self.device, self.step = recipe.train, device, 0
         self.modules = saved_modules(parts)
         self.trained = {name: p for name, p in self.modules.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(self.trained.values(), settings, device)
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
-        seed = derived_seed(settings.seed, "train:training")
-        self.generator = torch.Generator().manual_seed(seed)
-        self.order = ClipOrder(clips)
+        self.read = trained_streams(recipe, parts.lengths())
+        self.place = Place()
         self.means = LogMeans()
 
     def averaged_weights(self) -> dict[str, Tensor]:
@@ -42,37 +43,30 @@ class TrainingState:
         state = self.modules.state_dict()
         return state if self.ema is None or not self.step else state | self.ema.average
 
-    def random_state(self) -> tuple[dict[str, Tensor], int]:
-        """The states of all generators with the epoch's permutation, and the position in it."""
-        tensors = {
-            "training": self.generator.get_state(),
-            "modules": torch.get_rng_state(),
-            "order": self.order.permutation,
-        }
+    def random_state(self) -> dict[str, Tensor]:
+        """The states of the global generators, from which third-party modules may draw."""
+        tensors = {"modules": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["modules_cuda"] = torch.cuda.get_rng_state(self.device)
-        return tensors, self.order.position
+        return tensors
 
-    def set_random_state(self, tensors: Mapping[str, Tensor], position: int) -> None:
+    def set_random_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `random_state` returned."""
-        self.generator.set_state(tensors["training"])
         torch.set_rng_state(tensors["modules"])
         if self.device.type == "cuda" and "modules_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["modules_cuda"], self.device)
-        self.order.permutation, self.order.position = tensors["order"], position
 
     def state_dict(self) -> dict[str, Any]:
         """The state after a step: groups of named tensors, and values that JSON can hold.
 
         The tensors are those of the run, not copies.
         """
-        random, position = self.random_state()
         state = {
             "step": self.step,
             "weights": self.modules.state_dict(),
             "optimizer": moments(self.optimizer, list(self.trained)),
-            "random": random,
-            "place": position,
+            "random": self.random_state(),
+            "place": attrs.asdict(self.place),
             "window": self.means.state_dict(),
         }
         return state if self.ema is None else {**state, "ema": self.ema.average}
@@ -84,9 +78,10 @@ class TrainingState:
             load_moments(self.optimizer, list(self.trained), state["optimizer"])
             if self.ema is not None:
                 self.ema.load(state["ema"])
-            self.set_random_state(state["random"], state["place"])
+            self.set_random_state(state["random"])
+            self.place = Place(**state["place"])
             self.means = LogMeans.from_state_dict(state["window"])
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise RunError(
                 f"the checkpoint of step {state['step']} doesn't fit this model; have its parts"
                 f" changed since? {error}"

@@ -8,24 +8,32 @@ import torch
 
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.latents.sources import Batch, Source
+from harmony_parts.latents.sources import Batch
+from harmony_parts.latents.stream import BatchStream
 from harmony_parts.tasks.protocol import Plan
-from harmony_parts.train.objective import dropped, losses, noise_for, packed
+from harmony_parts.train.chance import (
+    draw_noise,
+    drop_conditions,
+    plan_samples,
+    sample_generators,
+)
+from harmony_parts.train.objective import losses, packed
 from harmony_parts.train.optimizer import clip_gradients, learning_rate, set_learning_rate
 from harmony_parts.train.state import TrainingState
 
 
-def draw_batch(state: TrainingState, source: Source, clips: int) -> Batch:
-    """The next batch of `clips` clips. If that fails, the state is as before, so it can be saved.
+def draw_batch(state: TrainingState, batches: BatchStream) -> Batch:
+    """The next batch. If that fails, the state is as before, so it can be saved.
 
-    Raises whatever the source raises.
+    Raises whatever the source of the batches raises.
     """
     before = state.random_state()
     try:
-        return source.batch(state.order.next(clips, state.generator), state.generator)
+        batch, state.place = batches.batch(state.place)
     except Exception:
-        state.set_random_state(*before)
+        state.set_random_state(before)  # trainable encoders may draw from the global generator
         raise
+    return batch
 
 
 def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
@@ -33,12 +41,14 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
 
     Raises RunError, with the weights untouched, if the loss or a gradient isn't finite.
     """
-    settings, flow, generator = recipe.train, recipe.flow, state.generator
+    settings, flow, denoiser = recipe.train, recipe.flow, state.modules["denoiser"]
+    rows = range(batch.first, batch.first + len(batch.names))
+    samples = sample_generators(settings.seed, state.step + 1, rows)
     lengths = batch.latents.map(lambda x: x.shape[1])
-    plan = recipe.task.plan(settings.batch, flow.draw, generator, lengths)
-    conditions = dropped(packed(batch.conditions, plan), settings.drop, generator)
-    noise = noise_for(batch.latents, plan, generator)
-    result = losses(state.modules["denoiser"], batch.latents, noise, conditions, plan, flow.path)
+    plan = plan_samples(recipe.task, flow.draw, samples, lengths)
+    conditions = drop_conditions(packed(batch.conditions, plan), settings.drop, plan, samples)
+    noise = draw_noise(batch.latents, plan, samples)
+    result = losses(denoiser, batch.latents, noise, conditions, plan, flow.path, read=state.read)
 
     state.optimizer.zero_grad(set_to_none=True)
     if result.total.requires_grad:

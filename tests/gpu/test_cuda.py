@@ -158,7 +158,7 @@ def test_time_and_memory_of_a_step(name: str, tmp_path: Path) -> None:
     for _ in range(25):
         torch.cuda.synchronize()
         begun = time.perf_counter()
-        batch = draw_batch(state, data.source, recipe.train.batch)
+        batch = draw_batch(state, data.batches)
         assert train_step(state, batch, recipe) > 0
         torch.cuda.synchronize()
         taken.append(time.perf_counter() - begun)

@@ -8,6 +8,7 @@ from helpers import tiny_training as tiny
 
 from harmony_parts.assembly.build import build
 from harmony_parts.av import Condition
+from harmony_parts.latents.order import Draw
 from harmony_parts.latents.prepare import choose_examples, concatenate, prepare_clips
 from harmony_parts.latents.sources import OnTheFly
 
@@ -30,9 +31,8 @@ def test_prepared_clips_equal_clips_encoded_on_the_fly() -> None:
     )  # type: ignore[arg-type]
     fly = OnTheFly(data, recipe.format, parts.codecs, parts.encoders, CPU)  # type: ignore[arg-type]
     assert len(source) == len(set(source.names)) == 18
-    index = torch.tensor([17, 0, 5])
-    made = source.batch(index, generator)
-    same = fly.batch(torch.tensor([int(name.rsplit("-", 1)[1]) for name in made.names]), generator)
+    made = source.batch(torch.tensor([17, 0, 5]))
+    same = fly.batch([Draw(int(name.rsplit("-", 1)[1]), 0) for name in made.names])
     assert made.names == same.names
     for stream in made.latents:
         # batches of another size, in float32

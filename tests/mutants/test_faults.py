@@ -66,11 +66,25 @@ FAULTS = {
     "style sees one latent": Fault(
         "style/alignment.py", "video.flatten(1, 2)", "video[:, :1].flatten(1, 2)"
     ),
+    "a style token sees one latent": Fault(
+        "style/tokens.py", "video.flatten(1, 2)", "video[:, :1].flatten(1, 2)"
+    ),
+    "style is left out": Fault(
+        "denoisers/joint_block.py",
+        '_with_style(entering, streams["audio"], interaction, may_receive.audio)',
+        'streams["audio"]',
+    ),
+    "style enters a clean stream": Fault(
+        "denoisers/joint_block.py", "_allowed(residual, may_receive)", "residual"
+    ),
     "training times aren't shifted": Fault(
         "assembly/recipe.py",
         "lambda shift: shift(t)",
         "lambda shift: t",
         "train/test_stream_shifts.py",
+    ),
+    "all samples have one generator": Fault(
+        "train/chance.py", "{step}:{sample}", "{step}", "train/test_chance.py"
     ),
     "weight decay is ignored": Fault(
         "train/optimizer.py",
@@ -91,9 +105,9 @@ FAULTS = {
         "data/test_clips.py",
     ),
     "all tasks of a clip have one noise": Fault(
-        "train/objective.py",
-        "torch.randn(m, *x.shape[1:], generator=generator, dtype=x.dtype)",
-        "torch.randn(x.shape, generator=generator, dtype=x.dtype)[plan.source]",
+        "train/chance.py",
+        "rows.normal_(generator=generator)",
+        "rows.copy_(torch.randn(rows.shape[1:], generator=generator))",
         "train/test_objective.py",
     ),
 }

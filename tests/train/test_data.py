@@ -143,11 +143,11 @@ def test_an_unexpected_error_keeps_its_type(
     """It gets a note on how to resume, and the run is saved."""
     batch, done = OnTheFly.batch, []
 
-    def broken(self, index, generator):
-        done.append(index)
+    def broken(self, fetched):
+        done.append(fetched)
         if len(done) == 3:
             raise ZeroDivisionError("a bug of a data set")
-        return batch(self, index, generator)
+        return batch(self, fetched)
 
     monkeypatch.setattr(OnTheFly, "batch", broken)
     with pytest.raises(ZeroDivisionError, match="a bug of a data set") as error:

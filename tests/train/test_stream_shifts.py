@@ -75,7 +75,7 @@ def test_training_with_two_equal_shifts_is_training_with_one(tmp_path: Path) -> 
         recipe = attrs.evolve(one, flow=attrs.evolve(one.flow, shift=each))
         with torch.random.fork_rng(devices=[]):
             state, data = tiny.begin(recipe, tmp_path / name)
-            losses = [train_step(state, draw_batch(state, data.source, 3), recipe) for _ in "abc"]
+            losses = [train_step(state, draw_batch(state, data.batches), recipe) for _ in "abc"]
         weights = torch.cat([p.detach().flatten() for p in state.modules.parameters()])
         results.append((losses, weights))
     (first, a), (second, b), (third, c) = results
