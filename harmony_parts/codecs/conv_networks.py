@@ -13,9 +13,9 @@ FRAMES = 4  # frames of every latent but the first, which encodes one
 STRIDE = 8  # pixels on a side of a latent
 GROUPS = 8  # of GroupNorm
 NOISE = 0.03  # added to the latents in training, as a share of their standard deviation
-MOVING = 5.0  # additional weight of a pixel that changes by MOVED or more from frame to frame
+MOVING = 8.0  # additional weight of a pixel that changes by MOVED or more from frame to frame
 MOVED = 0.3  # in pixels of [-1, 1]
-SQUARE, EDGES, SIZE = 4.0, 0.5, 1e-4  # weights of the loss's terms, see `VideoAutoencoder.loss`
+SQUARE, EDGES, SIZE = 2.0, 0.5, 1e-4  # weights of the loss's terms, see `VideoAutoencoder.loss`
 FOLLOW = 0.01  # share by which a training step moves the latents' mean and variance
 SAMPLE = 1500  # latents' frames from which the principal components are computed
 
@@ -183,9 +183,9 @@ class VideoAutoencoder(nn.Module):
     def loss(self, frames: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The loss of uint8 frames [B, 1 + 4 (T - 1), H, W, 3], and the mean squared error.
 
-        With e the error of the pixels and w their weights: mean of w (|e| + 4 e^2), plus half the
+        With e the error of the pixels and w their weights: mean of w (|e| + 2 e^2), plus half the
         mean absolute value of w times e's differences along x and along y, plus 1e-4 of the mean
-        square of the latents. w is 1 for a still pixel and 6 for one that moves, or has a neighbour
+        square of the latents. w is 1 for a still pixel and 9 for one that moves, or has a neighbour
         that moves: mouths and small bright bodies are few pixels, and all that sync is about.
         """
         video = frames.float() / 127.5 - 1
