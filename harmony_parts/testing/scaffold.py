@@ -37,6 +37,11 @@ STARTING_POINTS: dict[str, tuple[str, str]] = {
     "scene": ("hammer", "data.scenes.0"),
     "data": ("soundstage", "data"),
     "metric": ("events", "metrics.0"),
+    "optimizer": ("adamw", "train.optimizer"),
+    "schedule": ("constant", "train.schedule"),
+    "trainable": ("all", "train.trainable"),
+    "strategy": ("single", "train.strategy"),
+    "callback": ("log", "train.callbacks.0"),
 }
 # Kind -> the call of its contract check.
 CHECKS = {
@@ -48,6 +53,10 @@ CHECKS = {
     },
     **{
         kind: f"check_{kind}({{cls}}())" for kind in ("interaction", "attention", "style", "metric")
+    },
+    **{
+        kind: f"check_{kind}({{cls}}())"
+        for kind in ("optimizer", "schedule", "trainable", "strategy", "callback")
     },
     **{
         f"{stream}_branch": f'check_{stream}_branch({{cls}}(read_recipe("demo").denoiser.{stream}))'

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import time
 import tomllib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import torch
@@ -21,6 +22,7 @@ from harmony_parts.assembly.build import derived_seed
 from harmony_parts.assembly.read import VERSIONS, write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV
+from harmony_parts.callbacks.protocol import Callback, RunView
 from harmony_parts.codecs.protocol import TrainableCodecSpec
 from harmony_parts.codecs.weights import load_network
 from harmony_parts.errors import AssemblyError, RunError
@@ -31,6 +33,7 @@ from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.codec_state import CodecState, CodecTraining
 from harmony_parts.train.lock import lock_folder
 from harmony_parts.train.log import Log, warn
+from harmony_parts.train.loop import open_callbacks
 from harmony_parts.train.run_folder import differences, open_run
 from harmony_parts.train.signals import catch_stop_signals
 
@@ -73,13 +76,15 @@ def train_codec(
         state = CodecState(network.to(device), settings, recipe.train.seed)
         if saved is not None:
             state.load_state_dict(saved)
-        open_run(out, recipe)
+        open_run(out, recipe, None)
         with Log(out, step=state.step, steps=settings.steps, progress=progress) as log:
             pieces = _media(recipe, stream, settings.examples, data_root, log)
             if not start and saved is None:
                 seed = derived_seed(recipe.train.seed, "codec:begin")
                 network.begin(pieces, torch.Generator().manual_seed(seed))
-            _train(state, pieces, out, run, log)
+            view = RunView(out, state.step, settings.steps, recipe, log.say, _no_pipeline)
+            with open_callbacks(recipe.train.callbacks, view) as callbacks:
+                _train(state, pieces, out, run, log, callbacks)
     weights = {name: tensor.half() for name, tensor in network.state_dict().items()}
     replace(out / WEIGHTS, partial(save_tensors, tensors=weights))
     return out / WEIGHTS
@@ -114,7 +119,19 @@ def _media(recipe: Recipe, stream: str, count: int, root: Path | None, log: Log)
     return found
 
 
-def _train(state: CodecState, pieces: list[Tensor], out: Path, run: Any, log: Log) -> None:
+def _no_pipeline() -> NoReturn:
+    raise RunError("a codec's run has no model to generate with: leave this callback out")
+
+
+def _train(
+    state: CodecState,
+    pieces: list[Tensor],
+    out: Path,
+    run: Any,
+    log: Log,
+    callbacks: Sequence[Callback],
+) -> None:
+    """All remaining steps, with their checkpoints."""
     settings = state.settings
     short = min(piece.shape[0] for piece in pieces)
     if short < state.network.length:
@@ -127,9 +144,14 @@ def _train(state: CodecState, pieces: list[Tensor], out: Path, run: Any, log: Lo
         while state.step < settings.steps and not stop.requested:
             recent.append(state.advance(pieces))
             log.advance(state.step, recent[-1][0])
+            for callback in callbacks:
+                callback.on_step(state.step)
             if state.step % settings.log_every == 0 or state.step == settings.steps:
                 seconds = (time.perf_counter() - began) / len(recent)
-                log.write(_record(state, recent, seconds))
+                record = _record(state, recent, seconds)
+                log.show(record)
+                for callback in callbacks:
+                    callback.on_record(record)
                 recent, began = [], time.perf_counter()
             if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
                 save_checkpoint(out / CHECKPOINTS, {**state.state_dict(), "run": run})

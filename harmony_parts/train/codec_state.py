@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.build import derived_seed
 from harmony_parts.errors import RunError
-from harmony_parts.train.optimizer import clip_gradients, set_learning_rate
 
 WARMUP, DECAY = 60, 0.5  # steps; share of the steps in which the rate falls to 0
 MAX_NORM = 1.0  # of the gradient
@@ -75,12 +74,13 @@ class CodecState:
             loss, error = self.network.loss(batch, generator)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        norm = clip_gradients(self.trained.values(), MAX_NORM)
+        norm = nn.utils.clip_grad_norm_(self.trained.values(), MAX_NORM)
         for name, matrix in self.matrices.items():
             gradient = self.trained[name].grad
             matrix.grad = None if gradient is None else gradient.reshape(matrix.shape)
         for optimizer, factor in zip(self.optimizers, (1, 1, SLOW), strict=True):
-            set_learning_rate(optimizer, factor * self.learning_rate())
+            for group in optimizer.param_groups:
+                group["lr"] = factor * self.learning_rate()
             optimizer.step()
         if not math.isfinite(loss.item()):
             raise RunError(f"the loss isn't finite at step {self.step}: lower the learning rate")

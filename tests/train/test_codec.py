@@ -49,7 +49,7 @@ def test_training_lowers_the_error(recipe: Recipe) -> None:
     network.begin(pieces, torch.Generator().manual_seed(0))
     state = CodecState(network, CodecTraining(steps=24, batch=1), seed=0)
     errors = [state.advance(pieces)[1] for _ in range(24)]
-    assert sum(errors[-8:]) < 0.8 * sum(errors[:8])
+    assert sum(errors[-8:]) < 0.9 * sum(errors[:8])
     assert state.learning_rate() == pytest.approx(0, abs=1e-9)
 
 
