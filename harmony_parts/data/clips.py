@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import os
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from torch import Tensor
 from harmony_parts.av import Format, Prompt
 from harmony_parts.data.captions import text_warnings, texts_beside
 from harmony_parts.data.protocol import Example
-from harmony_parts.errors import AssemblyError, MediaError
+from harmony_parts.errors import AssemblyError, MediaError, warn_caller
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.probe import probe
 from harmony_parts.plugin import knob
@@ -109,7 +108,7 @@ class ClipFolder:
             raise MediaError(f"{cause}; a data set needs at least one")
         chosen = manifest if self.manifest and manifest.is_file() else None
         for line in text_warnings(entries, chosen):
-            warnings.warn(line, stacklevel=2)
+            warn_caller(line)
         missing = [str(entry.path) for entry in entries if not entry.path.is_file()]
         if missing:
             raise MediaError(f"{manifest} lists missing files: {', '.join(missing)}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
@@ -23,11 +24,14 @@ from harmony_parts.generate.fields import check_fields
 from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.in_format import clips_in
 from harmony_parts.generate.notices import warn_of_idle, warn_of_unread
+from harmony_parts.generate.other_models import OtherModels, Place, prompt_conditions
 from harmony_parts.generate.request import Inputs, Request
 from harmony_parts.generate.watch import share, watching
+from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.latents.decode import decode_latents
-from harmony_parts.latents.encode import conditions_of, encode_clips
+from harmony_parts.latents.encode import encode_clips
+from harmony_parts.layers.precision import float32_products, in_own_precision
 from harmony_parts.media.clip import Clip
 from harmony_parts.models.folder import save_model, saved_modules
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
@@ -50,9 +54,12 @@ class Pipeline:
         self.format, self.codecs = parts.format, parts.codecs
         self.weights = saved_modules(parts).eval()
         self.offload: Offload = "none"
+        self.tf32 = False
         self.device = next(
             (weight.device for weight in self.weights.parameters()), torch.device("cpu")
         )
+        self.dtype: torch.dtype | None = None  # of the weights, if they were converted
+        self.other_models = OtherModels(recipe)
         self._read: set[str] = set()  # fields of prompts that an encoder is known to read
 
     @classmethod
@@ -66,13 +73,15 @@ class Pipeline:
         dtype: torch.dtype | None = None,
         *,
         offload: Offload = "none",
+        tf32: bool = False,
     ) -> Pipeline:
         """Move the weights to a device, and convert the model's own to `dtype` (torch.bfloat16).
 
         Codecs and frozen models move too, in their own types. With `offload`, weights stay in host
         memory and come to the device only while they work: whole "parts", or single "layers". That
         takes less memory and more time (`harmony explain` counts the memory). Without `device` the
-        weights stay where they are. Raises ValueError for an unknown `offload` or `dtype`.
+        weights stay where they are. `tf32` lets a GPU round the inputs of float32 products to TF32,
+        in every part: faster and less exact. Raises ValueError for an unknown `offload` or `dtype`.
         """
         if offload not in get_args(Offload):
             raise ValueError(
@@ -83,8 +92,10 @@ class Pipeline:
                 'give device and dtype as in to("cuda", dtype=torch.bfloat16), not'
                 f" device={device!r}, dtype={dtype!r}"
             )
+        self.tf32 = tf32
         if dtype is not None:
             self.weights.to(dtype)
+            self.dtype = dtype
         if device is not None or offload != "none":
             target = self.device if device is None else torch.device(device)
             for part in self.parts.each():
@@ -103,13 +114,13 @@ class Pipeline:
         save_model(Path(folder), self.recipe, self.weights.state_dict())
         return Path(folder)
 
+    @in_own_precision
     def conditions(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """The conditions of the prompts from all encoders, by name."""
-        conditions: dict[str, Condition] = {}
-        for encoder in cast(Iterable[nn.Module], self.parts.encoders.values()):
-            with weights_on_device(encoder, self.device, self.offload):
-                conditions |= conditions_of([encoder], prompts)
-        return conditions
+        return prompt_conditions(self.parts, prompts, self._place())
+
+    def _place(self) -> Place:
+        return Place(self.device, self.dtype, self.offload)
 
     def shapes(self, frames: int) -> AV[tuple[int, ...]]:
         """Shapes of a clip's latents: video (T_v, H, W, C), audio (T_a, C)."""
@@ -127,8 +138,13 @@ class Pipeline:
         a file that can't be read.
         """
         in_format = clips_in(clips, self.format, tuple(self.codecs))
-        return encode_clips(in_format, self.codecs, self.device)
+        return self._encoded(in_format)
 
+    @in_own_precision
+    def _encoded(self, clips: Sequence[Clip]) -> AV[Tensor]:
+        return encode_clips(clips, self.codecs, self.device)
+
+    @in_own_precision
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
         """Clips of `frames` frames (by default all that the latents hold) and their sound.
 
@@ -182,7 +198,10 @@ class Pipeline:
         guidance = settings.guidance if guidance is None else guidance
         warn_of_idle(guidance, prompts, self.parts)
         conditions = self.conditions(prompts)
-        with weights_on_device(self.parts.denoiser, self.device, self.offload):
+        with float32_products(tf32=self.tf32), ExitStack() as stack:
+            names = demands(guidance, tuple(self.codecs)).models
+            others = self.other_models.networks(self.parts, prompts, names, self._place(), stack)
+            stack.enter_context(weights_on_device(self.parts.denoiser, self.device, self.offload))
             return sample(
                 self.parts.denoiser,
                 noise.only([s for s in noise if s not in tuple(given)]),
@@ -195,6 +214,7 @@ class Pipeline:
                 shift=settings.shift if shift is None else shift,
                 path=self.recipe.flow.path,
                 steps=settings.steps if steps is None else steps,
+                others=others,
                 progress=progress,
             )
 
@@ -374,8 +394,8 @@ class Pipeline:
             prompts,
             seeds=seeds,
             frames=frames,
-            given=encode_clips(given, self.codecs, self.device),
-            begin=encode_clips(begin, self.codecs, self.device),
+            given=self._encoded(given),
+            begin=self._encoded(begin),
             guidance=request.guidance,
             solver=request.solver,
             shift=request.shift,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,13 +10,16 @@ import torch
 from torch import Tensor
 
 from harmony_parts.anchors.protocol import Anchor, Scene
-from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
+from harmony_parts.av import AV, STREAMS, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
-from harmony_parts.errors import PartContractError, RunError
+from harmony_parts.denoisers.known_latents import KnownBeginning
+from harmony_parts.denoisers.protocol import Denoiser
+from harmony_parts.errors import PartContractError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
-from harmony_parts.sample.pass_graph import DenoiserRun
+from harmony_parts.sample.checks import FiniteChecks, check_shapes
+from harmony_parts.sample.networks import Networks, Words, concatenated
+from harmony_parts.sample.pass_graph import DenoiserRun, noisy
 
 TOGETHER = 1024
 """The default limit of latents that go through the denoiser in one batch; see `sample`.
@@ -30,35 +32,21 @@ AnchorLatents = list[tuple[Anchor, Tensor]]  # a list: anchors needn't be hashab
 
 
 class Passes:
-    """Runs the passes of one sampling run and caches what is constant over its steps: the
-    denoiser's cache of conditions, and anchors that don't depend on the estimate.
+    """Runs the passes of one sampling run and caches what is constant over its steps: each
+    network's cache of conditions, and anchors that don't depend on the estimate.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
-        conditions: Conditions,
+        networks: Networks,
         codecs: AV[VideoCodec | AudioCodec],
         path: Path,
         together: int = TOGETHER,
     ) -> None:
-        self.denoiser, self.conditions, self.codecs, self.path, self.together = (
-            denoiser,
-            conditions,
-            codecs,
-            path,
-            together,
-        )
-        # Conditions of known latents stay in every pass. A pass without the given picture would
-        # predict its latent freely, and guidance would move it away from the picture: v = v_free +
-        # s (v_known - v_free) equals v_known only if s = 1.
-        known = {name for name, port in denoiser.accepts.items() if port == KNOWN_LATENTS}
-        self.droppable = {
-            name for name, condition in conditions.items() if condition.null is not None
-        } - known
+        self.networks, self.codecs, self.path, self.together = networks, codecs, path, together
+        self.finite = FiniteChecks()
         self._fixed: AnchorLatents = []
         self._memories: list[tuple[Anchor, dict[str, Any]]] = []
-        self._batched: dict[tuple[frozenset[str], ...], tuple[Conditions, dict[str, Any]]] = {}
 
     def predict(
         self, runs: Sequence[DenoiserRun], x: AV[Tensor], times: StepTimes, where: str
@@ -74,6 +62,8 @@ class Passes:
         )
         for _, level in groupby(runs, key=lambda run: run.level):
             before = estimate  # anchors of this level can't use an estimate of the same level
+            if own is not None:
+                self.finite.settle()  # before an anchor's codec reads the estimate
             for group in self._groups(list(level), x):
                 inputs = [self._input(run, x, before, current, where) for run in group]
                 for run, velocity in zip(group, self._denoise(group, inputs, where), strict=True):
@@ -83,10 +73,14 @@ class Passes:
         return predictions
 
     def _groups(self, level: list[DenoiserRun], x: AV[Tensor]) -> Iterator[list[DenoiserRun]]:
-        """Batches of runs of the same streams and hints, each of at most `together` latents."""
+        """Batches of runs of one network with the same streams and hints, each of at most
+        `together` latents.
+        """
 
-        def batched_by(run: DenoiserRun) -> tuple[list[str], tuple[str, ...]]:
-            return sorted(run.request.hints), tuple(run.request.times.present())
+        def batched_by(run: DenoiserRun) -> tuple[str, Words, list[str], tuple[str, ...]]:
+            request = run.request
+            streams = tuple(request.times.present())
+            return request.model, request.words, sorted(request.hints), streams
 
         size = sum(x[s][..., 0].numel() for s in x)
         for _, alike in groupby(sorted(level, key=batched_by), key=batched_by):
@@ -117,20 +111,25 @@ class Passes:
     ) -> list[AV[Tensor]]:
         """The velocities of runs, computed in one batch, in the model's precision."""
         latents, times = zip(*inputs, strict=True)
-        av = latents[0].map(_cat, *latents[1:])
+        av = latents[0].map(lambda *each: concatenated(each), *latents[1:])
         at = times[0].map(
-            lambda *each: Times(_cat(*(t.values for t in each)), _cat(*(t.index for t in each))),
+            lambda *each: Times(
+                concatenated([t.values for t in each]), concatenated([t.index for t in each])
+            ),
             *times[1:],
         )
-        conditions, cache = self._conditions(tuple(run.request.drop for run in group))
+        network = self.networks.of(group[0].request)
+        conditions, cache = network.batch(tuple(run.request.drop for run in group))
         read = tuple(s for s in STREAMS if any(s in run.read for run in group))
-        velocity = self.denoiser(
+        velocity = self._with_known(group, network.denoiser)(
             av, at, conditions, hints=group[0].request.hints, read=read, cache=cache
         ).only(read)
 
+        of = f" of {group[0].request.model}" if group[0].request.model else ""
+
         def who(*runs: DenoiserRun) -> str:
             return (
-                f"the denoiser {type(self.denoiser).__name__} at {where}, pass"
+                f"the denoiser {type(network.denoiser).__name__}{of} at {where}, pass"
                 f" {', '.join(repr(run.names[0]) for run in runs)}"
             )
 
@@ -140,25 +139,17 @@ class Passes:
             for k, run in enumerate(group)
         ]
         for run, part in zip(group, parts, strict=True):
-            check_finite(part, lambda: who(run))  # noqa: B023
+            self.finite.add(part, lambda run=run: who(run))  # type: ignore[misc]
         return parts
 
-    def _conditions(self, drops: tuple[frozenset[str], ...]) -> tuple[Conditions, dict[str, Any]]:
-        """The conditions of a batch of runs, concatenated on the batch axis, and their cache.
+    def _with_known(self, group: list[DenoiserRun], denoiser: Denoiser) -> Denoiser:
+        """The denoiser, with the known first latents of streams that are noisy in one of the runs.
 
-        `drops`: the conditions that each run drops.
+        Known here from the passes, because reading times back from a GPU would wait for it.
         """
-        if drops not in self._batched:
-            each_run = [drop(self.conditions, names) for names in drops]
-            concatenated = {
-                name: Condition(
-                    _cat(*(each[name].tokens for each in each_run)),
-                    _cat(*(each[name].mask for each in each_run)),
-                )
-                for name in self.conditions
-            }
-            self._batched[drops] = (each_run[0] if len(drops) == 1 else concatenated), {}
-        return self._batched[drops]
+        begin, streams = self.networks.begin, {s for run in group for s in noisy(run.request)}
+        known = begin.only([stream for stream in begin if stream in streams])
+        return KnownBeginning(denoiser, known) if tuple(known) else denoiser
 
     def _estimate(self, x: AV[Tensor], velocity: AV[Tensor], times: StepTimes) -> AV[Tensor]:
         """The clean latents: given, or estimated from the velocity."""
@@ -185,13 +176,11 @@ class Passes:
             if cached == anchor:
                 return latents
         latents = anchor.latents(
-            Scene(self.codecs, x, self.conditions, estimate, self._memory(anchor))
+            Scene(self.codecs, x, self.networks.own.conditions, estimate, self._memory(anchor))
         )
-        check(
-            AV(**{anchor.stream: latents}),
-            x.only((anchor.stream,)),
-            lambda: f"{anchor!r} at {where}",
-        )
+        made = AV(**{anchor.stream: latents})
+        check_shapes(made, x.only((anchor.stream,)), lambda: f"{anchor!r} at {where}")
+        self.finite.add(made, lambda: f"{anchor!r} at {where}")
         cache.append((anchor, latents))
         return latents
 
@@ -241,42 +230,6 @@ def widened(velocity: AV[Tensor], x: AV[Tensor]) -> AV[Tensor]:
     return velocity.map(
         lambda v, latents: v.to(torch.promote_types(latents.dtype, torch.float32)), x
     )
-
-
-Who = Callable[[], str]
-"""Names the part for an error message; called only if there is an error, since it is slow."""
-
-
-def check(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
-    """Check streams, shapes and values of `got`.
-
-    Raises PartContractError if streams or shapes differ from those of `like`, RunError if it holds
-    NaN or infinity.
-    """
-    check_shapes(got, like, who)
-    check_finite(got, who)
-
-
-def check_shapes(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
-    """Raises PartContractError if `got` differs from `like` in its streams or shapes."""
-    want, have = ({s: list(av[s].shape) for s in av} for av in (like, got))
-    if have != want:
-        raise PartContractError(f"{who()} returned {have}; it should be {want}")
-
-
-def check_finite(got: AV[Tensor], who: Who) -> None:
-    """Raises RunError if `got` holds NaN or infinity."""
-    # A sum costs a fifth of checking each number, and isn't finite if one of them isn't. It may
-    # also overflow, so then check each number. All sums come to the host at once: on a GPU each
-    # transfer waits for all work before it.
-    streams = tuple(got)
-    sums = torch.stack([got[s].sum().float() for s in streams]).tolist() if streams else []
-    for stream, total in zip(streams, sums, strict=True):
-        if not math.isfinite(total) and not torch.isfinite(got[stream]).all():
-            raise RunError(
-                f"{who()} returned NaN or infinity for {stream}: check its inputs, or use a higher"
-                " precision or a lower scale"
-            )
 
 
 def _cat(*tensors: Tensor) -> Tensor:
