@@ -17,7 +17,7 @@ import click
 import numpy as np
 import torch
 
-from harmony_parts.av import AV, Format
+from harmony_parts.av import Format
 from harmony_parts.benchmarks.measure import QUICK, check_overwrite, write_report
 from harmony_parts.codecs.conv_video import ConvVideo
 from harmony_parts.codecs.dct import DCTVideo
@@ -108,7 +108,7 @@ def _share_above(ones: Sequence[float | None], others: Sequence[float | None]) -
 def _correlations(clips: Sequence[Clip]) -> list[float | None]:
     """The correlation at lag 0 of each clip, `None` where it is undefined."""
     metric = Correlation()
-    analyses: list[AV[Any]] = [metric.analyse(clip) for clip in clips]
+    analyses: list[Any] = [metric.analyse(clip) for clip in clips]
     return [metric.score(each.video, each.audio).get("correlation_at_0") for each in analyses]
 
 
