@@ -13,6 +13,7 @@ from harmony_parts.report.progress import escape_unencodable
     lazy={
         "demo": "harmony_parts.cli.demo:demo",
         "train": "harmony_parts.cli.train:train",
+        "train-codec": "harmony_parts.cli.train_codec:train_codec",
         "generate": "harmony_parts.cli.generate:generate",
         "compare": "harmony_parts.cli.compare:compare",
         "measure": "harmony_parts.cli.measure:measure",

@@ -10,7 +10,7 @@ from typing import Protocol
 from harmony_parts.errors import MediaError
 
 CAPTIONS = (".txt", ".caption")
-KEYS = (("caption", "what", "prompt", "text"), ("sound",), ("transcript", "speech"))
+KEYS = (("caption", "what", "prompt", "text"), ("sound",), ("transcript", "speech"), ("speaker",))
 """Keys of a NAME.json, by the texts of an entry; the first that is there counts."""
 SHOWN = 3  # names in a warning
 
@@ -30,15 +30,16 @@ class HasTexts(Protocol):
     def speech(self) -> str | None: ...
 
 
-def texts_beside(clip: Path) -> tuple[str | None, str | None, str | None]:
-    """(caption, sound, speech) from the files beside a clip; line breaks become spaces.
+def texts_beside(clip: Path) -> tuple[str | None, str | None, str | None, str | None]:
+    """(caption, sound, speech, speaker) from the files beside a clip; line breaks become spaces.
 
     Raises MediaError, naming the file, if one can't be read as UTF-8 or JSON.
     """
-    caption, sound, speech = _from_json(clip.with_suffix(".json"))
+    caption, *others = _from_json(clip.with_suffix(".json"))
     for suffix in reversed(CAPTIONS):
         caption = _words(_read(clip.with_suffix(suffix))) or caption
-    return caption, sound, speech
+    sound, speech, speaker = others
+    return caption, sound, speech, speaker
 
 
 def text_warnings(entries: Sequence[HasTexts], manifest: Path | None) -> Iterator[str]:
@@ -67,22 +68,22 @@ def text_warnings(entries: Sequence[HasTexts], manifest: Path | None) -> Iterato
         )
 
 
-def _from_json(file: Path) -> tuple[str | None, str | None, str | None]:
+def _from_json(file: Path) -> list[str | None]:
     text = _read(file)
     if text is None:
-        return None, None, None
+        return [None] * len(KEYS)
     try:
         content = json.loads(text)
     except ValueError as error:
         raise MediaError(f"{file}: isn't JSON: {error}") from error
     if isinstance(content, str):
-        return _words(content), None, None
+        return [_words(content), *[None] * (len(KEYS) - 1)]
     if not isinstance(content, dict):
         raise MediaError(f"{file}: must be an object with the keys caption, sound, transcript")
     found = [
         next((t for key in keys if isinstance(t := content.get(key), str)), None) for keys in KEYS
     ]
-    return _words(found[0]), _words(found[1]), _words(found[2])
+    return [_words(text) for text in found]
 
 
 def _read(file: Path) -> str | None:

@@ -21,7 +21,8 @@ from harmony_parts.data.protocol import Example
 from harmony_parts.errors import AssemblyError, MediaError, warn_caller
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.probe import probe
-from harmony_parts.plugin import knob
+from harmony_parts.plugin import default_part, knob
+from harmony_parts.references.protocol import Piece, Recordings, VoiceReference
 
 MANIFEST = "manifest.csv"
 EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -32,12 +33,13 @@ class ClipFolder:
     """Random cuts of the media files of a folder, with captions, first frame and a voice.
 
     The manifest is a CSV file (UTF-8) with the column `file` (relative to the folder) and the
-    optional columns `caption` (or, without it, `what`), `sound` (a caption of the sound) and
-    `transcript` (the spoken words). Empty cells are unknown; other columns are ignored. The texts
-    describe the whole file, and apply to every cut of it. Without a manifest, all files with one of
-    `extensions` are used, also in subfolders, with the texts beside them: the caption from NAME.txt
-    or NAME.caption, all texts from NAME.json (the keys are those of the manifest's columns). A
-    manifest wins over these files. Warns if clips have no text, and if files of texts are unused.
+    optional columns `caption` (or, without it, `what`), `sound` (a caption of the sound),
+    `transcript` (the spoken words) and `speaker` (any name of who speaks). Empty cells are unknown;
+    other columns are ignored. The texts describe the whole file, and apply to every cut of it.
+    Without a manifest, all files with one of `extensions` are used, also in subfolders, with the
+    texts beside them: the caption from NAME.txt or NAME.caption, all texts from NAME.json (the keys
+    are those of the manifest's columns). A manifest wins over these files. Warns if clips have no
+    text, and if files of texts are unused.
 
     Every file is opened when the data set is built (13 clips: 0.5 s on two cores). So files that
     can't be read, or lack picture or sound, are reported before training and left out of it. Raises
@@ -56,10 +58,9 @@ class ClipFolder:
         converter=lambda names: tuple("." + name.lower().removeprefix(".") for name in names),
         validator=attrs.validators.min_len(1),
     )
-    voice_seconds: tuple[float, float] = knob(
-        (1.0, 3.0),
-        help="shortest and longest voice, a random cut of the same file's sound",
-        unit="s",
+    reference: VoiceReference = knob(
+        default_part("harmony_parts.references.own_cut:OwnCut"),
+        help="where the voice of a clip is cut from",
         source="Harmony, arXiv:2511.21579, stage 1",
     )
     memory_mb: float = knob(
@@ -69,14 +70,6 @@ class ClipFolder:
         off=0.0,
         validator=attrs.validators.ge(0),
     )
-
-    @voice_seconds.validator
-    def _ordered(self, attribute: object, value: tuple[float, float]) -> None:
-        if len(value) != 2 or not 0 < value[0] <= value[1]:
-            raise ValueError(
-                "ClipFolder.voice_seconds must be [shortest, longest], both above 0 s, not"
-                f" {list(value)}"
-            )
 
     def build(self, *, format: Format, root: Path | None = None) -> ClipFolderSet:
         """The data set of the folder `root`."""
@@ -112,7 +105,8 @@ class ClipFolder:
         missing = [str(entry.path) for entry in entries if not entry.path.is_file()]
         if missing:
             raise MediaError(f"{manifest} lists missing files: {', '.join(missing)}")
-        faults = _faults(entries)
+        probed = _probed(entries)
+        faults = {path: fault for path, fault in probed.items() if isinstance(fault, str)}
         unreadable = {
             number: faults[entry.path]
             for number, entry in enumerate(entries)
@@ -123,7 +117,8 @@ class ClipFolder:
             raise MediaError(
                 f"{root}: none of its files can be used ({len(faults)} in all):\n{listed}"
             )
-        return ClipFolderSet(self, format, entries, unreadable)
+        lengths = {path: 0.0 if isinstance(x, str) else x for path, x in probed.items()}
+        return ClipFolderSet(self, format, entries, unreadable, lengths)
 
 
 @attrs.frozen
@@ -135,25 +130,26 @@ class Entry:
     caption: str | None = None
     sound: str | None = None
     speech: str | None = None
+    speaker: str | None = None
 
 
-def _faults(entries: Sequence[Entry]) -> dict[Path, str]:
-    """File -> why it can't be used, from its first frame and sample; a thread per ffmpeg."""
+def _probed(entries: Sequence[Entry]) -> dict[Path, str | float]:
+    """File -> its seconds by its header, or why it can't be used; a thread per ffmpeg."""
     paths = list(dict.fromkeys(entry.path for entry in entries))
     with ThreadPoolExecutor(min(len(paths), 2 * (os.cpu_count() or 1))) as pool:
-        return {
-            path: fault for path, fault in zip(paths, pool.map(_fault, paths), strict=True) if fault
-        }
+        return dict(zip(paths, pool.map(_seconds, paths), strict=True))
 
 
-def _fault(path: Path) -> str | None:
+def _seconds(path: Path) -> str | float:
     try:
         found = probe(path)
+        if not (found.video and found.audio):
+            return _lacks(path, "sound" if found.video else "picture")
+        if found.seconds is None:  # as browsers record: the sound has to be read
+            return Clip.read(path, streams={"audio"}).seconds
     except MediaError as error:
         return str(error)
-    return (
-        None if found.video and found.audio else _lacks(path, "sound" if found.video else "picture")
-    )
+    return float(found.seconds)
 
 
 def _lacks(path: Path, stream: str) -> str:
@@ -195,7 +191,7 @@ def _from_manifest(root: Path, manifest: Path) -> Iterator[Entry]:
                 name = (row["file"] or "").strip()
                 texts = [
                     (row.get(column) or "").strip() or None
-                    for column in (caption, "sound", "transcript")
+                    for column in (caption, "sound", "transcript", "speaker")
                 ]
                 yield Entry(name, _inside(root, name, where), *texts)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -234,12 +230,19 @@ class ClipFolderSet:
         format: Format,
         entries: tuple[Entry, ...],
         unreadable: Mapping[int, str],
+        lengths: Mapping[Path, float],
     ) -> None:
         self.spec = spec
         self.format = format
         self.entries = entries
         self.unreadable = unreadable
+        self.recordings = Recordings(
+            [os.path.normpath(entry.path) for entry in entries],
+            [entry.speaker for entry in entries],
+            lambda number: lengths[entries[number].path],
+        )
         self._read: OrderedDict[Path, tuple[Tensor, Tensor]] = OrderedDict()
+        self._digests: dict[tuple[Path, int, int], str] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -250,21 +253,31 @@ class ClipFolderSet:
         return tuple(entry.name for entry in self.entries)
 
     def fingerprint(self, index: int) -> str:
-        """The file's texts and a digest of its content, as JSON. Raises OSError."""
+        """The file's texts, and digests of its content and of its speaker's other files, from which
+        its reference may come, as JSON. Raises OSError.
+        """
         entry = self.entries[index]
-        with entry.path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        return json.dumps([entry.name, entry.caption, entry.sound, entry.speech, content])
+        texts = [entry.name, entry.caption, entry.sound, entry.speech]
+        files = [index, *self.recordings.others_of_speaker(index)]
+        return json.dumps([*texts, *(self._digest(self.entries[n].path) for n in files)])
+
+    def _digest(self, path: Path) -> str:
+        now = path.stat()
+        key = (path, now.st_mtime_ns, now.st_size)
+        if key not in self._digests:
+            with path.open("rb") as file:
+                self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._digests[key]
 
     def example(self, index: int, generator: torch.Generator) -> Example:
-        """A cut; image: its first frame, voice: a cut of the file's sound.
+        """A cut; image: its first frame, voice: what the setting `reference` draws, if anything.
 
         Raises MediaError naming the file.
         """
         entry, form = self.entries[index], self.format
         frames, sound = self._decoded(entry.path)
-        # Three draws for any file, so that its length doesn't affect the following examples.
-        cut, length, position = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        # As many draws for any file, so that its length doesn't affect the following examples.
+        cut = float(torch.rand((), generator=generator, dtype=torch.float64))
         first = int(cut * (max(0, len(frames) - form.frames) + 1))
         # indexing copies, and repeats the last frame
         pictures = frames[torch.arange(first, first + form.frames).clamp(max=len(frames) - 1)]
@@ -273,23 +286,41 @@ class ClipFolderSet:
         waveform = torch.zeros(form.channels, form.samples(form.frames))
         waveform[:, : piece.shape[1]] = piece
         clip = Clip(pictures, form.fps, waveform, form.sample_rate)
-        voice = self._voice(sound, length, position)
-        return Example(
-            entry.name,
-            clip,
-            Prompt(
-                entry.caption, entry.sound, entry.speech, image=pictures[0].clone(), voice=voice
-            ),
+        origin = Piece(
+            index,
+            float(first / form.fps),
+            float(min(first + form.frames, len(frames)) / form.fps),
         )
+        reference = self.spec.reference.draw(origin, self.recordings, generator)
+        voice = None
+        if reference is not None and self.entries[reference.recording].path == entry.path:
+            voice = sound[:, slice(*reference.samples(form.sample_rate))].clone()
+        elif reference is not None:
+            voice = self.sound(reference)
+        if voice is None or not voice.shape[1]:
+            voice = reference = None
+        prompt = Prompt(
+            entry.caption, entry.sound, entry.speech, image=pictures[0].clone(), voice=voice
+        )
+        return Example(entry.name, clip, prompt, origin=origin, reference=reference)
 
-    def _voice(self, sound: Tensor, length: float, position: float) -> Tensor:
-        shortest, longest = self.spec.voice_seconds
-        samples = min(
-            sound.shape[1],
-            max(1, round((shortest + (longest - shortest) * length) * self.format.sample_rate)),
+    def sound(self, piece: Piece) -> Tensor:
+        """The sound of a piece, float32 [channels, samples]; only that piece is decoded.
+
+        Raises MediaError naming the file.
+        """
+        path = self.entries[piece.recording].path
+        clip = Clip.read(
+            path,
+            sample_rate=self.format.sample_rate,
+            channels=self.format.channels,
+            start=piece.begin,
+            seconds=piece.seconds,
+            streams={"audio"},
         )
-        begin = int(position * (sound.shape[1] - samples + 1))
-        return sound[:, begin : begin + samples].clone()
+        if clip.waveform is None:
+            raise MediaError(_lacks(path, "sound"))
+        return clip.waveform
 
     def _decoded(self, path: Path) -> tuple[Tensor, Tensor]:
         """The whole file in the model's format: frames uint8 [T, H, W, 3], sound float32 [channels,

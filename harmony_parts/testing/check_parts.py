@@ -159,6 +159,7 @@ def _checks() -> dict[str, Callable[[Any], object]]:
         "data": _built(lambda spec: contracts.check_data(spec, form), format=lambda: form),
         "metric": _metric,
         "scene": contracts.check_scene,
+        "reference": contracts.check_reference,
         "optimizer": contracts.check_optimizer,
         "schedule": contracts.check_schedule,
         "trainable": _trainable,
