@@ -28,12 +28,16 @@ FOR_PLUGINS = (
     "models.offload",
     "assembly.build",
     "assembly.tables",
+    "assembly.catalogue",
     "models.folder",
     "data.rendering",
     "scenes.canvas",
     "scenes.captions",
     "scenes.mixer",
     "scenes.rhythm",
+    "generate.checks",
+    "cli.command",
+    "cli.options",
 )
 """Modules that plugins may import, besides protocols, `harmony_parts.testing` and the names of
 `import harmony_parts`.

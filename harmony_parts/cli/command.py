@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from harmony_parts.cli.plugin_commands import load_plugin_command, plugin_commands
 from harmony_parts.errors import HarmonyError, nearest
 from harmony_parts.report.progress import print_stderr
 
@@ -65,27 +66,40 @@ class Command(_Base):
 class Group(_Base, click.Group):
     """A group whose commands are imported when they are called.
 
-    `lazy` maps their names to "module:attribute". The outermost group prints errors and warnings
-    in a few words, without a traceback, and sets the exit code.
+    `lazy` maps their names to "module:attribute". Installed packages add commands by entry points
+    of the group `plugins`; `elsewhere` maps the names of some to the package that they come with.
+    The outermost group prints errors and warnings in a few words, without a traceback, and sets the
+    exit code.
     """
 
     command_class = Command
 
-    def __init__(self, *args: Any, lazy: dict[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        lazy: dict[str, str] | None = None,
+        plugins: str = "",
+        elsewhere: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.lazy = lazy or {}
+        self.lazy, self.plugins, self.elsewhere = lazy or {}, plugins, elsewhere or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names in the order of their declaration, not sorted."""
-        return [*self.lazy, *self.commands]
+        """The names in the order of their declaration, not sorted; then those of plugins."""
+        own = [*self.lazy, *self.commands]
+        return [*own, *(name for name in plugin_commands(self.plugins) if name not in own)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now if it is lazy."""
+        """The command of that name, imported now if it is lazy or a plugin's."""
         if cmd_name in self.lazy:
             module, _, attribute = self.lazy[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
-        return super().get_command(ctx, cmd_name)
+        if (own := super().get_command(ctx, cmd_name)) is not None:
+            return own
+        point = plugin_commands(self.plugins).get(cmd_name)
+        return None if point is None else load_plugin_command(point)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -93,6 +107,11 @@ class Group(_Base, click.Group):
         """As click does, but an unknown name is answered with the nearest one."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             names = self.list_commands(ctx)
+            if package := self.elsewhere.get(args[0]):
+                ctx.fail(
+                    f"{args[0]!r} is a command of the plugin {package}, which isn't installed: pip"
+                    f" install ./plugins/{package}, in a checkout of this project"
+                )
             ctx.fail(
                 f"there is no command {args[0]!r}{nearest(args[0], names)}; commands:"
                 f" {', '.join(names)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from harmony_parts.cli.command import Group
+from harmony_parts.cli.plugin_commands import COMMANDS
 from harmony_parts.report.progress import escape_unencodable
 
 
@@ -23,6 +24,8 @@ from harmony_parts.report.progress import escape_unencodable
         "doctor": "harmony_parts.cli.doctor:doctor",
         "completion": "harmony_parts.cli.completion:completion",
     },
+    plugins=COMMANDS,
+    elsewhere={"page": "harmony-page"},
     examples=[
         "harmony demo                                              train and try a small model",
         "harmony train clips --data DIR                            train on a folder of clips",

@@ -1,0 +1,96 @@
+"""The page through gradio's client: what the buttons do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from gradio_client import Client, handle_file
+
+import harmony_parts as hp
+from harmony_page.form import FIELDS, GUIDED, PLAIN, SLIDERS
+from harmony_page.knobs import OWN
+
+
+@pytest.fixture
+def client(address) -> Client:
+    """A client of the page."""
+    return Client(address, verbose=False)
+
+
+def asked(way: str = PLAIN, *sliders: float, guidance: str = OWN, **fields) -> list:
+    """The values of the form."""
+    values = {"seed": 0, "steps": 3, "seconds": 0, "overlap": 0, **fields}
+    words = dict.fromkeys(("prompt", "sound", "speech", "negative", "negative_sound"), "")
+    numbers = [*sliders, *[0] * (SLIDERS - len(sliders))]
+    return [*((words | values).get(name) for name in FIELDS), way, guidance, *numbers]
+
+
+def words(result: tuple) -> list[str]:
+    """The texts of a result, without its files."""
+    return [each for each in result if isinstance(each, str)]
+
+
+def test_make_shows_the_clip_with_its_sync_and_keeps_it(client, opened):
+    """The sliders' values are those of the guidance."""
+    result = client.predict(*asked(GUIDED, 4.5, 1.5, prompt="a red ball"), api_name="/make")
+    assert words(result)[0].startswith("Made: guided, in ")
+    made = opened.history.clips[0]
+    assert (made.prompt, made.way, made.steps) == ("a red ball", "guided", 3)
+    assert made.guidance == "SyncCFG, video 4.5, audio 1.5"
+    assert any("sync: " in text and "seed 0" in text for text in words(result))
+
+
+def test_a_given_sound_is_the_clips_sound(client, opened, tmp_path):
+    """Uploaded, and heard in the clip: as long as it, and as loud."""
+    wave = torch.sin(torch.arange(8000 * 0.75) * 0.3)[None] * 0.5
+    file = hp.Clip(waveform=wave, sample_rate=8000).save(tmp_path / "tone.wav")
+    client.predict(*asked(audio=handle_file(file)), api_name="/make")
+    clip = hp.Clip.read(opened.history.path(opened.history.clips[0]))
+    assert clip.seconds == pytest.approx(0.75, abs=0.05)
+    assert clip.mono().square().mean().sqrt() == pytest.approx(0.5 / 2**0.5, rel=0.1)
+
+
+def test_a_clip_goes_on(client, opened, tmp_path):
+    """With `begin`, the result is both."""
+    clip = opened.pipeline.generate("a ball", steps=2, progress=False)
+    file = clip.save(tmp_path / "begin.mp4")
+    client.predict(*asked(begin=handle_file(file)), api_name="/make")
+    made = hp.Clip.read(opened.history.path(opened.history.clips[0]))
+    assert made.seconds > clip.seconds + 0.2
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"seconds": 51}, "51 s are requested"),
+        ({"steps": 0}, "steps must be a whole number of at least 1"),
+        ({"overlap": 0.2}, "overlap is set without begin"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_words(client, opened, fields, said):
+    """As the status, without a clip."""
+    result = client.predict(*asked(**fields), api_name="/make")
+    assert said in words(result)[0]
+    assert opened.history.clips == []
+
+
+def test_a_missing_model_is_refused_in_words(client, opened, tmp_path):
+    """The former one stays."""
+    result = client.predict(str(tmp_path / "nowhere"), api_name="/open")
+    assert "there is no model" in words(result)[0]
+    assert "16 x 16 pixels" in opened.about()
+
+
+def test_nothing_to_cancel_is_said(client, elsewhere):
+    """And no test of the page has left the machine."""
+    assert client.predict(api_name="/cancel") == "Nothing is being made."
+    assert elsewhere == []
+
+
+def test_the_command_imports_neither_torch_nor_gradio():
+    """So that `harmony --help` appears at once."""
+    code = "import harmony_page.command, sys; assert not {'torch', 'gradio'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
