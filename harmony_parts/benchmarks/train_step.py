@@ -71,10 +71,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     given = parser.parse_args()
     whole, bare = measure(given.recipe, given.steps)
-    print(
-        f"{given.recipe}: {1e3 * whole:.1f} ms of CPU time a step, {1e3 * bare:.1f} ms bare; overhead"
-        f" {whole / bare - 1:.1%}"
-    )
+    times = f"{1e3 * whole:.1f} ms of CPU time a step, {1e3 * bare:.1f} ms bare"
+    print(f"{given.recipe}: {times}; overhead {whole / bare - 1:.1%}")
 
 
 if __name__ == "__main__":
