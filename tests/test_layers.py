@@ -22,9 +22,9 @@ ROOT_FILES = {"__init__", "__main__", "av", "errors", "plugin", "hookspecs"}
 FLOORS: tuple[set[str], ...] = (
     {"av", "errors", "plugin"},
     {"layers", "codecs", "flow", "tasks", "media", "scenes", "hookspecs"},
-    {"branches", "encoders", "anchors", "data", "kernels"},
+    {"branches", "encoders", "anchors", "data", "sources", "kernels"},
     {"guidance", "attention", "style", "metrics"},
-    {"interaction"},
+    {"interaction", "filters"},
     {"denoisers"},
     {"assembly", "sample"},
     {"models"},

@@ -55,6 +55,8 @@ KINDS: dict[str, Kind] = dict(
         _kind("scene", "scenes", "StageScene"),
         _kind("data", "data", "DataSpec"),
         _kind("metric", "metrics", "MetricSpec"),
+        _kind("source", "sources", "SourceSpec"),
+        _kind("filter", "filters", "FilterSpec"),
     )
 )
 """Name -> kind. Names have underscores here and in hooks, hyphens in documents and on the command

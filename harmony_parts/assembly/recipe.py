@@ -16,11 +16,13 @@ from harmony_parts.data.protocol import DataSpec
 from harmony_parts.denoisers.protocol import DenoiserSpec
 from harmony_parts.encoders.protocol import EncoderSpec
 from harmony_parts.errors import AssemblyError
+from harmony_parts.filters.protocol import FilterSpec
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.metrics.protocol import MetricSpec
 from harmony_parts.plugin import knob
+from harmony_parts.sources.protocol import SourceSpec
 from harmony_parts.tasks.protocol import Task
 
 PAPER = "arXiv:2511.21579"
@@ -196,9 +198,15 @@ class Recipe:
         help="what each training step generates and what it is given",
         source=f"{PAPER}: joint, audio-driven (0.1) and video-driven (0.3) together",
     )
-    data: DataSpec = knob(help="the training data")
+    data: DataSpec = knob(help="the recordings that training encodes, or `harmony prepare` reads")
     sample: Sampling = knob(help="how clips are generated")
     train: Training = knob(attrs.Factory(Training), help="how the model is trained")
+    source: SourceSpec | None = knob(
+        None, help="prepared clips to train on; none: training encodes those of `data` itself"
+    )
+    filters: tuple[FilterSpec, ...] = knob(
+        (), help="which recordings `harmony prepare` keeps; without any, all", converter=tuple
+    )
     metrics: tuple[MetricSpec, ...] = knob(
         (), help="how generated clips are measured", converter=tuple
     )

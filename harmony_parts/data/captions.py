@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -30,14 +30,29 @@ class HasTexts(Protocol):
     def speech(self) -> str | None: ...
 
 
-def texts_beside(clip: Path) -> tuple[str | None, str | None, str | None]:
+Texts = tuple[str | None, str | None, str | None]
+"""Caption, sound, speech."""
+
+
+def texts_beside(clip: Path) -> Texts:
     """(caption, sound, speech) from the files beside a clip; line breaks become spaces.
 
     Raises MediaError, naming the file, if one can't be read as UTF-8 or JSON.
     """
-    caption, sound, speech = _from_json(clip.with_suffix(".json"))
+    return texts_of(
+        lambda suffix: _read(clip.with_suffix(suffix)),
+        lambda suffix: str(clip.with_suffix(suffix)),
+    )
+
+
+def texts_of(content: Callable[[str], bytes | None], name: Callable[[str], str]) -> Texts:
+    """(caption, sound, speech) from the content of the files with the suffixes .json and CAPTIONS.
+
+    `name` gives the name of such a file for the message. Raises MediaError as `texts_beside` does.
+    """
+    caption, sound, speech = _from_json(_decoded(content(".json"), name(".json")), name(".json"))
     for suffix in reversed(CAPTIONS):
-        caption = _words(_read(clip.with_suffix(suffix))) or caption
+        caption = _words(_decoded(content(suffix), name(suffix))) or caption
     return caption, sound, speech
 
 
@@ -67,8 +82,7 @@ def text_warnings(entries: Sequence[HasTexts], manifest: Path | None) -> Iterato
         )
 
 
-def _from_json(file: Path) -> tuple[str | None, str | None, str | None]:
-    text = _read(file)
+def _from_json(text: str | None, file: str) -> Texts:
     if text is None:
         return None, None, None
     try:
@@ -85,15 +99,20 @@ def _from_json(file: Path) -> tuple[str | None, str | None, str | None]:
     return _words(found[0]), _words(found[1]), _words(found[2])
 
 
-def _read(file: Path) -> str | None:
+def _read(file: Path) -> bytes | None:
     if not file.is_file():
         return None
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MediaError(f"{file}: isn't text in UTF-8: {error}; save it as UTF-8") from error
+        return file.read_bytes()
     except OSError as error:
         raise MediaError(f"{file}: can't be read: {error.strerror}") from error
+
+
+def _decoded(content: bytes | None, file: str) -> str | None:
+    try:
+        return None if content is None else content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MediaError(f"{file}: isn't text in UTF-8: {error}; save it as UTF-8") from error
 
 
 def _words(text: str | None) -> str | None:

@@ -24,7 +24,8 @@ from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.request import Request
 from harmony_parts.guidance.demands import demands, unknown_drops
 from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.latents.encode import conditions_of, encode_clips
+from harmony_parts.latents.conditions import conditions_of
+from harmony_parts.latents.encode import encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.models.folder import save_model, saved_modules
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device

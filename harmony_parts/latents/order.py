@@ -15,6 +15,8 @@ from typing import NamedTuple
 import attrs
 import numpy as np
 
+from harmony_parts.sources.protocol import Group
+
 
 class Draw(NamedTuple):
     """A clip's number, and how often it was drawn before."""
@@ -29,17 +31,6 @@ class Place:
 
     epoch: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     batch: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-
-
-@attrs.frozen(eq=False)
-class Group:
-    """Clips that are drawn equally often: their numbers, int64 [n], and their share of all draws.
-
-    Shares are relative to those of the other groups.
-    """
-
-    clips: np.ndarray
-    share: Fraction
 
 
 class _Bucket:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Dataset
-from harmony_parts.latents.encode import conditions_of, encode_examples, is_frozen
+from harmony_parts.latents.conditions import concatenate, conditions_of, is_frozen
+from harmony_parts.latents.encode import encode_examples
 from harmony_parts.latents.sources import Prepared
 
 CHUNK = 16  # examples that are encoded at a time
@@ -66,19 +66,4 @@ def prepare_clips(
         prompts=tuple(prompts),
         names=tuple(names),
         device=device,
-    )
-
-
-def concatenate(chunks: Sequence[Condition]) -> Condition:
-    """The conditions of several batches as one, padded to the longest; padding is masked out."""
-    longest = max(chunk.mask.shape[1] for chunk in chunks)
-
-    def padded(x: Tensor) -> Tensor:
-        return pad(x, (*(0, 0) * (x.ndim - 2), 0, longest - x.shape[1]))
-
-    nulls = [chunk.null for chunk in chunks if chunk.null is not None]
-    return Condition(
-        torch.cat([padded(chunk.tokens) for chunk in chunks]),
-        torch.cat([padded(chunk.mask) for chunk in chunks]),
-        concatenate(nulls) if nulls else None,
     )

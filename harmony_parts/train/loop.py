@@ -16,9 +16,9 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.media import ffmpeg
 from harmony_parts.models.folder import save_model
+from harmony_parts.models.lock import lock_folder
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.data import TrainingData, open_data
-from harmony_parts.train.lock import lock_folder
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import build_model

@@ -20,7 +20,7 @@ from harmony_parts.data.protocol import Dataset, Example
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.latents import cache
 from harmony_parts.latents.cache import cache_key
-from harmony_parts.latents.encode import is_frozen
+from harmony_parts.latents.conditions import is_frozen
 from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.sources import Prepared
 from harmony_parts.train import data as training_data

@@ -1,4 +1,4 @@
-"""A lock on the run folder: two processes would overwrite each other's checkpoints."""
+"""A lock on a folder: two processes would overwrite each other's files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ LOCK = ".lock"
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, doing: str = "training in") -> Iterator[None]:
     """Create the folder if needed, and lock it. The lock ends with the process, even by SIGKILL.
+
+    `doing` tells in the message what the other process does.
 
     Raises RunError if another process, which it names, has the lock, or the folder can't be
     written.
@@ -38,7 +40,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
                 raise RunError(
-                    f"{folder}: {owner} is training in this folder; wait until it ends, or choose"
+                    f"{folder}: {owner} is {doing} this folder; wait until it ends, or choose"
                     " another folder"
                 ) from None
             except OSError:
