@@ -8,7 +8,7 @@ import torch
 
 import harmony_parts as hp
 from harmony_parts.sample.sampler import sample
-from harmony_parts.train.objective import losses, noise_for, packed
+from harmony_parts.train.objective import losses, packed
 
 OUT = Path("out/examples/02")
 CLIPS, STEPS = 12, 15
@@ -61,14 +61,10 @@ parameters = [weight for module in (denoiser, *encoders.values()) for weight in 
 optimizer = torch.optim.AdamW(parameters, lr=2e-3)
 for step in range(STEPS):
     plan = task.plan(CLIPS, flow.draw, generator, latents.map(lambda x: x.shape[1]))
-    loss = losses(
-        denoiser,
-        latents,
-        noise_for(latents, plan, generator),
-        packed(conditions(prompts), plan),
-        plan,
-        flow.path,
-    ).total
+    entries = len(plan.source)
+    noise = latents.map(lambda x, m=entries: torch.randn(m, *x.shape[1:], generator=generator))
+    given = packed(conditions(prompts), plan)
+    loss = losses(denoiser, latents, noise, given, plan, flow.path).total
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -102,7 +102,9 @@ class Times:
 
         most = max(part.values.shape[1] for part in parts)
         values = [
-            torch.nn.functional.pad(part.values, (0, most - part.values.shape[1])) for part in parts
+            torch.nn.functional.pad(values, (0, more)) if more else values
+            for values in (part.values for part in parts)
+            for more in [most - values.shape[1]]
         ]
         return cls(torch.cat(values), torch.cat([part.index for part in parts]))
 

@@ -27,6 +27,10 @@ from harmony_parts.report.text import duration
             "harmony train models/ovi/recipe.toml --start models/ovi --data DIR     from existing"
             " weights"
         ),
+        (
+            "harmony train pair.toml --start runs/video --start runs/sound     join two models of"
+            " one stream"
+        ),
     ],
 )
 @click.argument("recipe", shell_complete=recipes)
@@ -43,9 +47,10 @@ from harmony_parts.report.text import duration
 @click.option(
     "--start",
     metavar="MODEL",
+    multiple=True,
     help=(
-        "Start from the weights of this model, a folder or a name on the Hugging Face Hub. "
-        " [default: fresh weights]"
+        "Start from the weights of this model, a folder or a name on the Hugging Face Hub. Models"
+        " of one stream are joined: each gives its branch and encoders.  [default: fresh weights]"
     ),
 )
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the run folder.")
@@ -55,7 +60,7 @@ def train(
     recipe: str,
     data: Path | None,
     out: Path | None,
-    start: str | None,
+    start: tuple[str, ...],
     resume: bool,
     overrides: tuple[str, ...],
     device: str,
@@ -69,7 +74,7 @@ def train(
     from harmony_parts.assembly.read import read_recipe
     from harmony_parts.train.loop import train as run
 
-    if start is not None and resume:
+    if start and resume:
         raise click.UsageError("--resume continues from the run's own weights: leave --start out")
     read = read_recipe(recipe, overrides)
     out = out or (_run_of(recipe) if resume else None) or Path("runs", read.name)
@@ -100,7 +105,7 @@ def _resume(
     recipe: str,
     data: Path | None,
     out: Path,
-    start: str | None,
+    start: tuple[str, ...],
     overrides: tuple[str, ...],
     device: str | None,
 ) -> str:
@@ -116,8 +121,9 @@ def _resume(
     # without it, the run was stopped before it had anything to resume
     if (out / "recipe.toml").is_file():
         words.append("--resume")
-    elif start is not None:
-        words += ["--start", start]
+    else:
+        for model in start:
+            words += ["--start", model]
     for override in overrides:
         words += ["--set", override]
     if device is not None:

@@ -31,6 +31,8 @@ def pack(plans: Sequence[Plan]) -> Plan:
 
     Raises PartContractError if the plans have different streams.
     """
+    if len(plans) == 1:
+        return plans[0]
     streams = {tuple(plan.times) for plan in plans}
     if len(streams) > 1:
         every = " and ".join(
@@ -54,11 +56,13 @@ def pack(plans: Sequence[Plan]) -> Plan:
             lambda *each: Times.cat(each), *(plan.times for plan in plans[1:])
         ),
         weights=plans[0].weights.map(cat, *(plan.weights for plan in plans[1:])),
-        task=cat(
-            *(
-                plan.task.new_tensor([names.index(name) for name in plan.names])[plan.task]
-                for plan in plans
-            )
-        ),
+        task=cat(*(_renumbered(plan, names) for plan in plans)),
         names=names,
     )
+
+
+def _renumbered(plan: Plan, names: tuple[str, ...]) -> Tensor:
+    """The plan's `task` as indices into `names`."""
+    if plan.names == names[: len(plan.names)]:
+        return plan.task
+    return plan.task.new_tensor([names.index(name) for name in plan.names])[plan.task]

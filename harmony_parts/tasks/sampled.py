@@ -80,7 +80,7 @@ class Sampled:
         return tuple(share / sum(shares) for share in shares)
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
-        """Entries for n clips, grouped by task."""
+        """Entries for n clips, grouped by task; `names` has the tasks that were drawn."""
         p = self.probabilities()
         chances = torch.tensor(p, dtype=torch.float64, device=generator.device)
         # multinomial raises an error for n = 0.
@@ -89,17 +89,12 @@ class Sampled:
             if n
             else chances.new_empty(0, dtype=torch.long)
         )
+        # A task that no clip drew is left out: with n = 1, most of them. Without any clip, the
+        # likeliest term gives the streams.
+        chosen = sorted(set(drawn.tolist())) or [p.index(max(p))]
         plans = []
-        for k, term in enumerate(self.terms):
+        for k in chosen:
             clips = (drawn == k).nonzero()[:, 0]
-            if p[k]:
-                # Even if no clip drew the task, so that all batches have the same names in the
-                # same order.
-                plans.append(
-                    weigh(
-                        term.task.plan(len(clips), draw, generator, latents),
-                        term.weight / p[k],
-                        clips,
-                    )
-                )
+            plan = self.terms[k].task.plan(len(clips), draw, generator, latents)
+            plans.append(weigh(plan, self.terms[k].weight / p[k], clips))
         return pack(plans)

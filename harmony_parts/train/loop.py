@@ -6,6 +6,7 @@ It depends only on protocols: a step is the same for every task, flow, denoiser 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ from harmony_parts.train.data import TrainingData, open_data
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import build_model
-from harmony_parts.train.run_folder import find_run, open_run, resume_command
+from harmony_parts.train.run_folder import find_run, open_run, read_origin, resume_command
 from harmony_parts.train.signals import catch_stop_signals
 from harmony_parts.train.state import TrainingState
 from harmony_parts.train.step import draw_batch, train_step
@@ -35,7 +36,7 @@ def train(
     *,
     out: Path,
     data_root: Path | None = None,
-    start: str | Path | None = None,
+    start: str | Path | Sequence[str | Path] = (),
     resume: bool = False,
     progress: bool = True,
     device: str | None = None,
@@ -43,8 +44,9 @@ def train(
     """Train a recipe's model in the run folder `out`; returns the folder of the model, `out`/model.
 
     `start`, a model or run folder or a name on the Hugging Face Hub, gives the initial weights,
-    loaded as float32; without it they are initialised from the recipe's seed. `data_root` is the
-    folder that the data set reads, if it reads one. `device` is "cuda" by default if a GPU is
+    loaded as float32; without it they are initialised from the recipe's seed. Several models, or
+    one of fewer streams, are joined branch by branch (`harmony_parts.train.join`). `data_root` is
+    the folder that the data set reads, if it reads one. `device` is "cuda" by default if a GPU is
     available, else "cpu".
 
     With `resume` the run in `out` continues from its last intact checkpoint. On the CPU, with the
@@ -57,7 +59,8 @@ def train(
     read, and RunError if `out` already holds a run or another process trains in it, if a resumed
     run finds other data, if the disk is full, if no clip can be read, or if the loss isn't finite.
     """
-    if start is not None and resume:
+    starts = [start] if isinstance(start, str | Path) else list(start)
+    if starts and resume:
         raise RunError("a resumed run continues from its own weights: leave out `start`")
     out = Path(out)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -67,22 +70,26 @@ def train(
         find_run(out, recipe, resume, data_root)  # raises before anything is built or written
         if data_root is not None:
             ffmpeg.executable()
-        parts = build_model(recipe, place, start)
+        parts, origin = build_model(recipe, place, starts)
         with lock_folder(out):
-            saved = _open(out, recipe, resume, data_root)
+            saved = _open(out, recipe, resume, data_root, origin)
             step = saved["step"] if saved else 0
             with Log(out, step=step, steps=recipe.train.steps, progress=progress) as log:
+                for line in origin:
+                    log.say(line)
                 data = open_data(recipe, parts, data_root, place, log)
                 state = TrainingState(recipe, parts, device=place)
                 if saved is not None:
                     data.check_unchanged(saved)
                     state.load_state_dict(saved)
                 _train_steps(state, data, recipe, out, log, resume_command(out, data_root))
-            note = _training_note(state, data, recipe)
+            note = _training_note(state, data, recipe, read_origin(out))
             return save_model(out / MODEL, recipe, state.averaged_weights(), note=note)
 
 
-def _open(out: Path, recipe: Recipe, resume: bool, data_root: Path | None) -> dict[str, Any] | None:
+def _open(
+    out: Path, recipe: Recipe, resume: bool, data_root: Path | None, origin: Sequence[str]
+) -> dict[str, Any] | None:
     """Open the run folder; returns the state to continue from, if there is one."""
     resuming = find_run(out, recipe, resume, data_root)
     saved = load_last_checkpoint(out / CHECKPOINTS, warn) if resuming else None
@@ -91,7 +98,12 @@ def _open(out: Path, recipe: Recipe, resume: bool, data_root: Path | None) -> di
             f"{out}: is already at step {saved['step']}, beyond train.steps = {recipe.train.steps};"
             " set train.steps higher"
         )
-    open_run(out, recipe)
+    if resuming and saved is None and (started := read_origin(out)):
+        raise RunError(
+            f"{out}: no intact checkpoint, and the weights that the run began with aren't in its"
+            f" folder ({started[0]}); begin it again with the same `start`, without resuming"
+        )
+    open_run(out, recipe, None if resume else origin)
     if resuming and saved is None:
         warn(f"{out}: no intact checkpoint; the run starts over")
     return saved
@@ -153,7 +165,9 @@ def _raise_stopped(step: int, steps: int, again: str, log: Log) -> NoReturn:
     raise KeyboardInterrupt(message)
 
 
-def _training_note(state: TrainingState, data: TrainingData, recipe: Recipe) -> str:
+def _training_note(
+    state: TrainingState, data: TrainingData, recipe: Recipe, origin: Sequence[str]
+) -> str:
     """How the weights came about, for the model card."""
     settings, unreadable = recipe.train, len(data.unreadable)
     # prepared clips could all be read
@@ -166,5 +180,5 @@ def _training_note(state: TrainingState, data: TrainingData, recipe: Recipe) -> 
     )
     return (
         f"{state.step} steps of {settings.batch} clips, from {clips} clips{skipped}; the weights"
-        f" are {kind}"
+        f" are {kind}" + "".join(f"; at its start, {line}" for line in origin)
     )

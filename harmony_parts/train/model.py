@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,38 @@ from harmony_parts.latents.conditions import is_frozen
 from harmony_parts.models.folder import load_weights, saved_modules
 from harmony_parts.models.hub import locate_model
 from harmony_parts.models.offload import move_weights
+from harmony_parts.train.join import join, lacks_a_stream
 
-PROBE = 64  # clips that a task plans for the check before the first step
+PROBE = 1024  # clips that a task plans before the first step, to see which streams it trains
 
 
-def build_model(recipe: Recipe, device: torch.device, start: str | Path | None = None) -> Parts:
-    """The recipe's parts, with what is trained on `device`; `start` gives the initial weights.
+def build_model(
+    recipe: Recipe, device: torch.device, start: Sequence[str | Path] = ()
+) -> tuple[Parts, tuple[str, ...]]:
+    """The recipe's parts, with what is trained on `device`, and where their weights come from.
+
+    `start`: models that give the initial weights, by folder or name on the Hub. One of the same
+    kind gives all of them; models of fewer streams are joined, and the lines say what each brings.
 
     Raises AssemblyError if the recipe can't be built or its task trains nothing in this model,
     RunError if `start` has no weights for it.
     """
-    parts = build(recipe, recipe.train.seed, empty=() if start is None else ("denoiser",))
-    check_task(recipe, parts.lengths())
-    if start is not None:
-        load_weights(parts, locate_model(start), device=device, dtype=torch.float32)
+    folders = [locate_model(model) for model in start]
+    joined = len(folders) > 1 or any(lacks_a_stream(folder, recipe) for folder in folders)
+    parts = build(recipe, recipe.train.seed, empty=("denoiser",) if folders and not joined else ())
+    trained_streams(recipe, parts.lengths())  # raises before weights are loaded
+    report: tuple[str, ...] = ()
+    if joined:
+        report = join(recipe, parts, folders)
+    elif folders:
+        load_weights(parts, folders[0], device=device, dtype=torch.float32)
+        report = (f"all weights are those of {start[0]}",)
     saved_modules(parts).train()
     for encoder in frozen_encoders(parts):
         encoder.eval()
     for part in trained_parts(parts):
         move_weights(part, device)
-    return parts
+    return parts, report
 
 
 def trained_parts(parts: Parts) -> Iterator[Any]:
@@ -64,14 +76,16 @@ def _encoders(parts: Parts) -> Iterable[Any]:
     return parts.encoders.values()
 
 
-def check_task(recipe: Recipe, lengths: AV[int]) -> None:
-    """Raise AssemblyError if a task's losses are all of streams that the model lacks.
+def trained_streams(recipe: Recipe, lengths: AV[int]) -> tuple[str, ...]:
+    """The streams of the model that the recipe's task ever trains: those that every step reads.
 
-    Its clips would train nothing. `lengths`: the latents in time of the model's streams.
+    `lengths`: the latents in time of the model's streams. Raises AssemblyError if a task's losses
+    are all of streams that the model lacks: its clips would train nothing.
     """
     streams, some = tuple(lengths), lengths[next(iter(lengths))]
     both = AV(lengths.video or some, lengths.audio or some)
     plan = recipe.task.plan(PROBE, recipe.flow.draw, torch.Generator().manual_seed(0), both)
+    trains = {s for s in plan.weights if bool(plan.weights[s].any())}
     for number, name in enumerate(plan.names):
         trained = [s for s in plan.weights if bool(plan.weights[s][plan.task == number].any())]
         if trained and not set(trained) & set(streams):
@@ -80,3 +94,4 @@ def check_task(recipe: Recipe, lengths: AV[int]) -> None:
                 f" only {' and '.join(streams)}; the task `joint` trains every stream of a model",
                 recipe.name,
             )
+    return tuple(stream for stream in streams if stream in trains)

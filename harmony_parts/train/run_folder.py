@@ -1,11 +1,14 @@
-"""The run folder: `recipe.toml`, `log.jsonl`, `tensorboard/`, `checkpoints/` and `model/`."""
+"""The run folder: `recipe.toml`, `log.jsonl`, `tensorboard/`, `checkpoints/` and `model/`.
+
+`start.txt` says where the initial weights came from, if they weren't fresh.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from harmony_parts.media.files import replace_text
 from harmony_parts.models.folder import INDEX, WEIGHTS
 from harmony_parts.train.checkpoint import list_checkpoints
 
+ORIGIN = "start.txt"  # where the initial weights came from, a line for each branch and encoder
 FREE = ("$.train.steps", "$.train.checkpoint_every", "$.train.log_every")
 """Settings that may change when a run is resumed: they don't affect what a step computes."""
 
@@ -78,14 +82,28 @@ def _check_recipe(path: Path, recipe: Recipe, data_root: str | os.PathLike[str] 
         )
 
 
-def open_run(folder: Path, recipe: Recipe) -> None:
-    """Create the folder with the recipe in it. Raises RunError if it can't be written."""
+def open_run(folder: Path, recipe: Recipe, origin: Sequence[str] | None = None) -> None:
+    """Create the folder with the recipe in it, and with the `origin` of the initial weights.
+
+    `None` keeps the origin that is there, of a run that is resumed. Raises RunError if the folder
+    can't be written.
+    """
     text = write_recipe(recipe)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         replace_text(folder / RECIPE, text)
+        if origin:
+            replace_text(folder / ORIGIN, "".join(f"{line}\n" for line in origin))
+        elif origin is not None:
+            (folder / ORIGIN).unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"{folder}: can't be written: {error}") from error
+
+
+def read_origin(folder: Path) -> list[str]:
+    """Where the initial weights of a run came from; nothing if they were fresh."""
+    file = folder / ORIGIN
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -98,11 +116,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[t
         for recipe in (before, now)
     )
     for place in [*old, *(place for place in new if place not in old)]:
+        if place in old and place in new and old[place] == new[place]:  # 16 is 16.0
+            continue
         was, now_is = (
             repr(recipe[place]) if place in recipe else "left out" for recipe in (old, new)
         )
-        if was != now_is:
-            yield place, f"{place}: was {was}, is now {now_is}"
+        yield place, f"{place}: was {was}, is now {now_is}"
 
 
 def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:

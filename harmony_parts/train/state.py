@@ -9,13 +9,14 @@ import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.assembly.build import Parts, derived_seed
+from harmony_parts.assembly.build import Parts
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
 from harmony_parts.latents.order import Place
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.log_means import LogMeans
+from harmony_parts.train.model import trained_streams
 from harmony_parts.train.optimizer import load_moments, make_optimizer, moments
 
 
@@ -33,8 +34,7 @@ class TrainingState:
         self.trained = {name: p for name, p in self.modules.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(self.trained.values(), settings, device)
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
-        seed = derived_seed(settings.seed, "train:training")
-        self.generator = torch.Generator().manual_seed(seed)
+        self.read = trained_streams(recipe, parts.lengths())
         self.place = Place()
         self.means = LogMeans()
 
@@ -44,18 +44,14 @@ class TrainingState:
         return state if self.ema is None or not self.step else state | self.ema.average
 
     def random_state(self) -> dict[str, Tensor]:
-        """The states of all generators."""
-        tensors = {
-            "training": self.generator.get_state(),
-            "modules": torch.get_rng_state(),
-        }
+        """The states of the global generators, from which third-party modules may draw."""
+        tensors = {"modules": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["modules_cuda"] = torch.cuda.get_rng_state(self.device)
         return tensors
 
     def set_random_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `random_state` returned."""
-        self.generator.set_state(tensors["training"])
         torch.set_rng_state(tensors["modules"])
         if self.device.type == "cuda" and "modules_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["modules_cuda"], self.device)

@@ -11,7 +11,13 @@ from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Batch
 from harmony_parts.latents.stream import BatchStream
 from harmony_parts.tasks.protocol import Plan
-from harmony_parts.train.objective import dropped, losses, noise_for, packed
+from harmony_parts.train.chance import (
+    draw_noise,
+    drop_conditions,
+    plan_samples,
+    sample_generators,
+)
+from harmony_parts.train.objective import losses, packed
 from harmony_parts.train.optimizer import clip_gradients, learning_rate, set_learning_rate
 from harmony_parts.train.state import TrainingState
 
@@ -35,12 +41,14 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
 
     Raises RunError, with the weights untouched, if the loss or a gradient isn't finite.
     """
-    settings, flow, generator = recipe.train, recipe.flow, state.generator
+    settings, flow, denoiser = recipe.train, recipe.flow, state.modules["denoiser"]
+    rows = range(batch.first, batch.first + len(batch.names))
+    samples = sample_generators(settings.seed, state.step + 1, rows)
     lengths = batch.latents.map(lambda x: x.shape[1])
-    plan = recipe.task.plan(settings.batch, flow.draw, generator, lengths)
-    conditions = dropped(packed(batch.conditions, plan), settings.drop, generator)
-    noise = noise_for(batch.latents, plan, generator)
-    result = losses(state.modules["denoiser"], batch.latents, noise, conditions, plan, flow.path)
+    plan = plan_samples(recipe.task, flow.draw, samples, lengths)
+    conditions = drop_conditions(packed(batch.conditions, plan), settings.drop, plan, samples)
+    noise = draw_noise(batch.latents, plan, samples)
+    result = losses(denoiser, batch.latents, noise, conditions, plan, flow.path, read=state.read)
 
     state.optimizer.zero_grad(set_to_none=True)
     if result.total.requires_grad:

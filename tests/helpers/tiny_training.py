@@ -80,7 +80,7 @@ def begin(
     """The state of a run before its first step, and its data, without the loop."""
     place = torch.device(device)
     out.mkdir(exist_ok=True)
-    parts = build_model(recipe, place)
+    parts, _ = build_model(recipe, place)
     with Log(out, step=0, steps=1, progress=False) as log:
         data = open_data(recipe, parts, root, place, log)
     return TrainingState(recipe, parts, device=place), data

@@ -72,6 +72,9 @@ FAULTS = {
         "lambda shift: t",
         "train/test_stream_shifts.py",
     ),
+    "all samples have one generator": Fault(
+        "train/chance.py", "{step}:{sample}", "{step}", "train/test_chance.py"
+    ),
     "weight decay is ignored": Fault(
         "train/optimizer.py",
         "weight_decay=settings.weight_decay",
@@ -91,9 +94,9 @@ FAULTS = {
         "data/test_clips.py",
     ),
     "all tasks of a clip have one noise": Fault(
-        "train/objective.py",
-        "torch.randn(m, *x.shape[1:], generator=generator, dtype=x.dtype)",
-        "torch.randn(x.shape, generator=generator, dtype=x.dtype)[plan.source]",
+        "train/chance.py",
+        "rows.normal_(generator=generator)",
+        "rows.copy_(torch.randn(rows.shape[1:], generator=generator))",
         "train/test_objective.py",
     ),
 }

@@ -21,7 +21,8 @@ from harmony_parts.latents.encode import encode_examples
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.tasks.weighted_sum import WeightedSum
-from harmony_parts.train.objective import dropped, losses, noise_for, packed
+from harmony_parts.train.chance import draw_noise, plan_samples, sample_generators
+from harmony_parts.train.objective import losses, packed
 
 CLIPS = 3
 
@@ -66,8 +67,9 @@ def setting(layers: int = 2) -> Setting:
     )
     conditions = conditions_of(parts.encoders.values(), [example.prompt for example in examples])
     lengths = latents.map(lambda x: x.shape[1])
-    plan = WeightedSum().plan(CLIPS, recipe.flow.draw, generator, lengths)
-    return Setting(parts, latents, conditions, plan, noise_for(latents, plan, generator))
+    samples = sample_generators(0, 1, range(CLIPS))
+    plan = plan_samples(WeightedSum(), recipe.flow.draw, samples, lengths)
+    return Setting(parts, latents, conditions, plan, draw_noise(latents, plan, samples))
 
 
 @pytest.fixture(scope="module")
@@ -239,8 +241,10 @@ def test_the_loss_follows_the_plans_weights_sources_and_times(data: st.DataObjec
         return av.only(read)
 
     result = losses(denoiser, latents, noise, {}, plan, StraightPath())
-    wanted = tuple(stream for stream in ("video", "audio") if plan.weights[stream].any())
-    assert reads == ([wanted] if wanted else [])
+    assert reads == [("video", "audio")]
+    only = losses(denoiser, latents, noise, {}, plan, StraightPath(), read=("audio",))
+    assert reads[1:] == [("audio",)]
+    torch.testing.assert_close(only.entries["audio"], result.entries["audio"], rtol=0, atol=0)
     # times and weights are float32
     assert result.total.item() == pytest.approx(naive(latents, noise, plan), rel=1e-6)
 
@@ -272,32 +276,6 @@ def test_a_stream_at_time_0_is_its_data_on_any_path() -> None:
         return av
 
     losses(denoiser, latents, noise, {}, plan, WithFloor())
-
-
-@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1000))
-def test_conditions_are_dropped_independently_with_their_probabilities(
-    first: float, second: float, seed: int
-) -> None:
-    n = 2000
-    one = Condition(
-        torch.ones(n, 2, 1),
-        torch.ones(n, 2, dtype=torch.bool),
-        Condition(torch.zeros(n, 2, 1), torch.zeros(n, 2, dtype=torch.bool)),
-    )
-    result = dropped(
-        {"a": one, "b": one, "c": one},
-        {"b": second, "a": first},
-        torch.Generator().manual_seed(seed),
-    )
-    absent = {name: result[name].tokens[:, 0, 0] == 0 for name in result}
-    for name, p in (("a", first), ("b", second), ("c", 0.0)):
-        assert abs(float(absent[name].float().mean()) - p) <= 5 * (p * (1 - p) / n) ** 0.5 + 1e-9
-        assert torch.equal(result[name].mask, ~absent[name][:, None].expand(-1, 2))
-    both = first * second
-    assert (
-        abs(float((absent["a"] & absent["b"]).float().mean()) - both)
-        <= 5 * (both * (1 - both) / n) ** 0.5 + 1e-9
-    )
 
 
 def test_helpers_are_the_ones_of_this_repository() -> None:
