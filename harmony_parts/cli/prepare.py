@@ -57,7 +57,7 @@ class Size(click.ParamType):
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="Processes that read and filter recordings; 0: none beside this one.  [default: one a core]",
+    help="Processes that read recordings; 0: none beside this one.  [default: one a core]",
 )
 @click.option(
     "--seconds",

@@ -58,7 +58,7 @@ class TrainingData:
 def open_data(
     recipe: Recipe,
     parts: Parts,
-    root: Path | None,
+    root: str | Path | None,
     device: torch.device,
     log: Log,
     *,
@@ -79,7 +79,8 @@ def open_data(
     if recipe.source is not None:
         source, identity = _stored(recipe, parts, root, device)
     else:
-        source, unreadable, identity = _encoded(recipe, parts, root, device, log)
+        folder = None if root is None else Path(root)
+        source, unreadable, identity = _encoded(recipe, parts, folder, device, log)
         workers = 0
     seed = derived_seed(recipe.train.seed, "train:order")
     order = BatchOrder(source.groups, source.shapes, recipe.train.batch, seed)
@@ -88,7 +89,7 @@ def open_data(
 
 
 def _stored(
-    recipe: Recipe, parts: Parts, root: Path | None, device: torch.device
+    recipe: Recipe, parts: Parts, root: str | Path | None, device: torch.device
 ) -> tuple[Source, dict[str, Any]]:
     """Clips that `harmony prepare` wrote."""
     assert recipe.source is not None

@@ -35,18 +35,20 @@ def train(
     recipe: Recipe,
     *,
     out: Path,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     start: str | Path | Sequence[str | Path] = (),
     resume: bool = False,
     progress: bool = True,
     device: str | None = None,
+    workers: int = 0,
 ) -> Path:
     """Train a recipe's model in the run folder `out`; returns the folder of the model, `out`/model.
 
     `start`, a model or run folder or a name on the Hugging Face Hub, gives the initial weights,
     loaded as float32; without it they are initialised from the recipe's seed. Several models, or
     one of fewer streams, are joined branch by branch (`harmony_parts.train.join`). `data_root` is
-    the folder that the data set reads, if it reads one. `device` is "cuda" by default if a GPU is
+    the folder that the data set reads, if it reads one, or the folder or URL of prepared clips, which
+    `workers` processes read ahead. `device` is "cuda" by default if a GPU is
     available, else "cpu".
 
     With `resume` the run in `out` continues from its last intact checkpoint. On the CPU, with the
@@ -68,7 +70,7 @@ def train(
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
         find_run(out, recipe, resume, data_root)  # raises before anything is built or written
-        if data_root is not None:
+        if data_root is not None and recipe.source is None:
             ffmpeg.executable()
         parts, origin = build_model(recipe, place, starts)
         with lock_folder(out):
@@ -77,7 +79,7 @@ def train(
             with Log(out, step=step, steps=recipe.train.steps, progress=progress) as log:
                 for line in origin:
                     log.say(line)
-                data = open_data(recipe, parts, data_root, place, log)
+                data = open_data(recipe, parts, data_root, place, log, workers=workers)
                 state = TrainingState(recipe, parts, device=place)
                 if saved is not None:
                     data.check_unchanged(saved)
@@ -88,7 +90,7 @@ def train(
 
 
 def _open(
-    out: Path, recipe: Recipe, resume: bool, data_root: Path | None, origin: Sequence[str]
+    out: Path, recipe: Recipe, resume: bool, data_root: str | Path | None, origin: Sequence[str]
 ) -> dict[str, Any] | None:
     """Open the run folder; returns the state to continue from, if there is one."""
     resuming = find_run(out, recipe, resume, data_root)
