@@ -47,9 +47,9 @@ def train(
     `start`, a model or run folder or a name on the Hugging Face Hub, gives the initial weights,
     loaded as float32; without it they are initialised from the recipe's seed. Several models, or
     one of fewer streams, are joined branch by branch (`harmony_parts.train.join`). `data_root` is
-    the folder that the data set reads, if it reads one, or the folder or URL of prepared clips, which
-    `workers` processes read ahead. `device` is "cuda" by default if a GPU is
-    available, else "cpu".
+    the folder that the data set reads, if it reads one, or the folder or URL of prepared clips,
+    which `workers` processes read ahead. `device` is "cuda" by default if a GPU is available, else
+    "cpu".
 
     With `resume` the run in `out` continues from its last intact checkpoint. On the CPU, with the
     same number of threads, its weights are then bit-equal to those of an uninterrupted run. Ctrl-C

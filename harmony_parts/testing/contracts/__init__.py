@@ -18,6 +18,7 @@ from harmony_parts.testing.contracts.codecs import check_audio_codec, check_vide
 from harmony_parts.testing.contracts.data import check_data
 from harmony_parts.testing.contracts.denoisers import check_denoiser
 from harmony_parts.testing.contracts.encoders import check_encoder
+from harmony_parts.testing.contracts.filters import check_filter
 from harmony_parts.testing.contracts.flow import (
     check_density,
     check_path,
@@ -28,6 +29,7 @@ from harmony_parts.testing.contracts.guidance import check_guidance
 from harmony_parts.testing.contracts.interactions import check_interaction
 from harmony_parts.testing.contracts.metrics import check_metric
 from harmony_parts.testing.contracts.scenes import check_scene
+from harmony_parts.testing.contracts.sources import check_source
 from harmony_parts.testing.contracts.style import check_style
 from harmony_parts.testing.contracts.tasks import check_task
 
@@ -40,6 +42,7 @@ __all__ = [
     "check_denoiser",
     "check_density",
     "check_encoder",
+    "check_filter",
     "check_guidance",
     "check_interaction",
     "check_metric",
@@ -47,6 +50,7 @@ __all__ = [
     "check_scene",
     "check_shift",
     "check_solver",
+    "check_source",
     "check_style",
     "check_task",
     "check_video_branch",
