@@ -48,6 +48,7 @@ _NAMES = {
     "GlobalInteraction": "interaction.global_cross:Global",
     "NoInteraction": "interaction.none",
     "StyleAlignment": "style.alignment",
+    "StyleTokens": "style.tokens",
     "NoStyle": "style.none",
     "StraightPath": "flow.straight",
     "ConstantShift": "flow.shift",
@@ -154,6 +155,7 @@ if TYPE_CHECKING:
     from harmony_parts.scenes.talk import Talk as SpeechScene
     from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
     from harmony_parts.style.none import NoStyle as NoStyle
+    from harmony_parts.style.tokens import StyleTokens as StyleTokens
     from harmony_parts.tasks.audio_driven import AudioDriven as AudioDriven
     from harmony_parts.tasks.continuation import Continuation as Continuation
     from harmony_parts.tasks.joint import Joint as Joint

@@ -10,6 +10,7 @@ estimate is x = x_t - t v.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,8 +18,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 if TYPE_CHECKING:
+    import numpy
     import torch
+    from PIL import Image
     from torch import Tensor
+
+    Array = Tensor | numpy.ndarray[Any, Any]
+    Picture = Array | Image.Image
 
 STREAMS = ("video", "audio")
 
@@ -26,7 +32,7 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True, repr=False)
 class AV(Generic[S]):
     """A pair of values, one per stream: latents, times, clocks, codecs, loss weights.
 
@@ -51,6 +57,16 @@ class AV(Generic[S]):
     def __iter__(self) -> Iterator[str]:
         """The names of the present streams, video first."""
         return (stream for stream in STREAMS if getattr(self, stream) is not None)
+
+    def __repr__(self) -> str:
+        """The streams; of tensors and arrays only type and shape."""
+        return f"AV({', '.join(f'{stream}={described(self[stream])}' for stream in self)})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: shapes, and pictures of latents."""
+        from harmony_parts.display.html import latents_html
+
+        return latents_html(repr(self), {stream: self[stream] for stream in self})
 
     def map(self, function: Callable[..., R | None], *others: AV[Any]) -> AV[R]:
         """Apply `function(self[s], *(other[s] ...))` to every stream s that all arguments have.
@@ -148,6 +164,22 @@ class Condition:
         """The null form, or the condition itself if it has none."""
         return self if self.null is None else self.null
 
+    def with_null(self, other: Condition) -> Condition:
+        """A copy whose null form is `other`; the shorter one gets tokens that its mask excludes."""
+        length = max(self.tokens.shape[1], other.tokens.shape[1])
+        return attrs.evolve(self._padded(length), null=other._padded(length))
+
+    def _padded(self, length: int) -> Condition:
+        """`length` tokens without a null form."""
+        more = length - self.tokens.shape[1]
+        if not more:
+            return Condition(self.tokens, self.mask)
+        import torch
+
+        tokens = self.tokens.new_zeros(len(self.tokens), more, *self.tokens.shape[2:])
+        mask = self.mask.new_zeros(len(self.mask), more)
+        return Condition(torch.cat([self.tokens, tokens], 1), torch.cat([self.mask, mask], 1))
+
     def drop_rows(self, rows: Tensor) -> Condition:
         """A copy with the null form for the samples selected by `rows` [B] (bool)."""
         null = self.dropped()
@@ -186,22 +218,56 @@ def drop(conditions: Conditions, names: Collection[str]) -> dict[str, Condition]
     }
 
 
+def as_tensor(value: Picture | None) -> Tensor | None:
+    """The tensor of a numpy array, or of a PIL picture as uint8 [H, W, 3]; a tensor as it is.
+
+    An array's memory is shared where that is possible. float64, numpy's default, becomes float32.
+    """
+    # whatever a value is an instance of has been imported
+    pil = sys.modules.get("PIL.Image")
+    if pil is not None and isinstance(value, pil.Image):
+        import numpy as np
+        from PIL import ImageOps
+
+        value = np.array(ImageOps.exif_transpose(value).convert("RGB"))
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        import torch
+
+        kind = numpy.float32 if value.dtype == numpy.float64 else value.dtype
+        # copies views with negative steps, such as BGR as RGB, and read-only memory
+        return torch.from_numpy(numpy.require(value, kind, ("C", "W")))
+    return value  # type: ignore[return-value]  # what it isn't is refused by whoever takes it
+
+
+def described(value: object) -> str:
+    """Type and shape of a tensor or an array, and its device unless that is the CPU."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        return repr(value)
+    device = str(getattr(value, "device", "cpu"))
+    where = "" if device == "cpu" else f" on {device}"
+    return f"{str(dtype).removeprefix('torch.')} {list(shape)}{where}"
+
+
 @attrs.frozen(eq=False)
 class Prompt:
     """What to generate; each encoder reads its own field. Absent fields are `None`.
 
     `caption` describes the video, `sound` the audio, `speech` is the text that is spoken. `image`
     uint8 [H, W, 3] is the first frame and `voice` float32 [channels, samples] a reference of the
-    speaker, both in the model's format (size; sample rate and channels). Encoders of third parties
-    read `extra`.
+    speaker, both in the model's format (size; sample rate and channels); numpy arrays and PIL
+    pictures become tensors. Encoders of third parties read `extra`. `negative` takes the place of
+    the null form: passes of a guidance that drop conditions get those of `negative` instead.
     """
 
     caption: str | None = None
     sound: str | None = None
     speech: str | None = None
-    image: Tensor | None = None
-    voice: Tensor | None = None
+    image: Tensor | None = attrs.field(default=None, converter=as_tensor)
+    voice: Tensor | None = attrs.field(default=None, converter=as_tensor)
     extra: Mapping[str, Any] = attrs.field(factory=dict)
+    negative: Prompt | None = None
 
 
 @attrs.frozen

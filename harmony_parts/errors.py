@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
 
 
 class HarmonyError(Exception):
@@ -81,3 +85,20 @@ def nearest(wrong: str, right: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the closest name in `right`, "" if none is close."""
     close = difflib.get_close_matches(wrong, list(right), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+_PACKAGE = str(Path(__file__).parent)
+_WRAPPERS = ("torch", "contextlib")  # modules whose decorators stand between a call and its caller
+
+
+def warn_caller(message: str) -> None:
+    """Warn with the line that called the package, however deep the call to this function is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and _is_inside(frame):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+def _is_inside(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return frame.f_code.co_filename.startswith(_PACKAGE) or module.split(".")[0] in _WRAPPERS

@@ -20,6 +20,7 @@ PACKAGE = Path(harmony_parts.__file__).parent
 ROOT_FILES = {"__init__", "__main__", "av", "errors", "plugin", "hookspecs"}
 
 FLOORS: tuple[set[str], ...] = (
+    {"display"},
     {"av", "errors", "plugin"},
     {"layers", "codecs", "flow", "tasks", "media", "scenes", "hookspecs"},
     {"branches", "encoders", "anchors", "data", "sources", "kernels"},

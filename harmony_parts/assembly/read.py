@@ -2,7 +2,8 @@
 
 The names in TOML are those of `harmony_parts.assembly.recipe.Recipe`. A part is a table with `use =
 "name"` or `"plugin/name"` and its settings, or only its name if all settings have their defaults.
-The table `[harmony]`, with the versions that wrote the recipe, is optional. Importing this module
+The table `[harmony]`, with the versions that wrote the recipe, is optional; an older or newer
+version of recipes is refused. Importing this module
 imports no torch; reading a recipe does.
 """
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 
 VERSIONS = "harmony"  # the table with the versions that wrote a recipe
+RECIPE_VERSION = 2
+"""Raised by a change of what the same recipe and weights make; `CHANGES` says what it was."""
+CHANGES = {2: "style begins a layer, so that its joint attention reads the updated reference"}
 RECIPE = "recipe.toml"  # the file name in the folder of a model or a run
 
 
@@ -53,19 +57,17 @@ def read_recipe(
     """Read a recipe from a TOML file, the name of a shipped recipe, or a plain table.
 
     `overrides` such as "train.steps=10" are applied first. Raises AssemblyError if there is no such
-    recipe, it isn't TOML, or settings are wrong; every fault is listed with its `$.path`.
+    recipe, it isn't TOML, it was written in another version of recipes, or settings are wrong;
+    every fault is listed with its `$.path`.
     """
     from harmony_parts.assembly.recipe import Recipe
 
     name, table = _table(source)
     parts = parts or catalogue()
+    if fault := version_fault(table):
+        raise AssemblyError(fault, name)
     table = apply_overrides(table, overrides, Recipe, parts=parts)
     versions = table.pop(VERSIONS, {})
-    if not isinstance(versions, Mapping):
-        raise AssemblyError(
-            f"$.{VERSIONS}: expected a table (the versions that wrote the recipe; optional)",
-            name,
-        )
     try:
         return structure(table, Recipe, parts=parts, name=name)
     except AssemblyError as error:
@@ -103,6 +105,34 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
         raise AssemblyError(f"it isn't TOML: {error}", name) from error
 
 
+def version_fault(table: Mapping[str, Any]) -> str:
+    """Why a recipe of another version can't be used, "" if it can or doesn't name its version.
+
+    A model that was trained in an older version would make other clips now, without a word.
+    """
+    versions = table.get(VERSIONS)
+    if versions is None:
+        return ""
+    if not isinstance(versions, Mapping):
+        return f"$.{VERSIONS}: expected a table (the versions that wrote the recipe; optional)"
+    if not versions.keys() & {"version", "recipe"}:  # only the plugins that it needs, by hand
+        return ""
+    written = versions.get("recipe", 1)
+    if written == RECIPE_VERSION:
+        return ""
+    if not isinstance(written, int) or written > RECIPE_VERSION:
+        return (
+            f"$.{VERSIONS}.recipe: the recipe is of version {written!r}, and this library reads"
+            f" version {RECIPE_VERSION}; upgrade harmony-parts"
+        )
+    changed = "; ".join(text for version, text in CHANGES.items() if version > written)
+    return (
+        f"$.{VERSIONS}.recipe: the recipe is of version {written}, and its weights would make other"
+        f" clips in version {RECIPE_VERSION} ({changed}); train or convert the model anew. To use"
+        f" only the settings, remove the table [{VERSIONS}]"
+    )
+
+
 def _absent(versions: Mapping[str, Any], parts: Catalogue) -> Iterator[str]:
     """The missing plugins that a recipe was written with, which explain unknown parts."""
     here, plugins = {declared.plugin for declared in parts.list()}, versions.get("plugins", {})
@@ -120,7 +150,7 @@ def write_recipe(recipe: Recipe, *, parts: Catalogue | None = None) -> str:
     `read_recipe` reads it as an equal recipe. Raises AssemblyError if no plugin declares a part.
     """
     parts = parts or catalogue()
-    versions: dict[str, Any] = {"version": installed_version()}
+    versions: dict[str, Any] = {"version": installed_version(), "recipe": RECIPE_VERSION}
     plugins = parts.distributions(parts_in(recipe, parts))
     if plugins:
         versions["plugins"] = dict(sorted(plugins.items()))

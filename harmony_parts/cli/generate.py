@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 @click.option("--sound", help="What is heard.")
 @click.option("--speech", help="What is spoken.")
 @click.option(
+    "--negative",
+    help="What isn't to be seen: guidances that drop text ask for this instead (cfg, apg).",
+)
+@click.option("--negative-sound", help="What isn't to be heard.")
+@click.option(
     "--image", type=RequestField("image", "file"), help="First frame: a picture, or a video's."
 )
 @click.option(

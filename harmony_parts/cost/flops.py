@@ -96,7 +96,8 @@ def _label_steps(block: StreamLayers, by_step: FlopsByStep, stack: ExitStack) ->
     interaction: Any = block.interaction
     if not isinstance(interaction, nn.Module):
         return
-    _label(interaction, "forward", "interaction", by_step, stack)
+    for method in ("update_reference", "forward"):
+        _label(interaction, method, "interaction", by_step, stack)
     for name, child in interaction.named_children():
         _label(child, "forward", interaction_name(name), by_step, stack)
     handle = interaction.register_forward_hook(
@@ -112,6 +113,6 @@ def _label_terms(exchange: AV[Exchange], by_step: FlopsByStep) -> AV[Exchange]:
         if received.term is None:
             return received
         term = by_step.within(interaction_name(f"to_{stream}"), received.term)
-        return Exchange(received.hidden, received.reference, term)
+        return Exchange(received.hidden, term)
 
     return exchange.map(label, AV(*STREAMS))

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import (
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.branches.protocol import Branch, Tokens
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.joint_block import JointBlock
+from harmony_parts.denoisers.joint_block import JointBlock, SourceTokens
 from harmony_parts.denoisers.known_latents import lead, paste
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port, Recompute
 from harmony_parts.errors import PartContractError
@@ -29,13 +29,13 @@ from harmony_parts.interaction.protocol import Layout
 class CachedStream:
     """A clean stream that one-way interaction keeps the same at every step.
 
-    `layers`: per joint block, its tokens after self-attention, which the other stream reads. Empty
-    until the first step has computed them.
+    `layers`: per joint block, what the other stream reads of it. Empty until the first step has
+    computed it.
     """
 
     stream: str
     latents: Tensor
-    layers: list[AV[Tokens]] = attrs.field(factory=list)
+    layers: list[AV[SourceTokens]] = attrs.field(factory=list)
 
 
 class BranchDenoiser(nn.Module):
@@ -117,9 +117,9 @@ class BranchDenoiser(nn.Module):
         reuse = cached.layers if cached is not None else []
         to_cache = (cached.stream,) if cached is not None and not reuse else ()
         blocks = [block for n, block in enumerate(self.blocks) if _skip(n) not in hints]
-        computed: list[AV[Tokens]] = []
+        computed: list[AV[SourceTokens]] = []
         for n, block in enumerate(blocks):
-            streams, attended = self._recomputed(block)(
+            streams, sources = self._recomputed(block)(
                 streams,
                 tables,
                 may_receive,
@@ -128,7 +128,7 @@ class BranchDenoiser(nn.Module):
                 cached=reuse[n] if reuse else AV(),
                 to_cache=to_cache,
             )
-            computed.append(attended)
+            computed.append(sources)
         if cached is not None and not reuse:
             cached.layers = computed
         return streams
@@ -207,7 +207,7 @@ class BranchDenoiser(nn.Module):
                 self._tables[key] = interaction.tables(Layout(clocks, grid, av["video"].device))
         return self._tables[key]
 
-    def _recomputed(self, block: nn.Module) -> Callable[..., tuple[AV[Tokens], AV[Tokens]]]:
+    def _recomputed(self, block: nn.Module) -> Callable[..., tuple[AV[Tokens], AV[SourceTokens]]]:
         """The block, with the activation checkpointing that `recompute` sets."""
         if self.recompute == "nothing" or not torch.is_grad_enabled():
             return block

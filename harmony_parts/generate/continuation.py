@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
 import attrs
@@ -20,8 +20,10 @@ from harmony_parts.sample.sampler import Progress, Step
 
 FADE = 0.05  # seconds of sound, at the end of what exists, that fade into the new sound
 
-Generate = Callable[[int, int, Clip | None, Clip | None, Progress | None], Clip]
-"""`generate(frames, seed, given, begin, progress)`: one window, which begins with `begin`."""
+Generate = Callable[
+    [int, Sequence[int], Sequence[Clip], Sequence[Clip], Progress | None], list[Clip]
+]
+"""`generate(frames, seeds, given, begin, progress)`: clips, which begin with those in `begin`."""
 
 
 @attrs.frozen
@@ -75,11 +77,12 @@ def continue_clip(
     whole = _whole(codecs) if clip.frames is not None else int
     plan = windows(inputs.begun, inputs.frames, format.frames, inputs.overlap, whole)
     for number, window in enumerate(plan):
-        made = generate(
+        given = [_part(inputs.given, format, window.start, window.frames)] if inputs.given else []
+        (made,) = generate(
             window.frames,
-            derived_seed(seed, f"window {number}") if number else seed,
-            inputs.given and _part(inputs.given, format, window.start, window.frames),
-            _known(_part(clip, format, window.start, window.known), codecs),
+            [derived_seed(seed, f"window {number}") if number else seed],
+            given,
+            [_known(_part(clip, format, window.start, window.known), codecs)],
             _of_all(progress, number, len(plan)),
         )
         clip = _joined(clip, made, window, format)

@@ -19,11 +19,14 @@ from harmony_parts.generate.generated import Generated
 from harmony_parts.media.probe import file_fault
 
 if TYPE_CHECKING:
+    from harmony_parts.av import Picture
     from harmony_parts.media.clip import Clip
 
+    Image = Clip | Generated | str | os.PathLike[str] | Picture
     Media = Clip | Generated | str | os.PathLike[str]
 
 TEXTS = ("prompt", "sound", "speech")
+NEGATIVES = ("negative", "negative_sound")
 FILES = ("image", "voice", "audio", "video", "begin")
 MAX_SEED = 2**63 - 1  # torch.Generator takes 64 bits, signed
 
@@ -100,7 +103,12 @@ def _is_image(value: Any) -> bool:
         return True
     from torch import Tensor
 
-    return isinstance(value, Tensor)
+    from harmony_parts.av import as_tensor
+
+    try:
+        return isinstance(as_tensor(value), Tensor)
+    except TypeError:  # an array of what torch has no type for
+        return False
 
 
 def _is_part(method: str) -> Callable[[Any], bool]:
@@ -116,16 +124,21 @@ def _is_shift(value: Any) -> bool:
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(TEXTS, (lambda value: isinstance(value, str), "a single string")),
+    **dict.fromkeys(
+        (*TEXTS, *NEGATIVES), (lambda value: isinstance(value, str), "a single string")
+    ),
     **dict.fromkeys(FILES, (is_media, "a file or a Clip")),
-    "image": (_is_image, "a file, a Clip or a tensor"),
+    "image": (_is_image, "a file, a Clip or a picture (PIL, array, tensor)"),
     **dict.fromkeys(("seconds", "overlap"), (_is_length, "a finite number above 0")),
     "extra": (lambda value: isinstance(value, Mapping), "a mapping (in JSON, an object)"),
     "seed": (
         lambda value: _is_whole(value) and 0 <= value <= MAX_SEED,
         "a whole number from 0 to 2**63 - 1",
     ),
-    "steps": (lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
+    **dict.fromkeys(
+        ("steps", "batch"),
+        (lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
+    ),
     "guidance": (_is_part("combine"), "a part, such as SyncCFG(video=3, audio=2)"),
     "solver": (_is_part("step"), "a part, such as Heun()"),
     "shift": (_is_shift, "a part, such as ConstantShift(5), or StreamShifts(video, audio)"),

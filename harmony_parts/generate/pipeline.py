@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-import attrs
 import torch
 from torch import Tensor, nn
 
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, Condition, Prompt
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
+from harmony_parts.codecs.protocol import grid_of
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts
+from harmony_parts.generate.arguments import known_arguments
+from harmony_parts.generate.batches import batched, naming, requests_for
 from harmony_parts.generate.continuation import continue_clip
 from harmony_parts.generate.fields import check_fields
 from harmony_parts.generate.generated import Generated
-from harmony_parts.generate.request import Request
-from harmony_parts.guidance.demands import demands, unknown_drops
+from harmony_parts.generate.in_format import clips_in
+from harmony_parts.generate.notices import warn_of_idle, warn_of_unread
+from harmony_parts.generate.request import Inputs, Request
+from harmony_parts.generate.watch import share, watching
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.latents.conditions import conditions_of
+from harmony_parts.latents.decode import decode_latents
 from harmony_parts.latents.encode import encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.models.folder import save_model, saved_modules
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.models.offloaded_codec import offloaded
+from harmony_parts.report.text import quantity
 from harmony_parts.sample.sampler import Progress, sample
 
 if TYPE_CHECKING:
-    from harmony_parts.generate.fields import Media
+    from harmony_parts.generate.fields import Image, Media
 
 
 class Pipeline:
@@ -115,44 +119,23 @@ class Pipeline:
             lambda codec, n: (codec.latents(n), *grid_of(codec), codec.channels), length
         )
 
-    def encode(self, clips: Sequence[Clip]) -> AV[Tensor]:
-        """Latents of clips of one length in the pipeline's format, as `encode_clips` makes them."""
-        return encode_clips(clips, self.codecs, self.device)
+    def encode(self, clips: Sequence[Media]) -> AV[Tensor]:
+        """Latents of clips or files of one length: video [B, T_v, H, W, C], audio [B, T_a, C].
+
+        They are brought to the pipeline's format as `generate` does it: frame rate and size, sample
+        rate and channels. A stream that none of them has is absent. Raises RequestError, with the
+        lengths, if these differ, ValueError if only some of the clips have a stream, MediaError for
+        a file that can't be read.
+        """
+        in_format = clips_in(clips, self.format, tuple(self.codecs))
+        return encode_clips(in_format, self.codecs, self.device)
 
     def decode(self, latents: AV[Tensor], frames: int | None = None) -> list[Clip]:
         """Clips of `frames` frames (by default all that the latents hold) and their sound.
 
         A stream without latents is absent from the clips. Raises ValueError if there are none.
         """
-        if not isinstance(latents, AV) or not tuple(latents):
-            raise ValueError(
-                "decode takes an AV with the latents of at least one stream, such as a step's"
-                f" estimate, not {latents!r:.80}"
-            )
-        if frames is None:
-            frames = self._frames(latents)
-        samples = self.format.samples(frames)
-        cut: AV[tuple[slice, ...]] = AV(
-            (slice(None), slice(frames)), (slice(None), slice(None), slice(samples))
-        )
-        made = latents.map(lambda x, codec, part: codec.decode(x)[part].cpu(), self.codecs, cut)
-        pictures, sounds = made.video, made.audio
-        return [
-            Clip(
-                None if pictures is None else pictures[i],
-                self.format.fps,
-                None if sounds is None else sounds[i],
-                self.format.sample_rate,
-            )
-            for i in range(len(made[next(iter(made))]))
-        ]
-
-    def _frames(self, latents: AV[Tensor]) -> int:
-        """How many frames the latents decode to; without video, how many the sound lasts."""
-        if latents.video is not None:
-            return cast(VideoCodec, self.codecs["video"]).frames(latents.video.shape[1])
-        samples = cast(AudioCodec, self.codecs["audio"]).samples(latents["audio"].shape[1])
-        return max(1, int(samples / self.format.sample_rate * self.format.fps))
+        return decode_latents(latents, self.codecs, self.format, frames)
 
     @torch.no_grad()
     def latents(
@@ -197,7 +180,7 @@ class Pipeline:
         noise = self._noise(shapes, seeds)
         settings = self.recipe.sample
         guidance = settings.guidance if guidance is None else guidance
-        self._warn_of_idle(guidance)
+        warn_of_idle(guidance, prompts, self.parts)
         conditions = self.conditions(prompts)
         with weights_on_device(self.parts.denoiser, self.device, self.offload):
             return sample(
@@ -224,26 +207,16 @@ class Pipeline:
             )
         )
 
-    def _warn_of_idle(self, guidance: Guidance) -> None:
-        """Warn if the guidance needs two streams, and the model has one, or drops no condition."""
-        produced = {name for encoder in self.parts.encoders.values() for name in encoder.produces}
-        for fault in unknown_drops(guidance, produced):
-            warnings.warn(f"{type(guidance).__name__} {fault}", stacklevel=4)
-        streams = tuple(self.codecs)
-        if len(streams) < 2 and _needs_both(guidance, streams[0]):
-            warnings.warn(
-                f"{type(guidance).__name__} guides one stream by the other, so it has no effect on"
-                f" a model that generates only {streams[0]}",
-                stacklevel=4,  # who calls `latents`
-            )
-
+    @known_arguments
     def generate(
         self,
         prompt: str | None = None,
         *,
         sound: str | None = None,
         speech: str | None = None,
-        image: Media | Tensor | None = None,
+        negative: str | None = None,
+        negative_sound: str | None = None,
+        image: Image | None = None,
         voice: Media | None = None,
         audio: Media | None = None,
         video: Media | None = None,
@@ -256,13 +229,15 @@ class Pipeline:
         guidance: Guidance | None = None,
         solver: Solver | None = None,
         shift: Shift | StreamShifts | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool = True,
     ) -> Generated:
         """Generate one clip: both streams, the video for an `audio`, or the audio for a `video`.
 
-        `prompt` describes what is seen, `sound` what is heard, `speech` what is spoken; `image` is
-        the first frame, `voice` a sound whose voice or timbre to follow. Media are Clips or files.
-        `seconds` is the length; by default that of the given stream, else the format's.
+        `prompt` describes what is seen, `sound` what is heard, `speech` what is spoken; `negative`
+        and `negative_sound` describe what isn't to be seen and heard, for guidances that drop text,
+        such as `CFG`. `image` is the first frame, `voice` a sound whose voice or timbre to follow.
+        Media are Clips or files, images PIL pictures and arrays too. `seconds` is the length; by
+        default that of the given stream, else the format's.
 
         With `begin` the clip goes on from the end of another one, in windows of the format's
         length; the result is `begin`, in the model's format, and the continuation. `seconds` is
@@ -270,13 +245,16 @@ class Pipeline:
         `video` lasts from the start of `begin`. Each window repeats the last `overlap` seconds of
         what is there, by default a quarter of its length.
 
-        `progress` is called with a `Step` after every step. Raises RequestError for a request that
+        `progress` shows a bar (on stderr; lines if that isn't a terminal), unless it is False; a
+        function is called with a `Step` after every step. Raises RequestError for a request that
         can't be fulfilled (see `Request`), MediaError for a file that can't be read.
         """
         request = Request(
             prompt=prompt,
             sound=sound,
             speech=speech,
+            negative=negative,
+            negative_sound=negative_sound,
             image=image,
             voice=voice,
             audio=audio,
@@ -291,78 +269,117 @@ class Pipeline:
             solver=solver,
             shift=shift,
         )
-        return self.run(request, progress)
+        with watching(progress, "sampling") as watch:
+            return self.run(request, watch)
 
-    @torch.no_grad()
+    @known_arguments
+    def generate_many(
+        self,
+        prompts: str | Request | Sequence[str | Request],
+        *,
+        seeds: int | Sequence[int] | None = None,
+        batch: int = 1,
+        sound: str | None = None,
+        negative: str | None = None,
+        negative_sound: str | None = None,
+        seconds: float | None = None,
+        steps: int | None = None,
+        guidance: Guidance | None = None,
+        solver: Solver | None = None,
+        shift: Shift | StreamShifts | None = None,
+        progress: Progress | bool = True,
+    ) -> list[Generated]:
+        """Generate a clip for each prompt and seed, `batch` at once, in order.
+
+        Strings are prompts; a `Request` says all that `generate` takes. There are as many seeds as
+        prompts, or a single one of either, which is then that of each clip; without `seeds` each
+        request has its own (0 for a string). The other arguments are for requests that leave them
+        out. Clips of one length, settings and given stream share a batch; a clip is that of
+        `generate`, up to rounding, and bit for bit if `batch` is 1.
+
+        `progress` as for `generate`, over the steps of all clips. All requests are checked before
+        the first one is sampled. Raises RequestError, with the number of the clip that is wrong.
+        """
+        requests = requests_for(
+            prompts,
+            seeds,
+            sound=sound,
+            negative=negative,
+            negative_sound=negative_sound,
+            seconds=seconds,
+            steps=steps,
+            guidance=guidance,
+            solver=solver,
+            shift=shift,
+        )
+        check_fields(batch=batch)
+        for number, request in enumerate(requests, 1):
+            with naming(number):
+                request.check()
+                request.check_model(tuple(self.codecs), self.format)
+        steps_of = [request.steps or self.recipe.sample.steps for request in requests]
+        made: list[Generated] = []
+        with watching(progress, f"sampling {quantity(len(requests), 'clip')}") as watch:
+            for group in batched(requests, self.format, batch):
+                first, last = len(made), len(made) + len(group)
+                part = share(watch, sum(steps_of[:first]), sum(steps_of[first:last]), sum(steps_of))
+                made += self._run(group, part)
+        return made
+
     def run(self, request: Request, progress: Progress | None = None) -> Generated:
-        """Generate the clip of a request, as `generate` does."""
+        """Generate the clip of a request, as `generate` does, without a bar."""
         request.check()
         request.check_model(tuple(self.codecs), self.format)
-        inputs = request.inputs(self.format)
-        self._warn_of_unread(inputs.prompt)
-        generate = partial(self._generate, request, inputs.prompt)
-        if inputs.begin is None:
-            clip = generate(inputs.frames, request.seed, inputs.given, None, progress)
+        return self._run([(request, request.inputs(self.format))], progress)[0]
+
+    @torch.no_grad()
+    def _run(
+        self, group: Sequence[tuple[Request, Inputs]], progress: Progress | None
+    ) -> list[Generated]:
+        """The clips of requests that were checked and that fit into one batch."""
+        requests, inputs = [request for request, _ in group], [each for _, each in group]
+        for each in inputs:
+            warn_of_unread(each.prompt, self.conditions, self._read)
+        seeds = [request.seed for request in requests]
+        generate = partial(self._generate, requests[0], [each.prompt for each in inputs])
+        if inputs[0].begin is None:
+            given = [each.given for each in inputs if each.given is not None]
+            clips = generate(inputs[0].frames, seeds, given, [], progress)
         else:
-            clip = continue_clip(inputs, request.seed, self.codecs, self.format, generate, progress)
-        return Generated(
-            inputs.restore(clip, self.format),
-            request.path("video"),
-            request.path("audio"),
-            lossless_sound=request.audio is not None,
-        )
+            clips = [
+                continue_clip(inputs[0], seeds[0], self.codecs, self.format, generate, progress)
+            ]
+        return [
+            Generated(
+                each.restore(clip, self.format),
+                request.path("video"),
+                request.path("audio"),
+                lossless_sound=request.audio is not None,
+            )
+            for request, each, clip in zip(requests, inputs, clips, strict=True)
+        ]
 
     def _generate(
         self,
         request: Request,
-        prompt: Prompt,
+        prompts: Sequence[Prompt],
         frames: int,
-        seed: int,
-        given: Clip | None,
-        begin: Clip | None,
+        seeds: Sequence[int],
+        given: Sequence[Clip],
+        begin: Sequence[Clip],
         progress: Progress | None,
-    ) -> Clip:
-        """A clip of `frames` frames for a given stream, which begins with the clip `begin`."""
+    ) -> list[Clip]:
+        """Clips of `frames` frames, with the settings of `request`, which begin with `begin`."""
         latents = self.latents(
-            [prompt],
-            seeds=[seed],
+            prompts,
+            seeds=seeds,
             frames=frames,
-            given=self.encode([given] if given else []),
-            begin=self.encode([begin] if begin else []),
+            given=encode_clips(given, self.codecs, self.device),
+            begin=encode_clips(begin, self.codecs, self.device),
             guidance=request.guidance,
             solver=request.solver,
             shift=request.shift,
             steps=request.steps,
             progress=progress,
         )
-        return self.decode(latents, frames)[0]
-
-    def _warn_of_unread(self, prompt: Prompt) -> None:
-        """Warn of fields without any effect: alone, they give the conditions of an empty prompt."""
-        filled: dict[str, Any] = {
-            field.name: value
-            for field in attrs.fields(Prompt)
-            if isinstance(value := getattr(prompt, field.name), Tensor) or value
-        }
-        unknown = [name for name in filled if name not in self._read]
-        if not unknown:
-            return
-        prompts = [Prompt(), *(Prompt(**{name: filled[name]}) for name in unknown)]
-        tensors = [x for c in self.conditions(prompts).values() for x in (c.mask, c.tokens)]
-        for row, name in enumerate(unknown, start=1):
-            if any(not torch.equal(x[row], x[0]) for x in tensors):
-                self._read.add(name)
-        # `generate` calls the caption "prompt"
-        unread = [
-            "prompt" if name == "caption" else name for name in unknown if name not in self._read
-        ]
-        if unread:
-            warnings.warn(
-                f"this model has no encoder that reads {' or '.join(unread)}",
-                stacklevel=5,  # who calls `generate`
-            )
-
-
-def _needs_both(guidance: Guidance, stream: str) -> bool:
-    """Whether it guides two streams and does nothing if there is only `stream`."""
-    return demands(guidance, (stream,)).most < 2 <= demands(guidance).most
+        return self.decode(latents, frames)

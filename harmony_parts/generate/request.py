@@ -9,7 +9,6 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +16,25 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from harmony_parts.av import STREAMS, Format, Prompt
-from harmony_parts.errors import RequestError
-from harmony_parts.generate.fields import FILES, TEXTS, field_fault, is_media, refuse
-from harmony_parts.generate.generated import SOUND_ONLY, Generated
+from harmony_parts.errors import RequestError, warn_caller
+from harmony_parts.generate.fields import FILES, TEXTS, field_fault, refuse
+from harmony_parts.generate.generated import SOUND_ONLY
+from harmony_parts.generate.in_format import (
+    clip_in,
+    clip_of,
+    frames_in,
+    frames_of,
+    picture_in,
+    read_media,
+    sound_in,
+)
 from harmony_parts.media.ffmpeg import is_file
 from harmony_parts.media.probe import probe
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from harmony_parts.flow.protocol import Shift, Solver
     from harmony_parts.flow.stream_shifts import StreamShifts
-    from harmony_parts.generate.fields import Media
+    from harmony_parts.generate.fields import Image, Media
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.media.clip import Clip
 
@@ -42,7 +48,8 @@ OVERLAP = 0.25  # of the model's length, which a window repeats of what is there
 class Request:
     """One clip to generate. None stands for the model's default.
 
-    `prompt`, `sound` and `speech` describe what is seen, heard and spoken. `image` is the first
+    `prompt`, `sound` and `speech` describe what is seen, heard and spoken; `negative` and
+    `negative_sound` what isn't, for guidances that drop text. `image` is the first
     frame, `voice` a sound whose voice or timbre to follow. `audio` or `video` is the given stream,
     which the other one is generated for. `begin` is a clip to go on from, for `seconds`, in windows
     that repeat `overlap` seconds of what is there. `extra` holds fields that encoders of plugins
@@ -52,7 +59,9 @@ class Request:
     prompt: str | None = None
     sound: str | None = None
     speech: str | None = None
-    image: Media | Tensor | None = None
+    negative: str | None = None
+    negative_sound: str | None = None
+    image: Image | None = None
     voice: Media | None = None
     audio: Media | None = None
     video: Media | None = None
@@ -147,7 +156,7 @@ class Request:
         if self.begin is None:
             return
         path = self.path("begin")
-        info: Any = probe(path) if path else _clip(self.begin)
+        info: Any = probe(path) if path else clip_of(self.begin)
         has = (info.video, info.audio) if path else (info.frames, info.waveform)
         for stream, part in zip(STREAMS, has, strict=True):
             if stream not in streams or getattr(self, stream) is not None or part is not None:
@@ -175,34 +184,29 @@ class Request:
         from harmony_parts.media.waveform import fit
 
         size = {"height": format.height, "width": format.width}
-        audio = _read("audio", self.audio, "sound")
-        video = _read("video", self.video, "frames", **size)
-        begin = _read("begin", self.begin, "", **size)
-        begun = 0 if begin is None else _frames_of(begin, format)
+        audio = read_media("audio", self.audio, "sound")
+        video = read_media("video", self.video, "frames", **size)
+        begin = read_media("begin", self.begin, "", **size)
+        begun = 0 if begin is None else frames_of(begin, format)
         if begin is not None:
-            begin = _begin_in(begin, format, begun)
+            begin = clip_in("begin", begin, format, begun)
         frames = self._frames(format, audio, video, begun)
         given = None
         if audio is not None:
-            sound = _sound("audio", audio, format)
-            if not sound.isfinite().all():
-                raise RequestError("the given audio has samples that aren't finite numbers")
-            sound = fit(sound, format.samples(frames))
+            sound = fit(sound_in("audio", audio, format), format.samples(frames))
             given = Clip(waveform=sound, sample_rate=format.sample_rate)
         if video is not None:
-            given = Clip(frames=_at_fps(video, format, frames), fps=format.fps)
-        image, voice = self.image, _read("voice", self.voice, "sound")
-        if is_media(image):
-            first = _read("image", image, "frames", **size)
-            assert first is not None
-            image = _covered(first, format, 1)[0]
+            given = Clip(frames=frames_in(video, format, frames), fps=format.fps)
+        voice = read_media("voice", self.voice, "sound")
+        unwanted = self.negative, self.negative_sound
         prompt = Prompt(
             self.prompt,
             self.sound,
             self.speech,
-            image,  # type: ignore[arg-type]
-            None if voice is None else _sound("voice", voice, format),
+            picture_in("image", self.image, format),
+            None if voice is None else sound_in("voice", voice, format),
             self.extra or {},
+            None if unwanted == (None, None) else Prompt(*unwanted),
         )
         return Inputs(prompt, frames, given, audio, begin, begun, self.overlap_frames(format))
 
@@ -215,7 +219,7 @@ class Request:
             if (media := getattr(self, name)) is None:
                 continue
             path = self.path(name)
-            seconds = float(probe(path).seconds or 0) if path else _clip(media).seconds
+            seconds = float(probe(path).seconds or 0) if path else clip_of(media).seconds
             named = f"the given {name}, {path}," if path else f"the given {name}"
             remedy = "give its end" if name == "begin" else "set a smaller `seconds`"
             yield seconds, f"{named} lasts {seconds:g} s", remedy
@@ -250,11 +254,10 @@ class Request:
                 f" {float(available / format.fps):.2f} s; leave `seconds` out to use all of it"
             )
         if not begun and frames > LONGER * format.frames:
-            warnings.warn(
+            warn_caller(
                 f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s"
                 " that this model was trained on, so expect it to drift; `seconds` sets the length,"
-                " and `begin` goes on from a clip",
-                stacklevel=6,  # who calls `Pipeline.generate`
+                " and `begin` goes on from a clip"
             )
         return frames
 
@@ -291,77 +294,3 @@ class Inputs:
         if self.given is not None:
             return attrs.evolve(clip, frames=self.given.frames)
         return clip
-
-
-# --- media in a format ----------------------------------------------------------------------------
-
-
-def _clip(media: Any) -> Clip:
-    """The clip of a media field that is no file."""
-    clip: Clip = media.clip if isinstance(media, Generated) else media
-    return clip
-
-
-def _read(name: str, media: Any, what: str, **size: Any) -> Clip | None:
-    """The clip of a media field, which must have `what`: "frames", "sound" or "", either."""
-    from harmony_parts.media.clip import Clip
-
-    if media is None:
-        return None
-    if isinstance(media, str | os.PathLike):
-        streams = {"frames": {"video"}, "sound": {"audio"}}.get(what)
-        return Clip.read(media, streams=streams, **size)
-    clip = _clip(media)
-    if what and (clip.frames if what == "frames" else clip.waveform) is None:
-        raise RequestError(f"the clip that is given as {name} has no {what}")
-    return clip
-
-
-def _sound(name: str, clip: Clip, format: Format) -> Tensor:
-    """[channels, samples]: the sound with the format's channels, at its rate."""
-    from harmony_parts.media.waveform import resample, to_channels
-
-    assert clip.waveform is not None
-    try:
-        sound = to_channels(clip.waveform, format.channels)
-    except ValueError as error:
-        raise RequestError(f"{name}: {error}") from error
-    return resample(sound, clip.sample_rate, format.sample_rate)
-
-
-def _frames_of(clip: Clip, format: Format) -> int:
-    """The frames of a clip at the format's rate; without frames, the whole ones of its sound."""
-    from harmony_parts.media.frames import frames_for
-
-    if clip.frames is not None:
-        return frames_for(len(clip.frames), clip.fps, format.fps)
-    return max(1, int(clip.seconds * format.fps))
-
-
-def _begin_in(clip: Clip, format: Format, count: int) -> Clip:
-    """The clip in the model's format, `count` frames of the streams that it has."""
-    from harmony_parts.media.clip import Clip
-    from harmony_parts.media.waveform import fit
-
-    sound = None
-    if clip.waveform is not None:
-        sound = fit(_sound("begin", clip, format), format.samples(count))
-        if not sound.isfinite().all():
-            raise RequestError("the given begin has samples that aren't finite numbers")
-    frames = None if clip.frames is None else _at_fps(clip, format, count)
-    return Clip(frames, format.fps, sound, format.sample_rate)
-
-
-def _at_fps(clip: Clip, format: Format, count: int) -> Tensor:
-    """[count, H, W, 3]: the frames at the format's size and rate."""
-    from harmony_parts.media.frames import regrid
-
-    return regrid(_covered(clip, format), clip.fps, format.fps, count)
-
-
-def _covered(clip: Clip, format: Format, first: int | None = None) -> Tensor:
-    """The (first) frames, scaled and cropped to the format's size."""
-    from harmony_parts.media.frames import cover
-
-    assert clip.frames is not None
-    return cover(clip.frames[:first], format.height, format.width)

@@ -71,7 +71,7 @@ class Direction:
 
 
 class GlobalLocal(nn.Module):
-    """dz_v = local(z_v, z_a), dz_a = local(z_a, z_v), dz_r = style(z_r, z_v).
+    """dz_v = local(z_v, z_a), dz_a = local(z_a, z_v), and before them dz_r = style(z_r, z_v).
 
     The first argument gives the queries, the second the keys and values. All residuals start at
     zero.
@@ -123,21 +123,20 @@ class GlobalLocal(nn.Module):
             angles(at_keys, pairs).to(device),
         )
 
+    def update_reference(self, video: Tokens, audio: Tokens) -> Tensor | None:
+        """The style residual of the reference; style changes nothing else."""
+        if audio.reference is None:
+            return None
+        residual: Tensor = self.style(audio.reference, video.hidden)
+        return residual
+
     def forward(
         self, video: Tokens, audio: Tokens, tables: AV[Direction], to: Collection[str] = STREAMS
     ) -> AV[Exchange]:
-        """Residuals of both streams, from their states before either update.
-
-        Style changes only the reference.
-        """
+        """Residuals of both streams, from their states before either update."""
         dz_v = self.to_video(video.hidden, audio.hidden, tables["video"]) if "video" in to else None
         dz_a = self.to_audio(audio.hidden, video.hidden, tables["audio"]) if "audio" in to else None
-        dz_r = (
-            self.style(audio.reference, video.hidden)
-            if "audio" in to and audio.reference is not None
-            else None
-        )
-        return AV(video=Exchange(hidden=dz_v), audio=Exchange(hidden=dz_a, reference=dz_r))
+        return AV(video=Exchange(hidden=dz_v), audio=Exchange(hidden=dz_a))
 
 
 class LocalCross(nn.Module):

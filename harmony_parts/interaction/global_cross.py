@@ -58,6 +58,9 @@ class GlobalCross(nn.Module):
 
         return AV(rope(self.to_video.pairs), rope(self.to_audio.pairs))
 
+    def update_reference(self, video: Tokens, audio: Tokens) -> None:
+        """It leaves the reference unchanged."""
+
     def forward(
         self, video: Tokens, audio: Tokens, tables: AV[AV[Tensor]], to: Collection[str] = STREAMS
     ) -> AV[Exchange]:

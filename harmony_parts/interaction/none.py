@@ -27,6 +27,9 @@ class NoExchange(nn.Module):
     def tables(self, layout: Layout) -> None:
         """It needs no tables."""
 
+    def update_reference(self, video: Tokens, audio: Tokens) -> None:
+        """It leaves the reference unchanged."""
+
     def forward(
         self, video: Tokens, audio: Tokens, tables: None, to: Collection[str] = STREAMS
     ) -> AV[Exchange]:

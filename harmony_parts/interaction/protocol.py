@@ -31,26 +31,31 @@ class Layout:
 class Exchange:
     """What one stream receives.
 
-    `hidden` [B, T, S, D] and `reference` [B, R, D]: residuals of its hidden states and of its
-    reference; `term`: a term for its text attention.
+    `hidden` [B, T, S, D]: a residual of its hidden states; `term`: a term for its text attention.
     """
 
     hidden: Tensor | None = None
-    reference: Tensor | None = None
     term: Term | None = None
 
 
 class Interaction(Protocol):
     """A torch module, one per layer, which shares no weights with other layers.
 
-    Both directions read the states before either update. No argument is changed in place, no random
-    numbers are drawn, samples are independent, and reference tokens that are masked out have no
-    effect. All tensors that it computes with are parameters, buffers, or in its tables. It never
+    It acts twice: `update_reference` before the self-attention of the layer, a call after it. Both
+    directions of the call read the states before either update. No argument is changed in place, no
+    random numbers are drawn, samples are independent, and reference tokens that are masked out have
+    no effect. All tensors that it computes with are parameters, buffers, or in its tables. It never
     reads a tensor's value on the host, so that it runs on the meta device, where costs are counted.
     """
 
     def tables(self, layout: Layout) -> Any:
         """What depends only on the shape (windows, angles), computed once for all layers."""
+
+    def update_reference(self, video: Tokens, audio: Tokens) -> Tensor | None:
+        """The residual [B, R, D_a] of the audio's reference, `None` if there is none.
+
+        Both streams are as they enter the layer, whose joint attention reads the updated reference.
+        """
 
     def __call__(
         self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
@@ -58,7 +63,7 @@ class Interaction(Protocol):
         """What each stream in `to` receives from the other; for other streams nothing is computed.
 
         A stream receives the same whether or not the other one is in `to`. Residuals are of a type
-        no wider than the stream's, and one of the reference only if there is a reference.
+        no wider than the stream's.
         """
 
 

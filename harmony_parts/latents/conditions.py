@@ -17,8 +17,22 @@ def is_frozen(encoder: nn.Module) -> bool:
 
 
 def conditions_of(encoders: Iterable[nn.Module], prompts: Sequence[Prompt]) -> dict[str, Condition]:
-    """The conditions of the prompts from all encoders, by name."""
-    return {name: condition for encoder in encoders for name, condition in encoder(prompts).items()}
+    """The conditions of the prompts from all encoders, by name.
+
+    The null form of a prompt with a `negative` is the condition of that; what a negative doesn't
+    say keeps the encoder's own null form.
+    """
+    conditions: dict[str, Condition] = {}
+    for encoder in encoders:
+        made: dict[str, Condition] = encoder(prompts)
+        if any(prompt.negative is not None for prompt in prompts):
+            null = encoder([prompt.negative or Prompt() for prompt in prompts])
+            made = {
+                name: condition if condition.null is None else condition.with_null(null[name])
+                for name, condition in made.items()
+            }
+        conditions |= made
+    return conditions
 
 
 def concatenate(chunks: Sequence[Condition]) -> Condition:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import soundfile
 import torch
 from torch import Tensor
 
-from harmony_parts.av import fraction
+from harmony_parts.av import as_tensor, channel_layout, fraction
+from harmony_parts.display.html import clip_html
 from harmony_parts.errors import MediaError
 from harmony_parts.media.ffmpeg import Limits, frame_rate
 from harmony_parts.media.files import replace
@@ -21,8 +23,24 @@ from harmony_parts.media.read import at_rate, in_channels, read_frames, read_sou
 from harmony_parts.media.waveform import fit, to_channels, write_sound_file
 from harmony_parts.media.write import MUXERS, Content, write_container
 
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    from harmony_parts.av import Array, Picture
+
 LIMITS = Limits()
 MAX_RATE = 1 << 20  # Hz, the highest `sample_rate` to resample to; no recording has more
+
+
+def _frames_tensor(frames: Array | Sequence[Picture] | None) -> Tensor | None:
+    """[T, H, W, 3]: frames as they are, or single ones of equal size."""
+    if not isinstance(frames, list | tuple) or not frames:
+        return as_tensor(frames)  # type: ignore[arg-type]  # an empty list is refused below
+    each = [as_tensor(frame) for frame in frames]
+    sizes = {tuple(frame.shape) if isinstance(frame, Tensor) else None for frame in each}
+    if len(sizes) > 1 or None in sizes:
+        raise ValueError("the frames of a list must be pictures, arrays or tensors of one size")
+    return torch.stack(each)  # type: ignore[arg-type]
 
 
 @attrs.frozen(eq=False)
@@ -32,13 +50,14 @@ class Clip:
     `frames` uint8 [T, H, W, 3] (RGB, T >= 1) at the constant, exact rate `fps`: frame i lasts from
     i/fps to (i+1)/fps. `waveform` float32 [channels, samples] in -1..1 at `sample_rate` Hz; sample
     j is at j/sample_rate. Both begin at 0 s. Absent isn't the same as black or mute; `fps` or
-    `sample_rate` of an absent stream has no meaning. Raises ValueError if a field has another shape
-    or type.
+    `sample_rate` of an absent stream has no meaning. Numpy arrays become tensors, and so do PIL
+    pictures, of which `frames` takes a list. Raises ValueError if a field has another shape or
+    type.
     """
 
-    frames: Tensor | None = None
+    frames: Tensor | None = attrs.field(default=None, converter=_frames_tensor)
     fps: Fraction = attrs.field(default=Fraction(24), converter=fraction)
-    waveform: Tensor | None = None
+    waveform: Tensor | None = attrs.field(default=None, converter=as_tensor)
     sample_rate: int = 48000
 
     def __attrs_post_init__(self) -> None:
@@ -67,6 +86,36 @@ class Clip:
             torch.float32,
             "[channels, samples] with channels >= 1",
             lambda s: len(s) == 2 and s[0] >= 1,
+        )
+
+    def __repr__(self) -> str:
+        """The shape of each stream, in words."""
+        pieces = []
+        if self.frames is not None:
+            count, height, width = self.frames.shape[:3]
+            plural, rate = "s" if count > 1 else "", f"{float(self.fps):.6g} fps"
+            pieces.append(f"{count} frame{plural} of {width} x {height} at {rate}")
+        if self.waveform is not None:
+            channels, samples = self.waveform.shape
+            length = f"{samples / self.sample_rate:.4g} s of {channel_layout(channels)} sound"
+            pieces.append(f"{length} at {self.sample_rate} Hz")
+        return f"Clip({', '.join(pieces)})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: some frames above the waveform."""
+        frames, _ = self.numpy()
+        samples = None if self.waveform is None else self.mono().detach().cpu().numpy()
+        return clip_html(repr(self), frames, samples)
+
+    def numpy(self) -> tuple[ndarray[Any, Any] | None, ndarray[Any, Any] | None]:
+        """(frames, waveform) as numpy arrays, of the same shapes and types; None if absent.
+
+        Those on the CPU share their memory with the clip.
+        """
+        frames, sound = self.frames, self.waveform
+        return (
+            None if frames is None else frames.detach().cpu().numpy(),
+            None if sound is None else sound.detach().cpu().numpy(),
         )
 
     @property
@@ -283,11 +332,18 @@ def _check(
         return
     if not isinstance(value, Tensor):
         raise ValueError(
-            f"Clip.{field} must be a torch tensor {want} of {dtype}, not {type(value).__name__}"
+            f"Clip.{field} must be a tensor or an array {want} of {dtype}, not"
+            f" {type(value).__name__}"
         )
     if value.dtype != dtype or not fits(tuple(value.shape)):
+        hint = (
+            ": (frames * 255).round() makes 8 bits of values from 0 to 1"
+            if field == "frames" and value.is_floating_point()
+            else ""
+        )
         raise ValueError(
-            f"Clip.{field} must be {want} of {dtype}, not {list(value.shape)} of {value.dtype}"
+            f"Clip.{field} must be {want} of {dtype}, not {list(value.shape)} of"
+            f" {value.dtype}{hint}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import attrs
@@ -12,11 +11,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from harmony_parts.av import AV
+from harmony_parts.display.pictures import PAPER, evenly, film_strip, wave
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.files import replace
 
 WIDTH, WAVE, LABEL, GAP = 1200, 44, 18, 10  # pixels
-PAPER, INK, FAINT, SOUND = (255, 255, 255), (32, 36, 44), (150, 156, 166), (46, 110, 180)
+INK, FAINT = (32, 36, 44), (150, 156, 166)
 SEEN, HEARD = (214, 64, 44), (22, 140, 90)
 MOST_FRAMES = 24
 
@@ -52,54 +52,30 @@ def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
         if row.clip.frames is not None:
             _frames(sheet, row, row.clip.frames, top + LABEL)
         if row.clip.waveform is not None:
-            _wave(draw, row, top + LABEL + _frame_height(row.clip))
+            _wave(sheet, row, top + LABEL + _frame_height(row.clip))
     replace(path, sheet.save)
     return path
 
 
-def _columns(frames: Tensor) -> list[int]:
-    """The numbers of the frames that are drawn."""
-    return np.unique(
-        np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)
-    ).tolist()
-
-
 def _frame_height(clip: Clip) -> int:
     """Height of a drawn frame in pixels of the sheet; 0 without frames."""
-    frames = clip.frames
-    return (
-        0
-        if frames is None
-        else round(WIDTH / len(_columns(frames)) * frames.shape[1] / frames.shape[2])
-    )
+    if clip.frames is None:
+        return 0
+    height, width = clip.frames.shape[1:3]
+    return round(WIDTH / len(evenly(len(clip.frames), MOST_FRAMES)) * height / width)
 
 
 def _frames(sheet: Image.Image, row: Row, frames: Tensor, top: int) -> None:
-    columns, clip = _columns(frames), row.clip
-    edges, height = np.linspace(0, WIDTH, len(columns) + 1).round().astype(int), _frame_height(clip)
-    for number, (left, right) in zip(columns, pairwise(edges)):
-        picture = Image.fromarray(_array(frames[number])).resize(
-            (int(right - left), height), Image.Resampling.NEAREST
-        )
-        sheet.paste(picture, (int(left), top))
+    strip = film_strip(_array(frames), WIDTH, MOST_FRAMES)
+    sheet.paste(strip, (0, top))
     for time in row.events.video if row.events.video is not None else ():
-        x = time / clip.seconds * WIDTH
-        ImageDraw.Draw(sheet).line([(x, top), (x, top + height)], SEEN, 2)
+        x = time / row.clip.seconds * WIDTH
+        ImageDraw.Draw(sheet).line([(x, top), (x, top + strip.height)], SEEN, 2)
 
 
-def _wave(draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
-    """Draw the smallest and largest sample of each pixel column, scaled to the loudest."""
-    wave = _array(row.clip.mono())
-    wave, middle = wave / max(float(np.abs(wave).max()), 1e-3), top + WAVE / 2
-    for x, (start, end) in enumerate(
-        pairwise(np.linspace(0, len(wave), WIDTH + 1).round().astype(int))
-    ):
-        if start < end:
-            part = wave[start:end]
-            draw.line(
-                [(x, middle - part.max() * WAVE * 0.45), (x, middle - part.min() * WAVE * 0.45)],
-                SOUND,
-            )
+def _wave(sheet: Image.Image, row: Row, top: int) -> None:
+    sheet.paste(wave(_array(row.clip.mono()), WIDTH, WAVE), (0, top))
+    draw = ImageDraw.Draw(sheet)
     for time in row.events.audio if row.events.audio is not None else ():
         at = time / row.clip.seconds * WIDTH
         draw.line([(at, top), (at, top + WAVE)], HEARD, 2)

@@ -17,6 +17,12 @@ def harmony_style() -> Iterator[PartDeclaration]:
         source="arXiv:2511.21579, section 3.2",
     )
     yield part(
+        "tokens",
+        "harmony_parts.style.tokens:StyleTokens",
+        summary="Learned style tokens pool the whole video; the reference audio attends to them.",
+        source="after arXiv:1803.09017",
+    )
+    yield part(
         "none",
         "harmony_parts.style.none:NoStyle",
         summary="The reference audio is left unchanged: the ablation.",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harmony_parts.assembly.read import RECIPE, VERSIONS, write_recipe
+from harmony_parts.assembly.read import RECIPE, VERSIONS, version_fault, write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
 from harmony_parts.media.files import replace_text
@@ -71,6 +71,8 @@ def _check_recipe(path: Path, recipe: Recipe, data_root: str | os.PathLike[str] 
         before = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: can't be read: {error}") from error
+    if fault := version_fault(before):
+        raise RunError(f"{path}: {fault}")
     now = tomllib.loads(write_recipe(recipe))
     differs = [line for place, line in differences(before, now) if place not in FREE]
     if differs:

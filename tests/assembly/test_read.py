@@ -11,7 +11,13 @@ import tomli_w
 from helpers.toy_parts import TINY, Plugin, with_toys
 
 from harmony_parts.assembly.catalogue import catalogue
-from harmony_parts.assembly.read import read_recipe, shipped_recipes, write_recipe
+from harmony_parts.assembly.read import (
+    CHANGES,
+    RECIPE_VERSION,
+    read_recipe,
+    shipped_recipes,
+    write_recipe,
+)
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import structure
 from harmony_parts.errors import AssemblyError
@@ -32,6 +38,22 @@ def test_a_written_recipe_is_read_as_an_equal_one():
     assert table["sample"]["guidance"]["mute"]["use"] == "harmony/mute"
     del table["harmony"]
     assert read_recipe(table, parts=TOYS) == recipe
+
+
+@pytest.mark.parametrize(
+    ("versions", "cause"),
+    [
+        ({"version": "0.1.0"}, r"\$\.harmony\.recipe: .* version 1, .* other clips .*style begins"),
+        ({"recipe": RECIPE_VERSION + 1}, "upgrade harmony-parts"),
+        ({"recipe": "new"}, "version 'new', .* upgrade harmony-parts"),
+        ("2", r"\$\.harmony: expected a table"),
+    ],
+)
+def test_a_recipe_of_another_version_is_refused(versions, cause):
+    """Since the same weights would make other clips; without the table, settings are read."""
+    with pytest.raises(AssemblyError, match=cause):
+        read_recipe(TINY | {"harmony": versions}, parts=TOYS)
+    assert set(CHANGES) == set(range(2, RECIPE_VERSION + 1))
 
 
 class Outside:

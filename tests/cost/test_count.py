@@ -25,6 +25,7 @@ from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
+from harmony_parts.style.tokens import StyleTokens
 from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 # the paper's size: 5 s at 704 x 1280
@@ -95,6 +96,22 @@ def test_flops_match_formulas() -> None:
     # Harmony with Ovi's global keys and values of the video, estimated on paper: 0.609 PFLOP
     audio = sum(found[step] for step in found if step.startswith("audio"))
     assert found.total() - audio == pytest.approx(0.609e15, rel=0.01)
+
+
+def test_style_tokens_cost_little() -> None:
+    """4 K N C of pooling and narrow projections: far less than `alignment` in both counts."""
+    style = StyleTokens(tokens=16, head_width=16)
+    model = full_size(MMDiT(), GLDI(style=style), caption=4096, voice=20)
+    flops = count.count_forward(
+        model, given(caption=(512, 4096), voice=(94, 20)), ("video", "audio"), frozenset()
+    )["interaction: style"]
+    c, k, r, inner = WIDTH, 16, 94, 24 * 16
+    pooled, read = 4 * k * N * c, 4 * r * k * inner
+    assert flops == LAYERS * (pooled + read + 4 * (r + k) * c * inner)
+    assert flops < 2e12
+    found = parameters(Parts(Format(24, 704, 1280, 16000, 5.0), AV(), {}, model))
+    own = k * c + 4 * c + 2 * inner + 4 * c * inner + 3 * inner + c
+    assert found["interaction: style"].numbers == LAYERS * own < 0.15e9
 
 
 def demo(**denoiser: Any) -> tuple[BranchDenoiser, Inputs]:

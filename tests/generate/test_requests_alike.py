@@ -15,7 +15,7 @@ from helpers.command_line import RECIPE, jsonl
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import RequestError
 from harmony_parts.flow.heun import Heun
-from harmony_parts.generate.fields import FILES, MAX_SEED, TEXTS
+from harmony_parts.generate.fields import FILES, MAX_SEED, NEGATIVES, TEXTS
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.generate.request import Request
@@ -80,9 +80,9 @@ RULES: list[tuple[dict[str, Any], str]] = [
 """What the command line and a table can express: the fields, and the sentence."""
 
 ONLY_VALUES: list[tuple[dict[str, Any], str]] = [
-    *(({name: 3}, f"{name} must be a single string, not 3") for name in TEXTS),
+    *(({name: 3}, f"{name} must be a single string, not 3") for name in (*TEXTS, *NEGATIVES)),
     ({"prompt": ["a", "b"]}, "prompt must be a single string, not ['a', 'b']"),
-    ({"image": 3}, "image must be a file, a Clip or a tensor, not 3"),
+    ({"image": 3}, "image must be a file, a Clip or a picture (PIL, array, tensor), not 3"),
     *(({name: 3}, f"{name} must be a file or a Clip, not 3") for name in FILES if name != "image"),
     ({"extra": [1]}, "extra must be a mapping (in JSON, an object), not [1]"),
     ({"seed": True}, SEED + "True"),

@@ -1,7 +1,7 @@
 """A model that an older commit saved generates the same clip as then.
 
-`tests/helpers/saved_model.py` wrote the fixture at commit 44c4005, before the package was
-reorganised (with the module names of that commit).
+`tests/helpers/saved_model.py` wrote the fixture. It was made anew when style came to begin a layer,
+which raised the version of recipes to 2.
 """
 
 from __future__ import annotations

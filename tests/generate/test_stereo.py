@@ -18,7 +18,7 @@ from harmony_parts.errors import RequestError, RunError
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.latents.encode import encode_examples
+from harmony_parts.latents.encode import encode_clips, encode_examples
 from harmony_parts.media.clip import Clip
 from harmony_parts.train.loop import train
 
@@ -103,8 +103,10 @@ def test_channels_without_a_rule_are_refused_by_name(stereo: Pipeline) -> None:
 
 
 def test_a_clip_of_other_channels_is_refused(stereo: Pipeline, mono: Pipeline, clip: Clip) -> None:
+    """Where it must be in the format already."""
     with pytest.raises(ValueError, match=r"\[B, 1, samples\], .* not torch.float32 \[1, 2, "):
-        mono.encode([clip])
+        encode_clips([clip], mono.codecs, torch.device("cpu"))
+    assert torch.equal(mono.encode([clip]).audio, mono.encode([clip.with_channels(1)]).audio)
     example = attrs.evolve(
         mono.recipe.data.build(format=mono.format).example(0, torch.Generator()), clip=clip
     )

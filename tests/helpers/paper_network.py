@@ -13,9 +13,8 @@ Readings, where the paper is silent or names another model:
   words are at the time of the last latent.
 * A window holds every latent that overlaps the query's interval, widened by the reach.
 * GLDI rotates all pairs of a head with time, q and k RMS-normed per head.
-* Style updates z_r after the layer's joint attention, from the video after its self-attention, so
-  only the next layer's joint attention reads it. The paper prepends the updated z_r: style first
-  is the better reading, and changes what trained models make.
+* A layer begins with style: z_r reads the video's tokens as they enter the layer, and the joint
+  attention of the same layer reads the updated z_r, which is what the paper prepends.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class Shape:
     constant: float
     audio_window: float
     video_window: float
-    style: bool
+    style: str | None  # "alignment" or "tokens"
     one_way: bool
 
 
@@ -186,16 +185,16 @@ class PaperNetwork:
     # --- a layer ----------------------------------------------------------------------------------
 
     def _layer(self, n: int, video: Stream, audio: Stream) -> None:
+        if self.shape.style is not None and not audio.frozen:
+            style = [self._style(n, token, video) for token in audio.reference]
+            audio.reference = [x + dx for x, dx in zip(audio.reference, style)]
         self._self_attention(n, video)
         self._self_attention(n, audio)
         received: dict[str, list[Vector]] = {}
         terms: dict[str, Callable[[int, Vector], Vector]] = {}
-        style: list[Vector] = []
         if self.shape.interaction == "gldi":
             received["video"] = self._local(n, video, audio, self.shape.audio_window)
             received["audio"] = self._local(n, audio, video, self.shape.video_window)
-            if self.shape.style:
-                style = [self._style(n, token, video) for token in audio.reference]
         elif self.shape.interaction == "global":
             terms = {
                 "video": self._global_term(n, video, audio),
@@ -204,8 +203,6 @@ class PaperNetwork:
         for stream in (video, audio):
             if not stream.frozen and stream.name in received:
                 stream.tokens = [x + dx for x, dx in zip(stream.tokens, received[stream.name])]
-        if style and not audio.frozen:
-            audio.reference = [x + dx for x, dx in zip(audio.reference, style)]
         self._video_text(n, video, None if video.frozen else terms.get("video"))
         if "audio" in terms and not audio.frozen:
             self._audio_term(n, audio, terms["audio"])
@@ -328,15 +325,23 @@ class PaperNetwork:
         return residuals
 
     def _style(self, n: int, token: Vector, video: Stream) -> Vector:
-        """CrossAttn(z_r W_q, z_v W_k, z_v W_v) over the whole video, without rotation."""
+        """CrossAttn(z_r W_q, z_v W_k, z_v W_v) without rotation: over the whole video, or over what
+        each style token pools of it.
+        """
         name = f"blocks.{n}.interaction.style"
-        q, k, v = self._multi_head(
-            f"{name}.heads",
-            "audio",
-            [self.norm(f"{name}.norm_reference", token)],
-            [self.norm(f"{name}.norm_video", x) for x in video.tokens],
-        )
-        return self.linear(f"{name}.heads.o", self._read(q[0], k, v))
+        read = [self.norm(f"{name}.norm_video", x) for x in video.tokens]
+        projections = f"{name}.heads"
+        if self.shape.style == "tokens":
+            read, projections = self._pooled(self.weights[f"{name}.tokens"], read), name
+        x = [self.norm(f"{name}.norm_reference", token)]
+        q, k, v = self._multi_head(projections, "audio", x, read)
+        return self.linear(f"{projections}.o", self._read(q[0], k, v))
+
+    def _pooled(self, queries: Vector, video: Sequence[Vector]) -> list[Vector]:
+        """For each style token, each head's average of the video's tokens, weighted by scores."""
+        heads = self.heads["video"]
+        split = [list(x.reshape(heads, -1)) for x in video]
+        return [self._read(list(query.reshape(heads, -1)), split, split) for query in queries]
 
     def _global_term(
         self, n: int, reader: Stream, source: Stream

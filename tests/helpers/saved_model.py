@@ -6,7 +6,9 @@ made anew only by a change that means to change what saved models make, in the s
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import save_file
@@ -74,11 +76,11 @@ def make(pipeline: Pipeline) -> dict[str, torch.Tensor]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run = FOLDER.parent / "saved_run"
-    model = train(read_recipe(RECIPE), out=run, progress=False, device="cpu")
     FOLDER.mkdir(exist_ok=True)
-    for name in ("recipe.toml", "model.safetensors"):
-        (model / name).replace(FOLDER / name)
+    with TemporaryDirectory() as run:
+        model = train(read_recipe(RECIPE), out=Path(run), progress=False, device="cpu")
+        for name in ("recipe.toml", "model.safetensors"):
+            shutil.copyfile(model / name, FOLDER / name)
     capability = torch.backends.cpu.get_cpu_capability()
     about = {"cpu": capability, "torch": torch.__version__}
     save_file(make(load(FOLDER)), FOLDER / "clip.safetensors", metadata=about)

@@ -16,6 +16,7 @@ from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
+from harmony_parts.interaction.protocol import InteractionSpec
 from harmony_parts.testing.stand_ins import StubEncoder
 
 FORMAT = Format(fps="8", height=16, width=16, sample_rate=8000, seconds=1)
@@ -39,18 +40,19 @@ def nonzero(module: torch.nn.Module, scale: float = 0.1) -> torch.nn.Module:
 
 
 def build(
-    interaction: str = "gldi",
+    interaction: str | InteractionSpec = "gldi",
     audio: object = None,
     seed: int = 0,
     fresh: bool = False,
+    layers: int = 2,
     **settings: object,
 ) -> BranchDenoiser:
-    """Two layers; `fresh` leaves the weights that start at zero at zero."""
+    """`fresh` leaves the weights that start at zero at zero."""
     spec = DualBranch(
-        layers=2,
+        layers=layers,
         video=VideoTransformer(width=24, heads=2, feed=32, patch=1),
         audio=audio or MMDiT(width=16, heads=2, feed=32),
-        interaction=INTERACTIONS[interaction],
+        interaction=INTERACTIONS[interaction] if isinstance(interaction, str) else interaction,
         **settings,
     )
     torch.manual_seed(seed)

@@ -27,7 +27,7 @@ WAVE = torch.zeros(1, 10)
         ({"frames": FRAMES.float()}, r"frames must be .* not \[3, 4, 6, 3\] of torch.float32"),
         ({"frames": FRAMES.permute(0, 3, 1, 2)}, "frames must be"),
         ({"frames": FRAMES[:0]}, "frames must be"),
-        ({"frames": FRAMES.numpy()}, "not ndarray"),
+        ({"frames": "a.mp4"}, "a tensor or an array .*, not str"),
         ({"waveform": WAVE[0]}, r"waveform must be .* not \[10\]"),
         ({"waveform": WAVE.double()}, "float64"),
         ({"waveform": WAVE, "fps": 0}, "fps must be above 0"),

@@ -66,6 +66,17 @@ FAULTS = {
     "style sees one latent": Fault(
         "style/alignment.py", "video.flatten(1, 2)", "video[:, :1].flatten(1, 2)"
     ),
+    "a style token sees one latent": Fault(
+        "style/tokens.py", "video.flatten(1, 2)", "video[:, :1].flatten(1, 2)"
+    ),
+    "style is left out": Fault(
+        "denoisers/joint_block.py",
+        '_with_style(entering, streams["audio"], interaction, may_receive.audio)',
+        'streams["audio"]',
+    ),
+    "style enters a clean stream": Fault(
+        "denoisers/joint_block.py", "_allowed(residual, may_receive)", "residual"
+    ),
     "training times aren't shifted": Fault(
         "assembly/recipe.py",
         "lambda shift: shift(t)",

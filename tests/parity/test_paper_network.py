@@ -24,7 +24,9 @@ from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
+from harmony_parts.style.alignment import StyleAlignment
 from harmony_parts.style.none import NoStyle
+from harmony_parts.style.tokens import StyleTokens
 from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 
 BOUND = 1e-7
@@ -46,6 +48,7 @@ class FirstIsShort(StubCodec):
 
 CODECS = AV(FirstIsShort(3, (4, 4), 4.0), StubCodec(5, (), 8.0))
 
+STYLES = {StyleAlignment: "alignment", StyleTokens: "tokens", NoStyle: None}
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "gldi": (GLDI(), {}),
     "gldi in seconds": (GLDI(rope_map="seconds"), {}),
@@ -56,6 +59,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "gldi, windows over all": (GLDI(audio_window=9.0, video_window=9.0), {}),
     "gldi of another width": (GLDI(width=8), {}),
     "gldi without style": (GLDI(style=NoStyle()), {}),
+    "gldi, style tokens": (GLDI(style=StyleTokens(tokens=3, head_width=5)), {}),
     "gldi, one way": (GLDI(), {"driven_interaction": "one_way"}),
     "global": (Global(), {}),
     "global in seconds": (Global(rope_map="seconds"), {}),
@@ -91,7 +95,7 @@ def reference(denoiser: BranchDenoiser, interaction: Any, settings: dict[str, An
         constant=getattr(interaction, "constant", 1.0),
         audio_window=gldi.audio_window,
         video_window=gldi.video_window,
-        style=not isinstance(gldi.style, NoStyle),
+        style=STYLES[type(gldi.style)] if isinstance(interaction, GLDI) else None,
         one_way=bool(settings),
     )
     weights = {name: tensor.numpy() for name, tensor in denoiser.state_dict().items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,18 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_another_recipe(
         go(tiny.but(recipe, steps=6), out, resume=True)
     assert (out / "recipe.toml").read_bytes() == before
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_run_of_an_older_version_of_recipes_is_not_resumed(
+    straight: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    shutil.copytree(straight[0], tmp_path / "run")
+    file = tmp_path / "run" / "recipe.toml"
+    text = file.read_text()
+    assert "\nrecipe = 2\n" in text
+    file.write_text(text.replace("\nrecipe = 2\n", "\n"))
+    with pytest.raises(RunError, match=r"version 1, .* train or convert the model anew"):
+        go(tiny.recipe(steps=9, log_every=3), tmp_path / "run", resume=True)
 
 
 def test_a_finished_run_continues_with_more_steps(

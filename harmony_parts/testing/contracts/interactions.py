@@ -31,6 +31,7 @@ from harmony_parts.testing.contracts.require import generator, require
 
 MAKE_TABLES = object()
 """Stands for the tables that the layer itself makes."""
+REFERENCE = "the residual of the reference"
 
 
 def check_interaction(
@@ -51,7 +52,7 @@ def check_interaction(
     built = make_branches(branches)
     layer = make_layer(spec, built)
     require(
-        callable(getattr(layer, "tables", None)),
+        all(callable(getattr(layer, method, None)) for method in ("tables", "update_reference")),
         spec,
         "build an Interaction, with all methods of the protocol",
     )
@@ -59,25 +60,47 @@ def check_interaction(
         spec,
         layer,
         built,
-        lambda module, inputs: _received(spec, module, inputs, built),
+        lambda module, inputs: _results(spec, module, inputs, built),
         layer_inputs(built, SHAPES[0]),
     )
     for shape in SHAPES:
         inputs = layer_inputs(built, shape)
-        both = _received(spec, layer, inputs, built)
+        both = _results(spec, layer, inputs, built)
         _check_one_receiver(spec, layer, inputs, built, both)
         _check_tables(spec, layer, inputs, built, both)
         _check_samples(spec, layer, shape, built, both)
         _check_padding(spec, layer, inputs, built, both)
 
     def in_type(module: nn.Module, dtype: torch.dtype) -> Results:
-        return _received(spec, module, layer_inputs(built, SHAPES[0]).cast(dtype), built)
+        return _results(spec, module, layer_inputs(built, SHAPES[0]).cast(dtype), built)
 
     check_types(spec, layer, in_type)
     empty = make_branches(branches, "meta")
     inputs = layer_inputs(empty, SHAPES[0], device="meta")
-    check_meta(spec, empty, lambda module: _received(spec, module, inputs, empty))
+    check_meta(spec, empty, lambda module: _results(spec, module, inputs, empty))
     return cast(Interaction, layer)
+
+
+def _results(
+    spec: Any,
+    layer: nn.Module,
+    inputs: LayerInputs,
+    branches: AV[Branch],
+    tables: Any = MAKE_TABLES,
+) -> Results:
+    """What both streams receive, and what the reference does."""
+    received = _received(spec, layer, inputs, branches, tables=tables)
+    residual = _updated_reference(spec, layer, inputs)
+    return received if residual is None else {**received, REFERENCE: residual}
+
+
+def _updated_reference(spec: Any, layer: nn.Module, inputs: LayerInputs) -> Tensor | None:
+    audio = inputs.streams["audio"]
+    residual = cast(Any, layer).update_reference(inputs.streams["video"], audio)
+    if residual is None:
+        return None
+    require(audio.reference is not None, spec, "update no reference if the audio has none")
+    return require_like(spec, "the audio's reference", residual, cast(Tensor, audio.reference))
 
 
 def _received(
@@ -102,7 +125,7 @@ def _received(
         require(isinstance(each, Exchange), spec, "return an AV of Exchange")
         if stream not in to:
             require(
-                each.hidden is each.reference is each.term is None,
+                each.hidden is each.term is None,
                 spec,
                 f"return nothing for the {stream} stream if it isn't in `to`",
             )
@@ -110,26 +133,12 @@ def _received(
             found[f"{stream}: the residual"] = require_like(
                 spec, f"the {stream}'s hidden states", each.hidden, tokens.hidden
             )
-        if each.reference is not None:
-            found[f"{stream}: the residual of the reference"] = _reference(
-                spec, stream, each.reference, tokens
-            )
         if each.term is not None:
             queries = _queries(layer, tokens, branches[stream])
             found[f"{stream}: the term"] = require_like(
                 spec, f"the {stream}'s queries", each.term(queries), queries
             )
     return found
-
-
-def _reference(spec: Any, stream: str, residual: Tensor, tokens: Tokens) -> Tensor:
-    require(
-        tokens.reference is not None,
-        spec,
-        f"return no residual of a reference for the {stream} if it has none",
-    )
-    assert tokens.reference is not None
-    return require_like(spec, f"the {stream}'s reference", residual, tokens.reference)
 
 
 def _queries(layer: nn.Module, tokens: Tokens, branch: Branch) -> Tensor:
@@ -159,7 +168,7 @@ def _check_tables(
     """Tables of one layer serve all layers, in every call."""
     tables = cast(Any, make_layer(spec, branches)).tables(inputs.layout)
     for _ in range(2):
-        results = _received(spec, layer, inputs, branches, tables=tables)
+        results = _results(spec, layer, inputs, branches, tables)
         require(
             same(both, results, EXACT),
             spec,
@@ -171,7 +180,7 @@ def _check_samples(
     spec: Any, layer: nn.Module, shape: Shape, branches: AV[Branch], both: Results
 ) -> None:
     last = slice(SAMPLES - 1, SAMPLES)
-    alone = _received(spec, layer, layer_inputs(branches, shape, last), branches)
+    alone = _results(spec, layer, layer_inputs(branches, shape, last), branches)
     require(
         same({name: x[last] for name, x in both.items()}, alone, EXACT),
         spec,
@@ -186,13 +195,10 @@ def _check_padding(
     if reference is None or mask is None:
         return
     padded = torch.where(mask[..., None], reference, 3 - reference)
-    results = _received(spec, layer, inputs.with_tokens("audio", reference=padded), branches)
+    results = _results(spec, layer, inputs.with_tokens("audio", reference=padded), branches)
 
     def unmasked(results: Results) -> Results:
-        return {
-            name: x[mask] if name == "audio: the residual of the reference" else x
-            for name, x in results.items()
-        }
+        return {name: x[mask] if name == REFERENCE else x for name, x in results.items()}
 
     require(
         same(unmasked(both), unmasked(results), EXACT),

@@ -25,6 +25,7 @@ from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.style.none import NoStyle
+from harmony_parts.style.tokens import StyleTokens
 from harmony_parts.testing.contracts.denoisers import check_denoiser
 from harmony_parts.testing.gaussian_denoiser import GaussianDenoiser
 from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
@@ -32,16 +33,19 @@ from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 VIDEO, MMDIT, CROSS = VideoTransformer(12, 2, 16, 4), MMDiT(12, 2, 16), CrossAudio(12, 2, 16)
 CODECS: AV[Any] = AV(StubCodec(4, (4, 8), 6.0), StubCodec(3, (), 14.0))
 ALL: Any = {"all": StubEncoder(caption=5, image=4, sound=6, speech=4, voice=3)}
-LAST = ["blocks.1.interaction.style.*"]  # nothing reads the last layer's reference
 EVERY = ["blocks.*.interaction.style.*"]  # without a voice, there is no reference
 SEVERAL: Any = {"all": StubEncoder(caption=5, pose=4, mood=3, sound=6, image=4)}
 PORTED = {"pose": Port("video", "context"), "mood": Port("audio", "add")}
 
 KEEP: dict[str, tuple[DualBranch, dict[str, Any]]] = {
-    "gldi, mmdit": (DualBranch(2, VIDEO, MMDIT, GLDI()), {"encoders": ALL, "idle": LAST}),
+    "gldi, mmdit": (DualBranch(2, VIDEO, MMDIT, GLDI()), {"encoders": ALL}),
+    "gldi with style tokens": (
+        DualBranch(1, VIDEO, MMDIT, GLDI(style=StyleTokens())),
+        {"encoders": ALL},
+    ),
     "gldi, mmdit, one way": (
         DualBranch(2, VIDEO, MMDIT, GLDI(), "one_way"),
-        {"encoders": ALL, "idle": LAST},
+        {"encoders": ALL},
     ),
     "gldi, cross": (DualBranch(1, VIDEO, CROSS, GLDI(audio_window=0.0)), {"idle": EVERY}),
     "gldi without style": (

@@ -75,6 +75,9 @@ class Faulty(nn.Module):
     def tables(self, layout: Any) -> Any:
         return self.inner.tables(layout)
 
+    def update_reference(self, video: Tokens, audio: Tokens) -> Any:
+        return self.inner.update_reference(video, audio)
+
     def forward(
         self, video: Tokens, audio: Tokens, tables: Any, to: Collection[str] = STREAMS
     ) -> Any:
@@ -216,12 +219,19 @@ def _uses_padding(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Ex
     return exchange.replace(video=replace(exchange.video, hidden=exchange.video.hidden + mean))
 
 
-def _invents_a_reference(exchange: AV[Exchange], video: Tokens, audio: Tokens) -> AV[Exchange]:
-    return (
-        exchange
-        if exchange.video is None
-        else exchange.replace(video=replace(exchange.video, reference=video.hidden[:, :, 0]))
-    )
+def updates(change: Callable[[Any, Tokens, Tokens], Any]) -> type[Faulty]:
+    """A fault that changes the residual of the reference."""
+
+    def update(self: Faulty, video: Tokens, audio: Tokens) -> Any:
+        return change(self.inner.update_reference(video, audio), video, audio)
+
+    return type("Updates", (Faulty,), {"update_reference": update})
+
+
+class NoUpdate(Faulty):
+    """It lacks a method of the protocol."""
+
+    update_reference: Any = None
 
 
 @pytest.mark.parametrize(
@@ -251,9 +261,26 @@ def _invents_a_reference(exchange: AV[Exchange], video: Tokens, audio: Tokens) -
         ),
         (residual(lambda x: x / 0), "return finite floats .* with NaN or infinity"),
         (residual(lambda x: x.long()), "return finite floats"),
+        (NoUpdate, "build an Interaction, with all methods of the protocol"),
         (
-            changes(_invents_a_reference),
-            "return no residual of a reference for the video if it has none",
+            updates(
+                lambda residual, video, audio: (
+                    audio.hidden[:, :, 0] if audio.reference is None else residual
+                )
+            ),
+            "update no reference if the audio has none",
+        ),
+        (
+            updates(lambda residual, video, audio: residual[:, :1]),
+            r"the shape of the audio's reference, \[3, 4, 32\]",
+        ),
+        (
+            updates(
+                lambda residual, video, audio: (
+                    residual if residual is None else residual + audio.reference.mean(1, True)
+                )
+            ),
+            "ignore padding",
         ),
         (PrivateTables, "make tables that depend only on the layout"),
         (ConsumedTables, "make tables that depend only on the layout"),

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from harmony_parts.errors import PartContractError
 from harmony_parts.style.alignment import StyleAlignment
 from harmony_parts.style.none import NoStyle
+from harmony_parts.style.tokens import StyleTokens
 from harmony_parts.testing.contracts.style import check_style
 
 
-@pytest.mark.parametrize("spec", [StyleAlignment(), NoStyle()], ids=repr)
+@pytest.mark.parametrize(
+    "spec", [StyleAlignment(), StyleTokens(), StyleTokens(2, 1), NoStyle()], ids=repr
+)
 def test_style_parts_keep_the_contract(spec: Any) -> None:
     assert isinstance(check_style(spec), nn.Module)
 

@@ -1,0 +1,71 @@
+"""Pictures of frames, of sound and of latents, as PIL images."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+PAPER, SOUND = (255, 255, 255), (46, 110, 180)
+
+Values = np.ndarray[Any, Any]
+
+
+def film_strip(frames: Values, width: int, most: int) -> Image.Image:
+    """Up to `most` evenly spaced frames, uint8 [T, H, W, 3], in a row of `width` pixels."""
+    chosen = evenly(len(frames), most)
+    edges = np.linspace(0, width, len(chosen) + 1).round().astype(int).tolist()
+    height = max(1, round(width / len(chosen) * frames.shape[1] / frames.shape[2]))
+    strip = Image.new("RGB", (width, height), PAPER)
+    for number, (left, right) in zip(chosen, pairwise(edges)):
+        picture = Image.fromarray(np.ascontiguousarray(frames[number]))
+        strip.paste(picture.resize((right - left, height), Image.Resampling.NEAREST), (left, 0))
+    return strip
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Up to `most` of `count` numbers, from the first to the last."""
+    numbers: list[int] = np.unique(
+        np.linspace(0, count - 1, min(most, count)).round().astype(int)
+    ).tolist()
+    return numbers
+
+
+def wave(samples: Values, width: int, height: int) -> Image.Image:
+    """The smallest and largest of `samples` [N] in each pixel column, scaled to the loudest."""
+    image = Image.new("RGB", (width, height), PAPER)
+    draw, middle = ImageDraw.Draw(image), height / 2
+    scale = 0.45 * height / max(float(np.abs(samples).max(initial=0.0)), 1e-3)
+    edges = np.linspace(0, len(samples), width + 1).round().astype(int)
+    for x, (start, end) in enumerate(pairwise(edges.tolist())):
+        if start < end:
+            part = samples[start:end]
+            top, bottom = middle - part.max() * scale, middle - part.min() * scale
+            draw.line([(x, top), (x, bottom)], SOUND)
+    return image
+
+
+def in_colours(latents: Values) -> Values:
+    """Latents [..., C] as colours, uint8 [..., 3]: their three largest principal components.
+
+    Each component is scaled by its own 1st and 99th percentile; missing ones repeat the last.
+    """
+    flat = np.nan_to_num(latents.reshape(-1, latents.shape[-1]).astype(np.float64))
+    centred = flat - flat.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    parts = centred @ axes[:, ::-1][:, :3]
+    parts = parts[:, [min(k, parts.shape[1] - 1) for k in range(3)]]
+    low, high = np.percentile(parts, (1, 99), axis=0)
+    scaled = (parts - low) / np.maximum(high - low, 1e-12)
+    colours: Values = (scaled.clip(0, 1) * 255).round().astype(np.uint8)
+    return colours.reshape(*latents.shape[:-1], 3)
+
+
+def in_grey(latents: Values) -> Values:
+    """Latents [T, C] as grey, uint8 [C, T, 3], each channel from its smallest to its largest."""
+    values = np.nan_to_num(latents.astype(np.float64)).T
+    low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+    grey = ((values - low) / np.maximum(high - low, 1e-12) * 255).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
