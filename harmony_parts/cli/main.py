@@ -14,6 +14,7 @@ from harmony_parts.report.progress import escape_unencodable
         "demo": "harmony_parts.cli.demo:demo",
         "prepare": "harmony_parts.cli.prepare:prepare",
         "train": "harmony_parts.cli.train:train",
+        "curriculum": "harmony_parts.cli.curriculum:curriculum",
         "generate": "harmony_parts.cli.generate:generate",
         "compare": "harmony_parts.cli.compare:compare",
         "measure": "harmony_parts.cli.measure:measure",

@@ -24,6 +24,7 @@ from harmony_parts.filters.silence import Silence
 from harmony_parts.latents import prepare_shards as module
 from harmony_parts.latents.encode import encode_examples
 from harmony_parts.latents.prepare_shards import Preparation
+from harmony_parts.sources.shard_files import Index
 from harmony_parts.sources.shards import Shards
 from harmony_parts.testing.contracts.sources import check_source
 
@@ -182,7 +183,8 @@ def test_a_pickle_in_the_place_of_a_clip_is_never_run(copy: Path, tmp_path: Path
     reader = Shards().build(root=copy)
     pickled = file.getvalue()
     (copy / "shard-00000.tar").write_bytes(pickled + b"{}")
-    reader.index.offset.setflags(write=True)
+    columns = attrs.asdict(reader.index, recurse=False)
+    reader.index = Index(**{name: column.copy() for name, column in columns.items()})
     reader.index.offset[0], reader.index.gap[0] = 0, 0
     reader.index.sizes[0] = [len(pickled), 2]
     digest = hashlib.sha256(pickled + b"{}").digest()
@@ -257,7 +259,10 @@ def test_lengths_and_sizes_are_buckets(tmp_path: Path) -> None:
         for h, w in ((16, 16), (16, 32))
     ]
     for name, source in zip("abcd", formats):
-        Soundstage(size=1).build(format=source).example(0).clip.save(folder / f"{name}.mkv")
+        clip = Soundstage(size=1).build(format=source).example(0).clip
+        assert clip.waveform is not None
+        noise = torch.rand(clip.waveform.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+        attrs.evolve(clip, waveform=noise).save(folder / f"{name}.mkv")
     recipe = attrs.evolve(recipe, data=ClipFolder(check=False, voice_seconds=(0.2, 0.25)))
     settings = Preparation(formats=tuple(reversed(formats)), variants=3)
     prepare(recipe, tmp_path / "out", root=folder, settings=settings)
