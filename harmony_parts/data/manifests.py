@@ -91,7 +91,7 @@ def _json_lines(manifest: Path) -> Rows:
 
 def _parquet(manifest: Path) -> Rows:
     try:
-        import pyarrow.parquet as parquet  # type: ignore[import-not-found]
+        import pyarrow.parquet as parquet
     except ImportError as error:
         raise MediaError(
             f"{manifest}: Parquet needs pyarrow: pip install pyarrow, or use CSV or JSON Lines"

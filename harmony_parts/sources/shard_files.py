@@ -186,11 +186,12 @@ def parse_clip(
     found = {s: tensors[f"latents/{s}"].float() for s in STREAMS if f"latents/{s}" in tensors}
     variants = max(1, int(texts.get("variants", 1)))
     given = _under("conditions/", tensors) | _under(f"variant-{round % variants}/", tensors)
-    media = {f: tensors.get(f"prompt/{f}") for f in MEDIA}
-    if f"prompt/voice-{round % variants}" in tensors:
-        media["voice"] = tensors[f"prompt/voice-{round % variants}"]
+    voice = f"prompt/voice-{round % variants}"
     prompt = Prompt(
-        **{field: texts.get(field) for field in FIELDS}, **media, extra=texts.get("extra", {})
+        *(texts.get(field) for field in FIELDS),
+        image=tensors.get("prompt/image"),
+        voice=tensors.get(voice, tensors.get("prompt/voice")),
+        extra=texts.get("extra", {}),
     )
     latents = cast(AV[Tensor], AV(**{s: found[s] for s in streams}))
     conditions = conditions_from({n: _floats(t) for n, t in given.items()}, null)

@@ -126,8 +126,8 @@ def test_manifests_of_all_formats_are_alike(clips: Path, tmp_path: Path) -> None
     (tmp_path / "list.jsonl").write_text(lines)
     names = ["list.csv", "list.jsonl"]
     try:
-        import pyarrow  # type: ignore[import-not-found]
-        import pyarrow.parquet as parquet  # type: ignore[import-not-found]
+        import pyarrow
+        import pyarrow.parquet as parquet
     except ImportError:
         (tmp_path / "list.parquet").write_bytes(b"PAR1")
         with pytest.raises(MediaError, match="Parquet needs pyarrow: pip install pyarrow"):
