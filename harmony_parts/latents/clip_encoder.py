@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -118,28 +118,30 @@ class ClipEncoder:
     def _media_fields(self) -> tuple[str, ...]:
         """The media of a prompt that a trainable encoder's conditions depend on."""
         form = self.parts[0].format
-        trainable = [e for e in self.parts[0].encoders.values() if not is_frozen(e)]  # type: ignore[arg-type]
-        modes = [(encoder, encoder.training) for encoder in trainable]  # type: ignore[attr-defined]
+        encoders: Iterable[Any] = self.parts[0].encoders.values()
+        trainable = [encoder for encoder in encoders if not is_frozen(encoder)]
+        modes = [(encoder, encoder.training) for encoder in trainable]
         generator = torch.Generator().manual_seed(0)
-        media: dict[str, Tensor] = {
-            "image": torch.randint(
-                256, (form.height, form.width, 3), dtype=torch.uint8, generator=generator
-            ),
-            "voice": torch.rand(form.channels, form.sample_rate, generator=generator) - 0.5,
+        size = (form.height, form.width, 3)
+        image = torch.randint(256, size, dtype=torch.uint8, generator=generator)
+        voice = torch.rand(form.channels, form.sample_rate, generator=generator) - 0.5
+        full = Prompt("a", "b", "c", image=image, voice=voice)
+        lacking = {
+            "image": attrs.evolve(full, image=None),
+            "voice": attrs.evolve(full, voice=None),
         }
-        full = Prompt("a", "b", "c", **media)
         try:
             for encoder in trainable:
-                encoder.eval()  # type: ignore[attr-defined]
-            whole = conditions_of(trainable, [full])  # type: ignore[arg-type]
+                encoder.eval()
+            whole = conditions_of(trainable, [full])
             return tuple(
                 field
                 for field in MEDIA
-                if _differ(whole, conditions_of(trainable, [attrs.evolve(full, **{field: None})]))  # type: ignore[arg-type]
+                if _differ(whole, conditions_of(trainable, [lacking[field]]))
             )
         finally:
             for encoder, training in modes:
-                encoder.train(training)  # type: ignore[attr-defined]
+                encoder.train(training)
 
     def _stored(self, name: str, tensor: Tensor) -> Tensor:
         floating = tensor.is_floating_point() and not name.startswith("prompt/")
@@ -156,7 +158,8 @@ def _differ(one: Mapping[str, Condition], other: Mapping[str, Condition]) -> boo
 
 
 def _frozen(parts: Parts) -> list[nn.Module]:
-    return [e for e in parts.encoders.values() if is_frozen(e)]  # type: ignore[arg-type,misc]
+    encoders: Iterable[Any] = parts.encoders.values()
+    return [encoder for encoder in encoders if is_frozen(encoder)]
 
 
 def _parts(recipe: Recipe, formats: Sequence[Format]) -> tuple[Parts, ...]:

@@ -31,10 +31,11 @@ def made_with(recipe: Recipe, parts: Parts) -> dict[str, Any]:
         stream: _part(getattr(recipe.codecs, stream), f"{stream}_codec", parts.codecs[stream])
         for stream in parts.codecs
     }
+    built: Mapping[str, Any] = parts.encoders
     encoders = {
         name: _part(recipe.encoders[name], "encoder", encoder)
-        for name, encoder in parts.encoders.items()
-        if is_frozen(encoder)  # type: ignore[arg-type]
+        for name, encoder in built.items()
+        if is_frozen(encoder)
     }
     rates = {"fps": str(form.fps), "sample_rate": form.sample_rate, "channels": form.channels}
     return {"format": rates, "codecs": codecs, "encoders": encoders}
@@ -65,7 +66,7 @@ def check_made_with(
     `now` are the facts of the model, which reads `streams` of the clips. The clips may have more:
     streams and conditions that the model doesn't read.
     """
-    faults = []
+    faults: list[str] = []
     fields = (["fps"] if "video" in streams else []) + (
         ["sample_rate", "channels"] if "audio" in streams else []
     )

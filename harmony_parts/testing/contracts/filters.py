@@ -11,6 +11,7 @@ from harmony_parts.av import AV, STREAMS, Format, Prompt
 from harmony_parts.data.protocol import Example
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.filters.protocol import Filter, FilterSpec
+from harmony_parts.media.clip import Clip
 from harmony_parts.testing.contracts.require import check_value, no_global_randomness, require
 
 
@@ -66,7 +67,7 @@ def _analysed(spec: FilterSpec, built: Filter, example: Example) -> AV[Any]:
             other = "waveform" if field == "frames" else "frames"
             if getattr(example.clip, other) is None:
                 continue
-            alone = attrs.evolve(example, clip=attrs.evolve(example.clip, **{other: None}))
+            alone = attrs.evolve(example, clip=_without(example.clip, other))
             features = built.analyse(alone)
             pair = (
                 (getattr(features, stream), None),
@@ -77,6 +78,12 @@ def _analysed(spec: FilterSpec, built: Filter, example: Example) -> AV[Any]:
     first, again = (built.fault(f.video, f.audio) for f in (found, built.analyse(example)))
     require(first == again, spec, f"judge a clip the same twice, not {first!r} and {again!r}")
     return found
+
+
+def _without(clip: Clip, field: str) -> Clip:
+    if field == "frames":
+        return attrs.evolve(clip, frames=None)
+    return attrs.evolve(clip, waveform=None)
 
 
 def _judged(spec: FilterSpec, built: Filter, video: Any, audio: Any) -> None:
