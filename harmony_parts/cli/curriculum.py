@@ -80,10 +80,10 @@ def curriculum(
         also.setdefault(stage, []).append(model)
     began = time.perf_counter()
     try:
-        model = train_curriculum(
+        trained = train_curriculum(
             read, out=out, also=also, data_root=data, device=device, workers=workers
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command continues from there") from None
-    click.echo(f"{model}: trained in {duration(time.perf_counter() - began)}")
-    click.echo(f"try: harmony generate {shlex.quote(str(model))} --out clip.mp4")
+    click.echo(f"{trained}: trained in {duration(time.perf_counter() - began)}")
+    click.echo(f"try: harmony generate {shlex.quote(str(trained))} --out clip.mp4")

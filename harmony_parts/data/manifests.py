@@ -29,11 +29,10 @@ def read_manifest(root: Path, manifest: Path) -> Iterator[Entry]:
         )
     for where, row in rows(manifest):
         name = _text(row.get("file"), where) or ""
-        texts = [
-            _text(next((row[key] for key in keys if key in row), None), where)
-            for keys in (KEYS[0], KEYS[1], KEYS[2])
-        ]
-        yield Entry(name, _inside(root, name, where), *texts)
+        caption, sound, speech = (
+            _text(next((row[key] for key in keys if key in row), None), where) for keys in KEYS
+        )
+        yield Entry(name, _inside(root, name, where), caption, sound, speech)
 
 
 def _text(value: Any, where: str) -> str | None:

@@ -209,7 +209,7 @@ def _loaded(candidates: Candidates, numbers: Sequence[int], workers: int) -> Ite
     )
 
 
-def _as_it_is(candidate: Candidate) -> Candidate:
+def _as_it_is(candidate: Any) -> Any:
     return candidate
 
 
