@@ -11,26 +11,40 @@ from harmony_parts.av import AV
 from harmony_parts.data.protocol import Example
 from harmony_parts.plugin import knob
 
-GRID = 16  # pixels: cells of a picture that are compared
-OUTLIER = 3.0  # a cut changes so many times more than the frames beside it
+GRID = 16  # cells along an edge of a picture that are compared
+OUTLIER = 3.0  # a cut changes so many times more than the pairs of frames beside it
+LASTS = 0.4  # s, for which the picture stays different; a flash is over by then
 
 
-def changes(frames: Tensor) -> Tensor:
-    """[T - 1]: the mean change of brightness and colour between consecutive frames, 0 to 1.
-
-    Frames uint8 [T, H, W, 3] are averaged over a grid of cells first, so that noise and small
+def _cells(frames: Tensor) -> Tensor:
+    """[T, cells]: frames uint8 [T, H, W, 3] averaged over a grid, 0 to 1, so that noise and small
     motion count little.
     """
-    small = torch.stack(
-        [adaptive_avg_pool2d(f.permute(2, 0, 1).float(), (min(GRID, len(f)),) * 2) for f in frames]
-    )
-    return (small[1:] - small[:-1]).abs().mean(dim=(1, 2, 3)) / 255
+    grid = min(GRID, *frames.shape[1:3])
+    means = [adaptive_avg_pool2d(f.permute(2, 0, 1).float(), (grid, grid)) for f in frames]
+    return torch.stack(means).flatten(1) / 255
+
+
+def largest_cut(frames: Tensor, fps: float) -> float:
+    """The largest mean change of the picture that is a cut, 0 if there is none.
+
+    It is an outlier among the changes beside it, and the picture before it doesn't come back.
+    """
+    cells, after = _cells(frames), max(1, round(LASTS * fps))
+    change = (cells[1:] - cells[:-1]).abs().mean(1)
+    largest = 0.0
+    for k in range(len(change)):
+        beside = [*change[max(0, k - 1) : k].tolist(), *change[k + 1 : k + 2].tolist()]
+        if float(change[k]) > OUTLIER * max(beside, default=0.0):
+            lasting = (cells[k + 1 : k + 2 + after] - cells[k]).abs().mean(1).min()
+            largest = max(largest, float(lasting))
+    return largest
 
 
 @attrs.frozen
 class SceneCut:
-    """Drops clips in which two consecutive frames differ by more than `change`, and by three times
-    more than the pairs of frames before and after them: so a flash or fast motion is no cut.
+    """Drops clips in which two consecutive frames differ by more than `change`, by three times more
+    than the pairs of frames beside them, and for at least 0.4 s: motion or a flash is no cut.
     """
 
     change: float = knob(
@@ -46,15 +60,11 @@ class SceneCut:
         return self
 
     def analyse(self, example: Example) -> AV[float]:
-        """The largest change that is an outlier, 0 if none is."""
-        frames = example.clip.frames
-        if frames is None or len(frames) < 2:
+        """The largest change that is a cut."""
+        clip = example.clip
+        if clip.frames is None or len(clip.frames) < 2:
             return AV(video=0.0)
-        change = changes(frames)
-        beside = torch.stack(
-            [torch.cat([change[:1] * 0, change[:-1]]), torch.cat([change[1:], change[:1] * 0])]
-        ).amax(0)
-        return AV(video=float(torch.where(change > OUTLIER * beside, change, 0.0).max()))
+        return AV(video=largest_cut(clip.frames, float(clip.fps)))
 
     def fault(self, video: float | None, audio: object) -> str | None:
         """A cut."""

@@ -188,7 +188,9 @@ def parse_clip(
     given = _under("conditions/", tensors) | _under(f"variant-{round % variants}/", tensors)
     voice = f"prompt/voice-{round % variants}"
     prompt = Prompt(
-        *(texts.get(field) for field in FIELDS),
+        texts.get("caption"),
+        texts.get("sound"),
+        texts.get("speech"),
         image=tensors.get("prompt/image"),
         voice=tensors.get(voice, tensors.get("prompt/voice")),
         extra=texts.get("extra", {}),
