@@ -22,6 +22,7 @@ FOR_PLUGINS = (
     "errors",
     "guidance.scales",
     "guidance.active_streams",
+    "guidance.demands",
     "tasks.entries",
     "denoisers.known_latents",
     "models.offload",
