@@ -79,8 +79,8 @@ def main(recipe: str, clips: int, steps: int) -> None:
             found = measure(read, Path(folder, "clips"), steps, workers)
             waiting, computing = (x / steps * 1e3 for x in (found.waiting, found.computing))
             click.echo(
-                f"{workers} workers: {waiting:.1f} ms of waiting and {computing:.1f} ms of computing"
-                f" a step: {found.busy:.1%} busy"
+                f"{workers} workers: a step waits {waiting:.1f} ms and computes {computing:.1f} ms:"
+                f" {found.busy:.1%} busy"
             )
 
 
