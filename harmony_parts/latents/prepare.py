@@ -14,7 +14,8 @@ from harmony_parts.latents.conditions import concatenate, conditions_of, is_froz
 from harmony_parts.latents.encode import encode_examples
 from harmony_parts.latents.sources import Prepared
 
-CHUNK = 16  # examples that are encoded at a time
+CHUNK = 16  # examples that are encoded at a time, if they are small
+CHUNK_BYTES = 1 << 28  # of their frames
 Track = Callable[[Iterable[int], int], Iterable[int]]
 """`track(numbers, total)`: yields the numbers and shows progress."""
 
@@ -48,8 +49,9 @@ def prepare_clips(
     conditions: list[dict[str, Condition]] = []
     prompts: list[Prompt] = []
     names: list[str] = []
-    for begin in track(range(0, len(chosen), CHUNK), -(-len(chosen) // CHUNK)):
-        examples = [dataset.example(i, generator) for i in chosen[begin : begin + CHUNK]]
+    size = max(1, min(CHUNK, CHUNK_BYTES // (3 * format.frames * format.height * format.width)))
+    for begin in track(range(0, len(chosen), size), -(-len(chosen) // size)):
+        examples = [dataset.example(i, generator) for i in chosen[begin : begin + size]]
         chunk = [example.prompt for example in examples]
         latents.append(encode_examples(examples, format, codecs, device).map(Tensor.cpu))
         with torch.no_grad():
