@@ -85,6 +85,14 @@ _NAMES = {
     "render": "data.rendering",
     "Events": "metrics.events",
     "Correlation": "metrics.correlation",
+    "AdamW": "optimizers.adamw",
+    "ConstantRate": "schedules.constant:Constant",
+    "CosineRate": "schedules.cosine:Cosine",
+    "TrainAll": "trainable.everything:Everything",
+    "TrainBranch": "trainable.branch:Branch",
+    "SingleProcess": "strategies.single:Single",
+    "LogFile": "callbacks.log",
+    "TensorBoard": "callbacks.tensorboard",
 }
 """Public name -> its module, with `:name` if its name in that module differs."""
 
@@ -109,6 +117,8 @@ if TYPE_CHECKING:
     from harmony_parts.branches.cross_audio import CrossAudio as CrossAudio
     from harmony_parts.branches.mmdit import MMDiT as MMDiT
     from harmony_parts.branches.video_transformer import VideoTransformer as VideoTransformer
+    from harmony_parts.callbacks.log import LogFile as LogFile
+    from harmony_parts.callbacks.tensorboard import TensorBoard as TensorBoard
     from harmony_parts.codecs.dct import DCTVideo as DCTVideo
     from harmony_parts.codecs.logmel import LogMel as LogMel
     from harmony_parts.data.clips import ClipFolder as ClipFolder
@@ -149,10 +159,14 @@ if TYPE_CHECKING:
     from harmony_parts.media.clip import Clip as Clip
     from harmony_parts.metrics.correlation import Correlation as Correlation
     from harmony_parts.metrics.events import Events as Events
+    from harmony_parts.optimizers.adamw import AdamW as AdamW
     from harmony_parts.scenes.ambient import Ambient as AmbientScene
     from harmony_parts.scenes.complex import Complex as ComplexScene
     from harmony_parts.scenes.hard import Hard as HardScene
     from harmony_parts.scenes.talk import Talk as SpeechScene
+    from harmony_parts.schedules.constant import Constant as ConstantRate
+    from harmony_parts.schedules.cosine import Cosine as CosineRate
+    from harmony_parts.strategies.single import Single as SingleProcess
     from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
     from harmony_parts.style.none import NoStyle as NoStyle
     from harmony_parts.style.tokens import StyleTokens as StyleTokens
@@ -162,6 +176,8 @@ if TYPE_CHECKING:
     from harmony_parts.tasks.sampled import Sampled as SampledTasks
     from harmony_parts.tasks.video_driven import VideoDriven as VideoDriven
     from harmony_parts.tasks.weighted_sum import WeightedSum as WeightedSum
+    from harmony_parts.trainable.branch import Branch as TrainBranch
+    from harmony_parts.trainable.everything import Everything as TrainAll
 
 
 def __getattr__(name: str) -> Any:

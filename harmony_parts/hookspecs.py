@@ -416,3 +416,92 @@ def harmony_metric() -> Declarations:
                 source="arXiv:2401.16423",
             )
     """
+
+
+@hookspec
+def harmony_optimizer() -> Declarations:
+    """How the gradients of a step change the trained weights.
+
+    `build(*, modules) -> torch.optim.Optimizer` over all parameters of `modules` that require
+    gradients. Its learning rates are base rates, which the schedule multiplies. Its state is
+    tensors, which checkpoints hold.
+
+        @hookimpl
+        def harmony_optimizer():
+            yield part(
+                "muon",
+                "harmony_muon:Muon",
+                summary="Muon for matrices, AdamW for the rest.",
+            )
+    """
+
+
+@hookspec
+def harmony_schedule() -> Declarations:
+    """How the learning rate changes in the course of a run.
+
+    The instance is the part, with `factor(step, steps)`: what the optimizer's rates are multiplied
+    by in `step`, from 1 to `steps`. It is a pure function, so a resumed run needs no state of it.
+
+        @hookimpl
+        def harmony_schedule():
+            yield part(
+                "inverse-root",
+                "harmony_inverse_root:InverseRoot",
+                summary="Falls with the root of the step after the warm-up.",
+            )
+    """
+
+
+@hookspec
+def harmony_trainable() -> Declarations:
+    """Which weights are trained: all, some, or adapters that it adds.
+
+    The instance is the part, with `prepare(modules)`, which freezes parameters in place and may add
+    new ones. The model's own weights keep their names and values, and the model computes the same
+    as before.
+
+        @hookimpl
+        def harmony_trainable():
+            yield part(
+                "bias-only",
+                "harmony_bias_only:BiasOnly",
+                summary="Trains only the biases.",
+            )
+    """
+
+
+@hookspec
+def harmony_strategy() -> Declarations:
+    """On which processes and devices the steps of a run are computed.
+
+    `build(*, device) -> Strategy`, with `rank`, `ranks`, `prepare(modules)`, `sum(numbers)` and
+    `clip(parameters, max_norm)`. Every process runs the same loop on rows of its own of each
+    batch.
+
+        @hookimpl
+        def harmony_strategy():
+            yield part(
+                "ddp",
+                "harmony_ddp:DDP",
+                summary="A copy of the model on each GPU.",
+            )
+    """
+
+
+@hookspec
+def harmony_callback() -> Declarations:
+    """What happens beside training, such as writing the log.
+
+    `build(*, run) -> Callback`, with `on_step(step)`, `on_record(record)` and `close()`. `run` has
+    the run's folder, its steps, its recipe, and a pipeline with the weights of the moment. A
+    callback changes nothing that training depends on.
+
+        @hookimpl
+        def harmony_callback():
+            yield part(
+                "wandb",
+                "harmony_wandb:WandB",
+                summary="Sends the numbers of the log to Weights and Biases.",
+            )
+    """

@@ -57,6 +57,11 @@ KINDS: dict[str, Kind] = dict(
         _kind("metric", "metrics", "MetricSpec"),
         _kind("source", "sources", "SourceSpec"),
         _kind("filter", "filters", "FilterSpec"),
+        _kind("optimizer", "optimizers", "OptimizerSpec"),
+        _kind("schedule", "schedules", "Schedule"),
+        _kind("trainable", "trainable", "Trainable"),
+        _kind("strategy", "strategies", "StrategySpec"),
+        _kind("callback", "callbacks", "CallbackSpec"),
     )
 )
 """Name -> kind. Names have underscores here and in hooks, hyphens in documents and on the command

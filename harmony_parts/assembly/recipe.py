@@ -7,10 +7,11 @@ from typing import Any
 
 import attrs
 import torch
-from attrs.validators import and_, deep_mapping, ge, gt, instance_of, le, lt
+from attrs.validators import and_, deep_mapping, ge, instance_of, le, lt
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, Format
+from harmony_parts.callbacks.protocol import CallbackSpec
 from harmony_parts.codecs.protocol import AudioCodecSpec, VideoCodecSpec
 from harmony_parts.data.protocol import DataSpec
 from harmony_parts.denoisers.protocol import DenoiserSpec
@@ -21,9 +22,13 @@ from harmony_parts.flow.protocol import Density, Path, Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.metrics.protocol import MetricSpec
-from harmony_parts.plugin import knob
+from harmony_parts.optimizers.protocol import OptimizerSpec
+from harmony_parts.plugin import default_part, default_parts, knob
+from harmony_parts.schedules.protocol import Schedule
 from harmony_parts.sources.protocol import SourceSpec
+from harmony_parts.strategies.protocol import StrategySpec
 from harmony_parts.tasks.protocol import Task
+from harmony_parts.trainable.protocol import Trainable
 
 PAPER = "arXiv:2511.21579"
 NAME = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
@@ -67,7 +72,7 @@ class Flow:
 
 @attrs.frozen
 class Training:
-    """How the weights are trained, with AdamW."""
+    """How the weights are trained."""
 
     steps: int = knob(
         2000,
@@ -83,18 +88,26 @@ class Training:
         source=f"{PAPER}: 128",
         validator=ge(1),
     )
-    learning_rate: float = knob(
-        1e-3,
-        help="learning rate of AdamW, constant after the warm-up",
-        source=f"{PAPER}: 1e-5 (from pre-trained weights)",
-        validator=gt(0),
+    optimizer: OptimizerSpec = knob(
+        default_part("harmony_parts.optimizers.adamw:AdamW"),
+        help="how gradients change the weights",
     )
-    warmup: int = knob(
-        100,
-        help="steps over which the learning rate rises from 0",
-        unit="steps",
-        off=0,
-        validator=ge(0),
+    schedule: Schedule = knob(
+        default_part("harmony_parts.schedules.constant:Constant"),
+        help="how the learning rate changes in the course of the run",
+    )
+    trainable: Trainable = knob(
+        default_part("harmony_parts.trainable.everything:Everything"),
+        help="which weights are trained",
+    )
+    strategy: StrategySpec = knob(
+        default_part("harmony_parts.strategies.single:Single"),
+        help="the processes and devices that the run is computed on",
+    )
+    callbacks: tuple[CallbackSpec, ...] = knob(
+        default_parts("harmony_parts.callbacks.log:LogFile"),
+        help="what happens beside training, such as writing the log",
+        converter=tuple,
     )
     clip: float = knob(
         1.0,
@@ -108,7 +121,6 @@ class Training:
         off=0.0,
         validator=and_(ge(0), lt(1)),
     )
-    weight_decay: float = knob(0.0, help="weight decay of AdamW", off=0.0, validator=ge(0))
     drop: dict[str, float] = knob(
         attrs.Factory(dict),
         help=(

@@ -17,7 +17,7 @@ from harmony_parts.cli.options import SEED, set_option
         "harmony demo",
         "harmony demo --out out/seed1 --seed 1",
         "harmony demo --steps 200                        faster, with worse clips",
-        "harmony demo --set train.learning_rate=1e-3",
+        "harmony demo --set train.optimizer.learning_rate=1e-3",
     ],
 )
 @click.option(

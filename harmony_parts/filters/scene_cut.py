@@ -12,7 +12,7 @@ from harmony_parts.data.protocol import Example
 from harmony_parts.plugin import knob
 
 GRID = 16  # cells along an edge of a picture that are compared
-OUTLIER = 3.0  # a cut changes so many times more than the pairs of frames beside it
+OUTLIER = 3.0  # a cut changes so many times more than the median of the frames around it
 LASTS = 0.4  # s, for which the picture stays different; a flash is over by then
 
 
@@ -28,14 +28,15 @@ def _cells(frames: Tensor) -> Tensor:
 def largest_cut(frames: Tensor, fps: float) -> float:
     """The largest mean change of the picture that is a cut, 0 if there is none.
 
-    It is an outlier among the changes beside it, and the picture before it doesn't come back.
+    It is an outlier among the changes around it, and the picture before it doesn't come back.
     """
     cells, after = _cells(frames), max(1, round(LASTS * fps))
     change = (cells[1:] - cells[:-1]).abs().mean(1)
     largest = 0.0
     for k in range(len(change)):
-        beside = [*change[max(0, k - 1) : k].tolist(), *change[k + 1 : k + 2].tolist()]
-        if float(change[k]) > OUTLIER * max(beside, default=0.0):
+        around = torch.cat([change[max(0, k - after) : k], change[k + 1 : k + 1 + after]])
+        usual = float(around.median()) if len(around) else 0.0
+        if float(change[k]) > OUTLIER * usual:
             lasting = (cells[k + 1 : k + 2 + after] - cells[k]).abs().mean(1).min()
             largest = max(largest, float(lasting))
     return largest
@@ -44,7 +45,7 @@ def largest_cut(frames: Tensor, fps: float) -> float:
 @attrs.frozen
 class SceneCut:
     """Drops clips in which two consecutive frames differ by more than `change`, by three times more
-    than the pairs of frames beside them, and for at least 0.4 s: motion or a flash is no cut.
+    than the median of the pairs around them, and for at least 0.4 s: motion or a flash is no cut.
     """
 
     change: float = knob(

@@ -161,6 +161,11 @@ def _checks() -> dict[str, Callable[[Any], object]]:
         "filter": _built(contracts.check_filter),
         "source": _built(contracts.check_source),
         "scene": contracts.check_scene,
+        "optimizer": contracts.check_optimizer,
+        "schedule": contracts.check_schedule,
+        "trainable": _trainable,
+        "strategy": contracts.check_strategy,
+        "callback": contracts.check_callback,
     }
 
 
@@ -187,6 +192,18 @@ def _metric(spec: Any) -> None:
         check_metric(spec)
     except NothingScored as error:
         raise Hindered("gives no number for Soundstage's balls and hammers") from error
+
+
+def _trainable(trainable: Any) -> None:
+    """Hindered if its patterns are of other networks' modules."""
+    from harmony_parts.testing.contracts import check_trainable
+    from harmony_parts.testing.contracts.small_network import SmallNetwork
+
+    try:
+        trainable.prepare(SmallNetwork())
+    except ValueError as error:
+        raise Hindered(_line(error)) from error
+    check_trainable(trainable)
 
 
 def _attention(attention: Any) -> None:

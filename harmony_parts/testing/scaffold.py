@@ -39,6 +39,11 @@ STARTING_POINTS: dict[str, tuple[str, str]] = {
     "metric": ("events", "metrics.0"),
     "source": ("shards", "source"),
     "filter": ("silence", "filters.0"),
+    "optimizer": ("adamw", "train.optimizer"),
+    "schedule": ("constant", "train.schedule"),
+    "trainable": ("all", "train.trainable"),
+    "strategy": ("single", "train.strategy"),
+    "callback": ("log", "train.callbacks.0"),
 }
 # Kind -> the call of its contract check.
 CHECKS = {
@@ -57,6 +62,10 @@ CHECKS = {
     prepare_shards(read_recipe("demo", ["data.size=4"]), clips)
     check_source({cls}(), root=clips)"""
     ),
+    **{
+        kind: f"check_{kind}({{cls}}())"
+        for kind in ("optimizer", "schedule", "trainable", "strategy", "callback")
+    },
     **{
         f"{stream}_branch": f'check_{stream}_branch({{cls}}(read_recipe("demo").denoiser.{stream}))'
         for stream in ("video", "audio")

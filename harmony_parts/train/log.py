@@ -1,12 +1,10 @@
-"""The log of a run: log.jsonl, TensorBoard, and a progress bar or plain lines on stderr."""
+"""What a run shows on stderr: a progress bar or plain lines."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harmony_parts.errors import RunError
 from harmony_parts.report.pace import Pace
 
-LOG = "log.jsonl"
 INTERVAL = 5.0  # seconds between plain lines
 
 
 class Log:
-    """The log of a run in `folder`.
+    """The display of a run in `folder`.
 
     With `progress` it shows a bar with the time left on a terminal, and otherwise a plain line at
     most every INTERVAL seconds.
@@ -37,11 +33,8 @@ class Log:
     def __init__(self, folder: Path, *, step: int, steps: int, progress: bool) -> None:
         self.folder, self.step, self.steps, self.progress = folder, step, steps, progress
         self.console = Console(stderr=True)
-        self._board: Any = None
         self._bar: Progress | None = None
         self._last_line = -INTERVAL
-        _truncate(folder / LOG, step)
-        self._file = (folder / LOG).open("a", encoding="utf-8")
 
     def __enter__(self) -> Log:
         return self
@@ -49,11 +42,6 @@ class Log:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        with contextlib.suppress(OSError):  # every line was flushed, or its loss reported
-            self._file.close()
-        if self._board is not None:
-            with contextlib.suppress(OSError):
-                self._board.close()
 
     def say(self, text: str) -> None:
         """Print a line on stderr, even without `progress`: for what the user has to know."""
@@ -102,18 +90,8 @@ class Log:
             self._bar.start()
         self._bar.update(self._task, completed=step, loss=loss)
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Write a line of log.jsonl, and the same numbers for TensorBoard.
-
-        Nested numbers get names with a slash there: losses/joint.video. Raises RunError if the disk
-        is full.
-        """
-        try:
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
-            self._write_tensorboard(record)
-        except OSError as error:
-            raise RunError(f"{self.folder}: its log can't be written: {error}") from error
+    def show(self, record: Mapping[str, Any]) -> None:
+        """Print a record as a line, if there is no bar."""
         if (
             self.progress
             and not self.console.is_terminal
@@ -122,44 +100,13 @@ class Log:
             self._last_line = time.monotonic()
             self.say(self._line(record))
 
-    def _write_tensorboard(self, record: dict[str, Any]) -> None:
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter  # it takes a second to import
-
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=record["step"])
-        for name, value in _flat(record):
-            if name != "step":
-                self._board.add_scalar(name, value, record["step"])
-
-    def _line(self, record: dict[str, Any]) -> str:
+    def _line(self, record: Mapping[str, Any]) -> str:
         """A record as one line for people."""
         left = (self.steps - record["step"]) * record["seconds_per_step"]
         parts = ", ".join(f"{name} {value:.4f}" for name, value in record["losses"].items())
         minutes, seconds = divmod(round(left), 60)
         pace = f"{record['seconds_per_step']:.3f} s a step, {minutes} min {seconds} s left"
         return f"step {record['step']}/{self.steps}: loss {record['loss']:.4f} ({parts}), {pace}"
-
-
-def _flat(record: dict[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}/")
-        else:
-            yield before + name, value
-
-
-def _truncate(path: Path, step: int) -> None:
-    """Drop the lines after `step`, from which the run continues, and a half-written last line."""
-    if not path.is_file():
-        return
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                lines.append(line + "\n")
-        except ValueError:
-            continue
-    path.write_text("".join(lines), encoding="utf-8")
 
 
 def warn(text: str) -> None:

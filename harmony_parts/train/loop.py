@@ -6,7 +6,9 @@ It depends only on protocols: a step is the same for every task, flow, denoiser 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ import torch
 
 from harmony_parts.assembly.build import derived_seed
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.callbacks.protocol import Callback, CallbackSpec, RunView
 from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.media import ffmpeg
 from harmony_parts.models.folder import save_model
@@ -23,6 +26,7 @@ from harmony_parts.train.data import TrainingData, open_data
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import build_model
+from harmony_parts.train.preview import preview
 from harmony_parts.train.run_folder import find_run, open_run, read_origin, resume_command
 from harmony_parts.train.signals import catch_stop_signals
 from harmony_parts.train.state import TrainingState
@@ -84,7 +88,17 @@ def train(
                 if saved is not None:
                     data.check_unchanged(saved)
                     state.load_state_dict(saved)
-                _train_steps(state, data, recipe, out, log, resume_command(out, data_root))
+                view = RunView(
+                    out,
+                    state.step,
+                    recipe.train.steps,
+                    recipe,
+                    log.say,
+                    partial(preview, state, recipe, parts),
+                )
+                with open_callbacks(recipe.train.callbacks, view) as callbacks:
+                    again = resume_command(out, data_root)
+                    _train_steps(state, data, recipe, out, log, callbacks, again)
             note = _training_note(state, data, recipe, read_origin(out))
             return save_model(out / MODEL, recipe, state.averaged_weights(), note=note)
 
@@ -112,9 +126,15 @@ def _open(
 
 
 def _train_steps(
-    state: TrainingState, data: TrainingData, recipe: Recipe, out: Path, log: Log, again: str
+    state: TrainingState,
+    data: TrainingData,
+    recipe: Recipe,
+    out: Path,
+    log: Log,
+    callbacks: Sequence[Callback],
+    again: str,
 ) -> None:
-    """All remaining steps, with their log and checkpoints; `again` is the command to resume."""
+    """All remaining steps, with their checkpoints; `again` is the command to resume."""
     settings, saved = recipe.train, state.step
     failure: Exception | None = None
     with catch_stop_signals() as stop:
@@ -129,8 +149,13 @@ def _train_steps(
             state.means.seconds += time.perf_counter() - began
             log.advance(state.step, loss)
             if state.step % settings.log_every == 0 or state.step == settings.steps:
-                log.write(state.means.record(state.step))
+                record = state.means.record(state.step)
                 state.means = LogMeans()
+                log.show(record)
+                for callback in callbacks:
+                    callback.on_record(record)
+            for callback in callbacks:
+                callback.on_step(state.step)
             if settings.checkpoint_every and state.step % settings.checkpoint_every == 0:
                 saved = _save(state, data, out)
         if state.step != saved:
@@ -139,6 +164,17 @@ def _train_steps(
         _raise_batch_failure(failure, state.step, again)
     if stop.requested and state.step < settings.steps:
         _raise_stopped(state.step, settings.steps, again, log)
+
+
+@contextmanager
+def open_callbacks(specs: Sequence[CallbackSpec], run: RunView) -> Iterator[list[Callback]]:
+    """The callbacks of a run, closed afterwards."""
+    with ExitStack() as stack:
+        callbacks = []
+        for spec in specs:
+            callbacks.append(spec.build(run=run))
+            stack.callback(callbacks[-1].close)
+        yield callbacks
 
 
 def _save(state: TrainingState, data: TrainingData, out: Path) -> int:

@@ -43,12 +43,21 @@ def build_model(
     elif folders:
         load_weights(parts, folders[0], device=device, dtype=torch.float32)
         report = (f"all weights are those of {start[0]}",)
+    choose_trained(recipe, parts)
     saved_modules(parts).train()
     for encoder in frozen_encoders(parts):
         encoder.eval()
     for part in trained_parts(parts):
         move_weights(part, device)
     return parts, report
+
+
+def choose_trained(recipe: Recipe, parts: Parts) -> None:
+    """Let the recipe choose what is trained. Raises AssemblyError if that is nothing."""
+    try:
+        recipe.train.trainable.prepare(saved_modules(parts))
+    except ValueError as error:
+        raise AssemblyError(f"$.train.trainable: {error}", recipe.name) from error
 
 
 def trained_parts(parts: Parts) -> Iterator[Any]:

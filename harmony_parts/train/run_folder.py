@@ -20,7 +20,13 @@ from harmony_parts.models.folder import INDEX, WEIGHTS
 from harmony_parts.train.checkpoint import list_checkpoints
 
 ORIGIN = "start.txt"  # where the initial weights came from, a line for each branch and encoder
-FREE = ("$.train.steps", "$.train.checkpoint_every", "$.train.log_every")
+FREE = (
+    "$.train.steps",
+    "$.train.checkpoint_every",
+    "$.train.log_every",
+    "$.train.callbacks",
+    "$.train.strategy",
+)
 """Settings that may change when a run is resumed: they don't affect what a step computes."""
 
 
@@ -74,7 +80,7 @@ def _check_recipe(path: Path, recipe: Recipe, data_root: str | os.PathLike[str] 
     if fault := version_fault(before):
         raise RunError(f"{path}: {fault}")
     now = tomllib.loads(write_recipe(recipe))
-    differs = [line for place, line in differences(before, now) if place not in FREE]
+    differs = [line for place, line in differences(before, now) if not place.startswith(FREE)]
     if differs:
         listed = "\n".join(f"  {line}" for line in differs)
         raise RunError(

@@ -17,7 +17,7 @@ from harmony_parts.models.folder import saved_modules
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import trained_streams
-from harmony_parts.train.optimizer import load_moments, make_optimizer, moments
+from harmony_parts.train.moments import load_moments, moments
 
 
 class TrainingState:
@@ -32,7 +32,9 @@ class TrainingState:
         settings, self.device, self.step = recipe.train, device, 0
         self.modules = saved_modules(parts)
         self.trained = {name: p for name, p in self.modules.named_parameters() if p.requires_grad}
-        self.optimizer = make_optimizer(self.trained.values(), settings, device)
+        self.strategy = settings.strategy.build(device=device)
+        self.optimizer = settings.optimizer.build(modules=self.modules)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
         self.read = trained_streams(recipe, parts.lengths())
         self.place = Place()
@@ -64,7 +66,7 @@ class TrainingState:
         state = {
             "step": self.step,
             "weights": self.modules.state_dict(),
-            "optimizer": moments(self.optimizer, list(self.trained)),
+            "optimizer": moments(self.optimizer, self.trained),
             "random": self.random_state(),
             "place": attrs.asdict(self.place),
             "window": self.means.state_dict(),
@@ -75,7 +77,7 @@ class TrainingState:
         """Continue from a saved state. Raises RunError if it doesn't fit this model."""
         try:
             self.modules.load_state_dict(state["weights"])
-            load_moments(self.optimizer, list(self.trained), state["optimizer"])
+            load_moments(self.optimizer, self.trained, state["optimizer"])
             if self.ema is not None:
                 self.ema.load(state["ema"])
             self.set_random_state(state["random"])

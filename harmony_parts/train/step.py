@@ -18,7 +18,6 @@ from harmony_parts.train.chance import (
     sample_generators,
 )
 from harmony_parts.train.objective import losses, packed
-from harmony_parts.train.optimizer import clip_gradients, learning_rate, set_learning_rate
 from harmony_parts.train.state import TrainingState
 
 
@@ -53,7 +52,7 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
     state.optimizer.zero_grad(set_to_none=True)
     if result.total.requires_grad:
         result.total.backward()
-    norm = clip_gradients(state.trained.values(), settings.clip)
+    norm = state.strategy.clip(state.trained.values(), settings.clip)
 
     # one transfer to the host for all numbers
     both = torch.stack([result.total.detach(), norm.to(result.total)])
@@ -64,12 +63,14 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
             f"step {state.step + 1}: {_cause(state, batch, plan, entries)}; {_remedy(recipe)}"
         )
 
-    rate = learning_rate(settings, state.step + 1)
-    set_learning_rate(state.optimizer, rate)
+    factor = settings.schedule.factor(state.step + 1, settings.steps)
+    for group, rate in zip(state.optimizer.param_groups, state.rates, strict=True):
+        group["lr"] = rate * factor
     state.optimizer.step()
     state.step += 1
     if state.ema is not None:
         state.ema.update(state.trained, state.step)
+    rate = state.rates[0] * factor
     state.means.add(numbers[0], numbers[1], rate, plan, entries)
     return float(numbers[0])
 
@@ -97,8 +98,8 @@ def _cause(state: TrainingState, batch: Batch, plan: Plan, entries: dict[str, li
 
 def _remedy(recipe: Recipe) -> str:
     return (
-        f"look at that clip, or lower train.learning_rate ({recipe.train.learning_rate:g}) or"
-        " train.clip; the last checkpoint is untouched"
+        "look at that clip, or lower the learning rate (train.optimizer) or"
+        f" train.clip ({recipe.train.clip:g}); the last checkpoint is untouched"
     )
 
 

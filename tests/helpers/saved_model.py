@@ -56,7 +56,7 @@ RECIPE = {
         "prepared": 4,
         "log_every": 4,
         "ema": 0.9,
-        "learning_rate": 0.01,
+        "optimizer": {"use": "adamw", "learning_rate": 0.01},
         "drop": {"caption": 0.2},
     },
     "sample": {"guidance": "sync-cfg", "solver": "heun", "shift": "constant", "steps": 3},

@@ -24,6 +24,8 @@ from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.flow.uniform import Uniform
 from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.optimizers.adamw import AdamW
+from harmony_parts.schedules.constant import Constant
 from harmony_parts.tasks.weighted_sum import WeightedSum
 from harmony_parts.train.data import TrainingData, open_data
 from harmony_parts.train.log import Log
@@ -32,11 +34,15 @@ from harmony_parts.train.state import TrainingState
 
 
 def recipe(width: int = 32, layers: int = 1, **train: Any) -> Recipe:
-    """The recipe, with `train` as settings of its training."""
+    """The recipe, with `train` as settings of its training.
+
+    `learning_rate` and `warmup` are those of its optimizer and its schedule.
+    """
     settings = {
         "steps": 6,
         "batch": 3,
-        "warmup": 2,
+        "optimizer": AdamW(learning_rate=train.pop("learning_rate", 1e-3)),
+        "schedule": Constant(warmup=train.pop("warmup", 2)),
         "prepared": 8,
         "checkpoint_every": 0,
         "log_every": 1,

@@ -73,7 +73,7 @@ RECIPE: dict[str, Any] = {
     "flow": {"path": "straight", "density": "logit-normal", "shift": "constant"},
     "task": "sampled",
     "data": {"use": "soundstage", "size": 4},
-    "train": {"steps": 2, "batch": 2, "prepared": 2, "log_every": 1, "learning_rate": 1e-3},
+    "train": {"steps": 2, "batch": 2, "prepared": 2, "log_every": 1},
     "sample": {"guidance": "cfg", "solver": "euler", "shift": "constant", "steps": 2},
 }
 """A recipe for Ovi, and for a pair."""

@@ -131,7 +131,7 @@ def test_the_key_covers_everything_that_clips_depend_on(monkeypatch: pytest.Monk
     }
     names = {what: key_of(recipe) for what, recipe in others.items()}
     assert key_of(base) == key_of(tiny.recipe()) is not None
-    assert key_of(base) == key_of(tiny.but(base, steps=99, learning_rate=0.5, batch=1)), (
+    assert key_of(base) == key_of(tiny.but(base, steps=99, ema=0.5, batch=1)), (
         "the training settings aren't part of it"
     )
     assert len({key_of(base), *names.values()}) == 1 + len(names)

@@ -87,10 +87,10 @@ FAULTS = {
         "train/chance.py", "{step}:{sample}", "{step}", "train/test_chance.py"
     ),
     "weight decay is ignored": Fault(
-        "train/optimizer.py",
-        "weight_decay=settings.weight_decay",
-        "weight_decay=0.0",
-        "train/test_optimizer.py",
+        "optimizers/adamw.py",
+        "((decaying, self.weight_decay), (others, 0.0))",
+        "((decaying, 0.0), (others, 0.0))",
+        "optimizers/test_adamw.py",
     ),
     "the bootstrap's error is halved": Fault(
         "metrics/compare.py",

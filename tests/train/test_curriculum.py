@@ -105,8 +105,8 @@ def test_the_papers_numbers() -> None:
     assert [stage["train"]["steps"] for stage in (one, two, three)] == [100_000, 20_000, 10_000]
     assert [stage["train"]["batch"] for stage in (one, three)] == [1536, 128]
     for stage in (one, two, three):
-        assert stage["train"]["learning_rate"] == 1e-5
-        assert stage["train"]["warmup"] == 0
+        assert stage["train"]["optimizer"] == {"use": "adamw", "learning_rate": 1e-5}
+        assert stage["train"]["schedule"] == {"use": "constant", "warmup": 0}
         assert stage["flow"]["shift"] == {"use": "constant", "shift": 5.0}
         assert stage["source"] == three["source"]
         parts = stage["source"]["parts"]

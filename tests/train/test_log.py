@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from harmony_parts.train.log import Log
-
-
-def test_the_log_drops_lines_that_a_resumed_run_repeats(tmp_path: Path) -> None:
-    lines = [json.dumps({"step": step}) for step in (1, 2, 3)]
-    (tmp_path / "log.jsonl").write_text("\n".join([*lines, '{"step": 4, "lo']), encoding="utf-8")
-    with Log(tmp_path, step=2, steps=9, progress=False):
-        pass
-    assert (tmp_path / "log.jsonl").read_text(encoding="utf-8") == "".join(
-        line + "\n" for line in lines[:2]
-    )
 
 
 def test_progress_of_preparing_is_plain_lines_without_a_terminal(

@@ -1,13 +1,20 @@
-"""Gradient clipping and weight decay."""
+"""One process on one device."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
-from harmony_parts.assembly.recipe import Training
-from harmony_parts.train.optimizer import clip_gradients, make_optimizer
+from harmony_parts.strategies.single import Single, SingleProcess
+from harmony_parts.testing.contracts import check_strategy
+
+
+def test_single_meets_its_contract() -> None:
+    check_strategy(Single())
 
 
 @pytest.mark.parametrize("max_norm", [0.0, 0.5, 1e6])
@@ -19,9 +26,9 @@ def test_long_gradients_are_scaled_to_the_clip_and_short_ones_left_alone(max_nor
     before = [p.grad.clone() for p in parameters if p.grad is not None]
     norm = torch.stack([gradient.square().sum() for gradient in before]).sum().sqrt()
     untrained = nn.Parameter(torch.zeros(2))  # without a gradient
-    assert clip_gradients([*parameters, untrained], max_norm).item() == pytest.approx(
-        norm.item(), rel=1e-5
-    )
+    process = SingleProcess(torch.device("cpu"))
+    found = process.clip([*parameters, untrained], max_norm).item()
+    assert found == pytest.approx(norm.item(), rel=1e-5)
     factor = min(1.0, max_norm / norm.item()) if max_norm else 1.0
     for parameter, gradient in zip(parameters, before, strict=True):
         torch.testing.assert_close(
@@ -30,12 +37,12 @@ def test_long_gradients_are_scaled_to_the_clip_and_short_ones_left_alone(max_nor
     assert untrained.grad is None
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.25])
-def test_without_a_gradient_a_step_only_decays_the_weights(decay: float) -> None:
-    """AdamW: w (1 - learning rate * decay); gradients of 0 move nothing."""
-    weight = nn.Parameter(torch.tensor([2.0, -3.0]))
-    weight.grad = torch.zeros(2)
-    settings = Training(learning_rate=0.1, weight_decay=decay)
-    make_optimizer([weight], settings, torch.device("cpu")).step()
-    wanted = [2.0 * (1 - 0.1 * decay), -3.0 * (1 - 0.1 * decay)]
-    assert weight.tolist() == pytest.approx(wanted, rel=1e-6)
+def test_nothing_of_torch_distributed_is_imported() -> None:
+    """Beyond what torch itself imports."""
+    code = (
+        "import sys, torch; before = set(sys.modules)\n"
+        "import harmony_parts.strategies.single\n"
+        "new = set(sys.modules) - before\n"
+        "assert not [name for name in new if 'distributed' in name], new"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
