@@ -78,6 +78,7 @@ check: $(VENV)/.ready  ## Style, types and the direction of imports.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict --follow-imports=silent --cache-dir .mypy_cache/strict examples
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 docs: $(VENV)/.ready  ## The documentation, strictly: site/.

@@ -44,7 +44,4 @@ pipeline.generate(sound=example.prompt.sound, video=video, guidance=sync, steps=
 )
 
 for file in sorted(OUT.glob("*.mp4")):
-    clip = hp.Clip.read(file)
-    print(
-        f"{file}: {clip.seconds:.2f} s, {len(clip.frames)} frames, sound at {clip.sample_rate} Hz"
-    )
+    print(file, hp.Clip.read(file))

@@ -7,6 +7,9 @@ from pathlib import Path
 import torch
 
 import harmony_parts as hp
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.latents.decode import decode_latents
+from harmony_parts.latents.encode import conditions_of, encode_clips
 from harmony_parts.sample.sampler import sample
 from harmony_parts.train.objective import losses, packed
 
@@ -20,7 +23,7 @@ generator = torch.Generator().manual_seed(0)
 # Specs are settings; `build` makes the part and passes it its neighbours, so no width is written
 # twice.
 format = hp.Format(fps=12, height=16, width=16, sample_rate=8000, seconds=2.0)
-codecs = hp.AV(
+codecs: hp.AV[VideoCodec | AudioCodec] = hp.AV(
     video=hp.DCTVideo(frames_per_latent=1, keep=40).build(format=format),
     audio=hp.LogMel(latents_per_second=30.0, hops_per_latent=2, bands=16, overlap=3).build(
         format=format
@@ -37,20 +40,11 @@ denoiser = hp.DualBranch(
     interaction=hp.GLDI(audio_window=0.17, video_window=0.17),
 ).build(codecs=codecs, encoders=encoders)
 
-
-def conditions(prompts: list[hp.Prompt]) -> dict[str, hp.Condition]:
-    """The conditions of all encoders: name -> tokens [B, L, D], mask [B, L], and the null form."""
-    return {name: c for encoder in encoders.values() for name, c in encoder(prompts).items()}
-
-
 # Clips to latents: video [B, T_v, H, W, C], audio [B, T_a, C].
 world = hp.Soundstage(size=CLIPS).build(format=format)
 examples = [world.example(number) for number in range(CLIPS)]
 prompts = [example.prompt for example in examples]
-latents = hp.AV(
-    video=codecs["video"].encode(torch.stack([example.clip.frames for example in examples])),
-    audio=codecs["audio"].encode(torch.stack([example.clip.waveform for example in examples])),
-)
+latents = encode_clips([example.clip for example in examples], codecs, torch.device("cpu"))
 print("latents:", {stream: list(latents[stream].shape) for stream in latents})
 
 # A step of cross-task training: the task plans one batch of all three tasks, for one pass of the
@@ -63,10 +57,11 @@ for step in range(STEPS):
     plan = task.plan(CLIPS, flow.draw, generator, latents.map(lambda x: x.shape[1]))
     entries = len(plan.source)
     noise = latents.map(lambda x, m=entries: torch.randn(m, *x.shape[1:], generator=generator))
-    given = packed(conditions(prompts), plan)
+    # name -> tokens [B, L, D], mask [B, L], and the null form
+    given = packed(conditions_of(encoders.values(), prompts), plan)
     loss = losses(denoiser, latents, noise, given, plan, flow.path).total
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's has no types
     optimizer.step()
     if step in (0, STEPS - 1):
         print(f"step {step + 1}: loss {loss.item():.3f}")
@@ -75,7 +70,7 @@ for step in range(STEPS):
 sampled = sample(
     denoiser,
     latents.map(lambda x: torch.randn(x[:1].shape, generator=generator)),
-    conditions(prompts[:1]),
+    conditions_of(encoders.values(), prompts[:1]),
     codecs=codecs,
     guidance=hp.SyncCFG(video=3, audio=2),
     solver=hp.Euler(),
@@ -83,9 +78,5 @@ sampled = sample(
     path=flow.path,
     steps=8,
 )
-frames, sound = (
-    codecs["video"].decode(sampled["video"])[0],
-    codecs["audio"].decode(sampled["audio"])[0],
-)
-file = hp.Clip(frames, format.fps, sound, format.sample_rate).save(OUT / "by_hand.mp4")
-print(f"{file}: {prompts[0].caption}")
+(clip,) = decode_latents(sampled, codecs, format)
+print(f"{clip.save(OUT / 'by_hand.mp4')}: {prompts[0].caption}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
+from torch import Tensor
 
 import harmony_parts as hp
 from harmony_parts.guidance.active_streams import combine_for, passes_for
-from harmony_parts.guidance.protocol import Guidance, StepTimes
+from harmony_parts.guidance.protocol import Guidance, Pass, Predictions, StepTimes
 from harmony_parts.plugin import knob
 from harmony_parts.sample.timetable import step_times
 from harmony_parts.testing.contracts.guidance import check_guidance
@@ -34,13 +37,15 @@ class Early:
     )
 
     def _early(self, times: StepTimes) -> list[str]:
-        return [stream for stream in times.generated() if times[stream] > self.until]
+        return [s for s in times.generated() if (time := times[s]) and time > self.until]
 
-    def passes(self, times, state):
+    def passes(self, times: StepTimes, state: Any) -> Sequence[Pass]:
         """The conditional pass, and those of `inner` that early streams need."""
         return passes_for(self._early(times), self.inner, times, state)
 
-    def combine(self, preds, times, state):
+    def combine(
+        self, preds: Predictions, times: StepTimes, state: Any
+    ) -> tuple[hp.AV[Tensor], Any]:
         """The result of `inner` for early streams, the conditional prediction for others."""
         return combine_for(self._early(times), self.inner, preds, times, state)
 

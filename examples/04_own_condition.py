@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -16,9 +17,10 @@ import torch
 
 import harmony_parts as hp
 from harmony_parts.assembly.catalogue import catalogue
-from harmony_parts.data.protocol import DataSpec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.data.protocol import Dataset, DataSpec, Example
 from harmony_parts.denoisers.protocol import Port
-from harmony_parts.plugin import hookimpl, knob, part
+from harmony_parts.plugin import PartDeclaration, hookimpl, knob, part
 from harmony_parts.testing.contracts.encoders import check_encoder
 from harmony_parts.train.loop import train
 
@@ -33,7 +35,7 @@ class Strikes:
 
     width: int = knob(32, help="width of its tokens", validator=attrs.validators.ge(2))
 
-    def build(self, *, format, codecs):
+    def build(self, *, format: hp.Format, codecs: hp.AV[VideoCodec | AudioCodec]) -> StrikesEncoder:
         """The encoder."""
         return StrikesEncoder(self.width, format.seconds)
 
@@ -41,13 +43,15 @@ class Strikes:
 class StrikesEncoder(torch.nn.Module):
     """The encoder of `Strikes`; without times it gives one learnt token, also the null form."""
 
-    def __init__(self, width, seconds):
+    produces: Mapping[str, int]
+
+    def __init__(self, width: int, seconds: float) -> None:
         super().__init__()
         self.produces, self.seconds = {"strikes": width}, seconds
         self.none = torch.nn.Parameter(torch.zeros(width))
         self.project = torch.nn.Linear(16, width)
 
-    def forward(self, prompts):
+    def forward(self, prompts: Sequence[hp.Prompt]) -> dict[str, hp.Condition]:
         """{"strikes": tokens [B, L, width], mask [B, L]}; L is the longest list in the batch."""
         # the device of the weights: a model on a GPU fails with a mask on the CPU
         device = self.none.device
@@ -83,7 +87,7 @@ class WithEvents:
 
     inner: DataSpec = knob(help="a data set with events")
 
-    def build(self, *, format, root=None):
+    def build(self, *, format: hp.Format, root: Path | None = None) -> DatasetWithEvents:
         """The data set."""
         return DatasetWithEvents(self.inner.build(format=format, root=root))
 
@@ -92,12 +96,12 @@ class WithEvents:
 class DatasetWithEvents:
     """The data set of `WithEvents`."""
 
-    inner: object
+    inner: Dataset
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.inner)
 
-    def example(self, index, generator):
+    def example(self, index: int, generator: torch.Generator) -> Example:
         """An example of the inner data set, with its events in the prompt."""
         example = self.inner.example(index, generator)
         strikes = tuple(event.time for event in example.events or ())
@@ -111,13 +115,13 @@ class DatasetWithEvents:
 
 # --8<-- [start:hooks]
 @hookimpl
-def harmony_encoder():
+def harmony_encoder() -> Iterator[PartDeclaration]:
     """Declare the encoder; in a package, the target is "package.module:Class"."""
     yield part("strikes", f"{__name__}:Strikes", summary="Times of events.")
 
 
 @hookimpl
-def harmony_data():
+def harmony_data() -> Iterator[PartDeclaration]:
     """Declare the data set."""
     yield part(
         "with-events",
@@ -136,12 +140,14 @@ def main() -> None:
     recipe = hp.read_recipe(
         "demo", [f"train.steps={STEPS}", "train.prepared=32", "train.log_every=5"]
     )
+    denoiser = recipe.denoiser
+    assert isinstance(denoiser, hp.DualBranch)
     recipe = attrs.evolve(
         recipe,
         encoders={"caption": recipe.encoders["caption"], "strikes": Strikes()},
         data=WithEvents(recipe.data),
         # the times condition the video; `Port("audio", "context")` would condition the audio
-        denoiser=attrs.evolve(recipe.denoiser, ports={"strikes": Port("video", "context")}),
+        denoiser=attrs.evolve(denoiser, ports={"strikes": Port("video", "context")}),
         train=attrs.evolve(recipe.train, drop={"caption": 0.1, "strikes": 0.1}),
     )
     pipeline = hp.Pipeline.assemble(recipe)

@@ -30,9 +30,12 @@ if len(sys.argv) > 1:
 else:
     clip = hp.Soundstage().build(format=format).example(0).clip
 
-codec = hp.DCTVideo().build(format=format)
-latents = codec.encode(clip.frames[None])  # [1, T_v, h, w, C]
-frames = codec.decode(latents)[0, : len(clip.frames)]
+assert clip.frames is not None  # a Clip may lack a stream
+assert clip.waveform is not None
+
+video = hp.DCTVideo().build(format=format)
+latents = video.encode(clip.frames[None])  # [1, T_v, h, w, C]
+frames = video.decode(latents)[0, : len(clip.frames)]
 psnr = 10 * torch.log10(255**2 / (frames.double() - clip.frames).square().mean())
 fewer = clip.frames.numel() / latents.numel()
 print(
@@ -40,12 +43,12 @@ print(
     f" {psnr:.1f} dB"
 )
 
-codec = hp.LogMel().build(format=format)
-latents = codec.encode(clip.waveform[None])  # [1, T_a, C]
-sound = codec.decode(latents)[0, :, : clip.waveform.shape[1]]
+audio = hp.LogMel().build(format=format)
+latents = audio.encode(clip.waveform[None])  # [1, T_a, C]
+sound = audio.decode(latents)[0, :, : clip.waveform.shape[1]]
 # Decoding estimates the phases, so samples can't be compared. The latents hold the level of each
 # band, in units of 17 dB.
-change = 17 * (codec.encode(sound[None]) - latents).abs().mean()
+change = 17 * (audio.encode(sound[None]) - latents).abs().mean()
 fewer = clip.waveform.numel() / latents.numel()
 print(
     f"audio: {list(clip.waveform.shape)} -> {list(latents.shape)}, {fewer:.1f} x fewer numbers,"

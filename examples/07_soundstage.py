@@ -10,6 +10,7 @@ from pathlib import Path
 import harmony_parts as hp
 from harmony_parts.report.contact_sheet import Row, contact_sheet
 from harmony_parts.scenes.hammer import HammerTake
+from harmony_parts.scenes.protocol import StageScene
 
 format = hp.Format(fps=24, height=64, width=64, sample_rate=16000, seconds=2.0, channels=2)
 red, blue = ("red", (0.85, 0.13, 0.12)), ("dark blue", (0.07, 0.10, 0.28))
@@ -19,10 +20,10 @@ shown = {"in time": hp.render(hammer, format), "late": hp.render(hammer, format,
 metric = hp.Events()
 for name, example in shown.items():
     found = metric.analyse(example.clip)
-    offset = metric.score(found.video, found.audio)["offset_bias_ms"]
+    offset = metric.score(found["video"], found["audio"])["offset_bias_ms"]
     print(f"{name:8} {offset:5.1f} ms")
 
-sets = {
+sets: dict[str, StageScene] = {
     "ambient": hp.AmbientScene(),
     "speech": hp.SpeechScene(),
     "complex": hp.ComplexScene(),

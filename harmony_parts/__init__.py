@@ -138,7 +138,7 @@ if TYPE_CHECKING:
     from harmony_parts.flow.shift import ConstantShift as ConstantShift
     from harmony_parts.flow.straight import StraightPath as StraightPath
     from harmony_parts.flow.stream_shifts import StreamShifts as StreamShifts
-    from harmony_parts.flow.uniform import Uniform as UniformDensity
+    from harmony_parts.flow.uniform import Uniform as _Uniform
     from harmony_parts.generate.generated import Generated as Generated
     from harmony_parts.generate.load import load as load
     from harmony_parts.generate.pipeline import Pipeline as Pipeline
@@ -150,34 +150,49 @@ if TYPE_CHECKING:
     from harmony_parts.guidance.rescale import Rescale as Rescale
     from harmony_parts.guidance.schedule import Schedule as Schedule
     from harmony_parts.guidance.skip_layer import SkipLayer as SkipLayer
-    from harmony_parts.guidance.sum import Sum as SumGuidance
+    from harmony_parts.guidance.sum import Sum as _Sum
     from harmony_parts.guidance.sync_cfg import SyncCFG as SyncCFG
     from harmony_parts.guidance.window import Window as Window
     from harmony_parts.interaction.gldi import GLDI as GLDI
-    from harmony_parts.interaction.global_cross import Global as GlobalInteraction
+    from harmony_parts.interaction.global_cross import Global as _Global
     from harmony_parts.interaction.none import NoInteraction as NoInteraction
     from harmony_parts.media.clip import Clip as Clip
     from harmony_parts.metrics.correlation import Correlation as Correlation
     from harmony_parts.metrics.events import Events as Events
     from harmony_parts.optimizers.adamw import AdamW as AdamW
-    from harmony_parts.scenes.ambient import Ambient as AmbientScene
-    from harmony_parts.scenes.complex import Complex as ComplexScene
-    from harmony_parts.scenes.hard import Hard as HardScene
-    from harmony_parts.scenes.talk import Talk as SpeechScene
-    from harmony_parts.schedules.constant import Constant as ConstantRate
-    from harmony_parts.schedules.cosine import Cosine as CosineRate
-    from harmony_parts.strategies.single import Single as SingleProcess
+    from harmony_parts.scenes.ambient import Ambient as _Ambient
+    from harmony_parts.scenes.complex import Complex as _Complex
+    from harmony_parts.scenes.hard import Hard as _Hard
+    from harmony_parts.scenes.talk import Talk as _Talk
+    from harmony_parts.schedules.constant import Constant as _Constant
+    from harmony_parts.schedules.cosine import Cosine as _Cosine
+    from harmony_parts.strategies.single import Single as _Single
     from harmony_parts.style.alignment import StyleAlignment as StyleAlignment
     from harmony_parts.style.none import NoStyle as NoStyle
     from harmony_parts.style.tokens import StyleTokens as StyleTokens
     from harmony_parts.tasks.audio_driven import AudioDriven as AudioDriven
     from harmony_parts.tasks.continuation import Continuation as Continuation
     from harmony_parts.tasks.joint import Joint as Joint
-    from harmony_parts.tasks.sampled import Sampled as SampledTasks
+    from harmony_parts.tasks.sampled import Sampled as _Sampled
     from harmony_parts.tasks.video_driven import VideoDriven as VideoDriven
     from harmony_parts.tasks.weighted_sum import WeightedSum as WeightedSum
-    from harmony_parts.trainable.branch import Branch as TrainBranch
-    from harmony_parts.trainable.everything import Everything as TrainAll
+    from harmony_parts.trainable.branch import Branch as _Branch
+    from harmony_parts.trainable.everything import Everything as _Everything
+
+    # strict type checkers take `import A as B` for private
+    AmbientScene = _Ambient
+    ComplexScene = _Complex
+    ConstantRate = _Constant
+    CosineRate = _Cosine
+    GlobalInteraction = _Global
+    HardScene = _Hard
+    SampledTasks = _Sampled
+    SingleProcess = _Single
+    SpeechScene = _Talk
+    SumGuidance = _Sum
+    TrainAll = _Everything
+    TrainBranch = _Branch
+    UniformDensity = _Uniform
 
 
 def __getattr__(name: str) -> Any:

@@ -26,8 +26,14 @@ def test_type_checkers_see_the_same_public_names():
     """The table of lazy names agrees with the imports under TYPE_CHECKING."""
     block = next(node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If))
     imported = {
-        alias.asname: (node.module, alias.name) for node in block.body for alias in node.names
+        alias.asname: (node.module, alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
+    # `Sum as _Sum`, then `SumGuidance = _Sum`
+    renamed = [node for node in block.body if isinstance(node, ast.Assign)]
+    imported |= {node.targets[0].id: imported.pop(node.value.id) for node in renamed}
     table = {name: target.partition(":") for name, target in hp._NAMES.items()}
     assert imported == {
         name: (f"harmony_parts.{module}", attribute or name)

@@ -52,7 +52,7 @@ def in_colours(latents: Values) -> Values:
 
     Each component is scaled by its own 1st and 99th percentile; missing ones repeat the last.
     """
-    flat = np.nan_to_num(latents.reshape(-1, latents.shape[-1]).astype(np.float64))
+    flat = _finite(latents).reshape(-1, latents.shape[-1])
     centred = flat - flat.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     parts = centred @ axes[:, ::-1][:, :3]
@@ -65,7 +65,13 @@ def in_colours(latents: Values) -> Values:
 
 def in_grey(latents: Values) -> Values:
     """Latents [T, C] as grey, uint8 [C, T, 3], each channel from its smallest to its largest."""
-    values = np.nan_to_num(latents.astype(np.float64)).T
+    values = _finite(latents).T
     low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
     grey = ((values - low) / np.maximum(high - low, 1e-12) * 255).round().astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _finite(values: Values) -> Values:
+    """The values as float64, 0 for those that are no finite number."""
+    finite: Values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    return finite

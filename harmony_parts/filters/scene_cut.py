@@ -49,7 +49,7 @@ class SceneCut:
     """
 
     change: float = knob(
-        0.08,
+        0.12,
         help="smallest mean change of the picture that may be a cut, 1 being black to white",
         off=1.0,
         validator=[attrs.validators.gt(0), attrs.validators.le(1)],

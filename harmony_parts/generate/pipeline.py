@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.av import AV, Condition, Prompt
+from harmony_parts.av import AV, Condition, Prompt, as_tensor
 from harmony_parts.codecs.protocol import grid_of
 from harmony_parts.flow.protocol import Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts
@@ -170,6 +170,7 @@ class Pipeline:
         for seed in seeds:
             check_fields(seed=seed)
         shapes = self.shapes(frames).map(lambda shape: (len(prompts), *shape))
+        given, begin = given.map(as_tensor), begin.map(as_tensor)
         for stream in given:
             if tuple(given[stream].shape) != shapes[stream]:
                 raise ValueError(

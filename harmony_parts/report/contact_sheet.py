@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -27,7 +28,7 @@ class Row:
 
     title: str
     clip: Clip
-    events: AV[Sequence[float]]
+    events: AV[Any]
 
 
 def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
