@@ -53,22 +53,26 @@ class StaticVideo:
 
     def latents(self, scene: Scene) -> Tensor:
         """Latents [B, T, H, W, C]."""
-        codec, image = cast(VideoCodec, scene.codecs["video"]), scene.conditions.get(self.image)
+        codec = cast(VideoCodec, scene.codecs["video"])
+        if "image" not in scene.memory:  # constant over the steps
+            scene.memory["image"] = self._of_image(scene, codec)
+        reference, has = scene.memory["image"]
+        if reference is not None and has is None:
+            return cast(Tensor, reference)
+        moving = self._repeated(scene, codec, self._estimate(scene), self.frame)
+        return moving if reference is None else torch.where(has, reference, moving)
+
+    def _of_image(self, scene: Scene, codec: VideoCodec) -> tuple[Tensor | None, Tensor | None]:
+        """The latents made from reference images, and which samples have one; `None` if all do.
+
+        `None` for both if no sample has one.
+        """
+        image = scene.conditions.get(self.image)
         if image is None or not image.mask.any():
-            return self._repeated(scene, codec, self._estimate(scene), self.frame)
-        if "reference" not in scene.memory:  # constant over the steps
-            scene.memory["reference"] = self._repeated(
-                scene, codec, self._reference(image), "first"
-            )
-        reference: Tensor = scene.memory["reference"]
+            return None, None
+        reference = self._repeated(scene, codec, self._reference(image), "first")
         has = image.mask.any(dim=1)
-        if has.all():
-            return reference
-        return torch.where(
-            has[:, None, None, None, None],
-            reference,
-            self._repeated(scene, codec, self._estimate(scene), self.frame),
-        )
+        return reference, None if has.all() else has[:, None, None, None, None]
 
     def _repeated(self, scene: Scene, codec: VideoCodec, latents: Tensor, frame: str) -> Tensor:
         """One frame of `latents`, repeated over the length of the video."""

@@ -32,6 +32,7 @@ from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.memory import Live
 from harmony_parts.cost.report import bytes_text, flops_text
 from harmony_parts.errors import HarmonyError
+from harmony_parts.layers.precision import float32_products
 
 WARM_UP = 2
 USABLE = 0.92  # of the free memory; the rest is for workspaces and fragmentation
@@ -253,6 +254,7 @@ def result_line(result: Result) -> str:
     type=click.Choice(["float32", "bfloat16"]),
     help="Type of the weights. By default bfloat16, or float32 on a CPU.",
 )
+@click.option("--tf32", is_flag=True, help="Compute float32 products in TF32 on a GPU.")
 @click.option(
     "--steps",
     type=click.IntRange(2),
@@ -277,6 +279,7 @@ def main(
     overrides: tuple[str, ...],
     layers: int | None,
     dtype: str | None,
+    tf32: bool,
     steps: int,
     quick: bool,
     file: Path | None,
@@ -297,16 +300,18 @@ def main(
         raise click.ClickException(str(error)) from error
     if layers is not None:
         model.blocks = model.blocks[:layers]
-    peak = None if where.type == "meta" else matmul_peak(where, getattr(torch, usual))
     results = []
-    for result in run(model, where, steps, peak):
-        click.echo(result_line(result))
-        results.append(attrs.asdict(result))
+    with float32_products(tf32=tf32):
+        peak = None if where.type == "meta" else matmul_peak(where, getattr(torch, usual))
+        for result in run(model, where, steps, peak):
+            click.echo(result_line(result))
+            results.append(attrs.asdict(result))
     report = {
         **machine(where),
         "recipe": name,
         "settings": list(overrides),
         "dtype": usual,
+        "tf32": tf32,
         "recompute": getattr(model.denoiser, "recompute", "nothing"),
         "inputs": input_shapes(model.given),
         "matmul_flops_per_second": peak,

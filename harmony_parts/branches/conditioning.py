@@ -31,11 +31,15 @@ class ConditionProjector(nn.Module):
     """Projects conditions of any width to a branch's width, each by an MLP as in Wan.
 
     If there are several `context` conditions, each gets a learned group embedding, which tells the
-    branch which condition a token belongs to.
+    branch which condition a token belongs to. With `mask_zeros` a `context` token of zeros is
+    padding: it doesn't count, whatever its mask says.
     """
 
-    def __init__(self, width: int, conditions: Mapping[str, tuple[How, int]]) -> None:
+    def __init__(
+        self, width: int, conditions: Mapping[str, tuple[How, int]], *, mask_zeros: bool = False
+    ) -> None:
         super().__init__()
+        self.mask_zeros = mask_zeros
         self.ways = {name: how for name, (how, _) in conditions.items()}
         self.projections = nn.ModuleDict(
             {
@@ -67,7 +71,8 @@ class ConditionProjector(nn.Module):
             tokens, mask = self._project(name, condition)
             if how == "context":
                 context.append(tokens + self.groups[name] if name in self.groups else tokens)
-                masks.append(mask)
+                filled = condition.tokens.flatten(1, -2).any(-1)
+                masks.append(mask & filled if self.mask_zeros else mask)
             else:
                 add.append(_masked_mean(tokens, mask))
         return BranchConditions(

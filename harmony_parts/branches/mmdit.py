@@ -1,15 +1,17 @@
 """Harmony's audio branch: an MM-DiT over [reference; target; speech; prompt] (section 3.1).
 
-One set of weights serves all groups of tokens. Reference and target are latents of the same codec.
-Context (speech and prompt) is part of the sequence and is updated with it. Group embeddings tell
-the groups apart. RoPE positions of the target start at 0, those of the reference end at -1, and
+Reference and target are latents of the same codec. Context (speech and prompt) is part of the
+sequence and is updated with it. Group embeddings tell the groups apart. One set of weights serves
+all groups, or one the latents and another one the context, as in SD3 (arXiv:2403.03206); the paper
+doesn't say which. RoPE positions of the target start at 0, those of the reference end at -1, and
 context tokens aren't rotated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
 import attrs
 import torch
@@ -24,6 +26,9 @@ from harmony_parts.layers.linear import Linear, Precision, mlp, plain_norm, wide
 from harmony_parts.layers.modulation import Head, Modulation, TimeEmbedding
 from harmony_parts.layers.rope import angles, rotate, table
 from harmony_parts.plugin import knob
+
+Weights = Literal["shared", "separate"]
+Padding = Literal["masked", "attended"]
 
 
 @attrs.frozen
@@ -50,6 +55,24 @@ class MMDiT:
         source="paper: as the video branch",
         validator=attrs.validators.ge(1),
     )
+    weights: Weights = knob(
+        "shared",
+        help=(
+            "`shared`: one set of a layer's weights for latents and context; `separate`: a set for"
+            " each, which meet in the attention. In the last layer the context's output isn't read"
+        ),
+        source="paper leaves it open; SD3: separate",
+        validator=attrs.validators.in_(get_args(Weights)),
+    )
+    padding: Padding = knob(
+        "masked",
+        help=(
+            "context tokens of zeros, with which Wan's text encoder fills a text up to its length:"
+            " `masked`: nothing attends to them; `attended`: they count, as in Wan and Ovi"
+        ),
+        source="paper leaves it open",
+        validator=attrs.validators.in_(get_args(Padding)),
+    )
     precision: Precision = precision_knob("as the video branch")
 
     def __attrs_post_init__(self) -> None:
@@ -70,7 +93,9 @@ class MMDiTBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.width, self.heads = spec, spec.width, spec.heads
-        self.listener = ConditionProjector(spec.width, conditions)
+        self.listener = ConditionProjector(
+            spec.width, conditions, mask_zeros=spec.padding == "masked"
+        )
         self.time = TimeEmbedding(spec.width, spec.precision)
         self.latent_embedding = Linear(channels, spec.width)
         self.reference_group, self.target_group = (
@@ -80,7 +105,9 @@ class MMDiTBranch(nn.Module):
 
     def block(self) -> MMDiTBlock:
         """A new layer with new weights."""
-        return MMDiTBlock(self.width, self.heads, self.spec.feed)
+        return MMDiTBlock(
+            self.width, self.heads, self.spec.feed, separate=self.spec.weights == "separate"
+        )
 
     def grid(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """(1, 1): one token per latent."""
@@ -148,8 +175,8 @@ def _identity(rope: Tensor, tokens: int) -> Tensor:
     return unit.expand(len(rope), tokens, rope.shape[2], 2)
 
 
-class MMDiTBlock(nn.Module):
-    """A layer: joint attention and feed-forward over [reference; target; context]."""
+class LayerWeights(nn.Module):
+    """One set of a layer's weights: modulation, projections of the attention, and feed-forward."""
 
     def __init__(self, width: int, heads: int, feed: int) -> None:
         super().__init__()
@@ -158,20 +185,46 @@ class MMDiTBlock(nn.Module):
         self.attention = Heads(width, heads)
         self.ffn = mlp(width, feed, width)
 
-    def _modulation(self, modulation: Modulation, part: int) -> tuple[Tensor, ...]:
-        return modulation.at(
-            modulation.six[:, :, 3 * part : 3 * part + 3] + self.modulation[3 * part : 3 * part + 3]
-        )
+    def modulate(self, modulation: Modulation, part: int) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of the attention (part 0) or the feed-forward (part 1)."""
+        rows = slice(3 * part, 3 * part + 3)
+        return modulation.at(modulation.six[:, :, rows] + self.modulation[rows])
+
+    def attention_inputs(self, x: Tensor, modulation: Modulation) -> tuple[Tensor, ...]:
+        """Queries, keys and values [B, N, h, d] of tokens [B, N, D], and the gate of the result."""
+        shift, scale, gate = self.modulate(modulation, 0)
+        y = self.norm1(x) * (1 + scale) + shift
+        return self.attention.query(y), *self.attention.keys(y), gate
+
+    def fed(self, x: Tensor, modulation: Modulation) -> Tensor:
+        """Tokens with the feed-forward's result added."""
+        shift, scale, gate = self.modulate(modulation, 1)
+        return x + gate * self.ffn(self.norm2(x) * (1 + scale) + shift)
+
+
+class MMDiTBlock(LayerWeights):
+    """A layer: joint attention and feed-forward over [reference; target; context].
+
+    `words` has the weights of the context, if it doesn't share those of the latents.
+    """
+
+    def __init__(self, width: int, heads: int, feed: int, separate: bool = False) -> None:
+        super().__init__(width, heads, feed)
+        self.words = LayerWeights(width, heads, feed) if separate else None
 
     def apply_self_attention(self, tokens: Tokens) -> Tokens:
         """Joint self-attention; padding of the reference and of the context is masked out."""
-        shift, scale, gate = self._modulation(tokens.modulation, 0)
-        sequence = _sequence(tokens)
-        x = self.norm1(sequence) * (1 + scale) + shift
-        q, (k, v) = self.attention.query(x), self.attention.keys(x)
+        parts = self._parts(tokens)
+        *qkv, gates = zip(*(weights.attention_inputs(x, at) for weights, x, at in parts))
+        q, k, v = (torch.cat(of_parts, dim=1) for of_parts in qkv)
         turn = tokens.rope[:, :, None]  # [B, N, 1, d/2, 2]
         out = attend(rotate(q, turn), rotate(k, turn), v, _mask(tokens))
-        return _split(tokens, sequence + gate * self.attention.out(out))
+        outs = out.split([x.shape[1] for _, x, _ in parts], dim=1)
+        new = [
+            x + gate * weights.attention.out(result)
+            for (weights, x, _), gate, result in zip(parts, gates, outs)
+        ]
+        return _split(tokens, new)
 
     def apply_text_attention(self, tokens: Tokens, term: Term | None = None) -> Tokens:
         """Only adds `term`, by the query and output projections of the joint attention.
@@ -185,11 +238,19 @@ class MMDiTBlock(nn.Module):
 
     def apply_feed_forward(self, tokens: Tokens) -> Tokens:
         """Feed-forward of all groups."""
-        shift, scale, gate = self._modulation(tokens.modulation, 1)
-        sequence = _sequence(tokens)
-        return _split(
-            tokens, sequence + gate * self.ffn(self.norm2(sequence) * (1 + scale) + shift)
+        return _split(tokens, [weights.fed(x, at) for weights, x, at in self._parts(tokens)])
+
+    def _parts(self, tokens: Tokens) -> list[tuple[LayerWeights, Tensor, Modulation]]:
+        """The sequence [reference; target; context] in the parts that share a set of weights."""
+        if self.words is None or tokens.context is None:
+            return [(self, torch.cat(_groups(tokens), dim=1), tokens.modulation)]
+        latents = torch.cat(_groups(replace(tokens, context=None)), dim=1)
+        index, count = tokens.modulation.index, latents.shape[1]
+        before, after = (
+            attrs.evolve(tokens.modulation, index=part)
+            for part in (index[:, :count], index[:, count:])
         )
+        return [(self, latents, before), (self.words, tokens.context, after)]
 
 
 def _groups(tokens: Tokens) -> list[Tensor]:
@@ -198,16 +259,14 @@ def _groups(tokens: Tokens) -> list[Tensor]:
     ]
 
 
-def _sequence(tokens: Tokens) -> Tensor:
-    """[B, R + T + L, D]."""
-    return torch.cat(_groups(tokens), dim=1)
-
-
-def _split(tokens: Tokens, sequence: Tensor) -> Tokens:
-    parts = list(sequence.split([group.shape[1] for group in _groups(tokens)], dim=1))
-    reference = None if tokens.reference is None else parts.pop(0)
-    hidden = parts.pop(0)[:, :, None]
-    return replace(tokens, reference=reference, hidden=hidden, context=parts[0] if parts else None)
+def _split(tokens: Tokens, parts: Sequence[Tensor]) -> Tokens:
+    """Tokens with the groups of a new sequence, which comes in parts."""
+    sequence = torch.cat(tuple(parts), dim=1)
+    groups = list(sequence.split([group.shape[1] for group in _groups(tokens)], dim=1))
+    reference = None if tokens.reference is None else groups.pop(0)
+    hidden = groups.pop(0)[:, :, None]
+    context = groups[0] if groups else None
+    return replace(tokens, reference=reference, hidden=hidden, context=context)
 
 
 def _mask(tokens: Tokens) -> Tensor | None:

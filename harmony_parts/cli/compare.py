@@ -15,6 +15,7 @@ from harmony_parts.cli.options import (
     dtype_option,
     offload_for,
     offload_option,
+    tf32_option,
     torch_dtype,
     usage_errors,
 )
@@ -107,6 +108,7 @@ PROMPTS = (".txt", ".csv", ".jsonl")
 )
 @device_option
 @dtype_option
+@tf32_option
 @offload_option
 def compare(
     model: str,
@@ -121,6 +123,7 @@ def compare(
     seeds: int,
     device: str,
     dtype: str | None,
+    tf32: bool,
     offload: Offload,
 ) -> None:
     """Generate every prompt of PROMPTS with several guidances and compare them on one page.
@@ -150,8 +153,9 @@ def compare(
         out,
         path,
         recipe,
-        lambda: load(path, device, torch_dtype(dtype), offload=offload),
+        lambda: load(path, device, torch_dtype(dtype), offload=offload, tf32=tf32),
         dtype=dtype,
+        tf32=tf32,
         say=click.echo,
     )
     left_out = run.left_out(runner, rows)

@@ -15,6 +15,7 @@ from harmony_parts.cli.options import (
     dtype_option,
     offload_for,
     offload_option,
+    tf32_option,
     torch_dtype,
     usage_errors,
 )
@@ -138,6 +139,7 @@ if TYPE_CHECKING:
 )
 @device_option
 @dtype_option
+@tf32_option
 @offload_option
 @click.option(
     "--out",
@@ -155,6 +157,7 @@ def generate(
     preview_every: int | None,
     device: str,
     dtype: str | None,
+    tf32: bool,
     offload: Offload,
     out: Path,
     **fields: Any,
@@ -183,8 +186,9 @@ def generate(
         folder,
         path,
         recipe,
-        lambda: load(path, device, torch_dtype(dtype), offload=offload),
+        lambda: load(path, device, torch_dtype(dtype), offload=offload, tf32=tf32),
         dtype=dtype,
+        tf32=tf32,
         preview=preview,
         preview_every=preview_every,
         say=click.echo,

@@ -119,6 +119,15 @@ dtype_option = click.option(
     ),
 )
 
+tf32_option = click.option(
+    "--tf32",
+    is_flag=True,
+    help=(
+        "Let the GPU round the inputs of float32 products to TF32 (10 bits), in codecs too: faster,"
+        " less exact. Without effect on a CPU and on other data types."
+    ),
+)
+
 
 def torch_dtype(name: str | None) -> torch.dtype | None:
     """torch's data type of that name."""

@@ -174,6 +174,22 @@ class DCTVideoCodec:
             cosines(3),
             cosines(spec.frames_per_latent),
         )
+        self._at: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+
+    def _tables(self, like: Tensor) -> tuple[Tensor, ...]:
+        """Rows, columns, colours, time, scale [C], order [C], where `like` is and of its type.
+
+        Kept for the next call: an anchor needs them at each sampling step, and each copy to a GPU
+        waits for it.
+        """
+        key = like.device, like.dtype
+        if (found := self._at.get(key)) is None:
+            found = (
+                *(table.to(like) for table in (*self._matrices, self._scale)),
+                self._order.to(like.device),
+            )
+            self._at = {key: found}
+        return found
 
     def latents(self, frames: int) -> int:
         """Number of latents of `frames` frames: 1 + ceil((frames - 1) / frames_per_latent)."""
@@ -197,28 +213,24 @@ class DCTVideoCodec:
 
     def analyse(self, video: Tensor) -> Tensor:
         """Pixels in [-1, 1] [B, frames(T), H, W, 3] -> latents [B, T, h, w, C], same dtype."""
-        rows, columns, colours, time = (matrix.to(video) for matrix in self._matrices)
+        rows, columns, colours, time, scale, order = self._tables(video)
         k, p = self.spec.frames_per_latent, self.spec.block
         video = torch.einsum("...yxc,Yy,Xx,Cc->...YXC", video, rows, columns, colours)
         video = torch.cat(
             [repeat(video[:, :1], "b 1 y x c -> b k y x c", k=k), video[:, 1:]], dim=1
         )
         blocks = rearrange(video, "b (t k) (h p) (w q) c -> b t h w k (p q c)", k=k, p=p, q=p)
-        return (time @ blocks).flatten(-2)[..., self._order.to(video.device)] * self._scale.to(
-            video
-        )
+        return (time @ blocks).flatten(-2)[..., order] * scale
 
     def synthesise(self, latents: Tensor) -> Tensor:
         """Latents [B, T, h, w, C] -> pixels about [-1, 1] [B, frames(T), H, W, 3].
 
         Discarded coefficients are 0. Frame 0 is the mean of the first latent's k frames.
         """
-        rows, columns, colours, time = (matrix.to(latents) for matrix in self._matrices)
+        rows, columns, colours, time, scale, order = self._tables(latents)
         k, p = self.spec.frames_per_latent, self.spec.block
         blocks = latents.new_zeros(*latents.shape[:-1], k * p * p * 3)
-        blocks = blocks.index_copy(
-            -1, self._order.to(latents.device), latents / self._scale.to(latents)
-        )
+        blocks = blocks.index_copy(-1, order, latents / scale)
         blocks = time.T @ rearrange(blocks, "... (k n) -> ... k n", k=k)
         video = rearrange(blocks, "b t h w k (p q c) -> b (t k) (h p) (w q) c", p=p, q=p)
         video = torch.cat([video[:, :k].mean(1, keepdim=True), video[:, k:]], dim=1)

@@ -216,7 +216,7 @@ def flop_lines(account: Account) -> list[str]:
         f"{flops_text(cost.flops)} recomputing {mode.replace('_', ' ')}"
         for mode, cost in account.training.items()
     )
-    return [*lines, *([f"training, forward and backward, per clip: {each}"] if each else [])]
+    return [*lines, *([f"training, forward and backward, per sample: {each}"] if each else [])]
 
 
 def memory_lines(account: Account, gpus: int) -> list[str]:

@@ -49,8 +49,9 @@ class KnownBeginning:
     """A denoiser of streams that begin with known latents; the contract is `Denoiser`'s.
 
     `begin` [B, k, ...] per stream are pasted into the first k latents of the stream where these are
-    noisy, and their velocity leads to them. A stream at time 0 (given, or replaced by an anchor of
-    guidance) stays as it is. The B samples may be repeated, as in a batch of several passes.
+    noisy, and their velocity leads to them. Samples at time 0 (given, or replaced by an anchor of
+    guidance) keep their values. The B samples may be repeated, as in a batch of several passes. A
+    velocity of a wrong shape is returned unchanged, for the sampler to report.
     """
 
     def __init__(self, denoiser: Denoiser, begin: AV[Tensor]) -> None:
@@ -83,21 +84,17 @@ class KnownBeginning:
             read=read,
             cache=cache,
         )
-        led = known.map(lambda c, v, x, t: lead(v, x, t, c), velocity, av, times)
+        led = known.map(
+            lambda c, v, x, t: lead(v, x, t, c) if v.shape == x.shape else v, velocity, av, times
+        )
         return velocity.replace(**{s: led[s] for s in led})
 
 
-def _known_where_noisy(begin: Tensor, times: Times) -> Condition | None:
-    """The known latents of a batch, valid where its latents are noisy; `None` if none of them is.
-
-    A stream without them stays the same tensor, by which a denoiser's cache knows it.
-    """
+def _known_where_noisy(begin: Tensor, times: Times) -> Condition:
+    """The known latents of a batch, valid where its latents are noisy."""
     k, times_of_batch = begin.shape[1], times.per_latent()
-    noisy = times_of_batch[:, :k] > 0
-    if not bool(noisy.any()):
-        return None
     repeats = len(times_of_batch) // len(begin)
-    return Condition(begin.repeat(repeats, *(1,) * (begin.ndim - 1)), noisy)
+    return Condition(begin.repeat(repeats, *(1,) * (begin.ndim - 1)), times_of_batch[:, :k] > 0)
 
 
 def without_covered(

@@ -18,7 +18,7 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
     yield part(
         "transcript",
         "harmony_parts.encoders.transcript:Transcript",
-        summary="Spoken words, by ConvNeXt V2 blocks over their bytes; trained with the model.",
+        summary="Spoken words, by ConvNeXt V2 blocks over bytes, or characters and pinyin.",
         source="F5-TTS, arXiv:2410.06885",
     )
     yield part(

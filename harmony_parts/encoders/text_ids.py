@@ -32,14 +32,18 @@ def ids_of(text: str | None, length: int) -> list[int]:
     return [byte + 1 for byte in data] or [FILLER]
 
 
-def _warn(text: str, length: int, training: bool) -> None:
+def byte_count(text: str) -> int:
+    """The length of a text in UTF-8."""
+    return len(text.encode("utf-8", errors="replace"))
+
+
+def _warn(text: str, size: int, length: int, unit: str, training: bool) -> None:
     """Warn that a text is cut: once per text in generation, once per `length` in training."""
-    data = text.encode("utf-8", errors="replace")
-    if len(data) <= length:
+    if size <= length:
         return
-    which = "texts are" if training else f"a text of {len(data)} bytes ({text[:40]!r} ...) is"
+    which = "texts are" if training else f"a text of {size} {unit} ({text[:40]!r} ...) is"
     message = (
-        f"{which} longer than the {length} bytes that the encoder reads, and cut there; raise its"
+        f"{which} longer than the {length} {unit} that the encoder reads, and cut there; raise its"
         " setting `length` to read more"
     )
     # Python's own register isn't enough: every `warnings.catch_warnings` clears it.
@@ -48,12 +52,11 @@ def _warn(text: str, length: int, training: bool) -> None:
         warnings.warn(message, UserWarning, stacklevel=3)
 
 
-def pack(texts: Sequence[str | None], length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids int64 [B, L] and mask bool [B, L].
+def pack(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids int64 [B, L] and mask bool [B, L] of B texts, given as the ids of each.
 
-    L is that of the longest text, not `length`: short texts make cheap steps.
+    L is that of the longest text, not the longest that is possible: short texts make cheap steps.
     """
-    rows = [ids_of(text, length) for text in texts]
     longest = max((len(row) for row in rows), default=1)
     ids = torch.tensor(
         [row + [FILLER] * (longest - len(row)) for row in rows], dtype=torch.long, device=device
@@ -79,16 +82,20 @@ def text_condition(
     network: Callable[[Tensor, Tensor], Tensor],
     *,
     training: bool,
+    to_ids: Callable[[str | None, int], list[int]] = ids_of,
+    size: Callable[[str], int] = byte_count,
+    unit: str = "bytes",
 ) -> Condition:
     """The condition of B texts, with its null form.
 
-    `network` maps ids and mask [B, L] to tokens [B, L, D], 0 outside the mask. Warns of texts that
-    are cut, in training only once.
+    `network` maps ids and mask [B, L] to tokens [B, L, D], 0 outside the mask. `to_ids` gives the
+    ids of a text, which it cuts at `length`, and `size` a text's length, both in `unit`. Warns of
+    texts that are cut, in training only once.
     """
     for text in texts:
-        _warn(text or "", length, training)
-    ids, mask = pack(texts, length, device)
-    filler = network(*pack([None], 1, device))  # [1, 1, D]
+        _warn(text or "", size(text or ""), length, unit, training)
+    ids, mask = pack([to_ids(text, length) for text in texts], device)
+    filler = network(*pack([[FILLER]], device))  # [1, 1, D]
     null_tokens = pad(filler, (0, 0, 0, mask.shape[1] - 1)).expand(len(texts), -1, -1)
     null_mask = (torch.arange(mask.shape[1], device=device) == 0).expand(len(texts), -1)
     # `where` makes an absent text bitwise equal to the null form; rounding in a wider batch

@@ -1,8 +1,12 @@
-"""Spoken words, encoded as in F5-TTS: embedding and position, then ConvNeXt V2 blocks over time."""
+"""Spoken words, encoded as in F5-TTS: embedding and position, then ConvNeXt V2 blocks over time.
+
+What is embedded is bytes, or F5-TTS's own characters, with pinyin for Chinese.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
 
 import attrs
 import torch
@@ -11,15 +15,35 @@ from torch.nn.functional import gelu
 
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.encoders.text_ids import IDS, positions, text_condition
+from harmony_parts.encoders.characters import COUNT, character_ids
+from harmony_parts.encoders.text_ids import IDS, ids_of, positions, text_condition
 from harmony_parts.plugin import knob
 
 F5 = "F5-TTS, arXiv:2410.06885"
 
 
+Units = Literal["bytes", "characters"]
+
+
+@attrs.frozen
+class UnitKind:
+    """How many ids there are, how many at most a character has, and those of a text's first n."""
+
+    count: int
+    per_character: int
+    ids: Callable[[str | None, int], list[int]]
+
+
+UNITS: dict[str, UnitKind] = {
+    "bytes": UnitKind(IDS, 4, lambda text, n: ids_of((text or "")[:n], 4 * n)),
+    # a space and a syllable
+    "characters": UnitKind(COUNT, 2, character_ids),
+}
+
+
 @attrs.frozen
 class Transcript:
-    """UTF-8 bytes -> embedding + sin/cos position -> ConvNeXt V2 blocks -> condition "speech".
+    """Characters -> embedding + sin/cos position -> ConvNeXt V2 blocks -> condition "speech".
 
     Its tokens are [B, L, width], L the length of the batch's longest transcript. F5-TTS pads to the
     length of the sound; here the audio branch attends to the tokens instead of concatenating them
@@ -27,6 +51,16 @@ class Transcript:
     of its batch. Raises ValueError if width is odd.
     """
 
+    units: Units = knob(
+        "bytes",
+        help=(
+            "what is embedded: `bytes` of UTF-8, in any language; `characters` as F5-TTS's front"
+            " end makes them, where Chinese is pinyin (by the package pypinyin: install"
+            " harmony-parts[pinyin])"
+        ),
+        source="F5-TTS: characters",
+        validator=attrs.validators.in_(get_args(Units)),
+    )
     width: int = knob(
         64, help="width of its tokens (F5-TTS: 512)", source=F5, validator=attrs.validators.ge(2)
     )
@@ -42,7 +76,7 @@ class Transcript:
     length: int = knob(
         256,
         help="longest transcript; longer ones are cut",
-        unit="bytes",
+        unit="characters",
         validator=attrs.validators.ge(1),
     )
 
@@ -67,11 +101,12 @@ class TranscriptEncoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.produces = {"speech": spec.width}
-        self.embedding = nn.Embedding(IDS, spec.width)
+        self.embedding = nn.Embedding(UNITS[spec.units].count, spec.width)
         self.blocks = nn.ModuleList(
             ConvNeXtV2(spec.width, spec.expansion) for _ in range(spec.blocks)
         )
-        self.register_buffer("positions", positions(spec.length, spec.width), persistent=False)
+        tokens = spec.length * UNITS[spec.units].per_character
+        self.register_buffer("positions", positions(tokens, spec.width), persistent=False)
 
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """{"speech": tokens [B, L, width], mask [B, L]}."""
@@ -83,6 +118,9 @@ class TranscriptEncoder(nn.Module):
                 self.embedding.weight.device,
                 self._network,
                 training=self.training,
+                to_ids=UNITS[self.spec.units].ids,
+                size=len,
+                unit="characters",
             )
         }
 

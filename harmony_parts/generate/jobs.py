@@ -62,6 +62,7 @@ class JobRunner:
         load: Callable[[], Pipeline],
         *,
         dtype: str | None = None,
+        tf32: bool = False,
         preview: bool = False,
         preview_every: int | None = None,
         say: Callable[[str], None] = print,
@@ -73,7 +74,8 @@ class JobRunner:
         self.say = any_encoding(say)
         self.preview, self.preview_every = preview or preview_every is not None, preview_every
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
-        self.weights = "-".join([*map(file_hash, files), *([dtype] if dtype else [])])
+        precision = [*([dtype] if dtype else []), *(["tf32"] if tf32 else [])]
+        self.weights = "-".join([*map(file_hash, files), *precision])
 
     @cached_property
     def pipeline(self) -> Pipeline:

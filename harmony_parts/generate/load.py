@@ -22,16 +22,17 @@ def load(
     dtype: torch.dtype | None = None,
     *,
     offload: Offload = "none",
+    tf32: bool = False,
 ) -> Pipeline:
     """Load the pipeline of a run folder, a model folder, or a model on the Hugging Face Hub.
 
     Models on the Hub are "owner/name" or "owner/name@revision". A recipe, "name.toml", is a model
     too if its parts bring all their weights. Weights are read file by file and stored once, in
-    their own type or in `dtype` (torch.bfloat16); `offload` as for `Pipeline.to`. Raises RunError
-    if there is no such model, AssemblyError if its recipe can't be built.
+    their own type or in `dtype` (torch.bfloat16); `offload` and `tf32` as for `Pipeline.to`. Raises
+    RunError if there is no such model, AssemblyError if its recipe can't be built.
     """
     if Path(folder).suffix == ".toml":
-        return _untrained(Path(folder)).to(device, dtype, offload=offload)
+        return _untrained(Path(folder)).to(device, dtype, offload=offload, tf32=tf32)
     model = find_model(locate_model(folder))
     recipe = read_recipe(model / "recipe.toml")
     saved = any(
@@ -45,7 +46,7 @@ def load(
     ):
         parts = build(recipe)  # a denoiser computes buffers that aren't saved
         load_weights(parts, model)
-    return Pipeline(recipe, parts).to(device, dtype, offload=offload)
+    return Pipeline(recipe, parts).to(device, dtype, offload=offload, tf32=tf32)
 
 
 def _untrained(file: Path) -> Pipeline:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,11 +12,13 @@ from torch import Tensor
 from harmony_parts.anchors.protocol import Anchor, Scene
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.known_latents import KnownBeginning, without_covered
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
-from harmony_parts.errors import PartContractError, RunError
+from harmony_parts.errors import PartContractError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
-from harmony_parts.sample.pass_graph import DenoiserRun
+from harmony_parts.sample.checks import FiniteChecks, check_shapes
+from harmony_parts.sample.pass_graph import DenoiserRun, noisy
 
 TOGETHER = 1024
 """The default limit of latents that go through the denoiser in one batch; see `sample`.
@@ -41,14 +42,13 @@ class Passes:
         codecs: AV[VideoCodec | AudioCodec],
         path: Path,
         together: int = TOGETHER,
+        begin: AV[Tensor] = AV(),
     ) -> None:
-        self.denoiser, self.conditions, self.codecs, self.path, self.together = (
-            denoiser,
-            conditions,
-            codecs,
-            path,
-            together,
-        )
+        """`begin` [B, k, ...]: the known first latents of streams that go on from others."""
+        self.denoiser, self.codecs, self.path, self.together = denoiser, codecs, path, together
+        self.begin = begin
+        self.conditions = without_covered(conditions, denoiser.accepts, begin)
+        self.finite = FiniteChecks()
         # Conditions of known latents stay in every pass. A pass without the given picture would
         # predict its latent freely, and guidance would move it away from the picture: v = v_free +
         # s (v_known - v_free) equals v_known only if s = 1.
@@ -74,6 +74,8 @@ class Passes:
         )
         for _, level in groupby(runs, key=lambda run: run.level):
             before = estimate  # anchors of this level can't use an estimate of the same level
+            if own is not None:
+                self.finite.settle()  # before an anchor's codec reads the estimate
             for group in self._groups(list(level), x):
                 inputs = [self._input(run, x, before, current, where) for run in group]
                 for run, velocity in zip(group, self._denoise(group, inputs, where), strict=True):
@@ -124,7 +126,7 @@ class Passes:
         )
         conditions, cache = self._conditions(tuple(run.request.drop for run in group))
         read = tuple(s for s in STREAMS if any(s in run.read for run in group))
-        velocity = self.denoiser(
+        velocity = self._with_known(group)(
             av, at, conditions, hints=group[0].request.hints, read=read, cache=cache
         ).only(read)
 
@@ -140,8 +142,17 @@ class Passes:
             for k, run in enumerate(group)
         ]
         for run, part in zip(group, parts, strict=True):
-            check_finite(part, lambda: who(run))  # noqa: B023
+            self.finite.add(part, lambda run=run: who(run))  # type: ignore[misc]
         return parts
+
+    def _with_known(self, group: list[DenoiserRun]) -> Denoiser:
+        """The denoiser, with the known first latents of streams that are noisy in one of the runs.
+
+        Known here from the passes, because reading times back from a GPU would wait for it.
+        """
+        streams = {stream for run in group for stream in noisy(run.request)}
+        known = self.begin.only([stream for stream in self.begin if stream in streams])
+        return KnownBeginning(self.denoiser, known) if tuple(known) else self.denoiser
 
     def _conditions(self, drops: tuple[frozenset[str], ...]) -> tuple[Conditions, dict[str, Any]]:
         """The conditions of a batch of runs, concatenated on the batch axis, and their cache.
@@ -187,11 +198,9 @@ class Passes:
         latents = anchor.latents(
             Scene(self.codecs, x, self.conditions, estimate, self._memory(anchor))
         )
-        check(
-            AV(**{anchor.stream: latents}),
-            x.only((anchor.stream,)),
-            lambda: f"{anchor!r} at {where}",
-        )
+        made = AV(**{anchor.stream: latents})
+        check_shapes(made, x.only((anchor.stream,)), lambda: f"{anchor!r} at {where}")
+        self.finite.add(made, lambda: f"{anchor!r} at {where}")
         cache.append((anchor, latents))
         return latents
 
@@ -241,42 +250,6 @@ def widened(velocity: AV[Tensor], x: AV[Tensor]) -> AV[Tensor]:
     return velocity.map(
         lambda v, latents: v.to(torch.promote_types(latents.dtype, torch.float32)), x
     )
-
-
-Who = Callable[[], str]
-"""Names the part for an error message; called only if there is an error, since it is slow."""
-
-
-def check(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
-    """Check streams, shapes and values of `got`.
-
-    Raises PartContractError if streams or shapes differ from those of `like`, RunError if it holds
-    NaN or infinity.
-    """
-    check_shapes(got, like, who)
-    check_finite(got, who)
-
-
-def check_shapes(got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
-    """Raises PartContractError if `got` differs from `like` in its streams or shapes."""
-    want, have = ({s: list(av[s].shape) for s in av} for av in (like, got))
-    if have != want:
-        raise PartContractError(f"{who()} returned {have}; it should be {want}")
-
-
-def check_finite(got: AV[Tensor], who: Who) -> None:
-    """Raises RunError if `got` holds NaN or infinity."""
-    # A sum costs a fifth of checking each number, and isn't finite if one of them isn't. It may
-    # also overflow, so then check each number. All sums come to the host at once: on a GPU each
-    # transfer waits for all work before it.
-    streams = tuple(got)
-    sums = torch.stack([got[s].sum().float() for s in streams]).tolist() if streams else []
-    for stream, total in zip(streams, sums, strict=True):
-        if not math.isfinite(total) and not torch.isfinite(got[stream]).all():
-            raise RunError(
-                f"{who()} returned NaN or infinity for {stream}: check its inputs, or use a higher"
-                " precision or a lower scale"
-            )
 
 
 def _cat(*tensors: Tensor) -> Tensor:

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from harmony_parts.av import AV, Conditions
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.known_latents import KnownBeginning, without_covered
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.guidance.protocol import Guidance, StepTimes
+from harmony_parts.sample.checks import Who, check_shapes
 from harmony_parts.sample.pass_graph import checked_passes, order
-from harmony_parts.sample.passes import TOGETHER, Passes, check, combined
+from harmony_parts.sample.passes import TOGETHER, Passes, combined
 from harmony_parts.sample.timetable import timetable
 
 
@@ -73,10 +73,7 @@ def sample(
     violates its contract, RunError if a prediction is NaN or infinite or memory is exhausted.
     """
     _check_streams(noise, given, begin)
-    if tuple(begin):
-        conditions = without_covered(conditions, denoiser.accepts, begin)
-        denoiser = KnownBeginning(denoiser, begin)
-    passes = Passes(denoiser, conditions, codecs, path, together)
+    passes = Passes(denoiser, conditions, codecs, path, together, begin)
     flow = _Flow(passes, given, begin, guidance, solver, steps)
     x, memory = flow.with_known(noise), None
     table = timetable(steps, shift, tuple(x), tuple(given))
@@ -84,7 +81,7 @@ def sample(
         flow.begin(step)
         moved, memory = solver.step(x, times, next_times, flow, memory)
         x = flow.with_known(moved)
-        check(
+        flow.check(
             x.only(tuple(noise)),
             noise,
             lambda: f"the solver {solver!r} at step {step + 1} of {steps}",  # noqa: B023
@@ -129,6 +126,12 @@ class _Flow:
             self.state = self.after[0]
         self.after = []
 
+    def check(self, got: AV[Tensor], like: AV[Tensor], who: Who) -> None:
+        """Check shapes against `like`, and the values of all that were added to the checks."""
+        check_shapes(got, like, who)
+        self.passes.finite.add(got, who)
+        self.passes.finite.settle()
+
     def estimate(self) -> AV[Tensor]:
         """The clean estimate from the step's first velocity."""
         x, velocity, times = self.first
@@ -154,7 +157,7 @@ class _Flow:
             if not _out_of_memory(error):
                 raise
             raise RunError(self._too_large(x, len(runs), where)) from error
-        check(
+        self.check(
             velocity,
             x.only(times.generated()),
             lambda: f"the guidance {self.guidance!r} at {where}",

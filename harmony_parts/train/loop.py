@@ -18,6 +18,7 @@ from harmony_parts.assembly.build import derived_seed
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.callbacks.protocol import Callback, CallbackSpec, RunView
 from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.layers.precision import float32_products
 from harmony_parts.media import ffmpeg
 from harmony_parts.models.folder import save_model
 from harmony_parts.models.lock import lock_folder
@@ -71,7 +72,8 @@ def train(
     out = Path(out)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # third-party modules may draw from the global generator, as dropout does
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+    generators = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
+    with float32_products(tf32=False), generators:
         torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
         find_run(out, recipe, resume, data_root)  # raises before anything is built or written
         if data_root is not None and recipe.source is None:

@@ -77,16 +77,14 @@ def test_known_latents_of_another_shape_are_refused(shape):
 @pytest.mark.parametrize("streams", [("video", "audio"), ("video",), ("audio",)])
 @torch.no_grad()
 def test_a_known_beginning_leads_to_itself_with_and_without_a_cache(interaction, streams):
-    """x - t v is the known latent where the stream is noisy, whatever it replaces; a clean stream
-    is as without it.
-    """
+    """x - t v is the known latent where the stream is noisy, whatever it replaces."""
     denoiser = build(driven_interaction=interaction)
     av, conditions = inputs()
     begin = AV(*(torch.randn_like(av[s][:, :k]) for s, k in (("video", 3), ("audio", 5))))
-    known = KnownBeginning(denoiser, begin.only(streams))
     cache: dict = {}
     for t in (0.9, 0.4):
         for clean in (None, *STREAMS):
+            known = KnownBeginning(denoiser, begin.only([s for s in streams if s != clean]))
             times = at(*(0.0 if s == clean else t for s in STREAMS))
             read = tuple(s for s in STREAMS if s != clean)
             both = [known(av, times, conditions, read=read, cache=c) for c in (None, cache)]
@@ -104,9 +102,25 @@ def test_a_known_beginning_leads_to_itself_with_and_without_a_cache(interaction,
                     av[s][:, :k] - t * both[0][s][:, :k], begin[s][:, :k], rtol=0, atol=1e-12
                 )
                 assert torch.equal(both[0][s][:, k:], other[s][:, k:])
-            if clean is not None and streams == (clean,):
-                plain = denoiser(av, times, conditions, read=read)
-                assert all(torch.equal(plain[s], both[0][s]) for s in read)
+
+
+@torch.no_grad()
+def test_samples_at_time_0_keep_their_values():
+    """In a batch of passes, of which an anchor replaces a stream in one."""
+    denoiser, (av, conditions) = build(), inputs()
+    begin = av.map(lambda x: torch.randn_like(x[:, :2]))
+    known = KnownBeginning(denoiser, begin)
+    times = at(0.7, 0.5)
+    clean = times.replace(audio=at(0.7, 0.0)["audio"])
+    alone = KnownBeginning(denoiser, begin.only(("video",)))(av, clean, conditions, read=("video",))
+    twice = {name: c.rows(torch.tensor([*range(B)] * 2)) for name, c in conditions.items()}
+    both = known(
+        av.map(lambda x: torch.cat((x, x))),
+        times.map(lambda a, b: Times.cat((a, b)), clean),
+        twice,
+        read=("video",),
+    )
+    torch.testing.assert_close(both["video"][B:], alone["video"], rtol=0, atol=1e-12)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from harmony_parts.assembly.read import read_recipe, write_recipe
 from harmony_parts.av import Prompt
 from harmony_parts.cost.report import latent_lines
 from harmony_parts.errors import RequestError, RunError
+from harmony_parts.generate.continuation import FADE
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.sync_cfg import SyncCFG
@@ -94,6 +95,24 @@ def test_media_are_brought_to_the_formats_channels(
                 assert torch.equal(one.waveform, wave[:, : one.waveform.shape[1]])
             else:
                 assert torch.equal(one.waveform, two.waveform)
+
+
+def test_a_stereo_clip_goes_on_in_stereo(stereo: Pipeline, clip: Clip) -> None:
+    """Its sides stay its own up to the fade, a mono clip goes on as equal sides, and what follows
+    depends on each side.
+    """
+    made = stereo.generate("a ball", begin=clip, seconds=0.5).clip.waveform
+    kept = clip.waveform.shape[1] - round(FADE * clip.sample_rate)
+    assert made.shape == (2, stereo.format.samples(len(clip.frames) + 6))
+    assert torch.equal(made[:, :kept], clip.waveform[:, :kept])
+    assert not torch.equal(made[0, kept:], made[1, kept:])
+    swapped = attrs.evolve(clip, waveform=clip.waveform.flip(0))
+    other = stereo.generate("a ball", begin=swapped, seconds=0.5).clip.waveform
+    assert torch.equal(other[:, :kept], made[:, :kept].flip(0))
+    assert not torch.equal(other[:, kept:], made[:, kept:])
+    alone = attrs.evolve(clip, waveform=clip.waveform[:1])
+    both = stereo.generate("a ball", begin=alone, seconds=0.5).clip.waveform
+    assert torch.equal(both[:, :kept], alone.waveform[:, :kept].expand(2, -1))
 
 
 def test_channels_without_a_rule_are_refused_by_name(stereo: Pipeline) -> None:

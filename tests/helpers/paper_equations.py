@@ -65,7 +65,9 @@ def positions(own: Clock, others: Clock, rope_map: str, constant: float) -> tupl
             [(start + end) / 2 / unit for start, end in own],
             [(start + end) / 2 / unit for start, end in others],
         )
-    scale = {"ratio": len(own) / len(others), "constant": constant}[rope_map]
+    if rope_map == "none":
+        return [0] * len(own), [0] * len(others)
+    scale = {"ratio": len(own) / len(others), "constant": constant, "index": 1}[rope_map]
     return list(range(len(own))), [j * scale for j in range(len(others))]
 
 

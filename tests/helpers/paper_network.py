@@ -8,7 +8,8 @@ Readings, where the paper is silent or names another model:
 
 * Video layers are Wan2.2's: q and k RMS-normed over the full width, RoPE over interleaved pairs,
   of which time takes what a third each for height and width leaves; text attention without a gate.
-* The audio layer attends jointly over [z_r; z_a; words] with one set of weights. The target begins
+* The audio layer attends jointly over [z_r; z_a; words] with one set of weights, or, as in SD3, one
+  for z_r and z_a and one for the words, which meet in the attention only. The target begins
   at position 0 and the reference ends at -1; words have no position. The reference is at time 0,
   words are at the time of the last latent.
 * A window holds every latent that overlaps the query's interval, widened by the reach.
@@ -40,39 +41,7 @@ from helpers.paper_equations import (
     turned,
     window,
 )
-
-
-@attrs.frozen(eq=False)
-class Sample:
-    """One sample: latents `video` [T_v][H][W][C] and `audio` [T_a][C] with the time of each, and
-    the tokens of its conditions that count. `image`: the known first latents.
-    """
-
-    video: NDArray[np.float64]
-    audio: NDArray[np.float64]
-    video_times: Sequence[float]
-    audio_times: Sequence[float]
-    caption: Sequence[Vector]
-    words: Mapping[str, Sequence[Vector]]
-    voice: Sequence[Vector]
-    image: Sequence[NDArray[np.float64]]
-
-
-@attrs.frozen
-class Shape:
-    """What the weights don't say: heads, patches, clocks, and the settings of the interaction."""
-
-    layers: int
-    video_heads: int
-    audio_heads: int
-    patch: int
-    interaction: str  # "gldi", "global" or "none"
-    rope_map: str
-    constant: float
-    audio_window: float
-    video_window: float
-    style: str | None  # "alignment" or "tokens"
-    one_way: bool
+from helpers.paper_inputs import Sample, Shape
 
 
 @attrs.define(eq=False)
@@ -122,13 +91,19 @@ class PaperNetwork:
         name = f"branches.{stream}.time.mlp"
         return self.linear(f"{name}.2", silu(self.linear(f"{name}.0", np.array(wave))))
 
-    def modulation(self, stream: str, n: int, part: int, t: float) -> list[Vector]:
+    def modulation(self, stream: str, layer: str, part: int, t: float) -> list[Vector]:
         """Shift, scale and gate of attention (part 0) or feed-forward (1) at one time."""
         six = self.linear(
             f"branches.{stream}.time.project.1", silu(self.embedded_time(stream, t))
         ).reshape(6, -1)
-        six = six + self.weights[f"blocks.{n}.{stream}.modulation"]
+        six = six + self.weights[f"{layer}.modulation"]
         return [six[3 * part + i] for i in range(3)]
+
+    def _sets(self, n: int, stream: Stream, words: Sequence[Vector]) -> list[str]:
+        """Whose weights each token of the sequence has in layer n: words may have their own."""
+        layer = f"blocks.{n}.{stream.name}"
+        own = f"{layer}.words" if f"{layer}.words.modulation" in self.weights else layer
+        return [layer] * (len(stream.reference) + len(stream.tokens)) + [own] * len(words)
 
     # --- into the network -------------------------------------------------------------------------
 
@@ -231,18 +206,22 @@ class PaperNetwork:
         tokens = stream.reference + stream.tokens + words
         times = [0.0] * len(stream.reference) + stream.times + [stream.times[-1]] * len(words)
         angles = stream.reference_angles + stream.angles + [[] for _ in words]
-        name = f"blocks.{n}.{stream.name}.{'attention' if audio else 'self_attention'}"
-        modulations = [self.modulation(stream.name, n, 0, t) for t in times]
+        sets, kind = self._sets(n, stream, words), "attention" if audio else "self_attention"
+        modulations = [self.modulation(stream.name, layer, 0, t) for layer, t in zip(sets, times)]
         x = [
             layer_norm(token) * (1 + scale) + shift
             for token, (shift, scale, _) in zip(tokens, modulations)
         ]
-        q, k, v = self._multi_head(name, stream.name, x, x)
+        one = [
+            self._multi_head(f"{layer}.{kind}", stream.name, [token], [token])
+            for layer, token in zip(sets, x)
+        ]
+        q, k, v = ([token for (token,) in of_all] for of_all in zip(*one))
         q = [[turned(head, angle) for head in token] for token, angle in zip(q, angles)]
         k = [[turned(head, angle) for head in token] for token, angle in zip(k, angles)]
         new = [
-            token + gate * self.linear(f"{name}.o", self._read(query, k, v))
-            for token, query, (_, _, gate) in zip(tokens, q, modulations)
+            token + gate * self.linear(f"{layer}.{kind}.o", self._read(query, k, v))
+            for layer, token, query, (_, _, gate) in zip(sets, tokens, q, modulations)
         ]
         self._place(stream, new)
 
@@ -290,10 +269,10 @@ class PaperNetwork:
         tokens = stream.reference + stream.tokens + words
         times = [0.0] * len(stream.reference) + stream.times + [stream.times[-1]] * len(words)
         new = []
-        for token, t in zip(tokens, times):
-            shift, scale, gate = self.modulation(stream.name, n, 1, t)
+        for layer, token, t in zip(self._sets(n, stream, words), tokens, times):
+            shift, scale, gate = self.modulation(stream.name, layer, 1, t)
             x = layer_norm(token) * (1 + scale) + shift
-            new.append(token + gate * self.mlp(f"blocks.{n}.{stream.name}.ffn", x))
+            new.append(token + gate * self.mlp(f"{layer}.ffn", x))
         self._place(stream, new)
 
     # --- the interaction --------------------------------------------------------------------------

@@ -28,6 +28,8 @@ AUDIO = StubCodec(1, (), 20 / 3).clock(6)  # 0.15 s each
         (VIDEO, AUDIO, "constant", [0, 1, 2], [0, 0.4, 0.8, 1.2, 1.6, 2.0]),
         (AUDIO, VIDEO, "constant", [0, 1, 2, 3, 4, 5], [0, 0.4, 0.8]),
         (VIDEO, AUDIO, "seconds", [1 / 6, 1, 7 / 3], [0.25, 0.75, 1.25, 1.75, 2.25, 2.75]),
+        (VIDEO, AUDIO, "index", [0, 1, 2], [0, 1, 2, 3, 4, 5]),
+        (VIDEO, AUDIO, "none", [0, 0, 0], [0, 0, 0, 0, 0, 0]),
         (AUDIO, VIDEO, "seconds", [0.5, 1.5, 2.5, 3.5, 4.5, 5.5], [1 / 3, 2, 14 / 3]),
     ],
 )

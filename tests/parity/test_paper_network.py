@@ -12,7 +12,8 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from helpers.paper_network import PaperNetwork, Sample, Shape
+from helpers.paper_inputs import Sample, Shape
+from helpers.paper_network import PaperNetwork
 from helpers.small_denoiser import nonzero
 from torch import Tensor
 
@@ -53,6 +54,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "gldi": (GLDI(), {}),
     "gldi in seconds": (GLDI(rope_map="seconds"), {}),
     "gldi by a constant": (GLDI(rope_map="constant", constant=0.43), {}),
+    "gldi without alignment": (GLDI(rope_map="index"), {}),
+    "gldi without rotation": (GLDI(rope_map="none"), {}),
     "gldi, narrow windows": (GLDI(audio_window=0.0, video_window=0.0), {}),
     "gldi, wide audio window": (GLDI(audio_window=0.3, video_window=0.03), {}),
     "gldi, wide video window": (GLDI(audio_window=0.03, video_window=0.3), {}),
@@ -61,6 +64,14 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "gldi without style": (GLDI(style=NoStyle()), {}),
     "gldi, style tokens": (GLDI(style=StyleTokens(tokens=3, head_width=5)), {}),
     "gldi, one way": (GLDI(), {"driven_interaction": "one_way"}),
+    "gldi, words with weights of their own": (
+        GLDI(),
+        {"audio": MMDiT(width=16, heads=2, feed=12, weights="separate")},
+    ),
+    "gldi, padding attended to": (
+        GLDI(),
+        {"audio": MMDiT(width=16, heads=2, feed=12, padding="attended")},
+    ),
     "global": (Global(), {}),
     "global in seconds": (Global(rope_map="seconds"), {}),
     "global by a constant": (Global(rope_map="constant", constant=0.43), {}),
@@ -73,9 +84,8 @@ def built(interaction: Any, settings: dict[str, Any]) -> BranchDenoiser:
     spec = DualBranch(
         layers=2,
         video=VideoTransformer(width=24, heads=2, feed=20, patch=2),
-        audio=MMDiT(width=16, heads=2, feed=12),
         interaction=interaction,
-        **settings,
+        **{"audio": MMDiT(width=16, heads=2, feed=12), **settings},
     )
     torch.manual_seed(0)
     denoiser = spec.build(codecs=CODECS, encoders={"all": StubEncoder(**WIDTHS)})
@@ -96,7 +106,7 @@ def reference(denoiser: BranchDenoiser, interaction: Any, settings: dict[str, An
         audio_window=gldi.audio_window,
         video_window=gldi.video_window,
         style=STYLES[type(gldi.style)] if isinstance(interaction, GLDI) else None,
-        one_way=bool(settings),
+        one_way="driven_interaction" in settings,
     )
     weights = {name: tensor.numpy() for name, tensor in denoiser.state_dict().items()}
     edges = [0, *(0.25 + i for i in range(VIDEO))]
@@ -119,10 +129,15 @@ class Inputs:
     times: AV[Times]
     conditions: dict[str, Condition]
 
-    def sample(self, i: int) -> Sample:
+    def sample(self, i: int, padding: str) -> Sample:
+        """One of the batch; the audio's words are without padding, if that is masked."""
+
         def tokens(name: str) -> list:
             condition = self.conditions[name]
             return list(condition.tokens[i][condition.mask[i]].numpy())
+
+        def words(name: str) -> list:
+            return [x for x in tokens(name) if padding == "attended" or x.any()]
 
         return Sample(
             self.latents["video"][i].numpy(),
@@ -130,13 +145,14 @@ class Inputs:
             self.times["video"].per_latent()[i].tolist(),
             self.times["audio"].per_latent()[i].tolist(),
             tokens("caption"),
-            {"speech": tokens("speech"), "sound": tokens("sound")},
+            {"speech": words("speech"), "sound": words("sound")},
             tokens("voice"),
             tokens("image"),
         )
 
 
 def inputs() -> Inputs:
+    """Some captions end in tokens of zeros, as Wan's text encoder pads them, masked as true."""
     g = torch.Generator().manual_seed(5)
 
     def noise(*shape: int) -> Tensor:
@@ -145,7 +161,10 @@ def inputs() -> Inputs:
     def condition(name: str, *lengths: int) -> Condition:
         mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
         shape = (4, 4) if name == "image" else ()
-        return Condition(noise(4, max(lengths), *shape, WIDTHS[name]), mask)
+        tokens = noise(4, max(lengths), *shape, WIDTHS[name])
+        if name in ("caption", "sound"):
+            tokens[1:3, -1] = 0
+        return Condition(tokens, mask)
 
     def times(values: list[list[float]], latents: int, own_time: int | None = None) -> Times:
         index = torch.zeros(4, latents, dtype=torch.long)
@@ -162,7 +181,7 @@ def inputs() -> Inputs:
         {
             "caption": condition("caption", 3, 1, 2, 3),
             "speech": condition("speech", 2, 3, 1, 2),
-            "sound": condition("sound", 1, 2, 2, 1),
+            "sound": condition("sound", 1, 3, 2, 1),
             "voice": condition("voice", 3, 1, 2, 0),
             "image": condition("image", 0, 1, 0, 0),
         },
@@ -177,7 +196,7 @@ def test_velocities_equal_those_of_the_papers_equations(case: str) -> None:
     found = denoiser(batch.latents, batch.times, batch.conditions)
     loops, largest = reference(denoiser, interaction, settings), 0.0
     for i in range(4):
-        video, audio = loops.velocities(batch.sample(i))
+        video, audio = loops.velocities(batch.sample(i, denoiser.branches["audio"].spec.padding))
         for wanted, got in ((video, found["video"][i]), (audio, found["audio"][i])):
             assert 0.1 < abs(wanted).max() < 10
             largest = max(largest, float(abs(wanted - got.numpy()).max()))

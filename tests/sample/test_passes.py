@@ -35,8 +35,9 @@ from harmony_parts.guidance.protocol import (
 )
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
+from harmony_parts.sample.checks import FiniteChecks
 from harmony_parts.sample.pass_graph import checked_passes, order
-from harmony_parts.sample.passes import Passes, check_finite
+from harmony_parts.sample.passes import Passes
 from harmony_parts.tasks.protocol import TASKS
 from harmony_parts.testing.gaussian_denoiser import Recorded
 
@@ -175,15 +176,24 @@ def test_streams_that_are_not_read_are_ignored() -> None:
             assert torch.equal(*made)
 
 
+def settled(*checks: tuple[AV[torch.Tensor], str]) -> None:
+    """All checks at once."""
+    finite = FiniteChecks()
+    for values, name in checks:
+        finite.add(values, lambda name=name: name)
+    finite.settle()
+
+
 def test_large_numbers_whose_sum_overflows_are_finite() -> None:
-    check_finite(AV(torch.full((4,), 3e38)), lambda: "nobody")
+    settled((AV(torch.full((4,), 3e38)), "nobody"))
     for wrong in (math.inf, -math.inf, math.nan):
+        bad = AV(torch.zeros(2), torch.tensor([3e38, 3e38, wrong]))
         with pytest.raises(RunError, match="somebody returned NaN or infinity for audio"):
-            check_finite(AV(torch.zeros(2), torch.tensor([3e38, 3e38, wrong])), lambda: "somebody")
+            settled((AV(torch.full((4,), 3e38)), "nobody"), (bad, "somebody"), (bad, "later"))
 
 
-def test_finite_numbers_of_both_streams_cost_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transfer from a GPU waits for all work before it."""
+def test_finite_numbers_of_all_checks_cost_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer from a GPU waits for all work before it. Each value is checked once."""
     transfers: list[str] = []
     for name in ("item", "tolist", "__float__", "__bool__"):
         plain = getattr(torch.Tensor, name)
@@ -192,7 +202,11 @@ def test_finite_numbers_of_both_streams_cost_one_transfer(monkeypatch: pytest.Mo
             name,
             lambda x, name=name, plain=plain: transfers.append(name) or plain(x),
         )
-    check_finite(AV(torch.zeros(2), torch.ones(3)), lambda: "nobody")
+    finite = FiniteChecks()
+    for _ in range(2):
+        finite.add(AV(torch.zeros(2), torch.ones(3)), lambda: "nobody")
+    finite.settle()
+    finite.settle()
     assert transfers == ["tolist"]
 
 

@@ -190,6 +190,25 @@ def test_wrong_results_are_named() -> None:
         make(Recorded(gaussian(), after=lambda _, velocity: velocity.only(("audio",))), noise)
 
 
+@pytest.mark.parametrize("begin", [AV(), latents().map(lambda x: x[:, :1])], ids=["new", "goes on"])
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        (lambda v: v * math.nan, RunError, "returned NaN or infinity for video"),
+        (lambda v: v[:, :1], PartContractError, r"returned \{'video': \[4, 1, .*; it should be "),
+        (lambda v: v[:1], PartContractError, r"returned \{'video': \[1, 2, .*; it should be "),
+    ],
+    ids=["NaN", "length", "batch"],
+)
+def test_the_denoiser_is_named_by_its_own_name(
+    begin: AV[Tensor], fault: Any, error: type[Exception], message: str
+) -> None:
+    """With known first latents too, which something else puts around it."""
+    model = Recorded(gaussian(), after=lambda _, velocity: velocity.map(fault))
+    with pytest.raises(error, match=r"the denoiser Recorded at step 1 of 4 .*joint' " + message):
+        make(model, latents(), begin=begin)
+
+
 def test_solvers_that_evaluate_time_0_are_named() -> None:
     @attrs.frozen
     class Heun(Euler):

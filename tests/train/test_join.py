@@ -26,6 +26,7 @@ from harmony_parts.latents.conditions import conditions_of
 from harmony_parts.latents.encode import encode_examples
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.models.tensor_files import load_tensors
+from harmony_parts.optimizers.adamw import AdamW
 from harmony_parts.tasks.joint import Joint
 from harmony_parts.train.loop import train
 from harmony_parts.train.model import build_model
@@ -50,7 +51,9 @@ def alone(stream: str, recipe: Recipe = PAIR, **names: str) -> Recipe:
         encoders={names.get(name, name): recipe.encoders[name] for name in OF[stream]},
         denoiser=spec,
         task=Joint(),
-        train=attrs.evolve(recipe.train, drop={}, steps=2, learning_rate=0.05, seed=SEED),
+        train=attrs.evolve(
+            recipe.train, drop={}, steps=2, optimizer=AdamW(learning_rate=0.05), seed=SEED
+        ),
     )
 
 

@@ -196,5 +196,5 @@ def test_harmony_at_full_size_is_explained():
     assert found["latents"] == {"video": [31, 44, 80, 48], "audio": [157, 20]}
     assert (
         sum(weights["numbers"] for weights in found["parameters"].values() if weights["trained"])
-        == 12_280_506_068
+        == 12_282_767_572
     )

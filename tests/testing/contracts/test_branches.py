@@ -30,7 +30,10 @@ def test_video_branches_keep_the_contract(spec: VideoTransformer) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    [*(attrs.evolve(s, precision=p) for s in (MMDIT, CROSS) for p in ("float32", "weights"))],
+    [
+        *(attrs.evolve(s, precision=p) for s in (MMDIT, CROSS) for p in ("float32", "weights")),
+        attrs.evolve(MMDIT, weights="separate"),
+    ],
     ids=repr,
 )
 def test_audio_branches_keep_the_contract(spec: MMDiT | CrossAudio) -> None:

@@ -33,12 +33,20 @@ from harmony_parts.testing.stand_ins import StubCodec, StubEncoder
 VIDEO, MMDIT, CROSS = VideoTransformer(12, 2, 16, 4), MMDiT(12, 2, 16), CrossAudio(12, 2, 16)
 CODECS: AV[Any] = AV(StubCodec(4, (4, 8), 6.0), StubCodec(3, (), 14.0))
 ALL: Any = {"all": StubEncoder(caption=5, image=4, sound=6, speech=4, voice=3)}
+WORDS = [  # nothing reads the words after the last layer
+    f"blocks.1.audio.words.{name}.*"
+    for name in ("attention.q", "attention.norm_q", "attention.o", "ffn")
+]
 EVERY = ["blocks.*.interaction.style.*"]  # without a voice, there is no reference
 SEVERAL: Any = {"all": StubEncoder(caption=5, pose=4, mood=3, sound=6, image=4)}
 PORTED = {"pose": Port("video", "context"), "mood": Port("audio", "add")}
 
 KEEP: dict[str, tuple[DualBranch, dict[str, Any]]] = {
     "gldi, mmdit": (DualBranch(2, VIDEO, MMDIT, GLDI()), {"encoders": ALL}),
+    "gldi, mmdit, words apart": (
+        DualBranch(2, VIDEO, attrs.evolve(MMDIT, weights="separate"), GLDI()),
+        {"encoders": ALL, "idle": WORDS},
+    ),
     "gldi with style tokens": (
         DualBranch(1, VIDEO, MMDIT, GLDI(style=StyleTokens())),
         {"encoders": ALL},
