@@ -44,6 +44,7 @@ _NAMES = {
     "DualBranch": "denoisers.dual_branch",
     "VideoOnly": "denoisers.single_branch",
     "AudioOnly": "denoisers.single_branch",
+    "OwnNetwork": "denoisers.own_network",
     "GLDI": "interaction.gldi",
     "GlobalInteraction": "interaction.global_cross:Global",
     "NoInteraction": "interaction.none",
@@ -125,6 +126,7 @@ if TYPE_CHECKING:
     from harmony_parts.data.rendering import render as render
     from harmony_parts.data.soundstage import Soundstage as Soundstage
     from harmony_parts.denoisers.dual_branch import DualBranch as DualBranch
+    from harmony_parts.denoisers.own_network import OwnNetwork as OwnNetwork
     from harmony_parts.denoisers.single_branch import AudioOnly as AudioOnly
     from harmony_parts.denoisers.single_branch import VideoOnly as VideoOnly
     from harmony_parts.encoders.byte_text import ByteText as ByteText

@@ -60,6 +60,7 @@ def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Part
 
 def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
     """Build the parts in order, and check conditions and hints as soon as they are known."""
+    from harmony_parts.denoisers.own_network import denoiser_fault, spec_fault
 
     def built(path: str, make: Callable[..., P], **neighbours: Any) -> P:
         return _built(f"$.{path}", seed, make, path.partition(".")[0] in empty, **neighbours)
@@ -73,7 +74,11 @@ def _assembled(recipe: Recipe, seed: int, empty: Collection[str]) -> Parts:
         for name, spec in recipe.encoders.items()
     }
     _check_conditions(recipe, encoders)
+    if fault := spec_fault(recipe.denoiser):
+        raise AssemblyError(f"$.denoiser: {fault}")
     denoiser = built("denoiser", recipe.denoiser.build, codecs=codecs, encoders=encoders)
+    if fault := denoiser_fault(denoiser):
+        raise AssemblyError(f"$.denoiser: {fault}")
     _check_hints(recipe, denoiser)
     return Parts(recipe.format, codecs, encoders, denoiser)
 
@@ -138,5 +143,7 @@ def _check_hints(recipe: Recipe, denoiser: Denoiser) -> None:
     from harmony_parts.guidance.protocol import unsupported_hints
 
     for requested in demands(recipe.sample.guidance).passes:
+        if requested.model:  # loaded, and checked, by who samples
+            continue
         if misfit := unsupported_hints(requested, denoiser.hints):
             raise AssemblyError(f"$.sample.guidance: it requests {misfit}")

@@ -32,6 +32,7 @@ from harmony_parts.assembly.declared import (
     installed_version,
     origin,
 )
+from harmony_parts.assembly.import_marks import marked
 from harmony_parts.assembly.kinds import KINDS
 from harmony_parts.errors import nearest
 from harmony_parts.plugin import PROJECT, PartDeclaration
@@ -140,7 +141,10 @@ class Discovery:
             return
         began = time.monotonic()
         try:
-            with _announced_if_stuck(f"{point.name}{origin(distribution, version)}"):
+            with (
+                _announced_if_stuck(f"{point.name}{origin(distribution, version)}"),
+                marked(point.name, f"update or remove it, or skip all plugins with {LIMIT}=none"),
+            ):
                 self.add(point.name, point.load(), distribution, version)
         except (Exception, SystemExit) as error:
             cause = f"can't be imported: {cause_of(error)}"

@@ -140,7 +140,8 @@ def _absent(versions: Mapping[str, Any], parts: Catalogue) -> Iterator[str]:
         if plugin not in here:
             yield (
                 f"$.{VERSIONS}.plugins.{plugin}: the recipe was written with {version}, which isn't"
-                " installed"
+                " installed (if only its guidance needs it, another one does: --guidance none, or"
+                ' load(MODEL, guidance="none"))'
             )
 
 

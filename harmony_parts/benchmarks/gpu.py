@@ -201,12 +201,20 @@ def write_metadata(folder: Path, root: Path = ROOT) -> list[Path]:
     return [folder, *(file.parent for file in files)]
 
 
+def unpack(wheel: Path, folder: Path) -> None:
+    """Unpack a wheel, whose programs stay executable: `extractall` forgets that."""
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            path = Path(archive.extract(member, folder))
+            if member.external_attr >> 16 & 0o111 and path.is_file():
+                path.chmod(path.stat().st_mode | 0o755)
+
+
 def environment(work: Path, wheels: Path, out: Path) -> dict[str, str]:
     """The environment of the items: unpacked wheels, this checkout and its metadata on the path."""
     site = work / "site"
     for wheel in sorted(wheels.glob("*.whl")):
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(site)
+        unpack(wheel, site)
     path = [site, *write_metadata(work / "metadata")]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([*map(str, path), os.environ.get("PYTHONPATH", "")]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +32,7 @@ DTYPES = ("float32", "bfloat16", "float16")
         "harmony explain demo",
         "harmony explain demo --set denoiser.layers=6 --set denoiser.interaction.audio_window=0.3",
         "harmony explain harmony-5b --dtype bfloat16 --gpus 16      12 G parameters, in seconds",
+        "harmony explain runs/demo                      the model of a run",
         "harmony explain my.toml --toml > expanded.toml      every setting, with the defaults",
     ],
 )
@@ -48,7 +50,7 @@ DTYPES = ("float32", "bfloat16", "float16")
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="GPUs that share a training step by FSDP, for the memory of each.",
+    help="GPUs that share a training step by FSDP, for the predicted memory of each.",
 )
 @click.option(
     "--json",
@@ -66,15 +68,20 @@ DTYPES = ("float32", "bfloat16", "float16")
 def explain(
     recipe: str, overrides: tuple[str, ...], dtype: str, gpus: int, as_json: bool, as_toml: bool
 ) -> None:
-    """Show the model of RECIPE, a TOML file or the name of a shipped recipe, before it is trained.
+    """Show the model of RECIPE before it is trained: a TOML file, or the name of a shipped recipe.
+
+    The folder of a run, a model or a checkpoint is explained by the recipe in it.
 
     It lists the parts and their settings, latents per clip, windows, parameters, the passes of a
     sampling step, and their cost in FLOPs and memory. The parts are built without weights and run
     on shapes only, so it takes seconds for a model of any size.
     """
     from harmony_parts.assembly.read import read_recipe, write_recipe
+    from harmony_parts.models.folder import recipe_file
 
-    read = read_recipe(recipe, overrides)
+    folder = Path(recipe)
+    inside = recipe_file(folder) if folder.is_dir() else folder
+    read = read_recipe(inside if inside.is_file() else recipe, overrides)
     if as_toml:
         click.echo(write_recipe(read), nl=False)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,7 @@ if TYPE_CHECKING:
     required=True,
     help=f"The clip's file ({', '.join(SUFFIXES)}); with --batch a folder.",
 )
+@click.option("--force", is_flag=True, help="Replace the file of --out if it exists, unasked.")
 def generate(
     model: str,
     guidance: str | None,
@@ -160,6 +162,7 @@ def generate(
     tf32: bool,
     offload: Offload,
     out: Path,
+    force: bool,
     **fields: Any,
 ) -> None:
     """Generate a clip with MODEL: video and sound together, or one of them for the other.
@@ -178,15 +181,19 @@ def generate(
     preview = preview or preview_every is not None
     request = Request(**fields, extra=apply_overrides({}, extras) if extras else None)
     folder, jobs = _jobs(request, out, batch, preview)
+    if batch is None and not force:
+        _ask_to_replace(out)
     path = resolve_model(model)
-    recipe, offload = recipe_of(path), offload_for(offload, device)
+    recipe, offload = recipe_of(path, guidance), offload_for(offload, device)
     chosen = choose_guidance(guidance, overrides, recipe.sample.guidance)
     jobs = [job.with_request(guidance=chosen) for job in jobs]
     runner = JobRunner(
         folder,
         path,
         recipe,
-        lambda: load(path, device, torch_dtype(dtype), offload=offload, tf32=tf32),
+        lambda: load(
+            path, device, torch_dtype(dtype), offload=offload, tf32=tf32, guidance=guidance
+        ),
         dtype=dtype,
         tf32=tf32,
         preview=preview,
@@ -198,6 +205,20 @@ def generate(
         return
     with usage_errors():
         runner.run(jobs[0])
+
+
+def may_ask() -> bool:
+    """Whether somebody is there to answer a question."""
+    return sys.stdin.isatty()
+
+
+def _ask_to_replace(out: Path) -> None:
+    """Ask whether an existing file may be replaced; an error if nobody can answer."""
+    if not out.exists():
+        return
+    if not may_ask():
+        raise click.UsageError(f"{str(out)!r} exists; choose another --out, or add --force")
+    click.confirm(f"{out} exists. Replace it?", abort=True)
 
 
 def _jobs(request: Request, out: Path, batch: Path | None, preview: bool) -> tuple[Path, list[Job]]:

@@ -33,6 +33,8 @@ def convert_back(
     out, folder = Path(out), find_model(Path(model))
     if out.exists():
         raise RunError(f"{out}: already exists; name a new file, or remove it")
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"{folder}: is a checkpoint; convert the model of the finished run")
     saved = ForeignWeights(folder / (WEIGHTS if (folder / WEIGHTS).is_file() else INDEX))
     names = _their_names(layout, saved, folder, partial)
     denoiser = tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))["denoiser"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import tomllib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from harmony_parts.convert.fresh import Fresh
 from harmony_parts.convert.match import ConvertedTensors, match_tensors
 from harmony_parts.convert.plan import ConversionPlan, Init, Layout, make_plan
 from harmony_parts.convert.report import FATES, Report
-from harmony_parts.errors import RunError
+from harmony_parts.errors import RunError, warn_caller
 from harmony_parts.models.card import model_card
 from harmony_parts.models.folder import CARD, SHARD, write_weights
 from harmony_parts.models.tensor_files import tensor_bytes
@@ -90,10 +89,9 @@ def convert(
             model_card(read, text, match.shapes, _notes(plan, report, seed)), encoding="utf-8"
         )
     if report.not_finite:
-        warnings.warn(
+        warn_caller(
             f"{len(report.not_finite)} tensors have NaN or infinite values, such as"
-            f" {report.not_finite[0]}",
-            stacklevel=2,
+            f" {report.not_finite[0]}"
         )
     return report
 

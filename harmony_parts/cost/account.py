@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
+from types import MappingProxyType
 from typing import Any, cast
 
 import attrs
@@ -50,6 +52,7 @@ class Account:
     velocities: int  # evaluations per step of the solver
     sampling_steps: int
     activations: int  # peak bytes of that pass, besides weights and inputs
+    others: Mapping[str, int]  # bytes of the weights of each other model that the guidance names
     # peak bytes of weights and that pass, by offload mode
     offloaded: Mapping[Offload, int]
     training: Mapping[str, TrainingPass]  # by recompute mode; empty if nothing is trained
@@ -79,7 +82,8 @@ class Account:
 
     def inference_bytes(self) -> int:
         """Bytes of all weights, and the activations of a pass."""
-        return self.weights_bytes + self.frozen_bytes + self.activations
+        others = sum(self.others.values())
+        return self.weights_bytes + self.frozen_bytes + others + self.activations
 
     def training_bytes(self, recompute: str, gpus: int = 1) -> int:
         """Bytes on each of n GPUs, with one clip on each:
@@ -98,19 +102,34 @@ class Account:
         return round(states + gathered + self.training[recompute].peak)
 
 
-def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) -> Account:
+def account(
+    recipe: Recipe,
+    parts: Parts,
+    dtype: torch.dtype = torch.float32,
+    others: Mapping[str, Parts] = MappingProxyType({}),
+) -> Account:
     """The account of a recipe's parts, which are moved to the meta device.
 
-    Propagates any exception of a part that can't run there.
+    `others`: the parts of the models that its guidance names. Propagates any exception of a part
+    that can't run there.
     """
-    denoiser: Any = cast(nn.Module, parts.denoiser).to("meta", dtype)
-    given = prepared_inputs(parts)
-    read = cache(partial(count_forward, denoiser, given))
+    models: Mapping[str, Any] = {
+        name: cast(nn.Module, each.denoiser).to("meta", dtype)
+        for name, each in {"": parts, **others}.items()
+    }
+    denoiser, given = models[""], prepared_inputs(parts)
+    inputs = {"": given} | {name: prepared_inputs(each) for name, each in others.items()}
+
+    @cache
+    def read(streams: tuple[str, ...], hints: frozenset[str], model: str = "") -> Counter[str]:
+        return count_forward(models[model], inputs[model], streams, hints)
+
+    def flops(run: DenoiserRun) -> int:
+        return sum(read(run.read, run.request.hints, run.request.model).values())
+
     everything = read(tuple(given.av), frozenset())
     tasks = {
-        name: {
-            " = ".join(run.names): sum(read(run.read, run.request.hints).values()) for run in runs
-        }
+        name: {" = ".join(run.names): flops(run) for run in runs}
         for name, runs in runs_per_task(recipe, parts).items()
     }
     activations = count_activations(denoiser, given)
@@ -126,9 +145,23 @@ def account(recipe: Recipe, parts: Parts, dtype: torch.dtype = torch.float32) ->
         velocities=velocities_per_step(recipe.sample.solver),
         sampling_steps=recipe.sample.steps,
         activations=activations,
-        offloaded={mode: offloaded_bytes(parts, activations, mode) for mode in ("parts", "layers")},
+        others={name: _weight_bytes(each, dtype) for name, each in others.items()},
+        offloaded={
+            mode: offloaded_bytes(parts, activations, mode)
+            + sum(resident_bytes(each.denoiser, mode) for each in others.values())
+            for mode in ("parts", "layers")
+        },
         training={mode: count_training(denoiser, given, mode) for mode in modes},
     )
+
+
+def _weight_bytes(parts: Parts, dtype: torch.dtype) -> int:
+    """Bytes of a model that guides another one: denoiser and encoders, in `dtype` if trained.
+
+    It has the codecs of the other.
+    """
+    weights = parameters(attrs.evolve(parts, codecs=AV())).values()
+    return sum(each.numbers * dtype.itemsize if each.trained else each.bytes for each in weights)
 
 
 def runs_per_task(recipe: Recipe, parts: Parts) -> dict[str, list[DenoiserRun]]:

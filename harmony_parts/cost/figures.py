@@ -32,9 +32,13 @@ def account_or_reason(recipe: Recipe, parts: Parts, dtype: str) -> Account | str
     import torch
 
     from harmony_parts.cost.account import account
+    from harmony_parts.guidance.demands import demands
+    from harmony_parts.models.saved_parts import saved_recipe
 
+    names = demands(recipe.sample.guidance, tuple(parts.codecs)).models
+    others = {name: build_empty(saved_recipe(name)) for name in names}
     try:
-        return account(recipe, parts, getattr(torch, dtype))
+        return account(recipe, parts, getattr(torch, dtype), others)
     # a third party's part may raise anything on the meta device
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
@@ -89,6 +93,7 @@ def _inference(account: Account) -> dict[str, Any]:
     return {
         "weights": account.weights_bytes,
         "not_trained": account.frozen_bytes,
+        **({"other_models": dict(account.others)} if account.others else {}),
         "activations": account.activations,
         "all": account.inference_bytes(),
         "offloaded": dict(account.offloaded),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
     from harmony_parts.cost.account import Account
     from harmony_parts.cost.parameters import Weights
+    from harmony_parts.guidance.protocol import Pass
 
 NOT_COUNTED = (
     "not counted: kernels' workspaces, fragmentation, the CUDA context, computation in codecs and"
@@ -192,9 +193,18 @@ def pass_lines(recipe: Recipe, parts: Parts) -> list[str]:
         " each velocity:",
     ]
     for task, runs in runs_per_task(recipe, parts).items():
-        listed = ", ".join(f"{' = '.join(run.names)} ({' and '.join(run.read)})" for run in runs)
+        listed = ", ".join(
+            f"{' = '.join(run.names)} ({' and '.join(run.read)}{_asked(run.request)})"
+            for run in runs
+        )
         lines.append(f"{task:<12}  {len(runs)} pass{'' if len(runs) == 1 else 'es'}: {listed}")
     return lines
+
+
+def _asked(request: Pass) -> str:
+    """What a pass asks besides the model and the prompt."""
+    words = "".join(f", {name} {text!r}" for name, text in request.words)
+    return words + (f", by {request.model}" if request.model else "")
 
 
 def flop_lines(account: Account) -> list[str]:
@@ -224,6 +234,7 @@ def memory_lines(account: Account, gpus: int) -> list[str]:
     summands = {
         "trained weights": account.weights_bytes,
         "frozen weights": account.frozen_bytes,
+        **{f"weights of {name}": n for name, n in account.others.items()},
         "activations": account.activations,
     }
     inference = " + ".join(f"{bytes_text(n)} {name}" for name, n in summands.items() if n)
@@ -248,7 +259,7 @@ def _training_memory(account: Account, mode: str, gpus: int) -> str:
     cost = account.training[mode]
     totals = ", ".join(
         f"{bytes_text(account.training_bytes(mode, n))} on"
-        f" {'one GPU' if n == 1 else f'each of {n} (FSDP)'}"
+        f" {'one GPU' if n == 1 else f'each of {n} (FSDP, predicted)'}"
         for n in dict.fromkeys((1, gpus))
     )
     per_block = f" ({bytes_text(cost.saved_per_block)} per block)" if cost.saved_per_block else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from harmony_parts.data.clip_settings import (
     voice_knob,
 )
 from harmony_parts.data.manifests import READERS, read_manifest
-from harmony_parts.errors import AssemblyError, MediaError
+from harmony_parts.errors import AssemblyError, MediaError, warn_caller
 from harmony_parts.media.probe import probe
 from harmony_parts.plugin import knob
 
@@ -99,7 +98,7 @@ class ClipFolder:
         if not entries:
             raise MediaError(f"{cause}; a data set needs at least one")
         for line in text_warnings(entries, manifest):
-            warnings.warn(line, stacklevel=2)
+            warn_caller(line)
         missing = [str(entry.path) for entry in entries if not entry.path.is_file()]
         if missing:
             raise MediaError(f"{manifest} lists missing files: {', '.join(missing)}")

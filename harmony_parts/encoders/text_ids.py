@@ -7,7 +7,6 @@ the null form, and it doesn't depend on the other texts of the batch.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from harmony_parts.av import Condition
+from harmony_parts.errors import warn_caller
 
 FILLER = 0
 IDS = 257
@@ -49,7 +49,7 @@ def _warn(text: str, size: int, length: int, unit: str, training: bool) -> None:
     # Python's own register isn't enough: every `warnings.catch_warnings` clears it.
     if message not in _WARNED:
         _WARNED.add(message)
-        warnings.warn(message, UserWarning, stacklevel=3)
+        warn_caller(message)
 
 
 def pack(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -56,9 +56,13 @@ def resolve_model(model: str) -> Path:
     raise RunError(f"there is no model or run folder {model!r}{near}{hint}")
 
 
-def recipe_of(model: Path) -> Recipe:
-    """The recipe of a model's folder, or of a recipe file. Raises RunError if it has none."""
-    from harmony_parts.assembly.read import RECIPE, read_recipe
-    from harmony_parts.models.folder import find_model
+def recipe_of(model: Path, guidance: str | None = None) -> Recipe:
+    """The recipe of a model's folder, or of a recipe file. Raises RunError if it has none.
 
-    return read_recipe(model if model.suffix == ".toml" else find_model(model) / RECIPE)
+    `guidance` is the name of one to use if the recipe's can't be read.
+    """
+    from harmony_parts.models.folder import find_model, recipe_file
+    from harmony_parts.models.saved_parts import recipe_with
+
+    file = model if model.suffix == ".toml" else recipe_file(find_model(model))
+    return recipe_with(file, guidance)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harmony_parts.media.clip import Clip
 
 SOUND_ONLY = (".wav", ".flac")
-SUFFIXES = (".mp4", ".mkv", *SOUND_ONLY)
+SUFFIXES = (".mp4", ".mkv", ".webm", ".gif", *SOUND_ONLY)
 INLINE = 16 << 20  # bytes of the largest file that plays in a notebook, which stores it
 SMALLEST = 320  # pixels: narrower videos are shown enlarged
 

@@ -33,7 +33,10 @@ def read_media(name: str, media: Any, what: str, **size: Any) -> Clip | None:
         return None
     if isinstance(media, str | os.PathLike):
         streams = {"frames": {"video"}, "sound": {"audio"}}.get(what)
-        return Clip.read(media, streams=streams, **size)
+        clip = Clip.read(media, streams=streams, **size)
+        if clip.waveform is not None and not clip.waveform.shape[-1]:
+            raise RequestError(f"{media}: the sound that is given as {name} has no samples")
+        return clip
     clip = clip_of(media)
     if what and (clip.frames if what == "frames" else clip.waveform) is None:
         raise RequestError(f"the clip that is given as {name} has no {what}")

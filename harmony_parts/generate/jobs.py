@@ -71,6 +71,7 @@ class JobRunner:
         from harmony_parts.models.folder import find_model, weight_files
 
         self.folder, self.recipe, self._load = folder, recipe, load
+        self._others: dict[str, str] = {}
         self.say = any_encoding(say)
         self.preview, self.preview_every = preview or preview_every is not None, preview_every
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
@@ -88,8 +89,22 @@ class JobRunner:
     def provenance(self, job: Job) -> dict[str, Any]:
         """Everything that determines the job's clip."""
         from harmony_parts.generate.provenance import provenance_of
+        from harmony_parts.guidance.demands import demands
 
-        return provenance_of(self.recipe, self.weights, job.request)
+        guidance = job.request.guidance or self.recipe.sample.guidance
+        others = [self._weights_of(name) for name in demands(guidance).models]
+        return provenance_of(self.recipe, "-".join([self.weights, *others]), job.request)
+
+    def _weights_of(self, name: str) -> str:
+        """The hash of the weights of another model, which a guidance names."""
+        from harmony_parts.generate.provenance import file_hash
+        from harmony_parts.models.folder import find_model, weight_files
+        from harmony_parts.models.hub import locate_model
+
+        if name not in self._others:
+            files = weight_files(find_model(locate_model(name)))
+            self._others[name] = "-".join(map(file_hash, files))
+        return self._others[name]
 
     def is_done(self, job: Job) -> bool:
         """Whether the job's clip exists, generated from the same request by the same model."""

@@ -10,10 +10,9 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.models.folder import find_model, load_weights, saved_modules, weight_files
-from harmony_parts.models.hub import locate_model
+from harmony_parts.models.folder import saved_modules
 from harmony_parts.models.offload import Offload
-from harmony_parts.models.tensor_files import meta_tensors
+from harmony_parts.models.saved_parts import load_parts
 
 
 def load(
@@ -23,29 +22,20 @@ def load(
     *,
     offload: Offload = "none",
     tf32: bool = False,
+    guidance: str | None = None,
 ) -> Pipeline:
-    """Load the pipeline of a run folder, a model folder, or a model on the Hugging Face Hub.
+    """Load the pipeline of a run or model folder, a checkpoint of a run, or a model on the Hub.
 
-    Models on the Hub are "owner/name" or "owner/name@revision". A recipe, "name.toml", is a model
-    too if its parts bring all their weights. Weights are read file by file and stored once, in
-    their own type or in `dtype` (torch.bfloat16); `offload` and `tf32` as for `Pipeline.to`. Raises
-    RunError if there is no such model, AssemblyError if its recipe can't be built.
+    Models on the Hugging Face Hub are "owner/name" or "owner/name@revision". A recipe, "name.toml",
+    is a model too if its parts bring all their weights. Weights are read file by file and stored
+    once, in their own type or in `dtype` (torch.bfloat16); `offload` and `tf32` as for
+    `Pipeline.to`. `guidance` is the name of one to use if the recipe's can't be read, because its
+    plugin is absent. Raises RunError if there is no such model, AssemblyError if its recipe can't
+    be built.
     """
     if Path(folder).suffix == ".toml":
         return _untrained(Path(folder)).to(device, dtype, offload=offload, tf32=tf32)
-    model = find_model(locate_model(folder))
-    recipe = read_recipe(model / "recipe.toml")
-    saved = any(
-        name.startswith("denoiser.") for file in weight_files(model) for name in meta_tensors(file)
-    )
-    parts = build(recipe, empty=("denoiser",) if saved else ())
-    load_weights(parts, model, device=device if offload == "none" else "cpu", dtype=dtype)
-    if any(
-        tensor.is_meta
-        for tensor in (*saved_modules(parts).parameters(), *saved_modules(parts).buffers())
-    ):
-        parts = build(recipe)  # a denoiser computes buffers that aren't saved
-        load_weights(parts, model)
+    recipe, parts = load_parts(folder, device if offload == "none" else "cpu", dtype, guidance)
     return Pipeline(recipe, parts).to(device, dtype, offload=offload, tf32=tf32)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
@@ -23,10 +24,11 @@ from harmony_parts.generate.fields import check_fields
 from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.in_format import clips_in
 from harmony_parts.generate.notices import warn_of_idle, warn_of_unread
+from harmony_parts.generate.other_models import OtherModels, Place, prompt_conditions
 from harmony_parts.generate.request import Inputs, Request
 from harmony_parts.generate.watch import share, watching
+from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.latents.conditions import conditions_of
 from harmony_parts.latents.decode import decode_latents
 from harmony_parts.latents.encode import encode_clips
 from harmony_parts.layers.precision import float32_products, in_own_precision
@@ -56,6 +58,8 @@ class Pipeline:
         self.device = next(
             (weight.device for weight in self.weights.parameters()), torch.device("cpu")
         )
+        self.dtype: torch.dtype | None = None  # of the weights, if they were converted
+        self.other_models = OtherModels(recipe)
         self._read: set[str] = set()  # fields of prompts that an encoder is known to read
 
     @classmethod
@@ -91,6 +95,7 @@ class Pipeline:
         self.tf32 = tf32
         if dtype is not None:
             self.weights.to(dtype)
+            self.dtype = dtype
         if device is not None or offload != "none":
             target = self.device if device is None else torch.device(device)
             for part in self.parts.each():
@@ -112,11 +117,10 @@ class Pipeline:
     @in_own_precision
     def conditions(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """The conditions of the prompts from all encoders, by name."""
-        conditions: dict[str, Condition] = {}
-        for encoder in cast(Iterable[nn.Module], self.parts.encoders.values()):
-            with weights_on_device(encoder, self.device, self.offload):
-                conditions |= conditions_of([encoder], prompts)
-        return conditions
+        return prompt_conditions(self.parts, prompts, self._place())
+
+    def _place(self) -> Place:
+        return Place(self.device, self.dtype, self.offload)
 
     def shapes(self, frames: int) -> AV[tuple[int, ...]]:
         """Shapes of a clip's latents: video (T_v, H, W, C), audio (T_a, C)."""
@@ -194,8 +198,10 @@ class Pipeline:
         guidance = settings.guidance if guidance is None else guidance
         warn_of_idle(guidance, prompts, self.parts)
         conditions = self.conditions(prompts)
-        exactly = float32_products(tf32=self.tf32)
-        with exactly, weights_on_device(self.parts.denoiser, self.device, self.offload):
+        with float32_products(tf32=self.tf32), ExitStack() as stack:
+            names = demands(guidance, tuple(self.codecs)).models
+            others = self.other_models.networks(self.parts, prompts, names, self._place(), stack)
+            stack.enter_context(weights_on_device(self.parts.denoiser, self.device, self.offload))
             return sample(
                 self.parts.denoiser,
                 noise.only([s for s in noise if s not in tuple(given)]),
@@ -208,6 +214,7 @@ class Pipeline:
                 shift=settings.shift if shift is None else shift,
                 path=self.recipe.flow.path,
                 steps=settings.steps if steps is None else steps,
+                others=others,
                 progress=progress,
             )
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from harmony_parts.guidance.protocol import Guidance
     from harmony_parts.media.clip import Clip
 
+PICTURES = {"png", "mjpeg", "webp", "bmp", "tiff", "jpeg2000", "jpegxl"}
+"""Codecs of pictures, by ffmpeg's names."""
 LONGER = 1.5  # times the training length: beyond it, quality is known to drift
 # times the training length: beyond it, a request is a mistake, for memory grows with its square
 LONGEST = 100
@@ -112,6 +114,8 @@ class Request:
         """
         sound_only = out.suffix.lower() in SOUND_ONLY
         use = f"use a name that ends in .mp4 or .mkv, not {out.suffix}"
+        if out.suffix.lower() == ".gif" and (self.audio is not None or self.video is not None):
+            raise RequestError(f"a GIF has no sound, and can't keep a given stream: {use}")
         if sound_only and self.audio is not None:
             raise RequestError(f"audio is given, so the clip is a video: {use}")
         if sound_only and "audio" not in streams:
@@ -125,6 +129,7 @@ class Request:
                     f"{out} is the given {name}, {path}, and would be overwritten; write another"
                     " file"
                 )
+        self._check_still()
         if not sound_only:
             from harmony_parts.media.write import check_copy
 
@@ -142,6 +147,7 @@ class Request:
                     f"{name} is given, and this model generates only {', '.join(streams)}, from"
                     " prompts"
                 )
+        self._check_still()
         self._check_begin(streams, format)
         limit = LONGEST * format.seconds
         for seconds, length, remedy in self._lengths():
@@ -150,6 +156,19 @@ class Request:
                     f"{length}, and this model was trained on {format.seconds:g} s: the limit is"
                     f" {LONGEST} times that ({limit:g} s); {remedy}"
                 )
+
+    def _check_still(self) -> None:
+        """Raise RequestError if a single picture is given as the video."""
+        path = self.path("video")
+        if path is None:
+            return
+        found = probe(path)
+        still = found.video is not None and found.video.codec in PICTURES
+        if still and not found.audio and (not found.seconds or found.seconds * 25 <= 1):
+            raise RequestError(
+                f"{path} is a single picture: give it as `image` (--image), the first frame;"
+                " `video` is what a sound is generated for"
+            )
 
     def _check_begin(self, streams: Collection[str], format: Format) -> None:
         """Raise RequestError if `begin` lacks a stream, or its overlap is too long."""

@@ -36,8 +36,13 @@ class Demands:
 
     @property
     def hints(self) -> frozenset[str]:
-        """The hints that a denoiser must support."""
-        return frozenset[str]().union(*(each.hints for each in self.passes))
+        """The hints that the model's own denoiser must support."""
+        return frozenset[str]().union(*(each.hints for each in self.passes if not each.model))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the other models that predict, each once, in order."""
+        return tuple(dict.fromkeys(each.model for each in self.passes if each.model))
 
     @property
     def count(self) -> int:
@@ -70,7 +75,9 @@ def unknown_drops(guidance: Guidance, conditions: Collection[str]) -> list[str]:
     The names of Harmony's text conditions are known everywhere: guidances drop all of them by
     default, whether a model has them or not.
     """
-    dropped = dict.fromkeys(name for each in demands(guidance).passes for name in each.drop)
+    dropped = dict.fromkeys(
+        name for each in demands(guidance).passes if not each.model for name in each.drop
+    )
     return [
         f"drops {name!r}, which no encoder of the model produces"
         f"{nearest(name, conditions)}; it produces {', '.join(sorted(conditions)) or 'none'}"

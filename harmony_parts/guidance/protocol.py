@@ -3,7 +3,8 @@
 The sampler gets the `passes` of a step, runs each distinct pass once, and calls `combine` once.
 Each stream has its own time at every step: the streams may have different shifts, so what depends
 on the time is decided for each stream by its own. A stream at time 0 is given (audio-driven video
-has `times.audio == 0`), and no pass needs to predict it.
+has `times.audio == 0`), and no pass needs to predict it. A pass may ask another model, or this one
+about other words.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ LATENTS = "latents"
 """The name of the current latents x_t among the predictions, for guidance that combines clean
 estimates x = x_t - t v.
 """
+WORDS = ("caption", "sound", "speech")
+"""The texts of a `Prompt`, which a pass may replace."""
 
 
 @attrs.frozen
@@ -70,9 +73,23 @@ def _set(names: Iterable[str]) -> frozenset[str]:
     return frozenset(_tuple(names))
 
 
+def _words(words: Mapping[str, str] | Collection[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    pairs = dict(words)
+    if unknown := sorted(pairs.keys() - set(WORDS)):
+        raise ValueError(
+            f"words of a pass are texts of a prompt: {', '.join(WORDS)}, not {', '.join(unknown)}"
+        )
+    if wrong := sorted(name for name, text in pairs.items() if not isinstance(text, str)):
+        raise ValueError(
+            f"words of a pass are texts, and {', '.join(wrong)} isn't one; use `drop` for the null"
+            " form of a condition"
+        )
+    return tuple(sorted(pairs.items()))
+
+
 @attrs.frozen
 class Pass:
-    """One evaluation of the denoiser. Equal passes run once; name, `read` and `needs` don't count.
+    """One evaluation of a denoiser. Equal passes run once; name, `read` and `needs` don't count.
 
     - `times`: the times that the guidance got; the sampler sets replaced streams to time 0.
     - `replace`: stream -> anchor.
@@ -80,6 +97,10 @@ class Pass:
       have conditions that fix latents of the video (`Port("video", "clean_tokens")`, such as a
       given first frame): a known latent is kept in every pass.
     - `hints`: changes to the network, which the denoiser must list as supported.
+    - `model`: the name of another model that predicts in place of this one; "" is this one. For a
+      pipeline it is a folder: a model, a run, or a checkpoint of a run. Its latents are the same,
+      its encoders and conditions are its own.
+    - `words`: texts of the prompt -> other texts in their place (`WORDS`), before any is dropped.
     - `read`: the streams whose prediction is needed.
     - `needs`: names of passes of the same guidance that must run before.
     - `remedy`: what to change if the denoiser doesn't support the hints, for the error message.
@@ -90,6 +111,8 @@ class Pass:
     replace: tuple[tuple[str, Anchor], ...] = attrs.field(default=(), converter=_pairs)
     drop: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
     hints: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
+    model: str = attrs.field(default="", converter=str)
+    words: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_words)
     read: tuple[str, ...] = attrs.field(default=STREAMS, eq=False, converter=_tuple)
     needs: tuple[str, ...] = attrs.field(default=(), eq=False, converter=_tuple)
     remedy: str = attrs.field(default="", eq=False)

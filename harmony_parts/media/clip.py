@@ -15,9 +15,9 @@ from torch import Tensor
 
 from harmony_parts.av import as_tensor, channel_layout, fraction
 from harmony_parts.display.html import clip_html
-from harmony_parts.errors import MediaError
+from harmony_parts.errors import MediaError, warn_caller
 from harmony_parts.media.ffmpeg import Limits, frame_rate
-from harmony_parts.media.files import replace
+from harmony_parts.media.files import cause_on_disk, replace
 from harmony_parts.media.probe import probe
 from harmony_parts.media.read import at_rate, in_channels, read_frames, read_sound, sound_file
 from harmony_parts.media.waveform import fit, to_channels, write_sound_file
@@ -168,8 +168,9 @@ class Clip:
         new rate, isn't later. The end is rounded too, but there is always one frame. Edit lists and
         rotation are applied. Without a size, pixels are as stored. With `height` and `width` the
         picture is scaled to cover that size, keeping its aspect ratio, and cropped to its centre;
-        with one of them the other follows from the aspect ratio. The colour matrix is the tagged
-        one; untagged video is BT.709 if its shorter side has 720 lines or more, else BT.601.
+        with one of them the other follows from the aspect ratio. Colours are as tagged (see
+        `media.colour`); the matrix of untagged video is BT.709's if its shorter side has 720 lines
+        or more, else BT.601's.
 
         Sound keeps its rate unless `sample_rate` is given (torchaudio resamples), and its channels
         unless `channels` is given (see `with_channels`). It is aligned with the first frame:
@@ -233,9 +234,10 @@ class Clip:
         `.mp4`: H.264 without B-frames, 4:2:0, BT.709 (converted and tagged), odd sizes extended by
         their last row and column; AAC at 48 kHz (torchaudio resamples), or with `lossless_sound`
         FLAC at the sound's own rate; faststart. `.mkv`: the same video, always FLAC. FLAC has 16
-        bits if they represent the sound exactly, else 24. `.wav` (32-bit float) and `.flac` (24
-        bits) contain only the sound. `quality` is x264's CRF (lower is better and larger). Sound is
-        cut or padded to the frames' length.
+        bits if they represent the sound exactly, else 24. `.webm`: VP9 and Opus. `.gif`: the frames
+        alone, in 256 colours, without metadata; a warning says that the sound is left out. `.wav`
+        (32-bit float) and `.flac` (24 bits) contain only the sound. `quality` is x264's CRF (lower
+        is better and larger). Sound is cut or padded to the frames' length.
 
         `copy_video_from` is a file whose video stream replaces `frames`, copied bit for bit.
         `copy_sound_from` is a file whose sound replaces `waveform`: copied if it is AAC, Opus or
@@ -276,7 +278,9 @@ class Clip:
         try:
             replace(path, write)
         except (OSError, soundfile.LibsndfileError) as error:
-            raise MediaError(f"{path}: can't be written: {error}") from error
+            raise MediaError(f"{path}: can't be written: {cause_on_disk(error, path)}") from error
+        except MediaError as error:  # ffmpeg's own words
+            raise MediaError(cause_on_disk(error, path)) from error
         return path
 
     def _check_target(self, path: Path, copies_video: bool, copies_sound: bool) -> None:
@@ -285,12 +289,18 @@ class Clip:
         if suffix not in (*MUXERS, ".wav", ".flac"):
             raise MediaError(
                 f"{path}: can't write {suffix or 'a file without a suffix'}; choose .mp4, .mkv,"
-                " .wav or .flac"
+                " .webm, .gif, .wav or .flac"
             )
         if not path.parent.is_dir():
             raise MediaError(f"{path}: its folder doesn't exist")
         if not copies_sound and self.waveform is not None and not self.waveform.isfinite().all():
             raise ValueError("Clip.waveform has values that aren't finite")
+        if suffix == ".gif":
+            if self.frames is None or copies_video or copies_sound:
+                cause = "copied streams need .mp4 or .mkv" if copies_video or copies_sound else ""
+                raise MediaError(f"{path}: can't be written: {cause or 'the clip has no frames'}")
+            if self.waveform is not None:
+                warn_caller(f"{path}: a GIF has no sound, so the clip's sound is left out")
         if suffix in MUXERS:
             return
         if self.waveform is None:

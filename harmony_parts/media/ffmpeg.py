@@ -71,6 +71,11 @@ def check_encoders() -> None:
         )
 
 
+def filters() -> set[str]:
+    """The names of ffmpeg's filters. Raises MediaError if it can't run."""
+    return set(_output(executable(), "-filters").split())
+
+
 def version() -> str:
     """The name and version of the ffmpeg program. Raises MediaError if it can't run."""
     return " ".join(_output(executable(), "-version").split()[:3])

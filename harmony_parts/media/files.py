@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -34,6 +35,13 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def cause_on_disk(error: BaseException, path: Path) -> str:
+    """The words of an error about writing `path`; a full disk is named."""
+    text = str(error)
+    full = getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in text
+    return f"{text}: the disk {disk_of(path.parent)} is full" if full else text
 
 
 def disk_of(path: Path) -> Path:

@@ -34,7 +34,10 @@ class VideoStream:
     height: int
     pixel_aspect: Fraction  # width / height of one pixel
     pixels: str  # ffmpeg's name of the pixel format
-    matrix: str  # ffmpeg's name of the colour matrix, or "unknown"
+    # ffmpeg's names of the colour matrix, primaries and transfer, or "unknown"
+    matrix: str
+    primaries: str
+    transfer: str
     fps: Fraction
     first: int  # timestamp of the first displayed frame, in units of `tick`
     tick: Fraction  # seconds
@@ -126,7 +129,10 @@ def _probe_video(path: Path, line: str, limits: Limits) -> VideoStream:
     frame = re.search(
         r"n: *0 pts: *(-?\d+|NOPTS) .*?fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+) ", log
     )
-    matrix = re.search(r"color_space:(\S+)", log)
+    colour = {
+        name: found[1] if (found := re.search(rf"color_{name}:(\S+)", log)) else "unknown"
+        for name in ("space", "primaries", "trc")
+    }
     if config is None or frame is None:
         raise MediaError(f"{path}: its video has no frame that can be decoded")
     tick, rate = Fraction(int(config[1]), int(config[2])), (int(config[3]), int(config[4]))
@@ -139,7 +145,9 @@ def _probe_video(path: Path, line: str, limits: Limits) -> VideoStream:
         height=int(frame[6]),
         pixel_aspect=Fraction(*aspect) if all(aspect) else Fraction(1),
         pixels=frame[2],
-        matrix=matrix[1] if matrix else "unknown",
+        matrix=colour["space"],
+        primaries=colour["primaries"],
+        transfer=colour["trc"],
         fps=_rate(Fraction(*rate) if rate[0] and rate[1] else None, average),
         first=0 if frame[1] == "NOPTS" else int(frame[1]),
         tick=tick,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harmony_parts.errors import MediaError
 from harmony_parts.media import ffmpeg
+from harmony_parts.media.colour import to_rgb
 from harmony_parts.media.ffmpeg import Limits
 from harmony_parts.media.probe import AudioStream, Probe, VideoStream
 from harmony_parts.media.waveform import READS, fit, read_sound_file, resample, to_channels
@@ -49,8 +50,7 @@ def read_frames(
         f"trim=start_frame={first}{end}",
     ]
     form = [
-        f"scale={scaled[1]}:{scaled[0]}:in_color_matrix={_matrix(video)}:out_range=full:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp",
-        "format=rgb24",
+        *to_rgb(probe.path, video, scaled[1], scaled[0]),
         f"crop={width}:{height}:{(scaled[1] - width) // 2}:{(scaled[0] - height) // 2}:exact=1",
     ]
     # One filter graph for the whole stream, even if its frames change size: a new one would restart
@@ -98,15 +98,6 @@ def _check_size(
             f" above the limit of {limits.bytes / 2**30:.1f} GiB; read fewer seconds or a smaller"
             " size, or raise Limits.bytes"
         )
-
-
-def _matrix(video: VideoStream) -> str:
-    """ffmpeg's name of the colour matrix to decode with; "auto" is the tagged one."""
-    # Only YCbCr has a matrix; RGB and grey sources need none.
-    ycbcr = video.pixels.startswith(("yuv", "nv", "p0", "p2", "p4", "yuyv", "uyvy"))
-    if video.matrix != "unknown" or not ycbcr:
-        return "auto"
-    return "bt709" if min(video.width, video.height) >= 720 else "bt601"
 
 
 def _cover(

@@ -1,4 +1,4 @@
-"""Write mp4 and mkv files from tensors and from streams that are copied."""
+"""Write mp4, mkv, webm and gif files from tensors and from streams that are copied."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ MP4_VIDEO = {"h264", "hevc", "av1", "vp9", "mpeg4"}
 COPIED_SOUND = {
     ".mp4": {"aac", "ac3", "eac3", "opus"},
     ".mkv": {"aac", "ac3", "eac3", "opus", "mp2", "vorbis"},
+    ".webm": {"opus", "vorbis"},
 }
-MUXERS = {".mp4": "mp4", ".mkv": "matroska"}
+WEBM_VIDEO = {"vp8", "vp9", "av1"}
+MUXERS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm", ".gif": "gif"}
+PALETTE = "split[a][b];[a]palettegen=stats_mode=full[p];[b][p]paletteuse=dither=sierra2_4a"
 
 Arguments = tuple[list[str], list[str]]
 """ffmpeg's arguments for one stream: of its input, and of its output."""
@@ -69,11 +72,14 @@ def write_container(
 
     feed: Iterator[memoryview] = iter(())
     if copy_video_from is not None:
-        add(_copied_video(_video_to_copy(path, Path(copy_video_from)), length))
+        given = _video_to_copy(path, Path(copy_video_from))
+        add(_copied_video(given, length, _encoder(quality, suffix)))
     elif content.frames is not None:
-        add(_encoded_video(content.frames, content.fps, quality))
+        add(_encoded_video(content.frames, content.fps, quality, suffix))
         feed = _even_frames(content.frames)
     waveform, rate = content.waveform, content.sample_rate
+    if suffix == ".gif":  # it has no sound, and no metadata
+        waveform, metadata = None, {}
     if copy_sound_from is not None:
         given = _sound_to_copy(Path(copy_sound_from))
         assert given.audio is not None
@@ -82,9 +88,14 @@ def write_container(
             waveform = None
         else:
             (waveform, rate), lossless = _decoded(given, length, limits), True
+    if suffix == ".webm" and lossless and waveform is not None:
+        raise MediaError(
+            f"{path}: a WebM file can't keep sound without loss; write .mp4 or .mkv instead"
+        )
     if waveform is not None:
         raw = part.with_name("sound.raw")
-        add(_encoded_sound(raw, waveform, rate, length, lossless, inputs.count("-i")))
+        codec = "flac" if lossless else "libopus" if suffix == ".webm" else "aac"
+        add(_encoded_sound(raw, waveform, rate, length, codec, inputs.count("-i")))
     notes = "-1"
     if metadata:
         notes, file = str(inputs.count("-i")), part.with_name("notes.txt")
@@ -97,28 +108,42 @@ def write_container(
     ffmpeg.run([*inputs, *outputs, *tail, "-f", MUXERS[suffix], str(part)], path, limits, feed=feed)
 
 
-def _copied_video(given: Probe, length: Fraction) -> Arguments:
+def _copied_video(given: Probe, length: Fraction, encoder: list[str]) -> Arguments:
+    """The video as it is; that of a GIF, which players expect in no container, by `encoder`."""
     video = given.video
     assert video is not None
     # MPEG program streams don't timestamp every packet, which mkv requires.
     inputs = ["-fflags", "+genpts", *ffmpeg.source(given.path, offset=-video.start)]
+    if video.codec == "gif":
+        return inputs, ["-map", "0:V:0", *encoder]
     # Packets are in decoding order, so those before the end include all that their frames refer to.
     end = float(length - 1 / video.fps / 2)
     drop = f"noise=drop=gte(dts*tb\\,{end:.9f})"
     return inputs, ["-map", "0:V:0", "-c:v", "copy", "-bsf:v", drop]
 
 
-def _encoded_video(frames: Tensor, fps: Fraction, quality: float) -> Arguments:
+def _encoded_video(frames: Tensor, fps: Fraction, quality: float, suffix: str) -> Arguments:
     height, width = (n + n % 2 for n in frames.shape[1:3])
     inputs = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
     inputs += ["-framerate", str(ffmpeg.frame_rate(fps)), "-i", "pipe:0"]
+    return inputs, ["-map", "0:v:0", *_encoder(quality, suffix)]
+
+
+def _encoder(quality: float, suffix: str) -> list[str]:
+    """The arguments that encode the frames of an input for the container of `suffix`."""
+    if suffix == ".gif":
+        return ["-vf", PALETTE, "-loop", "0"]
     flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
     filters = (
+        "pad=ceil(iw/2)*2:ceil(ih/2)*2,"  # a GIF's; our own frames are even already
         f"scale=out_color_matrix=bt709:out_range=limited:flags={flags},format=yuv420p,"
         "setparams=range=limited:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
     )
-    encoder = ["-c:v", "libx264", "-crf", str(quality), "-bf", "0", "-vf", filters]
-    return inputs, ["-map", "0:v:0", *encoder]
+    if suffix == ".webm":
+        # VP9's scale of quality is about one and a half times as long as x264's
+        rate = ["-crf", str(round(min(63, 1.5 * quality))), "-b:v", "0"]
+        return ["-c:v", "libvpx-vp9", *rate, "-cpu-used", "4", "-vf", filters]
+    return ["-c:v", "libx264", "-crf", str(quality), "-bf", "0", "-vf", filters]
 
 
 def _copied_sound(given: Probe, index: int) -> Arguments:
@@ -130,20 +155,20 @@ def _copied_sound(given: Probe, index: int) -> Arguments:
 
 
 def _encoded_sound(
-    raw: Path, waveform: Tensor, rate: int, length: Fraction, lossless: bool, index: int
+    raw: Path, waveform: Tensor, rate: int, length: Fraction, codec: str, index: int
 ) -> Arguments:
-    """Encode the waveform as FLAC at its own rate, or as AAC at 48 kHz, from the file `raw`."""
+    """Encode the waveform, from the file `raw`: FLAC at its own rate, AAC and Opus at 48 kHz."""
     waveform = waveform.detach().cpu()
-    if not lossless:
+    if codec != "flac":
         waveform, rate = resample(waveform, rate, 48000), 48000
     samples = fit(waveform, round(length * rate)).T.contiguous()  # [samples, channels]
     samples.numpy().tofile(raw)
     channels = samples.shape[1]
     inputs = ["-f", "f32le", "-ar", str(rate), "-ac", str(channels), "-i", str(raw)]
-    if lossless:
+    if codec == "flac":
         encoder = ["-c:a", "flac", "-sample_fmt", "s16" if _fits_16_bits(samples) else "s32"]
     else:
-        encoder = ["-c:a", "aac", "-b:a", f"{128 * channels}k"]
+        encoder = ["-c:a", codec, "-b:a", f"{128 * channels}k"]
     return inputs, ["-map", f"{index}:a:0", *encoder]
 
 
@@ -173,7 +198,12 @@ def _video_to_copy(path: Path, given: Path) -> Probe:
     causes: dict[str, str] = {}  # container -> why it doesn't accept the video
     if found.video.codec not in MP4_VIDEO:
         causes[".mp4"] = f"players expect {', '.join(sorted(MP4_VIDEO))} in mp4"
-    if causes or path.suffix.lower() == ".mkv":
+    if found.video.codec == "gif":  # encoded anew
+        return found
+    if found.video.codec not in WEBM_VIDEO:
+        causes[".webm"] = f"WebM holds {', '.join(sorted(WEBM_VIDEO))}"
+    causes[".gif"] = "a GIF has a format of its own"
+    if ".mp4" in causes or path.suffix.lower() == ".mkv":
         if hidden_lead(given, found.video):
             causes[".mkv"] = "an edit list hides its first frames, and mkv has no edit lists"
         elif not copies_into(MUXERS[".mkv"], given):

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from harmony_parts.assembly.read import RECIPE
 from harmony_parts.errors import RunError
-from harmony_parts.media.files import replace, replace_text
+from harmony_parts.media.files import cause_on_disk, replace, replace_text
 from harmony_parts.models.card import model_card
+from harmony_parts.models.snapshot import STATE
 from harmony_parts.models.tensor_files import (
     indexed_shards,
     iter_tensors,
@@ -36,6 +37,8 @@ WEIGHTS, CARD = "model.safetensors", "README.md"
 INDEX, SHARDS = f"{WEIGHTS}.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 SHARD = 4 * 2**30  # bytes
 SHOWN = 8  # names in an error, per kind of fault
+# of a checkpoint, as `train.checkpoint` writes it: later files replace tensors of earlier ones
+CHECKPOINT = ("weights.safetensors", "ema.safetensors")
 
 
 def saved_modules(parts: Parts) -> nn.ModuleDict:
@@ -49,7 +52,7 @@ def saved_modules(parts: Parts) -> nn.ModuleDict:
 
 
 def find_model(folder: Path) -> Path:
-    """`folder` itself, if it is a model folder, or the model in a run folder.
+    """`folder` itself, if it is a model folder or a checkpoint, or the model in a run folder.
 
     Raises RunError if there is none.
     """
@@ -59,18 +62,32 @@ def find_model(folder: Path) -> Path:
             (place / name).is_file() for name in (WEIGHTS, INDEX)
         ):
             return place
+    if _is_checkpoint(folder) and recipe_file(folder).is_file():
+        return folder
     if folder.is_file():
         cause = "is a file; name the model folder that contains it"
     elif not folder.is_dir():
         cause = "no such folder"
     elif (folder / "checkpoints").is_dir():
-        cause = f"an unfinished run (no {WEIGHTS} in its folder `model`); resume it first"
+        cause = (
+            f"an unfinished run (no {WEIGHTS} in its folder `model`); resume it first, or name one"
+            " of its checkpoints"
+        )
     else:
         cause = (
             f"neither a model (a folder with {RECIPE} and {WEIGHTS}) nor a run with a folder"
             " `model`"
         )
     raise RunError(f"{folder}: {cause}")
+
+
+def recipe_file(model: Path) -> Path:
+    """The recipe of a model folder; that of a checkpoint RUN/checkpoints/NAME is in RUN."""
+    return (model.absolute().parents[1] if _is_checkpoint(model) else model) / RECIPE
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / STATE).is_file() and (folder / CHECKPOINT[0]).is_file()
 
 
 def save_model(
@@ -91,7 +108,8 @@ def save_model(
         replace_text(folder / CARD, about)
         replace_text(folder / RECIPE, text)
     except OSError as error:
-        raise RunError(f"{folder}: the model can't be written: {error}") from error
+        cause = cause_on_disk(error, folder)
+        raise RunError(f"{folder}: the model can't be written: {cause}") from error
     return folder
 
 
@@ -102,7 +120,7 @@ def load_weights(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Load the weights of a model or run folder into `parts`, file by file.
+    """Load the weights of a model, a run folder or a checkpoint into `parts`, file by file.
 
     Modules on the meta device (see `build`) get the loaded tensors themselves, on `device`, in
     their own type or in `dtype`, so the model is in memory only once; other modules get copies.
@@ -166,9 +184,15 @@ def _named(what: str, names: Iterable[str]) -> list[str]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of weights in a model folder. Raises RunError if an indexed shard is missing."""
+    """The files of weights in a model folder or a checkpoint, later ones in place of earlier ones.
+
+    Those of a checkpoint are the weights, then their average. Raises RunError if an indexed shard
+    is missing.
+    """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
+    if _is_checkpoint(folder):
+        return [folder / name for name in CHECKPOINT if (folder / name).is_file()]
     return indexed_shards(folder / INDEX)
 
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from harmony_parts.errors import RunError
-from harmony_parts.media.files import flush
+from harmony_parts.media.files import cause_on_disk, flush
 from harmony_parts.models.tensor_files import load_tensors, save_tensors
 
 STATE = "state.json"
@@ -60,7 +60,7 @@ def write_snapshot(target: Path, snapshot: Snapshot) -> Path:
         flush(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)  # make room again on a full disk
-        raise RunError(f"{target}: can't be written: {error}") from error
+        raise RunError(f"{target}: can't be written: {cause_on_disk(error, target)}") from error
     _remove_partial(folder)
     return target
 

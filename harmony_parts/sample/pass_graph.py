@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -33,6 +33,10 @@ def noisy(request: Pass) -> tuple[str, ...]:
     return tuple(stream for stream in request.times.generated() if stream not in replaced)
 
 
+Supported = tuple[Collection[str], Collection[str] | None]
+"""The hints that a model's denoiser supports, and its conditions that can be dropped."""
+
+
 def checked_passes(
     guidance: Guidance,
     times: StepTimes,
@@ -40,12 +44,19 @@ def checked_passes(
     *,
     hints: Collection[str],
     droppable: Collection[str] | None = None,
+    other: Callable[[Pass], Supported] | None = None,
 ) -> list[Pass]:
     """The guidance's passes at a step. Raises PartContractError if one of them can't be run.
 
     `hints`: those that the denoiser supports. `droppable`: the conditions that can be dropped;
-    other names are removed from `drop`. `None` keeps all names.
+    other names are removed from `drop`. `None` keeps all names. `other` tells both of the models
+    that passes name; without it they aren't checked.
     """
+
+    def supported(each: Pass) -> Supported:
+        if not each.model:
+            return hints, droppable
+        return other(each) if other is not None else (each.hints, None)
 
     def fault(what: str) -> PartContractError:
         return PartContractError(f"the guidance {guidance!r} {what}")
@@ -62,11 +73,13 @@ def checked_passes(
         )
     names = [each.name for each in passes]
     for each in passes:
-        if what := _fault(each, names, times, hints):
+        if what := _fault(each, names, times, supported(each)[0]):
             raise fault(f"requested the pass {each.name!r}{what}")
-    if droppable is None:
-        return passes
-    return [attrs.evolve(each, drop=each.drop & set(droppable)) for each in passes]
+    kept = [supported(each)[1] for each in passes]
+    return [
+        each if names is None else attrs.evolve(each, drop=each.drop & set(names))
+        for each, names in zip(passes, kept, strict=True)
+    ]
 
 
 def _fault(request: Pass, names: list[str], times: StepTimes, hints: Collection[str]) -> str:

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from harmony_parts.anchors.protocol import Anchor, Scene
-from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times, drop
+from harmony_parts.av import AV, STREAMS, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.denoisers.known_latents import KnownBeginning, without_covered
-from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
+from harmony_parts.denoisers.known_latents import KnownBeginning
+from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError
 from harmony_parts.flow.protocol import Path
 from harmony_parts.guidance.protocol import LATENTS, Guidance, StepTimes, conditional
 from harmony_parts.sample.checks import FiniteChecks, check_shapes
+from harmony_parts.sample.networks import Networks, Words, concatenated
 from harmony_parts.sample.pass_graph import DenoiserRun, noisy
 
 TOGETHER = 1024
@@ -31,34 +32,21 @@ AnchorLatents = list[tuple[Anchor, Tensor]]  # a list: anchors needn't be hashab
 
 
 class Passes:
-    """Runs the passes of one sampling run and caches what is constant over its steps: the
-    denoiser's cache of conditions, and anchors that don't depend on the estimate.
+    """Runs the passes of one sampling run and caches what is constant over its steps: each
+    network's cache of conditions, and anchors that don't depend on the estimate.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
-        conditions: Conditions,
+        networks: Networks,
         codecs: AV[VideoCodec | AudioCodec],
         path: Path,
         together: int = TOGETHER,
-        begin: AV[Tensor] = AV(),
     ) -> None:
-        """`begin` [B, k, ...]: the known first latents of streams that go on from others."""
-        self.denoiser, self.codecs, self.path, self.together = denoiser, codecs, path, together
-        self.begin = begin
-        self.conditions = without_covered(conditions, denoiser.accepts, begin)
+        self.networks, self.codecs, self.path, self.together = networks, codecs, path, together
         self.finite = FiniteChecks()
-        # Conditions of known latents stay in every pass. A pass without the given picture would
-        # predict its latent freely, and guidance would move it away from the picture: v = v_free +
-        # s (v_known - v_free) equals v_known only if s = 1.
-        known = {name for name, port in denoiser.accepts.items() if port == KNOWN_LATENTS}
-        self.droppable = {
-            name for name, condition in conditions.items() if condition.null is not None
-        } - known
         self._fixed: AnchorLatents = []
         self._memories: list[tuple[Anchor, dict[str, Any]]] = []
-        self._batched: dict[tuple[frozenset[str], ...], tuple[Conditions, dict[str, Any]]] = {}
 
     def predict(
         self, runs: Sequence[DenoiserRun], x: AV[Tensor], times: StepTimes, where: str
@@ -85,10 +73,14 @@ class Passes:
         return predictions
 
     def _groups(self, level: list[DenoiserRun], x: AV[Tensor]) -> Iterator[list[DenoiserRun]]:
-        """Batches of runs of the same streams and hints, each of at most `together` latents."""
+        """Batches of runs of one network with the same streams and hints, each of at most
+        `together` latents.
+        """
 
-        def batched_by(run: DenoiserRun) -> tuple[list[str], tuple[str, ...]]:
-            return sorted(run.request.hints), tuple(run.request.times.present())
+        def batched_by(run: DenoiserRun) -> tuple[str, Words, list[str], tuple[str, ...]]:
+            request = run.request
+            streams = tuple(request.times.present())
+            return request.model, request.words, sorted(request.hints), streams
 
         size = sum(x[s][..., 0].numel() for s in x)
         for _, alike in groupby(sorted(level, key=batched_by), key=batched_by):
@@ -119,20 +111,25 @@ class Passes:
     ) -> list[AV[Tensor]]:
         """The velocities of runs, computed in one batch, in the model's precision."""
         latents, times = zip(*inputs, strict=True)
-        av = latents[0].map(_cat, *latents[1:])
+        av = latents[0].map(lambda *each: concatenated(each), *latents[1:])
         at = times[0].map(
-            lambda *each: Times(_cat(*(t.values for t in each)), _cat(*(t.index for t in each))),
+            lambda *each: Times(
+                concatenated([t.values for t in each]), concatenated([t.index for t in each])
+            ),
             *times[1:],
         )
-        conditions, cache = self._conditions(tuple(run.request.drop for run in group))
+        network = self.networks.of(group[0].request)
+        conditions, cache = network.batch(tuple(run.request.drop for run in group))
         read = tuple(s for s in STREAMS if any(s in run.read for run in group))
-        velocity = self._with_known(group)(
+        velocity = self._with_known(group, network.denoiser)(
             av, at, conditions, hints=group[0].request.hints, read=read, cache=cache
         ).only(read)
 
+        of = f" of {group[0].request.model}" if group[0].request.model else ""
+
         def who(*runs: DenoiserRun) -> str:
             return (
-                f"the denoiser {type(self.denoiser).__name__} at {where}, pass"
+                f"the denoiser {type(network.denoiser).__name__}{of} at {where}, pass"
                 f" {', '.join(repr(run.names[0]) for run in runs)}"
             )
 
@@ -145,31 +142,14 @@ class Passes:
             self.finite.add(part, lambda run=run: who(run))  # type: ignore[misc]
         return parts
 
-    def _with_known(self, group: list[DenoiserRun]) -> Denoiser:
+    def _with_known(self, group: list[DenoiserRun], denoiser: Denoiser) -> Denoiser:
         """The denoiser, with the known first latents of streams that are noisy in one of the runs.
 
         Known here from the passes, because reading times back from a GPU would wait for it.
         """
-        streams = {stream for run in group for stream in noisy(run.request)}
-        known = self.begin.only([stream for stream in self.begin if stream in streams])
-        return KnownBeginning(self.denoiser, known) if tuple(known) else self.denoiser
-
-    def _conditions(self, drops: tuple[frozenset[str], ...]) -> tuple[Conditions, dict[str, Any]]:
-        """The conditions of a batch of runs, concatenated on the batch axis, and their cache.
-
-        `drops`: the conditions that each run drops.
-        """
-        if drops not in self._batched:
-            each_run = [drop(self.conditions, names) for names in drops]
-            concatenated = {
-                name: Condition(
-                    _cat(*(each[name].tokens for each in each_run)),
-                    _cat(*(each[name].mask for each in each_run)),
-                )
-                for name in self.conditions
-            }
-            self._batched[drops] = (each_run[0] if len(drops) == 1 else concatenated), {}
-        return self._batched[drops]
+        begin, streams = self.networks.begin, {s for run in group for s in noisy(run.request)}
+        known = begin.only([stream for stream in begin if stream in streams])
+        return KnownBeginning(denoiser, known) if tuple(known) else denoiser
 
     def _estimate(self, x: AV[Tensor], velocity: AV[Tensor], times: StepTimes) -> AV[Tensor]:
         """The clean latents: given, or estimated from the velocity."""
@@ -196,7 +176,7 @@ class Passes:
             if cached == anchor:
                 return latents
         latents = anchor.latents(
-            Scene(self.codecs, x, self.conditions, estimate, self._memory(anchor))
+            Scene(self.codecs, x, self.networks.own.conditions, estimate, self._memory(anchor))
         )
         made = AV(**{anchor.stream: latents})
         check_shapes(made, x.only((anchor.stream,)), lambda: f"{anchor!r} at {where}")

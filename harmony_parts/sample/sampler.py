@@ -12,12 +12,14 @@ from torch import Tensor
 
 from harmony_parts.av import AV, Conditions
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.denoisers.own_network import denoiser_fault
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import PartContractError, RunError
 from harmony_parts.flow.protocol import Path, Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.guidance.protocol import Guidance, StepTimes
 from harmony_parts.sample.checks import Who, check_shapes
+from harmony_parts.sample.networks import Networks, Others
 from harmony_parts.sample.pass_graph import checked_passes, order
 from harmony_parts.sample.passes import TOGETHER, Passes, combined
 from harmony_parts.sample.timetable import timetable
@@ -59,6 +61,7 @@ def sample(
     path: Path,
     steps: int,
     together: int = TOGETHER,
+    others: Others | None = None,
     progress: Progress | None = None,
 ) -> AV[Tensor]:
     """Generate clean latents from `noise` in `steps` steps; streams in `given` stay unchanged.
@@ -69,11 +72,16 @@ def sample(
     times of its own shift, if `shift` has one for each. The solver works in the precision of
     `noise`. Passes that don't need each other are batched in one call of the denoiser if that holds
     at most `together` latents (T H W of video and T of audio, over samples and passes); 0 runs each
-    pass by itself. Raises ValueError if the arguments are inconsistent, PartContractError if a part
-    violates its contract, RunError if a prediction is NaN or infinite or memory is exhausted.
+    pass by itself. `others` gives the denoiser and conditions of passes that ask another model, or
+    this one about other words. Raises ValueError if the arguments are inconsistent,
+    PartContractError if a part violates its contract, RunError if a prediction is NaN or infinite
+    or memory is exhausted.
     """
+    if fault := denoiser_fault(denoiser):
+        raise PartContractError(fault)
     _check_streams(noise, given, begin)
-    passes = Passes(denoiser, conditions, codecs, path, together, begin)
+    networks = Networks((denoiser, conditions), others, begin)
+    passes = Passes(networks, codecs, path, together)
     flow = _Flow(passes, given, begin, guidance, solver, steps)
     x, memory = flow.with_known(noise), None
     table = timetable(steps, shift, tuple(x), tuple(given))
@@ -142,12 +150,15 @@ class _Flow:
         x = self.with_known(x)
         times = self._checked(at, tuple(x))
         where = f"step {self.step + 1} of {self.steps} ({_time_text(times)})"
+        networks = self.passes.networks
+        hints, droppable = networks.own.supported
         passes = checked_passes(
             self.guidance,
             times,
             self.state,
-            hints=self.passes.denoiser.hints,
-            droppable=self.passes.droppable,
+            hints=hints,
+            droppable=droppable,
+            other=lambda each: networks.of(each).supported,
         )
         runs = order(passes, self.guidance)
         try:

@@ -43,7 +43,10 @@ def key(request: Pass, anchors: bool = True, swap: bool = False) -> Key:
         (OTHER[stream] if swap else stream, repr(anchor) if anchors else "")
         for stream, anchor in request.replace
     )
-    return tuple(replaced), tuple(sorted(request.drop)), tuple(sorted(request.hints))
+    dropped, hints = tuple(sorted(request.drop)), tuple(sorted(request.hints))
+    # only passes of other models or words have those in their keys, which the predictions' values
+    # are drawn from
+    return tuple(replaced), dropped, hints, *filter(None, (request.model, request.words))
 
 
 @attrs.frozen

@@ -8,13 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
 
 import torch
 
 from harmony_parts.benchmarks import gpu_settings, gpu_tasks
-from harmony_parts.benchmarks.gpu import Item, append, items, read_lines, run_all, write_metadata
+from harmony_parts.benchmarks.gpu import (
+    Item,
+    append,
+    items,
+    read_lines,
+    run_all,
+    unpack,
+    write_metadata,
+)
 from harmony_parts.benchmarks.gpu_report import gathered, tables
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +104,20 @@ def test_metadata_is_that_of_the_projects(tmp_path: Path) -> None:
     points = {p.name for p in found["harmony-parts"].entry_points if p.group == "console_scripts"}
     assert "harmony" in points
     assert ROOT in folders
+
+
+def test_programs_in_wheels_stay_executable(tmp_path: Path) -> None:
+    """ffmpeg is one, in imageio-ffmpeg's."""
+    wheel, site = tmp_path / "some-1.0-py3-none-any.whl", tmp_path / "site"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        program = zipfile.ZipInfo("some/binaries/program")
+        program.external_attr = 0o755 << 16
+        archive.writestr(program, "#!/bin/sh\necho it runs\n")
+        archive.writestr("some/__init__.py", "")
+    unpack(wheel, site)
+    made = site / "some" / "binaries" / "program"
+    assert subprocess.run([made], capture_output=True, text=True).stdout == "it runs\n"
+    assert not os.access(site / "some" / "__init__.py", os.X_OK)
 
 
 def test_the_default_settings_come_first() -> None:

@@ -36,6 +36,7 @@ from harmony_parts.guidance.protocol import (
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.sample.checks import FiniteChecks
+from harmony_parts.sample.networks import Networks
 from harmony_parts.sample.pass_graph import checked_passes, order
 from harmony_parts.sample.passes import Passes
 from harmony_parts.tasks.protocol import TASKS
@@ -138,7 +139,7 @@ def test_the_estimate_uses_the_path_and_each_stream_s_time() -> None:
     """x - t v in the precision of the latents, even if that of the model differs."""
     model = Recorded(gaussian(), after=lambda _, velocity: velocity.map(lambda v: v.bfloat16()))
     passes, times, x = (
-        Passes(model, {}, AV(), StraightPath(), together=0),
+        Passes(Networks((model, {}), None, AV()), AV(), StraightPath(), together=0),
         StepTimes(0.7, 0.3),
         latents(),
     )

@@ -158,8 +158,15 @@ def _check_first_step(
     independent = _near(some, result.map(lambda v: v[rows]))
     require(independent, guidance, f"guide samples independently ({task})")
     if "fixed-point" not in getattr(guidance, "exempt", {}):
-        same = _near(guided(guidance, agreed, times, None)[0], _any(agreed, times.generated()))
-        require(same, guidance, f"return the conditional prediction if all passes agree ({task})")
+        got, want = guided(guidance, agreed, times, None)[0], _any(agreed, times.generated())
+        passes = ", ".join(name for name in preds if name != LATENTS)
+        require(
+            _near(got, want),
+            guidance,
+            f"return the conditional prediction if all passes ({passes}) agree ({task}); it differs"
+            f" by {_difference(got, want)}. If it can't, it says so:"
+            " exempt = {'fixed-point': REASON}",
+        )
 
 
 def switched_off(guidance: Any) -> Any:
@@ -224,6 +231,11 @@ def _any(preds: Predictions, streams: tuple[str, ...]) -> AV[Tensor]:
 
 def _equal(a: AV[Tensor], b: AV[Tensor]) -> bool:
     return tuple(a) == tuple(b) and all(torch.equal(a[s], b[s]) for s in a)
+
+
+def _difference(a: AV[Tensor], b: AV[Tensor]) -> str:
+    """The largest difference of each stream."""
+    return ", ".join(f"{(a[s].double() - b[s].double()).abs().max():.2g} in {s}" for s in a)
 
 
 def _near(a: AV[Tensor], b: AV[Tensor]) -> bool:

@@ -64,6 +64,8 @@ def _replaces_given(request: Pass, times: StepTimes) -> bool:
         bool(request.replace)
         and not request.drop
         and not request.hints
+        and not request.model
+        and not request.words
         and all(times[stream] == 0 for stream, _ in request.replace)
     )
 

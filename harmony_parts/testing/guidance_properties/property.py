@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from harmony_parts.av import AV
 from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.protocol import CONDITIONAL, Guidance
-from harmony_parts.testing.guidance_walks import Walk, WalkStep, walks
+from harmony_parts.testing.guidance_walks import Walk, WalkStep, steps, walks
 
 Check = Callable[[Any, Walk], bool]
 
@@ -53,10 +53,23 @@ class Property:
             if not self.check(guidance, walk):
                 raise PartContractError(
                     f"{guidance!r} must {self.must} (the property {self.name!r}); it doesn't on"
-                    f" {walk}"
+                    f" {walk}. {_requested(guidance, walk)}. A guidance that can't have this"
+                    f" property says so: exempt = {{{self.name!r}: REASON}}"
                 )
 
         holds()
+
+
+def _requested(guidance: Guidance, walk: Walk) -> str:
+    """The passes of the walk's first step, and what came of them, for an error message."""
+    step = next(steps(guidance, walk))
+    passes = ", ".join(f"{each.name!r} (reads {' and '.join(each.read)})" for each in step.passes)
+    sizes = ", ".join(
+        f"{stream} of mean size {step.result[stream].abs().mean():.3g} instead of"
+        f" {conditional_of(step)[stream].abs().mean():.3g} (conditional)"
+        for stream in step.result
+    )
+    return f"At the first step it requested {passes} and returned {sizes}"
 
 
 def same(a: AV[torch.Tensor], b: AV[torch.Tensor]) -> bool:
