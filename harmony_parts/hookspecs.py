@@ -345,6 +345,19 @@ def harmony_scene() -> Declarations:
 
 
 @hookspec
+def harmony_reference() -> Declarations:
+    """Decides which piece of which recording a training clip gets as its reference audio.
+
+    The instance is the part, frozen and compared by value, with `draw(target, recordings,
+    generator)`.
+
+        @hookimpl
+        def harmony_reference():
+            yield part("start", "harmony_start:Start", summary="The first second of the recording.")
+    """
+
+
+@hookspec
 def harmony_data() -> Declarations:
     """A data set: examples of a clip, its prompt, and its events if they are known.
 

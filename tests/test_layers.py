@@ -22,7 +22,7 @@ ROOT_FILES = {"__init__", "__main__", "av", "errors", "plugin", "hookspecs"}
 FLOORS: tuple[set[str], ...] = (
     {"display"},
     {"av", "errors", "plugin"},
-    {"layers", "codecs", "flow", "tasks", "media", "scenes", "hookspecs"},
+    {"layers", "codecs", "flow", "tasks", "media", "scenes", "references", "hookspecs"},
     {"branches", "encoders", "anchors", "data", "sources", "kernels"},
     {"optimizers", "schedules", "trainable", "strategies", "callbacks"},
     {"guidance", "attention", "style", "metrics"},

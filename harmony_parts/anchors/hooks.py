@@ -19,6 +19,12 @@ def harmony_anchor() -> Iterator[PartDeclaration]:
         source=PAPER,
     )
     yield part(
+        "refresh",
+        "harmony_parts.anchors.refresh:Refresh",
+        summary="An approximation: another anchor, made only at every k-th step.",
+        source="this project",
+    )
+    yield part(
         "static",
         "harmony_parts.anchors.static:StaticVideo",
         summary=(

@@ -21,7 +21,8 @@ class Scene:
 
     `estimate` is `None` unless the anchor's pass needs the conditional pass. `memory` belongs to
     the anchor for the whole run, over which codecs, conditions and shapes stay the same: use it to
-    cache what doesn't change.
+    cache what doesn't change. `step` is the number of the sampling step, from 0, and `velocity`
+    that of the velocity within it, of which a solver such as Heun's evaluates two.
     """
 
     codecs: AV[VideoCodec | AudioCodec]
@@ -29,6 +30,8 @@ class Scene:
     conditions: Conditions
     estimate: AV[Tensor] | None = None
     memory: MutableMapping[str, Any] = attrs.field(factory=dict)
+    step: int = 0
+    velocity: int = 0
 
 
 class Anchor(Protocol):

@@ -59,7 +59,7 @@ class StaticVideo:
         reference, has = scene.memory["image"]
         if reference is not None and has is None:
             return cast(Tensor, reference)
-        moving = self._repeated(scene, codec, self._estimate(scene), self.frame)
+        moving = self._of_estimate(scene, codec)
         return moving if reference is None else torch.where(has, reference, moving)
 
     def _of_image(self, scene: Scene, codec: VideoCodec) -> tuple[Tensor | None, Tensor | None]:
@@ -73,6 +73,17 @@ class StaticVideo:
         reference = self._repeated(scene, codec, self._reference(image), "first")
         has = image.mask.any(dim=1)
         return reference, None if has.all() else has[:, None, None, None, None]
+
+    def _of_estimate(self, scene: Scene, codec: VideoCodec) -> Tensor:
+        """From the estimate or, in a video-driven task, from the given video: made once."""
+        estimate, memory = self._estimate(scene), scene.memory
+        if estimate is not scene.latents.video:
+            return self._repeated(scene, codec, estimate, self.frame)
+        if memory.get("given") is not estimate:
+            memory["static"] = self._repeated(scene, codec, estimate, self.frame)
+            memory["given"] = estimate
+        static: Tensor = memory["static"]
+        return static
 
     def _repeated(self, scene: Scene, codec: VideoCodec, latents: Tensor, frame: str) -> Tensor:
         """One frame of `latents`, repeated over the length of the video."""

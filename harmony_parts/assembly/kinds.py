@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = dict(
         _kind("anchor", "anchors", "Anchor"),
         _kind("guidance", "guidance", "Guidance"),
         _kind("scene", "scenes", "StageScene"),
+        _kind("reference", "references", "VoiceReference"),
         _kind("data", "data", "DataSpec"),
         _kind("metric", "metrics", "MetricSpec"),
         _kind("source", "sources", "SourceSpec"),

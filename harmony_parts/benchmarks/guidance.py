@@ -23,6 +23,7 @@ from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import AV, Prompt, Times
 from harmony_parts.benchmarks.measure import QUICK, check_overwrite, write_report
 from harmony_parts.codecs.protocol import grid_of
+from harmony_parts.cost.anchors import anchor_work
 from harmony_parts.cost.count import count_forward, prepared_inputs
 from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.shift import ConstantShift
@@ -151,12 +152,16 @@ def passes_per_step(guidance: Guidance, denoiser: Any) -> dict[str, float]:
 
 
 def flops_at_size(name: str) -> dict[str, float]:
-    """FLOPs of a joint step with each guidance, for a recipe's model on the meta device."""
+    """FLOPs of a joint step with each guidance, for a recipe's model on the meta device.
+
+    They include the codecs' work for anchors, without a reference image.
+    """
     recipe = read_recipe(name)
     parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
     denoiser: Any = parts.denoiser
     denoiser.to("meta", torch.bfloat16)
-    cost = cache(partial(count_forward, denoiser, prepared_inputs(parts)))
+    inputs, results = prepared_inputs(parts), dict[Any, Any]()
+    cost = cache(partial(count_forward, denoiser, inputs))
     found = {}
     for label, guidance in GUIDANCES.items():
         found[label] = 0.0
@@ -165,6 +170,17 @@ def flops_at_size(name: str) -> dict[str, float]:
             found[label] += (
                 sum(sum(cost(run.read, run.request.hints).values()) for run in runs) / STEPS
             )
+            anchors = anchor_work(
+                runs,
+                parts.codecs,
+                inputs.av,
+                inputs.conditions,
+                given=(),
+                steps=1,
+                velocities=1,
+                results=results,
+            )
+            found[label] += anchors.flops / STEPS
     return found
 
 

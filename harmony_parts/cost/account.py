@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from harmony_parts.assembly.build import Parts
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV, STREAMS
+from harmony_parts.cost.anchors import CodecWork, anchor_work
 from harmony_parts.cost.count import (
     TrainingPass,
     count_activations,
@@ -23,6 +24,7 @@ from harmony_parts.cost.count import (
     prepared_inputs,
     recompute_modes,
 )
+from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.parameters import Weights, parameters
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
@@ -51,6 +53,8 @@ class Account:
     tasks: Mapping[str, Mapping[str, int]]  # task -> names of each pass -> FLOPs
     velocities: int  # evaluations per step of the solver
     sampling_steps: int
+    # task -> the codecs' work for anchors over a clip; empty if a codec can't run on shapes
+    anchors: Mapping[str, CodecWork]
     activations: int  # peak bytes of that pass, besides weights and inputs
     others: Mapping[str, int]  # bytes of the weights of each other model that the guidance names
     # peak bytes of weights and that pass, by offload mode
@@ -62,8 +66,15 @@ class Account:
         return self.velocities * sum(self.tasks[task].values())
 
     def per_clip(self, task: str) -> int:
-        """FLOPs of a clip, without codecs and encoders."""
-        return self.sampling_steps * self.per_step(task)
+        """FLOPs of a clip with its anchors, without encoders and the codecs' work on the clip."""
+        anchors = self.anchors.get(task)
+        passes = self.sampling_steps * self.per_step(task)
+        return passes + (0 if anchors is None else anchors.flops)
+
+    def plain_passes(self, task: str) -> float:
+        """FLOPs of a clip, relative to the same number of velocities without guidance."""
+        velocities = self.sampling_steps * self.velocities
+        return self.per_clip(task) / (velocities * sum(self.steps.values()))
 
     @property
     def trained(self) -> int:
@@ -128,9 +139,9 @@ def account(
         return sum(read(run.read, run.request.hints, run.request.model).values())
 
     everything = read(tuple(given.av), frozenset())
+    runs_of = runs_per_task(recipe, parts)
     tasks = {
-        name: {" = ".join(run.names): flops(run) for run in runs}
-        for name, runs in runs_per_task(recipe, parts).items()
+        name: {" = ".join(run.names): flops(run) for run in runs} for name, runs in runs_of.items()
     }
     activations = count_activations(denoiser, given)
     modes = recompute_modes(denoiser)
@@ -144,6 +155,7 @@ def account(
         tasks=tasks,
         velocities=velocities_per_step(recipe.sample.solver),
         sampling_steps=recipe.sample.steps,
+        anchors=anchors_of_tasks(recipe, parts, given, runs_of),
         activations=activations,
         others={name: _weight_bytes(each, dtype) for name, each in others.items()},
         offloaded={
@@ -179,6 +191,29 @@ def runs_per_task(recipe: Recipe, parts: Parts) -> dict[str, list[DenoiserRun]]:
         )
         for name, given in tasks.items()
     }
+
+
+def anchors_of_tasks(
+    recipe: Recipe, parts: Parts, given: Inputs, runs: Mapping[str, list[DenoiserRun]]
+) -> dict[str, CodecWork]:
+    """Task -> the codecs' work for anchors over a clip; empty if a codec can't run on shapes."""
+    results: dict[Any, tuple[Tensor, int]] = {}
+    try:
+        return {
+            task: anchor_work(
+                each,
+                parts.codecs,
+                given.av,
+                given.conditions,
+                given=TASKS.get(task, ()),
+                steps=recipe.sample.steps,
+                velocities=velocities_per_step(recipe.sample.solver),
+                results=results,
+            )
+            for task, each in runs.items()
+        }
+    except Exception:  # of a third party's codec or anchor, which needs values
+        return {}
 
 
 def velocities_per_step(solver: Solver) -> int:

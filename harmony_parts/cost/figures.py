@@ -79,6 +79,7 @@ def _flops(account: Account) -> dict[str, Any]:
             "passes": dict(runs),
             "step": account.per_step(task),
             "clip": account.per_clip(task),
+            "anchors": attrs.asdict(account.anchors[task]) if task in account.anchors else None,
         }
         for task, runs in account.tasks.items()
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NOT_COUNTED = (
     "not counted: kernels' workspaces, fragmentation, the CUDA context, computation in codecs and"
-    " encoders"
+    " encoders other than for anchors"
 )
 
 
@@ -221,7 +221,15 @@ def flop_lines(account: Account) -> list[str]:
         lines.append(
             f"{task}: {each} = {flops_text(account.per_step(task))} a step,"
             f" {flops_text(account.per_clip(task))} a clip of {steps}"
+            f" ({account.plain_passes(task):.2f} times that without guidance)"
         )
+        if (work := account.anchors.get(task)) is not None and work.flops:
+            lines.append(
+                f"  of it {flops_text(work.flops)} for anchors, without a reference image:"
+                f" {quantity(work.calls, 'call')} of codecs"
+            )
+    if any(len(runs) > 1 for runs in account.tasks.values()) and not account.anchors:
+        lines.append("  anchors aren't counted: a codec or an anchor can't run on shapes")
     each = ", ".join(
         f"{flops_text(cost.flops)} recomputing {mode.replace('_', ' ')}"
         for mode, cost in account.training.items()

@@ -10,7 +10,7 @@ from typing import Protocol
 from harmony_parts.errors import MediaError
 
 CAPTIONS = (".txt", ".caption")
-KEYS = (("caption", "what", "prompt", "text"), ("sound",), ("transcript", "speech"))
+KEYS = (("caption", "what", "prompt", "text"), ("sound",), ("transcript", "speech"), ("speaker",))
 """Keys of a NAME.json, by the texts of an entry; the first that is there counts."""
 SHOWN = 3  # names in a warning
 
@@ -30,12 +30,12 @@ class HasTexts(Protocol):
     def speech(self) -> str | None: ...
 
 
-Texts = tuple[str | None, str | None, str | None]
-"""Caption, sound, speech."""
+Texts = tuple[str | None, str | None, str | None, str | None]
+"""Caption, sound, speech, speaker."""
 
 
 def texts_beside(clip: Path) -> Texts:
-    """(caption, sound, speech) from the files beside a clip; line breaks become spaces.
+    """(caption, sound, speech, speaker) from the files beside a clip; line breaks become spaces.
 
     Raises MediaError, naming the file, if one can't be read as UTF-8 or JSON.
     """
@@ -46,14 +46,16 @@ def texts_beside(clip: Path) -> Texts:
 
 
 def texts_of(content: Callable[[str], bytes | None], name: Callable[[str], str]) -> Texts:
-    """(caption, sound, speech) from the content of the files with the suffixes .json and CAPTIONS.
+    """(caption, sound, speech, speaker) from the content of the files beside a clip.
 
-    `name` gives the name of such a file for the message. Raises MediaError as `texts_beside` does.
+    `content` gives that of the suffixes .json and CAPTIONS, `name` the file's name for a message.
+    Raises MediaError as `texts_beside` does.
     """
-    caption, sound, speech = _from_json(_decoded(content(".json"), name(".json")), name(".json"))
+    found = _from_json(_decoded(content(".json"), name(".json")), name(".json"))
+    caption, sound, speech, speaker = found
     for suffix in reversed(CAPTIONS):
         caption = _words(_decoded(content(suffix), name(suffix))) or caption
-    return caption, sound, speech
+    return caption, sound, speech, speaker
 
 
 def text_warnings(entries: Sequence[HasTexts], manifest: Path | None) -> Iterator[str]:
@@ -82,21 +84,21 @@ def text_warnings(entries: Sequence[HasTexts], manifest: Path | None) -> Iterato
         )
 
 
-def _from_json(text: str | None, file: str) -> Texts:
+def _from_json(text: str | None, file: str) -> list[str | None]:
     if text is None:
-        return None, None, None
+        return [None] * len(KEYS)
     try:
         content = json.loads(text)
     except ValueError as error:
         raise MediaError(f"{file}: isn't JSON: {error}") from error
     if isinstance(content, str):
-        return _words(content), None, None
+        return [_words(content), *[None] * (len(KEYS) - 1)]
     if not isinstance(content, dict):
         raise MediaError(f"{file}: must be an object with the keys caption, sound, transcript")
     found = [
         next((t for key in keys if isinstance(t := content.get(key), str)), None) for keys in KEYS
     ]
-    return _words(found[0]), _words(found[1]), _words(found[2])
+    return [_words(text) for text in found]
 
 
 def _read(file: Path) -> bytes | None:

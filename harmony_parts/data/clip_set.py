@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from harmony_parts.data.protocol import Example
 from harmony_parts.errors import MediaError
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.probe import probe
+from harmony_parts.references.protocol import Piece, Recordings, VoiceReference
 
 
 @attrs.frozen
@@ -34,7 +36,14 @@ class Entry:
     caption: str | None = None
     sound: str | None = None
     speech: str | None = None
+    speaker: str | None = None
     span: tuple[int, int] | None = None
+
+    @property
+    def origin(self) -> str:
+        """What tells the recording's sound from others."""
+        path = os.path.normpath(self.path)
+        return path if self.span is None else f"{path}:{self.span[0]}"
 
     def content(self) -> bytes:
         """The bytes in the archive. Raises OSError."""
@@ -68,7 +77,7 @@ class Cutting(Protocol):
     """The settings that cuts depend on."""
 
     @property
-    def voice_seconds(self) -> tuple[float, float]: ...
+    def reference(self) -> VoiceReference: ...
     @property
     def memory_mb(self) -> float: ...
     @property
@@ -89,11 +98,21 @@ class ClipSet:
         format: Format,
         entries: tuple[Entry, ...],
         unreadable: Mapping[int, str],
+        lengths: Mapping[Path, float] | None = None,
     ) -> None:
+        """`lengths`: the seconds of each file, if they are known; others are looked up."""
         self.spec = spec
         self.format = format
         self.entries = entries
         self.unreadable = unreadable
+        self.recordings = Recordings(
+            [entry.origin for entry in entries],
+            [entry.speaker for entry in entries],
+            self._seconds,
+        )
+        self._lengths = lengths or {}
+        self._decoding = -1, 0.0  # the recording that is decoded now, and its seconds
+        self._digests: dict[tuple[str, int, int], str] = {}
         self._read: OrderedDict[Entry, tuple[Tensor | None, Tensor | None]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -114,14 +133,21 @@ class ClipSet:
         entry = self.entries[index]
         if entry.span is not None:
             return hashlib.sha256(entry.content()).hexdigest()
-        with entry.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        now = entry.path.stat()
+        key = (entry.origin, now.st_mtime_ns, now.st_size)
+        if key not in self._digests:
+            with entry.path.open("rb") as file:
+                self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._digests[key]
 
     def fingerprint(self, index: int) -> str:
-        """The recording's texts and its digest, as JSON. Raises OSError."""
+        """The recording's texts, its digest, and those of its speaker's other recordings, from
+        which its reference may come, as JSON. Raises OSError.
+        """
         entry = self.entries[index]
         texts = [entry.name, entry.caption, entry.sound, entry.speech]
-        return json.dumps([*texts, self.digest(index)])
+        files = [index, *self.recordings.others_of_speaker(index)]
+        return json.dumps([*texts, *map(self.digest, files)])
 
     def listing(self) -> Iterator[str]:
         """Name, texts and size of each recording, as JSON; the size of a missing file is null."""
@@ -130,7 +156,8 @@ class ClipSet:
                 size: int | None = self.size(number)
             except OSError:
                 size = None
-            yield json.dumps([entry.name, entry.caption, entry.sound, entry.speech, size])
+            texts = [entry.caption, entry.sound, entry.speech, entry.speaker]
+            yield json.dumps([entry.name, *texts, size])
 
     def extent(self, index: int) -> tuple[float | None, int | None, int | None]:
         """Seconds, height and width, from the headers. Raises MediaError."""
@@ -141,26 +168,83 @@ class ClipSet:
             return seconds, None, None
         return seconds, found.video.height, found.video.width
 
+    def _seconds(self, number: int) -> float:
+        """The length of a recording: by its header, or as it was decoded."""
+        path = self.entries[number].path
+        if path in self._lengths:
+            return self._lengths[path]
+        if self._decoding[0] == number:
+            return self._decoding[1]
+        seconds, *_ = self.extent(number)
+        if seconds is None:  # as browsers record: the sound has to be read
+            with self.entries[number].file() as file:
+                return Clip.read(file, streams={"audio"}).seconds
+        return seconds
+
     def example(self, index: int, generator: torch.Generator) -> Example:
-        """A cut; image: its first frame, voice: a cut of the recording's sound.
+        """A cut; image: its first frame, voice: what the setting `reference` draws, if anything.
 
         Raises MediaError naming the file.
         """
         entry, form = self.entries[index], self.format
         frames, sound = self._decoded(entry)
         length = len(frames) if frames is not None else _frames(sound, form)
-        # Three draws for any file, so that its length doesn't affect the following examples.
-        cut, voice, position = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        self._decoding = index, float(length / form.fps)
+        # As many draws for any file, so that its length doesn't affect the following examples.
+        cut = float(torch.rand((), generator=generator, dtype=torch.float64))
         first = int(cut * (max(0, length - form.frames) + 1))
         clip = self._cut(frames, sound, first)
+        end = float(min(first + form.frames, length) / form.fps)
+        origin = Piece(index, float(first / form.fps), end)
+        voice, reference = self._voice(origin, sound, generator)
         prompt = Prompt(
             entry.caption,
             entry.sound,
             entry.speech,
             image=None if clip.frames is None else clip.frames[0].clone(),
-            voice=None if sound is None else self._voice(sound, voice, position),
+            voice=voice,
         )
-        return Example(entry.name, clip, prompt, seconds=float(length / form.fps))
+        return Example(
+            entry.name,
+            clip,
+            prompt,
+            origin=origin,
+            reference=reference,
+            seconds=self._decoding[1],
+        )
+
+    def _voice(
+        self, origin: Piece, sound: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor | None, Piece | None]:
+        """The reference audio of a clip and where it was cut from, if there is one."""
+        if sound is None:
+            return None, None
+        found = self.spec.reference.draw(origin, self.recordings, generator)
+        if found is None:
+            return None, None
+        if self.entries[found.recording].origin == self.entries[origin.recording].origin:
+            voice = sound[:, slice(*found.samples(self.format.sample_rate))].clone()
+        else:
+            voice = self.sound(found)
+        return (voice, found) if voice.shape[1] else (None, None)
+
+    def sound(self, piece: Piece) -> Tensor:
+        """The sound of a piece, float32 [channels, samples]; only that piece is decoded.
+
+        Raises MediaError naming the file.
+        """
+        with self.entries[piece.recording].file() as path:
+            clip = Clip.read(
+                path,
+                sample_rate=self.format.sample_rate,
+                channels=self.format.channels,
+                start=piece.begin,
+                seconds=piece.seconds,
+                streams={"audio"},
+            )
+            if clip.waveform is None:
+                raise MediaError(lacks(path, "audio"))
+        return clip.waveform
 
     def _cut(self, frames: Tensor | None, sound: Tensor | None, first: int) -> Clip:
         form, pictures, waveform = self.format, None, None
@@ -174,15 +258,6 @@ class ClipSet:
             waveform = torch.zeros(form.channels, form.samples(form.frames))
             waveform[:, : piece.shape[1]] = piece
         return Clip(pictures, form.fps, waveform, form.sample_rate)
-
-    def _voice(self, sound: Tensor, length: float, position: float) -> Tensor:
-        shortest, longest = self.spec.voice_seconds
-        samples = min(
-            sound.shape[1],
-            max(1, round((shortest + (longest - shortest) * length) * self.format.sample_rate)),
-        )
-        begin = int(position * (sound.shape[1] - samples + 1))
-        return sound[:, begin : begin + samples].clone()
 
     def _decoded(self, entry: Entry) -> tuple[Tensor | None, Tensor | None]:
         """The whole recording in the model's format: frames uint8 [T, H, W, 3], sound float32

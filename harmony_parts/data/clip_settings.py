@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from harmony_parts.av import STREAMS
-from harmony_parts.plugin import knob
+from harmony_parts.plugin import default_part, knob
 
 EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 SOUNDS = (".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav")
@@ -39,14 +39,12 @@ def streams_knob() -> Any:
     )
 
 
-def voice_knob() -> Any:
-    """The length of the reference voice."""
+def reference_knob() -> Any:
+    """Where the reference voice comes from."""
     return knob(
-        (1.0, 3.0),
-        help="shortest and longest voice, a random cut of the same file's sound",
-        unit="s",
+        default_part("harmony_parts.references.own_cut:OwnCut"),
+        help="where the voice of a clip is cut from",
         source="Harmony, arXiv:2511.21579, stage 1",
-        validator=_ordered,
     )
 
 
@@ -59,11 +57,3 @@ def memory_knob() -> Any:
         off=0.0,
         validator=attrs.validators.ge(0),
     )
-
-
-def _ordered(self: object, attribute: object, value: tuple[float, float]) -> None:
-    if len(value) != 2 or not 0 < value[0] <= value[1]:
-        raise ValueError(
-            f"{type(self).__name__}.voice_seconds must be [shortest, longest], both above 0 s, not"
-            f" {list(value)}"
-        )

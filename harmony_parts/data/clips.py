@@ -17,13 +17,15 @@ from harmony_parts.data.clip_settings import (
     SOUNDS,
     extensions_knob,
     memory_knob,
+    reference_knob,
     streams_knob,
-    voice_knob,
 )
 from harmony_parts.data.manifests import READERS, read_manifest
 from harmony_parts.errors import AssemblyError, MediaError, warn_caller
+from harmony_parts.media.clip import Clip
 from harmony_parts.media.probe import probe
 from harmony_parts.plugin import knob
+from harmony_parts.references.protocol import VoiceReference
 
 MANIFEST = "manifest.csv"
 
@@ -34,12 +36,13 @@ class ClipFolder:
 
     The manifest is a CSV file (UTF-8), JSON Lines (.jsonl) or Parquet (with pyarrow), by its
     suffix, with the column `file` (relative to the folder) and the optional columns `caption` (or,
-    without it, `what`), `sound` (a caption of the sound) and `transcript` (the spoken words). Empty
-    cells are unknown; other columns are ignored. The texts
-    describe the whole file, and apply to every cut of it. Without a manifest, all files with one of
-    `extensions` are used, also in subfolders, with the texts beside them: the caption from NAME.txt
-    or NAME.caption, all texts from NAME.json (the keys are those of the manifest's columns). A
-    manifest wins over these files. Warns if clips have no text, and if files of texts are unused.
+    without it, `what`), `sound` (a caption of the sound), `transcript` (the spoken words) and
+    `speaker` (any name of who speaks). Empty cells are unknown; other columns are ignored. The
+    texts describe the whole file, and apply to every cut of it. Without a manifest, all files with
+    one of `extensions` are used, also in subfolders, with the texts beside them: the caption from
+    NAME.txt or NAME.caption, all texts from NAME.json (the keys are those of the manifest's
+    columns). A manifest wins over these files. Warns if clips have no text, and if files of texts
+    are unused.
 
     Every file is opened when the data set is built (13 clips: 0.5 s on two cores). So files that
     can't be read, or lack picture or sound, are reported before training and left out of it. Raises
@@ -54,7 +57,7 @@ class ClipFolder:
     )
     extensions: tuple[str, ...] = extensions_knob()
     streams: tuple[str, ...] = streams_knob()
-    voice_seconds: tuple[float, float] = voice_knob()
+    reference: VoiceReference = reference_knob()
     memory_mb: float = memory_knob()
     check: bool = knob(
         True,
@@ -102,7 +105,8 @@ class ClipFolder:
         missing = [str(entry.path) for entry in entries if not entry.path.is_file()]
         if missing:
             raise MediaError(f"{manifest} lists missing files: {', '.join(missing)}")
-        faults = _faults(entries, self.streams) if self.check else {}
+        probed = _probed(entries, self.streams) if self.check else {}
+        faults = {path: fault for path, fault in probed.items() if isinstance(fault, str)}
         unreadable = {
             number: faults[entry.path]
             for number, entry in enumerate(entries)
@@ -113,7 +117,8 @@ class ClipFolder:
             raise MediaError(
                 f"{root}: none of its files can be used ({len(faults)} in all):\n{listed}"
             )
-        return ClipSet(self, format, entries, unreadable)
+        lengths = {path: 0.0 if isinstance(x, str) else x for path, x in probed.items()}
+        return ClipSet(self, format, entries, unreadable, lengths)
 
     def _manifest(self, root: Path) -> Path | None:
         """The manifest to read: the one that is named, or MANIFEST in any of its formats."""
@@ -125,21 +130,26 @@ class ClipFolder:
         return root / self.manifest
 
 
-def _faults(entries: Sequence[Entry], streams: Sequence[str]) -> dict[Path, str]:
-    """File -> why it can't be used, from its first frame and sample; a thread per ffmpeg."""
+def _probed(entries: Sequence[Entry], streams: Sequence[str]) -> dict[Path, str | float]:
+    """File -> its seconds by its header, or why it can't be used; a thread per ffmpeg."""
     paths = list(dict.fromkeys(entry.path for entry in entries))
     with ThreadPoolExecutor(min(len(paths), 2 * (os.cpu_count() or 1))) as pool:
-        found = pool.map(lambda path: _fault(path, streams), paths)
-        return {path: fault for path, fault in zip(paths, found, strict=True) if fault}
+        found = pool.map(lambda path: _seconds(path, streams), paths)
+        return dict(zip(paths, found, strict=True))
 
 
-def _fault(path: Path, streams: Sequence[str]) -> str | None:
+def _seconds(path: Path, streams: Sequence[str]) -> str | float:
     try:
         found = probe(path)
+        has = {"video": found.video, "audio": found.audio}
+        for stream in streams:
+            if has[stream] is None:
+                return lacks(path, stream)
+        if found.seconds is None:  # as browsers record: the sound has to be read
+            return Clip.read(path, streams=set(streams[-1:])).seconds
     except MediaError as error:
         return str(error)
-    has = {"video": found.video, "audio": found.audio}
-    return next((lacks(path, stream) for stream in streams if has[stream] is None), None)
+    return float(found.seconds)
 
 
 def _from_folder(root: Path, extensions: tuple[str, ...]) -> Iterator[Entry]:

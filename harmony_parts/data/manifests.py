@@ -29,10 +29,10 @@ def read_manifest(root: Path, manifest: Path) -> Iterator[Entry]:
         )
     for where, row in rows(manifest):
         name = _text(row.get("file"), where) or ""
-        caption, sound, speech = (
+        caption, sound, speech, speaker = (
             _text(next((row[key] for key in keys if key in row), None), where) for keys in KEYS
         )
-        yield Entry(name, _inside(root, name, where), caption, sound, speech)
+        yield Entry(name, _inside(root, name, where), caption, sound, speech, speaker)
 
 
 def _text(value: Any, where: str) -> str | None:

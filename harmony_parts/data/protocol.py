@@ -11,6 +11,7 @@ import torch
 
 from harmony_parts.av import Event, Format, Prompt, Truth
 from harmony_parts.media.clip import Clip
+from harmony_parts.references.protocol import Piece, Recordings
 
 
 @attrs.frozen(eq=False)
@@ -18,8 +19,9 @@ class Example:
     """One clip in the data set's format, its prompt, and what is known about it.
 
     `events`, in order, is `None` if they are unknown, an empty tuple if nothing happens. `truth`
-    is `None` for most clips. `seconds` is the length of the recording that the clip was cut from,
-    or filled up from, if that is known.
+    is `None` for most clips. `origin` and `reference`: where the clip and its prompt's voice were
+    cut from, if the data set has recordings. `seconds` is the length of the recording that the clip
+    was cut from, or filled up from, if that is known.
     """
 
     name: str
@@ -27,6 +29,8 @@ class Example:
     prompt: Prompt
     events: tuple[Event, ...] | None = None
     truth: Truth | None = None
+    origin: Piece | None = None
+    reference: Piece | None = None
     seconds: float | None = None
 
 
@@ -34,8 +38,8 @@ class Dataset(Protocol):
     """Examples by number; every random choice (which cut, which voice) comes from `generator`.
 
     An example that can't be read raises MediaError: training reports it once and takes the next.
-    Optional members are the protocols `HasNames`, `HasUnreadable`, `HasFingerprints`, `HasContent`,
-    `HasListing` and `HasExtent`.
+    Optional members are the protocols `HasNames`, `HasUnreadable`, `HasFingerprints`,
+    `HasRecordings`, `HasContent`, `HasListing` and `HasExtent`.
     """
 
     def __len__(self) -> int:
@@ -81,6 +85,24 @@ class HasFingerprints(Protocol):
         """A string that changes whenever the example would, such as a digest of its file.
 
         The data set's own settings needn't enter it. Raises OSError if a file can't be read.
+        """
+
+
+@runtime_checkable
+class HasRecordings(Protocol):
+    """A data set of recordings, from which any part `reference` can draw more references.
+
+    For example `recordings` and `origin` are what `draw` takes: `sound(piece)` reads what it found.
+    """
+
+    @property
+    def recordings(self) -> Recordings:
+        """One for each example, by its number."""
+
+    def sound(self, piece: Piece) -> torch.Tensor:
+        """The sound of a piece in the data set's format, float32 [channels, samples].
+
+        Raises MediaError if it can't be read.
         """
 
 

@@ -9,17 +9,18 @@ from pathlib import Path, PurePosixPath
 import attrs
 
 from harmony_parts.av import Format
-from harmony_parts.data.captions import CAPTIONS, texts_of
+from harmony_parts.data.captions import CAPTIONS, Texts, texts_of
 from harmony_parts.data.clip_set import ClipSet, Entry
 from harmony_parts.data.clip_settings import (
     EXTENSIONS,
     SOUNDS,
     extensions_knob,
     memory_knob,
+    reference_knob,
     streams_knob,
-    voice_knob,
 )
 from harmony_parts.errors import AssemblyError, MediaError
+from harmony_parts.references.protocol import VoiceReference
 
 PICKLES = (".pickle", ".pkl", ".pt", ".pth", ".pyd")  # what webdataset would run
 TEXTS = (*CAPTIONS, ".json")
@@ -39,7 +40,7 @@ class ClipTars:
 
     extensions: tuple[str, ...] = extensions_knob()
     streams: tuple[str, ...] = streams_knob()
-    voice_seconds: tuple[float, float] = voice_knob()
+    reference: VoiceReference = reference_knob()
     memory_mb: float = memory_knob()
 
     def build(self, *, format: Format, root: Path | None = None) -> ClipSet:
@@ -113,5 +114,5 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return b"" if file is None else file.read()
 
 
-def _texts(files: Mapping[str, bytes], where: str) -> tuple[str | None, str | None, str | None]:
+def _texts(files: Mapping[str, bytes], where: str) -> Texts:
     return texts_of(lambda suffix: files.get(suffix), lambda suffix: f"{where}{suffix}")

@@ -36,6 +36,8 @@ KNOWN_LATENTS = Port("video", "clean_tokens")
 
 No guidance drops them.
 """
+REFERENCE_AUDIO = Port("audio", "clean_tokens")
+"""The port of a reference audio, before the target."""
 
 
 class Denoiser(Protocol):

@@ -23,6 +23,7 @@ from harmony_parts.data.protocol import (
 )
 from harmony_parts.errors import MediaError
 from harmony_parts.filters.protocol import Filter
+from harmony_parts.references.protocol import Piece
 
 
 @attrs.frozen(eq=False)
@@ -30,13 +31,14 @@ class Candidate:
     """What a worker made of one recording: an example with variants, or why there is none.
 
     `shape` is the number of its format. `features` are those of the filters. `voices` are further
-    reference voices of the same recording.
+    reference voices; `references` tell where all of them, with the first, were cut from.
     """
 
     number: int
     shape: int = 0
     example: Example | None = None
     voices: tuple[torch.Tensor, ...] = ()
+    references: tuple[Piece | None, ...] = ()
     features: tuple[AV[Any], ...] = ()
     fault: str = ""
 
@@ -65,13 +67,14 @@ class Candidates(torch.utils.data.Dataset[Candidate]):
         try:
             shape = self._shape(number)
             example = self._example(number, shape, 0)
-            voices = [self._example(number, shape, k).prompt.voice for k in range(1, self.variants)]
+            others = [self._example(number, shape, k) for k in range(1, self.variants)]
         except MediaError as error:
             return Candidate(number, fault=str(error))
         features = tuple(each.analyse(example) for each in self.filters)
-        return Candidate(
-            number, shape, example, tuple(v for v in voices if v is not None), features
-        )
+        heard = [other for other in others if other.prompt.voice is not None]
+        voices = tuple(other.prompt.voice for other in heard if other.prompt.voice is not None)
+        references = (example.reference, *(other.reference for other in heard))
+        return Candidate(number, shape, example, voices, references, features)
 
     def _example(self, number: int, shape: int, variant: int) -> Example:
         seed = derived_seed(self.seed, f"prepare:{number}:{variant}")

@@ -30,6 +30,7 @@ from harmony_parts.latents.prepare_report import prepare_report
 from harmony_parts.latents.shard_writer import ShardWriter, read_lines, write_shard
 from harmony_parts.media.files import replace, replace_text
 from harmony_parts.models.lock import lock_folder
+from harmony_parts.references.protocol import Piece
 from harmony_parts.sources.shard_files import (
     FACTS,
     INDEX,
@@ -244,11 +245,22 @@ def _add(
             writer.drop(number, f"filter {k}", fault, facts)
             return candidate.features
     tensors = encoder.tensors(example, candidate.shape, candidate.voices)
-    variants = 1 + len(candidate.voices)
-    seconds = example.clip.seconds
-    facts |= {"seconds": seconds, "shapes": _shapes(tensors)}
-    writer.keep(number, tensors, encoder.texts(example, variants) | {"seconds": seconds}, facts)
+    facts |= {"seconds": example.clip.seconds, "shapes": _shapes(tensors)}
+    texts = encoder.texts(example, 1 + len(candidate.voices)) | {
+        "seconds": example.clip.seconds,
+        "cut": _piece(example.origin, candidates),
+        "references": [_piece(piece, candidates) for piece in candidate.references],
+    }
+    writer.keep(number, tensors, texts, facts)
     return candidate.features
+
+
+def _piece(piece: Piece | None, candidates: Candidates) -> dict[str, Any] | None:
+    """Where a sound comes from: the name of its recording, and the seconds."""
+    if piece is None:
+        return None
+    name = _name(candidates, piece.recording)
+    return {"recording": name, "begin": round(piece.begin, 6), "end": round(piece.end, 6)}
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:

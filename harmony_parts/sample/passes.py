@@ -45,13 +45,24 @@ class Passes:
     ) -> None:
         self.networks, self.codecs, self.path, self.together = networks, codecs, path, together
         self.finite = FiniteChecks()
+        self._now = 0, 0  # step, and velocity within it
         self._fixed: AnchorLatents = []
         self._memories: list[tuple[Anchor, dict[str, Any]]] = []
 
     def predict(
-        self, runs: Sequence[DenoiserRun], x: AV[Tensor], times: StepTimes, where: str
+        self,
+        runs: Sequence[DenoiserRun],
+        x: AV[Tensor],
+        times: StepTimes,
+        where: str,
+        step: int = 0,
+        velocity: int = 0,
     ) -> dict[str, AV[Tensor]]:
-        """The velocities of each run, under each of its names; `where` is for error messages."""
+        """The velocities of each run, under each of its names; `where` is for error messages.
+
+        `step` and `velocity` are for the anchors: see `Scene`.
+        """
+        self._now = step, velocity
         predictions: dict[str, AV[Tensor]] = {}
         estimate: AV[Tensor] | None = None
         current: AnchorLatents = []
@@ -66,10 +77,10 @@ class Passes:
                 self.finite.settle()  # before an anchor's codec reads the estimate
             for group in self._groups(list(level), x):
                 inputs = [self._input(run, x, before, current, where) for run in group]
-                for run, velocity in zip(group, self._denoise(group, inputs, where), strict=True):
+                for run, found in zip(group, self._denoise(group, inputs, where), strict=True):
                     if run.request == own:
-                        estimate = self._estimate(x, velocity, times)
-                    predictions.update(dict.fromkeys(run.names, velocity))
+                        estimate = self._estimate(x, found, times)
+                    predictions.update(dict.fromkeys(run.names, found))
         return predictions
 
     def _groups(self, level: list[DenoiserRun], x: AV[Tensor]) -> Iterator[list[DenoiserRun]]:
@@ -175,9 +186,9 @@ class Passes:
         for cached, latents in cache:
             if cached == anchor:
                 return latents
-        latents = anchor.latents(
-            Scene(self.codecs, x, self.networks.own.conditions, estimate, self._memory(anchor))
-        )
+        conditions, memory = self.networks.own.conditions, self._memory(anchor)
+        scene = Scene(self.codecs, x, conditions, estimate, memory, *self._now)
+        latents = anchor.latents(scene)
         made = AV(**{anchor.stream: latents})
         check_shapes(made, x.only((anchor.stream,)), lambda: f"{anchor!r} at {where}")
         self.finite.add(made, lambda: f"{anchor!r} at {where}")

@@ -162,7 +162,7 @@ class _Flow:
         )
         runs = order(passes, self.guidance)
         try:
-            predictions = self.passes.predict(runs, x, times, where)
+            predictions = self.passes.predict(runs, x, times, where, self.step, len(self.after))
             velocity, after = combined(self.guidance, predictions, times, self.state, x)
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):

@@ -161,6 +161,7 @@ def _checks() -> dict[str, Callable[[Any], object]]:
         "filter": _built(contracts.check_filter),
         "source": _built(contracts.check_source),
         "scene": contracts.check_scene,
+        "reference": contracts.check_reference,
         "optimizer": contracts.check_optimizer,
         "schedule": contracts.check_schedule,
         "trainable": _trainable,

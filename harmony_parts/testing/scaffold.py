@@ -15,8 +15,8 @@ from harmony_parts.assembly import signatures
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.assembly.kinds import KINDS, kind_name
 
-# Kind -> (the built-in part that the new one wraps, the path of a part of this kind in the demo's
-# recipe).
+# Kind -> (the built-in part that the new one wraps, the path of a part of this kind in the recipe
+# of the test).
 STARTING_POINTS: dict[str, tuple[str, str]] = {
     "video_codec": ("dct", "codecs.video"),
     "audio_codec": ("log-mel", "codecs.audio"),
@@ -35,6 +35,7 @@ STARTING_POINTS: dict[str, tuple[str, str]] = {
     "anchor": ("mute", "sample.guidance.mute"),
     "guidance": ("cfg", "sample.guidance"),
     "scene": ("hammer", "data.scenes.0"),
+    "reference": ("own-cut", "data.reference"),
     "data": ("soundstage", "data"),
     "metric": ("events", "metrics.0"),
     "source": ("shards", "source"),
@@ -77,9 +78,11 @@ CHECKS = {
     ),
     **{
         kind: f"check_{kind}({{cls}}())"
-        for kind in ("path", "shift", "density", "solver", "task", "guidance", "scene")
+        for kind in ("path", "shift", "density", "solver", "task", "guidance", "scene", "reference")
     },
 }
+RECIPES = {"reference": "clips"}
+"""Kind -> the recipe that has such a part, if it isn't the demo."""
 
 PYPROJECT = """\
 [build-system]
@@ -182,8 +185,8 @@ def test_the_part_is_found(catalogue):
 
 
 def test_the_part_works_in_a_recipe(catalogue):
-    """In the demo's recipe, in place of the part that the recipe uses, or around it."""
-    recipe = tomllib.loads(shipped_recipes()["demo"].read_text(encoding="utf-8"))
+    """In the recipe `{recipe}`, in place of the part that the recipe uses, or around it."""
+    recipe = tomllib.loads(shipped_recipes()["{recipe}"].read_text(encoding="utf-8"))
     {given}table = recipe{way}
     inner = {{"inner": {before}}} if WRAPS else {{}}
     table[{last}] = {{"use": "{name}", **inner}}
@@ -273,6 +276,7 @@ def _words(key: str, name: str, module: str) -> dict[str, Any]:
         "given": f'recipe["filters"] = ["{base}"]\n    ' if key == "filter" else "",
         "way": "".join(f"[{step}]" for step in way),
         "last": last,
+        "recipe": RECIPES.get(key, "demo"),
         "before": f"table[{last}]" if last.isdigit() else f'table.get({last}, "{base}")',
         "imports": "\n".join(sorted(imports)),
         "methods": "".join(_member(each, function) for each, function in members.items()),

@@ -16,6 +16,7 @@ class LogMeans:
     def __init__(self) -> None:
         self.steps, self.loss, self.norm, self.rate, self.seconds = 0, 0.0, 0.0, 0.0, 0.0
         self.sums: dict[str, list[float]] = {}  # "task.stream": [sum of errors, their number]
+        self.without_reference = 0  # clips without a reference audio
 
     def add(
         self, loss: float, norm: float, rate: float, plan: Plan, entries: dict[str, list[float]]
@@ -43,6 +44,7 @@ class LogMeans:
             "grad_norm": self.norm / n,
             "learning_rate": self.rate,
             "seconds_per_step": self.seconds / n,
+            "without_reference": self.without_reference,
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.denoisers.protocol import REFERENCE_AUDIO
 from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Batch
 from harmony_parts.latents.stream import BatchStream
@@ -55,9 +58,10 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
     norm = state.strategy.clip(state.trained.values(), settings.clip)
 
     # one transfer to the host for all numbers
-    both = torch.stack([result.total.detach(), norm.to(result.total)])
-    numbers = torch.cat([both, *(result.entries[s].detach() for s in result.entries)]).tolist()
-    entries = dict(zip(result.entries, _split(numbers[2:], len(plan.source)), strict=True))
+    missing = _without_reference(batch, denoiser)
+    three = torch.stack([x.to(result.total) for x in (result.total.detach(), norm, missing)])
+    numbers = torch.cat([three, *(result.entries[s].detach() for s in result.entries)]).tolist()
+    entries = dict(zip(result.entries, _split(numbers[3:], len(plan.source)), strict=True))
     if not all(map(math.isfinite, numbers)):
         raise RunError(
             f"step {state.step + 1}: {_cause(state, batch, plan, entries)}; {_remedy(recipe)}"
@@ -72,7 +76,18 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
         state.ema.update(state.trained, state.step)
     rate = state.rates[0] * factor
     state.means.add(numbers[0], numbers[1], rate, plan, entries)
+    state.means.without_reference += int(numbers[2])
     return float(numbers[0])
+
+
+def _without_reference(batch: Batch, denoiser: Any) -> Tensor:
+    """How many clips of a batch came from the data set without the reference audio it can have."""
+    found = [
+        batch.conditions[name].mask.any(1)
+        for name, port in denoiser.accepts.items()
+        if port == REFERENCE_AUDIO
+    ]
+    return sum(((~has).sum() for has in found), torch.zeros(()))
 
 
 def _cause(state: TrainingState, batch: Batch, plan: Plan, entries: dict[str, list[float]]) -> str:

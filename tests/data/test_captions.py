@@ -48,7 +48,7 @@ def test_texts_beside_clips_are_their_prompts(root: Path) -> None:
     (root / "a.txt").write_text("\ufeffa ball\nbounces \n", encoding="utf-8")
     (root / "b.c.caption").write_text("a bell")
     (root / "sub" / "d.json").write_text(
-        json.dumps({"prompt": "a face", "sound": "a voice", "transcript": "Hello.", "fps": 3})
+        json.dumps({"prompt": "a face", "sound": "a voice", "transcript": "Hello.", "speaker": 7})
     )
     data, lines = built(root)
     assert [(e.caption, e.sound, e.speech) for e in data.entries] == [
@@ -66,9 +66,9 @@ def test_texts_beside_clips_are_their_prompts(root: Path) -> None:
 def test_a_text_file_wins_over_json_and_both_count(root: Path) -> None:
     (root / "a.json").write_text(json.dumps({"caption": "old", "sound": "knocks"}))
     (root / "a.txt").write_text("new")
-    assert texts_beside(root / "a.mkv") == ("new", "knocks", None)
+    assert texts_beside(root / "a.mkv") == ("new", "knocks", None, None)
     (root / "a.txt").write_text(" \n")  # empty: unknown
-    assert texts_beside(root / "a.mkv") == ("old", "knocks", None)
+    assert texts_beside(root / "a.mkv") == ("old", "knocks", None, None)
 
 
 def test_a_manifest_wins_and_says_so(root: Path) -> None:

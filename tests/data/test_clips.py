@@ -16,6 +16,9 @@ from harmony_parts.av import Format
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.media.clip import Clip
+from harmony_parts.references.non_overlapping import NonOverlapping
+from harmony_parts.references.other_utterance import OtherUtterance
+from harmony_parts.references.own_cut import OwnCut
 
 # 10 frames, 8,000 samples
 FORMAT = Format(fps=Fraction(10), height=16, width=24, sample_rate=8000, seconds=1.0)
@@ -199,29 +202,61 @@ def test_a_cut_has_the_formats_channels(tmp_path) -> None:
         assert sound(examples[1][1]).any()
 
 
-def test_voice_seconds_sets_the_length_of_voices(folder) -> None:
-    data = ClipFolder(voice_seconds=(0.1, 0.2)).build(format=FORMAT, root=folder)
+def test_the_reference_sets_the_length_of_voices(folder) -> None:
+    data = ClipFolder(reference=OwnCut((0.1, 0.2))).build(format=FORMAT, root=folder)
     lengths = [draw(data, 0, seed).prompt.voice.shape[1] for seed in range(20)]
     assert 800 <= min(lengths) < max(lengths) <= 1600
 
 
-def test_voices_begin_anywhere_in_the_file(folder) -> None:
-    """The third draw u of an example is the place: floor(u (N - n + 1)) for n of N samples."""
-    data = ClipFolder(voice_seconds=(0.5, 1.0)).build(format=FORMAT, root=folder)
+def test_voices_are_the_pieces_that_their_reference_drew(folder) -> None:
+    """Sample by sample, from anywhere in the file."""
+    data = ClipFolder(reference=OwnCut((0.5, 1.0))).build(format=FORMAT, root=folder)
     begun = set()
     for seed in range(60):
-        _, length, place = torch.rand(
-            3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-        ).tolist()
-        voice = draw(data, 0, seed).prompt.voice[0]
-        samples = round((0.5 + 0.5 * length) * 8000)
-        first = int(place * (LONG * 800 - samples + 1))
-        wanted = torch.arange(first, first + samples) // 800
-        assert torch.equal(sample_frames(voice), wanted.float())
+        example = draw(data, 0, seed)
+        first, end = example.reference.samples(8000)
+        assert example.reference.recording == 0
+        wanted = torch.arange(first, end) // 800
+        assert torch.equal(sample_frames(example.prompt.voice[0]), wanted.float())
         begun.add(first // 800)
     assert min(begun) <= 1
     assert max(begun) >= 17  # of at most 19
     assert len(begun) > 12
+
+
+def test_a_reference_beside_its_clip_has_none_of_it(folder) -> None:
+    """The ramp's levels of clip and voice, over 200 draws of a file of 2.5 s with clips of 1 s."""
+    data = ClipFolder(reference=NonOverlapping((0.2, 3.0))).build(format=FORMAT, root=folder)
+    sides = set()
+    for seed in range(200):
+        example = draw(data, 0, seed)
+        clip, voice = sample_frames(example.clip.mono()), sample_frames(example.prompt.voice[0])
+        assert voice.max() < clip.min() or voice.min() > clip.max()
+        assert len(voice) >= 1600
+        sides.add(bool(voice.max() < clip.min()))
+    assert sides == {True, False}
+    assert draw(data, 1, 0).prompt.voice is None  # the short file is all clip
+
+
+def test_a_reference_is_another_utterance_of_the_speaker(with_manifest) -> None:
+    data = with_manifest(
+        "file,speaker\nlong.mkv,ann\nwithin/short.MKV, ann \nwithin/short.MKV,bob\n",
+        reference=OtherUtterance((0.1, 0.2)),
+    )
+    example = draw(data, 0, 0)
+    assert (example.origin.recording, example.reference.recording) == (0, 1)
+    first, end = example.reference.samples(8000)
+    wanted = (torch.arange(first, end) // 800).float()
+    found = sample_frames(example.prompt.voice[0])
+    assert abs(len(found) - len(wanted)) <= 16  # timestamps of the file are milliseconds
+    assert (found[50:-50] - wanted[50 : len(found) - 50]).abs().max() <= 1
+    assert draw(data, 1, 0).reference.recording == 0
+    assert draw(data, 2, 0).prompt.voice is None  # bob has one file
+    more = data.sound(attrs.evolve(example.reference, begin=0.0, end=0.1))
+    assert more.shape == (1, 800)
+    before = data.fingerprint(1)
+    counting(LONG - 1).save(data.entries[0].path)
+    assert data.fingerprint(1) != before  # its reference may be another now
 
 
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -345,12 +380,6 @@ def test_unusable_folders_are_named(folder, tmp_path) -> None:
 def test_extensions_choose_the_files(folder) -> None:
     assert len(ClipFolder(extensions=["mkv"]).build(format=FORMAT, root=folder)) == 2
     assert ClipFolder(extensions=["mkv"]).extensions == (".mkv",)
-
-
-@pytest.mark.parametrize("value", [(0.0, 1.0), (2.0, 1.0), (1.0,)])
-def test_invalid_voice_seconds_are_refused(value) -> None:
-    with pytest.raises(ValueError, match="voice_seconds"):
-        ClipFolder(voice_seconds=value)
 
 
 def test_files_without_sound_or_picture_are_named(tmp_path) -> None:

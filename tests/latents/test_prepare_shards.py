@@ -24,6 +24,7 @@ from harmony_parts.filters.silence import Silence
 from harmony_parts.latents import prepare_shards as module
 from harmony_parts.latents.encode import encode_examples
 from harmony_parts.latents.prepare_shards import Preparation
+from harmony_parts.references.own_cut import OwnCut
 from harmony_parts.sources.shard_files import Index
 from harmony_parts.sources.shards import Shards
 from harmony_parts.testing.contracts.sources import check_source
@@ -263,7 +264,7 @@ def test_lengths_and_sizes_are_buckets(tmp_path: Path) -> None:
         assert clip.waveform is not None
         noise = torch.rand(clip.waveform.shape, generator=torch.Generator().manual_seed(1)) - 0.5
         attrs.evolve(clip, waveform=noise).save(folder / f"{name}.mkv")
-    recipe = attrs.evolve(recipe, data=ClipFolder(check=False, voice_seconds=(0.2, 0.25)))
+    recipe = attrs.evolve(recipe, data=ClipFolder(check=False, reference=OwnCut((0.2, 0.25))))
     settings = Preparation(formats=tuple(reversed(formats)), variants=3)
     prepare(recipe, tmp_path / "out", root=folder, settings=settings)
     reader = check_source(Shards(), root=tmp_path / "out")
@@ -272,6 +273,15 @@ def test_lengths_and_sizes_are_buckets(tmp_path: Path) -> None:
     voices = [reader.read(0, k, BOTH).conditions["voice"].tokens for k in range(4)]
     assert torch.equal(voices[0], voices[3]), "the voices are used in turn"
     assert len({tuple(v.flatten().tolist()) for v in voices}) == 3
+    with tarfile.open(tmp_path / "out" / "shard-00000.tar") as tar:
+        member = tar.extractfile("00000000.json")
+        assert member is not None
+        texts = json.load(member)
+    assert texts["cut"] == {"recording": "a.mkv", "begin": 0.0, "end": 1.0}
+    pieces = [(p["begin"], p["end"]) for p in texts["references"]]
+    assert len(set(pieces)) == 3
+    assert all(0.19 < end - begin < 0.26 for begin, end in pieces)
+    assert {p["recording"] for p in texts["references"]} == {"a.mkv"}
 
 
 def test_half_precision_halves_the_size(shards: Path, tmp_path: Path) -> None:

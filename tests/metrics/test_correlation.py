@@ -16,6 +16,24 @@ from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.correlation import STEP, Correlation
 
 
+@given(st.integers(0, 1000))
+def test_lag_and_peak_are_those_of_a_parabola(seed: int) -> None:
+    """Through the highest value and its neighbours, by a fit to products summed one by one."""
+    rng = np.random.default_rng(seed)
+    video = np.convolve(rng.normal(size=120), [1, 2, 3, 2, 1], mode="same")
+    audio = np.roll(video, 3) + 0.7 * np.roll(video, 4) + rng.normal(size=120) / 9
+    x, y = video - video.mean(), audio - audio.mean()
+    lags = np.arange(-10, 11)
+    sums = np.array([sum(x[i] * y[i + d] for i in range(120) if 0 <= i + d < 120) for d in lags])
+    values = sums / np.sqrt((x**2).sum() * (y**2).sum())
+    best = int(np.argmax(values))
+    near = slice(best - 1, best + 2)
+    a, b, c = np.polyfit(lags[near], values[near], 2)
+    found = Correlation(reach=0.1).score(video, audio)
+    assert found["lag_ms"] == pytest.approx(-b / (2 * a) * 10, abs=1e-6)
+    assert found["correlation"] == pytest.approx(min(1, c - b**2 / (4 * a)), abs=1e-9)
+
+
 @given(st.floats(-0.4, 0.4), st.integers(0, 1000), st.sampled_from(["rise", "level"]))
 def test_lag_of_a_shifted_signal_is_recovered(shift: float, seed: int, sound: str) -> None:
     # Smooth bumps at random times, and the same bumps delayed by `shift`.

@@ -188,6 +188,13 @@ def test_events_of_noisy_clips_are_detected(scene: str) -> None:
         assert f1 >= 0.95, (stream, f1)
 
 
+def test_a_flash_in_the_second_frame_is_seen() -> None:
+    """It is compared with the frame before it, not with itself."""
+    light = np.array([0.1, 0.8, 1.0, 0.8, 0.6, 0.5, 0.4, 0.3])
+    frames = np.broadcast_to((light * 255)[:, None, None, None], (8, 4, 4, 3))
+    assert METRIC.flashes(frames, 12.0) == pytest.approx([1 / 12], abs=1 / 12)
+
+
 def test_a_blank_silent_clip_has_no_events() -> None:
     blank = Clip(
         frames=torch.full((24, 16, 16, 3), 90, dtype=torch.uint8),

@@ -169,6 +169,15 @@ def _drawn(plan: Plan, name: str) -> int:
     return int((plan.task == plan.names.index(name)).sum()) if name in plan.names else 0
 
 
+def test_probabilities_sum_to_one_within_a_millionth() -> None:
+    def sampled(excess: float) -> Sampled:
+        return Sampled((Draw(Joint(), 1.0, 0.5), Draw(AudioDriven(), 1.0, 0.5 + excess)))
+
+    assert sum(sampled(9e-7).probabilities()) == pytest.approx(1, abs=1e-12)
+    with pytest.raises(ValueError, match="must sum to 1"):
+        sampled(1.5e-6)
+
+
 def test_sampled_draws_tasks_with_their_probabilities() -> None:
     """The mean loss of 4,000 batches is that of the weighted sum within five standard errors."""
     sampled = Sampled(

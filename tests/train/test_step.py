@@ -13,6 +13,7 @@ from torch import Tensor
 from harmony_parts.errors import RunError
 from harmony_parts.latents.order import Place
 from harmony_parts.latents.sources import Batch, Prepared
+from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.step import draw_batch, train_step
 
 
@@ -33,6 +34,19 @@ def test_a_loss_that_is_not_finite_names_step_task_and_clip(tmp_path: Path) -> N
     with pytest.raises(RunError, match=rf"step 2: the loss is nan: {cause}"):
         train_step(state, draw_batch(state, data.batches), recipe)
     assert same(dict(state.modules.state_dict()), before)
+
+
+def test_clips_without_a_reference_audio_are_counted(tmp_path: Path) -> None:
+    """As the data set gave them: not those whose voice is dropped."""
+    recipe = tiny.recipe(prepared=8, batch=8, drop={"voice": 1.0})
+    state, data = tiny.begin(recipe, tmp_path)
+    source = data.batches.source
+    assert isinstance(source, Prepared)
+    source.conditions["voice"].mask[:3] = False
+    for _ in range(2):
+        train_step(state, draw_batch(state, data.batches), recipe)
+    assert state.means.record(2)["without_reference"] == 6
+    assert LogMeans.from_state_dict(state.means.state_dict()).without_reference == 6
 
 
 class FailingBatches:

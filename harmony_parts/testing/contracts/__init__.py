@@ -30,6 +30,7 @@ from harmony_parts.testing.contracts.guidance import check_guidance
 from harmony_parts.testing.contracts.interactions import check_interaction
 from harmony_parts.testing.contracts.metrics import check_metric
 from harmony_parts.testing.contracts.optimizers import check_optimizer
+from harmony_parts.testing.contracts.references import check_reference
 from harmony_parts.testing.contracts.scenes import check_scene
 from harmony_parts.testing.contracts.schedules import check_schedule
 from harmony_parts.testing.contracts.sources import check_source
@@ -54,6 +55,7 @@ __all__ = [
     "check_metric",
     "check_optimizer",
     "check_path",
+    "check_reference",
     "check_scene",
     "check_schedule",
     "check_shift",
