@@ -25,9 +25,11 @@ FREE = (
     "$.train.checkpoint_every",
     "$.train.log_every",
     "$.train.callbacks",
+    "$.train.held_out",
+    "$.train.micro_batch",
     "$.train.strategy",
 )
-"""Settings that may change when a run is resumed: they don't affect what a step computes."""
+"""Settings that may change when a run is resumed: a step computes the same, to rounding."""
 
 
 def find_run(
