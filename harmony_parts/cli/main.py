@@ -20,6 +20,7 @@ from harmony_parts.report.progress import escape_unencodable
         "compare": "harmony_parts.cli.compare:compare",
         "measure": "harmony_parts.cli.measure:measure",
         "explain": "harmony_parts.cli.explain:explain",
+        "runs": "harmony_parts.cli.runs:runs",
         "parts": "harmony_parts.cli.parts:parts",
         "convert": "harmony_parts.cli.convert:convert",
         "doctor": "harmony_parts.cli.doctor:doctor",
