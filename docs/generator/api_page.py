@@ -22,7 +22,6 @@ GROUPS = {
     "Denoisers": ("denoisers",),
     "Flow": ("flow",),
     "Tasks": ("tasks",),
-    "Training": ("optimizers", "schedules", "trainable", "strategies", "callbacks"),
     "Anchors": ("anchors",),
     "Guidance": ("guidance",),
     "Data sets": ("data", "scenes"),
