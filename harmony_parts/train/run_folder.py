@@ -1,4 +1,4 @@
-"""The run folder: `recipe.toml`, `log.jsonl`, `tensorboard/`, `checkpoints/` and `model/`.
+"""The run folder: `recipe.toml`, `log.jsonl`, `checkpoints/` and `model/` or `lora/`.
 
 `start.txt` says where the initial weights came from, if they weren't fresh.
 """
