@@ -80,7 +80,7 @@ def test_what_cannot_be_made_is_refused_in_words(client, opened, fields, said):
 def test_a_missing_model_is_refused_in_words(client, opened, tmp_path):
     """The former one stays."""
     result = client.predict(str(tmp_path / "nowhere"), api_name="/open")
-    assert "there is no model" in words(result)[0]
+    assert "nowhere: no such folder" in words(result)[0]
     assert "16 x 16 pixels" in opened.about()
 
 
