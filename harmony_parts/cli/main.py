@@ -15,6 +15,7 @@ from harmony_parts.report.progress import escape_unencodable
         "train": "harmony_parts.cli.train:train",
         "generate": "harmony_parts.cli.generate:generate",
         "compare": "harmony_parts.cli.compare:compare",
+        "bench": "harmony_parts.cli.bench:bench",
         "measure": "harmony_parts.cli.measure:measure",
         "explain": "harmony_parts.cli.explain:explain",
         "parts": "harmony_parts.cli.parts:parts",
