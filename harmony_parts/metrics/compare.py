@@ -43,9 +43,12 @@ class Compared:
         return {name: value for name, value in attrs.asdict(self).items() if value is not None}
 
     def interval(self, which: str) -> tuple[float, float] | None:
-        """The interval of 95 % of "paired", "repaired" or "difference", by Student's t."""
+        """The interval of 95 % of "paired", "repaired" or "difference", by Student's t.
+
+        `None` for fewer than 5 cases that have the number as paired.
+        """
         mean, error = getattr(self, which), getattr(self, f"{which}_error")
-        if mean is None or error is None:
+        if mean is None or error is None or self.cases < FEWEST:
             return None
         reach = student_t(self.cases - 1) * error
         return mean - reach, mean + reach

@@ -13,6 +13,7 @@ from harmony_parts.av import AV, Format
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import (
+    Compared,
     Scored,
     compare,
     compare_analyses,
@@ -150,6 +151,7 @@ def test_standard_errors_are_left_out_if_fewer_than_five_clips_have_the_number()
     assert numbers["all"].paired_error > 0
     some = {"n": 4, "cases": 4, "paired": 1.5, "repaired": 1.5, "difference": 0.0}
     assert numbers["some"].json() == some
+    assert Compared(n=4, cases=4, repaired=1.0, repaired_error=0.1).interval("repaired") is None
 
 
 @attrs.frozen
