@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import torch
-from attrs.validators import and_, deep_mapping, ge, instance_of, le, lt
+from attrs.validators import and_, deep_mapping, ge, in_, instance_of, le, lt
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, Format
@@ -69,6 +69,21 @@ class Flow:
 
 
 @attrs.frozen
+class HeldOut:
+    """Clips that aren't trained on. Their loss, with the same draws each time, is in the log."""
+
+    data: DataSpec = knob(help="the data set: other clips than those of training")
+    folder: str | None = knob(None, help="the folder that it reads, if it reads one")
+    clips: int = knob(64, help="number of its clips", unit="clips", validator=ge(1))
+    every: int = knob(
+        100,
+        help="steps between two measurements, a multiple of `log_every`",
+        unit="steps",
+        validator=ge(1),
+    )
+
+
+@attrs.frozen
 class Training:
     """How the weights are trained."""
 
@@ -85,6 +100,24 @@ class Training:
         unit="clips",
         source=f"{PAPER}: 128",
         validator=ge(1),
+    )
+    micro_batch: int = knob(
+        0,
+        help=(
+            "clips whose gradients are computed at a time and added up: less memory, the same"
+            " result; 0: all"
+        ),
+        unit="clips",
+        off=0,
+        validator=ge(0),
+    )
+    precision: Literal["float32", "tf32", "bfloat16"] = knob(
+        "float32",
+        help="arithmetic of matrix products; the trained weights are always float32",
+        validator=in_(("float32", "tf32", "bfloat16")),
+    )
+    held_out: HeldOut | None = knob(
+        None, help="clips that aren't trained on, whose loss is logged; none: no such loss"
     )
     optimizer: OptimizerSpec = knob(
         default_part("harmony_parts.optimizers.adamw:AdamW"),

@@ -13,10 +13,12 @@ from harmony_parts.report.progress import escape_unencodable
     lazy={
         "demo": "harmony_parts.cli.demo:demo",
         "train": "harmony_parts.cli.train:train",
+        "train-codec": "harmony_parts.cli.train_codec:train_codec",
         "generate": "harmony_parts.cli.generate:generate",
         "compare": "harmony_parts.cli.compare:compare",
         "measure": "harmony_parts.cli.measure:measure",
         "explain": "harmony_parts.cli.explain:explain",
+        "runs": "harmony_parts.cli.runs:runs",
         "parts": "harmony_parts.cli.parts:parts",
         "convert": "harmony_parts.cli.convert:convert",
         "doctor": "harmony_parts.cli.doctor:doctor",
