@@ -22,7 +22,7 @@ from harmony_diffusers.frozen import (
     subfolder_knob,
 )
 from harmony_kandinsky6.inputs import check, known_image, masked_mean, ports, tail
-from harmony_kandinsky6.two_times import isolated, take_two_times
+from harmony_kandinsky6.two_times import take_two_times
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.known_latents import lead
@@ -41,7 +41,7 @@ class Kandinsky6:
     trained at equal times only: times that differ, as in driven tasks and in SyncCFG, and a time of
     exactly 0, are new to it. All latents of a stream have one time: the highest of theirs. A known
     image is a frame after the last one, as in its training; the first latent stays noisy, and its
-    velocity leads to the image. Hint: `isolate`, no exchange between the streams. By
+    velocity leads to the image. No hints: both streams read the same text, so none can be alone. By
     diffusers' defaults it has 48.2 G parameters, 96 GB in bfloat16; what is released may be
     smaller. Source: diffusers' Kandinsky6TI2VAPipeline. The weights' licence is on their card: read
     it before use.
@@ -68,7 +68,7 @@ class Kandinsky6Denoiser(FrozenModule):
     """The denoiser of `Kandinsky6`; its `state_dict()` is empty, since the weights are external."""
 
     accepts: Mapping[str, Port]
-    hints = frozenset({"isolate"})
+    hints: frozenset[str] = frozenset()
     blocks: Sequence[torch.nn.Module] = ()  # its weights are external modules
 
     def __init__(
@@ -105,7 +105,7 @@ class Kandinsky6Denoiser(FrozenModule):
         Both streams are always computed. Samples with a known image and samples without one are
         computed apart.
         """
-        check(av, conditions, hints, self.accepts, self.hints)
+        check(av, conditions, hints, self.accepts)
         known = conditions["image"] if "image" in self.accepts else None
         shown = known_image(known, len(av["video"]))
         made = av.map(torch.empty_like)
@@ -117,7 +117,6 @@ class Kandinsky6Denoiser(FrozenModule):
                 times.map(lambda t: t.per_latent().amax(1)[of_rows]),  # noqa: B023
                 {name: condition.rows(of_rows) for name, condition in conditions.items()},
                 known.rows(of_rows).tokens[:, :1] if image and known is not None else None,
-                isolate="isolate" in hints,
             )
             for stream in made:
                 made[stream][of_rows] = part[stream].to(made[stream].dtype)
@@ -131,22 +130,19 @@ class Kandinsky6Denoiser(FrozenModule):
         times: AV[Tensor],
         conditions: Mapping[str, Condition],
         image: Tensor | None,
-        *,
-        isolate: bool,
     ) -> AV[Tensor]:
         """Velocities at one time [B] for each stream, of samples with an image or without one."""
         text, pooled = conditions["caption"], conditions["pooled"]
         mask = None if text.mask.is_meta or bool(text.mask.all()) else text.mask
         model, dtype = self.frozen.models[0], self.frozen.dtype
         frames = av["video"].shape[1]
-        with isolated(model, isolate):
-            video, audio = model(
-                audio_hidden_states=av["audio"].to(dtype),
-                encoder_hidden_states=text.tokens.to(dtype),
-                pooled_projections=masked_mean(pooled).to(dtype),
-                timestep=torch.stack([times["video"], times["audio"]]) * SCALE,
-                encoder_attention_mask=mask,
-                return_dict=False,
-                **tail(model.config, av["video"].to(dtype), image),
-            )
+        video, audio = model(
+            audio_hidden_states=av["audio"].to(dtype),
+            encoder_hidden_states=text.tokens.to(dtype),
+            pooled_projections=masked_mean(pooled).to(dtype),
+            timestep=torch.stack([times["video"], times["audio"]]) * SCALE,
+            encoder_attention_mask=mask,
+            return_dict=False,
+            **tail(model.config, av["video"].to(dtype), image),
+        )
         return AV(video[:, :frames], audio)

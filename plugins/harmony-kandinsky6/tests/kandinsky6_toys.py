@@ -51,18 +51,18 @@ VIDEO: dict[str, Any] = {
     "norm_num_groups": 2,
 }
 AUDIO: dict[str, Any] = {
-    "mel_bins": 16,
+    "mel_bins": 128,
     "latent_channels": SOUND,
     "hidden_channels": 8,
-    "sample_rate": 4000,
-    "n_fft": 256,
-    "hop_length": 64,
+    "sample_rate": 44100,
+    "n_fft": 2048,
+    "hop_length": 512,
 }
 VOCODER: dict[str, Any] = {
-    "num_mels": 16,
+    "num_mels": 128,
     "upsample_initial_channel": 8,
-    "upsample_rates": [8, 8],
-    "upsample_kernel_sizes": [16, 16],
+    "upsample_rates": [8, 8, 8],
+    "upsample_kernel_sizes": [16, 16, 16],
     "resblock_kernel_sizes": [3],
     "resblock_dilation_sizes": [[1, 3, 5]],
 }
@@ -100,11 +100,11 @@ CLIP: dict[str, Any] = {
     "eos_token_id": 1,
 }
 
-FORMAT = Format(fps=24, height=32, width=48, sample_rate=4000, seconds=17 / 24)
-"""17 frames: 5 latents of 4 x 6; 23 of sound."""
-FRAMES, SOUNDS = 5, 23
+FORMAT = Format(fps=24, height=32, width=48, sample_rate=44100, seconds=17 / 24)
+"""17 frames: 5 latents of 4 x 6; 31 of sound."""
+FRAMES, SOUNDS = 5, 31
 LENGTH = 1000  # the instruction before a text has some 900 bytes
-SMALL = ["format.height=32", "format.width=48", "format.seconds=0.7", "format.sample_rate=4000"]
+SMALL = ["format.height=32", "format.width=48", "format.seconds=0.7"]
 SMALL += [f"encoders.text.length={LENGTH}", "codecs.video.tile=0", "codecs.video.precision=float32"]
 SMALL += [f"{place}.precision=float32" for place in ("encoders.text", "denoiser")]
 QUICK = ["sample.steps=2"]

@@ -173,21 +173,6 @@ def test_an_image_is_a_frame_at_the_end_as_in_diffusers(k6):
     assert (still["video"][:, :1] == 0).all()
 
 
-def test_isolated_streams_are_independent(k6):
-    """The video equals diffusers' without a sound; another picture doesn't change the sound."""
-    av, said = toys.noise(), toys.conditions()
-    times = toys.uniform(av, video=0.7, audio=0.7)
-    made = k6.denoiser(av, times, said, hints={"isolate"})
-    with torch.no_grad():
-        given = toys.inputs(av, said) | {"audio_hidden_states": None}
-        (alone,) = k6.model(**given, timestep=torch.tensor([700.0]), return_dict=False)
-    assert torch.equal(made["video"], alone)
-    other = k6.denoiser(av.replace(video=-av["video"]), times, said, hints={"isolate"})
-    assert torch.equal(other["audio"], made["audio"])
-    plain = k6.denoiser(av, times, said)
-    assert all(not torch.allclose(plain[s], made[s], atol=1e-4) for s in made)
-
-
 def test_bfloat16_weights_are_those_that_diffusers_loads(model):
     """Some stay in float32; latents come back in float32."""
     coarse = toys.parts({}, model=str(model), precision="bfloat16")
@@ -245,5 +230,5 @@ def test_mismatches_are_named(k6):
         k6.denoiser(av.only(["video"]), times.only(["video"]), said)
     with pytest.raises(PartContractError, match="Kandinsky 6 needs the conditions image, pooled"):
         k6.denoiser(av, times, {"caption": said["caption"]})
-    with pytest.raises(PartContractError, match="has no hint skip-7; it supports isolate"):
+    with pytest.raises(PartContractError, match="has no hint skip-7; it has none"):
         k6.denoiser(av, times, said, hints={"skip-7"})

@@ -62,7 +62,7 @@ def test_clips_of_all_tasks(pipeline, tmp_path):
     """Joint, for a given sound, for a given video, from an image."""
     made = pipeline.generate("a ball falls", seed=3)
     assert made.clip.frames.shape == (17, 32, 48, 3)
-    assert made.clip.waveform.shape == (1, round(17 / 24 * 4000))
+    assert made.clip.waveform.shape == (1, round(17 / 24 * 44100))
     assert torch.equal(pipeline.generate("a ball falls", seed=3).clip.frames, made.clip.frames)
     assert Clip.read(made.save(tmp_path / "clip.mp4")).frames.shape == made.clip.frames.shape
     dubbed = pipeline.generate("a ball falls", video=made, seed=4)
@@ -155,7 +155,6 @@ def test_guidances_are_compared(model, tmp_path, monkeypatch):
     assert {column["name"]: column["passes"] for column in results["columns"]} == {
         "none": 1,
         "cfg": 2,
-        "cfg + modality": 3,
         "cfg + sync-cfg": 4,
     }
     assert all(clip["made"] for clip in results["clips"])
@@ -163,6 +162,7 @@ def test_guidances_are_compared(model, tmp_path, monkeypatch):
     assert Clip.read("clip.mp4").frames.shape == (17, 32, 48, 3)
 
 
+@pytest.mark.slow
 def test_it_is_counted_at_full_size_without_weights():
     """On the meta device, in diffusers' default form with the sound of 44.1 kHz."""
     sized = [
