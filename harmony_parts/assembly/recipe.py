@@ -17,6 +17,7 @@ from harmony_parts.data.protocol import DataSpec
 from harmony_parts.denoisers.protocol import DenoiserSpec
 from harmony_parts.encoders.protocol import EncoderSpec
 from harmony_parts.errors import AssemblyError
+from harmony_parts.filters.protocol import FilterSpec
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
 from harmony_parts.guidance.protocol import Guidance
@@ -24,6 +25,7 @@ from harmony_parts.metrics.protocol import MetricSpec
 from harmony_parts.optimizers.protocol import OptimizerSpec
 from harmony_parts.plugin import default_part, default_parts, knob
 from harmony_parts.schedules.protocol import Schedule
+from harmony_parts.sources.protocol import SourceSpec
 from harmony_parts.strategies.protocol import StrategySpec
 from harmony_parts.tasks.protocol import Task
 from harmony_parts.trainable.protocol import Trainable
@@ -241,9 +243,15 @@ class Recipe:
         help="what each training step generates and what it is given",
         source=f"{PAPER}: joint, audio-driven (0.1) and video-driven (0.3) together",
     )
-    data: DataSpec = knob(help="the training data")
+    data: DataSpec = knob(help="the recordings that training encodes, or `harmony prepare` reads")
     sample: Sampling = knob(help="how clips are generated")
     train: Training = knob(attrs.Factory(Training), help="how the model is trained")
+    source: SourceSpec | None = knob(
+        None, help="prepared clips to train on; none: training encodes those of `data` itself"
+    )
+    filters: tuple[FilterSpec, ...] = knob(
+        (), help="which recordings `harmony prepare` keeps; without any, all", converter=tuple
+    )
     metrics: tuple[MetricSpec, ...] = knob(
         (), help="how generated clips are measured", converter=tuple
     )

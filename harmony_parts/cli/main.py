@@ -12,7 +12,9 @@ from harmony_parts.report.progress import escape_unencodable
     cls=Group,
     lazy={
         "demo": "harmony_parts.cli.demo:demo",
+        "prepare": "harmony_parts.cli.prepare:prepare",
         "train": "harmony_parts.cli.train:train",
+        "curriculum": "harmony_parts.cli.curriculum:curriculum",
         "train-codec": "harmony_parts.cli.train_codec:train_codec",
         "generate": "harmony_parts.cli.generate:generate",
         "compare": "harmony_parts.cli.compare:compare",

@@ -28,10 +28,10 @@ from harmony_parts.codecs.weights import load_network
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.latents.readable import Readable
 from harmony_parts.media.files import replace
+from harmony_parts.models.lock import lock_folder
 from harmony_parts.models.tensor_files import save_tensors
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.codec_state import CodecState, CodecTraining
-from harmony_parts.train.lock import lock_folder
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.loop import open_callbacks
 from harmony_parts.train.run_folder import differences, open_run

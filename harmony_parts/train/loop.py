@@ -21,11 +21,11 @@ from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.layers.precision import float32_products
 from harmony_parts.media import ffmpeg
 from harmony_parts.models.folder import save_model
+from harmony_parts.models.lock import lock_folder
 from harmony_parts.models.lora import adaptable_modules, save_adapters
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.data import TrainingData, open_data
 from harmony_parts.train.held_out import HeldOutLoss
-from harmony_parts.train.lock import lock_folder
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import build_model
@@ -42,11 +42,12 @@ def train(
     recipe: Recipe,
     *,
     out: Path,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     start: str | Path | Sequence[str | Path] = (),
     resume: bool = False,
     progress: bool = True,
     device: str | None = None,
+    workers: int = 0,
 ) -> Path:
     """Train a recipe's model in the run folder `out`; returns the folder of the model, `out`/model,
     or of the adapters, `out`/lora, if those are what is trained.
@@ -54,8 +55,9 @@ def train(
     `start`, a model or run folder or a name on the Hugging Face Hub, gives the initial weights,
     loaded as float32; without it they are initialised from the recipe's seed. Several models, or
     one of fewer streams, are joined branch by branch (`harmony_parts.train.join`). `data_root` is
-    the folder that the data set reads, if it reads one. `device` is "cuda" by default if a GPU is
-    available, else "cpu".
+    the folder that the data set reads, if it reads one, or the folder or URL of prepared clips,
+    which `workers` processes read ahead. `device` is "cuda" by default if a GPU is available, else
+    "cpu".
 
     With `resume` the run in `out` continues from its last intact checkpoint. On the CPU, with the
     same number of threads, its weights are then bit-equal to those of an uninterrupted run. Ctrl-C
@@ -77,7 +79,7 @@ def train(
     with float32_products(tf32=False), generators:
         torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
         find_run(out, recipe, resume, data_root)  # raises before anything is built or written
-        if data_root is not None:
+        if data_root is not None and recipe.source is None:
             ffmpeg.executable()
         parts, origin = build_model(recipe, place, starts)
         with lock_folder(out):
@@ -86,7 +88,7 @@ def train(
             with Log(out, step=step, steps=recipe.train.steps, progress=progress) as log:
                 for line in origin:
                     log.say(line)
-                data = open_data(recipe, parts, data_root, place, log)
+                data = open_data(recipe, parts, data_root, place, log, workers=workers)
                 state = TrainingState(recipe, parts, device=place)
                 if saved is not None:
                     data.check_unchanged(saved)
@@ -112,7 +114,7 @@ def train(
 
 
 def _open(
-    out: Path, recipe: Recipe, resume: bool, data_root: Path | None, origin: Sequence[str]
+    out: Path, recipe: Recipe, resume: bool, data_root: str | Path | None, origin: Sequence[str]
 ) -> dict[str, Any] | None:
     """Open the run folder; returns the state to continue from, if there is one."""
     resuming = find_run(out, recipe, resume, data_root)

@@ -13,7 +13,7 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV
 from harmony_parts.errors import AssemblyError
-from harmony_parts.latents.encode import is_frozen
+from harmony_parts.latents.conditions import is_frozen
 from harmony_parts.models.folder import load_weights, saved_modules
 from harmony_parts.models.hub import locate_model
 from harmony_parts.models.lora import adaptable_modules
