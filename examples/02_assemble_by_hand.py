@@ -8,8 +8,9 @@ import torch
 
 import harmony_parts as hp
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.latents.conditions import conditions_of
 from harmony_parts.latents.decode import decode_latents
-from harmony_parts.latents.encode import conditions_of, encode_clips
+from harmony_parts.latents.encode import encode_clips
 from harmony_parts.sample.sampler import sample
 from harmony_parts.train.objective import losses, packed
 

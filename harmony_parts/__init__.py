@@ -33,6 +33,7 @@ _NAMES = {
     "Sampling": "assembly.recipe",
     # built-in parts
     "DCTVideo": "codecs.dct",
+    "ConvVideo": "codecs.conv_video",
     "LogMel": "codecs.logmel",
     "ByteText": "encoders.byte_text",
     "Transcript": "encoders.transcript",
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
     from harmony_parts.branches.video_transformer import VideoTransformer as VideoTransformer
     from harmony_parts.callbacks.log import LogFile as LogFile
     from harmony_parts.callbacks.tensorboard import TensorBoard as TensorBoard
+    from harmony_parts.codecs.conv_video import ConvVideo as ConvVideo
     from harmony_parts.codecs.dct import DCTVideo as DCTVideo
     from harmony_parts.codecs.logmel import LogMel as LogMel
     from harmony_parts.data.clips import ClipFolder as ClipFolder

@@ -376,6 +376,42 @@ def harmony_data() -> Declarations:
 
 
 @hookspec
+def harmony_source() -> Declarations:
+    """Prepared clips that training reads: latents, conditions of frozen encoders, prompts.
+
+    `build(*, root=None) -> Reader`. The reader has a length, `read(clip, round, streams)`, and
+    knows beforehand what the order of batches is made from: `shapes`, `shape_of` and `groups`. It
+    is sent to worker processes. A source that combines others takes them as settings.
+
+        @hookimpl
+        def harmony_source():
+            yield part(
+                "recent",
+                "harmony_recent:Recent",
+                summary="Draws clips more often the later they were recorded.",
+            )
+    """
+
+
+@hookspec
+def harmony_filter() -> Declarations:
+    """Decides which examples `harmony prepare` keeps.
+
+    `build(*, device="cpu") -> Filter`. `analyse(example)` computes what it needs of each stream by
+    itself; `fault(video, audio)` gives the reason to drop a clip, or `None`, so that streams of
+    different clips can be re-paired to measure chance. `reads` names the streams that it judges.
+
+        @hookimpl
+        def harmony_filter():
+            yield part(
+                "logo",
+                "harmony_logo:Logo",
+                summary="Drops clips with a logo in a corner.",
+            )
+    """
+
+
+@hookspec
 def harmony_metric() -> Declarations:
     """A score of clips, for example how well video and audio agree.
 

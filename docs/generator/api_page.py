@@ -26,6 +26,7 @@ GROUPS = {
     "Guidance": ("guidance",),
     "Data sets": ("data", "scenes"),
     "Metrics": ("metrics",),
+    "Training": ("optimizers", "schedules", "trainable", "strategies", "callbacks"),
 }
 """Heading -> the folders (or modules of the root) whose public names it lists."""
 

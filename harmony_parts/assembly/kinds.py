@@ -56,6 +56,8 @@ KINDS: dict[str, Kind] = dict(
         _kind("reference", "references", "VoiceReference"),
         _kind("data", "data", "DataSpec"),
         _kind("metric", "metrics", "MetricSpec"),
+        _kind("source", "sources", "SourceSpec"),
+        _kind("filter", "filters", "FilterSpec"),
         _kind("optimizer", "optimizers", "OptimizerSpec"),
         _kind("schedule", "schedules", "Schedule"),
         _kind("trainable", "trainable", "Trainable"),

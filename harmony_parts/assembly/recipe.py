@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import torch
-from attrs.validators import and_, deep_mapping, ge, instance_of, le, lt
+from attrs.validators import and_, deep_mapping, ge, in_, instance_of, le, lt
 from torch import Tensor, nn
 
 from harmony_parts.av import AV, Format
@@ -17,6 +17,7 @@ from harmony_parts.data.protocol import DataSpec
 from harmony_parts.denoisers.protocol import DenoiserSpec
 from harmony_parts.encoders.protocol import EncoderSpec
 from harmony_parts.errors import AssemblyError
+from harmony_parts.filters.protocol import FilterSpec
 from harmony_parts.flow.protocol import Density, Path, Shift, Solver
 from harmony_parts.flow.stream_shifts import StreamShifts, shifts_of_streams
 from harmony_parts.guidance.protocol import Guidance
@@ -24,6 +25,7 @@ from harmony_parts.metrics.protocol import MetricSpec
 from harmony_parts.optimizers.protocol import OptimizerSpec
 from harmony_parts.plugin import default_part, default_parts, knob
 from harmony_parts.schedules.protocol import Schedule
+from harmony_parts.sources.protocol import SourceSpec
 from harmony_parts.strategies.protocol import StrategySpec
 from harmony_parts.tasks.protocol import Task
 from harmony_parts.trainable.protocol import Trainable
@@ -69,6 +71,21 @@ class Flow:
 
 
 @attrs.frozen
+class HeldOut:
+    """Clips that aren't trained on. Their loss, with the same draws each time, is in the log."""
+
+    data: DataSpec = knob(help="the data set: other clips than those of training")
+    folder: str | None = knob(None, help="the folder that it reads, if it reads one")
+    clips: int = knob(64, help="number of its clips", unit="clips", validator=ge(1))
+    every: int = knob(
+        100,
+        help="steps between two measurements, a multiple of `log_every`",
+        unit="steps",
+        validator=ge(1),
+    )
+
+
+@attrs.frozen
 class Training:
     """How the weights are trained."""
 
@@ -85,6 +102,24 @@ class Training:
         unit="clips",
         source=f"{PAPER}: 128",
         validator=ge(1),
+    )
+    micro_batch: int = knob(
+        0,
+        help=(
+            "clips whose gradients are computed at a time and added up: less memory, the same"
+            " result; 0: all"
+        ),
+        unit="clips",
+        off=0,
+        validator=ge(0),
+    )
+    precision: Literal["float32", "tf32", "bfloat16"] = knob(
+        "float32",
+        help="arithmetic of matrix products; the trained weights are always float32",
+        validator=in_(("float32", "tf32", "bfloat16")),
+    )
+    held_out: HeldOut | None = knob(
+        None, help="clips that aren't trained on, whose loss is logged; none: no such loss"
     )
     optimizer: OptimizerSpec = knob(
         default_part("harmony_parts.optimizers.adamw:AdamW"),
@@ -208,9 +243,15 @@ class Recipe:
         help="what each training step generates and what it is given",
         source=f"{PAPER}: joint, audio-driven (0.1) and video-driven (0.3) together",
     )
-    data: DataSpec = knob(help="the training data")
+    data: DataSpec = knob(help="the recordings that training encodes, or `harmony prepare` reads")
     sample: Sampling = knob(help="how clips are generated")
     train: Training = knob(attrs.Factory(Training), help="how the model is trained")
+    source: SourceSpec | None = knob(
+        None, help="prepared clips to train on; none: training encodes those of `data` itself"
+    )
+    filters: tuple[FilterSpec, ...] = knob(
+        (), help="which recordings `harmony prepare` keeps; without any, all", converter=tuple
+    )
     metrics: tuple[MetricSpec, ...] = knob(
         (), help="how generated clips are measured", converter=tuple
     )

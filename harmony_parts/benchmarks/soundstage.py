@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 
 from harmony_parts.av import Format
 from harmony_parts.benchmarks.measure import QUICK, check_overwrite, write_report
+from harmony_parts.codecs.conv_video import ConvVideo
 from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
 from harmony_parts.data.protocol import Example
@@ -47,13 +48,14 @@ def _cases(scene: Any, number: int, offset: float = 0.0) -> list[Example]:
     return [data.example(index) for index in range(number)]
 
 
-def measure(number: int) -> dict[str, Any]:
-    """The report on `number` held-out cases of each set."""
+def measure(number: int, weights: Path | None = None) -> dict[str, Any]:
+    """The report on `number` held-out cases of each set, with `conv-video` if it has weights."""
+    learned = {} if weights is None else {"conv-video": ConvVideo(weights=str(weights))}
     return {
         "machine": f"{platform.processor() or platform.machine()}; torch {torch.__version__}",
         "cases": number,
         "sets": {name: measure_set(scene, number) for name, scene in SETS.items()},
-        "codecs": measure_codecs(number),
+        "codecs": measure_codecs(number, {**VIDEO, **learned}, AUDIO),
     }
 
 
@@ -76,15 +78,38 @@ def measure_set(scene: Any, number: int) -> dict[str, Any]:
             for stream in ("video", "audio")
         },
         "matched_repaired": _rounded(numbers, "video_matched", "repaired"),
+        "correlation_repaired": _rounded(
+            compare(Correlation(), clips), "correlation_at_0", "repaired"
+        ),
         "shifts": {},
         "spoilt": {},
     }
+    true = _correlations(clips)
     for shift in SHIFTS:
         late = [case.clip for case in _cases(scene, number, shift / 1000)]
         found["shifts"][str(shift)] = _scores(late)
+        if shift:
+            found["shifts"][str(shift)]["true_pair_above"] = _share_above(true, _correlations(late))
     for name, change in SPOILT.items():
         found["spoilt"][name] = _scores([change(clip) for clip in clips])
     return found
+
+
+def _share_above(ones: Sequence[float | None], others: Sequence[float | None]) -> float | None:
+    """Share of the clips, of those for which both are defined, with a greater number in `ones`."""
+    above = [
+        one > other
+        for one, other in zip(ones, others, strict=True)
+        if one is not None and other is not None
+    ]
+    return round(sum(above) / len(above), 3) if above else None
+
+
+def _correlations(clips: Sequence[Clip]) -> list[float | None]:
+    """The correlation at lag 0 of each clip, `None` where it is undefined."""
+    metric = Correlation()
+    analyses: list[Any] = [metric.analyse(clip) for clip in clips]
+    return [metric.score(each.video, each.audio).get("correlation_at_0") for each in analyses]
 
 
 def _scores(clips: Sequence[Clip]) -> dict[str, float | None]:
@@ -122,11 +147,13 @@ def _still(clip: Clip) -> Clip:
 SPOILT: dict[str, Callable[[Clip], Clip]] = {"blurred": _blurred, "mute": _mute, "still": _still}
 
 
-def measure_codecs(number: int) -> dict[str, Any]:
+def measure_codecs(
+    number: int, videos: Mapping[str, Any], sounds: Mapping[str, Any]
+) -> dict[str, Any]:
     """Truth through each codec: PSNR, events of the decoded stream against the truth, mouths."""
     ambient, talk = _cases(Ambient(silent=0.0), number), _cases(Talk(pairs=0.0), number)
     video, audio = {}, {}
-    for name, spec in VIDEO.items():
+    for name, spec in videos.items():
         codec, begun = spec.build(format=FORMAT), time.perf_counter()
         decoded = [_through_video(codec, case) for case in (*ambient, *talk)]
         seconds = (time.perf_counter() - begun) / len(decoded)
@@ -144,15 +171,21 @@ def measure_codecs(number: int) -> dict[str, Any]:
             "mouth": round(_mean_r(after, truth) / _mean_r(before, truth), 3),
             "seconds_a_clip": round(seconds, 3),
         }
-    for name, sound in AUDIO.items():
+    for name, sound in sounds.items():
         coder, begun = sound.build(format=FORMAT), time.perf_counter()
         heard = [coder.decode(coder.encode(case.clip.waveform[None]))[0] for case in ambient]  # type: ignore[index]
         seconds = (time.perf_counter() - begun) / number
         found = [Events().onsets(each.mean(0).numpy(), 16000) for each in heard]
         size = coder.encode(ambient[0].clip.waveform[None]).numel()  # type: ignore[index]
+        spoken = [coder.decode(coder.encode(case.clip.waveform[None]))[0] for case in talk]  # type: ignore[index]
         audio[name] = {
             "numbers_a_clip": size,
             **_against(found, ambient),
+            "spectral_distance_db": {
+                "ambient": _spectral_distance(ambient, heard),
+                "speech": _spectral_distance(talk, spoken),
+            },
+            "level_db": {"ambient": _level(ambient, heard), "speech": _level(talk, spoken)},
             "seconds_a_clip": round(seconds, 3),
         }
     return {"video": video, "audio": audio}
@@ -172,6 +205,33 @@ def _psnr(cases: Sequence[Example], decoded: Sequence[torch.Tensor]) -> dict[str
     ]
     ratios = 10 * np.log10(255**2 / np.array(errors))
     return {"mean": round(float(ratios.mean()), 1), "least": round(float(ratios.min()), 1)}
+
+
+def _spectral_distance(cases: Sequence[Example], decoded: Sequence[torch.Tensor]) -> float:
+    """Mean over clips of the log-spectral distance: frames of 32 ms, levels from -60 dB on."""
+    distances = []
+    for case, each in zip(cases, decoded, strict=True):
+        sound = case.clip.waveform
+        assert sound is not None
+        before, after = (
+            20 * (_spectrum(x[0]) + 1e-3).log10() for x in (sound, each[:, : sound.shape[1]])
+        )
+        distances.append(float((before - after).square().mean(0).sqrt().mean()))
+    return round(float(np.mean(distances)), 2)
+
+
+def _spectrum(sound: torch.Tensor) -> torch.Tensor:
+    return torch.stft(sound, 512, 128, window=torch.hann_window(512), return_complex=True).abs()
+
+
+def _level(cases: Sequence[Example], decoded: Sequence[torch.Tensor]) -> float:
+    """Mean change of the level, in dB, of the clips that sound."""
+    changes = [
+        10 * np.log10(float(each.square().mean()) / float(case.clip.waveform.square().mean()))
+        for case, each in zip(cases, decoded, strict=True)
+        if case.clip.waveform is not None and float(case.clip.waveform.square().mean()) > 1e-9
+    ]
+    return round(float(np.mean(changes)), 2)
 
 
 def _against(found: Sequence[np.ndarray], cases: Sequence[Example]) -> dict[str, float]:
@@ -238,16 +298,21 @@ def table(report: dict[str, Any]) -> str:
 @click.option(
     "--cases", default=50, show_default=True, help="Held-out cases of each set, at most 50."
 )
+@click.option(
+    "--codec",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Measure conv-video too, with these weights.",
+)
 @click.option("--quick", is_flag=True, help=f"Three cases. {QUICK}")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the report to this JSON file.",
 )
-def main(cases: int, quick: bool, out: Path | None) -> None:
+def main(cases: int, codec: Path | None, quick: bool, out: Path | None) -> None:
     """Measure Soundstage, and metrics and codecs on its truth."""
     check_overwrite(out, quick)
-    report = measure(3 if quick else cases)
+    report = measure(3 if quick else cases, codec)
     click.echo(table(report))
     if quick:
         click.echo(f"\nA quick run. {QUICK}")

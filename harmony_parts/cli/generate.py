@@ -138,6 +138,11 @@ if TYPE_CHECKING:
         " clip."
     ),
 )
+@click.option(
+    "--lora",
+    type=click.Path(exists=True, path_type=Path),
+    help="Adapters for the model: the folder or file of a LoRA, or the run that trained it.",
+)
 @device_option
 @dtype_option
 @tf32_option
@@ -157,6 +162,7 @@ def generate(
     batch: Path | None,
     preview: bool,
     preview_every: int | None,
+    lora: Path | None,
     device: str,
     dtype: str | None,
     tf32: bool,
@@ -192,10 +198,17 @@ def generate(
         path,
         recipe,
         lambda: load(
-            path, device, torch_dtype(dtype), offload=offload, tf32=tf32, guidance=guidance
+            path,
+            device,
+            torch_dtype(dtype),
+            offload=offload,
+            tf32=tf32,
+            guidance=guidance,
+            lora=lora,
         ),
         dtype=dtype,
         tf32=tf32,
+        lora=lora,
         preview=preview,
         preview_every=preview_every,
         say=click.echo,

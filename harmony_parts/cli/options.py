@@ -54,6 +54,36 @@ def usage_errors(option: str | None = None) -> Iterator[None]:
         raise click.BadParameter(str(error), param_hint=option) from error
 
 
+class DataPlace(click.ParamType):
+    """A folder that exists, or a URL, which stays text."""
+
+    name = "folder or URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A Path, or the URL."""
+        if isinstance(value, Path) or "://" in value:
+            return value
+        return click.Path(exists=True, file_okay=False, path_type=Path).convert(value, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete the names of folders."""
+        return [CompletionItem(incomplete, type="dir")]
+
+
+data_option = click.option(
+    "--data",
+    type=DataPlace(),
+    help="Folder of clips, or folder or URL of prepared clips, for recipes that train on one.",
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Processes that read prepared clips ahead.",
+)
 set_option = click.option(
     "--set",
     "overrides",

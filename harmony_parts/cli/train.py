@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import recipes
-from harmony_parts.cli.options import device_option, set_option
+from harmony_parts.cli.options import data_option, device_option, set_option, workers_option
 from harmony_parts.report.text import duration
 
 
@@ -34,11 +34,7 @@ from harmony_parts.report.text import duration
     ],
 )
 @click.argument("recipe", shell_complete=recipes)
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of clips, for recipes that train on one.",
-)
+@data_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -54,14 +50,16 @@ from harmony_parts.report.text import duration
     ),
 )
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the run folder.")
+@workers_option
 @set_option
 @device_option
 def train(
     recipe: str,
-    data: Path | None,
+    data: str | Path | None,
     out: Path | None,
     start: tuple[str, ...],
     resume: bool,
+    workers: int,
     overrides: tuple[str, ...],
     device: str,
 ) -> None:
@@ -80,7 +78,15 @@ def train(
     out = out or (_run_of(recipe) if resume else None) or Path("runs", read.name)
     began = time.perf_counter()
     try:
-        model = run(read, out=out, data_root=data, start=start, resume=resume, device=device)
+        model = run(
+            read,
+            out=out,
+            data_root=data,
+            start=start,
+            resume=resume,
+            device=device,
+            workers=workers,
+        )
     except KeyboardInterrupt:
         chosen = (
             click.get_current_context().get_parameter_source("device")
@@ -103,7 +109,7 @@ def _run_of(recipe: str) -> Path | None:
 
 def _resume(
     recipe: str,
-    data: Path | None,
+    data: str | Path | None,
     out: Path,
     start: tuple[str, ...],
     overrides: tuple[str, ...],

@@ -18,6 +18,14 @@ def harmony_video_codec() -> Iterator[PartDeclaration]:
         ),
         source="doi:10.1109/TSP.2003.811222",
     )
+    yield part(
+        "conv-video",
+        "harmony_parts.codecs.conv_video:ConvVideo",
+        summary=(
+            "A small learned autoencoder, causal in time, 16 numbers for 4 frames of 8 x 8 pixels;"
+            " trained by `harmony train-codec`."
+        ),
+    )
 
 
 @hookimpl

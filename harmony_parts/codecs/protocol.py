@@ -8,9 +8,11 @@ not part of the model's, and come from the files that its settings name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from harmony_parts.av import Format
 
@@ -99,3 +101,34 @@ class AudioCodecSpec(Protocol):
 
         Raises ValueError if it can't encode that rate or that number of channels.
         """
+
+
+class CodecNetwork(Protocol):
+    """The torch module of a codec that `harmony train-codec` trains.
+
+    Parameters whose names begin with one of `ends` are trained by AdamW, like biases, those of
+    `slow` at a tenth of the learning rate; all others by Muon.
+    """
+
+    encoder: nn.Module
+    length: int  # frames or samples of a training example
+    ends: tuple[str, ...]
+    slow: tuple[str, ...]
+
+    def begin(self, media: Sequence[Tensor], generator: torch.Generator) -> None:
+        """Set what is computed from the clips before the first step."""
+
+    def loss(self, media: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The loss, and the mean squared error of values in [-1, 1], of frames [B, length, H, W, 3]
+        (uint8) or sound [B, length, channels]. All noise comes from `generator`.
+        """
+
+
+@runtime_checkable
+class TrainableCodecSpec(Protocol):
+    """Settings of a codec whose weights can be trained."""
+
+    weights: str  # the file of the weights
+
+    def network(self) -> nn.Module:
+        """The network, a `CodecNetwork`, with fresh weights from torch's global generator."""

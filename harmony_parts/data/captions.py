@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -30,15 +30,31 @@ class HasTexts(Protocol):
     def speech(self) -> str | None: ...
 
 
-def texts_beside(clip: Path) -> tuple[str | None, str | None, str | None, str | None]:
+Texts = tuple[str | None, str | None, str | None, str | None]
+"""Caption, sound, speech, speaker."""
+
+
+def texts_beside(clip: Path) -> Texts:
     """(caption, sound, speech, speaker) from the files beside a clip; line breaks become spaces.
 
     Raises MediaError, naming the file, if one can't be read as UTF-8 or JSON.
     """
-    caption, *others = _from_json(clip.with_suffix(".json"))
+    return texts_of(
+        lambda suffix: _read(clip.with_suffix(suffix)),
+        lambda suffix: str(clip.with_suffix(suffix)),
+    )
+
+
+def texts_of(content: Callable[[str], bytes | None], name: Callable[[str], str]) -> Texts:
+    """(caption, sound, speech, speaker) from the content of the files beside a clip.
+
+    `content` gives that of the suffixes .json and CAPTIONS, `name` the file's name for a message.
+    Raises MediaError as `texts_beside` does.
+    """
+    found = _from_json(_decoded(content(".json"), name(".json")), name(".json"))
+    caption, sound, speech, speaker = found
     for suffix in reversed(CAPTIONS):
-        caption = _words(_read(clip.with_suffix(suffix))) or caption
-    sound, speech, speaker = others
+        caption = _words(_decoded(content(suffix), name(suffix))) or caption
     return caption, sound, speech, speaker
 
 
@@ -68,8 +84,7 @@ def text_warnings(entries: Sequence[HasTexts], manifest: Path | None) -> Iterato
         )
 
 
-def _from_json(file: Path) -> list[str | None]:
-    text = _read(file)
+def _from_json(text: str | None, file: str) -> list[str | None]:
     if text is None:
         return [None] * len(KEYS)
     try:
@@ -86,15 +101,20 @@ def _from_json(file: Path) -> list[str | None]:
     return [_words(text) for text in found]
 
 
-def _read(file: Path) -> str | None:
+def _read(file: Path) -> bytes | None:
     if not file.is_file():
         return None
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MediaError(f"{file}: isn't text in UTF-8: {error}; save it as UTF-8") from error
+        return file.read_bytes()
     except OSError as error:
         raise MediaError(f"{file}: can't be read: {error.strerror}") from error
+
+
+def _decoded(content: bytes | None, file: str) -> str | None:
+    try:
+        return None if content is None else content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MediaError(f"{file}: isn't text in UTF-8: {error}; save it as UTF-8") from error
 
 
 def _words(text: str | None) -> str | None:

@@ -23,3 +23,8 @@ def harmony_data() -> Iterator[PartDeclaration]:
         "harmony_parts.data.clips:ClipFolder",
         summary="A folder of media files, with an optional manifest of captions and transcripts.",
     )
+    yield part(
+        "tars",
+        "harmony_parts.data.tars:ClipTars",
+        summary="Media files with their texts in tar archives, as webdataset writes them.",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -20,7 +20,8 @@ class Example:
 
     `events`, in order, is `None` if they are unknown, an empty tuple if nothing happens. `truth`
     is `None` for most clips. `origin` and `reference`: where the clip and its prompt's voice were
-    cut from, if the data set has recordings.
+    cut from, if the data set has recordings. `seconds` is the length of the recording that the clip
+    was cut from, or filled up from, if that is known.
     """
 
     name: str
@@ -30,14 +31,15 @@ class Example:
     truth: Truth | None = None
     origin: Piece | None = None
     reference: Piece | None = None
+    seconds: float | None = None
 
 
 class Dataset(Protocol):
     """Examples by number; every random choice (which cut, which voice) comes from `generator`.
 
     An example that can't be read raises MediaError: training reports it once and takes the next.
-    Optional members are the protocols `HasNames`, `HasUnreadable`, `HasFingerprints` and
-    `HasRecordings`.
+    Optional members are the protocols `HasNames`, `HasUnreadable`, `HasFingerprints`,
+    `HasRecordings`, `HasContent`, `HasListing` and `HasExtent`.
     """
 
     def __len__(self) -> int:
@@ -99,6 +101,42 @@ class HasRecordings(Protocol):
 
     def sound(self, piece: Piece) -> torch.Tensor:
         """The sound of a piece in the data set's format, float32 [channels, samples].
+
+        Raises MediaError if it can't be read.
+        """
+
+
+@runtime_checkable
+class HasContent(Protocol):
+    """A data set that knows which of its examples have equal content, such as copies of a file.
+
+    Only examples of equal `size` are compared, so few files are read for it.
+    """
+
+    def size(self, index: int) -> int:
+        """The size of the example's content in bytes. Raises OSError if it can't be read."""
+
+    def digest(self, index: int) -> str:
+        """A digest of the example's content. Raises OSError if it can't be read."""
+
+
+@runtime_checkable
+class HasListing(Protocol):
+    """A data set that can list its examples without reading them.
+
+    `harmony prepare` compares the list when it continues, so that it notices other data.
+    """
+
+    def listing(self) -> Iterator[str]:
+        """For each example a text of what is known: its name, its size, its texts."""
+
+
+@runtime_checkable
+class HasExtent(Protocol):
+    """A data set that knows the extent of its recordings before it decodes them."""
+
+    def extent(self, index: int) -> tuple[float | None, int | None, int | None]:
+        """Seconds, height and width of the recording, `None` for each that is unknown.
 
         Raises MediaError if it can't be read.
         """

@@ -62,6 +62,7 @@ class JobRunner:
         load: Callable[[], Pipeline],
         *,
         dtype: str | None = None,
+        lora: Path | None = None,
         tf32: bool = False,
         preview: bool = False,
         preview_every: int | None = None,
@@ -69,12 +70,14 @@ class JobRunner:
     ) -> None:
         from harmony_parts.generate.provenance import file_hash
         from harmony_parts.models.folder import find_model, weight_files
+        from harmony_parts.models.lora import adapters_file
 
         self.folder, self.recipe, self._load = folder, recipe, load
         self._others: dict[str, str] = {}
         self.say = any_encoding(say)
         self.preview, self.preview_every = preview or preview_every is not None, preview_every
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
+        files += [] if lora is None else [adapters_file(lora)]
         precision = [*([dtype] if dtype else []), *(["tf32"] if tf32 else [])]
         self.weights = "-".join([*map(file_hash, files), *precision])
 

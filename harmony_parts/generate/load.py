@@ -11,6 +11,7 @@ from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.folder import saved_modules
+from harmony_parts.models.lora import load_adapters
 from harmony_parts.models.offload import Offload
 from harmony_parts.models.saved_parts import load_parts
 
@@ -23,6 +24,7 @@ def load(
     offload: Offload = "none",
     tf32: bool = False,
     guidance: str | None = None,
+    lora: str | Path | None = None,
 ) -> Pipeline:
     """Load the pipeline of a run or model folder, a checkpoint of a run, or a model on the Hub.
 
@@ -30,13 +32,18 @@ def load(
     is a model too if its parts bring all their weights. Weights are read file by file and stored
     once, in their own type or in `dtype` (torch.bfloat16); `offload` and `tf32` as for
     `Pipeline.to`. `guidance` is the name of one to use if the recipe's can't be read, because its
-    plugin is absent. Raises RunError if there is no such model, AssemblyError if its recipe can't
-    be built.
+    plugin is absent. `lora` is the file or folder of adapters (`harmony_parts.models.lora`), which
+    are attached; the pipeline's `merge_lora` adds them to the weights. Raises RunError if there is
+    no such model or the adapters don't fit it, AssemblyError if its recipe can't be built.
     """
     if Path(folder).suffix == ".toml":
-        return _untrained(Path(folder)).to(device, dtype, offload=offload, tf32=tf32)
-    recipe, parts = load_parts(folder, device if offload == "none" else "cpu", dtype, guidance)
-    return Pipeline(recipe, parts).to(device, dtype, offload=offload, tf32=tf32)
+        pipeline = _untrained(Path(folder))
+    else:
+        where = device if offload == "none" else "cpu"
+        pipeline = Pipeline(*load_parts(folder, where, dtype, guidance))
+    if lora is not None:
+        load_adapters(pipeline.parts, Path(lora))
+    return pipeline.to(device, dtype, offload=offload, tf32=tf32)
 
 
 def _untrained(file: Path) -> Pipeline:

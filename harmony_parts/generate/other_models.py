@@ -15,7 +15,7 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import Condition, Conditions, Prompt
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import RunError
-from harmony_parts.latents.encode import conditions_of
+from harmony_parts.latents.conditions import conditions_of
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.models.saved_parts import load_parts

@@ -34,6 +34,7 @@ from harmony_parts.latents.encode import encode_clips
 from harmony_parts.layers.precision import float32_products, in_own_precision
 from harmony_parts.media.clip import Clip
 from harmony_parts.models.folder import save_model, saved_modules
+from harmony_parts.models.lora import merge_adapters
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.models.offloaded_codec import offloaded
 from harmony_parts.report.text import quantity
@@ -109,8 +110,14 @@ class Pipeline:
             )
         return self
 
+    def merge_lora(self) -> Pipeline:
+        """Add attached adapters to the weights of their layers, so that they cost nothing more."""
+        merge_adapters(self.parts)
+        return self
+
     def save(self, folder: str | Path) -> Path:
-        """Write the recipe and the weights to a folder that `load` reads."""
+        """Write the recipe and the weights to a folder that `load` reads; adapters are merged."""
+        self.merge_lora()
         save_model(Path(folder), self.recipe, self.weights.state_dict())
         return Path(folder)
 

@@ -1,13 +1,13 @@
-"""Clips to latents, prompts to conditions."""
+"""Clips to latents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harmony_parts.av import AV, Condition, Format, Prompt, channel_layout
+from harmony_parts.av import AV, Format, channel_layout
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Example
 from harmony_parts.errors import RunError
@@ -71,27 +71,3 @@ def _check_format(example: Example, format: Format, codecs: AV[VideoCodec | Audi
 
 def _sound(shape: Sequence[int], rate: int) -> str:
     return f"{shape[1]} samples at {rate} Hz, {channel_layout(shape[0])}"
-
-
-def is_frozen(encoder: nn.Module) -> bool:
-    """Whether the encoder has no trainable weights, so its conditions can be cached."""
-    return not any(parameter.requires_grad for parameter in encoder.parameters())
-
-
-def conditions_of(encoders: Iterable[nn.Module], prompts: Sequence[Prompt]) -> dict[str, Condition]:
-    """The conditions of the prompts from all encoders, by name.
-
-    The null form of a prompt with a `negative` is the condition of that; what a negative doesn't
-    say keeps the encoder's own null form.
-    """
-    conditions: dict[str, Condition] = {}
-    for encoder in encoders:
-        made: dict[str, Condition] = encoder(prompts)
-        if any(prompt.negative is not None for prompt in prompts):
-            null = encoder([prompt.negative or Prompt() for prompt in prompts])
-            made = {
-                name: condition if condition.null is None else condition.with_null(null[name])
-                for name, condition in made.items()
-            }
-        conditions |= made
-    return conditions

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import attrs
 import numpy as np
 
+from harmony_parts.sources.protocol import Group
+
 
 class Draw(NamedTuple):
     """A clip's number, and how often it was drawn before."""
@@ -29,17 +31,6 @@ class Place:
 
     epoch: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     batch: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-
-
-@attrs.frozen(eq=False)
-class Group:
-    """Clips that are drawn equally often: their numbers, int64 [n], and their share of all draws.
-
-    Shares are relative to those of the other groups.
-    """
-
-    clips: np.ndarray
-    share: Fraction
 
 
 class _Bucket:
@@ -71,8 +62,8 @@ class BatchOrder:
     `shapes` int [N] gives the number of each clip's shape. In an epoch as many clips are drawn as
     there are, each group by its share, and within a group each shape by its number of clips. So
     without groups each clip is drawn once before any is drawn twice. The clips of a shape that
-    don't fill a batch begin the next epoch's: none is left out or repeated. The batches of an epoch
-    come in random order.
+    don't fill a batch begin the next epoch's: none is left out or repeated. The shapes of the
+    batches of an epoch come in random order.
     """
 
     def __init__(
@@ -95,28 +86,23 @@ class BatchOrder:
                 shares.setdefault(shape, {})[number] = part
         self._buckets = [_Bucket(members[shape], shares[shape]) for shape in sorted(members)]
         self._shuffled = lru_cache(maxsize=4 * len(groups) * len(members))(_permutation)
+        self._turns = lru_cache(maxsize=2)(self._planned)
 
     def draws(self, place: Place) -> tuple[list[Draw], Place]:
         """The clips of the batch at a place, and the place after it."""
-        while place.batch >= (total := self._total(place.epoch)):
-            place = Place(place.epoch + 1, place.batch - total)
-        wanted = int(self._shuffled(total, f"{self.seed}:epoch {place.epoch}")[place.batch])
-        for number, bucket in enumerate(self._buckets):
-            before = self._batches(bucket, place.epoch)
-            count = self._batches(bucket, place.epoch + 1) - before
-            if wanted < count:
-                first = (before + wanted) * self.batch
-                drawn = [self._draw(number, draw) for draw in range(first, first + self.batch)]
-                return drawn, attrs.evolve(place, batch=place.batch + 1)
-            wanted -= count
-        raise AssertionError("a batch beyond the epoch")
+        while place.batch >= len(turns := self._turns(place.epoch)):
+            place = Place(place.epoch + 1, place.batch - len(turns))
+        number = int(turns[place.batch])
+        earlier = int(np.count_nonzero(turns[: place.batch] == number))
+        first = (self._batches(self._buckets[number], place.epoch) + earlier) * self.batch
+        drawn = [self._draw(number, draw) for draw in range(first, first + self.batch)]
+        return drawn, attrs.evolve(place, batch=place.batch + 1)
 
-    def _total(self, epoch: int) -> int:
-        """The number of batches of an epoch."""
-        return sum(
-            self._batches(bucket, epoch + 1) - self._batches(bucket, epoch)
-            for bucket in self._buckets
-        )
+    def _planned(self, epoch: int) -> np.ndarray:
+        """The bucket of each batch of an epoch, int64 [batches]: in random order."""
+        counts = [self._batches(b, epoch + 1) - self._batches(b, epoch) for b in self._buckets]
+        turns = np.repeat(np.arange(len(counts)), counts)
+        return turns[_permutation(len(turns), f"{self.seed}:epoch {epoch}")]
 
     def _batches(self, bucket: _Bucket, epoch: int) -> int:
         """The number of whole batches of a bucket before an epoch."""

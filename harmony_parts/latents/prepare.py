@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Dataset
-from harmony_parts.latents.encode import conditions_of, encode_examples, is_frozen
+from harmony_parts.latents.conditions import concatenate, conditions_of, is_frozen
+from harmony_parts.latents.encode import encode_examples
 from harmony_parts.latents.sources import Prepared
 
-CHUNK = 16  # examples that are encoded at a time
+CHUNK = 16  # examples that are encoded at a time, if they are small
+CHUNK_BYTES = 1 << 28  # of their frames
 Track = Callable[[Iterable[int], int], Iterable[int]]
 """`track(numbers, total)`: yields the numbers and shows progress."""
 
@@ -48,8 +49,9 @@ def prepare_clips(
     conditions: list[dict[str, Condition]] = []
     prompts: list[Prompt] = []
     names: list[str] = []
-    for begin in track(range(0, len(chosen), CHUNK), -(-len(chosen) // CHUNK)):
-        examples = [dataset.example(i, generator) for i in chosen[begin : begin + CHUNK]]
+    size = max(1, min(CHUNK, CHUNK_BYTES // (3 * format.frames * format.height * format.width)))
+    for begin in track(range(0, len(chosen), size), -(-len(chosen) // size)):
+        examples = [dataset.example(i, generator) for i in chosen[begin : begin + size]]
         chunk = [example.prompt for example in examples]
         latents.append(encode_examples(examples, format, codecs, device).map(Tensor.cpu))
         with torch.no_grad():
@@ -66,19 +68,4 @@ def prepare_clips(
         prompts=tuple(prompts),
         names=tuple(names),
         device=device,
-    )
-
-
-def concatenate(chunks: Sequence[Condition]) -> Condition:
-    """The conditions of several batches as one, padded to the longest; padding is masked out."""
-    longest = max(chunk.mask.shape[1] for chunk in chunks)
-
-    def padded(x: Tensor) -> Tensor:
-        return pad(x, (*(0, 0) * (x.ndim - 2), 0, longest - x.shape[1]))
-
-    nulls = [chunk.null for chunk in chunks if chunk.null is not None]
-    return Condition(
-        torch.cat([padded(chunk.tokens) for chunk in chunks]),
-        torch.cat([padded(chunk.mask) for chunk in chunks]),
-        concatenate(nulls) if nulls else None,
     )

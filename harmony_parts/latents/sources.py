@@ -15,8 +15,10 @@ from harmony_parts.assembly.build import derived_seed
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.data.protocol import Dataset
-from harmony_parts.latents.encode import conditions_of, encode_examples
-from harmony_parts.latents.order import Draw, Group, single_group
+from harmony_parts.latents.conditions import conditions_of
+from harmony_parts.latents.encode import encode_examples
+from harmony_parts.latents.order import Draw, single_group
+from harmony_parts.sources.protocol import Group
 
 
 @attrs.frozen(eq=False)

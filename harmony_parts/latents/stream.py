@@ -55,8 +55,10 @@ class BatchStream:
                 torch.utils.data.DataLoader(
                     _Fetching(self.source),
                     batch_size=None,
+                    collate_fn=_as_it_is,
                     sampler=_Ahead(self.order, place, self.rows),
                     num_workers=self.workers,
+                    generator=torch.Generator(),  # it would draw from the global one
                     prefetch_factor=AHEAD,
                 )
             )
@@ -69,6 +71,10 @@ class BatchStream:
     def close(self) -> None:
         """End the worker processes."""
         self._ahead = None  # the loader's iterator joins its workers when it is freed
+
+
+def _as_it_is(fetched: Any) -> Any:
+    return fetched
 
 
 @attrs.frozen(eq=False)

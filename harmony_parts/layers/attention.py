@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harmony_parts.layers.linear import Linear
+from harmony_parts.layers.lora import full_weight
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -52,7 +53,7 @@ class Heads(nn.Module):
 
     def out_without_bias(self, x: Tensor) -> Tensor:
         """`out` without its bias: for a second term of a sum, in which the bias counts once."""
-        return F.linear(x.flatten(-2), self.o.weight)
+        return F.linear(x.flatten(-2), full_weight(self.o))
 
 
 def modulation_start(width: int) -> nn.Parameter:

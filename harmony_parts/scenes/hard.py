@@ -10,6 +10,7 @@ from harmony_parts.scenes.protocol import StageScene, Take
 from harmony_parts.scenes.rhythm import Rhythm
 
 number = attrs.validators.ge(0)
+SETTINGS = ("events", "distractors", "knocks", "clutter", "jitter")  # of `inner`
 
 
 @attrs.frozen
@@ -29,6 +30,16 @@ class Hard:
     inner: StageScene = knob(
         default_part("harmony_parts.scenes.ambient:Ambient"), help="the scene that gets harder"
     )
+
+    @inner.validator
+    def _has_the_settings(self, attribute: object, inner: StageScene) -> None:
+        """Raise ValueError if `inner` lacks a setting that a level changes."""
+        missing = [name for name in SETTINGS if not hasattr(inner, name)]
+        if missing:
+            raise ValueError(
+                f"{type(inner).__name__} has no {', '.join(missing)}: `inner` is a scene with the"
+                " settings of `ambient`, such as `ambient` itself with some of its scenes"
+            )
 
     def draw(self, rng: np.random.Generator, seconds: float, rhythm: Rhythm) -> Take:
         """A random take of the harder scene."""

@@ -158,6 +158,8 @@ def _checks() -> dict[str, Callable[[Any], object]]:
         "guidance": lambda guidance: contracts.check_guidance(guidance, hints=_hints(guidance)),
         "data": _built(lambda spec: contracts.check_data(spec, form), format=lambda: form),
         "metric": _metric,
+        "filter": _built(contracts.check_filter),
+        "source": _built(contracts.check_source),
         "scene": contracts.check_scene,
         "reference": contracts.check_reference,
         "optimizer": contracts.check_optimizer,

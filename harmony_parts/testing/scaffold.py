@@ -38,6 +38,8 @@ STARTING_POINTS: dict[str, tuple[str, str]] = {
     "reference": ("own-cut", "data.reference"),
     "data": ("soundstage", "data"),
     "metric": ("events", "metrics.0"),
+    "source": ("shards", "source"),
+    "filter": ("silence", "filters.0"),
     "optimizer": ("adamw", "train.optimizer"),
     "schedule": ("constant", "train.schedule"),
     "trainable": ("all", "train.trainable"),
@@ -53,8 +55,14 @@ CHECKS = {
         for kind in ("video_codec", "audio_codec", "data")
     },
     **{
-        kind: f"check_{kind}({{cls}}())" for kind in ("interaction", "attention", "style", "metric")
+        kind: f"check_{kind}({{cls}}())"
+        for kind in ("interaction", "attention", "style", "metric", "filter")
     },
+    "source": (
+        """clips = tmp_path / "clips"
+    prepare_shards(read_recipe("demo", ["data.size=4"]), clips)
+    check_source({cls}(), root=clips)"""
+    ),
     **{
         kind: f"check_{kind}({{cls}}())"
         for kind in ("optimizer", "schedule", "trainable", "strategy", "callback")
@@ -179,14 +187,14 @@ def test_the_part_is_found(catalogue):
 def test_the_part_works_in_a_recipe(catalogue):
     """In the recipe `{recipe}`, in place of the part that the recipe uses, or around it."""
     recipe = tomllib.loads(shipped_recipes()["{recipe}"].read_text(encoding="utf-8"))
-    table = recipe{way}
+    {given}table = recipe{way}
     inner = {{"inner": {before}}} if WRAPS else {{}}
     table[{last}] = {{"use": "{name}", **inner}}
     build(read_recipe(recipe, parts=catalogue))
 '''
 CHECK = """
 
-def test_the_part_meets_its_contract():
+def test_the_part_meets_its_contract({fixtures}):
     {prepare}{check}
 """
 PROPERTIES = """
@@ -264,6 +272,8 @@ def _words(key: str, name: str, module: str) -> dict[str, Any]:
         "base": base,
         "target": Catalogue.discover(only=()).find(key, base).declaration.target,
         "protocol": protocol,
+        # the demo keeps all clips: without filters of its own, the recipe needs one to wrap
+        "given": f'recipe["filters"] = ["{base}"]\n    ' if key == "filter" else "",
         "way": "".join(f"[{step}]" for step in way),
         "last": last,
         "recipe": RECIPES.get(key, "demo"),
@@ -279,8 +289,12 @@ def _tests(key: str, words: dict[str, Any]) -> str:
     imports = f"from harmony_parts.testing.contracts import check_{key}\n"
     if key == "guidance":
         imports += "from harmony_parts.testing.guidance_properties import cases\n"
+    if "prepare_shards(" in check:
+        imports = f"from harmony_parts.latents.prepare_shards import prepare_shards\n{imports}"
     prepare = 'parts = build(read_recipe("demo"))\n    ' if "parts." in check else ""
-    text = TEST.format(checks=imports, **words) + CHECK.format(prepare=prepare, check=check)
+    fixtures = "tmp_path" if "tmp_path" in check else ""
+    text = TEST.format(checks=imports, **words)
+    text += CHECK.format(prepare=prepare, check=check, fixtures=fixtures)
     return text + PROPERTIES.format(**words) if key == "guidance" else text
 
 

@@ -16,14 +16,16 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.data.protocol import HasNames
 from harmony_parts.errors import RunError
 from harmony_parts.latents.cache import FOLDER, cache_key, load_prepared, save_prepared
+from harmony_parts.latents.made_with import check_made_with, made_with
 from harmony_parts.latents.order import BatchOrder
 from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.readable import Readable
 from harmony_parts.latents.sources import OnTheFly, Prepared, Source
+from harmony_parts.latents.stored import Stored
 from harmony_parts.latents.stream import BatchStream
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.train.log import Log
-from harmony_parts.train.model import frozen_parts, trainable_encoders
+from harmony_parts.train.model import frozen_encoders, frozen_parts, trainable_encoders
 
 
 @attrs.frozen(eq=False)
@@ -54,13 +56,65 @@ class TrainingData:
 
 
 def open_data(
-    recipe: Recipe, parts: Parts, root: Path | None, device: torch.device, log: Log
+    recipe: Recipe,
+    parts: Parts,
+    root: str | Path | None,
+    device: torch.device,
+    log: Log,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+    workers: int = 0,
 ) -> TrainingData:
-    """Build the data set and the source of batches: prepared clips, or clips encoded on the fly.
+    """Open the source of batches: stored clips, prepared clips in memory, or clips encoded on the
+    fly. The process `rank` of `ranks` gets its rows of every batch; `workers` processes read stored
+    clips ahead.
 
-    Prepared clips are a function of the seed, so a resumed run makes or loads the same ones. Raises
-    RunError if the data set is empty, or a clip isn't in the model's format.
+    Clips that are prepared here are a function of the seed, so a resumed run makes or loads the
+    same ones. Raises RunError if the data set is empty, a clip isn't in the model's format, or
+    stored clips were made with other parts.
     """
+    unreadable: Mapping[int, str] = {}
+    source: Source
+    if recipe.source is not None:
+        source, identity = _stored(recipe, parts, root, device)
+    else:
+        folder = None if root is None else Path(root)
+        source, unreadable, identity = _encoded(recipe, parts, folder, device, log)
+        workers = 0
+    seed = derived_seed(recipe.train.seed, "train:order")
+    order = BatchOrder(source.groups, source.shapes, recipe.train.batch, seed)
+    batches = BatchStream(source, order, rank=rank, ranks=ranks, workers=workers)
+    return TrainingData(batches, unreadable, identity)
+
+
+def _stored(
+    recipe: Recipe, parts: Parts, root: str | Path | None, device: torch.device
+) -> tuple[Source, dict[str, Any]]:
+    """Clips that `harmony prepare` wrote."""
+    assert recipe.source is not None
+    reader = recipe.source.build(root=root)
+    if not len(reader):
+        raise RunError("the source of clips is empty: there is nothing to train on")
+    streams = tuple(parts.codecs)
+    if missing := [stream for stream in streams if stream not in reader.streams]:
+        raise RunError(
+            f"$.source: its clips have no {' and no '.join(missing)}, which the model needs:"
+            " prepare them with this recipe"
+        )
+    now = made_with(recipe, parts)
+    for before in reader.made_with:
+        check_made_with(before, now, streams, "$.source")
+    encoders: tuple[Any, ...] = frozen_encoders(parts)
+    frozen = frozenset(name for encoder in encoders for name in encoder.produces)
+    source = Stored(reader, streams, frozen, trainable_encoders(parts), device)
+    return source, {"examples": len(reader), "names": _digest([reader.identity])}
+
+
+def _encoded(
+    recipe: Recipe, parts: Parts, root: Path | None, device: torch.device, log: Log
+) -> tuple[Source, Mapping[int, str], dict[str, Any]]:
+    """Clips of the recipe's data set, encoded in this process."""
     dataset = recipe.data.build(format=parts.format, root=root)
     if not len(dataset):
         raise RunError("the data set is empty: there is nothing to train on")
@@ -74,12 +128,11 @@ def open_data(
         for part in frozen_parts(parts):
             move_weights(part, device)
         encoders: dict[str, Any] = dict(parts.encoders)
-        source = OnTheFly(readable, parts.format, parts.codecs, encoders, device, recipe.train.seed)
+        seed = recipe.train.seed
+        source = OnTheFly(readable, parts.format, parts.codecs, encoders, device, seed)
         names = dataset.names if isinstance(dataset, HasNames) else None
     identity = {"examples": len(dataset), "names": None if names is None else _digest(names)}
-    seed = derived_seed(recipe.train.seed, "train:order")
-    order = BatchOrder(source.groups, source.shapes, recipe.train.batch, seed)
-    return TrainingData(BatchStream(source, order), readable.unreadable, identity)
+    return source, readable.unreadable, identity
 
 
 def _prepared(
@@ -88,11 +141,10 @@ def _prepared(
     """The prepared clips, from the run folder's cache if they are in it."""
     generator = torch.Generator().manual_seed(derived_seed(recipe.train.seed, "train:data"))
     chosen = choose_examples(len(readable), recipe.train.prepared, generator)
-    frozen = frozen_parts(parts)
     # The key doesn't know what replaces an unreadable clip: then nothing is cached.
     key = None
     if not readable.unreadable:
-        key = cache_key(recipe, readable.dataset, chosen, frozen, device)
+        key = cache_key(recipe, readable.dataset, chosen, made_with(recipe, parts))
     folder = log.folder / FOLDER
     if key is not None:
         cached = load_prepared(folder, key, trainable_encoders(parts), device, log.say)
@@ -101,7 +153,7 @@ def _prepared(
     encoders: dict[str, Any] = dict(parts.encoders)
     with ExitStack() as stack:
         offload: Offload = "none" if device.type == "cpu" else "parts"
-        for part in frozen:
+        for part in frozen_parts(parts):
             stack.enter_context(weights_on_device(part, device, offload))
         prepared = prepare_clips(
             readable,

@@ -25,7 +25,7 @@ class EMA:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(
             list(self.average.values()),
-            [parameters[name].detach() for name in self.average],
+            [parameters[name] for name in self.average],
             1 - decay,
         )
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmony_parts.tasks.protocol import Plan
+
+BINS = 4  # of times, of equal width
+Sums = dict[str, list[float]]
+"""Name -> [sum of errors, their number]."""
 
 
 class LogMeans:
@@ -15,24 +20,27 @@ class LogMeans:
 
     def __init__(self) -> None:
         self.steps, self.loss, self.norm, self.rate, self.seconds = 0, 0.0, 0.0, 0.0, 0.0
-        self.sums: dict[str, list[float]] = {}  # "task.stream": [sum of errors, their number]
+        self.sums: Sums = {}  # by "task.stream"
+        self.bins: Sums = {}  # by "stream.time": the time of the noisiest latent, in BINS bins
         self.without_reference = 0  # clips without a reference audio
 
-    def add(
-        self, loss: float, norm: float, rate: float, plan: Plan, entries: dict[str, list[float]]
-    ) -> None:
-        """Add one step: its loss, gradient norm, learning rate, and errors of each plan entry."""
+    def add(self, loss: float, norm: float, rate: float) -> None:
+        """Add one step: its loss, gradient norm and learning rate."""
         self.steps += 1
         self.loss += loss
         self.norm += norm
         self.rate = rate
+
+    def add_entries(self, plan: Plan, entries: Mapping[str, Sequence[float]]) -> None:
+        """Add the errors of a plan's entries, per stream."""
         tasks = plan.task.tolist()
         for stream, errors in entries.items():
             weights = plan.weights[stream].tolist()
-            for task, weight, error in zip(tasks, weights, errors, strict=True):
+            times = plan.times[stream].values.amax(1).tolist()
+            for task, weight, time, error in zip(tasks, weights, times, errors, strict=True):
                 if weight:
-                    sums = self.sums.setdefault(f"{plan.names[task]}.{stream}", [0.0, 0])
-                    sums[0], sums[1] = sums[0] + error, sums[1] + 1
+                    _count(self.sums, f"{plan.names[task]}.{stream}", error)
+                    _count(self.bins, f"{stream}.{_bin(time)}", error)
 
     def record(self, step: int) -> dict[str, Any]:
         """A line of the log."""
@@ -40,7 +48,8 @@ class LogMeans:
         return {
             "step": step,
             "loss": self.loss / n,
-            "losses": {name: total / count for name, (total, count) in sorted(self.sums.items())},
+            "losses": means_of(self.sums),
+            "losses_by_time": means_of(self.bins),
             "grad_norm": self.norm / n,
             "learning_rate": self.rate,
             "seconds_per_step": self.seconds / n,
@@ -57,3 +66,19 @@ class LogMeans:
         means = cls()
         vars(means).update(state)
         return means
+
+
+def means_of(sums: Sums) -> dict[str, float]:
+    """Name -> mean, by name."""
+    return {name: total / count for name, (total, count) in sorted(sums.items())}
+
+
+def _count(sums: Sums, name: str, error: float) -> None:
+    entry = sums.setdefault(name, [0.0, 0])
+    entry[0], entry[1] = entry[0] + error, entry[1] + 1
+
+
+def _bin(time: float) -> str:
+    """The bin of a time: "0.25-0.50"."""
+    k = min(BINS - 1, int(time * BINS))
+    return f"{k / BINS:.2f}-{(k + 1) / BINS:.2f}"

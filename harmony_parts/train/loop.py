@@ -21,9 +21,11 @@ from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.layers.precision import float32_products
 from harmony_parts.media import ffmpeg
 from harmony_parts.models.folder import save_model
+from harmony_parts.models.lock import lock_folder
+from harmony_parts.models.lora import adaptable_modules, save_adapters
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.data import TrainingData, open_data
-from harmony_parts.train.lock import lock_folder
+from harmony_parts.train.held_out import HeldOutLoss
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import build_model
@@ -33,26 +35,29 @@ from harmony_parts.train.signals import catch_stop_signals
 from harmony_parts.train.state import TrainingState
 from harmony_parts.train.step import draw_batch, train_step
 
-CHECKPOINTS, MODEL = "checkpoints", "model"  # folders in the run folder
+CHECKPOINTS, MODEL, LORA = "checkpoints", "model", "lora"  # folders in the run folder
 
 
 def train(
     recipe: Recipe,
     *,
     out: Path,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     start: str | Path | Sequence[str | Path] = (),
     resume: bool = False,
     progress: bool = True,
     device: str | None = None,
+    workers: int = 0,
 ) -> Path:
-    """Train a recipe's model in the run folder `out`; returns the folder of the model, `out`/model.
+    """Train a recipe's model in the run folder `out`; returns the folder of the model, `out`/model,
+    or of the adapters, `out`/lora, if those are what is trained.
 
     `start`, a model or run folder or a name on the Hugging Face Hub, gives the initial weights,
     loaded as float32; without it they are initialised from the recipe's seed. Several models, or
     one of fewer streams, are joined branch by branch (`harmony_parts.train.join`). `data_root` is
-    the folder that the data set reads, if it reads one. `device` is "cuda" by default if a GPU is
-    available, else "cpu".
+    the folder that the data set reads, if it reads one, or the folder or URL of prepared clips,
+    which `workers` processes read ahead. `device` is "cuda" by default if a GPU is available, else
+    "cpu".
 
     With `resume` the run in `out` continues from its last intact checkpoint. On the CPU, with the
     same number of threads, its weights are then bit-equal to those of an uninterrupted run. Ctrl-C
@@ -74,7 +79,7 @@ def train(
     with float32_products(tf32=False), generators:
         torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
         find_run(out, recipe, resume, data_root)  # raises before anything is built or written
-        if data_root is not None:
+        if data_root is not None and recipe.source is None:
             ffmpeg.executable()
         parts, origin = build_model(recipe, place, starts)
         with lock_folder(out):
@@ -83,11 +88,14 @@ def train(
             with Log(out, step=step, steps=recipe.train.steps, progress=progress) as log:
                 for line in origin:
                     log.say(line)
-                data = open_data(recipe, parts, data_root, place, log)
+                data = open_data(recipe, parts, data_root, place, log, workers=workers)
                 state = TrainingState(recipe, parts, device=place)
                 if saved is not None:
                     data.check_unchanged(saved)
                     state.load_state_dict(saved)
+                held_out = None
+                if recipe.train.held_out is not None:
+                    held_out = HeldOutLoss(recipe, parts, place, log)
                 view = RunView(
                     out,
                     state.step,
@@ -98,13 +106,15 @@ def train(
                 )
                 with open_callbacks(recipe.train.callbacks, view) as callbacks:
                     again = resume_command(out, data_root)
-                    _train_steps(state, data, recipe, out, log, callbacks, again)
+                    _train_steps(state, data, recipe, out, log, callbacks, held_out, again)
             note = _training_note(state, data, recipe, read_origin(out))
+            if adapters := state.averaged_adapters():
+                return save_adapters(out / LORA, adaptable_modules(parts), adapters)
             return save_model(out / MODEL, recipe, state.averaged_weights(), note=note)
 
 
 def _open(
-    out: Path, recipe: Recipe, resume: bool, data_root: Path | None, origin: Sequence[str]
+    out: Path, recipe: Recipe, resume: bool, data_root: str | Path | None, origin: Sequence[str]
 ) -> dict[str, Any] | None:
     """Open the run folder; returns the state to continue from, if there is one."""
     resuming = find_run(out, recipe, resume, data_root)
@@ -132,6 +142,7 @@ def _train_steps(
     out: Path,
     log: Log,
     callbacks: Sequence[Callback],
+    held_out: HeldOutLoss | None,
     again: str,
 ) -> None:
     """All remaining steps, with their checkpoints; `again` is the command to resume."""
@@ -150,6 +161,8 @@ def _train_steps(
             log.advance(state.step, loss)
             if state.step % settings.log_every == 0 or state.step == settings.steps:
                 record = state.means.record(state.step)
+                if held_out is not None and _due(state.step, held_out.spec.every, settings.steps):
+                    record["held_out"] = held_out.measure(state)
                 state.means = LogMeans()
                 log.show(record)
                 for callback in callbacks:
@@ -164,6 +177,10 @@ def _train_steps(
         _raise_batch_failure(failure, state.step, again)
     if stop.requested and state.step < settings.steps:
         _raise_stopped(state.step, settings.steps, again, log)
+
+
+def _due(step: int, every: int, steps: int) -> bool:
+    return step % every == 0 or step == steps
 
 
 @contextmanager

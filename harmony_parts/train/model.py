@@ -13,9 +13,10 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV
 from harmony_parts.errors import AssemblyError
-from harmony_parts.latents.encode import is_frozen
+from harmony_parts.latents.conditions import is_frozen
 from harmony_parts.models.folder import load_weights, saved_modules
 from harmony_parts.models.hub import locate_model
+from harmony_parts.models.lora import adaptable_modules
 from harmony_parts.models.offload import move_weights
 from harmony_parts.train.join import join, lacks_a_stream
 
@@ -55,7 +56,7 @@ def build_model(
 def choose_trained(recipe: Recipe, parts: Parts) -> None:
     """Let the recipe choose what is trained. Raises AssemblyError if that is nothing."""
     try:
-        recipe.train.trainable.prepare(saved_modules(parts))
+        recipe.train.trainable.prepare(adaptable_modules(parts))
     except ValueError as error:
         raise AssemblyError(f"$.train.trainable: {error}", recipe.name) from error
 

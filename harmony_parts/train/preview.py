@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from harmony_parts.assembly.build import Parts
 from harmony_parts.assembly.recipe import Recipe
@@ -16,25 +17,38 @@ from harmony_parts.train.state import TrainingState
 
 
 @contextmanager
+def averaged(state: TrainingState) -> Iterator[None]:
+    """The model has its averaged weights and is in evaluation mode; afterwards it is as before.
+
+    The global generators are as before too, so training continues bit-equal.
+    """
+    own = {name: weight.detach().clone() for name, weight in state.trained.items()}
+    modes = [(module, module.training) for module in state.modules.modules()]
+    average = state.ema.average if state.ema is not None and state.step else own
+    devices = [state.device] if state.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        _copy(average, state)
+        state.modules.eval()
+        try:
+            yield
+        finally:
+            _copy(own, state)
+            for module, training in modes:
+                module.training = training
+
+
+def _copy(weights: Mapping[str, Tensor], state: TrainingState) -> None:
+    for name, weight in state.trained.items():
+        weight.copy_(weights[name])
+
+
+@contextmanager
 def preview(state: TrainingState, recipe: Recipe, parts: Parts) -> Iterator[Pipeline]:
-    """A pipeline with the averaged weights; afterwards training continues with its own, bit-equal.
+    """A pipeline with the averaged weights.
 
     Everything is on the run's device meanwhile, codecs and frozen encoders too.
     """
-    trained = dict(state.modules.named_parameters())
-    own = {name: trained[name].detach().clone() for name in state.trained}
-    modes = [(module, module.training) for module in state.modules.modules()]
-    average = state.averaged_weights()
-    devices = [state.device] if state.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        for name in own:
-            trained[name].copy_(average[name])
+    with averaged(state):
         for part in frozen_parts(parts):
             move_weights(part, state.device)
-        try:
-            yield Pipeline(recipe, parts)
-        finally:
-            for name, weight in own.items():
-                trained[name].copy_(weight)
-            for module, training in modes:
-                module.training = training
+        yield Pipeline(recipe, parts)

@@ -1,4 +1,4 @@
-"""The run folder: `recipe.toml`, `log.jsonl`, `tensorboard/`, `checkpoints/` and `model/`.
+"""The run folder: `recipe.toml`, `log.jsonl`, `checkpoints/` and `model/` or `lora/`.
 
 `start.txt` says where the initial weights came from, if they weren't fresh.
 """
@@ -25,9 +25,11 @@ FREE = (
     "$.train.checkpoint_every",
     "$.train.log_every",
     "$.train.callbacks",
+    "$.train.held_out",
+    "$.train.micro_batch",
     "$.train.strategy",
 )
-"""Settings that may change when a run is resumed: they don't affect what a step computes."""
+"""Settings that may change when a run is resumed: a step computes the same, to rounding."""
 
 
 def find_run(

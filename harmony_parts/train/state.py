@@ -14,6 +14,7 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
 from harmony_parts.latents.order import Place
 from harmony_parts.models.folder import saved_modules
+from harmony_parts.models.lora import adaptable_modules, is_adapter
 from harmony_parts.train.ema import EMA
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import trained_streams
@@ -31,9 +32,10 @@ class TrainingState:
         """The state before the first step."""
         settings, self.device, self.step = recipe.train, device, 0
         self.modules = saved_modules(parts)
-        self.trained = {name: p for name, p in self.modules.named_parameters() if p.requires_grad}
+        everything = adaptable_modules(parts)
+        self.trained = {name: p for name, p in everything.named_parameters() if p.requires_grad}
         self.strategy = settings.strategy.build(device=device)
-        self.optimizer = settings.optimizer.build(modules=self.modules)
+        self.optimizer = settings.optimizer.build(modules=everything)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.ema = EMA(self.trained, settings.ema) if settings.ema else None
         self.read = trained_streams(recipe, parts.lengths())
@@ -44,6 +46,16 @@ class TrainingState:
         """The weights of the finished model: the average, if there is one, of trained weights."""
         state = self.modules.state_dict()
         return state if self.ema is None or not self.step else state | self.ema.average
+
+    def averaged_adapters(self) -> dict[str, Tensor]:
+        """The adapters of the finished model, if those are what is trained."""
+        average = self.averaged_weights() | (self.ema.average if self.ema else self._external())
+        return {name: average[name] for name in self.trained if is_adapter(name)}
+
+    def _external(self) -> dict[str, Tensor]:
+        """The trained adapters of modules that aren't the model's own."""
+        own = self.modules.state_dict().keys()
+        return {name: p.detach() for name, p in self.trained.items() if name not in own}
 
     def random_state(self) -> dict[str, Tensor]:
         """The states of the global generators, from which third-party modules may draw."""
@@ -65,7 +77,7 @@ class TrainingState:
         """
         state = {
             "step": self.step,
-            "weights": self.modules.state_dict(),
+            "weights": self.modules.state_dict() | self._external(),
             "optimizer": moments(self.optimizer, self.trained),
             "random": self.random_state(),
             "place": attrs.asdict(self.place),
@@ -76,7 +88,12 @@ class TrainingState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state. Raises RunError if it doesn't fit this model."""
         try:
-            self.modules.load_state_dict(state["weights"])
+            external = self._external()
+            self.modules.load_state_dict(
+                {name: x for name, x in state["weights"].items() if name not in external}
+            )
+            for name, adapter in external.items():
+                adapter.copy_(state["weights"][name])
             load_moments(self.optimizer, self.trained, state["optimizer"])
             if self.ema is not None:
                 self.ema.load(state["ema"])

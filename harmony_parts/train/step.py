@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -20,7 +22,8 @@ from harmony_parts.train.chance import (
     plan_samples,
     sample_generators,
 )
-from harmony_parts.train.objective import losses, packed
+from harmony_parts.train.objective import Losses, losses, packed
+from harmony_parts.train.precision import autocast, matmul_precision
 from harmony_parts.train.state import TrainingState
 
 
@@ -38,45 +41,108 @@ def draw_batch(state: TrainingState, batches: BatchStream) -> Batch:
     return batch
 
 
+@attrs.frozen(eq=False)
+class Drawn:
+    """What was drawn for a batch, and the errors of its entries, per stream that was read."""
+
+    plan: Plan
+    losses: Losses
+
+
+def draw_losses(
+    state: TrainingState, batch: Batch, recipe: Recipe, step: int, drop: Mapping[str, float]
+) -> Drawn:
+    """The losses of a batch's clips with the draws of `step`, in the run's precision."""
+    flow = recipe.flow
+    rows = range(batch.first, batch.first + len(batch.names))
+    samples = sample_generators(recipe.train.seed, step, rows)
+    lengths = batch.latents.map(lambda x: x.shape[1])
+    plan = plan_samples(recipe.task, flow.draw, samples, lengths)
+    conditions = drop_conditions(packed(batch.conditions, plan), drop, plan, samples)
+    noise = draw_noise(batch.latents, plan, samples)
+
+    def denoise(*given: Any, **more: Any) -> Any:
+        with autocast(recipe.train.precision, state.device):
+            return state.modules["denoiser"](*given, **more)
+
+    result = losses(denoise, batch.latents, noise, conditions, plan, flow.path, read=state.read)
+    return Drawn(plan, result)
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
+    """The batch in parts of at most `size` clips; 0: as a whole."""
+    n = len(batch.names)
+    if not 0 < size < n:
+        yield batch
+        return
+    for begin in range(0, n, size):
+        rows = slice(begin, min(begin + size, n))
+        index = torch.arange(rows.start, rows.stop)
+        yield attrs.evolve(
+            batch,
+            latents=batch.latents.map(lambda x, rows=rows: x[rows]),
+            conditions={
+                name: c.rows(index.to(c.tokens.device)) for name, c in batch.conditions.items()
+            },
+            names=batch.names[rows],
+            first=batch.first + begin,
+        )
+
+
 def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
-    """One optimizer step on a batch; returns its loss.
+    """One optimizer step on a batch, part by part; returns the mean loss of its clips.
 
     Raises RunError, with the weights untouched, if the loss or a gradient isn't finite.
     """
-    settings, flow, denoiser = recipe.train, recipe.flow, state.modules["denoiser"]
-    rows = range(batch.first, batch.first + len(batch.names))
-    samples = sample_generators(settings.seed, state.step + 1, rows)
-    lengths = batch.latents.map(lambda x: x.shape[1])
-    plan = plan_samples(recipe.task, flow.draw, samples, lengths)
-    conditions = drop_conditions(packed(batch.conditions, plan), settings.drop, plan, samples)
-    noise = draw_noise(batch.latents, plan, samples)
-    result = losses(denoiser, batch.latents, noise, conditions, plan, flow.path, read=state.read)
+    with matmul_precision(recipe.train.precision):
+        return _step(state, batch, recipe)
 
+
+def _step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
+    settings, step = recipe.train, state.step + 1
     state.optimizer.zero_grad(set_to_none=True)
-    if result.total.requires_grad:
-        result.total.backward()
+    parts = list(micro_batches(batch, settings.micro_batch))
+    total, plans, errors = torch.zeros((), device=state.device), [], []
+    for number, part in enumerate(parts):
+        drawn = draw_losses(state, part, recipe, step, settings.drop)
+        share = drawn.losses.total * (len(part.names) / batch.total)
+        if share.requires_grad:
+            # the parts share the graph of the trainable encoders
+            share.backward(retain_graph=number + 1 < len(parts))
+        total += share.detach()
+        plans.append(drawn.plan)
+        errors.append(drawn.losses.entries.map(Tensor.detach))
+    total = state.strategy.sum(total)
     norm = state.strategy.clip(state.trained.values(), settings.clip)
 
     # one transfer to the host for all numbers
-    missing = _without_reference(batch, denoiser)
-    three = torch.stack([x.to(result.total) for x in (result.total.detach(), norm, missing)])
-    numbers = torch.cat([three, *(result.entries[s].detach() for s in result.entries)]).tolist()
-    entries = dict(zip(result.entries, _split(numbers[3:], len(plan.source)), strict=True))
+    missing = _without_reference(batch, state.modules["denoiser"])
+    three = torch.stack([x.to(total) for x in (total, norm, missing)])
+    numbers = torch.cat([three, *(some[s] for some in errors for s in some)]).tolist()
+    place = 3
+    entries: list[dict[str, list[float]]] = []
+    for plan, some in zip(plans, errors, strict=True):
+        entries.append({})
+        for stream in some:
+            entries[-1][stream] = numbers[place : place + len(plan.source)]
+            place += len(plan.source)
     if not all(map(math.isfinite, numbers)):
-        raise RunError(
-            f"step {state.step + 1}: {_cause(state, batch, plan, entries)}; {_remedy(recipe)}"
-        )
+        causes = map(_cause, parts, plans, entries)
+        cause = next(filter(None, causes), _elsewhere(state, batch, plans[0]))
+        raise RunError(f"step {step}: {cause}; {_remedy(recipe)}")
 
-    factor = settings.schedule.factor(state.step + 1, settings.steps)
+    factor = settings.schedule.factor(step, settings.steps)
     for group, rate in zip(state.optimizer.param_groups, state.rates, strict=True):
         group["lr"] = rate * factor
     state.optimizer.step()
-    state.step += 1
+    state.step = step
     if state.ema is not None:
         state.ema.update(state.trained, state.step)
     rate = state.rates[0] * factor
-    state.means.add(numbers[0], numbers[1], rate, plan, entries)
+    state.means.add(numbers[0], numbers[1], rate)
     state.means.without_reference += int(numbers[2])
+    for plan, found in zip(plans, entries, strict=True):
+        state.means.add_entries(plan, found)
     return float(numbers[0])
 
 
@@ -90,14 +156,19 @@ def _without_reference(batch: Batch, denoiser: Any) -> Tensor:
     return sum(((~has).sum() for has in found), torch.zeros(()))
 
 
-def _cause(state: TrainingState, batch: Batch, plan: Plan, entries: dict[str, list[float]]) -> str:
-    """What isn't finite: the loss of one entry of the plan, a gradient, or only a sum."""
+def _cause(batch: Batch, plan: Plan, entries: Mapping[str, list[float]]) -> str:
+    """The entry of the plan whose loss isn't finite, "" if there is none."""
     for stream, errors in entries.items():
         for m, error in enumerate(errors):
             if not math.isfinite(error):
                 task, clip = plan.names[int(plan.task[m])], batch.names[int(plan.source[m])]
                 t = float(plan.times[stream].per_latent()[m].max())
                 return f"the loss is {error}: task {task}, {stream}, clip {clip}, time {t:.4f}"
+    return ""
+
+
+def _elsewhere(state: TrainingState, batch: Batch, plan: Plan) -> str:
+    """The gradient that isn't finite, or only a sum."""
     bad = [
         name
         for name, p in state.trained.items()
@@ -116,7 +187,3 @@ def _remedy(recipe: Recipe) -> str:
         "look at that clip, or lower the learning rate (train.optimizer) or"
         f" train.clip ({recipe.train.clip:g}); the last checkpoint is untouched"
     )
-
-
-def _split(numbers: list[float], size: int) -> list[list[float]]:
-    return [numbers[i : i + size] for i in range(0, len(numbers), size)]

@@ -9,7 +9,7 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_trainable() -> Iterator[PartDeclaration]:
-    """All weights, or those of chosen modules."""
+    """All weights, those of chosen modules, or adapters."""
     yield part(
         "all",
         "harmony_parts.trainable.everything:Everything",
@@ -19,4 +19,10 @@ def harmony_trainable() -> Iterator[PartDeclaration]:
         "branch",
         "harmony_parts.trainable.branch:Branch",
         summary="Only chosen modules, such as the audio branch and the interaction.",
+    )
+    yield part(
+        "lora",
+        "harmony_parts.trainable.lora:LoRA",
+        summary="Low-rank adapters of chosen linear layers, saved alone.",
+        source="arXiv:2106.09685",
     )

@@ -11,7 +11,8 @@ import torch
 
 from harmony_parts.av import Format
 from harmony_parts.data.captions import texts_beside
-from harmony_parts.data.clips import ClipFolder, ClipFolderSet
+from harmony_parts.data.clip_set import ClipSet
+from harmony_parts.data.clips import ClipFolder
 from harmony_parts.errors import MediaError
 from harmony_parts.media.clip import Clip
 
@@ -35,7 +36,7 @@ def root(clip_file: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def built(root: Path, **settings: str) -> tuple[ClipFolderSet, list[str]]:
+def built(root: Path, **settings: str) -> tuple[ClipSet, list[str]]:
     """The data set, and its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -22,7 +22,7 @@ from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
-from harmony_parts.latents.encode import conditions_of
+from harmony_parts.latents.conditions import conditions_of
 
 SHORT, LONG = "a ball", "a blurred wall, out of focus"
 TEXTS = ("caption", "sound")

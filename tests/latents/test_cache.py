@@ -20,12 +20,11 @@ from harmony_parts.data.protocol import Dataset, Example
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.latents import cache
 from harmony_parts.latents.cache import cache_key
-from harmony_parts.latents.encode import is_frozen
+from harmony_parts.latents.conditions import is_frozen
+from harmony_parts.latents.made_with import made_with, weights_digest
 from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.sources import Prepared
 from harmony_parts.train import data as training_data
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +109,7 @@ def key_of(recipe: Recipe, seed: int | None = None) -> str | None:
         recipe.data.build(format=recipe.format, root=None),
     )
     chosen = choose_examples(len(data), recipe.train.prepared, torch.Generator().manual_seed(0))
-    frozen = [encoder for encoder in parts.encoders.values() if is_frozen(encoder)]
-    return cache_key(recipe, data, chosen, [*(parts.codecs[s] for s in parts.codecs), *frozen], CPU)
+    return cache_key(recipe, data, chosen, made_with(recipe, parts))
 
 
 def test_the_key_covers_everything_that_clips_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,44 +134,22 @@ def test_the_key_covers_everything_that_clips_depend_on(monkeypatch: pytest.Monk
     assert key_of(base) == key_of(tiny.but(base, steps=99, ema=0.5, batch=1)), (
         "the training settings aren't part of it"
     )
-    monkeypatch.setattr(cache, "_code_digest", lambda classes: "other code")
-    names["code"] = key_of(base)
-    monkeypatch.undo()
+    assert len({key_of(base), *names.values()}) == 1 + len(names)
+    before = key_of(base)
+    monkeypatch.setattr("importlib.metadata.distributions", list)
     monkeypatch.setattr("torch.get_num_threads", lambda: 7)
-    names["threads"] = key_of(base)
-    # the first is now that of "threads"
-    assert len({key_of(tiny.recipe()), *names.values()}) == 1 + len(names) - 1
-    monkeypatch.undo()
-    assert key_of(base) not in names.values()
+    assert key_of(base) == before, "packages and machines aren't part of it"
 
 
 def test_the_key_covers_the_weights_of_external_modules() -> None:
     """Such as a codec's autoencoder, whose weights may change in a folder of the same name."""
-    recipe = tiny.recipe()
-    data = recipe.data.build(format=recipe.format, root=None)
     model = torch.nn.BatchNorm1d(2)
     codec = SimpleNamespace(external_modules=(model,))
-    names = [cache_key(recipe, data, [0], parts, CPU) for parts in ([], [codec])]
+    digests = [weights_digest(SimpleNamespace(external_modules=())), weights_digest(codec)]
     for tensor in (model.weight, model.num_batches_tracked):
         tensor.data += 1
-        names.append(cache_key(recipe, data, [0], [codec], CPU))
-    assert None not in names
-    assert len(set(names)) == len(names)
-
-
-def test_the_key_covers_the_code_of_the_parts_packages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cache_part.py").write_text("class Part: pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    import cache_part  # type: ignore[import-not-found]
-
-    before = cache._code_digest([cache_part.Part])
-    (tmp_path / "cache_part.py").write_text("class Part: x = 1\n")
-    assert before not in (None, cache._code_digest([cache_part.Part]), cache._code_digest([]))
-    typed_in = type("Typed", (), {"__module__": "__main__"})
-    monkeypatch.delattr("__main__.__file__", raising=False)
-    assert cache._code_digest([typed_in]) is None, "the code of what was typed in is unknown"
+        digests.append(weights_digest(codec))
+    assert len(set(digests)) == len(digests)
 
 
 class WithoutFingerprints:

@@ -8,8 +8,9 @@ from helpers import tiny_training as tiny
 
 from harmony_parts.assembly.build import build
 from harmony_parts.av import Condition
+from harmony_parts.latents.conditions import concatenate
 from harmony_parts.latents.order import Draw
-from harmony_parts.latents.prepare import choose_examples, concatenate, prepare_clips
+from harmony_parts.latents.prepare import choose_examples, prepare_clips
 from harmony_parts.latents.sources import OnTheFly
 
 CPU = torch.device("cpu")

@@ -99,7 +99,7 @@ FAULTS = {
         "metrics/test_compare.py",
     ),
     "the voice is always the file's start": Fault(
-        "data/clips.py",
+        "data/clip_set.py",
         "int(position * (sound.shape[1] - samples + 1))",
         "0",
         "data/test_clips.py",

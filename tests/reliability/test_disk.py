@@ -187,7 +187,7 @@ def _read(path: Path) -> bytes:
 LOCKING = """
     import time
     from pathlib import Path
-    from harmony_parts.train.lock import lock_folder
+    from harmony_parts.models.lock import lock_folder
 
     with lock_folder(Path(sys.argv[1])):
         print("ready", flush=True)

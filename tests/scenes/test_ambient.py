@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import attrs
 import numpy as np
+import pytest
 
 from harmony_parts.av import Format
 from harmony_parts.data.rendering import render
 from harmony_parts.metrics.events import Events
 from harmony_parts.scenes.ambient import Ambient, AmbientTake
+from harmony_parts.scenes.bell import Bell
 from harmony_parts.scenes.hard import Hard
 from harmony_parts.scenes.rhythm import Rhythm
 
@@ -69,3 +71,9 @@ def test_takes_without_events_are_quiet_and_still() -> None:
         assert one.events == ()
         assert not one.clip.waveform.any(), take.caption
         assert (one.clip.frames == one.clip.frames[:1]).all(), take.caption
+
+
+def test_hard_refuses_a_scene_without_its_settings() -> None:
+    with pytest.raises(ValueError, match="Bell has no events, distractors, knocks, clutter"):
+        Hard(inner=Bell())
+    assert Hard(inner=Ambient(scenes=(Bell(),))).harder()

@@ -22,7 +22,8 @@ from harmony_parts.encoders.byte_text import ByteText
 from harmony_parts.errors import RunError
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.interaction.global_cross import Global
-from harmony_parts.latents.encode import conditions_of, encode_examples
+from harmony_parts.latents.conditions import conditions_of
+from harmony_parts.latents.encode import encode_examples
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.optimizers.adamw import AdamW

@@ -16,7 +16,8 @@ from torch import Tensor
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.av import AV, Condition, Times
 from harmony_parts.flow.straight import StraightPath
-from harmony_parts.latents.encode import conditions_of, encode_examples
+from harmony_parts.latents.conditions import conditions_of
+from harmony_parts.latents.encode import encode_examples
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.tasks.weighted_sum import WeightedSum

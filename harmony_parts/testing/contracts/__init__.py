@@ -19,6 +19,7 @@ from harmony_parts.testing.contracts.codecs import check_audio_codec, check_vide
 from harmony_parts.testing.contracts.data import check_data
 from harmony_parts.testing.contracts.denoisers import check_denoiser
 from harmony_parts.testing.contracts.encoders import check_encoder
+from harmony_parts.testing.contracts.filters import check_filter
 from harmony_parts.testing.contracts.flow import (
     check_density,
     check_path,
@@ -32,6 +33,7 @@ from harmony_parts.testing.contracts.optimizers import check_optimizer
 from harmony_parts.testing.contracts.references import check_reference
 from harmony_parts.testing.contracts.scenes import check_scene
 from harmony_parts.testing.contracts.schedules import check_schedule
+from harmony_parts.testing.contracts.sources import check_source
 from harmony_parts.testing.contracts.strategies import check_strategy
 from harmony_parts.testing.contracts.style import check_style
 from harmony_parts.testing.contracts.tasks import check_task
@@ -47,6 +49,7 @@ __all__ = [
     "check_denoiser",
     "check_density",
     "check_encoder",
+    "check_filter",
     "check_guidance",
     "check_interaction",
     "check_metric",
@@ -57,6 +60,7 @@ __all__ = [
     "check_schedule",
     "check_shift",
     "check_solver",
+    "check_source",
     "check_strategy",
     "check_style",
     "check_task",

@@ -17,7 +17,7 @@ from harmony_parts.av import AV, Condition, Conditions, Times
 from harmony_parts.denoisers.protocol import Port
 from harmony_parts.errors import AssemblyError
 from harmony_parts.guidance.cfg import CFG
-from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.guidance.protocol import Guidance, Pass, StepTimes, conditional
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.sample.sampler import sample
 
@@ -296,10 +296,18 @@ def test_a_latent_of_one_stream_is_left_alone():
     assert function({"denoised": denoised, "cond": [{"model_conds": {}}]}) is denoised
 
 
+class OtherWords:
+    """A guidance away from what another prompt gives."""
+
+    def passes(self, times: StepTimes, state: Any) -> list[Pass]:
+        return [conditional(times), Pass("dull", times, words={"caption": "a grey picture"})]
+
+
 @pytest.mark.parametrize(
     ("guidance", "settings", "words"),
     [
         (hp.Modality(), {}, "changes the network"),
+        (OtherWords(), {}, "other words"),
         (sync(), {"mute": None}, "connect `mute`, or set the scale of the video to 1"),
         (sync(), {"static": None}, "connect `static`, or set the scale of the audio to 1"),
     ],
@@ -329,51 +337,6 @@ def test_an_anchor_of_another_size_is_said():
     model = patched(sync(), mute={"samples": ANCHORS[1][:, :, :3]})
     with pytest.raises(ValueError, match="the mute sound has latents"):
         run(model)
-
-
-class CausalVAE:
-    """Latents are running means, so that the first ones don't depend on what follows."""
-
-    audio_sample_rate = 100
-    downscale_index_formula = (8, 32, 32)
-
-    def encode(self, samples: Tensor) -> Tensor:
-        if samples.ndim == 3:  # sound [B, N, channels], ten latents a second
-            means = samples.cumsum(1)[:, ::10].mean(2)
-            return (means[:, None, :, None] + 0.25).expand(-1, 2, -1, 3)
-        self.pictures = samples
-        frames = samples.mean((1, 2, 3)).cumsum(0)[::8]
-        grid = samples.shape[1] // 32, samples.shape[2] // 32
-        return frames.view(1, 1, -1, 1, 1).expand(1, 3, -1, *grid)
-
-
-def test_silence_is_encoded():
-    """As long as the latent, also one of both streams; and not zeros."""
-    for samples in (torch.zeros(1, 2, 25, 3), comfy.Nested([NOISE[0], torch.zeros(1, 2, 25, 3)])):
-        (mute,) = nodes.HarmonyMuteSound.execute(CausalVAE(), {"samples": samples}).results
-        assert mute["samples"].shape == (1, 2, 25, 3)
-        assert (mute["samples"] == 0.25).all()
-
-
-def test_a_picture_is_repeated_and_encoded():
-    vae = CausalVAE()
-    image = torch.rand(2, 50, 70, 3)
-    (static,) = nodes.HarmonyStaticVideo.execute(
-        vae, image, {"samples": torch.zeros(1, 3, 4, 2, 3)}
-    ).results
-    assert static["samples"].shape == (1, 3, 4, 2, 3)
-    assert vae.pictures.shape == (25, 64, 96, 3)
-    assert (vae.pictures == vae.pictures[:1]).all()
-    with pytest.raises(ValueError, match="VAE of the model's video"):
-        nodes.HarmonyStaticVideo.execute(object(), image, {"samples": torch.zeros(1, 3, 4, 2, 3)})
-
-
-def test_a_given_stream_has_a_mask_of_zeros():
-    (given,) = nodes.HarmonyGiven.execute({"samples": GIVEN[1], "type": "audio"}).results
-    assert (given["noise_mask"] == 0).all()
-    assert given["type"] == "audio"
-    with pytest.raises(ValueError, match="before they are joined"):
-        nodes.HarmonyGiven.execute({"samples": comfy.Nested(GIVEN)})
 
 
 def test_the_nodes_patch_a_copy():

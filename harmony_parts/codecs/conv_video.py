@@ -1,0 +1,124 @@
+"""Learned video latents: a small convolutional autoencoder, causal in time."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from harmony_parts.av import Format
+from harmony_parts.codecs.conv_networks import FRAMES, STRIDE, VideoAutoencoder
+from harmony_parts.codecs.weights import load_network, on_meta
+from harmony_parts.plugin import knob
+
+
+def _multiple_of_8(spec: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if value < 8 or value % 8:  # groups of GroupNorm
+        raise ValueError(f"width is a positive multiple of 8, not {value}")
+
+
+@attrs.frozen
+class ConvVideo:
+    """A small learned video codec: a latent is 4 frames of 8 x 8 pixels, the first one a frame.
+
+    Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / 8, W / 8, channels], F = 1 + 4 (T - 1). A
+    latent depends on its own frames and on those before; a frame on its own latent and on those
+    before. An image is exactly one latent, and a repeated image has that latent at every position.
+    The weights are trained on the clips that a recipe names, with `harmony train-codec`, and aren't
+    saved with models that use them.
+    """
+
+    weights: str = knob(
+        "",
+        help="the file of the weights, codec.safetensors of a run of `harmony train-codec`",
+    )
+    channels: int = knob(
+        16, help="numbers per latent", unit="channels", validator=attrs.validators.ge(1)
+    )
+    width: int = knob(
+        16,
+        help="size of the network, a multiple of 8; 16 has 2.0 M parameters",
+        validator=_multiple_of_8,
+    )
+
+    def build(self, *, format: Format) -> ConvVideoCodec:
+        """The codec for frames of the format's size.
+
+        Raises ValueError if the weights can't be loaded, or 8 doesn't divide the frames' size.
+        """
+        for name in ("height", "width"):
+            if getattr(format, name) % STRIDE:
+                raise ValueError(
+                    f"{name} {getattr(format, name)} is not a multiple of {STRIDE}, the pixels of a"
+                    " latent: change the format"
+                )
+        empty = on_meta()
+        with torch.device("meta"):
+            network = self.network()
+        if not empty:
+            load_network(network, self.weights)
+        return ConvVideoCodec(network, format)
+
+    def network(self) -> VideoAutoencoder:
+        """The network with fresh weights, for training."""
+        return VideoAutoencoder(self.channels, self.width)
+
+
+class ConvVideoCodec:
+    """The VideoCodec of `ConvVideo`."""
+
+    def __init__(self, network: VideoAutoencoder, format: Format) -> None:
+        self.network, self.format = network.eval().requires_grad_(False), format
+        self.grid = (format.height // STRIDE, format.width // STRIDE)
+        self.channels = len(network.mean)
+
+    @property
+    def external_modules(self) -> tuple[VideoAutoencoder, ...]:
+        """The network."""
+        return (self.network,)
+
+    def latents(self, frames: int) -> int:
+        """Number of latents of `frames` frames: 1 + ceil((frames - 1) / 4)."""
+        if frames < 1:
+            raise ValueError(f"a clip has at least one frame, not {frames}")
+        return 1 - (1 - frames) // FRAMES
+
+    def frames(self, latents: int) -> int:
+        """Number of frames of `latents` latents: 1 + 4 (latents - 1)."""
+        if latents < 1:
+            raise ValueError(f"a clip has at least one latent, not {latents}")
+        return 1 + FRAMES * (latents - 1)
+
+    def clock(self, latents: int) -> Tensor:
+        """float64 [latents, 2] (start, end) in seconds; the first latent lasts one frame."""
+        edges = torch.arange(latents + 1, dtype=torch.float64) * FRAMES + (1 - FRAMES)
+        edges = edges.clamp(min=0) * self.format.fps.denominator / self.format.fps.numerator
+        return torch.stack([edges[:-1], edges[1:]], dim=1)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """uint8 [B, F, H, W, 3] -> float32 [B, latents(F), h, w, C].
+
+        The last frame is repeated to fill the last latent. Raises ValueError for other shapes.
+        """
+        size = (self.format.height, self.format.width, 3)
+        if frames.ndim != 5 or frames.shape[2:] != size or frames.dtype != torch.uint8:
+            raise ValueError(
+                f"frames are uint8 [B, F, {', '.join(map(str, size))}], not {frames.dtype}"
+                f" {list(frames.shape)}"
+            )
+        missing = self.frames(self.latents(frames.shape[1])) - frames.shape[1]
+        frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
+        video = frames.to(self.network.mean.device).float() / 127.5 - 1
+        with torch.no_grad():
+            return self.network.encode(video).float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, T, h, w, C] -> uint8 [B, frames(T), H, W, 3]."""
+        if latents.ndim != 5 or latents.shape[2:] != (*self.grid, self.channels):
+            raise ValueError(
+                f"latents are [B, T, {self.grid[0]}, {self.grid[1]}, {self.channels}], not"
+                f" {list(latents.shape)}"
+            )
+        with torch.no_grad():
+            video = self.network.decode(latents.to(self.network.mean))
+        return ((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

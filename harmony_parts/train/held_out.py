@@ -1,0 +1,63 @@
+"""The loss of clips that aren't trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from harmony_parts.assembly.build import Parts, derived_seed
+from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.latents.order import Draw
+from harmony_parts.latents.prepare import choose_examples, prepare_clips
+from harmony_parts.train.log import Log
+from harmony_parts.train.log_means import LogMeans, means_of
+from harmony_parts.train.preview import averaged
+from harmony_parts.train.state import TrainingState
+from harmony_parts.train.step import draw_losses
+
+
+class HeldOutLoss:
+    """Measures a run's loss on its held-out clips, which are encoded once.
+
+    Each measurement draws the same tasks, times and noise, so two of them differ by the weights
+    alone. No condition is dropped.
+    """
+
+    def __init__(self, recipe: Recipe, parts: Parts, device: torch.device, log: Log) -> None:
+        """Raises RunError if the data set is empty or a clip isn't in the model's format."""
+        assert recipe.train.held_out is not None
+        self.recipe, self.spec = recipe, recipe.train.held_out
+        folder = None if self.spec.folder is None else Path(self.spec.folder)
+        data = self.spec.data.build(format=parts.format, root=folder)
+        seed = derived_seed(recipe.train.seed, "train:held-out")
+        generator = torch.Generator().manual_seed(seed)
+        encoders: dict[str, Any] = dict(parts.encoders)
+        chosen = choose_examples(len(data), min(self.spec.clips, len(data)), generator)
+        self.clips = prepare_clips(
+            data,
+            chosen,
+            parts.format,
+            parts.codecs,
+            encoders,
+            generator=generator,
+            device=device,
+            track=log.track,
+        )
+
+    @torch.no_grad()
+    def measure(self, state: TrainingState) -> dict[str, float]:
+        """Mean error by "task.stream", with the averaged weights."""
+        means, size = LogMeans(), self.recipe.train.batch
+        with averaged(state):
+            for first in range(0, len(self.clips), size):
+                numbers = range(first, min(first + size, len(self.clips)))
+                fetched = self.clips.fetch([Draw(number, 0) for number in numbers])
+                batch = attrs.evolve(self.clips.batch(fetched), first=first)
+                # step 0 is no step of training
+                drawn = draw_losses(state, batch, self.recipe, 0, {})
+                entries = drawn.losses.entries
+                means.add_entries(drawn.plan, {s: entries[s].tolist() for s in entries})
+        return means_of(means.sums)
