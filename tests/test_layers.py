@@ -36,6 +36,7 @@ FLOORS: tuple[set[str], ...] = (
     {"train"},
     {"demo", "benchmarks"},
     {"comparison"},
+    {"bench"},
     {"cli"},
     {"__init__", "__main__"},  # the entrances of the package: no module imports them
 )
@@ -44,7 +45,7 @@ from its own folder and from lower floors.
 """
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ANY = {"cli", "benchmarks"}  # these import anything except the entrances
-USE_PARTS = {"testing", "demo", "benchmarks", "comparison", "cli"}
+USE_PARTS = {"testing", "demo", "benchmarks", "comparison", "bench", "cli"}
 """The folders that may import parts. All others know only protocols: parts arrive as arguments."""
 KIND_FOLDERS = {kind.folder for kind in KINDS.values()}
 PARTS = {

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from harmony_parts.av import Format
+from harmony_parts.bench.cases import SETS
 from harmony_parts.benchmarks.measure import QUICK, check_overwrite, write_report
 from harmony_parts.codecs.conv_video import ConvVideo
 from harmony_parts.codecs.dct import DCTVideo
@@ -29,12 +30,9 @@ from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events, match
 from harmony_parts.scenes.ambient import Ambient
-from harmony_parts.scenes.complex import Complex
-from harmony_parts.scenes.hard import Hard
 from harmony_parts.scenes.talk import Talk
 
 FORMAT = Format(fps=24, height=64, width=64, sample_rate=16000, seconds=2.0)
-SETS = {"ambient": Ambient(), "speech": Talk(), "complex": Complex(), "hard": Hard(level=2.0)}
 SHIFTS = (0, 40, 80, 160, 320)  # ms
 VIDEO = {f"dct, keep {keep}": DCTVideo(keep=keep) for keep in (16, 32, 64, 88)}
 AUDIO = {

@@ -18,6 +18,7 @@ from harmony_parts.report.progress import escape_unencodable
         "train-codec": "harmony_parts.cli.train_codec:train_codec",
         "generate": "harmony_parts.cli.generate:generate",
         "compare": "harmony_parts.cli.compare:compare",
+        "bench": "harmony_parts.cli.bench:bench",
         "measure": "harmony_parts.cli.measure:measure",
         "explain": "harmony_parts.cli.explain:explain",
         "runs": "harmony_parts.cli.runs:runs",

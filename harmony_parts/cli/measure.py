@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import metrics
-from harmony_parts.report.progress import console, progress
+from harmony_parts.report.progress import progress
 from harmony_parts.report.text import quantity
+
+if TYPE_CHECKING:
+    from harmony_parts.metrics.compare import Compared
 
 
 @click.command(
@@ -57,7 +60,7 @@ def measure(
     """Measure the sync of media files with picture and sound.
 
     With several files, chance is measured too: the same pictures, re-paired with the sounds of
-    the other files. Only the difference shows sync. Numbers after +- are standard errors over the
+    the other files. Only the difference shows sync. Numbers after ± are standard errors over the
     files, given for five files or more. The metric correlation is at chance on speech.
     """
     from harmony_parts.assembly.overrides import apply_overrides
@@ -82,14 +85,13 @@ def measure(
             analyses.append(found)
             step(number, len(files))
     scores = [chosen.score(found.video, found.audio) for found in analyses]
-    together = None
-    if len(files) > 1:
-        compared = compare_analyses(chosen, analyses)
-        together = {name: number.json() for name, number in compared.items()}
+    together = compare_analyses(chosen, analyses) if len(files) > 1 else None
     if as_json:
         rows = [{"file": str(f), **numbers} for f, numbers in zip(files, scores, strict=True)]
         result: dict[str, Any] = {"metric": metric, "files": rows}
-        click.echo(json.dumps(result | ({"together": together} if together else {}), indent=2))
+        if together is not None:
+            result["together"] = {name: number.json() for name, number in together.items()}
+        click.echo(json.dumps(result, indent=2))
     else:
         _print(files, scores, together)
 
@@ -97,49 +99,20 @@ def measure(
 def _print(
     files: Sequence[Path],
     scores: Sequence[Mapping[str, float]],
-    together: Mapping[str, Mapping[str, Any]] | None,
+    together: Mapping[str, Compared] | None,
 ) -> None:
     """Print a table of each file's numbers, then of all files with chance."""
+    from harmony_parts.report import score_table
+
     names = list(dict.fromkeys(name for numbers in scores for name in numbers))
-    rows = [
-        [str(file), *(_number(numbers.get(name)) for name in names)]
-        for file, numbers in zip(files, scores, strict=True)
+    lines = [
+        [str(file), *(score_table.figure(n[name]) if name in n else "" for name in names)]
+        for file, n in zip(files, scores, strict=True)
     ]
-    _table(["file", *names], rows)
+    score_table.print_table(["file", *names], lines)
     if together is not None:
         click.echo(
             f"\n{quantity(len(files), 'file')} together, and re-paired with each other (chance):\n"
         )
-        rows = [
-            [name, *(_with_error(numbers, which) for which in ("paired", "repaired", "difference"))]
-            for name, numbers in together.items()
-        ]
-        _table(["", "paired", "re-paired", "difference"], rows)
-
-
-def _number(number: float | None) -> str:
-    return (
-        ""
-        if number is None
-        else f"{number:.0f}"
-        if number == int(number) and abs(number) >= 1
-        else f"{number:.3g}"
-    )
-
-
-def _with_error(numbers: Mapping[str, float], which: str) -> str:
-    error = f" +- {numbers[f'{which}_error']:.2g}" if f"{which}_error" in numbers else ""
-    return _number(numbers.get(which)) + error
-
-
-def _table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for k, name in enumerate(header):
-        table.add_column(
-            name, justify="left" if k == 0 else "right", no_wrap=k > 0, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)
+        lines = [[name, *score_table.cells(number)] for name, number in together.items()]
+        score_table.print_table(["", *score_table.HEADER], lines)

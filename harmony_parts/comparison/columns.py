@@ -60,11 +60,12 @@ def guidances(
 
 
 def metrics(
-    recipe: Recipe, words: Sequence[str] = (), device: torch.device | str = "cpu"
+    recipe: Recipe | None, words: Sequence[str] = (), device: torch.device | str = "cpu"
 ) -> dict[str, Metric]:
     """The metrics by name: the recipe's, else events and correlation; `words` as for guidances."""
     tables: dict[str, Any] = {}
-    for table in [unstructure(metric, kind="metric") for metric in recipe.metrics] or [
+    own = () if recipe is None else recipe.metrics
+    for table in [unstructure(metric, kind="metric") for metric in own] or [
         {"use": f"harmony/{name}"} for name in METRICS
     ]:
         name = table["use"].rpartition("/")[2]

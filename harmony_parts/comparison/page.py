@@ -8,22 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from harmony_parts.demo.page import STYLE as DEMO
+from harmony_parts.metrics.compare import Compared
+from harmony_parts.report import score_table
 from harmony_parts.report.text import duration
 
-LABELS = {
-    "video_events": "events seen",
-    "audio_events": "events heard",
-    "matched": "events matched",
-    "video_matched": "share of seen events that are heard",
-    "audio_matched": "share of heard events that are seen",
-    "offset_ms": "median distance of matched events, ms",
-    "offset_bias_ms": "median offset, sound after picture, ms",
-    "f1": "F1",
-    "correlation": "correlation of motion and sound, at its peak",
-    "lag_ms": "lag of the peak, sound after picture, ms",
-    "correlation_at_0": "correlation without a lag",
-}
-"""Labels for the numbers of the built-in metrics; others are shown by name."""
 STYLE = (
     DEMO
     + """
@@ -86,49 +74,31 @@ def _columns(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _together(columns: Sequence[Mapping[str, Any]]) -> str:
-    """The table of each column's numbers over all clips, with chance."""
-    rows = _rows(
-        [
-            {metric: _paired(numbers) for metric, numbers in column["numbers"].items()}
+    """The table of scores of all columns' clips."""
+    lines = score_table.rows(
+        {
+            column["name"]: {
+                metric: {name: Compared(**number) for name, number in numbers.items()}
+                for metric, numbers in column["numbers"].items()
+            }
             for column in columns
-        ]
+        }
     )
-    if not rows:
+    if not lines:
         return ""
     return f"""<h2>Measured over all clips</h2>
-{_table(["", *(column["name"] for column in columns)], rows)}
-<p class="note">In brackets: the same frames with the sounds of the other clips, which is chance, and the difference from it; only the
-difference, over many clips, shows sync. After ±: the standard error over clips, from five clips on. Events are sudden rises of brightness and of loudness,
+{_table(["", "guidance", *score_table.HEADER], ([escape(cell) for cell in line] for line in lines))}
+<p class="note">{escape(score_table.MEANING)} Only the
+difference, over many clips, shows sync. Events are sudden rises of brightness and of loudness,
 and match within the metric's tolerance; frames without flashes or cuts may have none. Sharper frames show more of them, so rely on the
 shares and offsets before F1. The correlation uses any motion, and is at chance on speech. The quality of frames and sound isn't measured here: look and listen.</p>"""
-
-
-def _paired(numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """Number -> "0.71 ± 0.05 (0.32; +0.39 ± 0.06)"; counts of events are shown without chance."""
-
-    def cell(name: str, number: Mapping[str, float]) -> str:
-        text = _number(number["paired"]) + _error(number, "paired_error")
-        if "repaired" not in number or name.endswith("_events"):
-            return text
-        chance = _number(number["repaired"])
-        if "difference" in number:
-            sign = "+" if number["difference"] >= 0 else ""
-            difference = sign + _number(number["difference"])
-            chance += f"; {difference}{_error(number, 'difference_error')}"
-        return f"{text} <small>({chance})</small>"
-
-    return {name: cell(name, number) for name, number in numbers.items() if "paired" in number}
-
-
-def _error(number: Mapping[str, float], name: str) -> str:
-    return f" ± {_number(number[name])}" if name in number else ""
 
 
 def _row(clips: Sequence[Mapping[str, Any]]) -> str:
     """The clips of one prompt and seed side by side, above their numbers."""
     numbers = [
         {
-            metric: {name: _number(x) for name, x in values.items()}
+            metric: {name: score_table.figure(x) for name, x in values.items()}
             for metric, values in clip["numbers"].items()
         }
         for clip in clips
@@ -148,23 +118,14 @@ def _clip(clip: Mapping[str, Any]) -> str:
 
 def _rows(columns: Sequence[Mapping[str, Mapping[str, str]]]) -> list[list[str]]:
     """A row for each number of each metric: its label, then a cell for each column."""
-    names = dict.fromkeys(
-        (metric, name)
-        for column in columns
-        for metric, numbers in column.items()
-        for name in numbers
-    )
-    known = list(LABELS)
-    order = sorted(names, key=lambda one: known.index(one[1]) if one[1] in known else len(known))
+    names = score_table.ordered((m, n) for column in columns for m in column for n in column[m])
     return [
-        [LABELS.get(name, name), *(column.get(metric, {}).get(name, "–") for column in columns)]
-        for metric, name in order
+        [
+            score_table.label(name),
+            *(column.get(metric, {}).get(name, "–") for column in columns),
+        ]
+        for metric, name in names
     ]
-
-
-def _number(value: float) -> str:
-    digits = 0 if value == int(value) or abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:.{digits}f}"
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], first: str = "") -> str:

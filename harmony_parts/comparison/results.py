@@ -15,25 +15,30 @@ from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.assembly.tables import parts_in
+from harmony_parts.comparison.measured import Measured
 from harmony_parts.comparison.page import page
 from harmony_parts.generate.jobs import Job
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.files import replace_text
-from harmony_parts.metrics.compare import compare_analyses
-from harmony_parts.metrics.protocol import Metric, streams_read
+from harmony_parts.metrics.compare import Compared
+from harmony_parts.metrics.protocol import Metric
 
 SHARE = 10  # writing takes at most 1/10 of the time: it re-pairs all clips with each other
 
 
 @attrs.frozen(eq=False)
 class Row:
-    """A clip of the comparison: its job, column and heading, and its passes over all steps."""
+    """A clip of the comparison: its job, column and heading, and its passes over all steps.
+
+    `case` is the prompt's name, which its seeds share.
+    """
 
     job: Job
     column: str
     title: str
     passes: int
+    case: str = ""
 
 
 class Results:
@@ -55,51 +60,32 @@ class Results:
     ) -> None:
         self.folder, self.model, self.recipe = folder, model, recipe
         self.columns, self.rows = columns, rows
-        self.metrics, self.left_out = metrics, left_out
+        self.left_out = left_out
         self.page, self._json = folder / "index.html", folder / "results.json"
         self.failed: dict[str, str] = {}
         self.seconds: dict[str, float] = self._earlier_seconds()
-        self.numbers: dict[str, dict[str, dict[str, float]]] = {}
-        self._together: dict[str, dict[str, dict[str, Any]]] = {}
-        self._analyses: dict[str, dict[str, Any]] = {}
+        self._measured = Measured(metrics)
+        self._together: dict[str, dict[str, dict[str, Compared]]] = {}
         self._written, self._writing = -float("inf"), 0.0
+
+    @property
+    def numbers(self) -> dict[str, dict[str, dict[str, float]]]:
+        """File -> metric -> number -> value of the measured clips."""
+        return self._measured.numbers
 
     def measure(self, row: Row) -> None:
         """Measure a clip by every metric whose streams it has."""
-        clip = Clip.read(self.folder / row.job.name)
-        has = {"video": clip.frames is not None, "audio": clip.waveform is not None}
-        analyses = {
-            name: metric.analyse(clip)
-            for name, metric in self.metrics.items()
-            if all(has[stream] for stream in streams_read(metric))
-        }
-        self._analyses[row.job.name] = analyses
-        self.numbers[row.job.name] = {
-            name: self.metrics[name].score(analysis.video, analysis.audio)
-            for name, analysis in analyses.items()
-        }
+        self._measured.measure(row.job.name, Clip.read(self.folder / row.job.name))
         self._together.pop(row.column, None)
 
-    def together(self, column: str) -> dict[str, dict[str, Any]]:
+    def together(self, column: str) -> dict[str, dict[str, Compared]]:
         """The numbers of a column's clips together, by metric: as generated, and by chance.
 
-        Chance is the same frames with the sounds of the column's other clips.
+        Chance is the same frames with the sounds of the column's other prompts.
         """
         if column not in self._together:
-            analyses = [
-                analysis
-                for row in self.rows
-                if row.column == column and (analysis := self._analyses.get(row.job.name))
-            ]
-            self._together[column] = {
-                name: {
-                    number: compared.json()
-                    for number, compared in compare_analyses(
-                        metric, [each[name] for each in analyses if name in each]
-                    ).items()
-                }
-                for name, metric in self.metrics.items()
-            }
+            cases = [(row.job.name, row.case) for row in self.rows if row.column == column]
+            self._together[column] = self._measured.together(cases)
         return self._together[column]
 
     def write(self, last: bool = False) -> None:
@@ -155,7 +141,10 @@ class Results:
             "guidance": repr(guidance),
             "passes": round(per_step, 2),
             **mean,
-            "numbers": self.together(name),
+            "numbers": {
+                metric: {number: compared.json() for number, compared in numbers.items()}
+                for metric, numbers in self.together(name).items()
+            },
         }
 
     def _clip(self, row: Row) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import STREAMS
 from harmony_parts.comparison.columns import misfit, passes
-from harmony_parts.comparison.results import Results, Row
+from harmony_parts.comparison.results import Row
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import HarmonyError, RequestError, RunError
 from harmony_parts.generate import provenance
@@ -25,6 +25,23 @@ from harmony_parts.report.progress import print_stderr, progress
 from harmony_parts.report.text import duration, quantity
 
 SEED_STRIDE = 1_000_000  # between the seeds of one prompt and the next
+
+
+class Outcome(Protocol):
+    """What becomes of the clips: each is measured, and written, before the next is generated.
+
+    By file: the `seconds` that clips took to generate, and why clips `failed`.
+    """
+
+    rows: Sequence[Row]
+    seconds: dict[str, float]
+    failed: dict[str, str]
+
+    def measure(self, row: Row) -> None:
+        """Measure a clip that exists."""
+
+    def write(self, last: bool = False) -> None:
+        """Write what is known so far."""
 
 
 def rows(
@@ -68,7 +85,7 @@ def _rows_of(
         for column, guidance in guidances.items():
             made = job.with_request(seed=(first + more) % 2**63, guidance=guidance)
             clip = Job(f"{column.replace(' ', '')}/{name}", made.request, job.source, job.columns)
-            yield Row(clip, column, title, passes(guidance, recipe, made.request))
+            yield Row(clip, column, title, passes(guidance, recipe, made.request), case=stem)
 
 
 def _title(request: Request) -> str:
@@ -110,7 +127,7 @@ def _denoiser(runner: JobRunner) -> Denoiser:
         return runner.pipeline.parts.denoiser
 
 
-def compare(runner: JobRunner, results: Results) -> None:
+def compare(runner: JobRunner, results: Outcome) -> None:
     """Measure the existing clips, then generate and measure the others.
 
     The model is loaded only if clips are missing. A clip that fails doesn't stop the others. Raises
@@ -120,7 +137,7 @@ def compare(runner: JobRunner, results: Results) -> None:
     done = [row for row in results.rows if _is_done(runner.folder, row, origins)]
     left = [row for row in results.rows if row not in done]
     for row in left:
-        _check_free(runner.folder, row.job.name, origins[row.job.name])
+        check_free(runner.folder, row.job.name, origins[row.job.name])
     if left:
         # a model that can't be loaded fails once, and before the folder is created
         runner.pipeline  # noqa: B018
@@ -139,7 +156,7 @@ def _is_done(folder: Path, row: Row, origins: Mapping[str, Mapping[str, Any]]) -
     return provenance.is_up_to_date(folder / row.job.name, origins[row.job.name])
 
 
-def _measure(runner: JobRunner, rows: Sequence[Row], results: Results) -> None:
+def _measure(runner: JobRunner, rows: Sequence[Row], results: Outcome) -> None:
     """Measure clips that exist already."""
     clips = quantity(len(results.rows), "clip")
     runner.say(f"{len(rows)} of {clips} already exist in {runner.folder}")
@@ -149,7 +166,7 @@ def _measure(runner: JobRunner, rows: Sequence[Row], results: Results) -> None:
             step(number, len(rows))
 
 
-def _generate(runner: JobRunner, rows: Sequence[Row], results: Results) -> None:
+def _generate(runner: JobRunner, rows: Sequence[Row], results: Outcome) -> None:
     """Generate and measure one clip after the other; estimate the time left by their passes."""
     total, done, began = sum(row.passes for row in rows), 0, time.perf_counter()
     for number, row in enumerate(rows, start=1):
@@ -168,7 +185,7 @@ def _generate(runner: JobRunner, rows: Sequence[Row], results: Results) -> None:
         runner.say(f"{number} of {len(rows)} done{rest}")
 
 
-def _check_free(folder: Path, name: str, origin: Mapping[str, Any]) -> None:
+def check_free(folder: Path, name: str, origin: Mapping[str, Any]) -> None:
     """Raise RunError if the clip exists with other settings: it may have taken hours.
 
     A clip without provenance was never finished, and may be overwritten.

@@ -9,7 +9,7 @@ import csv
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,20 +35,27 @@ DEVICES = {
 Row = tuple[int, dict[str, Any]]  # line number, and the cells that aren't empty
 
 
-def read_batch(path: Path, defaults: Request) -> list[Job]:
+def read_batch(path: Path, defaults: Request, labels: Sequence[str] = ()) -> list[Job]:
     """The jobs of a batch file; `defaults` fills empty cells. Paths are relative to its folder.
 
+    `labels` are further columns, whose cells are names that are safe as those of folders.
     Raises RequestError with all faults of the file, line by line.
     """
     faults: list[str] = []
     jobs: list[Job] = []
     taken: dict[str, str] = {}
+    columns = (*COLUMNS, *labels)
     for line, cells in _rows(path, faults):
         source = f"{path.name}, line {line}"
         unknown = [
-            f"unknown column {key!r}{nearest(key, COLUMNS)}; there are: {', '.join(COLUMNS)}"
+            f"unknown column {key!r}{nearest(key, columns)}; there are: {', '.join(columns)}"
             for key in cells
-            if key not in COLUMNS
+            if key not in columns
+        ]
+        unknown += [
+            f"{key} must be a name that is safe for a folder, not {cells[key]!r:.40}"
+            for key in labels
+            if key in cells and _unsafe(str(cells[key]), str(cells[key]))
         ]
         fields = _fields(cells, path.parent)
         request = attrs.evolve(defaults, **fields)
@@ -59,7 +66,8 @@ def read_batch(path: Path, defaults: Request) -> list[Job]:
         faults += [f"{source}: {fault}" for fault in wrong]
         if not wrong:
             taken[name.casefold()] = source
-            jobs.append(Job(name, request, source, frozenset(fields)))
+            said = {key: str(cells[key]) for key in labels if key in cells}
+            jobs.append(Job(name, request, source, frozenset(fields), said))
     if not faults and not jobs:
         faults.append(f"{path.name}: has no requests")
     if faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 class Job:
     """A clip to generate, and the name of its file.
 
-    `source` is the line of a batch file that it comes from, `columns` the fields set in that line.
+    `source` is the line of a batch file that it comes from, `columns` the fields set in that line,
+    `labels` what else the line says.
     """
 
     name: str
     request: Request
     source: str = ""
     columns: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = attrs.field(factory=dict)
 
     def with_request(self, **fields: Any) -> Job:
         """The job with some fields of its request changed."""

@@ -18,9 +18,11 @@ from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
+from harmony_parts.metrics.compare import Compared
 from harmony_parts.metrics.compare import compare as compare_clips
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events
+from harmony_parts.report.score_table import cells
 
 
 @pytest.fixture
@@ -142,9 +144,8 @@ def test_every_clip_is_measured(run):
                 analysis = metric.analyse(clip)
                 assert entry["numbers"][name] == metric.score(analysis.video, analysis.audio)
     assert all(clip["seconds"] > 0 for clip in report["clips"])
-    shown = (
-        f"{report['columns'][0]['numbers']['correlation']['correlation']['paired']:.2f} <small>("
-    )
+    first = Compared(**report["columns"][0]["numbers"]["correlation"]["correlation"])
+    shown = f"<td>{cells(first)[1]}</td>"
     for text in (
         "events seen",
         "events matched",

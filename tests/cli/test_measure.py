@@ -17,7 +17,7 @@ def test_files_are_measured_together_and_against_chance(harmony, flash):
     assert "re-paired" not in table
     assert "re-paired" in harmony("measure", flash, flash, "--metric", "correlation").stdout
     for files, errors in ((4, False), (5, True)):  # too few for a standard error
-        assert ("+-" in harmony("measure", *[flash] * files).stdout) == errors
+        assert ("±" in harmony("measure", *[flash] * files).stdout) == errors
     strict = json.loads(harmony("measure", flash, "--set", "tolerance=0", "--json").stdout)
     assert strict["files"][0]["matched"] == 0
 

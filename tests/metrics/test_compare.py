@@ -12,7 +12,16 @@ import torch
 from harmony_parts.av import AV, Format
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.media.clip import Clip
-from harmony_parts.metrics.compare import compare, compare_analyses
+from harmony_parts.metrics.compare import (
+    Compared,
+    Scored,
+    compare,
+    compare_analyses,
+    compare_scored,
+    score_pairs,
+    student_t,
+)
+from harmony_parts.metrics.compare_two import compare_two
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events
 from harmony_parts.metrics.protocol import Reference
@@ -47,10 +56,10 @@ def test_true_clips_match_and_re_paired_ones_do_not() -> None:
 def test_json_has_the_defined_fields() -> None:
     written = compare(Events(), CLIPS[:5], TRUTHS[:5])["video_truth_f1"].json()
     assert json.loads(json.dumps(written)) == written
-    assert set(written) == {"paired", "paired_error"}
+    assert set(written) == {"n", "cases", "paired", "paired_error"}
     written = compare(Events(), CLIPS[:5])["f1"].json()
     names = ("paired", "repaired", "difference")
-    assert set(written) == {*names, *(f"{name}_error" for name in names)}
+    assert set(written) == {"n", "cases", *names, *(f"{name}_error" for name in names)}
 
 
 def test_correlation_of_true_clips_beats_chance() -> None:
@@ -76,7 +85,7 @@ def test_the_same_seed_gives_the_same_errors() -> None:
 
 def test_one_clip_is_not_re_paired_and_no_clips_give_no_numbers() -> None:
     one = compare(Events(), CLIPS[:1])
-    assert all(set(number.json()) == {"paired"} for number in one.values())
+    assert all(set(number.json()) == {"n", "cases", "paired"} for number in one.values())
     assert compare(Events(), []) == {}
 
 
@@ -133,13 +142,16 @@ class Plain:
 def test_standard_errors_are_left_out_if_fewer_than_five_clips_have_the_number() -> None:
     few = compare(Events(), CLIPS[:4])
     assert all(
-        set(number.json()) <= {"paired", "repaired", "difference"} for number in few.values()
+        set(number.json()) <= {"n", "cases", "paired", "repaired", "difference"}
+        for number in few.values()
     )
     assert compare(Events(), CLIPS[:5])["f1"].paired_error is not None
 
     numbers = compare_analyses(Plain(), [AV(float(n), float(n)) for n in range(6)])
     assert numbers["all"].paired_error > 0
-    assert numbers["some"].json() == {"paired": 1.5, "repaired": 1.5, "difference": 0.0}
+    some = {"n": 4, "cases": 4, "paired": 1.5, "repaired": 1.5, "difference": 0.0}
+    assert numbers["some"].json() == some
+    assert Compared(n=4, cases=4, repaired=1.0, repaired_error=0.1).interval("repaired") is None
 
 
 @attrs.frozen
@@ -159,33 +171,101 @@ class Agreement:
         return {"agreement": numbers["events"]}
 
 
-def covered(n: int, sets: int, student: float) -> dict[str, float]:
-    """The share of simulated sets of n clips whose 95 % interval contains the true mean.
+TRUTH = {
+    "paired": 0.3 + 0.4 / np.sqrt(1 + 2 * 0.25),
+    "repaired": 0.3 + 0.4 / np.sqrt(1 + 2 * 2.25),
+}
+"""x ~ N(0, 1) and y = x + N(0, 0.25), so E exp(-(x - y)^2) = 1 / sqrt(1 + 2 var(x - y))."""
+TRUTH["difference"] = TRUTH["paired"] - TRUTH["repaired"]
 
-    x ~ N(0, 1) and y = x + N(0, 0.25), so E exp(-(x - y)^2) = 1 / sqrt(1 + 2 var(x - y)).
+
+def simulated(
+    rng: np.random.Generator, n: int, seeds: int = 1, own: float = 1.0
+) -> tuple[list[AV], list[int]]:
+    """(clips of n cases, each with some seeds; the case of each).
+
+    A share `own` of the variance of x, p and s is the seed's, the rest is shared by a case.
     """
-    paired = 0.3 + 0.4 / np.sqrt(1 + 2 * 0.25)
-    repaired = 0.3 + 0.4 / np.sqrt(1 + 2 * 2.25)
-    wanted = {"paired": paired, "repaired": repaired, "difference": paired - repaired}
-    rng, hits = np.random.default_rng(n), dict.fromkeys(wanted, 0)
+    case = np.repeat(np.arange(n), seeds)
+    shared, single = rng.normal(size=(3, n))[:, case], rng.normal(size=(3, n * seeds))
+    x, p, s = np.sqrt(1 - own) * shared + np.sqrt(own) * single
+    y, m = x + 0.5 * rng.normal(size=len(x)), 1.0 + rng.poisson(2.0, len(x))
+    return [AV(picture, sound) for picture, sound in zip(zip(x, p, m), zip(y, s))], list(case)
+
+
+def covered(n: int, sets: int, seeds: int = 1, own: float = 1.0) -> dict[str, float]:
+    """The share of simulated sets of n cases whose 95 % interval contains the true mean."""
+    rng, hits = np.random.default_rng(n), dict.fromkeys(TRUTH, 0)
     for seed in range(sets):
-        x, p, s = rng.normal(size=(3, n))
-        y, m = x + 0.5 * rng.normal(size=n), 1.0 + rng.poisson(2.0, n)
-        made = [AV(picture, sound) for picture, sound in zip(zip(x, p, m), zip(y, s))]
-        found = compare_analyses(Agreement(), made, seed=seed)["agreement"].json()
-        for name, truth in wanted.items():
-            hits[name] += abs(found[name] - truth) <= student * found[f"{name}_error"]
+        made, cases = simulated(rng, n, seeds, own)
+        found = compare_analyses(Agreement(), made, cases=cases, seed=seed)["agreement"]
+        for name, truth in TRUTH.items():
+            low, high = found.interval(name)
+            hits[name] += low <= truth <= high
     shares = {name: hit / sets for name, hit in hits.items()}
-    print(n, shares)
+    print(n, seeds, shares)
     return shares
 
 
-STUDENT = {10: 2.262, 24: 2.069, 50: 2.010}  # the 0.975 quantile of Student's t of n - 1
+STUDENT = {4: 2.776, 9: 2.262, 23: 2.069, 49: 2.010}  # 0.975 quantiles by degrees of freedom
+
+
+def test_students_t_is_that_of_the_tables() -> None:
+    for freedom, quantile in STUDENT.items():
+        assert student_t(freedom) == pytest.approx(quantile, rel=5e-3)
 
 
 def test_errors_cover_the_truth_in_few_sets() -> None:
     """Of 100 sets 95 +- 2.2 are expected; an error of half the size would cover 68."""
-    assert all(share >= 0.88 for share in covered(12, 100, 2.201).values())
+    assert all(share >= 0.88 for share in covered(12, 100).values())
+
+
+def test_seeds_of_a_case_are_not_independent() -> None:
+    """With 4 seeds that share 90 % of their variance, errors over clips would be half as large."""
+    made, cases = simulated(np.random.default_rng(0), 12, 4, 0.1)
+    by_case = compare_analyses(Agreement(), made, cases=cases)["agreement"]
+    by_clip = compare_analyses(Agreement(), made)["agreement"]
+    assert (by_case.n, by_case.cases, by_clip.cases) == (48, 12, 48)
+    assert by_case.paired == by_clip.paired
+    assert by_case.paired_error > 1.5 * by_clip.paired_error
+
+
+def test_chance_is_over_other_cases() -> None:
+    """Sounds of the same case agree with the picture beyond chance."""
+    twice = [AV(video=np.array([t]), audio=np.array([t])) for t in (1.0, 1.0, 5.0, 5.0)]
+    assert compare_analyses(Events(), twice, cases="aabb")["f1"].repaired == 0
+    assert compare_analyses(Events(), twice)["f1"].repaired == pytest.approx(1 / 3)
+
+
+def side(rng: np.random.Generator, hard: np.ndarray, plus: float) -> Scored:
+    """Plain numbers of cases that are hard for both sides."""
+    values = hard + plus + 0.1 * rng.normal(size=len(hard))
+    clips = [AV(float(value), 0.0) for value in values]
+    return score_pairs(Plain(), clips, cases=list(range(len(hard))))
+
+
+def test_two_sides_of_the_same_cases_cancel_what_is_hard_for_both() -> None:
+    """And their intervals cover the truth."""
+    rng, hits = np.random.default_rng(1), 0
+    for seed in range(8):
+        hard = rng.normal(size=20)
+        first, second = side(rng, hard, 0.2), side(rng, hard, 0.0)
+        found = compare_two(first, second, seed=seed)["all"]
+        low, high = found.interval("paired")
+        hits += low <= 0.2 <= high
+        assert found.paired_error < 0.06 < compare_scored(first)["all"].paired_error
+    assert hits >= 6
+
+
+def test_two_sides_of_other_cases_are_independent() -> None:
+    rng = np.random.default_rng(2)
+    first, second = side(rng, rng.normal(size=30), 0.0), side(rng, rng.normal(size=30), 0.0)
+    second = attrs.evolve(second, cases=[f"other {case}" for case in second.cases])
+    found = compare_two(first, second)["all"].paired_error
+    errors = [compare_scored(one)["all"].paired_error for one in (first, second)]
+    assert found == pytest.approx(np.hypot(*errors), rel=0.15)
+    some = attrs.evolve(second, cases=[*first.cases[:12], *second.cases[12:]])
+    assert compare_two(first, some)["all"].cases == 12
 
 
 def test_paired_errors_are_those_of_the_mean() -> None:
@@ -196,6 +276,6 @@ def test_paired_errors_are_those_of_the_mean() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", STUDENT)
-def test_intervals_of_95_percent_cover_92_to_99(n: int) -> None:
-    assert all(0.92 <= share <= 0.99 for share in covered(n, 500, STUDENT[n]).values())
+@pytest.mark.parametrize(("n", "seeds"), [(10, 1), (24, 1), (50, 1), (10, 3), (24, 3)])
+def test_intervals_of_95_percent_cover_92_to_99(n: int, seeds: int) -> None:
+    assert all(0.92 <= share <= 0.99 for share in covered(n, 500, seeds, 0.5).values())

@@ -1,0 +1,112 @@
+"""The report of a benchmark: a table of each set, a plot of each, and all as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harmony_parts.assembly.catalogue import catalogue
+from harmony_parts.assembly.declared import installed_version
+from harmony_parts.assembly.tables import parts_in
+from harmony_parts.bench.scores import Scores
+from harmony_parts.media.files import replace_text
+from harmony_parts.metrics.compare import Compared
+from harmony_parts.metrics.compare_two import compare_two
+from harmony_parts.metrics.protocol import Metric
+from harmony_parts.report.score_plot import score_plot
+from harmony_parts.report.score_table import HEADER, MEANING, Numbers, print_table, rows
+from harmony_parts.report.text import quantity
+
+WHICH = ("paired", "repaired", "difference")
+
+
+class Report:
+    """What was measured, by set and side (the name of a model or folder)."""
+
+    def __init__(
+        self, sides: Mapping[str, Scores], metrics: Mapping[str, Metric], asked: Mapping[str, Any]
+    ) -> None:
+        self.sides, self.metrics, self.asked = sides, metrics, asked
+        names = dict.fromkeys(name for scores in sides.values() for name in scores.sets)
+        self.sets: dict[str, dict[str, Numbers]] = {name: self._set(name) for name in names}
+
+    def _set(self, name: str) -> dict[str, Numbers]:
+        found: dict[str, Numbers] = {
+            side: scores.together(name) for side, scores in self.sides.items()
+        }
+        if len(self.sides) == 2:
+            first, second = (scores.scored(name) for scores in self.sides.values())
+            found[" - ".join(self.sides)] = {
+                metric: compare_two(first[metric], second[metric]) for metric in self.metrics
+            }
+        return found
+
+    def write(self, out: Path) -> list[Path]:
+        """Write bench.json and a plot of each set; the files."""
+        out.mkdir(parents=True, exist_ok=True)
+        file = out / "bench.json"
+        replace_text(file, json.dumps(self.json(), indent=1, ensure_ascii=False) + "\n")
+        plots = [
+            score_plot({side: found[side] for side in self.sides}, out / f"{name}.png", name)
+            for name, found in self.sets.items()
+        ]
+        return [file, *plots]
+
+    def print(self) -> None:
+        """Print the table of each set."""
+        left = ["", ""] if len(self.sides) > 1 else [""]
+        for name, found in self.sets.items():
+            counts = [
+                f"{side}: {quantity(clips, 'clip')} of {quantity(cases, 'case')}"
+                for side, scores in self.sides.items()
+                for clips, cases in [scores.count(name)]
+            ]
+            print(f"\n{name}, {'; '.join(counts)}\n")
+            lines = rows(found)
+            cut = lines if len(self.sides) > 1 else [[line[0], *line[2:]] for line in lines]
+            print_table([*left, *HEADER], cut, left=len(left))
+        print(f"\n{MEANING}")
+
+    def json(self) -> dict[str, Any]:
+        """All results as plain values."""
+        parts = catalogue()
+        used = parts_in(tuple(self.metrics.values()), parts)
+        return {
+            "versions": [
+                f"harmony-parts {installed_version()}",
+                f"torch {torch.__version__}",
+                *sorted(parts.distributions(used).values()),
+            ],
+            "metrics": {name: repr(metric) for name, metric in self.metrics.items()},
+            **self.asked,
+            "sets": {
+                name: {side: plain(numbers) for side, numbers in found.items()}
+                for name, found in self.sets.items()
+            },
+            "sides": [
+                {
+                    "name": side,
+                    **scores.about,
+                    "clips": scores.lines(),
+                    "failed": scores.failed,
+                }
+                for side, scores in self.sides.items()
+            ],
+        }
+
+
+def plain(numbers: Numbers) -> dict[str, dict[str, Any]]:
+    """The means of each number, their errors, and their intervals of 95 %, as plain values."""
+    return {
+        metric: {name: _plain(compared) for name, compared in found.items()}
+        for metric, found in numbers.items()
+    }
+
+
+def _plain(compared: Compared) -> dict[str, Any]:
+    spans = {f"{which}_95": compared.interval(which) for which in WHICH}
+    return {**compared.json(), **{name: span for name, span in spans.items() if span is not None}}
