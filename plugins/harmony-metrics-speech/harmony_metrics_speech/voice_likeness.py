@@ -19,7 +19,7 @@ class VoiceLikeness:
     package; arXiv:1710.10467): `voice_likeness`, 0 to 1, needs `reference.voice`.
 
     Two people have 0.4 to 0.8, halves of one sentence 0.65 to 0.85: compare, and don't read one
-    value alone. It can't tell synthetic voices apart.
+    value alone.
     """
 
     def build(self, *, device: torch.device | str = "cpu") -> Metric:
