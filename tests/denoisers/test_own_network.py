@@ -87,7 +87,9 @@ def test_a_function_without_weights_is_enough():
 
 
 @pytest.mark.parametrize(
-    "wrong", [Mixer(CODECS), nn.Linear(2, 2), Mixer, lambda av, times, conditions: av], ids=repr
+    "wrong",
+    [Mixer(CODECS), nn.Linear(2, 2), Mixer, lambda av, times, conditions: av],
+    ids=["a network", "a layer", "a class", "a function"],
 )
 def test_one_error_says_what_a_recipe_s_denoiser_lacks(wrong):
     with pytest.raises(AssemblyError, match=r"\$.denoiser: \S+ has no build.*OwnNetwork.*Bring a"):

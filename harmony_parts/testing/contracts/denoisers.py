@@ -44,6 +44,7 @@ def check_denoiser(
     encoders: Mapping[str, Encoder] | None = None,
     latents: AV[int] = LATENTS,
     idle: Collection[str] = (),
+    one_time: bool = False,
 ) -> Denoiser:
     """Build a denoiser, check its contract, and return it for further tests.
 
@@ -51,7 +52,8 @@ def check_denoiser(
     encoders of a caption, a sound and an image (`StubCodec` and `StubEncoder` of
     `harmony_parts.testing.stand_ins`): pass others if it needs others, and encoders for as many of
     its conditions as possible. `latents`: how many per stream, at least 2. `idle`: patterns of the
-    names of weights that get no gradient from these inputs. Nothing is decoded.
+    names of weights that get no gradient from these inputs. `one_time`: all latents of a stream
+    have one time, so another time of one of them may change nothing. Nothing is decoded.
 
     Checked, for three samples, each at its own times: `accepts`, `hints` and `blocks`; shapes of
     the velocities, which don't depend on what else is in `read`; no change in place; `cache`
@@ -80,7 +82,7 @@ def check_denoiser(
         check_cache(tested, hints)
         check_one_stream(tested)
         check_depth(tested, velocities)
-    check_velocities(tested, velocities)
+    check_velocities(tested, velocities, one_time=one_time)
     check_known_latents(tested, velocities)
     _check_idle(tested, idle)
     return cast(Denoiser, denoiser)

@@ -41,10 +41,16 @@ def check_purity(tested: Tested) -> AV[Tensor]:
 
 
 @torch.no_grad()
-def check_velocities(tested: Tested, velocities: AV[Tensor], unused: Collection[str] = ()) -> None:
+def check_velocities(
+    tested: Tested,
+    velocities: AV[Tensor],
+    unused: Collection[str] = (),
+    *,
+    one_time: bool = False,
+) -> None:
     """Compare velocities for changed inputs with those for `tested.inputs`.
 
-    Conditions in `unused` need not have an effect.
+    Conditions in `unused` need not have an effect, nor, with `one_time`, the time of one latent.
     """
     _check_seed(tested)
     _check_samples(tested, velocities)
@@ -53,7 +59,7 @@ def check_velocities(tested: Tested, velocities: AV[Tensor], unused: Collection[
         if name not in unused:
             _check_effect(tested, velocities, name)
     for stream in tested.inputs.av:
-        _check_times(tested, velocities, stream)
+        _check_times(tested, velocities, stream, one_time=one_time)
     _check_lengths(tested, velocities)
     _check_types(tested, velocities)
     _check_meta(tested, velocities)
@@ -120,7 +126,7 @@ def _check_effect(tested: Tested, velocities: AV[Tensor], name: str) -> None:
     )
 
 
-def _check_times(tested: Tested, velocities: AV[Tensor], stream: str) -> None:
+def _check_times(tested: Tested, velocities: AV[Tensor], stream: str, *, one_time: bool) -> None:
     """Times are values[index], in any order; other times of all latents or of one change it.
 
     A value may belong to no latent: `clean_where` can add such a value.
@@ -147,6 +153,8 @@ def _check_times(tested: Tested, velocities: AV[Tensor], stream: str) -> None:
         other.only((stream,)),
         f"use the time of the {stream}: at another time, its velocities are the same",
     )
+    if one_time:
+        return
     tested.require_different(
         own,
         one.only((stream,)),

@@ -91,18 +91,30 @@ def diffusers_model(
     from diffusers.utils import is_accelerate_available
 
     if config or on_meta():
-        return _made(lambda: cls(**(config or full)), precision)
-    where = _where(model, subfolder, revision)
-    with _explained(cls.__name__, model, subfolder):
-        found_cls = cls.load_config(_found(model), **where).get("_class_name")
+        return _cast(_made(lambda: cls(**(config or full))), precision)
+    where = place(subfolder, revision)
+    with explained(cls.__name__, model, subfolder):
+        found_cls = cls.load_config(found(model), **where).get("_class_name")
         if found_cls != cls.__name__:
             raise ValueError(f"it is a {found_cls}")
-        lean = {"low_cpu_mem_usage": is_accelerate_available()}  # else diffusers warns
-        made, info = cls.from_pretrained(
-            _found(model), torch_dtype=DTYPES[precision], output_loading_info=True, **lean, **where
+        lean = is_accelerate_available()  # without it, diffusers warns, and loads into float32
+        made, info = (cls if lean else _of_one_type(cls)).from_pretrained(
+            found(model),
+            torch_dtype=DTYPES[precision],
+            output_loading_info=True,
+            low_cpu_mem_usage=lean,
+            **where,
         )
         _complete(info)
-    return nn.Module.to(made, DTYPES[precision])  # without accelerate, diffusers loads into float32
+    made.__class__ = cls
+    return _cast(made, precision)
+
+
+def saved_form(cls: Any, model: str, subfolder: str) -> dict[str, Any]:
+    """On the meta device, the configuration in the folder `model`; elsewhere, and without: {}."""
+    folder = Path(model).expanduser() / subfolder
+    config = cls.load_config(folder) if on_meta() and (folder / "config.json").is_file() else {}
+    return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
 def transformers_model(
@@ -116,17 +128,18 @@ def transformers_model(
 ) -> Any:
     """The same of a class of transformers, whose arguments are those of its configuration."""
     if config or on_meta():
-        return _made(lambda: cls(cls.config_class(**(config or full))), precision)
-    where = _where(model, subfolder, revision)
-    with _explained(cls.__name__, model, subfolder):
-        config_dict, _ = cls.config_class.get_config_dict(_found(model), **where)
+        made = _made(lambda: cls(cls.config_class(**(config or full))))
+        return made.to(DTYPES[precision])
+    where = place(subfolder, revision)
+    with explained(cls.__name__, model, subfolder):
+        config_dict, _ = cls.config_class.get_config_dict(found(model), **where)
         kind, wanted = config_dict.get("model_type"), cls.config_class.model_type
         if kind is None:
             raise ValueError("it has no config.json with a model_type")
         if kind != wanted:
             raise ValueError(f"it is a model of type {kind!r}, not {wanted!r}")
         made, info = cls.from_pretrained(
-            _found(model), dtype=DTYPES[precision], output_loading_info=True, **where
+            found(model), dtype=DTYPES[precision], output_loading_info=True, **where
         )
         _complete(info)
     return made
@@ -134,28 +147,54 @@ def transformers_model(
 
 def transformers_tokenizer(cls: Any, model: str, subfolder: str, revision: str) -> Any:
     """The tokenizer of `model`. Raises ValueError if it can't be loaded."""
-    with _explained("a tokenizer", model, subfolder, knob="tokenizer"):
-        return cls.from_pretrained(_found(model), **_where(model, subfolder, revision))
+    with explained("a tokenizer", model, subfolder, knob="tokenizer"):
+        return cls.from_pretrained(found(model), **place(subfolder, revision))
 
 
-def _made(make: Callable[[], nn.Module], precision: str) -> nn.Module:
+def _made(make: Callable[[], nn.Module]) -> nn.Module:
     """A model with random weights; they aren't saved, so their seed is always the same."""
     if on_meta():
-        return nn.Module.to(make(), DTYPES[precision])
+        return make()
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(0)
-        # nn.Module's `to`, since diffusers' warns about every change of precision
-        return nn.Module.to(make(), DTYPES[precision])
+        return make()
 
 
-def _where(model: str, subfolder: str, revision: str) -> dict[str, str]:
+def _of_one_type(cls: Any) -> Any:
+    """The class without layers kept in float32, which diffusers can't load without accelerate."""
+    return type(cls.__name__, (cls,), {"_keep_in_fp32_modules": None})
+
+
+def _cast(model: nn.Module, precision: str) -> nn.Module:
+    """Weights of that precision, but for those that diffusers keeps in float32.
+
+    As from_pretrained does: if a part of a weight's name is in the class's list.
+    """
+    names = set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    kept = {
+        name: weight.data.float()
+        for name, weight in model.named_parameters()
+        if names & set(name.split("."))
+    }
+    # nn.Module's `to`, since diffusers' warns about every change of precision
+    nn.Module.to(model, DTYPES[precision])
+    for name, weight in model.named_parameters():
+        weight.data = kept.get(name, weight.data)
+    return model
+
+
+def place(subfolder: str, revision: str) -> dict[str, str]:
+    """The arguments of from_pretrained for a folder and a version of a repository."""
     return {
         name: value for name, value in (("subfolder", subfolder), ("revision", revision)) if value
     }
 
 
-def _found(model: str) -> str:
-    """The argument for from_pretrained, which takes a missing folder for a repository's name."""
+def found(model: str) -> str:
+    """The first argument for from_pretrained, which takes a missing folder for a repository.
+
+    Raises ValueError if it is neither a folder nor like a name on the Hub.
+    """
     folder = Path(model).expanduser()
     if folder.is_dir():
         return str(folder)
@@ -177,7 +216,8 @@ def _complete(info: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _explained(what: str, model: str, subfolder: str, knob: str = "model") -> Iterator[None]:
+def explained(what: str, model: str, subfolder: str, knob: str = "model") -> Iterator[None]:
+    """Turn what loading raises into a ValueError that names the knob to change."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, ImportError) as error:

@@ -9,12 +9,18 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_video_codec() -> Iterator[PartDeclaration]:
-    """Wan's autoencoder."""
+    """Wan's and HunyuanVideo's autoencoders."""
     yield part(
         "wan-vae",
         "harmony_diffusers.wan_vae:WanVAE",
         summary="The causal video autoencoder of Wan2.2 (or of Wan2.1).",
         source="Wan, arXiv:2503.20314",
+    )
+    yield part(
+        "hunyuan-vae",
+        "harmony_diffusers.hunyuan_vae:HunyuanVAE",
+        summary="The causal video autoencoder of HunyuanVideo, as in Kandinsky 6.",
+        source="HunyuanVideo, arXiv:2412.03603",
     )
 
 
@@ -45,4 +51,15 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
             "Texts encoded by a frozen UMT5, as in Wan and Ovi; one model for several conditions."
         ),
         source="UniMax, arXiv:2304.09151",
+    )
+
+
+@hookimpl
+def harmony_shift() -> Iterator[PartDeclaration]:
+    """The times of diffusers' scheduler."""
+    yield part(
+        "flow-match",
+        "harmony_diffusers.flow_match:FlowMatchShift",
+        summary="The sampling times of diffusers' FlowMatchEulerDiscreteScheduler.",
+        source="diffusers",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -17,9 +16,9 @@ from harmony_diffusers.frozen import (
     config_knob,
     diffusers_model,
     model_knob,
-    on_meta,
     precision_knob,
     revision_knob,
+    saved_form,
     subfolder_knob,
 )
 from harmony_ltx2.text import CONDITIONS
@@ -93,7 +92,8 @@ class LTX2Denoiser(FrozenModule):
 
         super().__init__()
         self.codecs = codecs
-        full = _form(LTX2VideoTransformer3DModel, spec)
+        # without a folder diffusers' defaults, which are LTX-2.0
+        full = saved_form(LTX2VideoTransformer3DModel, spec.model, spec.subfolder)
         model = diffusers_model(
             LTX2VideoTransformer3DModel,
             full,
@@ -223,13 +223,6 @@ class LTX2Denoiser(FrozenModule):
                 f"LTX-2 has no hint {', '.join(unknown)}; it supports"
                 f" {', '.join(sorted(self.hints))}"
             )
-
-
-def _form(cls: Any, spec: LTX2) -> dict[str, Any]:
-    """On the meta device: a folder's configuration, else diffusers' defaults, which are LTX-2.0."""
-    folder = Path(spec.model).expanduser() / spec.subfolder
-    config = cls.load_config(folder) if on_meta() and (folder / "config.json").is_file() else {}
-    return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
 def _accepts(

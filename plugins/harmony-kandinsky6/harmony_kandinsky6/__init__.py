@@ -1,0 +1,1 @@
+"""Kandinsky 6 for harmony-parts, through diffusers."""
