@@ -6,6 +6,7 @@ Every import counts, at any depth of a file: inside functions and under TYPE_CHE
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -249,6 +250,31 @@ def test_plugins_import_what_is_public():
         if not _is_public(name, public)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+FORBIDDEN = "aesthetic_predictor_v2_5|dlib|facenet_pytorch|imagebind|pyiqa"
+"""Packages whose licences, or those of whose weights, this project can't build on."""
+
+
+def imports_forbidden(text: str) -> bool:
+    """Whether a module imports one of them, by a statement or by `import_module`."""
+    how = r"^\s*(import|from)\s+" + "|" + r"import_module\([\"']"
+    return re.search(rf"({how})({FORBIDDEN})\b", text, re.MULTILINE) is not None
+
+
+def test_nothing_imports_what_licences_forbid():
+    """Nor requires it: docs/how-to/measure-speech.md says why."""
+    assert imports_forbidden("    import dlib")
+    assert imports_forbidden("from pyiqa.models import x")
+    assert not imports_forbidden("import dlibrary  # not dlib")
+    root = PACKAGE.parent
+    folders = [root / each for each in ("harmony_parts", "plugins", "examples", "tests")]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    assert len(files) > 300
+    assert not [file for file in files if imports_forbidden(file.read_text(encoding="utf-8"))]
+    for file in [root / "pyproject.toml", *root.glob("plugins/*/pyproject.toml")]:
+        required = file.read_text(encoding="utf-8").replace("-", "_")
+        assert not re.search(rf"[\"']({FORBIDDEN})\b", required), file
 
 
 def _is_public(name: str, public: set[str]) -> bool:
