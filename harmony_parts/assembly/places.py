@@ -91,6 +91,12 @@ def name(field: attrs.Attribute[Any]) -> str:
     return field.alias or field.name
 
 
+def _stream(part: Any) -> str | None:
+    """The stream that an anchor is for; `None` for other parts."""
+    stream: str | None = getattr(part, "stream", None)
+    return stream
+
+
 def _loadable(parts: Catalogue, kind: str) -> Iterator[type]:
     for declared in parts.list(kind):
         try:
@@ -106,14 +112,16 @@ def snippet(declared: Declared, parts: Catalogue) -> str:
     can't be loaded.
     """
     cls = parts.load_declared(declared)
+    missing = [name(field) for field in settings(cls) if default(field) is attrs.NOTHING]
     fits = [place for place in places(parts) if place.kind == declared.kind]
     # A place inside the part of a list takes more than the snippet: the list's part itself.
     fits = [place for place in fits if "[]" not in place.path[:-1]] or fits
-    # If several settings fit (SyncCFG has two anchors), take the one whose default is this part.
+    # If several settings fit (SyncCFG has two anchors), take the one whose default is this part,
+    # or else a part for the same stream.
     place = fits[0] if fits else Place((declared.kind,), declared.kind)
     if place.default is not attrs.NOTHING:
-        place = next((p for p in fits if type(p.default) is cls), place)
-    missing = [name(field) for field in settings(cls) if default(field) is attrs.NOTHING]
+        alike = [p for p in fits if not missing and _stream(p.default) == _stream(cls())]
+        place = next((p for p in fits if type(p.default) is cls), (alike or [place])[0])
     table: Any = {"use": declared.qualified}
     if not missing:
         table = {**unstructure(cls(), parts=parts, kind=declared.kind), **table}

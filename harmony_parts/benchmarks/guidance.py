@@ -124,7 +124,7 @@ class NoOpDenoiser:
     """A denoiser that computes nothing, so that only the sampler's time remains."""
 
     def __init__(self, like: Any) -> None:
-        self.accepts, self.hints = like.accepts, like.hints
+        self.accepts, self.hints, self.blocks = like.accepts, like.hints, ()
 
     def __call__(self, av: AV[torch.Tensor], *_: Any, **__: Any) -> AV[torch.Tensor]:
         """The latents as they are."""

@@ -32,8 +32,8 @@ class StageStart(click.ParamType):
     short_help="Train recipes one after the other.",
     examples=[
         "harmony curriculum one.toml two.toml --data prepared --out runs/mine",
-        "harmony curriculum paper/stage-1 paper/stage-2 harmony-5b --data prepared \\",
-        "    --start 3=models/wan                 the paper's three stages",
+        "harmony curriculum paper/stage-1 paper/stage-2 harmony-5b --start 3=models/wan"
+        "     the paper's three stages",
     ],
 )
 @click.argument("recipes", nargs=-1, required=True, shell_complete=complete_recipes)

@@ -190,6 +190,8 @@ def test_the_snippet_can_be_pasted(declared):
     text = snippet(declared, known)
     piece = tomllib.loads(text)
     table = tomllib.loads(shipped_recipes()["demo"].read_text())
+    if declared.kind == "reference":
+        table["data"] = {"use": "clips"}  # the data that takes one
     paste(table, piece)
     if missing := re.findall(r"# (\w+) = \.\.\.  \(required\)", text):
         with pytest.raises(AssemblyError, match=rf"\.{missing[0]}: missing: expected"):
@@ -213,7 +215,7 @@ def test_every_kind_fits_a_setting_of_a_recipe():
 
 def test_a_setting_that_takes_a_part_is_shown_with_the_parts_that_fit(harmony):
     output = harmony("parts", "show", "guidance/sync-cfg").output
-    assert "takes a part of the kind anchor: mute, static" in output
+    assert "takes a part of the kind anchor: mute, refresh, static" in output
     assert "video = 3.0\n" in output
     assert "off at 1.0" in output
 
@@ -275,7 +277,7 @@ def test_a_guidance_of_a_plugin_is_used_and_set_like_a_built_in_one(
     args = ("generate", trained, "--guidance", "half/cli-half", "--device", "cpu")
     result = harmony(*args, "--set", "scale=0.25", "--out", tmp_path / "x.mp4")
     assert result.exit_code == 0, result.output
-    result = harmony(*args, "--set", "scael=0.25", "--out", tmp_path / "x.mp4")
+    result = harmony(*args, "--set", "scael=0.25", "--out", tmp_path / "y.mp4")
     assert result.exit_code == 1
     assert "did you mean 'scale'" in result.stderr
 
@@ -353,8 +355,17 @@ def test_check_passes_for_the_built_in_parts(harmony, monkeypatch):
     }
     hindered = {line.split(": ")[1] for line in rest}
     assert hindered - {"attention/harmony/triton"} == branches | {
-        "data/harmony/clips",
+        "video-codec/harmony/conv-video",
         "guidance/harmony/sum",
+        "reference/harmony/first-of",
+        "data/harmony/clips",
+        "data/harmony/tars",
+        "source/harmony/shards",
+        "source/harmony/mix",
+        "trainable/harmony/branch",
+        "trainable/harmony/lora",
+        "callback/harmony/log",
+        "callback/harmony/tensorboard",
     }
     assert ("attention/harmony/triton" in hindered) == bool(backends()["triton"])
     assert (

@@ -157,7 +157,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 def test_names_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     clip = Clip(waveform=torch.zeros(1, 800), sample_rate=8000)
     for name, cause in (
-        ("x.gif", r"choose \.mp4"),
+        ("x.gif", "no frames"),
         ("x", "without a suffix"),
         ("no/x.mp4", "folder doesn't exist"),
     ):

@@ -89,7 +89,7 @@ def test_a_log_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     first = train(tiny.recipe(steps=2), out=out, progress=False, device="cpu")
     (out / "log.jsonl").rename(tmp_path / "saved.jsonl")
     (out / "log.jsonl").symlink_to("/dev/full")
-    with pytest.raises(RunError, match=r"run: its log can't be written: .*No space left"):
+    with pytest.raises(RunError, match=r"log\.jsonl: the log can't be written: .*No space left"):
         train(tiny.recipe(steps=4), out=out, resume=True, progress=False, device="cpu")
     (out / "log.jsonl").unlink()
     (tmp_path / "saved.jsonl").rename(out / "log.jsonl")

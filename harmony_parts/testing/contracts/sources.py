@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ def check_source(spec: SourceSpec, *, root: str | Path | None = None, clips: int
         streams = tuple(reader.streams)
         require(streams and set(streams) <= set(STREAMS), spec, f"name streams, not {streams!r}")
         _check_order(spec, reader)
-        copy: Reader = pickle.loads(pickle.dumps(reader))
+        copy: Reader = ForkingPickler.loads(ForkingPickler.dumps(reader))  # as workers get it
         for number in {round(k * (count - 1) / max(1, clips - 1)) for k in range(clips)}:
             _check_clip(spec, reader, copy, number, streams)
     return reader

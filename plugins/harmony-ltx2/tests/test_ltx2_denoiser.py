@@ -41,7 +41,8 @@ class Watched:
     """A denoiser that records its inputs and outputs."""
 
     def __init__(self, inner):
-        self.inner, self.accepts, self.hints, self.calls = inner, inner.accepts, inner.hints, []
+        self.inner, self.calls = inner, []
+        self.accepts, self.hints, self.blocks = inner.accepts, inner.hints, inner.blocks
 
     def __call__(self, av, times, conditions, **settings):
         made = self.inner(av, times, conditions, **settings)
