@@ -24,6 +24,14 @@ CATEGORY = "harmony"
 EXAMPLE = 'use = "sync-cfg"\nvideo = 3.0\naudio = 2.0\n'
 
 
+def anchor_inputs() -> list[Any]:
+    """The inputs of a guidance's anchors, which only some guidances need."""
+    return [
+        io.Latent.Input("mute", optional=True, tooltip="From Harmony Mute Sound."),
+        io.Latent.Input("static", optional=True, tooltip="From Harmony Static Video."),
+    ]
+
+
 def patched(
     model: Any, guidance: Guidance, mute: dict[str, Any] | None, static: dict[str, Any] | None
 ) -> Any:
@@ -91,8 +99,7 @@ class HarmonySyncCFG(io.ComfyNode):
                 ),
                 io.Float.Input("start", default=0.0, min=0.0, max=1.0, step=0.01),
                 io.Float.Input("end", default=1.0, min=0.0, max=1.0, step=0.01),
-                io.Latent.Input("mute", optional=True, tooltip="From Harmony Mute Sound."),
-                io.Latent.Input("static", optional=True, tooltip="From Harmony Static Video."),
+                *anchor_inputs(),
             ],
             outputs=[io.Model.Output()],
         )
@@ -130,8 +137,7 @@ class HarmonyGuidance(io.ComfyNode):
             inputs=[
                 io.Model.Input("model"),
                 io.String.Input("table", default=EXAMPLE, multiline=True),
-                io.Latent.Input("mute", optional=True, tooltip="From Harmony Mute Sound."),
-                io.Latent.Input("static", optional=True, tooltip="From Harmony Static Video."),
+                *anchor_inputs(),
             ],
             outputs=[io.Model.Output()],
         )

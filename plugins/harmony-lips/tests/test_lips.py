@@ -52,13 +52,18 @@ def test_the_declaration_names_it():
     assert "no number" in checked.hindrance
 
 
-def test_the_opening_velocity_is_that_of_the_mouth(head):
-    """Against Soundstage's exact openings: r at least 0.9."""
-    truth = head[0].truth.mouth[0].numpy()
-    frames = head[0].clip.frames.numpy()
-    track = follow(frames, np.array(head[1].spec.boxes[0]) * 160, dis())
-    velocity = opening_velocity(frames, track, FPS, dis())
-    assert np.corrcoef(velocity, np.diff(truth))[0, 1] >= 0.9
+def test_the_opening_velocity_is_that_of_the_mouth():
+    """Against Soundstage's exact openings in eight heads: r is 0.81 to 0.98, its median 0.94."""
+    found = []
+    for seed in range(101, 109):
+        seen = take(seed)
+        drawn = example(seen)
+        frames, truth = drawn.clip.frames.numpy(), drawn.truth.mouth[0].numpy()
+        track = follow(frames, np.array(boxes(seen)[0]) * 160, dis())
+        velocity = opening_velocity(frames, track, FPS, dis())
+        found.append(np.corrcoef(velocity, np.diff(truth))[0, 1])
+    assert np.median(found) >= 0.9
+    assert min(found) >= 0.75
 
 
 @pytest.mark.parametrize("offset", [-0.4, -0.16, 0.2, 0.4])

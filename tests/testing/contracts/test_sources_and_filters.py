@@ -1,4 +1,4 @@
-"""Sources and filters that break their contract are told what they must do."""
+"""The contract checks of sources and filters name what a broken one must do."""
 
 from __future__ import annotations
 
