@@ -243,9 +243,9 @@ def test_the_report_tells_what_a_filter_drops_and_what_it_would_by_chance(tmp_pa
     silence, sync = report["filters"]
     assert silence["use"] == "harmony/silence"
     assert "repaired" not in silence, "it reads one stream"
-    assert sync["asked"] == 24
+    assert sync["judged"] == 24
     assert sync["repaired"] == 22, "the first clip of a shard has none before it"
-    assert sync["dropped"] / sync["asked"] < sync["dropped_by_chance"] / sync["repaired"]
+    assert sync["dropped"] / sync["judged"] < sync["dropped_by_chance"] / sync["repaired"]
     assert report["kept"] == 24 - sum(report["reasons"].values())
 
 
