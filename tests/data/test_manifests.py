@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
-from helpers.counting_clips import SHORT, draw, frame_numbers
+from helpers.counting_clips import FORMAT, SHORT, draw, frame_numbers
 
+from harmony_parts.data.clips import ClipFolder
 from harmony_parts.errors import MediaError
 
 
@@ -79,3 +81,35 @@ def test_errors_of_a_manifest_are_named(with_manifest, text, message) -> None:
 def test_a_manifest_in_another_encoding_is_named(with_manifest) -> None:
     with pytest.raises(MediaError, match=r"manifest\.csv: isn't a CSV file in UTF-8"):
         with_manifest("file,caption\nlong.mkv,é\n", encoding="latin-1")
+
+
+def test_manifests_of_all_formats_are_alike(folder, tmp_path) -> None:
+    """CSV, JSON Lines and, with pyarrow, Parquet."""
+    root = shutil.copytree(folder, tmp_path / "clips")
+    rows = [
+        {"file": "within/short.MKV", "caption": "short"},
+        {"file": "long.mkv", "caption": "long"},
+    ]
+    (root / "list.csv").write_text("file,caption\nwithin/short.MKV,short\nlong.mkv,long\n")
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (root / "list.jsonl").write_text(lines)
+    names = ["list.csv", "list.jsonl"]
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        (root / "list.parquet").write_bytes(b"PAR1")
+        with pytest.raises(MediaError, match="Parquet needs pyarrow: pip install pyarrow"):
+            ClipFolder(manifest="list.parquet").build(format=FORMAT, root=root)
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), root / "list.parquet")
+        names.append("list.parquet")
+    for name in names:
+        data = ClipFolder(manifest=name).build(format=FORMAT, root=root)
+        assert [(e.name, e.caption) for e in data.entries] == [
+            ("within/short.MKV", "short"),
+            ("long.mkv", "long"),
+        ]
+    (root / "list.jsonl").write_text(lines + '{"file": "../x.mkv"}\n')
+    with pytest.raises(MediaError, match=r"list\.jsonl, line 3: .*isn't a file in the data folder"):
+        ClipFolder(manifest="list.jsonl").build(format=FORMAT, root=root)

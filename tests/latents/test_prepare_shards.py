@@ -87,8 +87,8 @@ def test_the_index_is_that_of_the_archives(shards: Path) -> None:
 def test_a_stopped_preparation_continues_with_the_same_bytes(
     workers: int, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped inside the second shard: the first is kept, and nothing is read twice."""
-    written, whole = [], module.write_shard
+    """Stopped inside the second shard: the first is kept."""
+    written = []
 
     class Stop(Exception):
         pass
@@ -114,7 +114,6 @@ def test_a_stopped_preparation_continues_with_the_same_bytes(
     )
     assert said == ["1 of 3 shards are there already"]
     assert bytes_of(tmp_path / "out") == bytes_of(shards)
-    assert whole is module.write_shard
 
 
 def test_a_finished_preparation_is_left_as_it_is(shards: Path) -> None:
@@ -128,7 +127,7 @@ def test_another_preparation_is_refused(shards: Path, tmp_path: Path) -> None:
     """Other settings or other recordings, and a folder that holds other files."""
     with pytest.raises(RunError, match="prepared otherwise: dtype changed"):
         prepare(tiny.recipe(), shards, clips=12, shard_clips=5, dtype="float16")
-    with pytest.raises(RunError, match=r"otherwise: data, listing, recordings changed|otherwise:"):
+    with pytest.raises(RunError, match="otherwise: data, listing, recordings changed"):
         prepare(tiny.recipe(), shards, clips=13, shard_clips=5)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match=r"files that .* didn't write, such as notes\.txt"):
