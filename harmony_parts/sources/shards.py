@@ -79,6 +79,7 @@ def _facts(storage: Storage) -> dict[str, Any]:
             )
         wrong = [s["name"] for s in facts["shards"] if not SHARD.fullmatch(s["name"])]
         lacking = {"made_with", "shapes", "streams", "key"} - facts.keys()
+        lacking = lacking.union(*({"bytes", "clips"} - s.keys() for s in facts["shards"]))
     except (KeyError, TypeError) as error:
         raise MediaError(f"{storage.place}/{FACTS}: lacks {error}") from error
     if wrong:

@@ -207,6 +207,15 @@ def test_a_shard_outside_the_folder_is_refused(copy: Path) -> None:
             Shards().build(root=copy)
 
 
+@pytest.mark.parametrize("name", ["version", "shards", "shapes", "key", "bytes"])
+def test_facts_that_lack_a_field_are_named(copy: Path, name: str) -> None:
+    facts = json.loads((copy / "prepared.json").read_text())
+    del (facts["shards"][1] if name == "bytes" else facts)[name]
+    (copy / "prepared.json").write_text(json.dumps(facts))
+    with pytest.raises(MediaError, match=rf"prepared\.json: lacks '?{name}"):
+        Shards().build(root=copy)
+
+
 def test_bad_and_repeated_recordings_are_left_out_and_named(tmp_path: Path) -> None:
     """A corrupt file and a copy; the report counts both, and the index has neither."""
     recipe, folder = tiny.recipe(), tmp_path / "clips"
