@@ -23,6 +23,7 @@ from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.latents.conditions import conditions_of
+from harmony_parts.testing.contracts.tested import perturbed
 
 SHORT, LONG = "a ball", "a blurred wall, out of focus"
 TEXTS = ("caption", "sound")
@@ -32,9 +33,7 @@ DROPS = [CFG(3, 2), SyncCFG(3, 2, drop=TEXTS), APG(3, 2)]
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     fresh = Pipeline.assemble(tiny.recipe())
-    generator = torch.Generator().manual_seed(0)
-    for parameter in fresh.weights.parameters():
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    perturbed(fresh.weights)
     return fresh
 
 
