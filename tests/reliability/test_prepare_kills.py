@@ -96,7 +96,9 @@ def is_alive(pid: int) -> bool:
 def test_the_same_bytes_after_five_kills(tmp_path: Path) -> None:
     """SIGKILL to the main process at random moments; its workers end by themselves."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
+    began = time.monotonic()
     peaks = [finish(straight, CLIPS, workers=1)]
+    a_shard = (time.monotonic() - began) * SHARD / CLIPS  # s: a fixed wait would outlast a fast run
     dice, kills = random.Random(5), 0
     while kills < KILLS:
         done = len(list(killed.glob("*.jsonl"))) if killed.is_dir() else 0
@@ -106,7 +108,7 @@ def test_the_same_bytes_after_five_kills(tmp_path: Path) -> None:
         more = dice.randint(1, max(1, CLIPS // SHARD // (KILLS + 2)))
         while process.poll() is None and len(list(killed.glob("*.jsonl"))) < done + more:
             time.sleep(0.05)
-        time.sleep(dice.random())
+        time.sleep(dice.random() * a_shard)
         workers = tree(process.pid)
         process.send_signal(signal.SIGKILL)
         process.communicate()
