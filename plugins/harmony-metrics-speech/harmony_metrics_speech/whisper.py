@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import torch
 
 from harmony_metrics_speech.sound import RATE
 from harmony_parts.errors import BrokenPart
-from harmony_parts.report.progress import print_stderr
 
 
 def whisper(folder: Path, language: str, device: torch.device | str) -> Callable[[np.ndarray], str]:
@@ -31,7 +31,7 @@ def whisper(folder: Path, language: str, device: torch.device | str) -> Callable
         network = WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise BrokenPart(f"{folder}: Whisper can't be read: {error}") from error
-    print_stderr(describe(folder, files))
+    print(describe(folder, files), file=sys.stderr)
     network.eval().to(device)
     chosen = {"language": language, "task": "transcribe"} if language else {}
 
