@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 @click.option("--speech", help="What is spoken.")
 @click.option(
     "--negative",
-    help="What isn't to be seen: guidances that drop text ask for this instead (cfg, apg).",
+    help="Negative prompt of the picture, for guidances that drop text, such as cfg and apg.",
 )
-@click.option("--negative-sound", help="What isn't to be heard.")
+@click.option("--negative-sound", help="Negative prompt of the sound.")
 @click.option(
     "--image", type=RequestField("image", "file"), help="First frame: a picture, or a video's."
 )

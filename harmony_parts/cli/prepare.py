@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +157,6 @@ def _formats(
         attrs.evolve(form, seconds=length, height=height, width=width)
         for height, width in sizes or ((form.height, form.width),)
         for length in seconds or (form.seconds,)
-        if Fraction(length) > 0
     )
 
 

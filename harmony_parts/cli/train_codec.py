@@ -49,7 +49,13 @@ COUNT = click.IntRange(1)
 )
 @click.option("--steps", type=COUNT, default=6000, show_default=True, help="Optimizer steps.")
 @click.option("--batch", type=COUNT, default=4, show_default=True, help="Clips per step.")
-@click.option("--learning-rate", type=float, default=1e-3, show_default=True)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Rate of the first half of the steps; it falls to 0 over the second.",
+)
 @click.option(
     "--examples",
     type=COUNT,
@@ -87,8 +93,6 @@ def train_codec(
 
     if decoder_only and not start:
         raise click.UsageError("--decoder-only needs --start, whose encoder it keeps")
-    if learning_rate <= 0:
-        raise click.BadParameter("must be above 0", param_hint="--learning-rate")
     read = read_recipe(recipe, overrides)
     settings = CodecTraining(
         steps=steps,

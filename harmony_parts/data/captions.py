@@ -5,29 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
+from harmony_parts.data.clip_set import Entry
 from harmony_parts.errors import MediaError
 
 CAPTIONS = (".txt", ".caption")
 KEYS = (("caption", "what", "prompt", "text"), ("sound",), ("transcript", "speech"), ("speaker",))
 """Keys of a NAME.json, by the texts of an entry; the first that is there counts."""
 SHOWN = 3  # names in a warning
-
-
-class HasTexts(Protocol):
-    """A file with its texts, `None` for each that is unknown."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
-    @property
-    def caption(self) -> str | None: ...
-    @property
-    def sound(self) -> str | None: ...
-    @property
-    def speech(self) -> str | None: ...
 
 
 Texts = tuple[str | None, str | None, str | None, str | None]
@@ -58,7 +43,7 @@ def texts_of(content: Callable[[str], bytes | None], name: Callable[[str], str])
     return caption, sound, speech, speaker
 
 
-def text_warnings(entries: Sequence[HasTexts], manifest: Path | None) -> Iterator[str]:
+def text_warnings(entries: Sequence[Entry], manifest: Path | None) -> Iterator[str]:
     """Lines about clips without texts, and about texts that a manifest leaves unused."""
     if manifest is not None:
         unused = [

@@ -261,7 +261,7 @@ class ClipSet:
 
     def _decoded(self, entry: Entry) -> tuple[Tensor | None, Tensor | None]:
         """The whole recording in the model's format: frames uint8 [T, H, W, 3], sound float32
-        [channels, samples]; a stream that isn't asked for is `None`.
+        [channels, samples]; a stream that isn't read is `None`.
 
         The whole file is cached since it is small in the model's format and slow to decode: 12
         frames/s of 64 x 112 pixels are 0.3 MB per second; a cut of 4 s takes 0.6 ms from memory,

@@ -26,6 +26,13 @@ def extensions_knob() -> Any:
     )
 
 
+def suffixes(extensions: tuple[str, ...], streams: tuple[str, ...]) -> tuple[str, ...]:
+    """`extensions`, with those of sound files if they are the default and only sound is read."""
+    if "video" not in streams and extensions == EXTENSIONS:
+        return (*EXTENSIONS, *SOUNDS)
+    return extensions
+
+
 def streams_knob() -> Any:
     """What is read of a recording."""
     return knob(

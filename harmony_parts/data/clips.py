@@ -13,12 +13,11 @@ from harmony_parts.av import Format
 from harmony_parts.data.captions import text_warnings, texts_beside
 from harmony_parts.data.clip_set import ClipSet, Entry, lacks
 from harmony_parts.data.clip_settings import (
-    EXTENSIONS,
-    SOUNDS,
     extensions_knob,
     memory_knob,
     reference_knob,
     streams_knob,
+    suffixes,
 )
 from harmony_parts.data.manifests import READERS, read_manifest
 from harmony_parts.errors import AssemblyError, MediaError, warn_caller
@@ -82,9 +81,7 @@ class ClipFolder:
                 " pass --data DIR"
             )
         manifest = self._manifest(root)
-        extensions = self.extensions
-        if "video" not in self.streams and extensions == EXTENSIONS:
-            extensions = (*SOUNDS, *EXTENSIONS)
+        extensions = suffixes(self.extensions, self.streams)
         if manifest is not None and manifest.is_file():
             entries, cause = tuple(read_manifest(root, manifest)), f"{manifest} lists no files"
         elif self.manifest in ("", MANIFEST):

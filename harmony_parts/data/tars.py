@@ -12,12 +12,11 @@ from harmony_parts.av import Format
 from harmony_parts.data.captions import CAPTIONS, Texts, texts_of
 from harmony_parts.data.clip_set import ClipSet, Entry
 from harmony_parts.data.clip_settings import (
-    EXTENSIONS,
-    SOUNDS,
     extensions_knob,
     memory_knob,
     reference_knob,
     streams_knob,
+    suffixes,
 )
 from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.references.protocol import VoiceReference
@@ -53,9 +52,7 @@ class ClipTars:
         archives = [root] if root.is_file() else sorted(root.rglob("*.tar"))
         if not archives:
             raise MediaError(f"{root}: no .tar archives; a data set needs at least one")
-        extensions = self.extensions
-        if "video" not in self.streams and extensions == EXTENSIONS:
-            extensions = (*EXTENSIONS, *SOUNDS)
+        extensions = suffixes(self.extensions, self.streams)
         base = root.parent if root.is_file() else root
         entries = tuple(
             entry

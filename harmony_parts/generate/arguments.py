@@ -1,4 +1,4 @@
-"""Unknown arguments are answered with the name that they have here."""
+"""The error for an argument of another library gives the name that it has here."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ def read_batch(path: Path, defaults: Request, labels: Sequence[str] = ()) -> lis
         faults += [f"{source}: {fault}" for fault in wrong]
         if not wrong:
             taken[name.casefold()] = source
-            said = {key: str(cells[key]) for key in labels if key in cells}
-            jobs.append(Job(name, request, source, frozenset(fields), said))
+            own = {key: str(cells[key]) for key in labels if key in cells}
+            jobs.append(Job(name, request, source, frozenset(fields), own))
     if not faults and not jobs:
         faults.append(f"{path.name}: has no requests")
     if faults:

@@ -85,7 +85,7 @@ class JobRunner:
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """The loaded model. What would fail after hours of sampling is asked before."""
+        """The loaded model. ffmpeg is checked first, or it would fail after hours of sampling."""
         from harmony_parts.media.ffmpeg import check_encoders
 
         check_encoders()

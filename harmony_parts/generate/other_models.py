@@ -82,7 +82,7 @@ class OtherModels:
     ) -> Others:
         """The networks of a sampling run, for `sample`: of this model and of those in `names`.
 
-        Models in `names` are loaded now, others when a pass asks for them. Their denoisers are on
+        Models in `names` are loaded now, others when a pass needs them. Their denoisers are on
         the device until `stack` is closed.
         """
         used: dict[str, Parts] = {"": own}
@@ -97,9 +97,9 @@ class OtherModels:
 
         def network(name: str, words: Words) -> tuple[Denoiser, Conditions]:
             parts = parts_of(name)
-            said: dict[str, Any] = dict(words)
-            asked = [attrs.evolve(prompt, **said) for prompt in prompts]
-            return parts.denoiser, prompt_conditions(parts, asked, place)
+            changes: dict[str, Any] = dict(words)
+            changed = [attrs.evolve(prompt, **changes) for prompt in prompts]
+            return parts.denoiser, prompt_conditions(parts, changed, place)
 
         for name in names:
             parts_of(name)

@@ -26,6 +26,7 @@ from harmony_parts.generate.in_format import clips_in
 from harmony_parts.generate.notices import warn_of_idle, warn_of_unread
 from harmony_parts.generate.other_models import OtherModels, Place, prompt_conditions
 from harmony_parts.generate.request import Inputs, Request
+from harmony_parts.generate.starting_latents import check_batch, check_given, seeded_noise
 from harmony_parts.generate.watch import share, watching
 from harmony_parts.guidance.demands import demands
 from harmony_parts.guidance.protocol import Guidance
@@ -182,25 +183,12 @@ class Pipeline:
         """
         check_fields(guidance=guidance, solver=solver, shift=shift)
         frames = self.format.frames if frames is None else frames
-        if frames < 1:
-            raise ValueError(f"frames must be at least 1, not {frames}")
-        if not prompts or len(prompts) != len(seeds):
-            raise ValueError(
-                "each clip takes one prompt and one seed, and there are"
-                f" {len(prompts)} prompts and {len(seeds)} seeds"
-            )
-        for seed in seeds:
-            check_fields(seed=seed)
+        check_batch(prompts, seeds, frames)
         shapes = self.shapes(frames).map(lambda shape: (len(prompts), *shape))
         given, begin = given.map(as_tensor), begin.map(as_tensor)
-        for stream in given:
-            if tuple(given[stream].shape) != shapes[stream]:
-                raise ValueError(
-                    f"the given {stream} is {list(given[stream].shape)}; {len(prompts)} clips of"
-                    f" {frames} frames take {list(shapes[stream])}"
-                )
+        check_given(given, shapes, frames)
         # drawn for a given stream too, so that a seed means the same in every task
-        noise = self._noise(shapes, seeds)
+        noise = seeded_noise(shapes, seeds, self.device)
         settings = self.recipe.sample
         guidance = settings.guidance if guidance is None else guidance
         warn_of_idle(guidance, prompts, self.parts)
@@ -224,15 +212,6 @@ class Pipeline:
                 others=others,
                 progress=progress,
             )
-
-    def _noise(self, shapes: AV[tuple[int, ...]], seeds: Sequence[int]) -> AV[Tensor]:
-        """Noise of each clip from its own generator, one stream after the other."""
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return shapes.map(
-            lambda shape: torch.stack([torch.randn(shape[1:], generator=g) for g in generators]).to(
-                self.device
-            )
-        )
 
     @known_arguments
     def generate(
@@ -342,8 +321,7 @@ class Pipeline:
         check_fields(batch=batch)
         for number, request in enumerate(requests, 1):
             with naming(number):
-                request.check()
-                request.check_model(tuple(self.codecs), self.format)
+                self._check(request)
         steps_of = [request.steps or self.recipe.sample.steps for request in requests]
         made: list[Generated] = []
         with watching(progress, f"sampling {quantity(len(requests), 'clip')}") as watch:
@@ -355,9 +333,12 @@ class Pipeline:
 
     def run(self, request: Request, progress: Progress | None = None) -> Generated:
         """Generate the clip of a request, as `generate` does, without a bar."""
+        self._check(request)
+        return self._run([(request, request.inputs(self.format))], progress)[0]
+
+    def _check(self, request: Request) -> None:
         request.check()
         request.check_model(tuple(self.codecs), self.format)
-        return self._run([(request, request.inputs(self.format))], progress)[0]
 
     @torch.no_grad()
     def _run(

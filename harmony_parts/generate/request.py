@@ -51,7 +51,7 @@ class Request:
     """One clip to generate. None stands for the model's default.
 
     `prompt`, `sound` and `speech` describe what is seen, heard and spoken; `negative` and
-    `negative_sound` what isn't, for guidances that drop text. `image` is the first
+    `negative_sound` are the negative prompts, for guidances that drop text. `image` is the first
     frame, `voice` a sound whose voice or timbre to follow. `audio` or `video` is the given stream,
     which the other one is generated for. `begin` is a clip to go on from, for `seconds`, in windows
     that repeat `overlap` seconds of what is there. `extra` holds fields that encoders of plugins

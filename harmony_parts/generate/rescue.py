@@ -1,4 +1,4 @@
-"""Sampling takes minutes to hours, and a disk can be full: ask before, and keep what was made."""
+"""Sampling takes minutes to hours, and a disk can be full: check first, and keep what was made."""
 
 from __future__ import annotations
 

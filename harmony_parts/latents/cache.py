@@ -25,9 +25,9 @@ from harmony_parts.data.protocol import HasFingerprints
 from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Prepared
 from harmony_parts.models.snapshot import Snapshot, load_snapshot, write_snapshot
+from harmony_parts.sources.shard_files import FIELDS, MEDIA, json_keeps
 
 FOLDER = "prepared"  # in the run folder
-TEXTS = ("caption", "sound", "speech")
 
 
 def cache_key(
@@ -92,18 +92,15 @@ def save_prepared(folder: Path, key: str, prepared: Prepared) -> None:
     can't be written.
     """
     texts = [
-        {**{field: getattr(prompt, field) for field in TEXTS}, "extra": prompt.extra}
+        {**{field: getattr(prompt, field) for field in FIELDS}, "extra": prompt.extra}
         for prompt in prepared.prompts
     ]
-    try:
-        if json.loads(json.dumps(texts)) != texts:
-            return
-    except (TypeError, ValueError):
+    if not json_keeps(texts):
         return
     media = {
         f"{i}/{field}": getattr(prompt, field)
         for i, prompt in enumerate(prepared.prompts)
-        for field in ("image", "voice")
+        for field in MEDIA
     }
     tensors = {
         "latents": {stream: prepared.latents[stream] for stream in prepared.latents},

@@ -31,7 +31,7 @@ class Candidate:
     """What a worker made of one recording: an example with variants, or why there is none.
 
     `shape` is the number of its format. `features` are those of the filters. `voices` are further
-    reference voices; `references` tell where all of them, with the first, were cut from.
+    reference voices; `references` say where all of them, with the first, were cut from.
     """
 
     number: int
@@ -71,9 +71,13 @@ class Candidates(torch.utils.data.Dataset[Candidate]):
         except MediaError as error:
             return Candidate(number, fault=str(error))
         features = tuple(each.analyse(example) for each in self.filters)
-        heard = [other for other in others if other.prompt.voice is not None]
-        voices = tuple(other.prompt.voice for other in heard if other.prompt.voice is not None)
-        references = (example.reference, *(other.reference for other in heard))
+        further = [
+            (voice, other.reference)
+            for other in others
+            if (voice := other.prompt.voice) is not None
+        ]
+        voices = tuple(voice for voice, _ in further)
+        references = (example.reference, *(piece for _, piece in further))
         return Candidate(number, shape, example, voices, references, features)
 
     def _example(self, number: int, shape: int, variant: int) -> Example:

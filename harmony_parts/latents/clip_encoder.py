@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from harmony_parts.errors import RunError
 from harmony_parts.latents.conditions import conditions_of, is_frozen
 from harmony_parts.latents.encode import encode_examples
 from harmony_parts.models.offload import move_weights
-from harmony_parts.sources.shard_files import FIELDS, MEDIA, condition_tensors
+from harmony_parts.sources.shard_files import FIELDS, MEDIA, condition_tensors, json_keeps
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -77,11 +76,7 @@ class ClipEncoder:
         """What JSON holds of a clip. Raises RunError if `extra` of its prompt can't be stored."""
         prompt = example.prompt
         extra = dict(prompt.extra)
-        try:
-            kept = json.loads(json.dumps(extra)) == extra
-        except (TypeError, ValueError):
-            kept = False
-        if not kept:
+        if not json_keeps(extra):
             raise RunError(
                 f"{example.name}: `extra` of its prompt has values that JSON doesn't keep; a data"
                 " set can be prepared only if it gives text, numbers, lists and mappings there"
@@ -107,7 +102,7 @@ class ClipEncoder:
 
     @torch.no_grad()
     def _null(self) -> dict[str, Tensor]:
-        self.null = {}
+        """The null forms of the conditions of a prompt without anything."""
         tensors: dict[str, Tensor] = {}
         for name, condition in conditions_of(_frozen(self.parts[0]), [Prompt()]).items():
             if condition.null is not None:

@@ -12,7 +12,7 @@ SHOWN = 100  # names of unreadable recordings in the report; the shards' lines h
 def prepare_report(lines: Sequence[Mapping[str, Any]], filters: Sequence[str]) -> dict[str, Any]:
     """Counts by cause, from the lines of all shards; `filters` are the names of the parts.
 
-    For each filter: of how many clips it was asked, how many it would drop by itself, and for those
+    For each filter: how many clips it judged, how many it would drop by itself, and for those
     that judge both streams, how many of the re-paired clips (the picture of one with the sound of
     the clip before it): a filter that drops as many by chance measures nothing.
     """
@@ -35,7 +35,7 @@ def prepare_report(lines: Sequence[Mapping[str, Any]], filters: Sequence[str]) -
 def _filter(k: int, name: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     judged = [line["filters"][k] for line in lines if "filters" in line]
     chance = [line["chance"][str(k)] for line in lines if str(k) in line.get("chance", {})]
-    found: dict[str, Any] = {"use": name, "asked": len(judged), "dropped": judged.count(False)}
+    found: dict[str, Any] = {"use": name, "judged": len(judged), "dropped": judged.count(False)}
     if chance:
         found |= {"repaired": len(chance), "dropped_by_chance": chance.count(False)}
     return found
@@ -52,11 +52,11 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {report['unreadable']:,} can't be read:"
         yield from (f"    {cause}" for cause in list(report["unreadable_names"].values())[:5])
     for each in report["filters"]:
-        line = f"  {each['use']} drops {each['dropped']:,} of {each['asked']:,}"
+        line = f"  {each['use']} drops {each['dropped']:,} of {each['judged']:,}"
         if "repaired" in each:
             share = each["dropped_by_chance"] / each["repaired"]
             line += (
-                f" ({each['dropped'] / max(1, each['asked']):.0%}); of clips with the sound of"
+                f" ({each['dropped'] / max(1, each['judged']):.0%}); of clips with the sound of"
                 f" another, {share:.0%}"
             )
         yield line

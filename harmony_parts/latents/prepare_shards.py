@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from harmony_parts.latents.candidates import (
 from harmony_parts.latents.clip_encoder import ClipEncoder
 from harmony_parts.latents.made_with import made_with
 from harmony_parts.latents.prepare_report import prepare_report
-from harmony_parts.latents.shard_writer import ShardWriter, read_lines, write_shard
+from harmony_parts.latents.shard_writer import ShardWriter, is_complete, read_lines, write_shard
 from harmony_parts.media.files import replace, replace_text
 from harmony_parts.models.lock import lock_folder
 from harmony_parts.references.protocol import Piece
@@ -94,7 +95,7 @@ def prepare_shards(
     with lock_folder(out, "preparing clips in"):
         _open(out, plan)
         shards = range(-(-len(candidates) // settings.shard_clips))
-        todo = [k for k in shards if read_lines(out, k) is None]
+        todo = [k for k in shards if not is_complete(out, k)]
         if len(todo) < len(shards):
             say(f"{len(shards) - len(todo)} of {len(shards)} shards are there already")
         if todo:
@@ -280,7 +281,7 @@ def _finish(
     settings: Preparation,
 ) -> dict[str, Any]:
     """Write index, report and `prepared.json`, which makes the folder complete."""
-    lines = [line for k in range(shards) for line in read_lines(out, k) or ()]
+    lines = [line for k in range(shards) for line in read_lines(out, k)]
     kept = [line for line in lines if line["kept"]]
     report = prepare_report(lines, [each["use"] for each in plan["filters"]])
     try:
@@ -295,7 +296,7 @@ def _finish(
         null = safetensors.torch.save(encoder.null_tensors())
         replace(out / NULL, lambda part: part.write_bytes(null))
         replace(out / INDEX, lambda part: part.write_bytes(Index.of(kept).to_bytes()))
-        counts = [sum(line["shard"] == k for line in kept) for k in range(shards)]
+        counts = Counter(line["shard"] for line in kept)
         whole = {
             "version": VERSION,
             "key": hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:32],

@@ -93,9 +93,12 @@ def lines_file(folder: Path, number: int) -> Path:
     return (folder / shard_name(number)).with_suffix(".jsonl")
 
 
-def read_lines(folder: Path, number: int) -> list[dict[str, Any]] | None:
-    """The lines of a complete shard, `None` if it isn't there."""
-    file = lines_file(folder, number)
-    if not file.is_file() or not (folder / shard_name(number)).is_file():
-        return None
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def is_complete(folder: Path, number: int) -> bool:
+    """Whether the shard and its lines are there."""
+    return lines_file(folder, number).is_file() and (folder / shard_name(number)).is_file()
+
+
+def read_lines(folder: Path, number: int) -> list[dict[str, Any]]:
+    """The lines of a complete shard."""
+    lines = lines_file(folder, number).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

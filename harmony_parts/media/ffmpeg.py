@@ -24,7 +24,7 @@ from harmony_parts.errors import MediaError
 LOG_BYTES = 1 << 20  # of ffmpeg's log that are kept; the rest is read and discarded
 # of one frame (16384 x 8192); ffmpeg refuses larger ones before it allocates memory
 MAX_PIXELS = 1 << 27
-STARTS = 30  # seconds in which a program that runs has answered
+STARTS = 30  # seconds within which a working program prints its version
 RATE_DENOMINATOR = 1001  # of frame rates; ffmpeg reads no finer ones
 # The prefix of a log line with `-loglevel level+...`: "[h264 @ 0x55d5] [error] ".
 TAG = re.compile(
@@ -61,7 +61,7 @@ def executable() -> str:
 
 
 def check_encoders() -> None:
-    """Raise MediaError if ffmpeg can't run, or can't encode clips: asked before work is done."""
+    """Raise MediaError if ffmpeg can't run, or can't encode clips. Call it before long work."""
     program = executable()
     words = _output(program, "-encoders").split()
     if missing := [name for name in ENCODERS if name not in words]:
@@ -104,7 +104,7 @@ def _output(program: str, option: str) -> str:
 
 
 def _remedy() -> str:
-    """What to do about an ffmpeg that doesn't do."""
+    """What to do about an ffmpeg that can't be used."""
     if os.environ.get("IMAGEIO_FFMPEG_EXE"):
         return (
             "the variable IMAGEIO_FFMPEG_EXE names it: unset it to use the ffmpeg of"

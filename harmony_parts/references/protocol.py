@@ -48,7 +48,7 @@ class Piece:
 class Recordings:
     """All recordings of a data set, by number and by speaker.
 
-    `seconds(number)` is asked only for recordings that a reference looks at, since it may have to
+    `seconds(number)` is called only for recordings that a reference looks at, since it may have to
     open a file.
     """
 

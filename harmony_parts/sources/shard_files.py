@@ -147,6 +147,14 @@ def _padded(tokens: Tensor, mask: Tensor, length: int) -> Condition:
     return Condition(wide, known)
 
 
+def json_keeps(value: Any) -> bool:
+    """Whether JSON gives the value back as it is: tuples and keys that aren't text don't pass."""
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
 def clip_bytes(tensors: Mapping[str, Tensor], texts: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """The two members of a clip: safetensors and JSON. Equal input gives equal bytes."""
     text = json.dumps(texts, sort_keys=True, ensure_ascii=False, allow_nan=False)

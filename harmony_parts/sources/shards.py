@@ -78,12 +78,14 @@ def _facts(storage: Storage) -> dict[str, Any]:
                 f" {VERSION}: prepare the clips again"
             )
         wrong = [s["name"] for s in facts["shards"] if not SHARD.fullmatch(s["name"])]
-        whole = [facts[name] for name in ("made_with", "shapes", "streams", "key")]
+        lacking = {"made_with", "shapes", "streams", "key"} - facts.keys()
+        lacking = lacking.union(*({"bytes", "clips"} - s.keys() for s in facts["shards"]))
     except (KeyError, TypeError) as error:
         raise MediaError(f"{storage.place}/{FACTS}: lacks {error}") from error
     if wrong:
         raise MediaError(f"{storage.place}/{FACTS}: names {wrong[0]!r}, which isn't a shard")
-    assert len(whole) == 4
+    if lacking:
+        raise MediaError(f"{storage.place}/{FACTS}: lacks {', '.join(sorted(lacking))}")
     return dict(facts)
 
 

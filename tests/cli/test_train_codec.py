@@ -37,7 +37,7 @@ def test_a_run_gives_weights_and_the_setting_for_them(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--decoder-only"], "--decoder-only needs --start"),
-        (["--learning-rate", "0"], "must be above 0"),
+        (["--learning-rate", "0"], "0.0 is not in the range"),
         (["--steps", "0"], "0 is not in the range"),
     ],
 )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-from fractions import Fraction
 from pathlib import Path
 
 import attrs
 import pytest
 import torch
+from helpers.counting_clips import (
+    FORMAT,
+    LONG,
+    SHORT,
+    counting,
+    draw,
+    frame_numbers,
+    sample_frames,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmony_parts.av import Format
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.media.clip import Clip
@@ -20,63 +26,10 @@ from harmony_parts.references.non_overlapping import NonOverlapping
 from harmony_parts.references.other_utterance import OtherUtterance
 from harmony_parts.references.own_cut import OwnCut
 
-# 10 frames, 8,000 samples
-FORMAT = Format(fps=Fraction(10), height=16, width=24, sample_rate=8000, seconds=1.0)
-LONG, SHORT = 25, 4  # frames
-
-
-def counting(frames: int) -> Clip:
-    """Frame i is grey of level 9 i + 16, with a constant sound of (i + 1) / 32."""
-    count = torch.arange(frames)
-    pictures = (
-        (9 * count + 16).to(torch.uint8)[:, None, None, None].expand(-1, 16, 24, 3).contiguous()
-    )
-    return Clip(
-        pictures, Fraction(10), ((count + 1) / 32).repeat_interleave(800)[None].float(), 8000
-    )
-
-
-def frame_numbers(frames: torch.Tensor) -> list[int]:
-    """The frame of `counting` that each is; H.264 and BT.709 change levels by less than 9."""
-    return ((frames.float().mean((1, 2, 3)) - 16) / 9).round().int().tolist()
-
-
-def sample_frames(sound: torch.Tensor) -> torch.Tensor:
-    """The frame of `counting` of each sample, -1 for silence; FLAC keeps multiples of 1/32."""
-    return sound * 32 - 1
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("clips")
-    (root / "within").mkdir()
-    (root / ".trash").mkdir()
-    counting(LONG).save(root / "long.mkv")
-    counting(SHORT).save(root / "within" / "short.MKV")
-    shutil.copy(root / "long.mkv", root / ".trash" / "old.mkv")
-    (root / "notes.txt").write_text("no media")
-    return root
-
-
-@pytest.fixture
-def with_manifest(folder: Path, tmp_path: Path):
-    """Write a manifest beside the two files, and build the data set."""
-    shutil.copytree(folder, tmp_path / "clips")
-
-    def build(text: str, encoding: str = "utf-8", **spec):
-        (tmp_path / "clips" / "manifest.csv").write_bytes(text.encode(encoding))
-        return ClipFolder(**spec).build(format=FORMAT, root=tmp_path / "clips")
-
-    return build
-
 
 @pytest.fixture(scope="module")
 def plain(folder: Path):
     return ClipFolder().build(format=FORMAT, root=folder)
-
-
-def draw(data, index: int, seed: int):
-    return data.example(index, torch.Generator().manual_seed(seed))
 
 
 def test_without_a_manifest_every_media_file_is_an_example(plain) -> None:
@@ -291,77 +244,6 @@ def test_files_are_cached_up_to_the_memory_limit(folder, monkeypatch) -> None:
         for index in (0, 1, 0, 0, 1):
             draw(data, index, 0)
         assert names == want
-
-
-def test_the_manifest_gives_the_prompts(with_manifest) -> None:
-    data = with_manifest(
-        "file,licence,caption,sound,transcript,what\n"
-        'within/short.MKV,CC0,"grey, brighter",hum,"bin blue, now",ignored\n'
-        "long.mkv,CC0,, ,\n"
-        "./within/../long.mkv,CC0,雨,,\n"
-    )
-    prompts = [draw(data, i, 0).prompt for i in range(3)]
-    assert [(p.caption, p.sound, p.speech) for p in prompts] == [
-        ("grey, brighter", "hum", "bin blue, now"),
-        (None, None, None),
-        ("雨", None, None),
-    ]
-    assert frame_numbers(draw(data, 0, 0).clip.frames)[-1] == SHORT - 1
-    assert draw(data, 0, 0).name == "within/short.MKV"
-
-
-def test_the_column_what_is_the_caption_if_there_is_no_caption_column(with_manifest) -> None:
-    data = with_manifest("file,what\nlong.mkv,a grey ramp\n")
-    assert draw(data, 0, 0).prompt.caption == "a grey ramp"
-
-
-def test_a_manifest_written_by_a_spreadsheet_is_read(with_manifest) -> None:
-    data = with_manifest("file, caption\r\nlong.mkv, ramp\r\n\r\n", encoding="utf-8-sig")
-    assert len(data) == 1
-    assert draw(data, 0, 0).prompt.caption == "ramp"
-
-
-def test_the_manifest_can_be_ignored(with_manifest) -> None:
-    assert len(with_manifest("file\nlong.mkv\n")) == 1
-    assert len(with_manifest("file\nlong.mkv\n", manifest="")) == 2
-
-
-@pytest.mark.parametrize(
-    "name", ["../long.mkv", "within/../../x.mkv", "/etc/passwd", "", ".", "..", "within/.."]
-)
-def test_a_manifest_cannot_name_files_outside_the_folder(with_manifest, name) -> None:
-    with pytest.raises(
-        MediaError, match=r"manifest\.csv, line 3: file .* isn't a file in the data folder"
-    ):
-        with_manifest(f"file,caption\nlong.mkv,a\n{name},b\n")
-
-
-def test_a_name_that_begins_with_dots_is_inside_the_folder(with_manifest, tmp_path) -> None:
-    shutil.copy(tmp_path / "clips" / "long.mkv", tmp_path / "clips" / "..long.mkv")
-    assert len(with_manifest("file\n..long.mkv\n")) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path,caption\nlong.mkv,a\n", "no column `file`; its first line names path, caption"),
-        ("", "no columns"),
-        ("file,caption\n", "lists no files"),
-        ("file,caption\nlong.mkv,a,b\n", "line 2: has more cells than columns"),
-        ('file,caption\nlong.mkv,"a\n', "isn't a CSV file"),
-        ("file\na.mkv\nlong.mkv\nwithin/b.mkv\n", r"a\.mkv, .*within.b\.mkv"),
-        ("file\nwithin\n", "lists missing files: .*within"),
-    ],
-)
-def test_errors_of_a_manifest_are_named(with_manifest, text, message) -> None:
-    with pytest.raises(MediaError, match=message) as error:
-        with_manifest(text)
-    assert "manifest.csv" in str(error.value)
-
-
-def test_a_manifest_in_another_encoding_is_named(with_manifest) -> None:
-    with pytest.raises(MediaError, match=r"manifest\.csv: isn't a CSV file in UTF-8"):
-        with_manifest("file,caption\nlong.mkv,é\n", encoding="latin-1")
 
 
 def test_unusable_folders_are_named(folder, tmp_path) -> None:

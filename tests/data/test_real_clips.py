@@ -5,13 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import torch
+from helpers.counting_clips import draw
 
 from harmony_parts.av import Format
 from harmony_parts.data.clips import ClipFolder
-
-
-def draw(data, index: int, seed: int):
-    return data.example(index, torch.Generator().manual_seed(seed))
 
 
 def test_the_real_clips(clips) -> None:

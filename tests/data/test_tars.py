@@ -114,38 +114,6 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
         ClipTars().build(format=FORM, root=tmp_path.parent / "none")
 
 
-def test_manifests_of_all_formats_are_alike(clips: Path, tmp_path: Path) -> None:
-    """CSV, JSON Lines and, with pyarrow, Parquet."""
-    import shutil
-
-    rows = [{"file": "1.mkv", "caption": "one"}, {"file": "0.mkv", "caption": "zero"}]
-    for path in clips.glob("*.mkv"):
-        shutil.copy(path, tmp_path)
-    (tmp_path / "list.csv").write_text("file,caption\n1.mkv,one\n0.mkv,zero\n")
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "list.jsonl").write_text(lines)
-    names = ["list.csv", "list.jsonl"]
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        (tmp_path / "list.parquet").write_bytes(b"PAR1")
-        with pytest.raises(MediaError, match="Parquet needs pyarrow: pip install pyarrow"):
-            ClipFolder(manifest="list.parquet").build(format=FORM, root=tmp_path)
-    else:
-        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "list.parquet")
-        names.append("list.parquet")
-    for name in names:
-        data = ClipFolder(manifest=name).build(format=FORM, root=tmp_path)
-        assert [(e.name, e.caption) for e in data.entries] == [
-            ("1.mkv", "one"),
-            ("0.mkv", "zero"),
-        ]
-    (tmp_path / "list.jsonl").write_text(lines + '{"file": "../x.mkv"}\n')
-    with pytest.raises(MediaError, match=r"list\.jsonl, line 3: .*isn't a file in the data folder"):
-        ClipFolder(manifest="list.jsonl").build(format=FORM, root=tmp_path)
-
-
 def test_sound_alone(clips: Path, tmp_path: Path) -> None:
     """A folder of sound files, for a model without pictures."""
     world = Soundstage().build(format=FORM)

@@ -1,4 +1,4 @@
-"""What users type is typed: unknown arguments are answered, wrong types are found by mypy."""
+"""Arguments are typed: the error for an unknown one gives its name, mypy finds wrong types."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def pipeline() -> Pipeline:
         ("setps", "(did you mean 'steps'?)"),
     ],
 )
-def test_an_unknown_argument_is_answered(pipeline: Pipeline, name: str, answer: str) -> None:
+def test_the_error_for_an_unknown_argument_gives_its_name_here(
+    pipeline: Pipeline, name: str, answer: str
+) -> None:
     with pytest.raises(TypeError) as error:
         pipeline.generate("a ball", **{name: 3})
     assert str(error.value).startswith(f"generate has no argument {name!r}")

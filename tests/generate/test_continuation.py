@@ -17,6 +17,7 @@ from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.media.clip import Clip
 from harmony_parts.sample.sampler import Step
+from harmony_parts.testing.contracts.tested import perturbed
 
 SMALL = (
     "denoiser.layers=1",
@@ -34,9 +35,7 @@ def assembled(per_latent: int) -> Pipeline:
     fresh = Pipeline.assemble(
         read_recipe("demo", (*SMALL, f"codecs.video.frames_per_latent={per_latent}"))
     )
-    generator = torch.Generator().manual_seed(0)
-    for parameter in fresh.weights.parameters():
-        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    perturbed(fresh.weights)
     return fresh
 
 

@@ -17,6 +17,7 @@ from harmony_parts.generate.request import Request
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.media.clip import Clip
 from harmony_parts.sample.sampler import Step
+from harmony_parts.testing.contracts.tested import perturbed
 
 PROMPTS = ["a ball", "a hammer strikes twice", ""]
 
@@ -24,9 +25,7 @@ PROMPTS = ["a ball", "a hammer strikes twice", ""]
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     fresh = Pipeline.assemble(tiny.recipe())
-    generator = torch.Generator().manual_seed(0)
-    for parameter in fresh.weights.parameters():
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    perturbed(fresh.weights)
     return fresh
 
 

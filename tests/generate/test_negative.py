@@ -23,6 +23,7 @@ from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.latents.conditions import conditions_of
+from harmony_parts.testing.contracts.tested import perturbed
 
 SHORT, LONG = "a ball", "a blurred wall, out of focus"
 TEXTS = ("caption", "sound")
@@ -32,9 +33,7 @@ DROPS = [CFG(3, 2), SyncCFG(3, 2, drop=TEXTS), APG(3, 2)]
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     fresh = Pipeline.assemble(tiny.recipe())
-    generator = torch.Generator().manual_seed(0)
-    for parameter in fresh.weights.parameters():
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    perturbed(fresh.weights)
     return fresh
 
 
@@ -66,12 +65,12 @@ def test_at_a_scale_of_0_the_negative_is_what_is_seen(pipeline: Pipeline, off: G
     assert near(latents(pipeline, off, prompt), latents(pipeline, NoGuidance(), Prompt(LONG, LONG)))
 
 
-def test_sync_cfg_asks_the_pass_with_its_anchor_for_the_negative(pipeline: Pipeline) -> None:
+def test_sync_cfg_uses_the_negative_in_the_pass_with_its_anchor(pipeline: Pipeline) -> None:
     """The mute one: the static one is made of the estimate, which the prompt changes."""
     prompt = Prompt(SHORT, SHORT, negative=Prompt(LONG, LONG))
     dropped = latents(pipeline, SyncCFG(0, 1, drop=TEXTS), prompt, steps=1)
-    told = latents(pipeline, SyncCFG(0, 1), Prompt(LONG, LONG), steps=1)
-    assert near(dropped.only(("video",)), told.only(("video",)))
+    other = latents(pipeline, SyncCFG(0, 1), Prompt(LONG, LONG), steps=1)
+    assert near(dropped.only(("video",)), other.only(("video",)))
 
 
 @pytest.mark.parametrize("guidance", DROPS, ids=repr)
@@ -128,18 +127,18 @@ def test_what_a_negative_does_not_say_keeps_the_encoders_own_null_form() -> None
 
 
 def test_a_negative_without_effect_is_warned_of_where_it_was_written(pipeline: Pipeline) -> None:
-    def said(**arguments: Any) -> list[str]:
+    def warned(**arguments: Any) -> list[str]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             pipeline.generate(SHORT, steps=1, **arguments)
         assert {warning.filename for warning in caught} <= {__file__}
         return [str(warning.message) for warning in caught]
 
-    (line,) = said(negative=LONG, guidance=SyncCFG())
+    (line,) = warned(negative=LONG, guidance=SyncCFG())
     assert line.startswith("SyncCFG drops none of the model's conditions, so the negative has no")
     assert line.endswith("name them in its `drop`, or take CFG")
-    assert len(said(negative=LONG)) == 1  # the recipe has no guidance
-    assert not said(negative=LONG, negative_sound=LONG, guidance=CFG())
+    assert len(warned(negative=LONG)) == 1  # the recipe has no guidance
+    assert not warned(negative=LONG, negative_sound=LONG, guidance=CFG())
 
 
 def test_the_command_line_and_batch_files_take_them(harmony, trained, tmp_path) -> None:
@@ -153,6 +152,6 @@ def test_the_command_line_and_batch_files_take_them(harmony, trained, tmp_path) 
     assert result.exit_code == 0, result.output
     assert "no encoder that reads negative_sound" in result.stderr
     for name, negative in (("own", "grey, dull"), ("default", "blurry")):
-        told = json.loads((tmp_path / f"{name}.mp4.json").read_text())
-        assert told["negative"] == negative
-        assert told["negative_sound"] == "noise"
+        origin = json.loads((tmp_path / f"{name}.mp4.json").read_text())
+        assert origin["negative"] == negative
+        assert origin["negative_sound"] == "noise"

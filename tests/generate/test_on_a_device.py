@@ -16,6 +16,7 @@ from harmony_parts.errors import RunError
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.media.clip import Clip
 from harmony_parts.sample.sampler import Step
+from harmony_parts.testing.contracts.tested import perturbed
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="this torch has no device of Python")
 SMALL = (
@@ -32,9 +33,7 @@ SMALL = (
 def pipeline() -> Pipeline:
     """As if trained: no weight is zero."""
     made = Pipeline.assemble(read_recipe("demo", SMALL))
-    generator = torch.Generator().manual_seed(0)
-    for weight in made.weights.parameters():
-        weight.data += 0.05 * torch.randn(weight.shape, generator=generator)
+    perturbed(made.weights)
     return made
 
 

@@ -19,6 +19,7 @@ from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
+from harmony_parts.testing.contracts.tested import perturbed
 
 SMALL = (
     "denoiser.layers=1",
@@ -32,9 +33,7 @@ SMALL = (
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     fresh = Pipeline.assemble(read_recipe("demo", SMALL))
-    generator = torch.Generator().manual_seed(0)
-    for parameter in fresh.weights.parameters():  # as if trained: no weight is left at zero
-        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    perturbed(fresh.weights)  # as if trained: no weight is left at zero
     return fresh
 
 

@@ -23,7 +23,7 @@ def pipeline() -> Pipeline:
     return Pipeline.assemble(tiny.recipe())
 
 
-def said(pipeline: Pipeline, guidance: object) -> list[str]:
+def warnings_of(pipeline: Pipeline, guidance: object) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pipeline.generate("a ball", steps=1, guidance=guidance)
@@ -31,13 +31,13 @@ def said(pipeline: Pipeline, guidance: object) -> list[str]:
 
 
 def test_a_drop_that_means_no_condition_is_warned_of_with_the_nearest(pipeline: Pipeline) -> None:
-    (line,) = said(pipeline, CFG(drop=("captoin",)))
+    (line,) = warnings_of(pipeline, CFG(drop=("captoin",)))
     assert line.startswith("CFG drops 'captoin', which no encoder of the model produces")
     assert "did you mean 'caption'?" in line
     wrapped = Window(inner=CFG(drop=("captoin", "sound")), low=0.2)
-    assert len(said(pipeline, wrapped)) == 1
-    assert not said(pipeline, CFG())  # drops "speech" too, by default
-    assert not said(pipeline, CFG(drop=("voice",)))
+    assert len(warnings_of(pipeline, wrapped)) == 1
+    assert not warnings_of(pipeline, CFG())  # drops "speech" too, by default
+    assert not warnings_of(pipeline, CFG(drop=("voice",)))
 
 
 def test_in_a_recipe_it_is_an_error() -> None:

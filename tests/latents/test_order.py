@@ -39,7 +39,9 @@ def test_every_clip_is_drawn_once_before_any_is_drawn_twice(size: int, batch: in
 
 @given(SHAPES, st.integers(1, 7), st.integers(0, 9))
 def test_a_batch_has_one_shape_and_no_clip_is_left_out(shapes: list[int], batch: int, seed: int):
-    """After many epochs every clip was drawn as often as any other, to within two."""
+    """Within a shape, clips are drawn equally often, to within one. Of n draws a shape has its
+    share, to within an epoch's clips of it and an unfilled batch of each shape.
+    """
     drawn = batches(one_group(shapes, batch, seed), -(-12 * len(shapes) // batch) * 2)
     assert all(len({shapes[d.clip] for d in some}) == 1 for some in drawn)
     assert all(len(some) == batch for some in drawn)
@@ -48,8 +50,9 @@ def test_a_batch_has_one_shape_and_no_clip_is_left_out(shapes: list[int], batch:
         counts = Counter(d.clip for d in of)
         counts.update({clip: 0 for clip, its in enumerate(shapes) if its == shape})
         assert max(counts.values()) - min(counts.values()) <= 1
-        share, ideal = len(of) / (len(drawn) * batch), shapes.count(shape) / len(shapes)
-        assert abs(share - ideal) < 0.3
+        clips = shapes.count(shape)
+        ideal = len(drawn) * batch * clips / len(shapes)
+        assert abs(len(of) - ideal) <= clips + len(set(shapes)) * batch
 
 
 @given(SHAPES, st.integers(1, 7), st.integers(0, 40), st.integers(1, 5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
+from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.plugin import knob
 
 LOW = 0.001  # the lowest of the scheduler's 1000 times of training
@@ -30,7 +31,7 @@ class FlowMatchShift:
 
     def __call__(self, t: Tensor) -> Tensor:
         """The shifted times, of the shape of `t`, without the spread."""
-        return t / (t + (1 - t) / self.shift)
+        return ConstantShift(self.shift)(t)
 
     def for_steps(self, steps: int) -> FlowMatchShift | Spread:
         """The shift of the spread times; a single step goes from 1 to 0."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 import torch
@@ -12,7 +12,6 @@ from torch.nn.functional import pad
 
 from harmony_diffusers.frozen import (
     Frozen,
-    FrozenModule,
     Precision,
     config_knob,
     model_knob,
@@ -22,12 +21,13 @@ from harmony_diffusers.frozen import (
     transformers_model,
 )
 from harmony_diffusers.texts import (
-    TextCache,
+    TextEncoder,
+    batched,
     cache_knob,
     check_pieces,
     cleaned,
+    length_knob,
     load_tokenizer,
-    text_of,
     tokenizer_knob,
     warn_if_cut,
 )
@@ -87,13 +87,7 @@ class UMT5:
         off={},
         converter=dict,
     )
-    length: int = knob(
-        512,
-        help="tokens of every text: longer ones are cut, shorter ones padded with zeros",
-        unit="tokens",
-        source="Wan, Ovi: 512",
-        validator=attrs.validators.ge(1),
-    )
+    length: int = length_knob(512, source="Wan, Ovi: 512", padding=" with zeros")
     cache: int = cache_knob(256)
 
     @conditions.validator
@@ -119,7 +113,7 @@ class UMT5:
         return UMT5Encoder(self)
 
 
-class UMT5Encoder(FrozenModule):
+class UMT5Encoder(TextEncoder[Tensor]):
     """The encoder of `UMT5`."""
 
     produces: Mapping[str, int]
@@ -127,7 +121,7 @@ class UMT5Encoder(FrozenModule):
     def __init__(self, spec: UMT5) -> None:
         from transformers import UMT5EncoderModel
 
-        super().__init__()
+        super().__init__(spec.cache)
         self.spec = spec
         place = (spec.model, spec.subfolder, spec.revision)
         self.frozen = Frozen(
@@ -136,17 +130,10 @@ class UMT5Encoder(FrozenModule):
         self.width: int = self._model.config.d_model
         self.produces = dict.fromkeys(spec.conditions, self.width)
         self._tokenizer = load_tokenizer(spec) if self.frozen.device.type != "meta" else None
-        self._cache = TextCache(spec.cache, self._encoded)
-        self._warned = False
 
     @property
     def _model(self) -> Any:
         return self.frozen.models[0]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
-        self._cache.clear()
-        return self
 
     @torch.no_grad()
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
@@ -154,16 +141,14 @@ class UMT5Encoder(FrozenModule):
         return {name: self._condition(name, prompts) for name in self.produces}
 
     def _condition(self, name: str, prompts: Sequence[Prompt]) -> Condition:
-        null = self._tokens(cleaned(self.spec.negative.get(name, "")))
-        texts = [text_of(self.spec.conditions[name], prompt) for prompt in prompts]
-        rows = [null if text is None else self._tokens(text) for text in texts]
+        negative = cleaned(self.spec.negative.get(name, ""))
+        rows, null = self._rows(self.spec.conditions[name], prompts, negative)
+        tokens, nulls = batched([self._padded(row) for row in rows], self._padded(null))
         mask = torch.ones(len(rows), self.spec.length, dtype=torch.bool, device=null.device)
-        tokens = torch.stack(rows) if rows else null.new_zeros(0, *null.shape)
-        return Condition(tokens, mask, Condition(null.expand_as(tokens), mask))
+        return Condition(tokens, mask, Condition(nulls, mask))
 
-    def _tokens(self, text: str) -> Tensor:
-        """float32 [length, width]."""
-        tokens = self._cache(text)
+    def _padded(self, tokens: Tensor) -> Tensor:
+        """[n, width] -> [length, width]."""
         return pad(tokens, (0, 0, 0, self.spec.length - len(tokens)))
 
     def _encoded(self, text: str) -> Tensor:
@@ -172,11 +157,10 @@ class UMT5Encoder(FrozenModule):
             return torch.empty(self.spec.length, self.width, device=self.frozen.device)
         ids = self._tokenizer(text, truncation=True, max_length=self.spec.length).input_ids
         if len(ids) == self.spec.length and not self._warned:
-            # only once, since in training many captions may be too long
             self._warned = warn_if_cut("umt5", self._tokenizer, text, self.spec.length)
-        batch = torch.tensor([ids], device=self.frozen.device)
+        row = torch.tensor([ids], device=self.frozen.device)
         return (
-            self._model(input_ids=batch, attention_mask=torch.ones_like(batch))
+            self._model(input_ids=row, attention_mask=torch.ones_like(row))
             .last_hidden_state[0]
             .float()
         )

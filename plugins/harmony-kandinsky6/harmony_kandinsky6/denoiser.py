@@ -21,7 +21,7 @@ from harmony_diffusers.frozen import (
     saved_form,
     subfolder_knob,
 )
-from harmony_kandinsky6.inputs import check, known_image, masked_mean, ports, tail
+from harmony_kandinsky6.inputs import JOINT, known_image, masked_mean, ports, tail
 from harmony_kandinsky6.two_times import take_two_times
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
@@ -105,7 +105,7 @@ class Kandinsky6Denoiser(FrozenModule):
         Both streams are always computed. Samples with a known image and samples without one are
         computed apart.
         """
-        check(av, conditions, hints, self.accepts)
+        JOINT.check(av, conditions, hints, accepts=self.accepts, supports=self.hints)
         known = conditions["image"] if "image" in self.accepts else None
         shown = known_image(known, len(av["video"]))
         made = av.map(torch.empty_like)

@@ -1,67 +1,49 @@
-"""The inputs of Kandinsky 6's transformer: conditions, their checks, and the frame of an image."""
+"""The inputs of Kandinsky 6's transformer: what it needs, and the frame of an image."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from harmony_parts.av import AV, STREAMS, Condition, Conditions
+from harmony_diffusers.joint import Joint
+from harmony_parts.av import AV, Condition
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port
 from harmony_parts.encoders.protocol import Encoder
-from harmony_parts.errors import AssemblyError, PartContractError
 
-PORTS = {
-    "caption": Port("video", "context"),
-    "pooled": Port("video", "add"),
-    "image": KNOWN_LATENTS,
-}
-"""Its conditions. Both streams read the text's tokens, and the mean of its pooled ones."""
+JOINT = Joint(
+    "Kandinsky 6",
+    ports={
+        "caption": Port("video", "context"),
+        "pooled": Port("video", "add"),
+        "image": KNOWN_LATENTS,
+    },
+    texts={"caption": "the text's tokens", "pooled": "the text as one token"},
+    encoder="kandinsky6-text",
+)
+"""Its needs. Both streams read the text's tokens, and the mean of its pooled ones."""
 
 
 def ports(
     config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
 ) -> dict[str, Port]:
     """The port of each condition. Raises AssemblyError with all mismatches."""
-    channels = AV(config.in_visual_dim, config.in_audio_dim)
-    wanted = {
+    widths = {
         "caption": config.in_text_dim,
         "pooled": config.in_text_dim2,
         "image": config.in_visual_dim,
     }
-    produced = {
-        name: width for encoder in encoders.values() for name, width in encoder.produces.items()
-    }
-    faults = [
-        f"Kandinsky 6 needs {s} latents of {channels[s]} channels; the codec's have"
-        f" {codecs[s].channels}"
-        if s in tuple(codecs)
-        else f"Kandinsky 6 needs both streams, but there is no codec for the {s}"
-        for s in STREAMS
-        if s not in tuple(codecs) or codecs[s].channels != channels[s]
-    ]
-    faults += [
-        f"no encoder produces {name!r}; kandinsky6-text does"
-        for name in ("caption", "pooled")
-        if name not in produced
-    ]
-    faults += [
-        f"Kandinsky 6 has no condition {name!r}; it accepts {', '.join(PORTS)}"
-        for name in produced
-        if name not in PORTS
-    ]
-    faults += [
-        f"the condition {name!r} has width {produced[name]}, but Kandinsky 6 needs {wanted[name]}"
-        for name in produced
-        if name in wanted and produced[name] != wanted[name]
-    ]
-    faults += _faults_of_form(config, codecs, image="image" in produced)
-    if faults:
-        raise AssemblyError([f"$.denoiser: {fault}" for fault in faults])
-    return {name: PORTS[name] for name in produced}
+    image = any("image" in encoder.produces for encoder in encoders.values())
+    return JOINT.accepts(
+        AV(config.in_visual_dim, config.in_audio_dim),
+        widths,
+        codecs,
+        encoders,
+        _faults_of_form(config, codecs, image=image),
+    )
 
 
 def _faults_of_form(config: Any, codecs: AV[VideoCodec | AudioCodec], *, image: bool) -> list[str]:
@@ -89,27 +71,6 @@ def _faults_of_form(config: Any, codecs: AV[VideoCodec | AudioCodec], *, image: 
             " the encoder of 'image'"
         )
     return faults
-
-
-def check(
-    av: AV[Tensor],
-    conditions: Conditions,
-    hints: Collection[str],
-    accepts: Mapping[str, Port],
-) -> None:
-    """Raise PartContractError for an absent stream, a missing condition or any hint."""
-    if absent := [stream for stream in STREAMS if stream not in tuple(av)]:
-        raise PartContractError(
-            f"the {absent[0]} is absent, but Kandinsky 6 needs both streams; give it (at time 0),"
-            " or generate it and ignore it"
-        )
-    if missing := sorted(accepts.keys() - conditions.keys()):
-        raise PartContractError(
-            f"Kandinsky 6 needs the conditions {', '.join(missing)}; without a text give their null"
-            " forms"
-        )
-    if hints:
-        raise PartContractError(f"Kandinsky 6 has no hint {', '.join(sorted(hints))}; it has none")
 
 
 def known_image(image: Condition | None, batch: int) -> list[bool]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from harmony_diffusers.frozen import (
     Frozen,
-    FrozenModule,
     Precision,
     config_knob,
     model_knob,
@@ -21,11 +20,12 @@ from harmony_diffusers.frozen import (
     transformers_model,
 )
 from harmony_diffusers.texts import (
-    TextCache,
+    TextEncoder,
+    batched,
     cache_knob,
-    check_pieces,
+    length_knob,
     load_tokenizer,
-    text_of,
+    pieces_knob,
     tokenizer_knob,
     warn_if_cut,
 )
@@ -86,23 +86,14 @@ class Kandinsky6Text:
     tokenizer: str = tokenizer_knob()
     tokenizer_subfolder: str = subfolder_knob("tokenizer", "tokenizer of Qwen2.5-VL")
     clip_tokenizer_subfolder: str = subfolder_knob("tokenizer_2", "tokenizer of CLIP")
-    text: tuple[str, ...] = knob(
+    text: tuple[str, ...] = pieces_knob(
         ("{caption}", "<S>{speech}<E>", "<AUDCAP>{sound}<ENDAUDCAP>"),
-        help="pieces of the text, with {caption}, {sound} and {speech} for the prompt's fields",
         source="the marks that Kandinsky 6 has for spoken words and for sounds",
-        converter=lambda pieces: (pieces,) if isinstance(pieces, str) else tuple(pieces),
-        validator=lambda spec, field, pieces: check_pieces(field.name, pieces),
     )
     negative: str = knob(
         "", help="text of the null form; empty: the one of Kandinsky6TI2VAPipeline"
     )
-    length: int = knob(
-        1024,
-        help="tokens of every text: longer ones are cut, shorter ones padded",
-        unit="tokens",
-        source="Kandinsky6TI2VAPipeline",
-        validator=attrs.validators.ge(1),
-    )
+    length: int = length_knob(1024, source="Kandinsky6TI2VAPipeline")
     cache: int = cache_knob(16)
 
     def __attrs_post_init__(self) -> None:
@@ -121,7 +112,7 @@ class Kandinsky6Text:
         return Kandinsky6TextEncoder(self)
 
 
-class Kandinsky6TextEncoder(FrozenModule):
+class Kandinsky6TextEncoder(TextEncoder[Encoded]):
     """The encoder of `Kandinsky6Text`."""
 
     produces: Mapping[str, int]
@@ -129,7 +120,7 @@ class Kandinsky6TextEncoder(FrozenModule):
     def __init__(self, spec: Kandinsky6Text) -> None:
         from transformers import CLIPTextModel, Qwen2_5_VLForConditionalGeneration
 
-        super().__init__()
+        super().__init__(spec.cache)
         self.spec = spec
         place = (spec.precision, spec.model)
         qwen = transformers_model(
@@ -152,25 +143,19 @@ class Kandinsky6TextEncoder(FrozenModule):
         if self.frozen.device.type != "meta":
             second = attrs.evolve(spec, tokenizer_subfolder=spec.clip_tokenizer_subfolder)
             self._tokenizers = (load_tokenizer(spec), load_tokenizer(second))
-        self._cache = TextCache(spec.cache, self._encoded)
-        self._warned = False
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
-        self._cache.clear()
-        return self
 
     @torch.no_grad()
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """{condition: tokens float32 [B, length or 1, width], mask [B, length or 1]}."""
-        null = self._cache(self.spec.negative.strip() or _pipeline().negative)
-        texts = [text_of(self.spec.text, prompt, str.strip) for prompt in prompts]
-        rows = [null if text is None else self._cache(text) for text in texts]
-        (tokens, mask, pooled), nulls = _stacked(rows, null), _stacked([null] * len(rows), null)
+        negative = self.spec.negative.strip() or _pipeline().negative
+        rows, null = self._rows(self.spec.text, prompts, negative, str.strip)
+        (tokens, no_tokens), (mask, no_mask), (pooled, no_pooled) = (
+            batched([row[k] for row in rows], null[k]) for k in range(3)
+        )
         one = torch.ones(len(rows), 1, dtype=torch.bool, device=pooled.device)
         return {
-            "caption": Condition(tokens, mask, Condition(nulls[0], nulls[1])),
-            "pooled": Condition(pooled, one, Condition(nulls[2], one)),
+            "caption": Condition(tokens, mask, Condition(no_tokens, no_mask)),
+            "pooled": Condition(pooled, one, Condition(no_pooled, one)),
         }
 
     def _encoded(self, text: str) -> Encoded:
@@ -219,12 +204,3 @@ def _pipeline() -> _Pipeline:
         theirs._CLIP_MAX_LENGTH,
         theirs.Kandinsky6TI2VAPipeline._DEFAULT_NEGATIVE_PROMPT,
     )
-
-
-def _stacked(rows: Sequence[Encoded], like: Encoded) -> Encoded:
-    """The rows as a batch, which may be empty."""
-    tokens, mask, pooled = (
-        torch.stack([row[k] for row in rows]) if rows else like[k].new_empty(0, *like[k].shape)
-        for k in range(3)
-    )
-    return tokens, mask, pooled

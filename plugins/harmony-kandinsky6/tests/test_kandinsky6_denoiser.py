@@ -211,7 +211,7 @@ def test_mismatches_are_named(k6):
     for said in (
         "$.denoiser: Kandinsky 6 needs video latents of 4 channels; the codec's have 5",
         "$.denoiser: Kandinsky 6 needs both streams, but there is no codec for the audio",
-        "$.denoiser: no encoder produces 'pooled'; kandinsky6-text does",
+        "$.denoiser: no encoder produces 'pooled', the text as one token; kandinsky6-text does",
         "$.denoiser: Kandinsky 6 has no condition 'speech'; it accepts caption, pooled, image",
         "$.denoiser: the condition 'caption' has width 7, but Kandinsky 6 needs 16",
     ):
@@ -230,5 +230,5 @@ def test_mismatches_are_named(k6):
         k6.denoiser(av.only(["video"]), times.only(["video"]), said)
     with pytest.raises(PartContractError, match="Kandinsky 6 needs the conditions image, pooled"):
         k6.denoiser(av, times, {"caption": said["caption"]})
-    with pytest.raises(PartContractError, match="has no hint skip-7; it has none"):
+    with pytest.raises(PartContractError, match="has no hint skip-7; it supports none"):
         k6.denoiser(av, times, said, hints={"skip-7"})

@@ -21,20 +21,25 @@ from harmony_diffusers.frozen import (
     saved_form,
     subfolder_knob,
 )
+from harmony_diffusers.joint import Joint
 from harmony_ltx2.text import CONDITIONS
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.denoisers.known_latents import lead, paste
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port
 from harmony_parts.encoders.protocol import Encoder
-from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.plugin import knob
 
-PORTS = {
-    **{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS},
-    "image": KNOWN_LATENTS,
-}
-"""Its conditions: a text for each stream, and optionally the image that the video begins with."""
+JOINT = Joint(
+    "LTX-2",
+    ports={
+        **{CONDITIONS[stream]: Port(stream, "context") for stream in STREAMS},
+        "image": KNOWN_LATENTS,
+    },
+    texts={CONDITIONS[stream]: f"the text of the {stream}" for stream in STREAMS},
+    encoder="ltx2-text",
+)
+"""Its needs: a text for each stream, and optionally the image that the video begins with."""
 
 CrossTimestep = Literal["auto", "other", "own"]
 
@@ -126,7 +131,7 @@ class LTX2Denoiser(FrozenModule):
 
         Both streams are always computed.
         """
-        self._check(av, conditions, hints)
+        JOINT.check(av, conditions, hints, accepts=self.accepts, supports=self.hints)
         known = self._known(conditions)
         noisy, at = av, times
         if known is not None:
@@ -207,23 +212,6 @@ class LTX2Denoiser(FrozenModule):
             known if known is not None and (known.mask.is_meta or bool(known.mask.any())) else None
         )
 
-    def _check(self, av: AV[Tensor], conditions: Conditions, hints: Collection[str]) -> None:
-        if absent := [stream for stream in STREAMS if stream not in tuple(av)]:
-            raise PartContractError(
-                f"the {absent[0]} is absent, but LTX-2 needs both streams; give it (at time 0), or"
-                " generate it and ignore it"
-            )
-        if missing := sorted(self.accepts.keys() - conditions.keys()):
-            raise PartContractError(
-                f"LTX-2 needs the conditions {', '.join(missing)}; without a text give their null"
-                " forms"
-            )
-        if unknown := sorted(set(hints) - self.hints):
-            raise PartContractError(
-                f"LTX-2 has no hint {', '.join(unknown)}; it supports"
-                f" {', '.join(sorted(self.hints))}"
-            )
-
 
 def _accepts(
     config: Any, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
@@ -233,45 +221,18 @@ def _accepts(
     widths = AV(config.cross_attention_dim, config.audio_cross_attention_dim)
     if config.use_prompt_embeddings:  # LTX-2.0 projects the text itself
         widths = AV(config.caption_channels, config.caption_channels)
-    produced = {
-        name: width for encoder in encoders.values() for name, width in encoder.produces.items()
-    }
-    wanted = {CONDITIONS[s]: widths[s] for s in STREAMS} | {"image": channels["video"]}
-    faults = [
-        (
-            f"$.denoiser: LTX-2 needs {s} latents of {channels[s]} channels; the codec's have"
-            f" {codecs[s].channels}"
-            if s in tuple(codecs)
-            else f"$.denoiser: LTX-2 needs both streams, but there is no codec for the {s}"
-        )
-        for s in STREAMS
-        if s not in tuple(codecs) or codecs[s].channels != channels[s]
-    ]
-    faults += [
-        f"$.denoiser: no encoder produces {CONDITIONS[s]!r}, the text of the {s}; ltx2-text does"
-        for s in STREAMS
-        if CONDITIONS[s] not in produced
-    ]
-    faults += [
-        f"$.denoiser: LTX-2 has no condition {name!r}; it accepts {', '.join(PORTS)}"
-        for name in produced
-        if name not in PORTS
-    ]
-    faults += [
-        f"$.denoiser: the condition {name!r} has width {produced[name]}, but LTX-2 needs"
-        f" {wanted[name]}"
-        for name in produced
-        if name in wanted and produced[name] != wanted[name]
-    ]
-    if {
+    patches = {
         config.patch_size,
         config.patch_size_t,
         config.audio_patch_size,
         config.audio_patch_size_t,
-    } != {1}:
-        faults.append(
-            "$.denoiser: only one token per latent is supported, but the configuration has patches"
-        )
-    if faults:
-        raise AssemblyError(faults)
-    return {name: PORTS[name] for name in produced}
+    }
+    return JOINT.accepts(
+        channels,
+        {CONDITIONS[s]: widths[s] for s in STREAMS} | {"image": channels["video"]},
+        codecs,
+        encoders,
+        ["only one token per latent is supported, but the configuration has patches"]
+        if patches != {1}
+        else (),
+    )

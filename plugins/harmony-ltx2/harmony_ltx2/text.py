@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from harmony_diffusers.frozen import (
     Frozen,
-    FrozenModule,
     Precision,
     config_knob,
     diffusers_model,
@@ -22,15 +21,16 @@ from harmony_diffusers.frozen import (
     transformers_model,
 )
 from harmony_diffusers.texts import (
-    TextCache,
+    TextEncoder,
+    batched,
     cache_knob,
-    check_pieces,
+    length_knob,
     load_tokenizer,
-    text_of,
+    pieces_knob,
     tokenizer_knob,
     warn_if_cut,
 )
-from harmony_parts.av import AV, Condition, Format, Prompt
+from harmony_parts.av import AV, STREAMS, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.plugin import knob
 
@@ -86,21 +86,12 @@ class LTX2Text:
     precision: Precision = precision_knob("bfloat16")
     tokenizer: str = tokenizer_knob()
     tokenizer_subfolder: str = subfolder_knob("tokenizer", "tokenizer")
-    text: tuple[str, ...] = knob(
+    text: tuple[str, ...] = pieces_knob(
         ("{caption}", "{sound}", '"{speech}"'),
-        help="pieces of the text, with {caption}, {sound} and {speech} for the prompt's fields",
-        source=("LTX-2 has one text for both streams, with spoken words in quotation marks"),
-        converter=lambda pieces: (pieces,) if isinstance(pieces, str) else tuple(pieces),
-        validator=lambda spec, field, pieces: check_pieces(field.name, pieces),
+        source="LTX-2 has one text for both streams, with spoken words in quotation marks",
     )
     negative: str = knob("", help="text of the null form", off="")
-    length: int = knob(
-        1024,
-        help="tokens of every text: longer ones are cut, shorter ones padded",
-        unit="tokens",
-        source="LTX2Pipeline",
-        validator=attrs.validators.ge(1),
-    )
+    length: int = length_knob(1024, source="LTX2Pipeline")
     cache: int = cache_knob(16)
 
     def __attrs_post_init__(self) -> None:
@@ -118,7 +109,7 @@ class LTX2Text:
         return LTX2TextEncoder(self)
 
 
-class LTX2TextEncoder(FrozenModule):
+class LTX2TextEncoder(TextEncoder[Encoded]):
     """The encoder of `LTX2Text`."""
 
     produces: Mapping[str, int]
@@ -127,7 +118,7 @@ class LTX2TextEncoder(FrozenModule):
         from diffusers.pipelines.ltx2 import LTX2TextConnectors
         from transformers import Gemma3ForConditionalGeneration
 
-        super().__init__()
+        super().__init__(spec.cache)
         self.spec = spec
         place = (spec.precision, spec.model)
         gemma = transformers_model(
@@ -150,36 +141,18 @@ class LTX2TextEncoder(FrozenModule):
         self.widths = _widths(gemma.config.text_config, connectors.config, spec.length)
         self.produces = {CONDITIONS[stream]: self.widths[stream] for stream in CONDITIONS}
         self._tokenizer = _tokenizer(spec) if self.frozen.device.type != "meta" else None
-        self._cache = TextCache(spec.cache, self._encoded)
-        self._warned = False
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
-        self._cache.clear()
-        return self
 
     @torch.no_grad()
     def forward(self, prompts: Sequence[Prompt]) -> dict[str, Condition]:
         """{condition: tokens float32 [B, length, width], mask [B, length]}."""
-        null = self._cache(self.spec.negative.strip())
-        texts = [text_of(self.spec.text, prompt, str.strip) for prompt in prompts]
-        rows = [null if text is None else self._cache(text) for text in texts]
-        nulls = [null] * len(rows)
+        rows, null = self._rows(self.spec.text, prompts, self.spec.negative.strip(), str.strip)
+        video, audio, (mask, no_mask) = (
+            batched([row[k] for row in rows], null[k]) for k in range(3)
+        )
         return {
-            CONDITIONS[stream]: Condition(
-                *self._stacked(rows, k), Condition(*self._stacked(nulls, k))
-            )
-            for k, stream in enumerate(CONDITIONS)
+            CONDITIONS[stream]: Condition(tokens, mask, Condition(no_tokens, no_mask))
+            for stream, (tokens, no_tokens) in zip(STREAMS, (video, audio), strict=True)
         }
-
-    def _stacked(self, rows: Sequence[Encoded], stream: int) -> tuple[Tensor, Tensor]:
-        if not rows:
-            device = self.frozen.device
-            width = self.widths[tuple(CONDITIONS)[stream]]
-            return torch.zeros(0, self.spec.length, width, device=device), torch.zeros(
-                0, self.spec.length, dtype=torch.bool, device=device
-            )
-        return torch.stack([row[stream] for row in rows]), torch.stack([row[2] for row in rows])
 
     def _encoded(self, text: str) -> Encoded:
         """Tokens float32 [length, width] of either stream, and mask bool [length]."""
