@@ -143,7 +143,7 @@ def _check_hints(recipe: Recipe, denoiser: Denoiser) -> None:
     from harmony_parts.guidance.protocol import unsupported_hints
 
     for requested in demands(recipe.sample.guidance).passes:
-        if requested.model:  # loaded, and checked, by who samples
+        if requested.model:  # the sampler loads that model, and checks its hints
             continue
         if misfit := unsupported_hints(requested, denoiser.hints):
             raise AssemblyError(f"$.sample.guidance: it requests {misfit}")

@@ -1,7 +1,7 @@
 """Names a plugin whose import ended the process, on the next start.
 
 A crash in native code leaves no exception. So a mark, an empty file, exists while a plugin is
-imported; one whose process is gone tells of a start that didn't survive.
+imported; a mark whose process is gone is of a start that this import ended.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def marks_folder() -> Path:
 def marked(plugin: str, remedy: str) -> Iterator[None]:
     """Mark that `plugin` is being imported, and print a line if an earlier process ended in that.
 
-    Without a folder for the marks, and on systems that can't tell whether a process lives, it does
-    nothing.
+    Without a folder for the marks it does nothing. It prints nothing on systems that don't show
+    whether a process is alive.
     """
     mark = None
     with contextlib.suppress(OSError, RuntimeError):  # no home, or one that can't be written

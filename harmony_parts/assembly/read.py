@@ -3,8 +3,7 @@
 The names in TOML are those of `harmony_parts.assembly.recipe.Recipe`. A part is a table with `use =
 "name"` or `"plugin/name"` and its settings, or only its name if all settings have their defaults.
 The table `[harmony]`, with the versions that wrote the recipe, is optional; an older or newer
-version of recipes is refused. Importing this module
-imports no torch; reading a recipe does.
+version of recipes is refused. Importing this module imports no torch; reading a recipe does.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.tables import parts_in
 from harmony_parts.bench.scores import Scores
 from harmony_parts.media.files import replace_text
-from harmony_parts.metrics.compare import Compared
+from harmony_parts.metrics.compare import Compared, compare_scored
 from harmony_parts.metrics.compare_two import compare_two
 from harmony_parts.metrics.protocol import Metric
 from harmony_parts.report.score_plot import score_plot
@@ -35,11 +35,14 @@ class Report:
         self.sets: dict[str, dict[str, Numbers]] = {name: self._set(name) for name in names}
 
     def _set(self, name: str) -> dict[str, Numbers]:
+        # all pairs of clips are scored, which takes the time: once for all three
+        pairs = {side: scores.scored(name) for side, scores in self.sides.items()}
         found: dict[str, Numbers] = {
-            side: scores.together(name) for side, scores in self.sides.items()
+            side: {metric: compare_scored(scored) for metric, scored in by_metric.items()}
+            for side, by_metric in pairs.items()
         }
-        if len(self.sides) == 2:
-            first, second = (scores.scored(name) for scores in self.sides.values())
+        if len(pairs) == 2:
+            first, second = pairs.values()
             found[" - ".join(self.sides)] = {
                 metric: compare_two(first[metric], second[metric]) for metric in self.metrics
             }

@@ -13,6 +13,7 @@ from harmony_parts.bench.scores import Entry, Scores
 from harmony_parts.comparison.columns import passes
 from harmony_parts.comparison.results import Row
 from harmony_parts.comparison.run import SEED_STRIDE, compare
+from harmony_parts.data.clip_settings import EXTENSIONS
 from harmony_parts.errors import MediaError, RunError
 from harmony_parts.generate.generated import SUFFIXES
 from harmony_parts.generate.jobs import Job, JobRunner
@@ -20,7 +21,7 @@ from harmony_parts.metrics.protocol import Metric
 from harmony_parts.models.folder import find_model
 from harmony_parts.report.progress import print_stderr, progress
 
-MEDIA = {*SUFFIXES, ".mpg", ".mpeg", ".webm", ".mov", ".avi", ".m4v"}
+MEDIA = {*SUFFIXES, *EXTENSIONS}
 SEED = re.compile(r"(?P<name>.+)\+\d+")  # NAME+1 is a further seed of NAME
 
 

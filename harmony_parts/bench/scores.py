@@ -14,7 +14,7 @@ from harmony_parts.comparison.measured import Measured
 from harmony_parts.comparison.results import Row
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.files import replace_text
-from harmony_parts.metrics.compare import Compared, Scored
+from harmony_parts.metrics.compare import Scored
 from harmony_parts.metrics.protocol import Metric, Reference
 
 ALL = "all"  # the sets together
@@ -85,12 +85,8 @@ class Scores:
         names = list(dict.fromkeys(entry.set for entry in self.entries.values()))
         return [*names, ALL] if len(names) > 1 else names
 
-    def together(self, name: str) -> dict[str, dict[str, Compared]]:
-        """The numbers of the clips of a set by metric: paired, and re-paired within the set."""
-        return self._measured.together(self._of(name))
-
     def scored(self, name: str) -> dict[str, Scored]:
-        """All pairs of the clips of a set, by metric."""
+        """All pairs of the clips of a set, by metric; this takes most of a report's time."""
         return self._measured.scored(self._of(name))
 
     def count(self, name: str) -> tuple[int, int]:

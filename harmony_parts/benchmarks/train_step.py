@@ -16,9 +16,10 @@ from statistics import median
 import torch
 
 from harmony_parts.assembly.read import read_recipe
+from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.latents.sources import Batch
 from harmony_parts.train import step as steps
-from harmony_parts.train.data import open_data
+from harmony_parts.train.data import TrainingData, open_data
 from harmony_parts.train.log import Log
 from harmony_parts.train.model import build_model
 from harmony_parts.train.objective import losses, packed
@@ -44,15 +45,15 @@ def measure(name: str, count: int) -> tuple[float, float]:
     return median(whole[2:]), median(bare[2:])
 
 
-def _bare(state: TrainingState, batch: Batch, data: object, recipe: object) -> float:
+def _bare(state: TrainingState, batch: Batch, data: TrainingData, recipe: Recipe) -> float:
     """Seconds of CPU time of a step's bare work."""
-    settings, flow = recipe.train, recipe.flow  # type: ignore[attr-defined]
+    settings, flow = recipe.train, recipe.flow
     samples = steps.sample_generators(settings.seed, state.step + 1, range(len(batch.names)))
     lengths = batch.latents.map(lambda x: x.shape[1])
-    plan = steps.plan_samples(recipe.task, flow.draw, samples, lengths)  # type: ignore[attr-defined]
+    plan = steps.plan_samples(recipe.task, flow.draw, samples, lengths)
     noise = steps.draw_noise(batch.latents, plan, samples)
-    source = data.batches.source  # type: ignore[attr-defined]
-    draws, _ = data.batches.order.draws(state.place)  # type: ignore[attr-defined]
+    source = data.batches.source
+    draws, _ = data.batches.order.draws(state.place)
     fetched = source.fetch(draws)
     state.optimizer.zero_grad(set_to_none=True)
     began = time.process_time()

@@ -71,8 +71,9 @@ class ConditionProjector(nn.Module):
             tokens, mask = self._project(name, condition)
             if how == "context":
                 context.append(tokens + self.groups[name] if name in self.groups else tokens)
-                filled = condition.tokens.flatten(1, -2).any(-1)
-                masks.append(mask & filled if self.mask_zeros else mask)
+                if self.mask_zeros:
+                    mask = mask & condition.tokens.flatten(1, -2).any(-1)
+                masks.append(mask)
             else:
                 add.append(_masked_mean(tokens, mask))
         return BranchConditions(

@@ -216,7 +216,7 @@ class MMDiTBlock(LayerWeights):
         """Joint self-attention; padding of the reference and of the context is masked out."""
         parts = self._parts(tokens)
         *qkv, gates = zip(*(weights.attention_inputs(x, at) for weights, x, at in parts))
-        q, k, v = (torch.cat(of_parts, dim=1) for of_parts in qkv)
+        q, k, v = map(_joined, qkv)
         turn = tokens.rope[:, :, None]  # [B, N, 1, d/2, 2]
         out = attend(rotate(q, turn), rotate(k, turn), v, _mask(tokens))
         outs = out.split([x.shape[1] for _, x, _ in parts], dim=1)
@@ -243,8 +243,8 @@ class MMDiTBlock(LayerWeights):
     def _parts(self, tokens: Tokens) -> list[tuple[LayerWeights, Tensor, Modulation]]:
         """The sequence [reference; target; context] in the parts that share a set of weights."""
         if self.words is None or tokens.context is None:
-            return [(self, torch.cat(_groups(tokens), dim=1), tokens.modulation)]
-        latents = torch.cat(_groups(replace(tokens, context=None)), dim=1)
+            return [(self, _joined(_groups(tokens)), tokens.modulation)]
+        latents = _joined(_groups(replace(tokens, context=None)))
         index, count = tokens.modulation.index, latents.shape[1]
         before, after = (
             attrs.evolve(tokens.modulation, index=part)
@@ -259,9 +259,14 @@ def _groups(tokens: Tokens) -> list[Tensor]:
     ]
 
 
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts [B, N, ...] as one sequence; a single part is itself, without a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim=1)
+
+
 def _split(tokens: Tokens, parts: Sequence[Tensor]) -> Tokens:
     """Tokens with the groups of a new sequence, which comes in parts."""
-    sequence = torch.cat(tuple(parts), dim=1)
+    sequence = _joined(parts)
     groups = list(sequence.split([group.shape[1] for group in _groups(tokens)], dim=1))
     reference = None if tokens.reference is None else groups.pop(0)
     hidden = groups.pop(0)[:, :, None]

@@ -7,6 +7,14 @@ import torch
 from torch import Tensor
 
 from harmony_parts.av import Format
+from harmony_parts.codecs.causal import (
+    check_latents,
+    fill_last_latent,
+    frames_of,
+    intervals,
+    latents_of,
+    to_uint8,
+)
 from harmony_parts.codecs.conv_networks import FRAMES, STRIDE, VideoAutoencoder
 from harmony_parts.codecs.weights import load_network, on_meta
 from harmony_parts.plugin import knob
@@ -79,46 +87,31 @@ class ConvVideoCodec:
 
     def latents(self, frames: int) -> int:
         """Number of latents of `frames` frames: 1 + ceil((frames - 1) / 4)."""
-        if frames < 1:
-            raise ValueError(f"a clip has at least one frame, not {frames}")
-        return 1 - (1 - frames) // FRAMES
+        return latents_of(frames, FRAMES)
 
     def frames(self, latents: int) -> int:
         """Number of frames of `latents` latents: 1 + 4 (latents - 1)."""
-        if latents < 1:
-            raise ValueError(f"a clip has at least one latent, not {latents}")
-        return 1 + FRAMES * (latents - 1)
+        return frames_of(latents, FRAMES)
 
     def clock(self, latents: int) -> Tensor:
         """float64 [latents, 2] (start, end) in seconds; the first latent lasts one frame."""
-        edges = torch.arange(latents + 1, dtype=torch.float64) * FRAMES + (1 - FRAMES)
-        edges = edges.clamp(min=0) * self.format.fps.denominator / self.format.fps.numerator
-        return torch.stack([edges[:-1], edges[1:]], dim=1)
+        return intervals(latents, FRAMES, self.format.fps)
 
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 [B, F, H, W, 3] -> float32 [B, latents(F), h, w, C].
 
         The last frame is repeated to fill the last latent. Raises ValueError for other shapes.
         """
-        size = (self.format.height, self.format.width, 3)
-        if frames.ndim != 5 or frames.shape[2:] != size or frames.dtype != torch.uint8:
-            raise ValueError(
-                f"frames are uint8 [B, F, {', '.join(map(str, size))}], not {frames.dtype}"
-                f" {list(frames.shape)}"
-            )
-        missing = self.frames(self.latents(frames.shape[1])) - frames.shape[1]
-        frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
+        frames = fill_last_latent(self, frames, self.format)
         video = frames.to(self.network.mean.device).float() / 127.5 - 1
         with torch.no_grad():
             return self.network.encode(video).float()
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, T, h, w, C] -> uint8 [B, frames(T), H, W, 3]."""
-        if latents.ndim != 5 or latents.shape[2:] != (*self.grid, self.channels):
-            raise ValueError(
-                f"latents are [B, T, {self.grid[0]}, {self.grid[1]}, {self.channels}], not"
-                f" {list(latents.shape)}"
-            )
+        """[B, T, h, w, C] -> uint8 [B, frames(T), H, W, 3].
+
+        Raises ValueError for other shapes, and for no latent.
+        """
+        check_latents(self, latents)
         with torch.no_grad():
-            video = self.network.decode(latents.to(self.network.mean))
-        return ((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            return to_uint8(self.network.decode(latents.to(self.network.mean)))

@@ -14,6 +14,14 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from harmony_parts.av import Format
+from harmony_parts.codecs.causal import (
+    check_latents,
+    fill_last_latent,
+    frames_of,
+    intervals,
+    latents_of,
+    to_uint8,
+)
 from harmony_parts.plugin import knob
 
 # The prior: the expected standard deviation of a coefficient is frequency ** -2, with
@@ -193,23 +201,15 @@ class DCTVideoCodec:
 
     def latents(self, frames: int) -> int:
         """Number of latents of `frames` frames: 1 + ceil((frames - 1) / frames_per_latent)."""
-        if frames < 1:
-            raise ValueError(f"a clip has at least one frame, not {frames}")
-        return 1 - (1 - frames) // self.spec.frames_per_latent
+        return latents_of(frames, self.spec.frames_per_latent)
 
     def frames(self, latents: int) -> int:
         """Number of frames of `latents` latents: 1 + frames_per_latent (latents - 1)."""
-        if latents < 1:
-            raise ValueError(f"a clip has at least one latent, not {latents}")
-        return 1 + self.spec.frames_per_latent * (latents - 1)
+        return frames_of(latents, self.spec.frames_per_latent)
 
     def clock(self, latents: int) -> Tensor:
         """float64 [latents, 2] (start, end) in seconds; the first latent lasts one frame."""
-        edges = torch.arange(latents + 1, dtype=torch.float64) * self.spec.frames_per_latent + (
-            1 - self.spec.frames_per_latent
-        )
-        edges = edges.clamp(min=0) * self.format.fps.denominator / self.format.fps.numerator
-        return torch.stack([edges[:-1], edges[1:]], dim=1)
+        return intervals(latents, self.spec.frames_per_latent, self.format.fps)
 
     def analyse(self, video: Tensor) -> Tensor:
         """Pixels in [-1, 1] [B, frames(T), H, W, 3] -> latents [B, T, h, w, C], same dtype."""
@@ -241,23 +241,13 @@ class DCTVideoCodec:
 
         The last frame is repeated to fill the last latent. Raises ValueError for other shapes.
         """
-        size = (self.format.height, self.format.width, 3)
-        if frames.ndim != 5 or frames.shape[2:] != size or frames.dtype != torch.uint8:
-            raise ValueError(
-                f"frames are uint8 [B, F, {', '.join(map(str, size))}], not {frames.dtype}"
-                f" {list(frames.shape)}"
-            )
-        missing = self.frames(self.latents(frames.shape[1])) - frames.shape[1]
-        frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
+        frames = fill_last_latent(self, frames, self.format)
         return self.analyse(frames.float() / 127.5 - 1)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """[B, T, h, w, C] -> uint8 [B, frames(T), H, W, 3]."""
-        if latents.ndim != 5 or latents.shape[2:] != (*self.grid, self.channels):
-            raise ValueError(
-                f"latents are [B, T, {self.grid[0]}, {self.grid[1]}, {self.channels}], not"
-                f" {list(latents.shape)}"
-            )
-        return (
-            ((self.synthesise(latents.float()) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        )
+        """[B, T, h, w, C] -> uint8 [B, frames(T), H, W, 3].
+
+        Raises ValueError for other shapes, and for no latent.
+        """
+        check_latents(self, latents)
+        return to_uint8(self.synthesise(latents.float()))

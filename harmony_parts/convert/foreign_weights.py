@@ -24,7 +24,7 @@ from harmony_parts.convert.state_dicts import (
     split_groups,
 )
 from harmony_parts.errors import RunError
-from harmony_parts.models.file_kinds import AGAIN, PICKLE, ZIP, is_safetensors, stranger
+from harmony_parts.models.file_kinds import AGAIN, PICKLE, ZIP, is_safetensors, not_weights
 from harmony_parts.models.tensor_files import (
     indexed_shards,
     meta_tensors,
@@ -206,7 +206,7 @@ def _pickled(path: Path, key: str | None) -> StateDict:
     torch's weights-only reader creates nothing but tensors and plain containers.
     """
     try:
-        if fault := stranger(path):
+        if fault := not_weights(path):
             raise RunError(f"{path}: can't be read: it {fault}")
         content: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except UnpicklingError as error:

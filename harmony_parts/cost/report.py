@@ -194,15 +194,15 @@ def pass_lines(recipe: Recipe, parts: Parts) -> list[str]:
     ]
     for task, runs in runs_per_task(recipe, parts).items():
         listed = ", ".join(
-            f"{' = '.join(run.names)} ({' and '.join(run.read)}{_asked(run.request)})"
+            f"{' = '.join(run.names)} ({' and '.join(run.read)}{_inputs(run.request)})"
             for run in runs
         )
         lines.append(f"{task:<12}  {len(runs)} pass{'' if len(runs) == 1 else 'es'}: {listed}")
     return lines
 
 
-def _asked(request: Pass) -> str:
-    """What a pass asks besides the model and the prompt."""
+def _inputs(request: Pass) -> str:
+    """The other words and the other model of a pass; "" if it has neither."""
     words = "".join(f", {name} {text!r}" for name, text in request.words)
     return words + (f", by {request.model}" if request.model else "")
 

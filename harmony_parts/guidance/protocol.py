@@ -3,8 +3,8 @@
 The sampler gets the `passes` of a step, runs each distinct pass once, and calls `combine` once.
 Each stream has its own time at every step: the streams may have different shifts, so what depends
 on the time is decided for each stream by its own. A stream at time 0 is given (audio-driven video
-has `times.audio == 0`), and no pass needs to predict it. A pass may ask another model, or this one
-about other words.
+has `times.audio == 0`), and no pass needs to predict it. A pass may run another model, or this one
+with other words.
 """
 
 from __future__ import annotations

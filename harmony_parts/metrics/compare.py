@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from statistics import NormalDist
 from typing import Any
 
@@ -135,7 +135,7 @@ class Scored:
         own = [name for i, row in enumerate(self.scores) for name in row[i]]
         return list(dict.fromkeys([*own, *(n for row in self.scores for one in row for n in one)]))
 
-    def only(self, cases: Sequence[Hashable]) -> Scored:
+    def only(self, cases: Set[Hashable]) -> Scored:
         """The clips of these cases."""
         kept = [i for i, case in enumerate(self.cases) if case in cases]
         rows = [[self.scores[i][j] for j in kept] for i in kept]

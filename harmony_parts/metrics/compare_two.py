@@ -12,7 +12,7 @@ def compare_two(first: Scored, second: Scored, *, seed: int = 0) -> dict[str, Co
     same ones on both sides: what is easy or hard for both cancels. Otherwise both are drawn
     independently. `cases` of the result is the smaller number of the two.
     """
-    shared = [case for case in dict.fromkeys(first.cases) if case in set(second.cases)]
+    shared = set(first.cases) & set(second.cases)
     if shared:
         first, second = first.only(shared), second.only(shared)
         (one, other), number = numbered([first.cases, second.cases])

@@ -10,14 +10,14 @@ import struct
 from pathlib import Path
 from typing import Any
 
-HEAD = 512  # bytes that tell the kinds apart
+HEAD = 512  # bytes, enough to distinguish the kinds
 LFS = b"version https://git-lfs"
 MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors library
 ZIP, PICKLE, GGUF = b"PK\x03\x04", b"\x80", b"GGUF"
 AGAIN = "fetch it again"
 
 
-def stranger(path: Path) -> str:
+def not_weights(path: Path) -> str:
     """What the file is, and what to do, if it is no file of weights; empty if it may be one."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -48,7 +48,7 @@ def stranger(path: Path) -> str:
 
 def safetensors_fault(path: Path) -> str:
     """Why a file can't be read as safetensors, and what to do; empty if header and length fit."""
-    if fault := stranger(path):
+    if fault := not_weights(path):
         return fault
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -40,7 +40,7 @@ class Network:
 
     @property
     def supported(self) -> Supported:
-        """What `checked_passes` asks: hints, and conditions that can be dropped."""
+        """What `checked_passes` needs: hints, and conditions that can be dropped."""
         return self.denoiser.hints, self.droppable
 
     def batch(self, drops: tuple[frozenset[str], ...]) -> tuple[Conditions, dict[str, Any]]:
@@ -74,9 +74,9 @@ class Networks:
         key = request.model, request.words
         if key not in self._networks:
             if self._others is None:
-                asked = f"the model {request.model!r}" if request.model else "other words"
+                what = f"the model {request.model!r}" if request.model else "other words"
                 raise PartContractError(
-                    f"the pass {request.name!r} needs {asked}, and `sample` was called without"
+                    f"the pass {request.name!r} needs {what}, and `sample` was called without"
                     " `others`, which gives the denoiser and conditions of each"
                 )
             self._networks[key] = self._made(*self._others(*key))

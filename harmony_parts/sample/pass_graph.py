@@ -49,7 +49,7 @@ def checked_passes(
     """The guidance's passes at a step. Raises PartContractError if one of them can't be run.
 
     `hints`: those that the denoiser supports. `droppable`: the conditions that can be dropped;
-    other names are removed from `drop`. `None` keeps all names. `other` tells both of the models
+    other names are removed from `drop`. `None` keeps all names. `other` gives both for the models
     that passes name; without it they aren't checked.
     """
 

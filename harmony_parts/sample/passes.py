@@ -243,10 +243,6 @@ def widened(velocity: AV[Tensor], x: AV[Tensor]) -> AV[Tensor]:
     )
 
 
-def _cat(*tensors: Tensor) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-
-
 def _uniform(latents: Tensor, time: float | None) -> Times:
     values = torch.full(
         (len(latents),),

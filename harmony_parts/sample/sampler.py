@@ -72,8 +72,8 @@ def sample(
     times of its own shift, if `shift` has one for each. The solver works in the precision of
     `noise`. Passes that don't need each other are batched in one call of the denoiser if that holds
     at most `together` latents (T H W of video and T of audio, over samples and passes); 0 runs each
-    pass by itself. `others` gives the denoiser and conditions of passes that ask another model, or
-    this one about other words. Raises ValueError if the arguments are inconsistent,
+    pass by itself. `others` gives the denoiser and conditions of passes that run another model, or
+    this one with other words. Raises ValueError if the arguments are inconsistent,
     PartContractError if a part violates its contract, RunError if a prediction is NaN or infinite
     or memory is exhausted.
     """

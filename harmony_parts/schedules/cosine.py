@@ -42,7 +42,7 @@ class Cosine:
     )
 
     def factor(self, step: int, steps: int) -> float:
-        """`floor` in the last step, unless the warm-up reaches that far."""
+        """`floor` in the last step, if `share` is above 0 and the warm-up is over by then."""
         falling = self.share * steps
         x = max(0.0, 1 - (steps - step) / falling) if falling else 0.0
         cosine = self.floor + (1 - self.floor) * (1 + math.cos(math.pi * min(1.0, x))) / 2

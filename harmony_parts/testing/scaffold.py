@@ -46,7 +46,7 @@ STARTING_POINTS: dict[str, tuple[str, str]] = {
     "strategy": ("single", "train.strategy"),
     "callback": ("log", "train.callbacks.0"),
 }
-# Kind -> the call of its contract check.
+# Kind -> the call of its contract check, if it isn't `check_KIND(CLASS())`.
 CHECKS = {
     "encoder": "check_encoder({cls}(), parts.format, parts.codecs)",
     "anchor": "check_anchor({cls}(), parts.codecs)",
@@ -54,19 +54,11 @@ CHECKS = {
         kind: f"check_{kind}({{cls}}(), parts.format)"
         for kind in ("video_codec", "audio_codec", "data")
     },
-    **{
-        kind: f"check_{kind}({{cls}}())"
-        for kind in ("interaction", "attention", "style", "metric", "filter")
-    },
     "source": (
         """clips = tmp_path / "clips"
     prepare_shards(read_recipe("demo", ["data.size=4"]), clips)
     check_source({cls}(), root=clips)"""
     ),
-    **{
-        kind: f"check_{kind}({{cls}}())"
-        for kind in ("optimizer", "schedule", "trainable", "strategy", "callback")
-    },
     **{
         f"{stream}_branch": f"""part = read_recipe("demo").denoiser.{stream}
     check_{stream}_branch({{cls}}(part) if WRAPS else {{cls}}())"""
@@ -76,13 +68,9 @@ CHECKS = {
         """part = {cls}(read_recipe("demo").denoiser) if WRAPS else {cls}()
     check_denoiser(part, codecs=parts.codecs, encoders=parts.encoders)"""
     ),
-    **{
-        kind: f"check_{kind}({{cls}}())"
-        for kind in ("path", "shift", "density", "solver", "task", "guidance", "scene", "reference")
-    },
 }
+# Kind -> the recipe that has such a part, if it isn't the demo.
 RECIPES = {"reference": "clips"}
-"""Kind -> the recipe that has such a part, if it isn't the demo."""
 
 PYPROJECT = """\
 [build-system]
@@ -285,7 +273,7 @@ def _words(key: str, name: str, module: str) -> dict[str, Any]:
 
 def _tests(key: str, words: dict[str, Any]) -> str:
     """The test file of the package."""
-    check = CHECKS[key].format(**words)
+    check = CHECKS.get(key, "check_{key}({cls}())").format(**words)
     imports = f"from harmony_parts.testing.contracts import check_{key}\n"
     if key == "guidance":
         imports += "from harmony_parts.testing.guidance_properties import cases\n"

@@ -34,10 +34,10 @@ from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.codec_state import CodecState, CodecTraining
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.loop import open_callbacks
-from harmony_parts.train.run_folder import differences, open_run
+from harmony_parts.train.run_folder import CHECKPOINTS, differences, open_run
 from harmony_parts.train.signals import catch_stop_signals
 
-CHECKPOINTS, WEIGHTS = "checkpoints", "codec.safetensors"  # in the run folder
+WEIGHTS = "codec.safetensors"  # in the run folder
 
 
 def train_codec(

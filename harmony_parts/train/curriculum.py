@@ -10,7 +10,8 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
 from harmony_parts.models.folder import INDEX, WEIGHTS
 from harmony_parts.train.checkpoint import list_checkpoints
-from harmony_parts.train.loop import CHECKPOINTS, MODEL, train
+from harmony_parts.train.loop import train
+from harmony_parts.train.run_folder import CHECKPOINTS, MODEL
 
 
 def stage_folder(out: Path, number: int, recipe: Recipe) -> Path:

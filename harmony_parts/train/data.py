@@ -13,7 +13,7 @@ import torch
 
 from harmony_parts.assembly.build import Parts, derived_seed
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.data.protocol import HasNames
+from harmony_parts.data.protocol import Dataset, HasNames
 from harmony_parts.errors import RunError
 from harmony_parts.latents.cache import FOLDER, cache_key, load_prepared, save_prepared
 from harmony_parts.latents.made_with import check_made_with, made_with
@@ -150,13 +150,31 @@ def _prepared(
         cached = load_prepared(folder, key, trainable_encoders(parts), device, log.say)
         if cached is not None:
             return cached
+    prepared = encode_chosen(parts, readable, chosen, generator, device, log)
+    if key is not None and not readable.unreadable:
+        save_prepared(folder, key, prepared)
+    return prepared
+
+
+def encode_chosen(
+    parts: Parts,
+    dataset: Dataset,
+    chosen: Sequence[int],
+    generator: torch.Generator,
+    device: torch.device,
+    log: Log,
+) -> Prepared:
+    """The `chosen` examples, encoded; codecs and frozen encoders are on `device` only meanwhile.
+
+    Raises RunError, naming the example, if a clip isn't in the model's format.
+    """
     encoders: dict[str, Any] = dict(parts.encoders)
+    offload: Offload = "none" if device.type == "cpu" else "parts"
     with ExitStack() as stack:
-        offload: Offload = "none" if device.type == "cpu" else "parts"
         for part in frozen_parts(parts):
             stack.enter_context(weights_on_device(part, device, offload))
-        prepared = prepare_clips(
-            readable,
+        return prepare_clips(
+            dataset,
             chosen,
             parts.format,
             parts.codecs,
@@ -165,9 +183,6 @@ def _prepared(
             device=device,
             track=log.track,
         )
-    if key is not None and not readable.unreadable:
-        save_prepared(folder, key, prepared)
-    return prepared
 
 
 def _digest(names: Sequence[str]) -> str:

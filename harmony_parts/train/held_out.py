@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
 
 from harmony_parts.assembly.build import Parts, derived_seed
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.errors import RunError
 from harmony_parts.latents.order import Draw
-from harmony_parts.latents.prepare import choose_examples, prepare_clips
+from harmony_parts.latents.prepare import choose_examples
+from harmony_parts.train.data import encode_chosen
 from harmony_parts.train.log import Log
 from harmony_parts.train.log_means import LogMeans, means_of
 from harmony_parts.train.preview import averaged
@@ -32,20 +33,12 @@ class HeldOutLoss:
         self.recipe, self.spec = recipe, recipe.train.held_out
         folder = None if self.spec.folder is None else Path(self.spec.folder)
         data = self.spec.data.build(format=parts.format, root=folder)
+        if not len(data):
+            raise RunError("$.train.held_out.data: the data set is empty: name clips to hold out")
         seed = derived_seed(recipe.train.seed, "train:held-out")
         generator = torch.Generator().manual_seed(seed)
-        encoders: dict[str, Any] = dict(parts.encoders)
         chosen = choose_examples(len(data), min(self.spec.clips, len(data)), generator)
-        self.clips = prepare_clips(
-            data,
-            chosen,
-            parts.format,
-            parts.codecs,
-            encoders,
-            generator=generator,
-            device=device,
-            track=log.track,
-        )
+        self.clips = encode_chosen(parts, data, chosen, generator, device, log)
 
     @torch.no_grad()
     def measure(self, state: TrainingState) -> dict[str, float]:

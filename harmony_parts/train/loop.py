@@ -30,12 +30,18 @@ from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.model import build_model
 from harmony_parts.train.preview import preview
-from harmony_parts.train.run_folder import find_run, open_run, read_origin, resume_command
+from harmony_parts.train.run_folder import (
+    CHECKPOINTS,
+    LORA,
+    MODEL,
+    find_run,
+    open_run,
+    read_origin,
+    resume_command,
+)
 from harmony_parts.train.signals import catch_stop_signals
 from harmony_parts.train.state import TrainingState
 from harmony_parts.train.step import draw_batch, train_step
-
-CHECKPOINTS, MODEL, LORA = "checkpoints", "model", "lora"  # folders in the run folder
 
 
 def train(

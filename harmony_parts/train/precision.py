@@ -1,9 +1,11 @@
-"""The precision of a step's arithmetic; the weights that are trained stay float32."""
+"""The precision of a step's arithmetic; the weights that are trained stay float32.
+
+"tf32" is set by `layers.precision.float32_products`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -19,14 +21,3 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     if precision != "bfloat16":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
-
-
-@contextmanager
-def matmul_precision(precision: Precision) -> Iterator[None]:
-    """Around a whole step: with "tf32", float32 products on a GPU round their inputs to TF32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -19,6 +19,7 @@ from harmony_parts.media.files import replace_text
 from harmony_parts.models.folder import INDEX, WEIGHTS
 from harmony_parts.train.checkpoint import list_checkpoints
 
+CHECKPOINTS, MODEL, LORA = "checkpoints", "model", "lora"  # folders in the run folder
 ORIGIN = "start.txt"  # where the initial weights came from, a line for each branch and encoder
 FREE = (
     "$.train.steps",
@@ -42,7 +43,7 @@ def find_run(
     """
     path = folder / RECIPE
     exists, worked = path.is_file(), _has_work(folder)
-    if not exists and (resume or (folder / "checkpoints").is_dir()):
+    if not exists and (resume or (folder / CHECKPOINTS).is_dir()):
         raise RunError(f"{folder}: no run to resume: there is no {RECIPE} in it")
     if worked and not resume:
         raise RunError(
@@ -65,12 +66,10 @@ def resume_command(folder: Path, data_root: str | os.PathLike[str] | None = None
 def _has_work(folder: Path) -> bool:
     """Whether the folder has a checkpoint or a model, which a new run must not touch."""
     if any(
-        (place / name).is_file()
-        for place in (folder, folder / "model")
-        for name in (WEIGHTS, INDEX)
+        (place / name).is_file() for place in (folder, folder / MODEL) for name in (WEIGHTS, INDEX)
     ):
         return (folder / RECIPE).is_file()
-    return bool(list_checkpoints(folder / "checkpoints"))
+    return bool(list_checkpoints(folder / CHECKPOINTS))
 
 
 def _check_recipe(path: Path, recipe: Recipe, data_root: str | os.PathLike[str] | None) -> None:

@@ -13,7 +13,7 @@ import attrs
 from harmony_parts.assembly.read import RECIPE
 from harmony_parts.callbacks.protocol import flat
 from harmony_parts.errors import RunError
-from harmony_parts.train.run_folder import differences
+from harmony_parts.train.run_folder import CHECKPOINTS, LORA, MODEL, differences
 
 LOG = "log.jsonl"
 
@@ -39,7 +39,7 @@ class RunOnDisk:
     @property
     def is_finished(self) -> bool:
         """Whether it has saved its model or its adapters."""
-        return any((self.folder / name).is_dir() for name in ("model", "lora"))
+        return any((self.folder / name).is_dir() for name in (MODEL, LORA))
 
     def curves(self) -> dict[str, list[tuple[int, float]]]:
         """Name of a number ("loss", "losses/joint.video") -> its (step, value) pairs."""
@@ -73,7 +73,7 @@ def differing_settings(one: RunOnDisk, other: RunOnDisk) -> list[str]:
 
 
 def _has_begun(folder: Path) -> bool:
-    return (folder / LOG).is_file() or (folder / "checkpoints").is_dir()
+    return (folder / LOG).is_file() or (folder / CHECKPOINTS).is_dir()
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -49,8 +49,8 @@ class TrainingState:
 
     def averaged_adapters(self) -> dict[str, Tensor]:
         """The adapters of the finished model, if those are what is trained."""
-        average = self.averaged_weights() | (self.ema.average if self.ema else self._external())
-        return {name: average[name] for name in self.trained if is_adapter(name)}
+        final = self.trained if self.ema is None else self.ema.average
+        return {name: final[name].detach() for name in self.trained if is_adapter(name)}
 
     def _external(self) -> dict[str, Tensor]:
         """The trained adapters of modules that aren't the model's own."""

@@ -15,6 +15,7 @@ from harmony_parts.denoisers.protocol import REFERENCE_AUDIO
 from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Batch
 from harmony_parts.latents.stream import BatchStream
+from harmony_parts.layers.precision import float32_products
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train.chance import (
     draw_noise,
@@ -23,7 +24,7 @@ from harmony_parts.train.chance import (
     sample_generators,
 )
 from harmony_parts.train.objective import Losses, losses, packed
-from harmony_parts.train.precision import autocast, matmul_precision
+from harmony_parts.train.precision import autocast
 from harmony_parts.train.state import TrainingState
 
 
@@ -94,7 +95,7 @@ def train_step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
 
     Raises RunError, with the weights untouched, if the loss or a gradient isn't finite.
     """
-    with matmul_precision(recipe.train.precision):
+    with float32_products(tf32=recipe.train.precision == "tf32"):
         return _step(state, batch, recipe)
 
 

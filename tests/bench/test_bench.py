@@ -105,11 +105,11 @@ def test_a_folder_of_clips_is_scored_and_compared(run, tmp_path):
     run(good, "--cases", "two.jsonl", "--out", "p", "--device", "cpu")
     assert [line["set"] for line in report(Path("p"))["sides"][0]["clips"]] == ["even", "even"]
     jsonl(tmp_path / "none.jsonl", {"name": "other"})
-    told = run(good, "--cases", "none.jsonl", "--out", "q", fails=1).stderr
-    assert "none of its 7 clips has the name of a case, such as other.mp4" in told
+    message = run(good, "--cases", "none.jsonl", "--out", "q", fails=1).stderr
+    assert "none of its 7 clips has the name of a case, such as other.mp4" in message
 
 
-def test_mistakes_are_told_before_anything_is_made(run, trained):
+def test_mistakes_are_reported_before_anything_is_made(run, trained):
     assert (
         "did you mean 'one'"
         in run(trained, "--cases", "cases.jsonl", "--set", "onee", fails=1).stderr

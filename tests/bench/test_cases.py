@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import attrs
 import pytest
 from helpers.command_line import jsonl
 
@@ -18,6 +19,7 @@ from harmony_parts.bench.cases import (
     read_cases,
     soundstage_cases,
 )
+from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import RequestError
 from harmony_parts.generate.request import Request
 from harmony_parts.media.clip import Clip
@@ -54,6 +56,16 @@ def test_soundstage_gives_its_held_out_cases() -> None:
     ]
     assert sum(bool(case.request.speech) for case in again) > 40
     assert [case.name for case in first_of_each(again, 3)] == [case.name for case in again[:3]]
+
+
+def test_texts_are_those_of_clips_of_any_size() -> None:
+    large = attrs.evolve(FORMAT, height=40, width=64)
+    data = Soundstage(scenes=(SETS["hard"],), held_out=True).build(format=large)
+    for index, case in enumerate(soundstage_cases("hard", large)[:5]):
+        example = data.example(index)
+        assert case.name == example.name
+        assert case.request.prompt == example.prompt.caption
+        assert case.request.sound == example.prompt.sound
 
 
 def test_a_models_own_scenes_are_the_default() -> None:
@@ -97,10 +109,10 @@ def test_faults_name_the_file_the_line_and_the_field(tmp_path: Path) -> None:
     )
     with pytest.raises(RequestError) as error:
         read_cases(file, Request())
-    told = str(error.value).splitlines()
-    assert str(file) in told[0]
+    messages = str(error.value).splitlines()
+    assert str(file) in messages[0]
     for number, cause in enumerate(
         ("unknown column 'promt' (did you mean 'prompt'?)", "set must be a name", "voice: "), 1
     ):
-        assert any(f"cases.jsonl, line {number}: " in line and cause in line for line in told)
-    assert any("line 4: isn't a JSON object" in line for line in told)
+        assert any(f"cases.jsonl, line {number}: " in line and cause in line for line in messages)
+    assert any("line 4: isn't a JSON object" in line for line in messages)

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 
 from harmony_parts.assembly.catalogue import Catalogue, catalogue
 from harmony_parts.assembly.kinds import KINDS
-from harmony_parts.assembly.places import NAME, places, settings, snippet
-from harmony_parts.assembly.read import read_recipe, shipped_recipes
+from harmony_parts.assembly.places import settings
 from harmony_parts.attention.rule import backends
-from harmony_parts.errors import AssemblyError
 from harmony_parts.plugin import hookimpl, part
 from harmony_parts.testing.check_parts import broken
 
@@ -169,48 +163,6 @@ def test_every_part_can_be_shown(harmony, declared):
             assert " ".join(field.metadata.get(what, "").split()) in words
         if field.metadata.get("off") is not None:
             assert "off at " in result.output
-
-
-def paste(table: Any, piece: Any) -> None:
-    """Put the part of a snippet into a recipe's table, replacing the previous one."""
-    for key, inner in piece.items():
-        if not isinstance(inner, dict) or "use" in inner or not isinstance(table.get(key), dict):
-            table[key] = inner
-        else:
-            paste(table[key], inner)
-
-
-@pytest.mark.parametrize("declared", BUILT_IN, ids=lambda d: f"{KINDS[d.kind]}/{d.name}")
-def test_the_snippet_can_be_pasted(declared):
-    """Into a shipped recipe: the part at the snippet's path then has its defaults.
-
-    If a setting is required, the snippet says so.
-    """
-    known = catalogue()
-    text = snippet(declared, known)
-    piece = tomllib.loads(text)
-    table = tomllib.loads(shipped_recipes()["demo"].read_text())
-    if declared.kind == "reference":
-        table["data"] = {"use": "clips"}  # the data that takes one
-    paste(table, piece)
-    if missing := re.findall(r"# (\w+) = \.\.\.  \(required\)", text):
-        with pytest.raises(AssemblyError, match=rf"\.{missing[0]}: missing: expected"):
-            read_recipe(table)
-        return
-    found: Any = read_recipe(table)
-    while attrs.has(type(found)) and piece.keys().isdisjoint({"use"}):
-        (key,) = piece
-        found, piece = getattr(found, key), piece[key]
-        if isinstance(found, dict):
-            assert list(piece) == [NAME]
-            found, piece = found[NAME], piece[NAME]
-        if isinstance(found, tuple):
-            (found,), (piece,) = found, piece
-    assert found == known.load_declared(declared)()
-
-
-def test_every_kind_fits_a_setting_of_a_recipe():
-    assert {place.kind for place in places(catalogue())} == set(KINDS)
 
 
 def test_a_setting_that_takes_a_part_is_shown_with_the_parts_that_fit(harmony):

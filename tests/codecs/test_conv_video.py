@@ -175,6 +175,8 @@ def test_sizes_that_do_not_fit_are_an_error(spec: ConvVideo, codec: ConvVideoCod
         codec.encode(torch.zeros(1, 1, 16, 16, 3, dtype=torch.uint8))
     with pytest.raises(ValueError, match="latents are"):
         codec.decode(torch.zeros(1, 1, 2, 2, 16))
+    with pytest.raises(ValueError, match=r"not \[1, 0, "):
+        codec.decode(torch.zeros(1, 0, *codec.grid, 16))
 
 
 def test_it_is_built_without_a_file_on_the_meta_device() -> None:

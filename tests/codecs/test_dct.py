@@ -220,7 +220,7 @@ def test_real_clips_reach_30_db_with_an_eighth_of_the_numbers(real: dict[str, Cl
         assert frames is not None
         quality = {}
         for lapped in (True, False):
-            codec = built(DCTVideo(lapped=lapped), *frames.shape[1:3], fps=clip.fps)
+            codec = built(DCTVideo(lapped=lapped), frames.shape[1], frames.shape[2], fps=clip.fps)
             latents = codec.encode(frames[None])
             error = (
                 (codec.decode(latents)[0, : len(frames)].float() - frames.float()).square().mean()

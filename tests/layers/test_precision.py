@@ -70,7 +70,10 @@ def test_every_part_of_a_pipeline_computes_as_set(
     assert {what: used for what, used in seen.items() if used != {"tf32" if tf32 else "ieee"}} == {}
 
 
-def test_training_computes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "tf32"])
+def test_training_computes_exactly_unless_its_recipe_has_tf32(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: set[str] = set()
     own = torch.optim.AdamW.step
 
@@ -80,6 +83,11 @@ def test_training_computes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     before = now()
-    train(tiny.recipe(steps=1), out=tmp_path / "run", progress=False, device="cpu")
-    assert seen == {"ieee"}
+    train(
+        tiny.recipe(steps=1, precision=precision),
+        out=tmp_path / "run",
+        progress=False,
+        device="cpu",
+    )
+    assert seen == {"tf32" if precision == "tf32" else "ieee"}
     assert now() == before

@@ -17,7 +17,6 @@ from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train.log_means import LogMeans
 from harmony_parts.train.loop import train
-from harmony_parts.train.precision import matmul_precision
 from harmony_parts.train.step import draw_batch, micro_batches, train_step
 
 
@@ -86,13 +85,6 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights(tmp_path: Path)
     )
     losses = steps(recipe, tmp_path / "falls", 60)[0]
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
-
-
-def test_tf32_is_set_for_the_step_alone() -> None:
-    before = torch.get_float32_matmul_precision()
-    with matmul_precision("tf32"):
-        assert torch.get_float32_matmul_precision() == "high"
-    assert torch.get_float32_matmul_precision() == before
 
 
 def test_the_log_has_a_loss_for_each_bin_of_times() -> None:

@@ -62,28 +62,22 @@ def _analysed(spec: FilterSpec, built: Filter, example: Example) -> AV[Any]:
             spec,
             "leave the clip as it is",
         )
-    for stream, field in (("video", "frames"), ("audio", "waveform")):
-        if stream in built.reads and getattr(example.clip, field) is not None:
-            other = "waveform" if field == "frames" else "frames"
-            if getattr(example.clip, other) is None:
-                continue
-            alone = attrs.evolve(example, clip=_without(example.clip, other))
-            features = built.analyse(alone)
-            pair = (
-                (getattr(features, stream), None),
-                (getattr(found, stream), None),
-            )
-            judged = [built.fault(*(value if stream == "video" else value[::-1])) for value in pair]
-            require(judged[0] == judged[1], spec, f"analyse the {stream} without the other stream")
+    for stream in built.reads if None not in kept else ():
+        alone = attrs.evolve(example, clip=_only(stream, example.clip))
+        one, other = (
+            built.fault(*(getattr(features, s) if s == stream else None for s in STREAMS))
+            for features in (built.analyse(alone), found)
+        )
+        require(one == other, spec, f"analyse the {stream} without the other stream")
     first, again = (built.fault(f.video, f.audio) for f in (found, built.analyse(example)))
     require(first == again, spec, f"judge a clip the same twice, not {first!r} and {again!r}")
     return found
 
 
-def _without(clip: Clip, field: str) -> Clip:
-    if field == "frames":
-        return attrs.evolve(clip, frames=None)
-    return attrs.evolve(clip, waveform=None)
+def _only(stream: str, clip: Clip) -> Clip:
+    if stream == "video":
+        return attrs.evolve(clip, waveform=None)
+    return attrs.evolve(clip, frames=None)
 
 
 def _judged(spec: FilterSpec, built: Filter, video: Any, audio: Any) -> None:

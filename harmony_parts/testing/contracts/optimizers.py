@@ -22,8 +22,7 @@ def check_optimizer(spec: OptimizerSpec) -> Optimizer:
     random numbers; equal steps for equal gradients; a state of tensors from which another one
     continues bit-equal; a loss that falls. Raises PartContractError.
     """
-    network = SmallNetwork()
-    network.frozen.requires_grad_(False)
+    network = _fresh()
     with no_global_randomness(spec):
         optimizer = spec.build(modules=network)
     require(isinstance(optimizer, Optimizer), spec, "build a torch.optim.Optimizer")

@@ -49,7 +49,7 @@ def check_guidance(guidance: Guidance, anchors: Mapping[str, Tensor]) -> None:
     for each in asked.passes:
         if each.model or each.words:
             raise ValueError(
-                f"the pass {each.name!r} of {type(guidance).__name__} asks another model or has"
+                f"the pass {each.name!r} of {type(guidance).__name__} needs another model or has"
                 " other words, which this node can't do: it has one model and two prompts"
             )
         for stream, _ in each.replace:

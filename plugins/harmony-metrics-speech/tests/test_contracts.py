@@ -54,8 +54,8 @@ def test_declaring_imports_no_library():
         " harmony_metrics_speech.voice_likeness, harmony_metrics_speech.voice_activity;"
         f"print([n for n in {[each.module for each in ALL]!r} if n in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("library", ALL, ids=lambda each: each.package)
@@ -76,8 +76,8 @@ def test_a_missing_library_is_named(monkeypatch):
 
 def test_a_recogniser_that_is_nowhere_is_named(tmp_path):
     folder = str(tmp_path)
-    for name, told in (("no", "neither"), ("voices:no", "neither"), (folder, "safetensors")):
-        with pytest.raises(BrokenPart, match=told):
+    for name, cause in (("no", "neither"), ("voices:no", "neither"), (folder, "safetensors")):
+        with pytest.raises(BrokenPart, match=cause):
             Transcription(name).build()
 
 

@@ -50,10 +50,10 @@ def folder(tmp_path_factory) -> Path:
 
 def test_it_gives_the_same_text_each_time_and_says_what_it_is(folder, capsys):
     recognise = make_recogniser(str(folder), "", "cpu")
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert f"{folder.name}: licence apache-2.0" in told
-    assert f"model.safetensors sha256 {digest}" in told
+    assert f"{folder.name}: licence apache-2.0" in message
+    assert f"model.safetensors sha256 {digest}" in message
     sound = np.sin(np.arange(16000) / 20).astype(np.float32)
     assert isinstance(recognise(sound), str)
     assert recognise(sound) == recognise(sound)

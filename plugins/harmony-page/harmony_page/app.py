@@ -57,13 +57,13 @@ def _wire(session: Session, form: Form, results: Results, make: Any, cancel: Any
 
     def run(*values: Any) -> Iterator[Updates]:
         try:
-            updates = session.make(*form.read(*values))
-            yield results.begin()
-            for update in updates:
+            for number, update in enumerate(session.make(*form.read(*values))):
+                if not number:  # not before: a refused request leaves the clips that are shown
+                    yield results.begin()
                 yield results.update(update)
         except Busy as error:
             gr.Warning(str(error))  # the status belongs to the clip that is being made
-            yield {}
+            yield {results.status: gr.skip()}  # gradio refuses an empty dict
         except Cancelled as error:
             yield results.say(str(error))
         except (HarmonyError, ValueError) as error:
@@ -86,7 +86,7 @@ def _wire(session: Session, form: Form, results: Results, make: Any, cancel: Any
         queue=False,
     )
     results.repeat.click(
-        lambda file: form.repeat(made) if (made := results.made(file)) else {},
+        lambda file: form.repeat(made) if (made := results.made(file)) else {form.seed: gr.skip()},
         results.earlier,
         [form.prompt, form.sound, form.speech, form.seed, form.steps],
         api_name=False,

@@ -49,10 +49,10 @@ class Form:
             self.ways = gr.Radio([BOTH, GUIDED, PLAIN], value=BOTH, label="Make")
             self.guidance = gr.Dropdown(**self._choices(), label="Guidance")
             self.sliders = [gr.Slider(**each) for each in self.slider_settings(OWN)]
-        with gr.Accordion("Not to be seen or heard", open=False):
-            gr.Markdown("For guidances that drop text, such as cfg: they ask for this instead.")
-            self.negative = gr.Textbox(label="Not to be seen")
-            self.negative_sound = gr.Textbox(label="Not to be heard")
+        with gr.Accordion("Negative", open=False):
+            gr.Markdown("In place of the prompt where a guidance drops it, as cfg does.")
+            self.negative = gr.Textbox(label="Negative", info="What isn't to be seen")
+            self.negative_sound = gr.Textbox(label="Negative sound", info="What isn't to be heard")
         with gr.Row(equal_height=True):
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90)
             self.steps = gr.Number(**self._steps(), label="Steps", precision=0, min_width=90)

@@ -43,7 +43,7 @@ def in_words(scores: Mapping[str, float]) -> str:
         for key, value in scores.items()
         if key not in KNOWN and key not in LEFT_OUT
     ]
-    return "sync: " + (", ".join(words) or "can't be told")
+    return "sync: " + (", ".join(words) or "undefined")
 
 
 def _number(key: str, value: float) -> str:

@@ -77,6 +77,14 @@ def test_what_cannot_be_made_is_refused_in_words(client, opened, fields, said):
     assert opened.history.clips == []
 
 
+def test_a_refused_request_leaves_what_is_shown(client, opened):
+    """The status and the clips are those of the request that is being made."""
+    opened._busy.acquire()
+    job = client.submit(*asked(), api_name="/make")
+    job.result()
+    assert [text for result in job.outputs() for text in words(result)] == []
+
+
 def test_a_missing_model_is_refused_in_words(client, opened, tmp_path):
     """The former one stays."""
     result = client.predict(str(tmp_path / "nowhere"), api_name="/open")
