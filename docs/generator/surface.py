@@ -30,6 +30,7 @@ FOR_PLUGINS = (
     "assembly.tables",
     "assembly.catalogue",
     "models.folder",
+    "models.external_weights",
     "data.rendering",
     "scenes.canvas",
     "scenes.captions",

@@ -5,33 +5,44 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from harmony_parts.av import AV
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import Compared, Scored, compare_scored, score_pairs
-from harmony_parts.metrics.protocol import Metric, Reference, streams_read
+from harmony_parts.metrics.protocol import Metric, Reference, reason, streams_read
 
 
 class Measured:
-    """The numbers of clips by name: `numbers[clip][metric][number]`."""
+    """The numbers of clips by name: `numbers[clip][metric][number]`, and in words why a metric
+    can't tell others: `reasons[clip][metric]`.
+    """
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
         self.metrics = metrics
         self.numbers: dict[str, dict[str, dict[str, float]]] = {}
+        self.reasons: dict[str, dict[str, str]] = {}
         self._analyses: dict[str, dict[str, AV[Any]]] = {}
         self._references: dict[str, Reference] = {}
 
     def measure(self, name: str, clip: Clip, reference: Reference | None = None) -> None:
         """Measure a clip by every metric whose streams it has."""
+        reference = attrs.evolve(reference or Reference(), name=name)
         has = {"video": clip.frames is not None, "audio": clip.waveform is not None}
         analyses = {
             key: metric.analyse(clip)
             for key, metric in self.metrics.items()
             if all(has[stream] for stream in streams_read(metric))
         }
-        self._analyses[name], self._references[name] = analyses, reference or Reference()
+        self._analyses[name], self._references[name] = analyses, reference
         self.numbers[name] = {
             key: self.metrics[key].score(found.video, found.audio, None, reference)
             for key, found in analyses.items()
+        }
+        self.reasons[name] = {
+            key: why
+            for key, found in analyses.items()
+            if (why := reason(self.metrics[key], found, reference))
         }
 
     def scored(self, cases: Sequence[tuple[str, Hashable]]) -> dict[str, Scored]:

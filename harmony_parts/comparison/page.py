@@ -110,9 +110,12 @@ def _row(clips: Sequence[Mapping[str, Any]]) -> str:
 
 def _clip(clip: Mapping[str, Any]) -> str:
     if clip["made"]:
-        return (
-            f'<video controls loop preload="metadata" src="{escape(quote(clip["file"]))}"></video>'
+        reasons = "".join(
+            f"<br><small>{escape(metric)} can't tell: {escape(why)}</small>"
+            for metric, why in clip.get("can't tell", {}).items()
         )
+        source = escape(quote(clip["file"]))
+        return f'<video controls loop preload="metadata" src="{source}"></video>{reasons}'
     return f"<small>{escape(clip.get('failed', 'not generated yet'))}</small>"
 
 

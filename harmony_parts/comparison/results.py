@@ -159,7 +159,9 @@ class Results:
             clip["seconds"] = round(self.seconds[row.job.name], 2)
         if row.job.name in self.failed:
             clip["failed"] = self.failed[row.job.name]
-        return clip | {"numbers": self.numbers.get(row.job.name, {})}
+        reasons = self._measured.reasons.get(row.job.name)
+        can_not = {"can't tell": reasons} if reasons else {}
+        return clip | {"numbers": self.numbers.get(row.job.name, {})} | can_not
 
     def _earlier_seconds(self) -> dict[str, float]:
         """How long the clips of an interrupted comparison took."""

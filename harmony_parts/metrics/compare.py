@@ -12,7 +12,13 @@ import numpy as np
 
 from harmony_parts.av import AV, Event
 from harmony_parts.media.clip import Clip
-from harmony_parts.metrics.protocol import Metric, Reference, WeighsNumbers, streams_read
+from harmony_parts.metrics.protocol import (
+    Metric,
+    Reference,
+    WeighsNumbers,
+    analyse_all,
+    streams_read,
+)
 
 DRAWS = 500  # of the bootstrap
 # A standard error needs this many cases: with fewer, most bootstrap draws repeat each other.
@@ -81,7 +87,7 @@ def compare(
     See `compare_analyses`, which needs only one clip in memory at a time. Raises ValueError if
     `truths`, `references` or `cases` has another length than `clips`, or a clip lacks a stream.
     """
-    analyses = [metric.analyse(clip) for clip in clips]
+    analyses = list(analyse_all(metric, clips))
     return compare_analyses(metric, analyses, truths, references, cases=cases, seed=seed)
 
 

@@ -5,7 +5,8 @@ So the same outputs can be re-paired, which shows what score chance gives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -19,19 +20,21 @@ from harmony_parts.media.clip import Clip
 @attrs.frozen(eq=False)
 class Reference:
     """What a clip should contain, beside its events: `transcript` (the words that are spoken),
-    `voice` (a clip of the speaker's sound) and `image` uint8 [H, W, 3]. Absent fields are `None`.
+    `voice` (a clip of the speaker's sound) and `image` uint8 [H, W, 3]; and `name`, that of the
+    clip's file, by which scores that were made elsewhere are found. Absent fields are `None`.
     """
 
     transcript: str | None = None
     voice: Clip | None = None
     image: Tensor | None = None
+    name: str | None = None
 
 
 @runtime_checkable
 class Metric(Protocol):
     """Scores clips, for example how well sound and picture agree.
 
-    It may implement `ReadsStreams` and `WeighsNumbers` too.
+    It may implement `ReadsStreams`, `WeighsNumbers`, `GivesReasons` and `AnalysesBatches` too.
     """
 
     def analyse(self, clip: Clip) -> AV[Any]:
@@ -75,6 +78,27 @@ class WeighsNumbers(Protocol):
         """
 
 
+@runtime_checkable
+class GivesReasons(Protocol):
+    """A metric that says why it can't tell."""
+
+    def reason(self, video: Any, audio: Any, reference: Reference | None = None) -> str:
+        """Why `score` leaves numbers out, in words such as "no face was found"; "" if it doesn't.
+
+        The arguments are those of `score`.
+        """
+
+
+@runtime_checkable
+class AnalysesBatches(Protocol):
+    """A metric whose network takes several clips at once: `batch` of them at most."""
+
+    batch: int
+
+    def analyse_batch(self, clips: Sequence[Clip]) -> list[AV[Any]]:
+        """`analyse` of each clip, up to rounding."""
+
+
 class MetricSpec(Protocol):
     """Settings of a metric."""
 
@@ -85,3 +109,20 @@ class MetricSpec(Protocol):
 def streams_read(metric: Metric) -> tuple[str, ...]:
     """The streams that the metric reads: both, unless it declares `reads`."""
     return metric.reads if isinstance(metric, ReadsStreams) else STREAMS
+
+
+def analyse_all(metric: Metric, clips: Iterable[Clip]) -> Iterator[AV[Any]]:
+    """`metric.analyse` of each clip, in its batches: no more clips than a batch are in memory."""
+    if not isinstance(metric, AnalysesBatches):
+        yield from map(metric.analyse, clips)
+        return
+    waiting = iter(clips)
+    while batch := list(islice(waiting, metric.batch)):
+        yield from metric.analyse_batch(batch)
+
+
+def reason(metric: Metric, found: AV[Any], reference: Reference | None = None) -> str:
+    """Why the metric leaves numbers of a clip out; "" if it doesn't, or doesn't say."""
+    if not isinstance(metric, GivesReasons):
+        return ""
+    return metric.reason(found.video, found.audio, reference)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import isfinite
+from math import isclose, isfinite
 from typing import Any
 
 import attrs
@@ -14,6 +14,8 @@ from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import PartContractError
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.protocol import (
+    AnalysesBatches,
+    GivesReasons,
     Metric,
     MetricSpec,
     Reference,
@@ -37,7 +39,8 @@ def check_metric(spec: MetricSpec, *, clips: Sequence[Clip] | None = None) -> Me
     default they are Soundstage clips of two lengths and frame rates. Checked: it analyses each
     stream that it reads without the other; its numbers are finite, reproducible, and unchanged by a
     truth or a reference; weights are finite and at least 0; nothing is changed in place or drawn
-    from the global generator; and silence, black, one frame, or sound without a sample give neither
+    from the global generator; batches give the numbers of single clips to 0.1 %, and reasons are
+    text; and silence, black, one frame, or sound without a sample give neither
     an error nor NaN. Raises PartContractError.
     """
     check_value(spec)
@@ -51,6 +54,8 @@ def check_metric(spec: MetricSpec, *, clips: Sequence[Clip] | None = None) -> Me
             for clip, found in zip(clips, analyses, strict=True)
             for each in _check_scores(metric, clip, found)
         ]
+        if isinstance(metric, AnalysesBatches):
+            _check_batch(metric, clips, analyses)
         if not any(numbers):
             raise NothingScored(
                 f"{metric!r} must give a number for at least one of the clips; pass `clips` that it"
@@ -102,6 +107,9 @@ def _analysed(metric: Metric, clip: Clip) -> AV[Any]:
 
 def _scored(metric: Metric, video: Any, audio: Any, *given: Any) -> Numbers:
     """The numbers of a pair, which must be finite; `given`: truth and reference."""
+    if isinstance(metric, GivesReasons):
+        why = metric.reason(video, audio, *given[1:])
+        require(isinstance(why, str), metric, f"give reasons as text, not {why!r}")
     numbers = metric.score(video, audio, *given)
     named = isinstance(numbers, dict) and all(isinstance(name, str) and name for name in numbers)
     require(named, metric, "return a dict of named numbers")
@@ -181,6 +189,22 @@ def _check_odd(metric: Metric, name: str, clip: Clip, other: AV[Any]) -> list[Nu
             f"{metric!r} must accept a clip of {name}, and leave out undefined numbers; it raised"
             f" {error!r}"
         ) from error
+
+
+def _check_batch(metric: Metric, clips: Sequence[Clip], analyses: Sequence[AV[Any]]) -> None:
+    """All clips at once, and the first alone, against the clips one by one."""
+    assert isinstance(metric, AnalysesBatches)
+    require(metric.batch >= 1, metric, f"take batches of at least 1, not {metric.batch}")
+    for many in (clips, clips[:1]):
+        found = metric.analyse_batch(many)
+        require(len(found) == len(many), metric, "give one analysis for each clip of a batch")
+        for one, alone in zip(found, analyses):
+            both = [_scored(metric, each.video, each.audio) for each in (one, alone)]
+            same = both[0].keys() == both[1].keys() and all(
+                isclose(both[0][name], both[1][name], rel_tol=1e-3, abs_tol=1e-3)
+                for name in both[0]
+            )
+            require(same, metric, f"give the same numbers in a batch as alone, not {both}")
 
 
 def _check_weights(metric: Metric, scores: Sequence[Numbers]) -> None:

@@ -209,7 +209,7 @@ class LipSync:
             return "no mouth moves"
         return ""
 
-    def reason(self, video: Mouths, audio: Speech) -> str:
+    def reason(self, video: Mouths, audio: Speech, reference: Reference | None = None) -> str:
         """Why it can't tell the offset, in words; empty if it can."""
         missing, match = self._missing(video, audio), self.match(video, audio)
         if match is None or match.confidence >= self.spec.certain:

@@ -38,7 +38,8 @@ class SoundMetric:
     """Scores sounds, never with a picture: it isn't re-paired.
 
     `measure`: [samples] at 16 kHz -> what is found in it, or None. `numbers`: that, and the
-    reference -> named numbers. `weighed`: name of a number -> that of its weight.
+    reference -> named numbers. `weighed`: name of a number -> that of its weight. `needs`: the
+    field of the reference without which there are no numbers.
     """
 
     spec: MetricSpec
@@ -46,6 +47,7 @@ class SoundMetric:
     measure: Callable[[np.ndarray], Any]
     numbers: Callable[[Any, Reference], dict[str, float]]
     weighed: Mapping[str, str] = {}
+    needs: str = ""
     reads: tuple[str, ...] = ("audio",)
 
     def analyse(self, clip: Clip) -> AV[Heard]:
@@ -73,6 +75,16 @@ class SoundMetric:
         if audio.found is None:
             return {}
         return self.numbers(audio.found, reference or Reference())
+
+    def reason(self, video: Any, audio: Heard, reference: Reference | None = None) -> str:
+        """Why there are no numbers, in words; empty if there are some."""
+        if audio.found is None:
+            return audio.reason
+        if self.needs and getattr(reference, self.needs, None) is None:
+            return f"there is no {self.needs} to compare with"
+        if not self.score(video, audio, None, reference):
+            return f"there is too little in the {self.needs} to compare with"
+        return ""
 
     def weights(self, numbers: dict[str, float]) -> dict[str, float]:
         """The numbers that weigh others, such as the words of a share of wrong words."""

@@ -55,6 +55,7 @@ class Transcription:
                 "character_error": "characters",
                 "pinyin_error": "syllables",
             },
+            needs="transcript",
         )
 
 

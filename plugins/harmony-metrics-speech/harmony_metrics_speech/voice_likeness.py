@@ -38,4 +38,4 @@ class VoiceLikeness:
             other = None if reference.voice is None else measure(waveform(reference.voice))
             return {} if other is None else {"voice_likeness": float(found @ other)}
 
-        return SoundMetric(self, RESEMBLYZER, measure, numbers)
+        return SoundMetric(self, RESEMBLYZER, measure, numbers, needs="voice")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 
 from harmony_metrics_speech.sound import RATE
 from harmony_parts.errors import BrokenPart
+from harmony_parts.models.external_weights import describe_weights, weights_folder
 
 
 def whisper(folder: Path, language: str, device: torch.device | str) -> Callable[[np.ndarray], str]:
@@ -21,9 +20,7 @@ def whisper(folder: Path, language: str, device: torch.device | str) -> Callable
     Prints what it loads to the standard error: name, licence and sha256. Nothing is downloaded.
     Raises BrokenPart if the folder lacks weights or another file.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise BrokenPart(f"{folder}: no *.safetensors; it must be a folder of Whisper's weights")
+    files = sorted(weights_folder(folder).glob("*.safetensors"))
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     try:
@@ -31,7 +28,7 @@ def whisper(folder: Path, language: str, device: torch.device | str) -> Callable
         network = WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise BrokenPart(f"{folder}: Whisper can't be read: {error}") from error
-    print(describe(folder, files), file=sys.stderr)
+    print(describe_weights(folder.name, files), file=sys.stderr)
     network.eval().to(device)
     chosen = {"language": language, "task": "transcribe"} if language else {}
 
@@ -42,16 +39,3 @@ def whisper(folder: Path, language: str, device: torch.device | str) -> Callable
         return processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
 
     return recognise
-
-
-def describe(folder: Path, files: list[Path]) -> str:
-    """Name, licence (of the front matter of its README) and sha256 of each file."""
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    licence = re.search(r"^license:\s*(\S+)", text, re.MULTILINE)
-    lines = [f"{folder.name}: licence {licence[1] if licence else 'not stated in its README.md'}"]
-    for file in files:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        lines.append(f"  {file.name} sha256 {digest}")
-    return "\n".join(lines)

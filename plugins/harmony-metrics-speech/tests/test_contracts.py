@@ -22,6 +22,7 @@ from harmony_metrics_speech.voice_likeness import VoiceLikeness
 from harmony_parts.assembly.catalogue import Catalogue
 from harmony_parts.errors import BrokenPart
 from harmony_parts.media.clip import Clip
+from harmony_parts.metrics.protocol import Reference
 from harmony_parts.testing.contracts.metrics import check_metric
 
 METRICS = {
@@ -87,8 +88,17 @@ def test_a_recogniser_that_is_nowhere_is_named(tmp_path):
 def test_reasons(sound, reason):
     metric = Transcription("voices:seconds_heard").build()
     found = metric.analyse(Clip(waveform=sound, sample_rate=16000)).audio
-    assert reason in found.reason
+    assert reason in metric.reason(None, found)
     assert metric.score(None, found) == {}
+
+
+def test_a_reference_that_lacks_is_a_reason(synthetic):
+    metric = Transcription("voices:seconds_heard").build()
+    heard = metric.analyse(synthetic).audio
+    assert "no transcript" in metric.reason(None, heard)
+    assert "no transcript" in metric.reason(None, heard, Reference(voice=synthetic))
+    assert "too little" in metric.reason(None, heard, Reference("..."))
+    assert metric.reason(None, heard, Reference("three seconds")) == ""
 
 
 def test_sounds_are_brought_to_one_form():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from harmony_metrics_speech.transcription import make_recogniser
-from harmony_metrics_speech.whisper import describe
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     GenerationConfig,
@@ -57,7 +56,3 @@ def test_it_gives_the_same_text_each_time_and_says_what_it_is(folder, capsys):
     sound = np.sin(np.arange(16000) / 20).astype(np.float32)
     assert isinstance(recognise(sound), str)
     assert recognise(sound) == recognise(sound)
-
-
-def test_a_licence_that_isnt_stated_is_said(tmp_path):
-    assert "not stated" in describe(tmp_path, [])

@@ -225,3 +225,38 @@ class Loudness:
 
 def test_a_metric_of_one_stream_with_a_reference_passes() -> None:
     check_metric(Loudness())
+
+
+@attrs.frozen
+class Batched(Loudness):
+    """It takes several clips at once; `off` is what a batch adds to each level."""
+
+    batch: int = 2
+    off: float = 0.0
+    lost: int = 0
+    why: Any = ""
+
+    def analyse_batch(self, clips: Sequence[Clip]) -> list[AV[float]]:
+        found = [self.analyse(clip).map(lambda level: level + self.off) for clip in clips]
+        return found[self.lost :]
+
+    def reason(self, video: None, audio: float, reference: Reference | None = None) -> Any:
+        return self.why
+
+
+def test_a_metric_of_batches_that_gives_reasons_passes() -> None:
+    check_metric(Batched())
+
+
+@pytest.mark.parametrize(
+    ("metric", "must"),
+    [
+        (Batched(off=0.01), "the same numbers in a batch as alone"),
+        (Batched(lost=1), "one analysis for each clip of a batch"),
+        (Batched(batch=0), "take batches of at least 1, not 0"),
+        (Batched(why=None), "give reasons as text, not None"),
+    ],
+)
+def test_broken_batches_and_reasons_are_rejected(metric: Batched, must: str) -> None:
+    with pytest.raises(PartContractError, match=must):
+        check_metric(metric)
