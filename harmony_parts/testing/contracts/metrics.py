@@ -147,7 +147,7 @@ def _check_scores(metric: Metric, clip: Clip, found: AV[Any]) -> Iterator[Number
     )
     assert clip.frames is not None
     truth = tuple(Event(clip.seconds * part, "something") for part in (0.3, 0.7))
-    reference = Reference("some words", sound, clip.frames[0])
+    reference = Reference("some words", sound, clip.frames[0], "clip.mp4")
     given = (((),), (truth,), (None, Reference()), (None, reference), (truth, reference))
     added = [_scored(metric, found.video, found.audio, *each) for each in given]
     require(

@@ -1,4 +1,4 @@
-"""Lip sync for harmony_parts."""
+"""Lip sync and motion by optical flow, for harmony_parts."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_metric() -> Iterator[PartDeclaration]:
-    """Declare the metric."""
+    """Declare the metrics."""
     yield part(
         "lips",
         "harmony_lips.lips:Lips",
@@ -15,5 +15,11 @@ def harmony_metric() -> Iterator[PartDeclaration]:
             "Lip sync of talking faces: opening velocity of the mouth against the rise of the"
             " speech band; its correlation, offset and confidence, or why it can't tell."
         ),
+        source="this project",
+    )
+    yield part(
+        "flow-motion",
+        "harmony_lips.motion:FlowMotion",
+        summary="How much the picture moves, and how evenly, by optical flow.",
         source="this project",
     )

@@ -14,9 +14,9 @@ WIDTH = 96  # pixels, to which a mouth box is scaled
 MARGIN = 0.35  # around the box, in widths, which motion across its edge needs
 
 
-def dis() -> Flow:
-    """Dense inverse search (Kroeger et al., arXiv:1603.03590), OpenCV's medium preset."""
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+def dis(preset: str = "medium") -> Flow:
+    """Dense inverse search (Kroeger et al., arXiv:1603.03590), by a preset of OpenCV's."""
+    search = cv2.DISOpticalFlow.create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
     return lambda old, new: search.calc(old, new, None)
 
 
