@@ -138,4 +138,5 @@ class WordError:
         transcript = None if reference is None else reference.transcript
         if transcript is None:
             return "there is no transcript to compare with"
-        return "" if self.plain(transcript, transcript) else "the transcript has no words"
+        words = re.search(r"\w", self.plain(transcript, transcript))
+        return "" if words else "the transcript has no words"
