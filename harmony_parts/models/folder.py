@@ -95,7 +95,8 @@ def save_model(
 ) -> Path:
     """Write recipe, weights and model card into `folder`; each file is complete or absent.
 
-    The weights of learned codecs, which aren't in `state`, are copied beside them.
+    The weights of learned codecs, which aren't in `state`, are copied beside them, and the recipe
+    names the copies: the folder can be moved.
 
     `note` tells in the card how the weights were trained. A file of weights has at most `shard`
     bytes. Raises RunError if the folder can't be written.
@@ -103,12 +104,12 @@ def save_model(
     from harmony_parts.assembly.read import write_recipe
     from harmony_parts.models.codec_files import copy_codec_files
 
-    folder, text = Path(folder), write_recipe(recipe)
-    about = model_card(recipe, text, state, [f"- Training: {note}"] if note else [])
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(folder, state, state.__getitem__, shard)
-        copy_codec_files(recipe, folder)
+        text = write_recipe(copy_codec_files(recipe, folder))
+        about = model_card(recipe, text, state, [f"- Training: {note}"] if note else [])
         replace_text(folder / CARD, about)
         replace_text(folder / RECIPE, text)
     except OSError as error:
