@@ -117,9 +117,9 @@ def _with_own_codecs(table: dict[str, Any], file: Traversable) -> dict[str, Any]
         return table
     for stream, settings in codecs.items():
         own = file.parent.absolute() / codec_file(stream)
-        if isinstance(settings, dict) and "weights" in settings:
-            if own.is_file() or settings["weights"] == own.name:
-                settings["weights"] = str(own)
+        named = settings.get("weights") if isinstance(settings, dict) else None
+        if named is not None and (own.is_file() or named == own.name):
+            settings["weights"] = str(own)
     return table
 
 

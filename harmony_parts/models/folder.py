@@ -128,7 +128,8 @@ def load_weights(
     """Load the weights of a model, a run folder or a checkpoint into `parts`, file by file.
 
     Modules on the meta device (see `build`) get the loaded tensors themselves, on `device`, in
-    their own type or in `dtype`, so the model is in memory only once; other modules get copies.
+    `dtype` or else their own type, so the model is in memory only once; other modules get copies.
+    Without `dtype`, float16 becomes float32, exactly: it is a form to store weights in.
     Raises RunError, naming each tensor, if the weights are of another model.
     """
     files = weight_files(find_model(folder))
@@ -176,7 +177,8 @@ def _check_tensors(files: Sequence[Path], expected: Mapping[str, Tensor]) -> Non
 
 
 def _converted(tensor: Tensor, device: str | torch.device, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(device, dtype if tensor.is_floating_point() else None)
+    stored = torch.float32 if tensor.dtype == torch.float16 else None
+    return tensor.to(device, (dtype or stored) if tensor.is_floating_point() else None)
 
 
 def _named(what: str, names: Iterable[str]) -> list[str]:

@@ -47,9 +47,9 @@ def load_parts(
 ) -> tuple[Recipe, Parts]:
     """The recipe and the parts of a model or run folder, a checkpoint, or a model on the Hub.
 
-    Weights are read file by file and stored once, in their own type or in `dtype`. `guidance` names
-    one that replaces the recipe's if that can't be read. Raises RunError if there is no such model,
-    AssemblyError if its recipe can't be built.
+    Weights are read file by file and stored once, in `dtype` or as `load_weights` has it.
+    `guidance` names one that replaces the recipe's if that can't be read. Raises RunError if there
+    is no such model, AssemblyError if its recipe can't be built.
     """
     model = find_model(locate_model(name))
     recipe = recipe_with(recipe_file(model), guidance)

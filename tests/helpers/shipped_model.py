@@ -37,9 +37,7 @@ def make_model(folder: Path) -> Path:
 
 
 @pytest.fixture
-def shipped(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def shipped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the model NAME, the only one that ships."""
     package = tmp_path_factory.mktemp("package")
     monkeypatch.setattr(harmony_parts.codecs.shipped, "SHIPPED", package)

@@ -95,5 +95,7 @@ def test_its_own_file_comes_first(model: tuple[Path, torch.Tensor], tmp_path: Pa
 
 def test_without_any_file_the_error_names_the_recipes(model: tuple[Path, torch.Tensor]) -> None:
     (model[0] / "codec-video.safetensors").unlink()
-    with pytest.raises(AssemblyError, match=r"\$.codecs.video: there is no file .*model/codec-video.saf"):
+    with pytest.raises(
+        AssemblyError, match=r"\$.codecs.video: there is no file .*model/codec-video.saf"
+    ):
         load(model[0])

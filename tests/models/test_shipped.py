@@ -48,7 +48,7 @@ def test_a_model_is_loaded_by_its_name(shipped: Path) -> None:
 
 @pytest.mark.parametrize("inside", ["recipe.toml", "model/recipe.toml"])
 def test_a_model_or_run_of_that_name_here_comes_first(elsewhere: Path, inside: str) -> None:
-    """An unfinished run too: it isn't replaced silently. Other folders of that name are no model."""
+    """An unfinished run too. Other folders of that name don't hide the model."""
     mine = elsewhere / NAME
     mine.mkdir()
     assert local_model(NAME) == locate_model(NAME) == shipped_models()[NAME]
