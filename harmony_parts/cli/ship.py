@@ -9,7 +9,6 @@ import click
 
 from harmony_parts.cli.command import Command
 from harmony_parts.cli.completion import models
-from harmony_parts.cli.options import torch_dtype
 from harmony_parts.errors import RunError
 
 
@@ -77,6 +76,8 @@ def ship(
     (README.md), and the words of the training clips (known.json): a prompt with other words gets a
     warning with the nearest ones. Such a folder in harmony_parts/shipped ships with the library.
     """
+    import torch
+
     from harmony_parts.bench.markdown import scores_section
     from harmony_parts.generate.checks import resolve_model
     from harmony_parts.models.ship import ship as write
@@ -92,7 +93,7 @@ def ship(
         resolve_model(model),
         out,
         name=name,
-        dtype=torch_dtype(dtype),
+        dtype=getattr(torch, dtype),
         about=about,
         sections=[*sections, *(file.read_text(encoding="utf-8") for file in notes)],
         data_root=data,

@@ -35,8 +35,8 @@ PLAIN = {
 class Texts:
     """The words of a field's texts, in lower case, and some of the texts."""
 
-    words: frozenset[str] = attrs.field(converter=frozenset)
-    examples: tuple[str, ...] = attrs.field(converter=tuple)
+    words: frozenset[str]
+    examples: tuple[str, ...]
 
     def unknown(self, text: str) -> list[str]:
         """The words of a text that aren't among these, in any of their forms.
@@ -88,7 +88,7 @@ def learn(texts: Iterable[Mapping[str, str | None]]) -> dict[str, Texts]:
                 (others if found <= words[name] else telling)[name][text] = None
                 words[name] |= found
     return {
-        name: Texts(words[name], [*(telling[name] | others[name])][:EXAMPLES])
+        name: Texts(frozenset(words[name]), tuple(telling[name] | others[name])[:EXAMPLES])
         for name in FIELDS
         if words[name]
     }
@@ -113,8 +113,11 @@ def read_known(folder: Path) -> dict[str, Texts]:
         return {}
     try:
         found: Any = json.loads(file.read_text(encoding="utf-8"))
-        return {name: Texts(found[name]["words"], found[name]["examples"]) for name in found}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return {
+            name: Texts(frozenset(texts["words"]), tuple(texts["examples"]))
+            for name, texts in found.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"{file}: can't be read as the words that the model knows: {error!r}; remove it, or"
             " write it anew with `harmony ship`"
