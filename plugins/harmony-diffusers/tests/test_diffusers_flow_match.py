@@ -45,7 +45,7 @@ def step_times(shift, steps):
     """The times of a run, or of training."""
     if steps is None:
         return shift(torch.linspace(0, 1, 9)).tolist()
-    return timetable(steps, shift)
+    return [times.video for times in timetable(steps, shift)]
 
 
 @pytest.mark.parametrize(
