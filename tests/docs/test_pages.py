@@ -222,9 +222,9 @@ def test_included_files_and_their_sections_exist():
 
 @pytest.fixture
 def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory with a model of the demo, which has fresh weights and one layer."""
+    """A working directory with a small model of fresh weights, in place of that which ships."""
     monkeypatch.chdir(tmp_path)
-    hp.Pipeline.assemble(hp.read_recipe("demo", ["denoiser.layers=1"])).save("out/demo/run/model")
+    hp.Pipeline.assemble(hp.read_recipe("demo", ["denoiser.layers=1"])).save("harmony-tiny")
 
 
 @pytest.mark.parametrize("page", with_fences("python"))
