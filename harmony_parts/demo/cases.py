@@ -19,6 +19,8 @@ from harmony_parts.generate.request import Request
 from harmony_parts.media.clip import Clip
 from harmony_parts.scenes.protocol import StageScene
 
+SPEECH = "speech"  # the set in which there is nothing but people who talk
+
 
 @attrs.frozen(eq=False)
 class Asked:
@@ -119,7 +121,8 @@ def _words(case: Example) -> Request:
 
 def ask_joint(name: str, case: Example) -> Asked:
     """Both streams, from the words alone."""
-    eventful = bool(case.events)
+    # a word is an event too, but no flash: metrics of events say nothing of a mouth
+    eventful = bool(case.events) and name != SPEECH
     return Asked("joint", name, _name(case), _words(case), case.clip, eventful=eventful)
 
 

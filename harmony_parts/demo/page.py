@@ -13,7 +13,7 @@ from harmony_parts.report.page import html_page, html_table
 
 STYLE = "video, audio { width: 100%; image-rendering: pixelated; border-radius: 6px } video { background: #000 } th, td { text-align: right } th:first-child, td:first-child { text-align: left }"
 MEANING = (
-    "Under each clip: the flashes and sounds that its events metric found. That is one clip, by one"
+    "Under a clip with events: the flashes and sounds that were found in it. That is one clip, by one"
     " seed, made just now: look and listen, and read nothing into a difference. What the model can"
     " do is in the scores of its card, below."
 )

@@ -24,7 +24,7 @@ def write_sheet(shown: Sequence[Shown], path: Path, heading: str) -> Path:
         for way, made in each.clips.items():
             if way == PLAIN:
                 continue
-            title = f"{name}, {way}: {each.asked.request.title('; ')}"
+            title = f"{name}, {way}: {each.asked.request.prompt}"
             events = metric.analyse(made.clip) if each.asked.eventful else AV((), ())
             rows.append(Row(title, made.clip, events))
     return contact_sheet(rows, path, heading, frames=FRAMES, spectrograms=True)

@@ -24,6 +24,7 @@ def test_every_task_has_its_cases_and_no_case_comes_twice() -> None:
         "joint": 4, "audio-driven": 3, "video-driven": 3, "speech": 2, "continuation": 1
     }  # fmt: skip
     assert {each.set for each in asked} == {"ambient", "speech"}
+    assert all(each.eventful == (each.set == "ambient") for each in asked)
     taken = [each.name for each in asked if each.task != "continuation"]
     assert len(set(taken)) == len(taken)
     seeds = [each.request.seed for each in seeded(asked, 3)]
