@@ -14,7 +14,7 @@ import torch
 from harmony_parts.assembly.build import Parts, derived_seed
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.data.protocol import Dataset, HasNames
-from harmony_parts.errors import RunError
+from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.latents.cache import FOLDER, cache_key, load_prepared, save_prepared
 from harmony_parts.latents.made_with import check_made_with, made_with
 from harmony_parts.latents.order import BatchOrder
@@ -24,6 +24,7 @@ from harmony_parts.latents.sources import OnTheFly, Prepared, Source
 from harmony_parts.latents.stored import Stored
 from harmony_parts.latents.stream import BatchStream
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
+from harmony_parts.strategies.protocol import Strategy
 from harmony_parts.train.log import Log
 from harmony_parts.train.model import frozen_encoders, frozen_parts, trainable_encoders
 
@@ -59,21 +60,25 @@ def open_data(
     recipe: Recipe,
     parts: Parts,
     root: str | Path | None,
-    device: torch.device,
+    strategy: Strategy,
     log: Log,
     *,
-    rank: int = 0,
-    ranks: int = 1,
     workers: int = 0,
 ) -> TrainingData:
     """Open the source of batches: stored clips, prepared clips in memory, or clips encoded on the
-    fly. The process `rank` of `ranks` gets its rows of every batch; `workers` processes read stored
-    clips ahead.
+    fly. Each process gets its rows of every batch; `workers` processes read stored clips ahead.
 
     Clips that are prepared here are a function of the seed, so a resumed run makes or loads the
     same ones. Raises RunError if the data set is empty, a clip isn't in the model's format, or
-    stored clips were made with other parts.
+    stored clips were made with other parts, AssemblyError if processes can't share a batch evenly.
     """
+    if recipe.train.batch % strategy.ranks:
+        raise AssemblyError(
+            f"$.train.batch: {recipe.train.batch} clips can't be shared evenly by"
+            f" {strategy.ranks} processes: set a multiple",
+            recipe.name,
+        )
+    device = strategy.device
     unreadable: Mapping[int, str] = {}
     source: Source
     if recipe.source is not None:
@@ -84,7 +89,7 @@ def open_data(
         workers = 0
     seed = derived_seed(recipe.train.seed, "train:order")
     order = BatchOrder(source.groups, source.shapes, recipe.train.batch, seed)
-    batches = BatchStream(source, order, rank=rank, ranks=ranks, workers=workers)
+    batches = BatchStream(source, order, rank=strategy.rank, ranks=strategy.ranks, workers=workers)
     return TrainingData(batches, unreadable, identity)
 
 
