@@ -15,6 +15,11 @@ def launched_rank() -> int:
     return int(os.environ["RANK"]) if is_launched() else 0
 
 
+def was_restarted() -> bool:
+    """Whether torchrun started this process again, after one of them failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
 def launched_ranks() -> int:
     """The number of processes that the launcher started, 1 without one."""
     return int(os.environ["WORLD_SIZE"]) if is_launched() else 1

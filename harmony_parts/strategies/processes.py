@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from harmony_parts.strategies.shards import divide, local_norm, local_part
 
 GRACE = 10.0  # s in which processes that noticed a lost one say that they are alive
 ALIVE = "lost connection"  # the report of a process that notices that another one is gone
+RUNS = count()  # runs of this process, such as the stages of a curriculum
 BUCKET = 2**25  # numbers that are summed in one message
 
 
@@ -55,23 +57,40 @@ class Processes:
         try:
             yield
         except Exception as error:
-            if not _is_lost_connection(error):
-                self._report(f"{error}" or type(error).__name__)
+            lost = _is_lost_connection(error)
+            self._report(ALIVE if lost else str(error) or type(error).__name__)
+            if not lost:
+                self._set(_key(self.rank, "done"), "")
                 raise
-            self._report(ALIVE)
-            raise RunError(self._explain(error)) from error
+            cause = self._explain(error)
+            self._set(_key(self.rank, "done"), "")
+            raise RunError(cause) from error
         except BaseException as error:
-            self._report(f"{error}" or type(error).__name__)
+            self._report(str(error) or type(error).__name__)
+            self._set(_key(self.rank, "done"), "")
             raise
+        else:
+            self._set(_key(self.rank, "done"), "")
         finally:
             # closes the connections: whoever waits for this process is told
             dist.destroy_process_group()
+            self._linger()
 
     def _report(self, text: str) -> None:
-        try:
-            self.store.set(_key(self.rank), text)
-        except RuntimeError:  # the process that holds the texts is gone itself
+        self._set(_key(self.rank), text)
+
+    def _set(self, key: str, text: str) -> None:
+        with suppress(RuntimeError):  # the process that holds the texts is gone itself
+            self.store.set(key, text)
+
+    def _linger(self) -> None:
+        """Without torchrun, process 0 holds the texts of all: it waits until they are read."""
+        if self.rank or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             return
+        until = time.monotonic() + 2 * GRACE
+        done = [_key(rank, "done") for rank in range(1, self.ranks)]
+        while time.monotonic() < until and not self.store.check(done):
+            time.sleep(0.05)
 
     def _explain(self, error: Exception) -> str:
         """Which process has ended, and why, from what each has reported."""
@@ -179,6 +198,7 @@ def connect(device: torch.device, timeout: float, shards: int = 0) -> Processes:
     limit = timedelta(seconds=timeout)
     try:
         store, rank, ranks = next(dist.rendezvous("env://", timeout=limit))
+        store = dist.PrefixStore(f"run {next(RUNS)}", store)  # apart from what earlier ones wrote
         dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=limit)
     except (RuntimeError, ValueError, KeyError) as error:
         raise RunError(
@@ -188,8 +208,8 @@ def connect(device: torch.device, timeout: float, shards: int = 0) -> Processes:
     return Processes(rank, ranks, device, store, shards)
 
 
-def _key(rank: int) -> str:
-    return f"harmony_parts/ended/{rank}"
+def _key(rank: int, what: str = "ended") -> str:
+    return f"harmony_parts/{what}/{rank}"
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harmony_parts.assembly.read import write_recipe
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.errors import RunError
+from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.strategies.protocol import Strategy
 from harmony_parts.train.run_folder import differences
 
@@ -26,7 +26,7 @@ def agree_on_start(
     """Raise RunError in every process, naming it and the difference, if one was started otherwise.
 
     Recipe (with the versions of plugins in it), torch, this library, initial models, and whether
-    the run is resumed.
+    the run is resumed. Raises AssemblyError if they can't share a batch evenly.
     """
     facts = {
         "recipe": write_recipe(recipe),
@@ -36,6 +36,12 @@ def agree_on_start(
         "resume": resume,
     }
     _compare(strategy, facts)
+    if recipe.train.batch % strategy.ranks:
+        raise AssemblyError(
+            f"$.train.batch: {recipe.train.batch} clips can't be shared evenly by"
+            f" {strategy.ranks} processes: set a multiple",
+            recipe.name,
+        )
 
 
 def agree_on_weights(strategy: Strategy, weights: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ import torch
 from harmony_parts.assembly.build import Parts, derived_seed
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.data.protocol import Dataset, HasNames
-from harmony_parts.errors import AssemblyError, RunError
+from harmony_parts.errors import RunError
 from harmony_parts.latents.cache import FOLDER, cache_key, load_prepared, save_prepared
 from harmony_parts.latents.made_with import check_made_with, made_with
 from harmony_parts.latents.order import BatchOrder
@@ -70,14 +70,8 @@ def open_data(
 
     Clips that are prepared here are a function of the seed, so a resumed run makes or loads the
     same ones. Raises RunError if the data set is empty, a clip isn't in the model's format, or
-    stored clips were made with other parts, AssemblyError if processes can't share a batch evenly.
+    stored clips were made with other parts.
     """
-    if recipe.train.batch % strategy.ranks:
-        raise AssemblyError(
-            f"$.train.batch: {recipe.train.batch} clips can't be shared evenly by"
-            f" {strategy.ranks} processes: set a multiple",
-            recipe.name,
-        )
     device = strategy.device
     unreadable: Mapping[int, str] = {}
     source: Source

@@ -135,8 +135,10 @@ def _step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
             entries[-1][stream] = numbers[place : place + len(plan.source)]
             place += len(plan.source)
     if not all(map(math.isfinite, numbers)):
-        causes = map(_cause, parts, plans, entries)
-        cause = next(filter(None, causes), _elsewhere(state, batch, plans[0]))
+        own = next(filter(None, map(_cause, parts, plans, entries)), "")
+        # a sum over all processes isn't finite: the clip may be another one's
+        cause = next(filter(None, state.strategy.gather(own)), "")
+        cause = cause or _elsewhere(state, batch, plans[0])
         raise RunError(f"step {step}: {cause}; {_remedy(recipe)}")
 
     factor = settings.schedule.factor(step, settings.steps)
