@@ -23,6 +23,10 @@ class DataParallel:
         1800.0, help="how long a process waits for another", unit="s", validator=gt(0)
     )
 
+    def shards_of(self, ranks: int, local: int) -> int:
+        """One: nothing is divided."""
+        return 1
+
     def build(self, *, device: torch.device) -> Strategy:
         """Connect the processes that torchrun started."""
         if not is_launched():

@@ -33,6 +33,10 @@ class FSDP:
         1800.0, help="how long a process waits for another", unit="s", validator=gt(0)
     )
 
+    def shards_of(self, ranks: int, local: int) -> int:
+        """Those of the setting, or of a machine."""
+        return min(ranks, self.shards or local)
+
     def build(self, *, device: torch.device) -> Strategy:
         """Connect the processes that torchrun started.
 
@@ -41,11 +45,11 @@ class FSDP:
         if not is_launched():
             return SingleProcess(device)
         ranks = launched_ranks()
-        shards = self.shards or int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
-        if ranks % shards:
+        shards = self.shards_of(ranks, int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))
+        if ranks % (self.shards or shards):
             raise RunError(
                 f"$.train.strategy.shards: {ranks} processes can't be divided into groups of"
-                f" {shards}"
+                f" {self.shards or shards}"
             )
         from harmony_parts.strategies.processes import connect  # torch.distributed
 

@@ -133,7 +133,7 @@ class Processes:
     def clip(self, parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
         """By the norm over all parts. Those of divided weights were summed in the backward pass."""
         trained = list(parameters)
-        gradients = [p.grad for p in trained if isinstance(p, DTensor) and p.grad is not None]
+        gradients = [p.grad for p in trained if isinstance(p.grad, DTensor)]
         norms = [local_norm(gradients)] if gradients else []
         parts = [gradient.to_local() for gradient in gradients]
         whole = self._sum_whole([p for p in trained if not isinstance(p, DTensor)])

@@ -28,10 +28,21 @@ class SavedTensor(Protocol):
 class Strategy(Protocol):
     """What a process of a run needs to know of the others, and does together with them."""
 
-    rank: int  # of this process, from 0; process 0 writes
-    ranks: int  # number of processes, each with rows of its own of a batch
-    device: torch.device  # of this process
-    loads_on: torch.device  # where the model is built, before `prepare`
+    @property
+    def rank(self) -> int:
+        """Of this process, from 0; process 0 writes."""
+
+    @property
+    def ranks(self) -> int:
+        """The number of processes, each with rows of its own of a batch."""
+
+    @property
+    def device(self) -> torch.device:
+        """Of this process."""
+
+    @property
+    def loads_on(self) -> torch.device:
+        """Where the model is built, before `prepare`."""
 
     def together(self) -> AbstractContextManager[object]:
         """Around a run. If a process fails in it or is killed, all others raise RunError, with why.
@@ -72,6 +83,12 @@ class Strategy(Protocol):
 
 class StrategySpec(Protocol):
     """Settings of a strategy."""
+
+    def shards_of(self, ranks: int, local: int) -> int:
+        """How many of `ranks` processes divide a copy of the weights; 1: each has a whole copy.
+
+        `local` processes run on a machine. 0: it can't train in so many.
+        """
 
     def build(self, *, device: torch.device) -> Strategy:
         """The strategy of this process. `device` is the kind of device that was chosen.

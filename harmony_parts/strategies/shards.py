@@ -77,10 +77,11 @@ def _register(value: Any) -> None:
     """Let pytree look into each dataclass and attrs class in `value`. Returns nothing."""
     if isinstance(value, Tensor | str | int | float | None):
         return
+    no_fields: tuple[str, ...] = ()
     if isinstance(value, Mapping):
-        names, inner = (), list(value.values())
+        names, inner = no_fields, list(value.values())
     elif isinstance(value, list | tuple):
-        names, inner = (), list(value)
+        names, inner = no_fields, list(value)
     else:
         names = _fields(type(value))
         inner = [getattr(value, name) for name in names]
@@ -105,7 +106,7 @@ def _flatten(value: Any) -> tuple[list[Any], None]:
 def _unflatten(container: type) -> Any:
     def make(values: Any, context: None) -> Any:
         """Without `__init__`, whose checks and conversions have been."""
-        new = object.__new__(container)
+        new: Any = object.__new__(container)
         for name, value in zip(_fields(container), values, strict=True):
             object.__setattr__(new, name, value)
         return new

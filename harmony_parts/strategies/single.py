@@ -14,6 +14,10 @@ from harmony_parts.strategies.process import SingleProcess
 class Single:
     """No settings. It imports nothing of torch.distributed."""
 
+    def shards_of(self, ranks: int, local: int) -> int:
+        """One, of one process."""
+        return int(ranks == 1)
+
     def build(self, *, device: torch.device) -> SingleProcess:
         """The only process. Raises RunError if a launcher started several."""
         if (ranks := launched_ranks()) > 1:

@@ -73,7 +73,7 @@ def forked(job: dict[str, Any]) -> list[tuple[int, str, float]]:
         port = probe.getsockname()[1]
     began, children, logs = time.monotonic(), [], []
     for rank in range(max(1, job["ranks"])):
-        logs.append(tempfile.TemporaryFile("w+"))
+        logs.append(tempfile.TemporaryFile("w+"))  # noqa: SIM115 (closed below)
         child = os.fork()
         if child == 0:
             os.dup2(logs[-1].fileno(), sys.stderr.fileno())

@@ -1,8 +1,9 @@
-"""Several processes train what one does: losses, weights, checkpoints, and how they end together."""
+"""Several processes train what one does, save and resume, and end together."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,8 @@ def job(out: Path, ranks: int = 2, strategy: Any = FSDP, **more: Any) -> dict[st
 
 def losses(out: Path) -> list[float]:
     """The losses of all steps, and of all tasks and streams."""
-    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return [
-        x for line in lines for x in (line["loss"], line["grad_norm"], *line["losses"].values())
-    ]
+    lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
+    return [x for y in lines for x in (y["loss"], y["grad_norm"], *y["losses"].values())]
 
 
 def check_alike(one: Path, other: Path) -> None:
@@ -88,14 +87,13 @@ def test_adapters_on_divided_weights_are_those_of_one_process(runs: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("begun", ["one", "fsdp", "hsdp"])
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("begun", "ranks"), [("one", 2), ("one", 4), ("fsdp", 1), ("fsdp", 4), ("hsdp", 2)]
+)
 def test_any_number_of_processes_resumes(
     runs: Path, tmp_path: Path, begun: str, ranks: int
 ) -> None:
     """From the checkpoint of step 2, which any number of processes wrote."""
-    import shutil
-
     out = Path(shutil.copytree(runs / begun, tmp_path / "run"))
     shutil.rmtree(out / "checkpoints" / "step-0000004")
     shutil.rmtree(out / "model")

@@ -16,6 +16,9 @@ def check_strategy(spec: StrategySpec) -> Strategy:
     over one process is the tensor; gradients are scaled to the norm, and shorter ones left alone
     bit for bit. Raises PartContractError.
     """
+    shards = [spec.shards_of(ranks, min(ranks, 8)) for ranks in (1, 8, 64)]
+    require(shards[0] == 1, spec, "leave a copy undivided in a single process")
+    require(all(n >= 0 for n in shards), spec, "divide a copy between 0 or more processes")
     strategy = spec.build(device=torch.device("cpu"))
     with strategy.together():
         _check(spec, strategy)

@@ -71,6 +71,9 @@ class BrokenTrainable:
 class BrokenStrategy:
     fault: str
 
+    def shards_of(self, ranks: int, local: int) -> int:
+        return 0 if self.fault == "shards" else 1
+
     def build(self, *, device: torch.device) -> Any:
         return BrokenProcess(device, rank=int(self.fault == "rank"), fault=self.fault)
 
@@ -147,6 +150,7 @@ class BrokenWriter:
         (check_strategy, BrokenStrategy("rank"), "rank 0 of 1"),
         (check_strategy, BrokenStrategy("weights"), "values of the weights"),
         (check_strategy, BrokenStrategy("sum"), "one process"),
+        (check_strategy, BrokenStrategy("shards"), "undivided in a single process"),
         (check_strategy, BrokenStrategy("agree"), "agree with itself"),
         (check_strategy, BrokenStrategy("clip"), "clip gradients"),
         (check_strategy, BrokenStrategy("norm"), "the norm of the gradients"),
