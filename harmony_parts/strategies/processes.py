@@ -20,7 +20,7 @@ from harmony_parts.errors import RunError
 from harmony_parts.strategies.protocol import SavedTensor
 from harmony_parts.strategies.shards import divide, local_norm, local_part
 
-GRACE = 10.0  # s in which processes that noticed a lost one say that they are alive
+GRACE = 5.0  # s in which processes that noticed a lost one say that they are alive
 ALIVE = "lost connection"  # the report of a process that notices that another one is gone
 RUNS = count()  # runs of this process, such as the stages of a curriculum
 BUCKET = 2**25  # numbers that are summed in one message
@@ -74,7 +74,7 @@ class Processes:
         finally:
             # closes the connections: whoever waits for this process is told
             dist.destroy_process_group()
-            self._linger()
+            self._wait_for_readers()
 
     def _report(self, text: str) -> None:
         self._set(_key(self.rank), text)
@@ -83,11 +83,14 @@ class Processes:
         with suppress(RuntimeError):  # the process that holds the texts is gone itself
             self.store.set(key, text)
 
-    def _linger(self) -> None:
-        """Without torchrun, process 0 holds the texts of all: it waits until they are read."""
+    def _wait_for_readers(self) -> None:
+        """Without torchrun, process 0 holds the texts of all: it waits until they are read.
+
+        But for GRACE seconds at most, since a process that was killed reads nothing.
+        """
         if self.rank or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             return
-        until = time.monotonic() + 2 * GRACE
+        until = time.monotonic() + GRACE
         done = [_key(rank, "done") for rank in range(1, self.ranks)]
         while time.monotonic() < until and not self.store.check(done):
             time.sleep(0.05)
