@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from harmony_parts.report.text import bytes_text
+
 if TYPE_CHECKING:
     from harmony_parts.assembly.recipe import Recipe
     from harmony_parts.cost.account import Account, TrainingMemory
@@ -34,8 +36,6 @@ def recompute_of(account: Account, denoiser: Any) -> str:
 
 def gpu_lines(recipe: Recipe, denoiser: Any, account: Account, gpus: int) -> list[str]:
     """A line for each number of GPUs, with what the memory of each of them holds."""
-    from harmony_parts.cost.report import bytes_text
-
     mode = recompute_of(account, denoiser)
     lines = [
         f"one clip at a time on each, in {account.dtype}, recomputing {mode.replace('_', ' ')};"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from harmony_parts.av import channel_layout
-from harmony_parts.report.text import quantity, short
+from harmony_parts.cost.gpus import gpu_lines
+from harmony_parts.report.text import bytes_text, quantity, short
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.build import Parts
@@ -29,7 +30,6 @@ def sections(
     recipe: Recipe, parts: Parts, account: Account | str, gpus: int
 ) -> dict[str, list[str]]:
     """Heading -> lines; `account` is a string, the reason, if the parts can't be counted."""
-    from harmony_parts.cost.gpus import gpu_lines
     from harmony_parts.cost.parameters import parameters
 
     if isinstance(account, str):
@@ -284,11 +284,3 @@ def flops_text(n: int) -> str:
         if n >= 0.1 * scale:
             return f"{n / scale:.3g} {unit}" if n < 1000 * scale else f"{n / scale:,.0f} {unit}"
     return f"{n} FLOP"
-
-
-def bytes_text(n: int) -> str:
-    """12.3 MiB, 40.4 GiB."""
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
-        if n >= 0.1 * scale:
-            return f"{n / scale:,.0f} {unit}" if n >= 100 * scale else f"{n / scale:.3g} {unit}"
-    return f"{n / 2**10:.3g} KiB"

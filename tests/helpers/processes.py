@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,6 +129,9 @@ def train(job: dict[str, Any], rank: int, port: int) -> int:
     except KeyboardInterrupt as error:
         print(f"interrupted: {error}", file=sys.stderr)
         return 130
+    except Exception:
+        traceback.print_exc()
+        return 1
     return 0
 
 
