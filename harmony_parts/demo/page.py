@@ -30,7 +30,7 @@ def write_page(
     body += ["<h2>Made just now</h2>", f'<p class="note">{escape(MEANING)}</p>']
     for task, cases in by_task(shown).items():
         heading, given = SECTIONS[task]
-        body.append(f'<h3>{heading}</h3><p class="note">{given}</p>')
+        body.append(f'<h3>{heading}</h3><p class="note">Given: {given}</p>')
         body += [case_html(each, lambda file: file.relative_to(out).as_posix()) for each in cases]
     body.append(
         '<h2>At a glance</h2><p class="note">The first case of each set: frames above the'

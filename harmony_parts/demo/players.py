@@ -11,24 +11,18 @@ from harmony_parts.report.page import player
 from harmony_parts.report.text import duration
 
 SECTIONS = {
-    "joint": ("Picture and sound together", "From the words alone."),
-    "audio-driven": (
-        "A picture for a given sound",
-        "The sound of the truth, and the words.",
-    ),
-    "video-driven": (
-        "A sound for a given picture",
-        "The picture of the truth, and the words.",
-    ),
+    "joint": ("Picture and sound together", "the words alone."),
+    "audio-driven": ("A picture for a given sound", "the sound of the truth, and the words."),
+    "video-driven": ("A sound for a given picture", "the picture of the truth, and the words."),
     "speech": (
         "Words in a given voice",
-        "The transcript, and a second of the voice, which says something else.",
+        "the transcript, and a second of the voice, which says something else.",
     ),
-    "continuation": ("Going on from a clip", "The beginning of the truth, and the words."),
+    "continuation": ("Going on from a clip", "the beginning of the truth, and the words."),
 }
 """The tasks in order: the heading of each, and what is given."""
 SIDE = 'style="display:flex;flex-wrap:wrap;gap:.8rem;margin:0 0 1.4rem"'
-CLIP = 'style="width:256px;max-width:100%;line-height:1.35"'
+CLIP = 'style="flex:1 1 160px;max-width:256px;line-height:1.35"'
 
 Link = Callable[[Path], str]
 
@@ -38,8 +32,9 @@ def case_html(shown: Shown, link: Link) -> str:
     asked = shown.asked
     request = asked.request
     words = [f"<b>{escape(request.prompt or '')}</b>", escape(request.sound or "")]
-    spoken = f"“{escape(request.speech)}”" if request.speech else ""
-    head = f"{'; '.join(filter(None, words))} {spoken} <small>{asked.set}, {asked.name}</small>"
+    turns = " / ".join((request.speech or "").splitlines())
+    spoken = f"“{escape(turns)}”" if turns else ""
+    head = f"{'; '.join(filter(None, words))} {spoken} <small>{asked.name}</small>"
     cells = [_clip(way, made, asked.known, link) for way, made in shown.clips.items()]
     if shown.voice is not None:
         cells.append(f"{player(link(shown.voice))}<br><b>the given voice</b>")

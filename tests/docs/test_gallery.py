@@ -74,17 +74,18 @@ def test_a_gallery_that_is_too_large_is_refused(
     assert "1,000 are the limit" in result.output
 
 
-def test_the_lowest_come_first(module: ModuleType) -> None:
+def test_the_lowest_come_first(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """By F1, 0 for a clip without an event; of equal ones, that with the largest offset."""
-    numbers = {
-        "good": {"f1": 1.0, "offset_ms": 5.0},
-        "late": {"f1": 1.0, "offset_ms": 80.0},
-        "half": {"f1": 0.5, "offset_ms": 0.0},
-        "empty": {},
-    }
-    assert sorted(numbers, key=lambda name: module.order(numbers[name])) == [
-        "empty", "half", "late", "good"
-    ]  # fmt: skip
+    monkeypatch.setattr(module, "FAILURES", 3)
+    right = {"f1": 1.0, "offset_ms": 1.0}
+    cases = [
+        {TRUTH: right, "SyncCFG": {"f1": 1.0, "offset_ms": 5.0}},
+        {TRUTH: right, "SyncCFG": {"f1": 1.0, "offset_ms": 80.0}},
+        {TRUTH: {"f1": 0.8}, "SyncCFG": {"f1": 0.1}},  # the metric itself fails
+        {TRUTH: right, "SyncCFG": {"f1": 0.5, "offset_ms": 0.0}},
+        {TRUTH: right, "SyncCFG": {}},
+    ]
+    assert module.lowest(cases, "SyncCFG") == [4, 3, 1]
 
 
 def test_the_committed_gallery_plays_and_is_small() -> None:
