@@ -35,8 +35,11 @@ def html_page(title: str, body: str, style: str = "") -> str:
 
 def player(file: str) -> str:
     """A player of an mp4, or of a sound, `file` beside the page."""
-    tag = "video" if file.endswith(".mp4") else "audio"
-    return f'<{tag} controls loop preload="metadata" src="{escape(quote(file))}"></{tag}>'
+    source = f'controls loop preload="metadata" src="{escape(quote(file))}"'
+    if file.endswith(".mp4"):
+        return f"<video {source}></video>"
+    # by itself it is 300 pixels wide, whatever the place it has
+    return f'<audio {source} style="width:100%"></audio>'
 
 
 def html_table(heads: Iterable[str], rows: Iterable[Iterable[str]], first: str = "") -> str:
