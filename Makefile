@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # Plugins that are tested in .venv: they need nothing but what is there, and diffusers. Every other
 # plugin has an environment of its own, .venv-NAME: see `make test-plugin`.
-LIGHT  := harmony-apg harmony-autoguidance harmony-cfg-zero harmony-comfyui harmony-diffusers harmony-kandinsky6 harmony-ltx2 harmony-own-times harmony-upcast
+LIGHT  := harmony-apg harmony-autoguidance harmony-cfg-zero harmony-comfyui harmony-cosmos3 harmony-diffusers harmony-kandinsky6 harmony-ltx2 harmony-own-times harmony-upcast
 OWN    := $(filter-out $(LIGHT),$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(LIGHT:%=plugins/%/pyproject.tom
 	$(PIP) --editable '.[test,check,docs]' $(LIGHT:%=--editable ./plugins/%)
 	@touch $@ $(VENV)/.library
 
-demo: $(VENV)/.library  ## Train a small Harmony, generate with it, measure the sync: out/demo/report.html (10 minutes on 2 cores).
+demo: $(VENV)/.library  ## Clips of a small Harmony, to see and to hear: out/demo/report.html (1 to 3 minutes on 2 cores, after the installation).
 	$(BIN)/harmony demo --out out/demo
 
 test: $(VENV)/.ready  ## All tests but the long ones, in parallel processes (at most 10 minutes on 2 cores).
