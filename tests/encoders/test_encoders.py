@@ -88,9 +88,7 @@ def test_a_text_is_encoded_independently_of_the_batch(spec, text, other) -> None
     assert beside.mask[0, :length].all()
     assert (beside.tokens[0, :length] - alone.tokens[0]).abs().max() <= TOLERANCE
     assert not beside.tokens[0, length:].any()  # padding is 0
-    assert beside.mask.shape[1] == max(
-        len(ids_of(text, spec.length)), len(ids_of(other, spec.length))
-    )
+    assert beside.mask.shape[1] == max(length, condition_of(encoder, other).mask.shape[1])
 
 
 @pytest.mark.parametrize("spec", TEXTS, ids=repr)
