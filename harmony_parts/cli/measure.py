@@ -26,7 +26,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     cls=Command,
     short_help="Measure media files by a metric.",
     examples=[
-        "harmony measure out/demo/*.mp4",
+        "harmony measure out/demo/clips/*.mp4",
         "harmony measure clip.mp4 --metric correlation",
         "harmony measure a.mp4 b.mp4 --set tolerance=0.05 --json",
         "harmony measure hello.mp4 --metric voice-likeness --voice her.wav",
