@@ -40,9 +40,9 @@ def render(
     canvas = Canvas(frames, format.height, format.width, float(format.fps), take.wall)
     take.picture(canvas)
     picture = torch.from_numpy(canvas.frames())
-    sound = _sound(take, format.samples(frames), format, offset, noise)
+    sound = take_sound(take, format.samples(frames), format, offset, noise)
     again = take.again(other, VOICE)
-    voice = _sound(again, round(VOICE * format.sample_rate), format, 0.0, other)
+    voice = take_sound(again, round(VOICE * format.sample_rate), format, 0.0, other)
     spoken = take if isinstance(take, Spoken) else None
     return Example(
         name=name,
@@ -59,7 +59,7 @@ def render(
     )
 
 
-def _sound(
+def take_sound(
     take: Take, samples: int, format: Format, offset: float, rng: np.random.Generator
 ) -> Tensor:
     """float32 [channels, samples], later by `offset` seconds, rounded to a sample.
