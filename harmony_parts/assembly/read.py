@@ -34,6 +34,11 @@ CHANGES = {2: "style begins a layer, so that its joint attention reads the updat
 RECIPE = "recipe.toml"  # the file name in the folder of a model or a run
 
 
+def codec_file(stream: str) -> str:
+    """The file name of a learned codec's weights in the folder of a model."""
+    return f"codec-{stream}.safetensors"
+
+
 def shipped_recipes() -> dict[str, Traversable]:
     """Name -> file of the recipes in the package; those in a subfolder are named "folder/name"."""
     return dict(sorted(_recipes(importlib.resources.files("harmony_parts") / "recipes", "")))
@@ -55,7 +60,8 @@ def read_recipe(
 ) -> Recipe:
     """Read a recipe from a TOML file, the name of a shipped recipe, or a plain table.
 
-    `overrides` such as "train.steps=10" are applied first. Raises AssemblyError if there is no such
+    A model's learned codecs have the weights beside its recipe. `overrides` such as
+    "train.steps=10" are applied first. Raises AssemblyError if there is no such
     recipe, it isn't TOML, it was written in another version of recipes, or settings are wrong;
     every fault is listed with its `$.path`.
     """
@@ -97,11 +103,24 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]
             )
         file = shipped[name]
     try:
-        return name, tomllib.loads(file.read_text(encoding="utf-8"))
+        return name, _with_own_codecs(tomllib.loads(file.read_text(encoding="utf-8")), file)
     except UnicodeDecodeError as error:
         raise AssemblyError(f"it isn't UTF-8 text: {error}", name) from error
     except tomllib.TOMLDecodeError as error:
         raise AssemblyError(f"it isn't TOML: {error}", name) from error
+
+
+def _with_own_codecs(table: dict[str, Any], file: Traversable) -> dict[str, Any]:
+    """The table of a recipe's file, with the full paths of codecs' weights that lie beside it."""
+    codecs = table.get("codecs")
+    if not isinstance(file, Path) or not isinstance(codecs, dict):
+        return table
+    for stream, settings in codecs.items():
+        own = file.parent.absolute() / codec_file(stream)
+        named = settings.get("weights") if isinstance(settings, dict) else None
+        if named is not None and (own.is_file() or named == own.name):
+            settings["weights"] = str(own)
+    return table
 
 
 def version_fault(table: Mapping[str, Any]) -> str:

@@ -13,8 +13,8 @@ from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.tables import parts_in
 from harmony_parts.bench.against_truth import Against, against_truth
-from harmony_parts.bench.truth_tables import markdown
 from harmony_parts.bench.scores import Scores
+from harmony_parts.bench.truth_tables import markdown
 from harmony_parts.media.files import replace_text
 from harmony_parts.metrics.compare import Compared, compare_scored
 from harmony_parts.metrics.compare_two import compare_two

@@ -166,13 +166,14 @@ def bench(
     from harmony_parts.bench.run import clips_in
     from harmony_parts.comparison import columns
     from harmony_parts.generate.checks import check_writable, recipe_of, resolve_model
+    from harmony_parts.models.shipped import local_model
 
     names = [subject] if other is None else [subject, other]
     labels = _labels(names)
     out = out or Path("bench", "-and-".join(labels))
     with usage_errors("--out"):
         check_writable(out, folder=True)
-    clips = {name: clips_in(Path(name)) for name in names}
+    clips = {name: clips_in(local_model(name)) for name in names}
     models = {name: _Model(name, resolve_model(name), runs_on) for name in names if not clips[name]}
     for model in models.values():
         model.recipe = recipe_of(model.path)

@@ -46,9 +46,12 @@ def recipes(
 
 
 def models(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Completes the folders in `runs`, and other folders."""
+    """Completes the models that ship, the folders in `runs`, and other folders."""
+    from harmony_parts.models.shipped import shipped_models
+
+    runs = sorted(str(run) for run in Path("runs").glob("*/"))
     return [
-        *_fitting(sorted(str(run) for run in Path("runs").glob("*/")), incomplete),
+        *_fitting([*shipped_models(), *runs], incomplete),
         CompletionItem(incomplete, type="dir"),
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,7 +69,8 @@ def explain(
 ) -> None:
     """Show the model of RECIPE before it is trained: a TOML file, or the name of a shipped recipe.
 
-    The folder of a run, a model or a checkpoint is explained by the recipe in it.
+    A model that ships, and the folder of a run, a model or a checkpoint, is explained by the recipe
+    in it.
 
     It lists the parts and their settings, latents per clip, windows, parameters, the passes of a
     sampling step, and their cost in FLOPs and memory. The parts are built without weights and run
@@ -78,8 +78,9 @@ def explain(
     """
     from harmony_parts.assembly.read import read_recipe, write_recipe
     from harmony_parts.models.folder import recipe_file
+    from harmony_parts.models.shipped import local_model
 
-    folder = Path(recipe)
+    folder = local_model(recipe)
     inside = recipe_file(folder) if folder.is_dir() else folder
     read = read_recipe(inside if inside.is_file() else recipe, overrides)
     if as_toml:

@@ -25,6 +25,7 @@ from harmony_parts.report.progress import escape_unencodable
         "runs": "harmony_parts.cli.runs:runs",
         "parts": "harmony_parts.cli.parts:parts",
         "convert": "harmony_parts.cli.convert:convert",
+        "ship": "harmony_parts.cli.ship:ship",
         "doctor": "harmony_parts.cli.doctor:doctor",
         "completion": "harmony_parts.cli.completion:completion",
     },

@@ -32,13 +32,14 @@ class ConvVideo:
     Frames uint8 [B, F, H, W, 3] <-> latents [B, T, H / 8, W / 8, channels], F = 1 + 4 (T - 1). A
     latent depends on its own frames and on those before; a frame on its own latent and on those
     before. An image is exactly one latent, and a repeated image has that latent at every position.
-    The weights are trained on the clips that a recipe names, with `harmony train-codec`, and aren't
-    saved with models that use them.
+    The weights are trained on the clips that a recipe names, with `harmony train-codec`; a saved
+    model has a copy of the file.
     """
 
     weights: str = knob(
         "",
-        help="the file of the weights, codec.safetensors of a run of `harmony train-codec`",
+        help="the file of the weights: codec.safetensors of a run of `harmony train-codec`, or"
+        " that of a shipped model, harmony-tiny/codec-video.safetensors",
     )
     channels: int = knob(
         16, help="numbers per latent", unit="channels", validator=attrs.validators.ge(1)

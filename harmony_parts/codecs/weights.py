@@ -9,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from harmony_parts.codecs.shipped import weights_file
+
 HOW = "train some with `harmony train-codec RECIPE`, and set `weights` to its codec.safetensors"
 
 
@@ -24,7 +26,7 @@ def load_network(network: nn.Module, weights: str) -> None:
     """
     if not weights:
         raise ValueError(f"this codec has no weights without a file: {HOW}")
-    file = Path(weights).expanduser()
+    file = weights_file(weights)
     if not file.is_file():
         raise ValueError(f"there is no file {weights!r} (in {Path.cwd()}): {HOW}")
     try:

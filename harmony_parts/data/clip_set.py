@@ -213,6 +213,11 @@ class ClipSet:
             seconds=self._decoding[1],
         )
 
+    def texts(self, index: int) -> dict[str, str | None]:
+        """Those of the manifest."""
+        entry = self.entries[index]
+        return {"caption": entry.caption, "sound": entry.sound, "speech": entry.speech}
+
     def _voice(
         self, origin: Piece, sound: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor | None, Piece | None]:

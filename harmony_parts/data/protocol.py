@@ -39,7 +39,7 @@ class Dataset(Protocol):
 
     An example that can't be read raises MediaError: training reports it once and takes the next.
     Optional members are the protocols `HasNames`, `HasUnreadable`, `HasFingerprints`,
-    `HasRecordings`, `HasContent`, `HasListing` and `HasExtent`.
+    `HasRecordings`, `HasContent`, `HasListing`, `HasTexts` and `HasExtent`.
     """
 
     def __len__(self) -> int:
@@ -129,6 +129,14 @@ class HasListing(Protocol):
 
     def listing(self) -> Iterator[str]:
         """For each example a text of what is known: its name, its size, its texts."""
+
+
+@runtime_checkable
+class HasTexts(Protocol):
+    """A data set that knows the texts of its examples without reading or rendering them."""
+
+    def texts(self, index: int) -> Mapping[str, str | None]:
+        """The prompt's `caption`, `sound` and `speech`; those that it has."""
 
 
 @runtime_checkable

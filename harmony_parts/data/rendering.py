@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import numpy as np
 import torch
@@ -43,20 +45,19 @@ def render(
     sound = take_sound(take, format.samples(frames), format, offset, noise)
     again = take.again(other, VOICE)
     voice = take_sound(again, round(VOICE * format.sample_rate), format, 0.0, other)
-    spoken = take if isinstance(take, Spoken) else None
     return Example(
         name=name,
         clip=Clip(frames=picture, fps=format.fps, waveform=sound, sample_rate=format.sample_rate),
-        prompt=Prompt(
-            caption=take.caption,
-            sound=take.sound_caption,
-            speech=spoken.transcript if spoken else None,
-            image=picture[0],
-            voice=voice,
-        ),
+        prompt=Prompt(**texts_of(take), image=picture[0], voice=voice),
         events=tuple(take.events),
         truth=_truth(take, canvas.middle.ravel(), offset),
     )
+
+
+def texts_of(take: Take) -> dict[str, Any]:
+    """The texts of a take's prompt."""
+    speech = take.transcript if isinstance(take, Spoken) else None
+    return {"caption": take.caption, "sound": take.sound_caption, "speech": speech}
 
 
 def take_sound(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 
 from harmony_parts.av import Format
 from harmony_parts.data.protocol import Example
-from harmony_parts.data.rendering import render
+from harmony_parts.data.rendering import render, texts_of
 from harmony_parts.plugin import default_parts, knob
-from harmony_parts.scenes.protocol import StageScene
+from harmony_parts.scenes.protocol import StageScene, Take
 from harmony_parts.scenes.rhythm import Rhythm
 
 HELD_OUT = 50
@@ -68,22 +69,34 @@ class SoundstageSet:
 
     def example(self, index: int, generator: torch.Generator | None = None) -> Example:
         """Example `index`; `generator` isn't used. Raises IndexError outside 0 to size - 1."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"Soundstage has examples 0 to {len(self) - 1}, not {index}")
+        take = self._take(index)
         scene = self.spec.scenes[index % len(self.spec.scenes)]
-        # Three random streams, so that the events don't depend on the format's sample rate. A
-        # fourth number, which training examples don't have, sets the held-out cases apart.
-        apart = (1,) if self.spec.held_out else ()
-        plan, noise, other = (
-            np.random.default_rng((self.spec.seed, index, stream, *apart)) for stream in range(3)
-        )
-        take = scene.draw(plan, float(self.format.frames / self.format.fps), Rhythm())
+        noise, other = self._random(index, 1), self._random(index, 2)
         name = f"{type(scene).__name__.lower()}-{self.spec.seed}-{index}"
         if self.spec.held_out:
             name += "-held-out"
         return render(
             take, self.format, name=name, offset=self.spec.offset, noise=noise, other=other
         )
+
+    def _take(self, index: int) -> Take:
+        if not 0 <= index < len(self):
+            raise IndexError(f"Soundstage has examples 0 to {len(self) - 1}, not {index}")
+        scene = self.spec.scenes[index % len(self.spec.scenes)]
+        seconds = float(self.format.frames / self.format.fps)
+        return scene.draw(self._random(index, 0), seconds, Rhythm())
+
+    def _random(self, index: int, stream: int) -> np.random.Generator:
+        """One of three random streams, so that the events don't depend on the sample rate.
+
+        A fourth number, which training examples don't have, sets the held-out cases apart.
+        """
+        apart = (1,) if self.spec.held_out else ()
+        return np.random.default_rng((self.spec.seed, index, stream, *apart))
+
+    def texts(self, index: int) -> dict[str, Any]:
+        """Those of the scene's take, which isn't rendered for it."""
+        return texts_of(self._take(index))
 
     def fingerprint(self, index: int) -> str:
         """The index: an example depends only on the settings and its index."""

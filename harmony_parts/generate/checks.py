@@ -34,15 +34,16 @@ def check_writable(out: Path, *, folder: bool) -> None:
 
 
 def resolve_model(model: str) -> Path:
-    """The folder of a model, downloaded first if it is a name on the Hugging Face Hub.
+    """The folder of a model: one that ships, or downloaded if its name is one on the Hub.
 
-    Raises RunError, with the nearest name in `runs`, if there is no such model.
+    Raises RunError, with the nearest name in `runs` or of a shipped model, if there is none.
     """
     from harmony_parts.models.hub import locate_model
+    from harmony_parts.models.shipped import local_model, shipped_models
 
     runs = sorted(str(folder) for folder in Path("runs").glob("*/"))
-    near = nearest(model, runs) or nearest(str(Path("runs", model)), runs)
-    if Path(model).exists() or not near:  # a misspelt folder isn't looked up on the Hub
+    near = nearest(model, [*shipped_models(), *runs]) or nearest(str(Path("runs", model)), runs)
+    if local_model(model).exists() or not near:  # a misspelt name isn't looked up on the Hub
         path = locate_model(model)
         if path.exists():
             return path

@@ -10,7 +10,9 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.models.folder import saved_modules
+from harmony_parts.models.folder import find_model, saved_modules
+from harmony_parts.models.hub import locate_model
+from harmony_parts.models.known import read_known
 from harmony_parts.models.lora import load_adapters
 from harmony_parts.models.offload import Offload
 from harmony_parts.models.saved_parts import load_parts
@@ -28,9 +30,10 @@ def load(
 ) -> Pipeline:
     """Load the pipeline of a run or model folder, a checkpoint of a run, or a model on the Hub.
 
-    Models on the Hugging Face Hub are "owner/name" or "owner/name@revision". A recipe, "name.toml",
-    is a model too if its parts bring all their weights. Weights are read file by file and stored
-    once, in their own type or in `dtype` (torch.bfloat16); `offload` and `tf32` as for
+    `folder` may be the name of a model that ships, "harmony-tiny". Models on the Hugging Face Hub
+    are "owner/name" or "owner/name@revision". A recipe, "name.toml", is a model too if its parts
+    bring all their weights. Weights are read file by file and stored once, in `dtype`
+    (torch.bfloat16) or their own type, float32 for float16; `offload` and `tf32` as for
     `Pipeline.to`. `guidance` is the name of one to use if the recipe's can't be read, because its
     plugin is absent. `lora` is the file or folder of adapters (`harmony_parts.models.lora`), which
     are attached; the pipeline's `merge_lora` adds them to the weights. Raises RunError if there is
@@ -40,7 +43,9 @@ def load(
         pipeline = _untrained(Path(folder))
     else:
         where = device if offload == "none" else "cpu"
-        pipeline = Pipeline(*load_parts(folder, where, dtype, guidance))
+        model = find_model(locate_model(folder))
+        pipeline = Pipeline(*load_parts(model, where, dtype, guidance))
+        pipeline.known = read_known(model)
     if lora is not None:
         load_adapters(pipeline.parts, Path(lora))
     return pipeline.to(device, dtype, offload=offload, tf32=tf32)

@@ -1,4 +1,4 @@
-"""Warnings of requests that a model fulfils, but that have no effect on it."""
+"""Warnings of requests that a model fulfils, but not as was meant."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from harmony_parts.av import Condition, Prompt
 from harmony_parts.errors import warn_caller
 from harmony_parts.guidance.demands import demands, unknown_drops
 from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.models.known import FIELDS, Texts
 
 Conditions = Callable[[Sequence[Prompt]], Mapping[str, Condition]]
+CALLED = {"caption": "prompt"}  # what `generate` calls a field of a prompt
 
 
 def warn_of_idle(guidance: Guidance, prompts: Sequence[Prompt], parts: Parts) -> None:
@@ -53,10 +55,21 @@ def warn_of_unread(prompt: Prompt, conditions: Conditions, read: set[str]) -> No
         texts = {name: x for name in ("caption", "sound") if (x := getattr(negative, name))}
         unread += [f"negative {name}" for name in _unread(texts, conditions, read)]
     if unread:
-        # `generate` calls the caption "prompt", and what it isn't "negative"
-        called = {"caption": "prompt", "negative caption": "negative"}
+        called = {**CALLED, "negative caption": "negative"}
         names = (called.get(name, name.replace(" ", "_")) for name in unread)
         warn_caller(f"this model has no encoder that reads {' or '.join(names)}")
+
+
+def warn_of_unknown(prompt: Prompt, known: Mapping[str, Texts]) -> None:
+    """Warn of texts with words that the model never saw, and name those nearest that it knows."""
+    for name in FIELDS:
+        text, texts = getattr(prompt, name), known.get(name)
+        if text and texts and (words := texts.unknown(text)):
+            near = "; ".join(repr(" ".join(each.split())) for each in texts.nearest(text))
+            warn_caller(
+                f"the {CALLED.get(name, name)} has words that this model doesn't know:"
+                f" {', '.join(words)}. The nearest that it knows: {near}"
+            )
 
 
 def _unread(filled: Mapping[str, Any], conditions: Conditions, read: set[str]) -> list[str]:

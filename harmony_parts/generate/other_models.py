@@ -16,6 +16,7 @@ from harmony_parts.av import Condition, Conditions, Prompt
 from harmony_parts.denoisers.protocol import Denoiser
 from harmony_parts.errors import RunError
 from harmony_parts.latents.conditions import conditions_of
+from harmony_parts.models.codec_files import without_paths
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.models.saved_parts import load_parts
@@ -56,7 +57,7 @@ class OtherModels:
 
     def _check_latents(self, name: str, other: Recipe) -> None:
         """Raise RunError if codecs or format differ; a length of its own is no difference."""
-        own = self.recipe
+        own, other = without_paths(self.recipe), without_paths(other)
         same = attrs.evolve(other.format, seconds=own.format.seconds) == own.format
         differs = [
             *([] if same else ["$.format"]),

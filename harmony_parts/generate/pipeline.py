@@ -23,7 +23,7 @@ from harmony_parts.generate.continuation import continue_clip
 from harmony_parts.generate.fields import check_fields
 from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.in_format import clips_in
-from harmony_parts.generate.notices import warn_of_idle, warn_of_unread
+from harmony_parts.generate.notices import warn_of_idle, warn_of_unknown, warn_of_unread
 from harmony_parts.generate.other_models import OtherModels, Place, prompt_conditions
 from harmony_parts.generate.request import Inputs, Request
 from harmony_parts.generate.starting_latents import check_batch, check_given, seeded_noise
@@ -35,6 +35,7 @@ from harmony_parts.latents.encode import encode_clips
 from harmony_parts.layers.precision import float32_products, in_own_precision
 from harmony_parts.media.clip import Clip
 from harmony_parts.models.folder import save_model, saved_modules
+from harmony_parts.models.known import Texts, write_known
 from harmony_parts.models.lora import merge_adapters
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
 from harmony_parts.models.offloaded_codec import offloaded
@@ -62,6 +63,7 @@ class Pipeline:
         )
         self.dtype: torch.dtype | None = None  # of the weights, if they were converted
         self.other_models = OtherModels(recipe)
+        self.known: Mapping[str, Texts] = {}  # field of a prompt -> the words that it may have
         self._read: set[str] = set()  # fields of prompts that an encoder is known to read
 
     @classmethod
@@ -120,6 +122,8 @@ class Pipeline:
         """Write the recipe and the weights to a folder that `load` reads; adapters are merged."""
         self.merge_lora()
         save_model(Path(folder), self.recipe, self.weights.state_dict())
+        if self.known:
+            write_known(Path(folder), self.known)
         return Path(folder)
 
     @in_own_precision
@@ -348,6 +352,7 @@ class Pipeline:
         requests, inputs = [request for request, _ in group], [each for _, each in group]
         for each in inputs:
             warn_of_unread(each.prompt, self.conditions, self._read)
+            warn_of_unknown(each.prompt, self.known)
         seeds = [request.seed for request in requests]
         generate = partial(self._generate, requests[0], [each.prompt for each in inputs])
         if inputs[0].begin is None:

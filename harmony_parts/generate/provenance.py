@@ -16,10 +16,15 @@ from harmony_parts.media.files import replace_text
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """16 hexadecimal digits, equal for recipes with equal settings, of any versions."""
-    from harmony_parts.assembly.tables import unstructure
+    """16 hexadecimal digits, equal for recipes with equal settings, of any versions.
 
-    return hashlib.sha256(json.dumps(unstructure(recipe), sort_keys=True).encode()).hexdigest()[:16]
+    Codecs are compared by their weights, wherever these lie.
+    """
+    from harmony_parts.assembly.tables import unstructure
+    from harmony_parts.models.codec_files import without_paths
+
+    settings = json.dumps(unstructure(without_paths(recipe)), sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
 def file_hash(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def model_card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: Iterable[str]) -> str:
     """The model card. Its parameter count is that of the saved tensors: denoiser and encoders."""
     data = tomllib.loads(text).get("data", {})
-    settings = ", ".join(f"{name} = {value!r}" for name, value in data.items() if name != "use")
+    settings = ", ".join(
+        f"{name} = {_short(value)}" for name, value in data.items() if name != "use"
+    )
     form = recipe.format
     shape = (
         f"{float(form.fps):g} frames a second of {form.height} x {form.width} pixels (height x"
@@ -36,3 +38,10 @@ def model_card(recipe: Recipe, text: str, state: Mapping[str, Tensor], notes: It
         f"- Everything else: {RECIPE} in this folder",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _short(value: Any) -> str:
+    """A setting in words; of a part only its name."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    return str(value["use"]) if isinstance(value, dict) and "use" in value else repr(value)

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from harmony_parts.assembly.read import codec_file
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.codecs.protocol import TrainableCodecSpec
+from harmony_parts.codecs.shipped import weights_file
 from harmony_parts.media.files import replace
 
 
-def copy_codec_files(recipe: Recipe, folder: Path) -> None:
+def copy_codec_files(recipe: Recipe, folder: Path) -> Recipe:
     """Copy the weights of the recipe's learned codecs to codec-video.safetensors and the like.
 
-    Files that are absent here aren't copied. Raises OSError if the folder can't be written.
+    Returns the recipe with these names in place of paths, so that the folder can be moved. Files
+    that are absent here aren't copied. Raises OSError if the folder can't be written.
     """
-    for stream, spec in _learned(recipe):
-        weights = Path(spec.weights).expanduser()
-        if spec.weights and weights.is_file():
-            replace(folder / _file(stream), partial(shutil.copyfile, weights))
+
+    def copied(stream: str, weights: Path) -> str:
+        replace(folder / codec_file(stream), partial(shutil.copyfile, weights))
+        return codec_file(stream)
+
+    return _with_weights(recipe, copied)
 
 
-def with_own_codecs(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with the codecs' weights in `folder`, where there are any, for those it names."""
-    own = {
-        stream: attrs.evolve(spec, weights=str(folder / _file(stream)))
+def without_paths(recipe: Recipe) -> Recipe:
+    """The recipe with the digest of each codec's weights in place of their path.
+
+    Equal for copies of a model; for comparing, not for building.
+    """
+
+    def digest(stream: str, weights: Path) -> str:
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return _with_weights(recipe, digest)
+
+
+def _with_weights(recipe: Recipe, named: Callable[[str, Path], str]) -> Recipe:
+    """The recipe with `named(stream, file)` as the weights of each learned codec that has some."""
+    changed = {
+        stream: attrs.evolve(spec, weights=named(stream, file))
         for stream, spec in _learned(recipe)
-        if (folder / _file(stream)).is_file()
+        if spec.weights and (file := weights_file(spec.weights)).is_file()
     }
-    return attrs.evolve(recipe, codecs=attrs.evolve(recipe.codecs, **own)) if own else recipe
+    return attrs.evolve(recipe, codecs=attrs.evolve(recipe.codecs, **changed))
 
 
 def _learned(recipe: Recipe) -> Iterator[tuple[str, Any]]:
@@ -41,7 +60,3 @@ def _learned(recipe: Recipe) -> Iterator[tuple[str, Any]]:
         spec = getattr(recipe.codecs, stream)
         if isinstance(spec, TrainableCodecSpec):
             yield stream, spec
-
-
-def _file(stream: str) -> str:
-    return f"codec-{stream}.safetensors"

@@ -95,7 +95,8 @@ def save_model(
 ) -> Path:
     """Write recipe, weights and model card into `folder`; each file is complete or absent.
 
-    The weights of learned codecs, which aren't in `state`, are copied beside them.
+    The weights of learned codecs, which aren't in `state`, are copied beside them, and the recipe
+    names the copies: the folder can be moved.
 
     `note` tells in the card how the weights were trained. A file of weights has at most `shard`
     bytes. Raises RunError if the folder can't be written.
@@ -103,12 +104,12 @@ def save_model(
     from harmony_parts.assembly.read import write_recipe
     from harmony_parts.models.codec_files import copy_codec_files
 
-    folder, text = Path(folder), write_recipe(recipe)
-    about = model_card(recipe, text, state, [f"- Training: {note}"] if note else [])
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(folder, state, state.__getitem__, shard)
-        copy_codec_files(recipe, folder)
+        text = write_recipe(copy_codec_files(recipe, folder))
+        about = model_card(recipe, text, state, [f"- Training: {note}"] if note else [])
         replace_text(folder / CARD, about)
         replace_text(folder / RECIPE, text)
     except OSError as error:
@@ -127,7 +128,8 @@ def load_weights(
     """Load the weights of a model, a run folder or a checkpoint into `parts`, file by file.
 
     Modules on the meta device (see `build`) get the loaded tensors themselves, on `device`, in
-    their own type or in `dtype`, so the model is in memory only once; other modules get copies.
+    `dtype` or else their own type, so the model is in memory only once; other modules get copies.
+    Without `dtype`, float16 becomes float32, exactly: it is a form to store weights in.
     Raises RunError, naming each tensor, if the weights are of another model.
     """
     files = weight_files(find_model(folder))
@@ -175,7 +177,8 @@ def _check_tensors(files: Sequence[Path], expected: Mapping[str, Tensor]) -> Non
 
 
 def _converted(tensor: Tensor, device: str | torch.device, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(device, dtype if tensor.is_floating_point() else None)
+    stored = torch.float32 if tensor.dtype == torch.float16 else None
+    return tensor.to(device, (dtype or stored) if tensor.is_floating_point() else None)
 
 
 def _named(what: str, names: Iterable[str]) -> list[str]:

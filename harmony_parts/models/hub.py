@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub."""
+"""Finding a model by its name: a folder, a model that ships, or one on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from harmony_parts.errors import RunError
+from harmony_parts.models.shipped import local_model
 
 HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>.+))?")
 # files that are fetched from the Hub: nothing that could be code
@@ -14,14 +15,17 @@ PATTERNS = ("*.toml", "*.safetensors", "*.json", "*.md")
 
 
 def locate_model(name: str | Path) -> Path:
-    """The folder `name`, or the Hub's model "owner/name" or "owner/name@revision" in its cache.
+    """The folder of a model: `name` itself, one that ships with the library, or one of the Hub.
+
+    The Hub's "owner/name" or "owner/name@revision" is fetched into its cache.
 
     Only recipes, weights, JSON and model cards are fetched. Raises RunError if there is no such
     folder and the Hub doesn't have the model, can't be reached, or huggingface_hub isn't installed.
     """
     match = HUB.fullmatch(str(name))
-    if Path(name).exists() or match is None:
-        return Path(name)
+    folder = local_model(name)
+    if folder.exists() or match is None:
+        return folder
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:

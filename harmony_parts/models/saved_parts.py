@@ -10,7 +10,6 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import AssemblyError
-from harmony_parts.models.codec_files import with_own_codecs
 from harmony_parts.models.folder import (
     find_model,
     load_weights,
@@ -30,16 +29,14 @@ def saved_recipe(name: str | Path) -> Recipe:
 def recipe_with(file: Path, guidance: str | None = None) -> Recipe:
     """The recipe in a file; with the guidance called `guidance` if it can't be read with its own.
 
-    So a model can be used without the plugin of its recipe's guidance. Weights of learned codecs
-    are those beside the file, if there are any. Raises AssemblyError.
+    So a model can be used without the plugin of its recipe's guidance. Raises AssemblyError.
     """
     try:
-        recipe = read_recipe(file)
+        return read_recipe(file)
     except AssemblyError:
         if guidance is None:
             raise
-        recipe = read_recipe(file, [f"sample.guidance={guidance}"])
-    return with_own_codecs(recipe, file.parent)
+        return read_recipe(file, [f"sample.guidance={guidance}"])
 
 
 def load_parts(
@@ -50,9 +47,9 @@ def load_parts(
 ) -> tuple[Recipe, Parts]:
     """The recipe and the parts of a model or run folder, a checkpoint, or a model on the Hub.
 
-    Weights are read file by file and stored once, in their own type or in `dtype`. `guidance` names
-    one that replaces the recipe's if that can't be read. Raises RunError if there is no such model,
-    AssemblyError if its recipe can't be built.
+    Weights are read file by file and stored once, in `dtype` or as `load_weights` has it.
+    `guidance` names one that replaces the recipe's if that can't be read. Raises RunError if there
+    is no such model, AssemblyError if its recipe can't be built.
     """
     model = find_model(locate_model(name))
     recipe = recipe_with(recipe_file(model), guidance)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     cls=Command,
     short_help="Open a page that generates clips in the browser.",
     examples=[
-        "harmony page runs/demo",
+        "harmony page harmony-tiny",
         "harmony page runs/demo --open                       in the browser, at once",
         "harmony page runs/demo --host 0.0.0.0 --port 8000   for a phone on the same network",
         "harmony page                                        choose the model on the page",
