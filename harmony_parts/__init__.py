@@ -60,6 +60,7 @@ _NAMES = {
     "Euler": "flow.euler",
     "Heun": "flow.heun",
     "AdamsBashforth": "flow.adams_bashforth",
+    "UniPC": "flow.unipc",
     "Continuation": "tasks.continuation",
     "Joint": "tasks.joint",
     "AudioDriven": "tasks.audio_driven",
@@ -143,6 +144,7 @@ if TYPE_CHECKING:
     from harmony_parts.flow.straight import StraightPath as StraightPath
     from harmony_parts.flow.stream_shifts import StreamShifts as StreamShifts
     from harmony_parts.flow.uniform import Uniform as _Uniform
+    from harmony_parts.flow.unipc import UniPC as UniPC
     from harmony_parts.generate.generated import Generated as Generated
     from harmony_parts.generate.load import load as load
     from harmony_parts.generate.pipeline import Pipeline as Pipeline

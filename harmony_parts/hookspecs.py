@@ -488,16 +488,15 @@ def harmony_trainable() -> Declarations:
 def harmony_strategy() -> Declarations:
     """On which processes and devices the steps of a run are computed.
 
-    `build(*, device) -> Strategy`, with `rank`, `ranks`, `prepare(modules)`, `sum(numbers)` and
-    `clip(parameters, max_norm)`. Every process runs the same loop on rows of its own of each
-    batch.
+    `build(*, device) -> Strategy`: what a process knows of the others and does together with them.
+    Every process runs the same loop on rows of its own of each batch.
 
         @hookimpl
         def harmony_strategy():
             yield part(
-                "ddp",
-                "harmony_ddp:DDP",
-                summary="A copy of the model on each GPU.",
+                "pipelined",
+                "harmony_pipelined:Pipelined",
+                summary="Some of the blocks on each GPU.",
             )
     """
 

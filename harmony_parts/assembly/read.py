@@ -2,6 +2,7 @@
 
 The names in TOML are those of `harmony_parts.assembly.recipe.Recipe`. A part is a table with `use =
 "name"` or `"plugin/name"` and its settings, or only its name if all settings have their defaults.
+The table `[published]` names a publisher's model once for all parts (`name_published`).
 The table `[harmony]`, with the versions that wrote the recipe, is optional; an older or newer
 version of recipes is refused. Importing this module imports no torch; reading a recipe does.
 """
@@ -20,6 +21,7 @@ import tomli_w
 from harmony_parts.assembly.catalogue import Catalogue, catalogue
 from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.overrides import apply_overrides
+from harmony_parts.assembly.published import name_published
 from harmony_parts.assembly.tables import parts_in, structure, unstructure
 from harmony_parts.errors import AssemblyError, nearest
 
@@ -74,7 +76,7 @@ def read_recipe(
     table = apply_overrides(table, overrides, Recipe, parts=parts)
     versions = table.pop(VERSIONS, {})
     try:
-        return structure(table, Recipe, parts=parts, name=name)
+        return structure(name_published(table, parts), Recipe, parts=parts, name=name)
     except AssemblyError as error:
         raise AssemblyError([*error.faults, *_absent(versions, parts)], name) from error
 

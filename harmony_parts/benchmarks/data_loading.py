@@ -52,8 +52,9 @@ def measure(recipe: Recipe, root: Path, steps: int, workers: int) -> Loading:
         tempfile.TemporaryDirectory() as folder,
         Log(Path(folder), step=0, steps=steps, progress=False) as log,
     ):
-        data = open_data(recipe, parts, root, cpu, log, workers=workers)
-        state, waiting, computing = TrainingState(recipe, parts, device=cpu), 0.0, 0.0
+        strategy = recipe.train.strategy.build(device=cpu)
+        data = open_data(recipe, parts, root, strategy, log, workers=workers)
+        state, waiting, computing = TrainingState(recipe, parts, strategy), 0.0, 0.0
         for step in range(WARM_UP + steps):
             began = time.perf_counter()
             batch = draw_batch(state, data.batches)

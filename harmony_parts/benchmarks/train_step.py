@@ -30,11 +30,12 @@ def measure(name: str, count: int) -> tuple[float, float]:
     """Median seconds of CPU time of (a whole step, its bare work) on the CPU."""
     recipe = read_recipe(name, ["train.prepared=64", "data.size=64"])
     device = torch.device("cpu")
+    strategy = recipe.train.strategy.build(device=device)
     with tempfile.TemporaryDirectory() as folder:
         parts, _ = build_model(recipe, device)
         with Log(Path(folder), step=0, steps=1, progress=False) as log:
-            data = open_data(recipe, parts, None, device, log)
-        state = TrainingState(recipe, parts, device=device)
+            data = open_data(recipe, parts, None, strategy, log)
+        state = TrainingState(recipe, parts, strategy)
         whole, bare = [], []
         for _ in range(count):
             began = time.process_time()

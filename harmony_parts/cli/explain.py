@@ -30,7 +30,7 @@ DTYPES = ("float32", "bfloat16", "float16")
     examples=[
         "harmony explain demo",
         "harmony explain demo --set denoiser.layers=6 --set denoiser.interaction.audio_window=0.3",
-        "harmony explain harmony-5b --dtype bfloat16 --gpus 16      12 G parameters, in seconds",
+        "harmony explain harmony-5b --dtype bfloat16 --gpus 64      12 G parameters, in seconds",
         "harmony explain runs/demo                      the model of a run",
         "harmony explain my.toml --toml > expanded.toml      every setting, with the defaults",
     ],
@@ -49,7 +49,7 @@ DTYPES = ("float32", "bfloat16", "float16")
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="GPUs that share a training step by FSDP, for the predicted memory of each.",
+    help="Largest number of GPUs, for the memory of each as the recipe's strategy divides it.",
 )
 @click.option(
     "--json",

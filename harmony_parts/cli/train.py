@@ -70,12 +70,17 @@ def train(
     there.
     """
     from harmony_parts.assembly.read import read_recipe
+    from harmony_parts.strategies.launch import launched_rank, was_restarted
+    from harmony_parts.train.checkpoint import list_checkpoints
     from harmony_parts.train.loop import train as run
+    from harmony_parts.train.run_folder import CHECKPOINTS
 
     if start and resume:
         raise click.UsageError("--resume continues from the run's own weights: leave --start out")
     read = read_recipe(recipe, overrides)
     out = out or (_run_of(recipe) if resume else None) or Path("runs", read.name)
+    if was_restarted() and list_checkpoints(out / CHECKPOINTS):
+        resume, start = True, ()  # torchrun repeats the command that began the run
     began = time.perf_counter()
     try:
         model = run(
@@ -94,6 +99,8 @@ def train(
         )
         command = _resume(recipe, data, out, start, overrides, device if chosen else None)
         raise KeyboardInterrupt(f"stopped; to continue:\n  {command}") from None
+    if launched_rank():
+        return
     click.echo(f"{model}: trained in {duration(time.perf_counter() - began)}")
     click.echo(
         f"try: harmony generate {shlex.quote(str(out))} --out {shlex.quote(f'{read.name}.mp4')}"

@@ -25,12 +25,8 @@ from harmony_parts.convert.state_dicts import (
 )
 from harmony_parts.errors import RunError
 from harmony_parts.models.file_kinds import AGAIN, PICKLE, ZIP, is_safetensors, not_weights
-from harmony_parts.models.tensor_files import (
-    indexed_shards,
-    meta_tensors,
-    open_tensors,
-    tensor_bytes,
-)
+from harmony_parts.models.saved_tensors import meta_tensors
+from harmony_parts.models.tensor_files import indexed_shards, open_tensors, tensor_bytes
 
 # bytes that are read before files are reopened: pages of a mapped file count as memory until it is
 # closed

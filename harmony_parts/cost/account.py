@@ -32,10 +32,27 @@ from harmony_parts.models.offload import Offload, resident_bytes
 from harmony_parts.sample.pass_graph import DenoiserRun, first_runs
 from harmony_parts.tasks.protocol import TASKS
 
-STATE_BYTES = 16  # per trained number: see `Account.training_bytes`
+STATE_BYTES = 16  # per trained number: see `Account.training_memory`
 AVERAGE_BYTES = 4
 # blocks that FSDP holds whole: the active one, the prefetched one, and the gradients of one
 GATHERED_BLOCKS = 3
+
+
+@attrs.frozen
+class TrainingMemory:
+    """Bytes on a GPU in a training step."""
+
+    weights: int
+    gradients: int
+    optimizer: int  # moments, and float32 copies of weights in 16 bits
+    average: int  # of the weights
+    gathered: int  # blocks that are whole for a while
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(attrs.astuple(self))
 
 
 @attrs.frozen
@@ -96,8 +113,8 @@ class Account:
         others = sum(self.others.values())
         return self.weights_bytes + self.frozen_bytes + others + self.activations
 
-    def training_bytes(self, recompute: str, gpus: int = 1) -> int:
-        """Bytes on each of n GPUs, with one clip on each:
+    def training_memory(self, recompute: str, shards: int = 1) -> TrainingMemory:
+        """Memory of each GPU if n of them divide a copy of the weights, with one clip on each:
 
             16 P / n  (+ 4 P / n with an average of the weights)  +  3 b s, if n > 1  +
             activations
@@ -107,10 +124,16 @@ class Account:
         take 2 each, and there is a float32 copy of the weight. FSDP shards all of that, with
         gradients reduced in float32.
         """
-        states = (STATE_BYTES + AVERAGE_BYTES * self.averaged) * self.trained / gpus
-        block_bytes = self.largest_block * getattr(torch, self.dtype).itemsize
-        gathered = GATHERED_BLOCKS * block_bytes if gpus > 1 else 0
-        return round(states + gathered + self.training[recompute].peak)
+        size = getattr(torch, self.dtype).itemsize
+        own = self.trained / shards
+        return TrainingMemory(
+            weights=round(size * own),
+            gradients=round(size * own),
+            optimizer=round((STATE_BYTES - 2 * size) * own),
+            average=round(AVERAGE_BYTES * own) if self.averaged else 0,
+            gathered=GATHERED_BLOCKS * self.largest_block * size if shards > 1 else 0,
+            activations=self.training[recompute].peak,
+        )
 
 
 def account(

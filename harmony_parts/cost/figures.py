@@ -54,6 +54,7 @@ def figures(recipe: Recipe, parts: Parts, account: Account | str, gpus: int) -> 
     If a part can't be counted, `uncounted` is the reason, and FLOPs and memory are left out.
     """
     from harmony_parts.codecs.protocol import grid_of
+    from harmony_parts.cost.gpus import gpu_figures
     from harmony_parts.cost.parameters import parameters
 
     counts = parts.lengths()
@@ -69,7 +70,13 @@ def figures(recipe: Recipe, parts: Parts, account: Account | str, gpus: int) -> 
     return result | {
         "dtype": account.dtype,
         "flops": _flops(account),
-        "memory": {"inference": _inference(account), "training": _training(account, gpus)},
+        "memory": {
+            "inference": _inference(account),
+            "training": _training(account),
+            "each_gpu": gpu_figures(recipe, parts.denoiser, account, gpus)
+            if account.training
+            else None,
+        },
     }
 
 
@@ -101,13 +108,13 @@ def _inference(account: Account) -> dict[str, Any]:
     }
 
 
-def _training(account: Account, gpus: int) -> dict[str, Any]:
+def _training(account: Account) -> dict[str, Any]:
     return {
         mode: {
             "kept": each.saved,
             "kept_per_block": each.saved_per_block,
             "activations": each.peak,
-            **{f"gpus_{n}": account.training_bytes(mode, n) for n in dict.fromkeys((1, gpus))},
+            "one_gpu": account.training_memory(mode).total,
         }
         for mode, each in account.training.items()
     }

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from harmony_parts.av import channel_layout
-from harmony_parts.report.text import quantity, short
+from harmony_parts.cost.gpus import gpu_lines
+from harmony_parts.report.text import bytes_text, quantity, short
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.build import Parts
@@ -36,7 +37,10 @@ def sections(
         weights: Mapping[str, Weights] = parameters(parts)
     else:
         weights, flops = account.parameters, flop_lines(account)
-        memory = memory_lines(account, gpus)
+        memory = memory_lines(account)
+    each = {}
+    if not isinstance(account, str) and account.training:
+        each["memory of each GPU in training"] = gpu_lines(recipe, parts.denoiser, account, gpus)
     return {
         "latents of a clip": latent_lines(parts),
         "windows": window_lines(parts),
@@ -45,6 +49,7 @@ def sections(
         "a sampling step": pass_lines(recipe, parts),
         "arithmetic": flops,
         "memory": memory,
+        **each,
     }
 
 
@@ -237,7 +242,7 @@ def flop_lines(account: Account) -> list[str]:
     return [*lines, *([f"training, forward and backward, per sample: {each}"] if each else [])]
 
 
-def memory_lines(account: Account, gpus: int) -> list[str]:
+def memory_lines(account: Account) -> list[str]:
     """Bytes of inference, of offloaded inference, and of a training step."""
     summands = {
         "trained weights": account.weights_bytes,
@@ -255,25 +260,21 @@ def memory_lines(account: Account, gpus: int) -> list[str]:
     ]
     if account.training:
         lines.append(
-            f"a training step with one clip on each GPU, in {account.dtype}: weights, gradients,"
+            f"a training step with one clip on one GPU, in {account.dtype}: weights, gradients,"
             " AdamW, activations"
         )
-    lines += [_training_memory(account, mode, gpus) for mode in account.training]
+    lines += [_training_memory(account, mode) for mode in account.training]
     return [*lines, NOT_COUNTED]
 
 
-def _training_memory(account: Account, mode: str, gpus: int) -> str:
+def _training_memory(account: Account, mode: str) -> str:
     """Memory of a training step with one setting of `recompute`."""
     cost = account.training[mode]
-    totals = ", ".join(
-        f"{bytes_text(account.training_bytes(mode, n))} on"
-        f" {'one GPU' if n == 1 else f'each of {n} (FSDP, predicted)'}"
-        for n in dict.fromkeys((1, gpus))
-    )
+    total = bytes_text(account.training_memory(mode).total)
     per_block = f" ({bytes_text(cost.saved_per_block)} per block)" if cost.saved_per_block else ""
     return (
         f"  recompute {mode.replace('_', ' ')}: saves {bytes_text(cost.saved)}{per_block}, peak"
-        f" {bytes_text(cost.peak)}; {totals}"
+        f" {bytes_text(cost.peak)}; {total} in all"
     )
 
 
@@ -283,11 +284,3 @@ def flops_text(n: int) -> str:
         if n >= 0.1 * scale:
             return f"{n / scale:.3g} {unit}" if n < 1000 * scale else f"{n / scale:,.0f} {unit}"
     return f"{n} FLOP"
-
-
-def bytes_text(n: int) -> str:
-    """12.3 MiB, 40.4 GiB."""
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
-        if n >= 0.1 * scale:
-            return f"{n / scale:,.0f} {unit}" if n >= 100 * scale else f"{n / scale:.3g} {unit}"
-    return f"{n / 2**10:.3g} KiB"

@@ -60,3 +60,9 @@ def harmony_solver() -> Iterator[PartDeclaration]:
         "harmony_parts.flow.adams_bashforth:AdamsBashforth",
         summary="One velocity per step and the previous one: second order at the cost of first.",
     )
+    yield part(
+        "unipc",
+        "harmony_parts.flow.unipc:UniPC",
+        summary="One velocity per step, which also corrects the step before; Wan's solver.",
+        source="arXiv:2302.04867",
+    )

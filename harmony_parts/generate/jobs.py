@@ -73,6 +73,7 @@ class JobRunner:
         from harmony_parts.generate.provenance import file_hash
         from harmony_parts.models.folder import find_model, weight_files
         from harmony_parts.models.lora import adapters_file
+        from harmony_parts.models.saved_tensors import tensor_files
 
         self.folder, self.recipe, self._load = folder, recipe, load
         self._others: dict[str, str] = {}
@@ -81,7 +82,8 @@ class JobRunner:
         files = [] if model.suffix == ".toml" else weight_files(find_model(model))
         files += [] if lora is None else [adapters_file(lora)]
         precision = [*([dtype] if dtype else []), *(["tf32"] if tf32 else [])]
-        self.weights = "-".join([*map(file_hash, files), *precision])
+        hashes = [file_hash(file) for place in files for file in tensor_files(place)]
+        self.weights = "-".join([*hashes, *precision])
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -105,10 +107,12 @@ class JobRunner:
         from harmony_parts.generate.provenance import file_hash
         from harmony_parts.models.folder import find_model, weight_files
         from harmony_parts.models.hub import locate_model
+        from harmony_parts.models.saved_tensors import tensor_files
 
         if name not in self._others:
             files = weight_files(find_model(locate_model(name)))
-            self._others[name] = "-".join(map(file_hash, files))
+            hashes = [file_hash(file) for place in files for file in tensor_files(place)]
+            self._others[name] = "-".join(hashes)
         return self._others[name]
 
     def is_done(self, job: Job) -> bool:

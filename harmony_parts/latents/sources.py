@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from harmony_parts.assembly.build import derived_seed
 from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
-from harmony_parts.data.protocol import Dataset
+from harmony_parts.data.protocol import Dataset, Example
 from harmony_parts.latents.conditions import conditions_of
 from harmony_parts.latents.encode import encode_examples
 from harmony_parts.latents.order import Draw, single_group
@@ -88,16 +88,15 @@ class OnTheFly:
         """One: that of the format."""
         return single_group(len(self))[1]
 
-    def fetch(self, draws: Sequence[Draw]) -> Sequence[Draw]:
-        """The draws: the data set reports bad clips to this process, which therefore reads them."""
-        return draws
+    def fetch(self, draws: Sequence[Draw]) -> list[Example]:
+        """Read the clips. The data set reports bad ones to this process, so no worker does it."""
+        return [self.dataset.example(draw.clip, self._generator(draw)) for draw in draws]
 
-    def batch(self, fetched: Sequence[Draw]) -> Batch:
-        """The clips of these draws, read and encoded now."""
-        examples = [self.dataset.example(draw.clip, self._generator(draw)) for draw in fetched]
-        latents = encode_examples(examples, self.format, self.codecs, self.device)
-        conditions = conditions_of(self.encoders.values(), [example.prompt for example in examples])
-        return Batch(latents, conditions, tuple(example.name for example in examples))
+    def batch(self, fetched: Sequence[Example]) -> Batch:
+        """The clips, encoded now."""
+        latents = encode_examples(fetched, self.format, self.codecs, self.device)
+        conditions = conditions_of(self.encoders.values(), [example.prompt for example in fetched])
+        return Batch(latents, conditions, tuple(example.name for example in fetched))
 
     def _generator(self, draw: Draw) -> torch.Generator:
         seed = derived_seed(self.seed, f"train:data:{draw.clip}:{draw.round}")

@@ -18,7 +18,7 @@ class BatchStream:
     """The batches of a source for one of `ranks` processes: its rows of every batch.
 
     `workers` processes read ahead; 0 reads in this process, when a batch is wanted. What they have
-    read is no state: `batch` is a function of the place alone.
+    read is no state: `fetch` is a function of the place alone.
     """
 
     def __init__(
@@ -35,16 +35,22 @@ class BatchStream:
         self._ahead: Iterator[Any] | None = None
         self._next = Place()  # what `_ahead` gives next
 
-    def batch(self, place: Place) -> tuple[Batch, Place]:
-        """The batch at a place, and the place after it. Raises whatever the source raises."""
+    def fetch(self, place: Place) -> tuple[Any, Place]:
+        """What the batch at a place is made from, and the place after it.
+
+        Raises whatever the source raises.
+        """
         draws, after = self.order.draws(place)
         try:
-            fetched = self._fetch(draws, place, after)
+            return self._fetch(draws, place, after), after
         except BaseException:
             self.close()
             raise
+
+    def batch(self, fetched: Any) -> Batch:
+        """The batch of what `fetch` returned."""
         batch = self.source.batch(fetched)
-        return attrs.evolve(batch, first=self.rows.start, total=len(draws)), after
+        return attrs.evolve(batch, first=self.rows.start, total=self.order.batch)
 
     def _fetch(self, draws: list[Draw], place: Place, after: Place) -> Any:
         if not self.workers:

@@ -20,14 +20,9 @@ from harmony_parts.assembly.read import RECIPE
 from harmony_parts.errors import RunError
 from harmony_parts.media.files import cause_on_disk, replace, replace_text
 from harmony_parts.models.card import model_card
-from harmony_parts.models.snapshot import STATE
-from harmony_parts.models.tensor_files import (
-    indexed_shards,
-    iter_tensors,
-    meta_tensors,
-    tensor_bytes,
-    write_tensors,
-)
+from harmony_parts.models.saved_tensors import iter_tensors, meta_tensors
+from harmony_parts.models.snapshot import STATE, group_place
+from harmony_parts.models.tensor_files import indexed_shards, tensor_bytes, write_tensors
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.build import Parts
@@ -37,8 +32,8 @@ WEIGHTS, CARD = "model.safetensors", "README.md"
 INDEX, SHARDS = f"{WEIGHTS}.index.json", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 SHARD = 4 * 2**30  # bytes
 SHOWN = 8  # names in an error, per kind of fault
-# of a checkpoint, as `train.checkpoint` writes it: later files replace tensors of earlier ones
-CHECKPOINT = ("weights.safetensors", "ema.safetensors")
+# groups of a checkpoint, as `train.checkpoint` writes it: the second replaces tensors of the first
+CHECKPOINT = ("weights", "ema")
 
 
 def saved_modules(parts: Parts) -> nn.ModuleDict:
@@ -87,7 +82,7 @@ def recipe_file(model: Path) -> Path:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    return (folder / STATE).is_file() and (folder / CHECKPOINT[0]).is_file()
+    return (folder / STATE).is_file() and group_place(folder, CHECKPOINT[0]).exists()
 
 
 def save_model(
@@ -193,13 +188,14 @@ def _named(what: str, names: Iterable[str]) -> list[str]:
 def weight_files(folder: Path) -> list[Path]:
     """The files of weights in a model folder or a checkpoint, later ones in place of earlier ones.
 
-    Those of a checkpoint are the weights, then their average. Raises RunError if an indexed shard
-    is missing.
+    Those of a checkpoint are the weights, then their average: folders, if several processes wrote
+    it. Raises RunError if an indexed shard is missing.
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if _is_checkpoint(folder):
-        return [folder / name for name in CHECKPOINT if (folder / name).is_file()]
+        places = [group_place(folder, name) for name in CHECKPOINT]
+        return [place for place in places if place.exists()]
     return indexed_shards(folder / INDEX)
 
 

@@ -18,7 +18,7 @@ from harmony_parts.models.folder import (
     weight_files,
 )
 from harmony_parts.models.hub import locate_model
-from harmony_parts.models.tensor_files import meta_tensors
+from harmony_parts.models.saved_tensors import meta_tensors
 
 
 def saved_recipe(name: str | Path) -> Recipe:

@@ -19,7 +19,7 @@ from harmony_parts.models.folder import CARD, find_model, recipe_file, save_mode
 from harmony_parts.models.hub import locate_model
 from harmony_parts.models.known import FILE, Texts, learn, read_known, write_known
 from harmony_parts.models.saved_parts import recipe_with
-from harmony_parts.models.tensor_files import iter_tensors
+from harmony_parts.models.saved_tensors import iter_tensors
 
 CLIPS = 2000  # whose texts are read
 SHOWN = 5  # texts of each field in the card

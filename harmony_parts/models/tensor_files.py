@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,31 +77,6 @@ def write_tensors(
                 )
             file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     flush(path)
-
-
-def meta_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file on the meta device: only shapes and types.
-
-    Raises RunError if the file can't be read, or has a type that torch here doesn't.
-    """
-    types = {name: dtype for dtype, name in TYPES.items()}
-    tensors: dict[str, Tensor] = {}
-    with open_tensors(path) as file:
-        for name in file.keys():  # noqa: SIM118 (not a mapping)
-            part = file.get_slice(name)
-            if part.get_dtype() not in types:
-                raise RunError(f"{path}: {name} has the unsupported type {part.get_dtype()}")
-            tensors[name] = torch.empty(
-                part.get_shape(), dtype=types[part.get_dtype()], device="meta"
-            )
-    return tensors
-
-
-def iter_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of each tensor of a file, in the file's order."""
-    with open_tensors(path) as file:
-        for name in file.keys():  # noqa: SIM118
-            yield name, file.get_tensor(name)
 
 
 def open_tensors(path: Path) -> Any:

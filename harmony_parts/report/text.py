@@ -38,3 +38,11 @@ def value(plain: Any) -> str:
     if isinstance(plain, str):
         return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return '"none"' if plain is None else str(plain)
+
+
+def bytes_text(n: int) -> str:
+    """12.3 MiB, 40.4 GiB."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
+        if n >= 0.1 * scale:
+            return f"{n / scale:,.0f} {unit}" if n >= 100 * scale else f"{n / scale:.3g} {unit}"
+    return f"{n / 2**10:.3g} KiB"

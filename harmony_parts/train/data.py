@@ -24,6 +24,7 @@ from harmony_parts.latents.sources import OnTheFly, Prepared, Source
 from harmony_parts.latents.stored import Stored
 from harmony_parts.latents.stream import BatchStream
 from harmony_parts.models.offload import Offload, move_weights, weights_on_device
+from harmony_parts.strategies.protocol import Strategy
 from harmony_parts.train.log import Log
 from harmony_parts.train.model import frozen_encoders, frozen_parts, trainable_encoders
 
@@ -59,21 +60,19 @@ def open_data(
     recipe: Recipe,
     parts: Parts,
     root: str | Path | None,
-    device: torch.device,
+    strategy: Strategy,
     log: Log,
     *,
-    rank: int = 0,
-    ranks: int = 1,
     workers: int = 0,
 ) -> TrainingData:
     """Open the source of batches: stored clips, prepared clips in memory, or clips encoded on the
-    fly. The process `rank` of `ranks` gets its rows of every batch; `workers` processes read stored
-    clips ahead.
+    fly. Each process gets its rows of every batch; `workers` processes read stored clips ahead.
 
     Clips that are prepared here are a function of the seed, so a resumed run makes or loads the
     same ones. Raises RunError if the data set is empty, a clip isn't in the model's format, or
     stored clips were made with other parts.
     """
+    device = strategy.device
     unreadable: Mapping[int, str] = {}
     source: Source
     if recipe.source is not None:
@@ -84,7 +83,7 @@ def open_data(
         workers = 0
     seed = derived_seed(recipe.train.seed, "train:order")
     order = BatchOrder(source.groups, source.shapes, recipe.train.batch, seed)
-    batches = BatchStream(source, order, rank=rank, ranks=ranks, workers=workers)
+    batches = BatchStream(source, order, rank=strategy.rank, ranks=strategy.ranks, workers=workers)
     return TrainingData(batches, unreadable, identity)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import attrs
@@ -43,14 +44,20 @@ class HeldOutLoss:
     @torch.no_grad()
     def measure(self, state: TrainingState) -> dict[str, float]:
         """Mean error by "task.stream", with the averaged weights."""
-        means, size = LogMeans(), self.recipe.train.batch
+        means, strategy = LogMeans(), state.strategy
+        size = self.recipe.train.batch // strategy.ranks
         with averaged(state):
-            for first in range(0, len(self.clips), size):
-                numbers = range(first, min(first + size, len(self.clips)))
-                fetched = self.clips.fetch([Draw(number, 0) for number in numbers])
-                batch = attrs.evolve(self.clips.batch(fetched), first=first)
+            for first in range(0, len(self.clips), size * strategy.ranks):
+                begin = first + size * strategy.rank
+                numbers = range(begin, min(begin + size, len(self.clips)))
+                # A process without a clip of its own computes one all the same: those that share
+                # weights run in step.
+                fetched = self.clips.fetch([Draw(number, 0) for number in numbers or range(1)])
+                batch = attrs.evolve(self.clips.batch(fetched), first=begin)
                 # step 0 is no step of training
                 drawn = draw_losses(state, batch, self.recipe, 0, {})
                 entries = drawn.losses.entries
-                means.add_entries(drawn.plan, {s: entries[s].tolist() for s in entries})
-        return means_of(means.sums)
+                if numbers:
+                    means.add_entries(drawn.plan, {s: entries[s].tolist() for s in entries})
+        others = strategy.gather(json.dumps(means.state_dict()))[1:]
+        return means_of(means.joined(others).sums if others else means.sums)

@@ -21,7 +21,7 @@ from harmony_parts.assembly.read import RECIPE, read_recipe, write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
 from harmony_parts.models.folder import find_model, saved_modules, weight_files
-from harmony_parts.models.tensor_files import iter_tensors, meta_tensors
+from harmony_parts.models.saved_tensors import iter_tensors, meta_tensors
 from harmony_parts.train.run_folder import differences
 
 BRANCH = re.compile(r"denoiser\.(?:branches|blocks\.\d+)\.(video|audio)\.")

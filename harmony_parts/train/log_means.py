@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,20 @@ class LogMeans:
             "seconds_per_step": self.seconds / n,
             "without_reference": self.without_reference,
         }
+
+    def joined(self, others: Sequence[str]) -> LogMeans:
+        """These means over the rows of other processes too, given as their states in JSON.
+
+        Loss, norm, rate and times are those of the whole batch already.
+        """
+        result = LogMeans.from_state_dict(json.loads(json.dumps(self.state_dict())))
+        for state in map(json.loads, others):
+            result.without_reference += state["without_reference"]
+            for own, more in ((result.sums, state["sums"]), (result.bins, state["bins"])):
+                for name, (total, count) in more.items():
+                    entry = own.setdefault(name, [0.0, 0])
+                    entry[0], entry[1] = entry[0] + total, entry[1] + count
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """The sums, for a checkpoint between two lines; JSON keeps every bit of a float."""

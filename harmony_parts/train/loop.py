@@ -7,28 +7,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from harmony_parts.assembly.build import derived_seed
+from harmony_parts.assembly.build import Parts, derived_seed
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.callbacks.protocol import Callback, CallbackSpec, RunView
 from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.layers.precision import float32_products
 from harmony_parts.media import ffmpeg
-from harmony_parts.models.folder import save_model
+from harmony_parts.models.folder import save_model, saved_modules
 from harmony_parts.models.lock import lock_folder
 from harmony_parts.models.lora import adaptable_modules, save_adapters
+from harmony_parts.models.offload import move_weights
+from harmony_parts.strategies.protocol import Strategy
+from harmony_parts.train.agreement import agree_on_data, agree_on_start, agree_on_weights
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.data import TrainingData, open_data
 from harmony_parts.train.held_out import HeldOutLoss
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
-from harmony_parts.train.model import build_model
+from harmony_parts.train.model import build_model, divisible_modules, trained_parts
 from harmony_parts.train.preview import preview
 from harmony_parts.train.run_folder import (
     CHECKPOINTS,
@@ -80,22 +83,32 @@ def train(
         raise RunError("a resumed run continues from its own weights: leave out `start`")
     out = Path(out)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    strategy = recipe.train.strategy.build(device=place)
+    place = strategy.device
     # third-party modules may draw from the global generator, as dropout does
     generators = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
-    with float32_products(tf32=False), generators:
+    with strategy.together(), float32_products(tf32=False), generators:
         torch.manual_seed(derived_seed(recipe.train.seed, "train:modules"))
+        agree_on_start(strategy, recipe, starts, resume)
         find_run(out, recipe, resume, data_root)  # raises before anything is built or written
         if data_root is not None and recipe.source is None:
             ffmpeg.executable()
-        parts, origin = build_model(recipe, place, starts)
-        with lock_folder(out):
-            saved = _open(out, recipe, resume, data_root, origin)
-            step = saved["step"] if saved else 0
-            with Log(out, step=step, steps=recipe.train.steps, progress=progress) as log:
-                for line in origin:
-                    log.say(line)
-                data = open_data(recipe, parts, data_root, place, log, workers=workers)
-                state = TrainingState(recipe, parts, device=place)
+        parts, origin = build_model(recipe, strategy.loads_on, starts)
+        agree_on_weights(strategy, saved_modules(parts).state_dict())
+        strategy.prepare(divisible_modules(parts))
+        for part in trained_parts(parts):
+            move_weights(part, place)  # what isn't divided
+        state = TrainingState(recipe, parts, strategy)
+        with nullcontext() if strategy.rank else lock_folder(out):
+            saved = _open(out, recipe, resume, data_root, origin, state)
+            step, shows = saved["step"] if saved else 0, progress and not strategy.rank
+            with Log(out, step=step, steps=recipe.train.steps, progress=shows) as log:
+                if not strategy.rank:
+                    for line in origin:
+                        log.say(line)
+                with _in_order(strategy):  # process 0 fills the cache that the others read
+                    data = open_data(recipe, parts, data_root, strategy, log, workers=workers)
+                agree_on_data(strategy, data.identity)
                 if saved is not None:
                     data.check_unchanged(saved)
                     state.load_state_dict(saved)
@@ -110,21 +123,52 @@ def train(
                     log.say,
                     partial(preview, state, recipe, parts),
                 )
-                with open_callbacks(recipe.train.callbacks, view) as callbacks:
+                specs = () if strategy.rank else recipe.train.callbacks
+                with open_callbacks(specs, view) as callbacks:
                     again = resume_command(out, data_root)
                     _train_steps(state, data, recipe, out, log, callbacks, held_out, again)
+            return _save_model(out, recipe, parts, state, data)
+
+
+@contextmanager
+def _in_order(strategy: Strategy) -> Iterator[None]:
+    """Process 0 does it first, then the others."""
+    if strategy.rank:
+        strategy.gather("")
+    yield
+    if not strategy.rank:
+        strategy.gather("")
+
+
+def _save_model(
+    out: Path, recipe: Recipe, parts: Parts, state: TrainingState, data: TrainingData
+) -> Path:
+    """Write the model, or the adapters; process 0 does it, and the others wait."""
+    strategy, adapters = state.strategy, state.averaged_adapters()
+    weights = strategy.whole(adapters or state.averaged_weights())
+    if not strategy.rank:
+        if adapters:
+            save_adapters(out / LORA, adaptable_modules(parts), weights)
+        else:
             note = _training_note(state, data, recipe, read_origin(out))
-            if adapters := state.averaged_adapters():
-                return save_adapters(out / LORA, adaptable_modules(parts), adapters)
-            return save_model(out / MODEL, recipe, state.averaged_weights(), note=note)
+            save_model(out / MODEL, recipe, weights, note=note)
+    strategy.agree(True)
+    return out / (LORA if adapters else MODEL)
 
 
 def _open(
-    out: Path, recipe: Recipe, resume: bool, data_root: str | Path | None, origin: Sequence[str]
+    out: Path,
+    recipe: Recipe,
+    resume: bool,
+    data_root: str | Path | None,
+    origin: Sequence[str],
+    state: TrainingState,
 ) -> dict[str, Any] | None:
     """Open the run folder; returns the state to continue from, if there is one."""
-    resuming = find_run(out, recipe, resume, data_root)
-    saved = load_last_checkpoint(out / CHECKPOINTS, warn) if resuming else None
+    strategy = state.strategy
+    resuming, saved = find_run(out, recipe, resume, data_root), None
+    if resuming:
+        saved = load_last_checkpoint(out / CHECKPOINTS, warn, strategy, state.like)
     if saved is not None and saved["step"] > recipe.train.steps:
         raise RunError(
             f"{out}: is already at step {saved['step']}, beyond train.steps = {recipe.train.steps};"
@@ -135,9 +179,11 @@ def _open(
             f"{out}: no intact checkpoint, and the weights that the run began with aren't in its"
             f" folder ({started[0]}); begin it again with the same `start`, without resuming"
         )
-    open_run(out, recipe, None if resume else origin)
-    if resuming and saved is None:
-        warn(f"{out}: no intact checkpoint; the run starts over")
+    strategy.agree(True)  # all have read what is there
+    if not strategy.rank:
+        open_run(out, recipe, None if resume else origin)
+        if resuming and saved is None:
+            warn(f"{out}: no intact checkpoint; the run starts over")
     return saved
 
 
@@ -155,7 +201,7 @@ def _train_steps(
     settings, saved = recipe.train, state.step
     failure: Exception | None = None
     with catch_stop_signals() as stop:
-        while state.step < settings.steps and not stop.requested:
+        while state.step < settings.steps and state.strategy.agree(not stop.requested):
             began = time.perf_counter()
             try:
                 batch = draw_batch(state, data.batches)
@@ -166,7 +212,7 @@ def _train_steps(
             state.means.seconds += time.perf_counter() - began
             log.advance(state.step, loss)
             if state.step % settings.log_every == 0 or state.step == settings.steps:
-                record = state.means.record(state.step)
+                record = state.all_means().record(state.step)
                 if held_out is not None and _due(state.step, held_out.spec.every, settings.steps):
                     record["held_out"] = held_out.measure(state)
                 state.means = LogMeans()
@@ -181,7 +227,7 @@ def _train_steps(
             _save(state, data, out)
     if failure is not None:
         _raise_batch_failure(failure, state.step, again)
-    if stop.requested and state.step < settings.steps:
+    if state.step < settings.steps:
         _raise_stopped(state.step, settings.steps, again, log)
 
 
@@ -202,7 +248,8 @@ def open_callbacks(specs: Sequence[CallbackSpec], run: RunView) -> Iterator[list
 
 def _save(state: TrainingState, data: TrainingData, out: Path) -> int:
     """Write a checkpoint; returns its step."""
-    save_checkpoint(out / CHECKPOINTS, {**state.state_dict(), "data": data.identity})
+    whole = {**state.state_dict(), "data": data.identity}
+    save_checkpoint(out / CHECKPOINTS, whole, state.strategy)
     return state.step
 
 

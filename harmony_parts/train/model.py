@@ -67,6 +67,15 @@ def trained_parts(parts: Parts) -> Iterator[Any]:
     yield from trainable_encoders(parts)
 
 
+def divisible_modules(parts: Parts) -> list[nn.Module]:
+    """What is trained, by the units in which it may be divided between processes.
+
+    The blocks of the denoiser, then the denoiser with the rest, then the trainable encoders.
+    """
+    denoiser: Any = parts.denoiser
+    return [*denoiser.blocks, denoiser, *trainable_encoders(parts)]
+
+
 def frozen_parts(parts: Parts) -> tuple[Any, ...]:
     """The codecs and the frozen encoders: on the device only while clips are encoded."""
     return (*(parts.codecs[stream] for stream in parts.codecs), *frozen_encoders(parts))

@@ -44,7 +44,7 @@ def _copy(weights: Mapping[str, Tensor], state: TrainingState) -> None:
 
 @contextmanager
 def preview(state: TrainingState, recipe: Recipe, parts: Parts) -> Iterator[Pipeline]:
-    """A pipeline with the averaged weights.
+    """A pipeline with the averaged weights, in process 0.
 
     Everything is on the run's device meanwhile, codecs and frozen encoders too.
     """

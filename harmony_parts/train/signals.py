@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +12,7 @@ from types import FrameType
 import attrs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAME = 1.0  # s
 
 
 @attrs.define
@@ -18,11 +20,15 @@ class StopRequest:
     """Whether a signal has requested the run to stop."""
 
     requested: bool = False
+    time: float = 0.0  # of the monotonic clock
 
 
 @contextmanager
 def catch_stop_signals() -> Iterator[StopRequest]:
-    """Record the first Ctrl-C or SIGTERM, which schedulers send; the second interrupts at once.
+    """Record the first Ctrl-C or SIGTERM, which schedulers send; a later one interrupts at once.
+
+    What follows within SAME seconds is the first one again: at Ctrl-C a terminal and torchrun both
+    send one to every process.
 
     Outside the main thread signals are left alone.
     """
@@ -32,9 +38,10 @@ def catch_stop_signals() -> Iterator[StopRequest]:
         return
 
     def record(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
+        if stop.requested and time.monotonic() - stop.time > SAME:
             raise KeyboardInterrupt
-        stop.requested = True
+        if not stop.requested:
+            stop.requested, stop.time = True, time.monotonic()
 
     before = {number: signal.signal(number, record) for number in SIGNALS}
     try:

@@ -31,14 +31,21 @@ from harmony_parts.train.state import TrainingState
 def draw_batch(state: TrainingState, batches: BatchStream) -> Batch:
     """The next batch. If that fails, the state is as before, so it can be saved.
 
-    Raises whatever the source of the batches raises.
+    Raises whatever the source of the batches raises; RunError if it raises that in another process.
     """
-    before = state.random_state()
+    strategy, fetched, after, fault = state.strategy, None, state.place, None
     try:
-        batch, state.place = batches.batch(state.place)
-    except Exception:
-        state.set_random_state(before)  # trainable encoders may draw from the global generator
-        raise
+        fetched, after = batches.fetch(state.place)
+    except Exception as error:
+        fault = error
+    # encoders may be divided between the processes: all of them run, or none
+    if not strategy.agree(fault is None):
+        faults = strategy.gather("" if fault is None else str(fault) or type(fault).__name__)
+        rank = next(rank for rank, text in enumerate(faults) if text)
+        raise fault or RunError(f"process {rank}: {faults[rank]}")
+    state.seed_modules()
+    batch = batches.batch(fetched)
+    state.place = after
     return batch
 
 
@@ -128,8 +135,10 @@ def _step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
             entries[-1][stream] = numbers[place : place + len(plan.source)]
             place += len(plan.source)
     if not all(map(math.isfinite, numbers)):
-        causes = map(_cause, parts, plans, entries)
-        cause = next(filter(None, causes), _elsewhere(state, batch, plans[0]))
+        own = next(filter(None, map(_cause, parts, plans, entries)), "")
+        # a sum over all processes isn't finite: the clip may be another one's
+        cause = next(filter(None, state.strategy.gather(own)), "")
+        cause = cause or _elsewhere(state, batch, plans[0])
         raise RunError(f"step {step}: {cause}; {_remedy(recipe)}")
 
     factor = settings.schedule.factor(step, settings.steps)

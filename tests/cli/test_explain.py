@@ -34,7 +34,7 @@ def test_parts_settings_and_figures_are_shown(harmony, recipe):
         "T_a = 15",
         "a pass of one clip that computes both streams: ",
         "video self-attention",
-        "each of 8 (FSDP, predicted)",
+        "8 GPUs, 8 divide a copy: ",
         "not counted: ",
     ):
         assert piece in output
@@ -72,9 +72,30 @@ def test_json_holds_what_is_counted(harmony, recipe):
     numbers = sum(w["numbers"] for w in shown["parameters"].values())
     assert shown["memory"]["inference"]["weights"] == 2 * numbers
     for name, memory in shown["memory"]["training"].items():
-        assert memory["gpus_1"] == 16 * numbers + memory["activations"], name
-        assert memory["gpus_4"] < memory["gpus_1"]
+        assert memory["one_gpu"] == 16 * numbers + memory["activations"], name
         assert 0 < memory["kept"] <= memory["activations"]
+    each = shown["memory"]["each_gpu"]["gpus"]
+    assert [(n, memory["shards"]) for n, memory in each.items()] == [("1", 1), ("2", 2), ("4", 4)]
+    for n, memory in each.items():
+        states = [memory[name] for name in ("weights", "gradients", "optimizer")]
+        assert states == [2 * numbers // int(n), 2 * numbers // int(n), 12 * numbers // int(n)]
+        assert memory["total"] == sum(states) + memory["gathered"] + memory["activations"]
+        assert (memory["gathered"] > 0) == (n != "1")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "shards"),
+    [("single", [1, 8, 8]), ("data-parallel", [1, 1, 1]), ("{use='fsdp',shards=4}", [1, 4, 4])],
+)
+def test_memory_of_each_gpu_follows_the_strategy(harmony, recipe, strategy, shards):
+    given = strategy if strategy.startswith("{") else f"'{strategy}'"
+    shown = json.loads(
+        harmony(
+            "explain", recipe, "--json", "--gpus", 64, "--set", f"train.strategy={given}"
+        ).stdout
+    )["memory"]["each_gpu"]["gpus"]
+    assert list(shown) == ["1", "2", "4", "8", "16", "32", "64"]
+    assert [shown[n]["shards"] for n in ("1", "8", "64")] == shards
 
 
 @pytest.mark.parametrize("stream", ["video", "audio"])

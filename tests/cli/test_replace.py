@@ -43,7 +43,7 @@ def test_explain_takes_the_folder_of_a_run_or_a_model(harmony, trained, recipe) 
     ]
     assert found[0] == found[1] == found[2]
     shown = harmony("explain", trained, "--gpus", "4").output
-    assert "on each of 4 (FSDP, predicted)" in " ".join(shown.split())
+    assert "4 GPUs, 4 divide a copy: " in " ".join(shown.split())
 
 
 def test_a_model_without_its_guidance_s_plugin_loads_with_another(

@@ -16,7 +16,7 @@ from harmony_parts.convert.forward import convert
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.lora import ADAPTERS
-from harmony_parts.models.tensor_files import meta_tensors
+from harmony_parts.models.saved_tensors import meta_tensors
 from harmony_parts.tasks.sampled import Sampled
 from harmony_parts.train.loop import train
 from harmony_parts.trainable.lora import LoRA

@@ -27,6 +27,7 @@ from harmony_parts.flow.euler import Euler
 from harmony_parts.flow.heun import Heun
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
+from harmony_parts.flow.unipc import UniPC
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.sample.passes import TOGETHER
 from harmony_parts.sample.sampler import sample
@@ -50,6 +51,7 @@ def solver_errors() -> dict[str, tuple[int, float]]:
         ("euler", Euler(), 40),
         ("heun", Heun(), 79),
         ("adams-bashforth", AdamsBashforth(), 40),
+        ("unipc", UniPC(), 40),
     ):
         samples = sample(
             model,

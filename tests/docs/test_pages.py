@@ -280,7 +280,7 @@ def commands() -> list[Any]:
         (page, line.strip())
         for page in PAGES
         for text in fences(page, "bash")
-        for line in text.splitlines()
+        for line in text.replace("\\\n", " ").splitlines()
     ]
     return [pytest.param(line, id=f"{named(page)}: {line[:60]}") for page, line in lines if line]
 
@@ -294,7 +294,9 @@ def test_commands_exist(line):
             rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
         )
         return
-    assert words[0] == "harmony"
+    if words[0] == "torchrun":
+        words = words[words.index("-m") + 1 :]
+    assert words[0] in ("harmony", "harmony_parts")
     command: click.Command = cli
     context, rest = click.Context(cli), words[1:]
     while isinstance(command, click.Group) and rest:

@@ -23,6 +23,7 @@ from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.straight import StraightPath
 from harmony_parts.flow.stream_shifts import StreamShifts
 from harmony_parts.flow.uniform import Uniform
+from harmony_parts.flow.unipc import UniPC
 from harmony_parts.sample.timetable import timetable
 from harmony_parts.testing.contracts.flow import (
     check_density,
@@ -48,7 +49,7 @@ def test_built_in_parts_keep_their_contracts() -> None:
         check_shift(ConstantShift(shift))
     for density in (Uniform(), LogitNormal(), LogitNormal(mean=-0.5, std=0.7)):
         check_density(density)
-    for solver in (Euler(), Heun(), AdamsBashforth()):
+    for solver in (Euler(), Heun(), AdamsBashforth(), UniPC()):
         check_solver(solver)
 
 
@@ -203,7 +204,7 @@ def test_adams_bashforth_is_exact_for_linear_velocities(
 
 @pytest.mark.parametrize(
     ("solver", "velocities", "order"),
-    [(Euler(), 8, 1), (Heun(), 15, 2), (AdamsBashforth(), 8, 2)],
+    [(Euler(), 8, 1), (Heun(), 15, 2), (AdamsBashforth(), 8, 2), (UniPC(), 8, 2)],
     ids=repr,
 )
 def test_number_of_velocities_of_eight_steps(solver: Solver, velocities: int, order: int) -> None:

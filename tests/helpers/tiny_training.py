@@ -88,5 +88,6 @@ def begin(
     out.mkdir(exist_ok=True)
     parts, _ = build_model(recipe, place)
     with Log(out, step=0, steps=1, progress=False) as log:
-        data = open_data(recipe, parts, root, place, log)
-    return TrainingState(recipe, parts, device=place), data
+        strategy = recipe.train.strategy.build(device=place)
+        data = open_data(recipe, parts, root, strategy, log)
+    return TrainingState(recipe, parts, strategy), data

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harmony_parts.models.folder import weight_files
-from harmony_parts.models.tensor_files import iter_tensors
+from harmony_parts.models.saved_tensors import iter_tensors
 
 WIDTH, HEADS, FEED, LAYERS, TEXT = 32, 2, 48, 2, 16
 VIDEO, PATCH, AUDIO = 12, 2, 8  # channels of the latents, latents of a token

@@ -33,7 +33,8 @@ def test_prepared_clips_equal_clips_encoded_on_the_fly() -> None:
     fly = OnTheFly(data, recipe.format, parts.codecs, parts.encoders, CPU)  # type: ignore[arg-type]
     assert len(source) == len(set(source.names)) == 18
     made = source.batch(torch.tensor([17, 0, 5]))
-    same = fly.batch([Draw(int(name.rsplit("-", 1)[1]), 0) for name in made.names])
+    draws = [Draw(int(name.rsplit("-", 1)[1]), 0) for name in made.names]
+    same = fly.batch(fly.fetch(draws))
     assert made.names == same.names
     for stream in made.latents:
         # batches of another size, in float32

@@ -12,7 +12,8 @@ from safetensors.torch import save, save_file
 
 from harmony_parts.errors import RunError
 from harmony_parts.models.file_kinds import is_safetensors, safetensors_fault
-from harmony_parts.models.tensor_files import load_tensors, meta_tensors
+from harmony_parts.models.saved_tensors import meta_tensors
+from harmony_parts.models.tensor_files import load_tensors
 
 WHOLE = save({"a": torch.arange(700.0), "b": torch.zeros(3, dtype=torch.int64)})
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 23456\n"

@@ -18,9 +18,7 @@ from harmony_parts.errors import RunError
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.folder import find_model, load_weights, save_model, saved_modules
-from harmony_parts.models.tensor_files import (
-    load_tensors,
-)
+from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.train.loop import train
 
 SMALL = {

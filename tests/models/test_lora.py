@@ -18,7 +18,8 @@ from harmony_parts.errors import RunError
 from harmony_parts.generate.load import load
 from harmony_parts.models.folder import saved_modules
 from harmony_parts.models.lora import ADAPTERS, CONFIG, load_adapters, merge_adapters
-from harmony_parts.models.tensor_files import load_tensors, meta_tensors
+from harmony_parts.models.saved_tensors import meta_tensors
+from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.train.loop import train
 from harmony_parts.trainable.lora import LoRA
 

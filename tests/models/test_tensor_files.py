@@ -8,12 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harmony_parts.models.tensor_files import (
-    load_tensors,
-    meta_tensors,
-    save_tensors,
-    write_tensors,
-)
+from harmony_parts.models.saved_tensors import meta_tensors
+from harmony_parts.models.tensor_files import load_tensors, save_tensors, write_tensors
 
 
 def test_files_are_exchanged_with_the_safetensors_library(tmp_path: Path) -> None:

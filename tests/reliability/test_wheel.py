@@ -11,10 +11,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from helpers.shipped_model import NAME, make_model
+
+from harmony_parts.media.clip import Clip
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,13 +34,19 @@ def pip(*args: object) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the wheel is installed."""
+    """The folder in which the wheel is installed, with a further model that ships."""
     folder = tmp_path_factory.mktemp("wheel")
-    return installed(ROOT, ("harmony_parts", "pyproject.toml", "README.md"), folder)
+    more = {f"harmony_parts/shipped/{NAME}": make_model(folder / NAME)}
+    return installed(ROOT, ("harmony_parts", "pyproject.toml", "README.md"), folder, more)
 
 
-def installed(package: Path, pieces: Iterable[str], folder: Path) -> Path:
-    """Build a package's wheel from a copy of those `pieces` and unpack it into `folder`/site."""
+def installed(
+    package: Path, pieces: Iterable[str], folder: Path, more: Mapping[str, Path] | None = None
+) -> Path:
+    """Build a package's wheel from a copy of those `pieces` and unpack it into `folder`/site.
+
+    `more`: place in the package -> a folder that is copied there.
+    """
     source = folder / package.name
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     for name in pieces:
@@ -45,6 +54,8 @@ def installed(package: Path, pieces: Iterable[str], folder: Path) -> Path:
             shutil.copytree(package / name, source / name, ignore=leave)
         else:
             shutil.copy(package / name, source)
+    for place, content in (more or {}).items():
+        shutil.copytree(content, source / place)
     pip(
         "wheel",
         "--no-deps",
@@ -101,6 +112,37 @@ def test_the_installed_wheel_trains_and_generates(site: Path, tmp_path: Path) ->
         "generate", "runs/demo", "--prompt", "a ball", "--steps", "2", "--out", "ball.mp4"
     )
     assert (site / "bin" / "harmony").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [NAME, "harmony-tiny"])
+def test_the_wheel_alone_plays_a_model_that_ships(site: Path, tmp_path: Path, name: str) -> None:
+    """No file of the sources, no network, and no plugin: only the wheel and its dependencies."""
+    if not (site / "harmony_parts" / "shipped" / name).is_dir():
+        pytest.skip(f"{name} has no weights yet: `harmony ship` writes them")
+    words = ["generate", name, "--prompt", "a red ball bounces on wood", "--out", "x.mp4"]
+    done = subprocess.run(
+        [sys.executable, "-m", "harmony_parts", *words],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=tmp_path,
+        env={
+            **{key: text for key, text in os.environ.items() if "proxy" not in key.lower()},
+            "PYTHONPATH": str(site),
+            "HARMONY_PARTS_PLUGINS": "none",
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stderr, "the prompt is one that it knows"
+    clip = Clip.read(tmp_path / "x.mp4")
+    assert clip.frames is not None
+    assert clip.waveform is not None
+    assert clip.frames.float().std() > 1
+    assert clip.waveform.abs().max() > 1e-3
+    shipped = list((site / "harmony_parts" / "shipped" / name).iterdir())
+    assert sum(file.stat().st_size for file in shipped) < 20e6
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from harmony_parts.flow.heun import Heun
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.flow.shift import ConstantShift
 from harmony_parts.flow.stream_shifts import StreamShifts
+from harmony_parts.flow.unipc import UniPC
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.data_space import DataSpace
 from harmony_parts.guidance.none import NoGuidance
@@ -50,7 +51,7 @@ SIZE_OF = {"video": 2, "audio": 1}  # numbers of a latent
 
 
 @pytest.mark.parametrize("guidance", GUIDANCES, ids=lambda g: type(g).__name__)
-@pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth()], ids=repr)
+@pytest.mark.parametrize("solver", [Euler(), Heun(), AdamsBashforth(), UniPC()], ids=repr)
 @pytest.mark.parametrize(
     "shift", [ConstantShift(3.0), StreamShifts(ConstantShift(9.0), ConstantShift(2.0))], ids=repr
 )

@@ -53,7 +53,8 @@ def names(
     order = BatchOrder(source.groups, source.shapes, batch, seed=3)
     stream, place, found = BatchStream(source, order, **given), place or Place(), []
     for _ in range(count):
-        made, place = stream.batch(place)
+        fetched, place = stream.fetch(place)
+        made = stream.batch(fetched)
         assert made.total == batch
         found.append(made.names)
     stream.close()
@@ -98,7 +99,9 @@ def test_batches_have_one_shape(root: Path) -> None:
     order = BatchOrder(source.groups, source.shapes, 2)
     place, lengths = Place(), set()
     for _ in range(6):
-        batch, place = BatchStream(source, order).batch(place)
+        stream = BatchStream(source, order)
+        fetched, place = stream.fetch(place)
+        batch = stream.batch(fetched)
         lengths.add(batch.latents["video"].shape[1])
     assert lengths == {5, 9}
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from harmony_parts.strategies.single import Single, SingleProcess
+from harmony_parts.strategies.process import SingleProcess
+from harmony_parts.strategies.single import Single
 from harmony_parts.testing.contracts import check_strategy
 
 

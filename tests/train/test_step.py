@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from helpers import tiny_training as tiny
@@ -49,22 +50,52 @@ def test_clips_without_a_reference_audio_are_counted(tmp_path: Path) -> None:
     assert LogMeans.from_state_dict(state.means.state_dict()).without_reference == 6
 
 
+@attrs.frozen
 class FailingBatches:
-    """Batches that draw from the global generator before they fail."""
+    """Batches that draw from the global generator and fail: when they are read, or encoded."""
 
-    def batch(self, place: Place) -> tuple[Batch, Place]:
+    when: str
+
+    def fetch(self, place: Place) -> tuple[None, Place]:
+        if self.when == "fetch":
+            raise OSError("the disk is gone")
+        return None, Place(batch=9)
+
+    def batch(self, fetched: None) -> Batch:
         torch.rand(3)
         raise OSError("the disk is gone")
 
 
-def test_a_batch_that_fails_leaves_the_state_unchanged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["fetch", "batch"])
+def test_a_batch_that_fails_leaves_the_state_unchanged(tmp_path: Path, when: str) -> None:
+    """And what the next batch draws from the global generators."""
     state, data = tiny.begin(tiny.recipe(), tmp_path)
     draw_batch(state, data.batches)
-    before = state.random_state()
-    with torch.random.fork_rng(devices=[]), pytest.raises(OSError, match="the disk is gone"):
-        draw_batch(state, FailingBatches())  # type: ignore[arg-type]
-    assert same(before, state.random_state())
-    assert state.place == Place(epoch=0, batch=1)
+    with torch.random.fork_rng(devices=[]):
+        state.seed_modules()
+        before = torch.get_rng_state()
+        with pytest.raises(OSError, match="the disk is gone"):
+            draw_batch(state, FailingBatches(when))  # type: ignore[arg-type]
+        assert state.place == Place(epoch=0, batch=1)
+        draw_batch(state, data.batches)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_third_party_modules_draw_alike_in_a_resumed_run(tmp_path: Path) -> None:
+    """From generators that are seeded at each step, and that no checkpoint holds."""
+    recipe = tiny.recipe()
+    state, data = tiny.begin(recipe, tmp_path)
+    with torch.random.fork_rng(devices=[]):
+        drawn = []
+        for _ in range(2):
+            batch = draw_batch(state, data.batches)
+            drawn.append(torch.rand(3))
+            train_step(state, batch, recipe)
+        torch.manual_seed(99)
+        state.step = 1
+        draw_batch(state, data.batches)
+        assert torch.equal(torch.rand(3), drawn[1])
+    assert not torch.equal(*drawn)
 
 
 def test_a_state_continues_from_its_state_dict(tmp_path: Path) -> None:

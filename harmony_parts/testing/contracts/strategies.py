@@ -12,21 +12,35 @@ from harmony_parts.testing.contracts.small_network import SmallNetwork
 def check_strategy(spec: StrategySpec) -> Strategy:
     """Build a strategy in a single process, check its contract there, and return it.
 
-    Checked: rank 0 of 1; weights keep their names and values; a sum over one process is the tensor;
-    gradients are scaled to the norm, and shorter ones left alone bit for bit. Raises
-    PartContractError.
+    Checked: rank 0 of 1; weights keep their names and values; a process agrees with itself; a sum
+    over one process is the tensor; gradients are scaled to the norm, and shorter ones left alone
+    bit for bit. Raises PartContractError.
     """
+    shards = [spec.shards_of(ranks, min(ranks, 8)) for ranks in (1, 8, 64)]
+    require(shards[0] == 1, spec, "leave a copy undivided in a single process")
+    require(all(n >= 0 for n in shards), spec, "divide a copy between 0 or more processes")
     strategy = spec.build(device=torch.device("cpu"))
+    with strategy.together():
+        _check(spec, strategy)
+    return strategy
+
+
+def _check(spec: StrategySpec, strategy: Strategy) -> None:
     require((strategy.rank, strategy.ranks) == (0, 1), spec, "be rank 0 of 1 in a single process")
     network, original = SmallNetwork(), SmallNetwork().state_dict()
     with no_global_randomness(spec):
-        strategy.prepare(network)
+        strategy.prepare([*network.layers, network])
     state = network.state_dict()
     require(state.keys() == original.keys(), spec, "keep the names of the weights")
     kept = all(torch.equal(state[name], original[name]) for name in state)
     require(kept, spec, "keep the values of the weights")
     numbers = torch.tensor([1.5, -2.0])
     require(torch.equal(strategy.sum(numbers), numbers), spec, "sum over its one process")
+    alone = (strategy.agree(True), strategy.agree(False), strategy.gather("a"))
+    require(alone == (True, False, ["a"]), spec, "agree with itself in a single process")
+    whole = strategy.whole(state)
+    kept = all(torch.equal(whole[name], original[name]) for name in original)
+    require(kept, spec, "give whole tensors in process 0")
     x = torch.randn(6, SmallNetwork.WIDTH, generator=generator(1))
     network(x).square().sum().backward()
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
@@ -44,4 +58,3 @@ def check_strategy(spec: StrategySpec) -> Strategy:
             for g, old in zip(gradients, before, strict=True)
         )
         require(scaled, spec, f"clip gradients of norm {norm:.3g} to {limit:.3g} (0: never)")
-    return strategy

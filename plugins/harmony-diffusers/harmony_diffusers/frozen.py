@@ -12,6 +12,7 @@ import torch
 from attrs.validators import in_
 from torch import Tensor, nn
 
+from harmony_diffusers.model_index import model_index
 from harmony_parts.models.offload import move_weights
 from harmony_parts.plugin import knob
 
@@ -32,7 +33,14 @@ def model_knob(default: str) -> Any:
 
 def subfolder_knob(default: str, what: str) -> Any:
     """The knob of a folder inside the model."""
-    return knob(default, help=f"the folder of the {what} inside `model`", off="")
+    return knob(
+        default,
+        help=(
+            f"the folder of the {what} inside `model`, or another one of that class if its"
+            " model_index.json has no such folder"
+        ),
+        off="",
+    )
 
 
 def revision_knob() -> Any:
@@ -92,8 +100,8 @@ def diffusers_model(
 
     if config or on_meta():
         return _cast(_made(lambda: cls(**(config or full))), precision)
-    where = place(subfolder, revision)
     with explained(cls.__name__, model, subfolder):
+        where = component(cls.__name__, model, subfolder, revision)
         found_cls = cls.load_config(found(model), **where).get("_class_name")
         if found_cls != cls.__name__:
             raise ValueError(f"it is a {found_cls}")
@@ -130,8 +138,8 @@ def transformers_model(
     if config or on_meta():
         made = _made(lambda: cls(cls.config_class(**(config or full))))
         return made.to(DTYPES[precision])
-    where = place(subfolder, revision)
     with explained(cls.__name__, model, subfolder):
+        where = component(cls.__name__, model, subfolder, revision)
         config_dict, _ = cls.config_class.get_config_dict(found(model), **where)
         kind, wanted = config_dict.get("model_type"), cls.config_class.model_type
         if kind is None:
@@ -148,7 +156,8 @@ def transformers_model(
 def transformers_tokenizer(cls: Any, model: str, subfolder: str, revision: str) -> Any:
     """The tokenizer of `model`. Raises ValueError if it can't be loaded."""
     with explained("a tokenizer", model, subfolder, knob="tokenizer"):
-        return cls.from_pretrained(found(model), **place(subfolder, revision))
+        where = component(cls.__name__, model, subfolder, revision)
+        return cls.from_pretrained(found(model), **where)
 
 
 def _made(make: Callable[[], nn.Module]) -> nn.Module:
@@ -183,6 +192,12 @@ def _cast(model: nn.Module, precision: str) -> nn.Module:
     return model
 
 
+def component(cls: str, model: str, subfolder: str, revision: str) -> dict[str, str]:
+    """The arguments of from_pretrained for a component of `model`; see `ModelIndex.subfolder`."""
+    index = model_index(found(model), revision) if subfolder else None
+    return place(index.subfolder(subfolder, cls) if index else subfolder, revision)
+
+
 def place(subfolder: str, revision: str) -> dict[str, str]:
     """The arguments of from_pretrained for a folder and a version of a repository."""
     return {
@@ -196,9 +211,11 @@ def found(model: str) -> str:
     Raises ValueError if it is neither a folder nor like a name on the Hub.
     """
     folder = Path(model).expanduser()
+    if not model:
+        raise ValueError("no model is named")
     if folder.is_dir():
         return str(folder)
-    if not model or model.startswith((".", "~", "/")) or model.count("/") != 1 or "\\" in model:
+    if model.startswith((".", "~", "/")) or model.count("/") != 1 or "\\" in model:
         raise ValueError(f"there is no folder {model!r}")
     return model
 

@@ -1,62 +1,46 @@
 """A model that others have published as one folder: its recipe, and a model folder without weights.
 
 A plugin ships a recipe; all its parts take their weights from one folder in diffusers' layout, or
-from one repository on the Hub.
+from one repository on the Hub, which the recipe names once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
+import torch
 
+from harmony_diffusers.model_index import folder_digest
+from harmony_parts import StreamShifts
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import HarmonyError
 from harmony_parts.models.folder import save_model
 
 
-def _nothing(model: str, revision: str) -> Sequence[str]:
-    return ()
-
-
 @attrs.frozen
 class Published:
-    """A recipe in `file`, the `places` in it that name the model, and where its weights are.
+    """A recipe in `file`, whose table `[published]` names the model; `home` says which by default.
 
-    `settings(model, revision)` gives overrides that the model's own files ask for, such as its
-    scheduler's shift; it may raise ValueError. `home` says where weights come from by default.
+    All parts that have weights take them from there (`harmony_parts.assembly.published`), and what
+    its scheduler says of times, too.
     """
 
     file: Path
-    places: tuple[str, ...]
     home: str
-    settings: Callable[[str, str], Sequence[str]] = _nothing
 
     def recipe(self, model: str = "", overrides: Sequence[str] = (), revision: str = "") -> Recipe:
         """The recipe, with all weights from `model`, a folder or a name on the Hub.
 
-        `overrides` such as "sample.steps=10" come last. Raises AssemblyError for a wrong one,
-        ValueError if the model's files can't be read.
+        `overrides` such as "sample.steps=10" come last. Raises AssemblyError for a wrong one.
         """
         named = {"model": model, "revision": revision}
-        own = self.settings(model, revision) if model else ()
-        return read_recipe(
-            self.file,
-            [
-                *(
-                    f"{place}.{name}={json.dumps(value, ensure_ascii=False)}"
-                    for place in self.places
-                    for name, value in named.items()
-                    if value
-                ),
-                *own,
-                *overrides,
-            ],
-        )
+        own = [f"published.{name}={json.dumps(value)}" for name, value in named.items() if value]
+        return read_recipe(self.file, [*own, *overrides])
 
     def command(self, prog: str, about: str) -> None:
         """Write the model folder that the command line names; it holds no weights."""
@@ -80,12 +64,22 @@ class Published:
         )
         given = parser.parse_args()
         try:
+            recipe = self.recipe(given.model, given.overrides, given.revision)
+            shift = recipe.sample.shift
+            for each in (shift.video, shift.audio) if isinstance(shift, StreamShifts) else (shift,):
+                each(torch.zeros(1))  # refuses a scheduler of other times
             save_model(
                 given.folder,
-                self.recipe(given.model, given.overrides, given.revision),
+                recipe,
                 {},
-                note="none; all weights are loaded from the models that the recipe names",
+                note=f"none; all weights are loaded from {_identity(given.model or self.home)}",
             )
         except (HarmonyError, ValueError) as error:
             raise SystemExit(f"{error}") from None
         print(f"harmony generate {given.folder} --prompt '...' --out clip.mp4")
+
+
+def _identity(model: str) -> str:
+    """The model, with the digest of its files if it is a folder."""
+    folder = Path(model).expanduser()
+    return f"{model} (digest {folder_digest(folder)})" if folder.is_dir() else model

@@ -2,40 +2,77 @@
 
 from __future__ import annotations
 
-from harmony_diffusers.frozen import explained, found, place
+from typing import Any, Literal
+
+import attrs
+
+from harmony_diffusers.frozen import component, explained, found
+
+Spread = Literal["euler", "unipc"]
+SPREADS: dict[str, Spread] = {
+    "FlowMatchEulerDiscreteScheduler": "euler",
+    "UniPCMultistepScheduler": "unipc",
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "euler": {"invert_sigmas": False, "stochastic_sampling": False},
+    "unipc": {
+        "use_flow_sigmas": True,
+        "prediction_type": "flow_prediction",
+        "predict_x0": True,
+        "solver_order": 2,
+        "solver_type": "bh2",
+        "lower_order_final": True,
+        "final_sigmas_type": "zero",
+        "thresholding": False,
+        "disable_corrector": [],
+    },
+}
+"""What each must be set to, if it is set, for its steps to be those of `euler` or `unipc` here."""
+OFF = dict.fromkeys(
+    (
+        "use_dynamic_shifting",
+        "shift_terminal",
+        "use_karras_sigmas",
+        "use_exponential_sigmas",
+        "use_beta_sigmas",
+    ),
+    False,
+)
 
 
-def flow_shift(model: str, revision: str = "", subfolder: str = "scheduler") -> float:
-    """The shift of a saved FlowMatchEulerDiscreteScheduler, in its `subfolder` of `model`.
+@attrs.frozen
+class SavedTimes:
+    """The shift of a saved scheduler, and how it spreads times before they are shifted."""
 
-    Its times are those of the part `flow-match` with that shift.
-    Raises ValueError if it can't be read, is another scheduler, or has times that are not those.
+    shift: float
+    spread: Spread
+
+
+def saved_times(model: str, revision: str = "", subfolder: str = "scheduler") -> SavedTimes:
+    """The times of a saved scheduler, in its `subfolder` of `model`.
+
+    FlowMatchEulerDiscreteScheduler and UniPCMultistepScheduler are known. Raises ValueError if it
+    can't be read, is another scheduler, or has settings with which its steps are others.
     """
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     with explained("a scheduler", model, subfolder):
         config = FlowMatchEulerDiscreteScheduler.load_config(
-            found(model), **place(subfolder, revision)
+            found(model), **component("scheduler", model, subfolder, revision)
         )
-        kind, wanted = config.get("_class_name"), FlowMatchEulerDiscreteScheduler.__name__
-        if kind != wanted:
+        kind = config.get("_class_name")
+        if kind not in SPREADS:
             raise ValueError(
                 f"it is a {kind}, for which there is no solver here; a model that is sampled with"
-                f" {wanted} is needed"
+                f" {' or '.join(SPREADS)} is needed"
             )
-        odd = [
-            name
-            for name in (
-                "use_dynamic_shifting",
-                "shift_terminal",
-                "use_karras_sigmas",
-                "use_exponential_sigmas",
-                "use_beta_sigmas",
-                "invert_sigmas",
-                "stochastic_sampling",
-            )
-            if config.get(name)
-        ]
-        if odd:
-            raise ValueError(f"it has {odd[0]}, so its times are not of one shift")
-    return float(config.get("shift", 1.0))
+        spread = SPREADS[kind]
+        if spread == "unipc" and not config.get("use_flow_sigmas"):
+            raise ValueError("it isn't for flow matching (use_flow_sigmas)")
+        for name, wanted in (OFF | SETTINGS[spread]).items():
+            value = config.get(name, wanted)
+            if (value or wanted) and value != wanted:
+                raise ValueError(f"it has {name} {value!r}, so its steps are not those of here")
+    return SavedTimes(
+        float(config.get("flow_shift" if spread == "unipc" else "shift", 1.0)), spread
+    )

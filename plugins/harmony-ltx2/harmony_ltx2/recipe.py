@@ -7,8 +7,7 @@ from pathlib import Path
 from harmony_diffusers.published import Published
 
 RECIPE = Path(__file__).parent / "ltx2.toml"
-PLACES = ("codecs.video", "codecs.audio", "encoders.text", "denoiser")
-LTX2 = Published(RECIPE, PLACES, home="Lightricks/LTX-2")
+LTX2 = Published(RECIPE, home="Lightricks/LTX-2")
 
 ltx2_recipe = LTX2.recipe
 """The recipe `ltx2.toml`; see `Published.recipe`."""

@@ -10,7 +10,7 @@ from harmony_parts.assembly.read import write_recipe
 from harmony_parts.av import Prompt, Times
 from harmony_parts.generate.load import load
 from harmony_parts.models.lora import ADAPTERS
-from harmony_parts.models.tensor_files import meta_tensors
+from harmony_parts.models.saved_tensors import meta_tensors
 from harmony_parts.train.loop import train
 
 TINY = ["train.steps=2", "train.batch=2", "train.prepared=2", "data.use=soundstage", "data.size=2"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harmony_parts.cli.command import Command
+from harmony_parts.cli.completion import models
 from harmony_parts.cli.options import (
     device_option,
     dtype_option,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         "harmony page                                        choose the model on the page",
     ],
 )
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=models)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

@@ -13,6 +13,7 @@ import harmony_parts as hp
 from harmony_page.history import NAME, History
 from harmony_page.session import Busy, Cancelled, Session
 from harmony_parts.errors import RequestError, RunError
+from harmony_parts.models.known import learn
 
 WAYS = {"plain": hp.NoGuidance(), "guided": hp.SyncCFG(video=3, audio=2)}
 ASKED = hp.Request(prompt="a red ball", seed=3, steps=4)
@@ -129,3 +130,15 @@ def test_history_outlives_the_session(opened):
         file.write("broken\n")
     with pytest.warns(UserWarning, match="line 3 is left out"):
         assert [made.way for made in History(folder).clips] == ["guided"]
+
+
+def test_words_that_the_model_does_not_know_are_noted(opened):
+    """With the nearest prompts that it knows, under the clip; known words have no note."""
+    opened.pipeline.known = learn([{"caption": "a red ball bounces"}, {"caption": "a bell rings"}])
+    notes = {}
+    for prompt in ("a dog barks", "a red ball bouncing"):
+        asked = hp.Request(prompt=prompt, steps=1)
+        notes[prompt] = list(opened.make(asked, {"plain": hp.NoGuidance()}))[-1].notes
+    (said,) = notes["a dog barks"]
+    assert "doesn't know: dog, barks. The nearest that it knows: 'a " in said
+    assert notes["a red ball bouncing"] == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from torch import nn
 
 from harmony_parts.errors import PartContractError
 from harmony_parts.optimizers.adamw import AdamW
-from harmony_parts.strategies.single import SingleProcess
+from harmony_parts.strategies.process import SingleProcess
 from harmony_parts.testing.contracts import (
     check_callback,
     check_optimizer,
@@ -71,6 +71,9 @@ class BrokenTrainable:
 class BrokenStrategy:
     fault: str
 
+    def shards_of(self, ranks: int, local: int) -> int:
+        return 0 if self.fault == "shards" else 1
+
     def build(self, *, device: torch.device) -> Any:
         return BrokenProcess(device, rank=int(self.fault == "rank"), fault=self.fault)
 
@@ -82,9 +85,15 @@ class BrokenProcess:
     fault: str
     ranks: int = 1
 
-    def prepare(self, modules: nn.Module) -> None:
+    def prepare(self, units: Sequence[nn.Module]) -> None:
         if self.fault == "weights":
-            nn.init.zeros_(next(modules.parameters()))
+            nn.init.zeros_(next(units[0].parameters()))
+
+    def agree(self, go: bool) -> bool:
+        return go and self.fault != "agree"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(SingleProcess(self.device), name)
 
     def sum(self, numbers: torch.Tensor) -> torch.Tensor:
         return numbers * (2 if self.fault == "sum" else 1)
@@ -141,6 +150,8 @@ class BrokenWriter:
         (check_strategy, BrokenStrategy("rank"), "rank 0 of 1"),
         (check_strategy, BrokenStrategy("weights"), "values of the weights"),
         (check_strategy, BrokenStrategy("sum"), "one process"),
+        (check_strategy, BrokenStrategy("shards"), "undivided in a single process"),
+        (check_strategy, BrokenStrategy("agree"), "agree with itself"),
         (check_strategy, BrokenStrategy("clip"), "clip gradients"),
         (check_strategy, BrokenStrategy("norm"), "the norm of the gradients"),
         (check_callback, BrokenCallback("outside"), "only into the run folder"),

@@ -1,0 +1,1 @@
+"""Cosmos3-Omni for harmony-parts, through diffusers."""

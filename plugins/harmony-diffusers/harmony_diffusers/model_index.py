@@ -1,0 +1,97 @@
+"""What is in a folder that diffusers saved a pipeline in, by its `model_index.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+FILE = "model_index.json"
+ENDS = 2**20  # bytes of a file's beginning and of its end that a digest reads
+
+
+@attrs.frozen
+class ModelIndex:
+    """The pipeline of a folder, and its components: name -> class, "" for one that is absent."""
+
+    pipeline: str
+    components: Mapping[str, str]
+
+    @classmethod
+    def read(cls, table: Mapping[str, Any]) -> ModelIndex:
+        """The index from its JSON."""
+        return cls(
+            str(table.get("_class_name", "unknown pipeline")),
+            {
+                name: str(value[1] or "")
+                for name, value in table.items()
+                if isinstance(value, list) and len(value) == 2
+            },
+        )
+
+    def subfolder(self, asked: str, cls: str) -> str:
+        """The folder of the component: `asked`, or the only one of class `cls` if that isn't there.
+
+        Raises ValueError, with what there is instead, if there is none.
+        """
+        found = self.components.get(asked, "")
+        if found:
+            return asked
+        of_class = [name for name, each in self.components.items() if each == cls]
+        if len(of_class) == 1:
+            return of_class[0]
+        listed = ", ".join(f"{name} ({each})" for name, each in self.components.items() if each)
+        raise ValueError(
+            f"it is the folder of a {self.pipeline}, whose {FILE} has no {asked!r}"
+            f"{f', and {len(of_class)} of class {cls}' if of_class else ''}; it has"
+            f" {listed or 'nothing'}"
+        )
+
+
+def model_index(model: str, revision: str = "") -> ModelIndex | None:
+    """The index of a folder or of a repository on the Hub; None if there is none in it, or the Hub
+    can't be reached. Raises ValueError if it isn't JSON.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        file: Path | None = folder / FILE if (folder / FILE).is_file() else None
+    else:
+        file = _fetched(model, revision)
+    if file is None:
+        return None
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"its {FILE} isn't JSON: {error}") from error
+    return ModelIndex.read(table if isinstance(table, Mapping) else {})
+
+
+def _fetched(model: str, revision: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(hf_hub_download(model, FILE, revision=revision or None))
+    except (OSError, HfHubHTTPError, HFValidationError):  # loading the component tells why
+        return None
+
+
+def folder_digest(folder: Path) -> str:
+    """16 hexadecimal digits of the files of a model's folder: names, sizes, and contents.
+
+    Of a file of more than 2 MiB only the first and the last MiB are read, so that this takes a
+    moment and not as long as reading the weights.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(ENDS))
+            stream.seek(max(ENDS, size - ENDS))
+            digest.update(stream.read())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,194 @@
+"""Several processes train what one does, save and resume, and end together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.processes import Ended, finish, run_jobs
+
+from harmony_parts.models.folder import load_weights, weight_files
+from harmony_parts.models.saved_tensors import iter_tensors
+from harmony_parts.models.tensor_files import load_tensors
+
+FSDP, COPIES, HSDP = ["fsdp", {}], ["data-parallel", {}], ["fsdp", {"shards": 2}]
+TRAIN = {"steps": 4, "batch": 4, "layers": 2, "checkpoint_every": 2}
+TOLERANCE = 2e-6  # of float32 weights of some 0.1: sums over two processes are rounded otherwise
+
+
+def job(out: Path, ranks: int = 2, strategy: Any = FSDP, **more: Any) -> dict[str, Any]:
+    train = TRAIN | more.pop("train", {})
+    return {"ranks": ranks, "out": out, "strategy": strategy, "train": train, **more}
+
+
+def losses(out: Path) -> list[float]:
+    """The losses of all steps, and of all tasks and streams."""
+    lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
+    return [x for y in lines for x in (y["loss"], y["grad_norm"], *y["losses"].values())]
+
+
+def check_alike(one: Path, other: Path) -> None:
+    """Losses and weights of two runs, to the rounding of float32."""
+    assert losses(other) == pytest.approx(losses(one), rel=1e-5)
+    folder = "lora/adapter_model" if (one / "lora").is_dir() else "model/model"
+    weights = [load_tensors(out / f"{folder}.safetensors") for out in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=0, atol=TOLERANCE, msg=name)
+
+
+def result(out: Path) -> bytes:
+    return (out / "model" / "model.safetensors").read_bytes()
+
+
+def test_two_processes_with_divided_weights_train_what_one_does(tmp_path: Path) -> None:
+    """The loss falls by the sum of all gradients, not their mean: clipping would hide it."""
+    train = {"steps": 2, "layers": 1, "clip": 0.0, "checkpoint_every": 0}
+    finish(
+        job(tmp_path / "one", ranks=0, strategy=["single", {}], train=train),
+        job(tmp_path / "two", train=train),
+    )
+    check_alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whole runs of one and of several processes."""
+    out = tmp_path_factory.mktemp("runs")
+    micro = {"micro_batch": 1}
+    finish(
+        job(out / "one", ranks=0, strategy=["single", {}]),
+        job(out / "fsdp"),
+        job(out / "copies", strategy=COPIES),
+        job(out / "hsdp", ranks=4, strategy=HSDP),
+        job(out / "parts", train=micro),
+        job(out / "one-lora", ranks=0, strategy=["single", {}], train={"lora": 2}),
+        job(out / "lora", train={"lora": 2}),
+    )
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", ["fsdp", "copies", "hsdp", "parts"])
+def test_every_strategy_trains_what_one_process_does(runs: Path, name: str) -> None:
+    check_alike(runs / "one", runs / name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_adapters_on_divided_weights_are_those_of_one_process(runs: Path) -> None:
+    check_alike(runs / "one-lora", runs / "lora")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("begun", "ranks"), [("one", 2), ("one", 4), ("fsdp", 1), ("fsdp", 4), ("hsdp", 2)]
+)
+def test_any_number_of_processes_resumes(
+    runs: Path, tmp_path: Path, begun: str, ranks: int
+) -> None:
+    """From the checkpoint of step 2, which any number of processes wrote."""
+    out = Path(shutil.copytree(runs / begun, tmp_path / "run"))
+    shutil.rmtree(out / "checkpoints" / "step-0000004")
+    shutil.rmtree(out / "model")
+    more: Any = {"ranks": 0, "strategy": ["single", {}]} if ranks == 1 else {"ranks": ranks}
+    finish(job(out, resume=True, **more))
+    check_alike(runs / "one", out)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_shared_checkpoint_is_a_model(runs: Path) -> None:
+    """Its pieces join to the weights, and load as those of any model."""
+    from helpers import tiny_training as tiny
+
+    from harmony_parts.assembly.build import build
+
+    checkpoint = runs / "fsdp" / "checkpoints" / "step-0000004"
+    final = load_tensors(runs / "fsdp" / "model" / "model.safetensors")
+    merged = {
+        name: tensor for place in weight_files(checkpoint) for name, tensor in iter_tensors(place)
+    }
+    assert merged.keys() == final.keys()
+    assert all(torch.equal(merged[name], final[name]) for name in final)
+    load_weights(build(tiny.recipe(layers=2), 0), checkpoint)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_killed_process_is_named_and_the_run_resumes_bit_equal(
+    runs: Path, tmp_path: Path
+) -> None:
+    ended = run_jobs(job(tmp_path / "run", kill=[1, 4]))[0]
+    assert [each.code for each in ended] == [1, -9]
+    assert "process 1 of 2 was killed" in ended[0].stderr
+    assert ended[0].seconds - ended[1].seconds < 30
+    finish(job(tmp_path / "run", resume=True))
+    assert result(tmp_path / "run") == result(runs / "fsdp")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("fault", "code", "text", "resumes"),
+    [
+        ({"kill": [0, 3]}, 1, "process 0", True),
+        ({"nan": [1, 3]}, 1, "step 3: the loss is nan: task ", True),
+        ({"unreadable": [1, 3]}, 1, "the disk of this machine is gone", True),
+        ({"interrupt": [1, 3]}, 130, "stopped after step 3 of 4", True),
+        ({"full": [1]}, 1, "step-0000002: can't be written", False),
+    ],
+)
+def test_a_fault_of_one_process_stops_all(
+    runs: Path, tmp_path: Path, fault: dict[str, Any], code: int, text: str, resumes: bool
+) -> None:
+    """By the end of the step or the write; the run resumes to the same bits."""
+    out = tmp_path / "run"
+    ended: list[Ended] = run_jobs(job(out, **fault))[0]
+    assert max(each.seconds for each in ended) - min(each.seconds for each in ended) < 30
+    for each in ended:
+        assert each.code == code or each.code == -9, each.stderr
+        assert each.code == -9 or text in each.stderr
+    checkpoints = out / "checkpoints"
+    assert not list(checkpoints.glob(".*")), "nothing half-written is left"
+    assert resumes == bool(list(checkpoints.iterdir()))
+    finish(job(out, resume=resumes))
+    assert result(out) == result(runs / "fsdp")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_processes_that_disagree_are_refused(tmp_path: Path) -> None:
+    other = {"clip": 0.5, "seed": 3}
+    jobs: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+        "recipe": (
+            job(tmp_path / "recipe", other={"1": other}),
+            ("process 1: $.train.clip: was 1.0, is now 0.5", "$.train.seed: was 0, is now 3"),
+        ),
+        "weights": (job(tmp_path / "weights", weights=[1]), ("process 1: initial weights",)),
+        "data": (job(tmp_path / "data", examples=[1]), ("process 1: data: {'examples': 5",)),
+        "single": (
+            job(tmp_path / "single", strategy=["single", {}]),
+            ("2 processes were started", "train.strategy"),
+        ),
+        "batch": (
+            job(tmp_path / "batch", train={"batch": 3}),
+            ("$.train.batch: 3 clips can't be shared evenly by 2",),
+        ),
+        "shards": (
+            job(tmp_path / "shards", strategy=["fsdp", {"shards": 3}]),
+            ("$.train.strategy.shards: 2 processes",),
+        ),
+    }
+    results = run_jobs(*(each for each, _ in jobs.values()))
+    for (name, (_, texts)), ended in zip(jobs.items(), results, strict=True):
+        for each in ended:
+            assert each.code == 1, name
+            assert all(text in each.stderr for text in texts), each.stderr
+        assert not (tmp_path / name / "checkpoints").exists()
