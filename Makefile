@@ -32,7 +32,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(LIGHT:%=plugins/%/pyproject.tom
 	$(PIP) --editable '.[test,check,docs]' $(LIGHT:%=--editable ./plugins/%)
 	@touch $@ $(VENV)/.library
 
-demo: $(VENV)/.library  ## Train a small Harmony, generate with it, measure the sync: out/demo/report.html (10 minutes on 2 cores).
+demo: $(VENV)/.library  ## Clips of a small Harmony, to see and to hear: out/demo/report.html (1 to 3 minutes on 2 cores, after the installation).
 	$(BIN)/harmony demo --out out/demo
 
 test: $(VENV)/.ready  ## All tests but the long ones, in parallel processes (at most 10 minutes on 2 cores).

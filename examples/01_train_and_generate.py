@@ -1,7 +1,7 @@
 """Train a small Harmony briefly, then generate a clip, video for a sound, and sound for a video.
 
 After so few steps the shapes are right and the loss has fallen, but no ball is visible yet.
-`harmony demo` trains the same recipe in full.
+`harmony demo --train` trains the same recipe in full.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ for times in step_times(STEPS, recipe.sample.shift):
         f" ({', '.join(names)})"
     )
 
-# Optionally pass a run folder: `python examples/03_own_guidance.py out/demo/run`. Fresh weights
-# generate noise, by the same steps.
+# Optionally pass a model: `python examples/03_own_guidance.py harmony-tiny`. Fresh weights generate
+# noise, by the same steps.
 pipeline = hp.load(sys.argv[1]) if len(sys.argv) > 1 else hp.Pipeline.assemble(recipe)
 OUT.mkdir(parents=True, exist_ok=True)
 made = pipeline.generate("a red ball bounces on the ground", guidance=guidance, steps=STEPS, seed=0)

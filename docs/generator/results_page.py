@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from generator.markdown import NOTE, table
-from harmony_parts.demo.table import COLUMNS
+from harmony_parts.demo.train_table import COLUMNS
 
 INTRODUCTION = (
-    "What `harmony demo` measured: one small model generated clips in all three tasks, with and"
-    " without SyncCFG. [Measuring sync](../explanation/measuring-sync.md) explains the columns."
+    "What `harmony demo --train` measured: one small model generated clips in all three tasks, with"
+    " and without SyncCFG. [Measuring sync](../explanation/measuring-sync.md) explains the columns."
     " Each cell holds the mean over the seeds and the range from lowest to highest; *chance* is the"
     " same score for re-paired clips. The reports are in `docs/results/`; the errors of chance in"
     " them are [too small](../explanation/measuring-sync.md#few-clips-are-few). They were measured"
@@ -40,7 +40,7 @@ def section(steps: int, reports: Sequence[dict[str, Any]]) -> Iterator[str]:
     times = ", ".join(format(report["seconds"]["training"], ".0f") for report in reports)
     yield f"\n## {steps:,} training steps\n"
     yield (
-        f"`harmony demo --steps {steps} --seed SEED` for the seeds {seeds}:"
+        f"`harmony demo --train --steps {steps} --seed SEED` for the seeds {seeds}:"
         f" {first['parameters']:,} parameters, trained in {times} s; {first['clips']} clips per"
         " row and seed.\n"
     )

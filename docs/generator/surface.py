@@ -37,6 +37,7 @@ FOR_PLUGINS = (
     "scenes.rhythm",
     "generate.checks",
     "cli.command",
+    "cli.completion",
     "cli.options",
 )
 """Modules that plugins may import, besides protocols, `harmony_parts.testing` and the names of

@@ -32,7 +32,7 @@ from harmony_parts.report.progress import escape_unencodable
     plugins=COMMANDS,
     elsewhere={"page": "harmony-page"},
     examples=[
-        "harmony demo                                              train and try a small model",
+        "harmony demo                                              see and hear a small model",
         "harmony train clips --data DIR                            train on a folder of clips",
         "harmony generate runs/clips --audio a.wav --out a.mp4     generate video for a sound",
         "harmony parts list                                        list the parts of models",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     cls=Command,
     short_help="Measure the sync of media files.",
     examples=[
-        "harmony measure out/demo/*.mp4",
+        "harmony measure out/demo/clips/*.mp4",
         "harmony measure clip.mp4 --metric correlation",
         "harmony measure a.mp4 b.mp4 --set tolerance=0.05 --json",
     ],

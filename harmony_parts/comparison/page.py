@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
-from urllib.parse import quote
 
-from harmony_parts.demo.page import STYLE as DEMO
 from harmony_parts.metrics.compare import Compared
 from harmony_parts.report import score_table
+from harmony_parts.report.page import html_page, html_table, player
 from harmony_parts.report.text import duration
 
-STYLE = (
-    DEMO
-    + """
+STYLE = """
 body { max-width: none; padding: 0 1rem } p { max-width: 60rem } small { font-weight: 400; overflow-wrap: anywhere }
 dl { display: grid; grid-template-columns: max-content auto; gap: .1rem 1rem } dd { margin: 0; overflow-wrap: anywhere }
-dt { color: var(--faint) } .wide { overflow-x: auto } table { width: auto } th, td { text-align: right; vertical-align: top }
+dt { color: var(--faint) } table { width: auto } th, td { text-align: right; vertical-align: top }
 th:first-child { text-align: left; font-weight: 400; min-width: 11rem }
-td.clip { text-align: left; min-width: 12rem } td.clip video { max-width: 32rem; image-rendering: auto }
-"""
-)
-SCRIPT = """
-for (const one of document.querySelectorAll("video"))
-  one.addEventListener("play", () => document.querySelectorAll("video").forEach(other => other === one || other.pause()));
+td.clip { text-align: left; min-width: 12rem } td.clip video { width: 100%; max-width: 32rem; background: #000; border-radius: 6px }
 """
 
 
@@ -44,18 +36,14 @@ def page(report: Mapping[str, Any]) -> str:
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for clip in clips:
         rows.setdefault(clip["file"].partition("/")[2], []).append(clip)
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>
-<h1>{escape(title)}</h1>
+    body = f"""<h1>{escape(title)}</h1>
 <dl>{"".join(f"<dt>{name}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())}
 <dt>files</dt><dd><a href="recipe.toml">recipe.toml</a>, <a href="results.json">results.json</a>; beside each clip, its provenance</dd></dl>
 <h2>Guidances</h2>
 <dl>{"".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in _columns(report))}</dl>
 {_together(report["columns"])}
-{"".join(_row(row) for row in rows.values())}
-<script>{SCRIPT}</script>
-</html>
-"""
+{"".join(_row(row) for row in rows.values())}"""
+    return html_page(title, body, STYLE)
 
 
 def _columns(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -87,7 +75,7 @@ def _together(columns: Sequence[Mapping[str, Any]]) -> str:
     if not lines:
         return ""
     return f"""<h2>Measured over all clips</h2>
-{_table(["", "guidance", *score_table.HEADER], ([escape(cell) for cell in line] for line in lines))}
+{html_table(["", "guidance", *score_table.HEADER], ([escape(cell) for cell in line] for line in lines))}
 <p class="note">{escape(score_table.MEANING)} Only the
 difference, over many clips, shows sync. Events are sudden rises of brightness and of loudness,
 and match within the metric's tolerance; frames without flashes or cuts may have none. Sharper frames show more of them, so rely on the
@@ -105,14 +93,12 @@ def _row(clips: Sequence[Mapping[str, Any]]) -> str:
     ]
     players = f"<tr><th></th>{''.join(f'<td class=clip>{_clip(clip)}</td>' for clip in clips)}</tr>"
     head = f"<h2>{escape(clips[0]['title'])} <small>seed {clips[0]['seed']}</small></h2>"
-    return f"{head}\n{_table(['', *(clip['column'] for clip in clips)], _rows(numbers), players)}\n"
+    return f"{head}\n{html_table(['', *(clip['column'] for clip in clips)], _rows(numbers), players)}\n"
 
 
 def _clip(clip: Mapping[str, Any]) -> str:
     if clip["made"]:
-        return (
-            f'<video controls loop preload="metadata" src="{escape(quote(clip["file"]))}"></video>'
-        )
+        return player(clip["file"])
     return f"<small>{escape(clip.get('failed', 'not generated yet'))}</small>"
 
 
@@ -126,15 +112,3 @@ def _rows(columns: Sequence[Mapping[str, Mapping[str, str]]]) -> list[list[str]]
         ]
         for metric, name in names
     ]
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], first: str = "") -> str:
-    """An HTML table; `rows` begin with a label, and cells are HTML."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(
-        "<tr>"
-        + "".join(f"<{tag}>{cell}</{tag}>" for tag, cell in zip(["th"] + ["td"] * len(row), row))
-        + "</tr>\n"
-        for row in map(list, rows)
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>\n{first}{body}</table></div>'

@@ -1,111 +1,96 @@
-"""The demo's page: one file that plays the clips beside it and shows their numbers."""
+"""The page of the demo: players of its clips, and the scores from the model's card."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from harmony_parts.demo.table import COLUMNS, table_rows
+from harmony_parts.demo.make import Shown
+from harmony_parts.demo.players import SECTIONS, by_task, case_html
+from harmony_parts.report.page import html_page, html_table
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #20242c; --faint: #6b7280; --line: #d9dde3; --paper: #fff; --accent: #2e6eb4; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --faint: #9aa3b0; --line: #363c46; --paper: #15181d; --accent: #7ab0ec; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1120px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
-p.note { color: var(--faint); margin-top: .2rem } small { color: var(--faint) }
-.clips { display: grid; grid-template-columns: 11rem repeat(auto-fill, minmax(190px, 1fr)); gap: .6rem; align-items: center; margin-bottom: .6rem }
-video { width: 100%; max-width: 192px; image-rendering: pixelated; background: #000; border-radius: 6px }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
-th { text-align: left; font-weight: 600; vertical-align: bottom } td.number { text-align: right; white-space: nowrap }
-img { max-width: 100%; border: 1px solid var(--line); border-radius: 6px; background: #fff } svg text { fill: var(--faint); font-size: 11px }
-"""
+STYLE = "video, audio { width: 100%; image-rendering: pixelated; border-radius: 6px } video { background: #000 } th, td { text-align: right } th:first-child, td:first-child { text-align: left }"
+MEANING = (
+    "Under a clip with events: the flashes and sounds that were found in it. That is one clip, by one"
+    " seed, made just now: look and listen, and read nothing into a difference. What the model can"
+    " do is in the scores of its card, below."
+)
 
 
-def write_page(out: Path, report: Mapping[str, Any], files: Mapping[str, Sequence[str]]) -> Path:
-    """Write `out`/report.html: players, table, contact sheet, and the losses of `out`/run.
+def write_page(
+    out: Path, title: str, facts: str, shown: Sequence[Shown], model: str, card: Path
+) -> Path:
+    """Write `out`/report.html: the clips beside it, the contact sheet, and the card's scores.
 
-    It links to nothing outside `out`.
+    `card` is the model's README.md, `model` what the model is called on the command line.
     """
-    heads = "".join(f"<th>{escape(h)}</th>" for h in ("task", "guidance", *COLUMNS.values()))
-    rows = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{'' if n < 2 else ' class=number'}>{escape(cell)}</td>"
-            for n, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in table_rows(report)
+    body = [f"<h1>{escape(title)}</h1>", f'<p class="note">{escape(facts)}</p>']
+    body += ["<h2>Made just now</h2>", f'<p class="note">{escape(MEANING)}</p>']
+    for task, cases in by_task(shown).items():
+        heading, given = SECTIONS[task]
+        body.append(f'<h3>{heading}</h3><p class="note">Given: {given}</p>')
+        body += [case_html(each, lambda file: file.relative_to(out).as_posix()) for each in cases]
+    body.append(
+        '<h2>At a glance</h2><p class="note">The first case of each set: frames above the'
+        " spectrogram of the sound. Red: an event is seen. Green: an event is heard.</p>"
+        '<a href="sheet.png"><img src="sheet.png" alt="frames above spectrograms"></a>'
     )
-    prompts = "".join(f"<small>{escape(prompt)}</small>" for prompt in report["prompts"])
-    players = "".join(_players(kind, names) for kind, names in files.items())
-    page = f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>harmony_parts: demo</title><style>{STYLE}</style>
-<h1>Sound and picture from one small Harmony</h1>
-<p class="note">{report["parameters"]:,} parameters, {report["steps"]:,} steps of cross-task training from scratch in {report["seconds"]["training"]:.0f} s,
-seed {report["seed"]}. The same weights generate both streams, video for a given sound, and sound for a given video.</p>
-<h2>Look and listen</h2>
-<div class="clips"><small>caption and sound caption</small>{prompts}</div>{players}
-<h2>Measured sync</h2>
-<table><tr>{heads}</tr>{rows}</table>
-<p class="note">Means over {report["clips"]} clips of scenes that training never saw, with only captions as prompts. An event matches within 0.1 s.
-In brackets: the same clips with each other's sounds, which is chance, and the difference with its standard error. Sharper frames show more events, so rely on the matched shares first.</p>
-<h2>Contact sheet</h2><p class="note">Red: an event is seen. Green: an event is heard.</p>
-<a href="sheet.png"><img src="sheet.png" alt="frames above waveforms"></a>
-{_losses(out / "run" / "log.jsonl")}
-</html>
-"""
-    path = out / "report.html"
-    path.write_text(page, encoding="utf-8")
-    return path
+    body.append(_card(card, model))
+    file = out / "report.html"
+    file.write_text(html_page(title, "\n".join(body), STYLE), encoding="utf-8")
+    return file
 
 
-def _players(kind: str, names: Sequence[str]) -> str:
-    videos = "".join(
-        f'<video src="{escape(name)}" controls loop preload="auto"></video>' for name in names
-    )
-    return f'<div class="clips"><div>{escape(kind)}</div>{videos}</div>'
-
-
-def _losses(log: Path) -> str:
-    """A plot of the losses of each task and stream; empty without a log."""
-    lines = (
-        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        if log.is_file()
-        else []
-    )
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for line in lines:
-        for name, value in line.get("losses", {}).items():
-            curves.setdefault(name, []).append((line["step"], value))
-    if not curves:
-        return ""
-    right = max(step for curve in curves.values() for step, _ in curve)
-    top = min(2.0, max(value for curve in curves.values() for _, value in curve))
-    colours = ("#2e6eb4", "#d6402c", "#168c5a", "#a05cc0", "#c08a1e", "#5a6472")
-    parts = []
-    for number, (name, curve) in enumerate(sorted(curves.items())):
-        colour = colours[number % len(colours)]
-        points = " ".join(
-            f"{40 + 760 * step / right:.1f},{210 - 190 * min(value, top) / top:.1f}"
-            for step, value in curve
+def _card(card: Path, model: str) -> str:
+    scores = scores_of(card.read_text(encoding="utf-8") if card.is_file() else "")
+    if not scores:
+        return (
+            "<h2>Scores</h2><p>The card of this model has none."
+            f" <code>harmony bench {escape(model)}</code> measures some.</p>"
         )
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-        )
-        y = 20 + 20 * number
-        parts.append(
-            f'<rect x="815" y="{y}" width="10" height="10" fill="{colour}"/><text x="830"'
-            f' y="{y + 9}">{escape(name)}</text>'
-        )
-    axes = '<path d="M40 20 V210 H800" fill="none" stroke="#9aa3b0"/>'
-    marks = ((36, 24, f"{top:.1f}"), (36, 214, "0"), (800, 226, f"{right:,} steps"))
-    labels = "".join(
-        f'<text x="{x}" y="{y}" text-anchor="end">{text}</text>' for x, y, text in marks
-    )
     return (
-        '<h2>Losses of the run</h2><svg viewBox="0 0 1000 232" role="img" aria-label="losses by'
-        f' step">{axes}{labels}{"".join(parts)}</svg>'
+        '<h2>Scores, from the card</h2><p class="note">Measured when the model was released, over'
+        " many cases; none of the clips above is among the numbers. To measure them anew:"
+        f" <code>harmony bench {escape(model)}</code>.</p>{in_html(scores)}"
     )
+
+
+def scores_of(card: str) -> list[str]:
+    """The lines of the sections "Scores" of a card, which `harmony ship` writes."""
+    lines, inside = [], False
+    for line in card.splitlines():
+        if line.startswith("## "):
+            inside = line.startswith("## Scores")
+        if inside:
+            lines.append(line)
+    return lines
+
+
+def in_html(lines: Sequence[str]) -> str:
+    """The Markdown of scores as HTML: headings, lists, tables and paragraphs."""
+    pieces = []
+    for kind, group in groupby((line for line in lines if line.strip()), _kind):
+        found = list(group)
+        if kind == "table":
+            head, _, *rows = map(_cells, found)
+            pieces.append(html_table(head, [[escape(cell) for cell in row] for row in rows]))
+        elif kind == "list":
+            pieces.append(f"<ul>{''.join(f'<li>{escape(line[2:])}</li>' for line in found)}</ul>")
+        elif kind == "p":
+            pieces.append(f"<p>{escape(' '.join(found))}</p>")
+        else:
+            pieces += [f"<{kind}>{escape(line.lstrip('# '))}</{kind}>" for line in found]
+    return "\n".join(pieces)
+
+
+def _kind(line: str) -> str:
+    if line.startswith("#"):
+        return f"h{len(line) - len(line.lstrip('#')) + 1}"
+    return "table" if line.startswith("|") else "list" if line.startswith("- ") else "p"
+
+
+def _cells(line: str) -> list[str]:
+    inside = line.strip().removeprefix("|").removesuffix("|")
+    return [cell.strip() for cell in inside.split("|")]

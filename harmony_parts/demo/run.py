@@ -1,260 +1,94 @@
-"""The demo: train a small Harmony, generate clips in all three tasks and measure their sync."""
+"""The demo: clips of a finished model, to look at and to listen to, in a minute or two."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-import torch
 from rich.console import Console
-from rich.table import Table
-from torch import Tensor
 
-from harmony_parts.assembly.read import read_recipe
-from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.av import AV
-from harmony_parts.data.protocol import Example
-from harmony_parts.data.soundstage import Soundstage
+from harmony_parts.demo.cases import chosen
+from harmony_parts.demo.make import Shown, make, one_thread, seeded
 from harmony_parts.demo.page import write_page
-from harmony_parts.demo.table import COLUMNS, table_rows
-from harmony_parts.errors import RunError
+from harmony_parts.demo.sheet import write_sheet
+from harmony_parts.generate.checks import resolve_model
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.guidance.none import NoGuidance
-from harmony_parts.guidance.protocol import Guidance
-from harmony_parts.media.clip import Clip
-from harmony_parts.metrics.compare import compare
-from harmony_parts.metrics.protocol import Metric
-from harmony_parts.report.contact_sheet import Row, contact_sheet
+from harmony_parts.media.ffmpeg import check_encoders
+from harmony_parts.models.folder import CARD, find_model
 from harmony_parts.report.progress import console as terminal
-from harmony_parts.report.progress import progress
-from harmony_parts.report.text import duration
-from harmony_parts.tasks.protocol import TASKS
-from harmony_parts.train.loop import train
+from harmony_parts.report.text import duration, quantity
 
-"""The tasks, and the stream that is given in each."""
-HELD_OUT = 1_000_000  # added to the data's seed, for scenes that training never saw
-SHOWN = 3  # clips of each kind that are written to files: one of each scene
-ENLARGED = 12  # pixels on each side of an enlarged pixel, for players
-
-
-@attrs.frozen(eq=False)
-class TaskClips:
-    """The clips of one task with one guidance, and their metric's numbers."""
-
-    task: str
-    guidance: str
-    clips: list[Clip]
-    numbers: dict[str, Any]
-    seconds: float
+MODEL = "harmony-tiny"
+JOINT, DRIVEN, SPOKEN, CONTINUED = 2, 2, 1, 1  # cases: of each set, of each direction, and in all
 
 
 def demo(
-    out: Path,
-    seed: int = 0,
-    clips: int = 36,
-    overrides: Sequence[str] = (),
-    console: Console | None = None,
+    out: Path, model: str = MODEL, seed: int = 0, console: Console | None = None
 ) -> dict[str, Any]:
-    """Run the demo into the folder `out` and return its report, which is also `out`/report.json.
+    """Generate the demo's clips into the folder `out`; return its report, also `out`/report.json.
 
-    A finished run of the same recipe in `out`/run is reused, an unfinished one is resumed. It runs
-    on one thread: with tensors this small a second one gains a third on an idle machine and loses
-    much more on a busy one; and the same seed gives the same clips on any number of cores. Raises
-    RunError if `out` has a run of another recipe.
+    `model` is the name or the folder of a model of Soundstage. It runs on one thread, so a seed
+    gives the same clips on any number of cores. Raises RunError if there is no such model.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _demo(Path(out), seed, clips, overrides, console or terminal())
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _demo(
-    out: Path, seed: int, clips: int, overrides: Sequence[str], console: Console
-) -> dict[str, Any]:
-    recipe = read_recipe("demo", (f"train.seed={seed}", *overrides))
-    begun = time.monotonic()
-    pipeline = _trained(recipe, out / "run", console)
-    trained = time.monotonic() - begun
-    examples = _held_out(recipe, clips)
-    metric, truths = recipe.metrics[0].build(), [example.events or () for example in examples]
-    truth = compare(metric, [example.clip for example in examples], truths)
-    results = _generate_all(pipeline, examples, metric, seed, console)
-    files = _write_clips(out, examples, results)
-    sheet = contact_sheet(
-        _rows(metric, examples, results),
-        out / "sheet.png",
-        heading="Soundstage, and the clips of one small Harmony",
-    )
-    report = {
-        "recipe": recipe.name,
+    began, cpu, console = time.perf_counter(), os.times(), console or terminal()
+    out = Path(out)
+    with one_thread():
+        folder = find_model(resolve_model(model))
+        check_encoders()
+        pipeline = load(folder)
+        asked = chosen(
+            pipeline.recipe, joint=JOINT, driven=DRIVEN, spoken=SPOKEN, continued=CONTINUED
+        )
+        shown = make(pipeline, seeded(asked, seed), out / "clips")
+    title = f"What {pipeline.recipe.name} makes"
+    sheet = write_sheet(shown, out / "sheet.png", title)
+    facts = _facts(pipeline, shown, seed)
+    page = write_page(out, title, facts, shown, model, folder / CARD)
+    report: dict[str, Any] = {
+        "model": model,
+        "recipe": pipeline.recipe.name,
         "seed": seed,
-        "steps": recipe.train.steps,
-        "clips": clips,
-        "parameters": sum(p.numel() for p in pipeline.weights.parameters()),
-        "seconds": {"training": trained, "all": time.monotonic() - begun},
-        "prompts": [f"{e.prompt.caption}; {e.prompt.sound}" for e in examples[:SHOWN]],
-        "truth": {name: number.json() for name, number in truth.items()},
-        "made": [
-            {"task": m.task, "guidance": m.guidance, "seconds": m.seconds, "numbers": m.numbers}
-            for m in results
-        ],
+        "steps": pipeline.recipe.sample.steps,
+        "seconds": round(time.perf_counter() - began, 1),
+        "cpu_seconds": round(sum(os.times()[:4]) - sum(cpu[:4]), 1),  # with those of ffmpeg
+        "cases": [_case(each, out) for each in shown],
     }
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    page = write_page(out, report, files)
-    _print(console, report, [sheet, out / "report.json", page])
+    console.print(f"{facts} The whole demo took {duration(report['seconds'])}. Look and listen:")
+    for path in (page, sheet, out / "report.json"):
+        console.print(f"  {path}")
     return report
 
 
-def _trained(recipe: Recipe, run: Path, console: Console) -> Pipeline:
-    """The model of the run folder: loaded if it is finished, else trained or resumed."""
-    if (run / "model").is_dir():
-        pipeline = load(run)
-        if pipeline.recipe != recipe:
-            raise RunError(
-                f"{run}: has a model of another recipe or seed; choose another --out, or remove it"
-            )
-        console.print(f"using the model in {run}")
-        return pipeline
-    resume = (run / "recipe.toml").is_file()
-    console.print(f"{'resuming' if resume else 'training'} {recipe.name}: {recipe.summary}")
-    train(recipe, out=run, resume=resume)
-    return load(run)
-
-
-def _held_out(recipe: Recipe, clips: int) -> list[Example]:
-    """Examples that training never saw, with captions and without reference image and sound."""
-    if not isinstance(recipe.data, Soundstage):
-        raise RunError(
-            "the demo compares with true events, which only soundstage has; set data to it in place"
-            f" of {recipe.data!r}"
-        )
-    data = attrs.evolve(recipe.data, seed=recipe.data.seed + HELD_OUT, size=clips).build(
-        format=recipe.format
+def _facts(pipeline: Pipeline, shown: list[Shown], seed: int) -> str:
+    made = [clip.seconds for each in shown for clip in each.clips.values() if clip.seconds]
+    size = sum(weight.numel() for weight in pipeline.weights.parameters())
+    form = pipeline.format
+    return (
+        f"{size:,} parameters; {quantity(len(made), 'clip')} of {form.width} x {form.height} pixels"
+        f" made in {duration(sum(made))} on one core, for held-out cases, seed {seed}."
     )
-    examples = [
-        data.example(number, torch.Generator().manual_seed(number)) for number in range(clips)
-    ]
-    return [
-        attrs.evolve(e, prompt=attrs.evolve(e.prompt, image=None, voice=None)) for e in examples
-    ]
 
 
-def _generate_all(
-    pipeline: Pipeline, examples: Sequence[Example], metric: Metric, seed: int, console: Console
-) -> list[TaskClips]:
-    """The clips of every task, without and with the recipe's guidance, from the same noise."""
-    latents = pipeline.encode([example.clip for example in examples])
-    guidances: dict[str, Guidance] = {
-        "none": NoGuidance(),
-        "sync-cfg": pipeline.recipe.sample.guidance,
+def _case(shown: Shown, out: Path) -> dict[str, Any]:
+    asked = shown.asked
+    return {
+        "task": asked.task,
+        "set": asked.set,
+        "case": asked.name,
+        "words": asked.request.title(),
+        "given": asked.known,
+        "clips": [
+            {
+                "way": way,
+                "file": made.file.relative_to(out).as_posix(),
+                "seconds": round(made.seconds, 2),
+                "numbers": dict(made.numbers),
+            }
+            for way, made in shown.clips.items()
+        ],
     }
-    results = []
-    for task, given in TASKS.items():
-        for name, guidance in guidances.items():
-            begun = time.monotonic()
-            with progress(f"{task}, guidance {name}") as bar:
-                clips = _generate(pipeline, examples, latents.only(given), guidance, seed, bar)
-            took = time.monotonic() - begun
-            console.print(f"{len(clips)} clips, {task}, guidance {name}: {duration(took)}")
-            truths = [example.events or () for example in examples] if given else None
-            numbers = compare(metric, clips, truths)
-            results.append(
-                TaskClips(task, name, clips, {name: n.json() for name, n in numbers.items()}, took)
-            )
-    return results
-
-
-def _generate(
-    pipeline: Pipeline,
-    examples: Sequence[Example],
-    given: AV[Tensor],
-    guidance: Guidance,
-    seed: int,
-    bar: Callable[[int, int], None],
-) -> list[Clip]:
-    prompts, seeds = (
-        [e.prompt for e in examples],
-        [seed * HELD_OUT + number for number in range(len(examples))],
-    )
-    latents = pipeline.latents(
-        prompts,
-        seeds=seeds,
-        given=given,
-        guidance=guidance,
-        progress=lambda step: bar(step.done, step.steps),
-    )
-    clips = pipeline.decode(latents, pipeline.format.frames)
-    # the given stream itself, not the codec's reconstruction
-    if given.video is not None:
-        clips = [
-            attrs.evolve(clip, frames=example.clip.frames) for clip, example in zip(clips, examples)
-        ]
-    if given.audio is not None:
-        clips = [
-            attrs.evolve(clip, waveform=example.clip.waveform)
-            for clip, example in zip(clips, examples)
-        ]
-    return clips
-
-
-def _write_clips(
-    out: Path, examples: Sequence[Example], results: Sequence[TaskClips]
-) -> dict[str, list[str]]:
-    """Write the first clips of each kind as mp4, enlarged; returns the file names by kind."""
-    (out / "clips").mkdir(parents=True, exist_ok=True)
-    kinds = {"truth": [example.clip for example in examples]} | {
-        f"{m.task}, {m.guidance}": m.clips for m in results
-    }
-    files: dict[str, list[str]] = {}
-    for kind, clips in kinds.items():
-        for number, clip in enumerate(clips[:SHOWN]):
-            assert clip.frames is not None
-            large = clip.frames.repeat_interleave(ENLARGED, 1).repeat_interleave(ENLARGED, 2)
-            path = out / "clips" / f"{kind.replace(', ', '-')}-{number}.mp4"
-            attrs.evolve(clip, frames=large).save(path)
-            files.setdefault(kind, []).append(path.relative_to(out).as_posix())
-    return files
-
-
-def _rows(metric: Metric, examples: Sequence[Example], results: Sequence[TaskClips]) -> list[Row]:
-    """The rows of the contact sheet: the true scenes, then one clip of each kind."""
-    rows = [
-        Row(f"truth: {e.prompt.caption}; {e.prompt.sound}", e.clip, metric.analyse(e.clip))
-        for e in examples[:SHOWN]
-    ]
-    for number, m in enumerate(results):
-        which = number // 2 % SHOWN
-        clip, prompt = m.clips[which], examples[which].prompt
-        rows.append(
-            Row(
-                f"{m.task}, guidance {m.guidance}: {prompt.caption}; {prompt.sound}",
-                clip,
-                metric.analyse(clip),
-            )
-        )
-    return rows
-
-
-def _print(console: Console, report: dict[str, Any], paths: Sequence[Path]) -> None:
-    table = Table(
-        title=(f"Sync of {report['clips']} clips each; in brackets: the clips re-paired (chance)"),
-        title_justify="left",
-    )
-    for heading in ("task", "guidance", *COLUMNS.values()):
-        table.add_column(heading, justify="left" if heading in ("task", "guidance") else "right")
-    for row in table_rows(report):
-        table.add_row(*row)
-    console.print(table)
-    console.print(
-        f"Training took {report['seconds']['training']:.0f} s, the whole demo"
-        f" {report['seconds']['all']:.0f} s. Look and listen:"
-    )
-    for path in paths:
-        console.print(f"  {path}")

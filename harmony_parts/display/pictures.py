@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-PAPER, SOUND = (255, 255, 255), (46, 110, 180)
+PAPER, SOUND, LOUD = (255, 255, 255), (46, 110, 180), (16, 42, 90)
+WINDOW, LOWEST, RANGE, SILENT = 0.032, 80.0, 60.0, -20.0  # of a spectrogram: s, Hz, dB, dB
 
 Values = np.ndarray[Any, Any]
 
@@ -45,6 +46,25 @@ def wave(samples: Values, width: int, height: int) -> Image.Image:
             top, bottom = middle - part.max() * scale, middle - part.min() * scale
             draw.line([(x, top), (x, bottom)], SOUND)
     return image
+
+
+def spectrogram(samples: Values, rate: int, width: int, height: int) -> Image.Image:
+    """The level of `samples` [N] over time, by pitch from LOWEST Hz up, at the bottom, to rate / 2.
+
+    Rows are equally wide in pitch; a frequency is darker the louder it is, RANGE dB from white on.
+    """
+    size = 1 << max(6, round(np.log2(WINDOW * rate)))
+    middles = (np.arange(width) + 0.5) / width * len(samples)
+    padded = np.pad(np.asarray(samples, np.float64), size // 2)
+    starts = middles.astype(int)
+    windows = padded[starts[:, None] + np.arange(size)] * np.hanning(size)
+    levels = 20 * np.log10(np.abs(np.fft.rfft(windows)) + 1e-9)  # [width, size / 2 + 1]
+    pitches = np.geomspace(LOWEST, rate / 2, height) * size / rate
+    rows = np.array([np.interp(pitches, np.arange(levels.shape[1]), level) for level in levels])
+    top = max(float(rows.max()), SILENT)
+    share = np.clip(1 + (rows - top) / RANGE, 0, 1).T[::-1, :, None]
+    colours = np.array(PAPER) * (1 - share) + np.array(LOUD) * share
+    return Image.fromarray(colours.round().astype(np.uint8))
 
 
 def in_colours(latents: Values) -> Values:

@@ -16,6 +16,11 @@ def harmony_encoder() -> Iterator[PartDeclaration]:
         summary="A caption of the picture or of the sound, byte by byte; trained with the model.",
     )
     yield part(
+        "words",
+        "harmony_parts.encoders.word_text:WordText",
+        summary="A caption of the picture or of the sound, word by word; trained with the model.",
+    )
+    yield part(
         "transcript",
         "harmony_parts.encoders.transcript:Transcript",
         summary="Spoken words, by ConvNeXt V2 blocks over bytes, or characters and pinyin.",

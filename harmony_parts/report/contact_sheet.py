@@ -1,4 +1,4 @@
-"""Contact sheets: the frames of clips above their waveforms, with visible and audible events."""
+"""Contact sheets: the frames of clips above their sound, with visible and audible events."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from harmony_parts.av import AV
-from harmony_parts.display.pictures import PAPER, evenly, film_strip, wave
+from harmony_parts.display.pictures import PAPER, evenly, film_strip, spectrogram, wave
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.files import replace
 
-WIDTH, WAVE, LABEL, GAP = 1200, 44, 18, 10  # pixels
+WIDTH, WAVE, SPECTROGRAM, LABEL, GAP = 1200, 44, 64, 18, 10  # pixels
 INK, FAINT = (32, 36, 44), (150, 156, 166)
 SEEN, HEARD = (214, 64, 44), (22, 140, 90)
 MOST_FRAMES = 24
+
+Colour = tuple[int, int, int]
 
 
 @attrs.frozen(eq=False)
@@ -31,16 +33,24 @@ class Row:
     events: AV[Any]
 
 
-def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
-    """Write a PNG with a title, up to 24 evenly spaced frames and the waveform of each clip.
+def contact_sheet(
+    rows: Sequence[Row],
+    path: Path,
+    heading: str = "",
+    *,
+    frames: int = MOST_FRAMES,
+    spectrograms: bool = False,
+) -> Path:
+    """Write a PNG with a title, up to `frames` evenly spaced frames and the sound of each clip.
 
-    Red lines mark events in the frames, green ones events in the sound. A stream that a clip lacks
-    is left out.
+    Sounds are waveforms, or spectrograms. Red lines mark events in the frames, green ones events in
+    the sound. A stream that a clip lacks is left out.
     """
-    tops, height = [], 30
+    sound, tops, height = SPECTROGRAM if spectrograms else WAVE, [], 30
     for row in rows:
         tops.append(height)
-        height += LABEL + _frame_height(row.clip) + (0 if row.clip.waveform is None else WAVE) + GAP
+        height += LABEL + _frame_height(row.clip, frames) + GAP
+        height += 0 if row.clip.waveform is None else sound
     sheet = Image.new("RGB", (WIDTH, height + 4), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     draw.text((6, 7), heading, INK, font)
@@ -51,36 +61,40 @@ def contact_sheet(rows: Sequence[Row], path: Path, heading: str = "") -> Path:
     for row, top in zip(rows, tops, strict=True):
         draw.text((6, top + 1), row.title, INK, font)
         if row.clip.frames is not None:
-            _frames(sheet, row, row.clip.frames, top + LABEL)
+            strip = film_strip(_array(row.clip.frames), WIDTH, frames)
+            _paste(sheet, strip, top + LABEL, row, row.events.video, SEEN)
         if row.clip.waveform is not None:
-            _wave(sheet, row, top + LABEL + _frame_height(row.clip))
+            strip = _sound(row.clip, spectrograms)
+            below = top + LABEL + _frame_height(row.clip, frames)
+            _paste(sheet, strip, below, row, row.events.audio, HEARD)
+            draw.line([(0, below + sound), (WIDTH, below + sound)], FAINT)
     replace(path, sheet.save)
     return path
 
 
-def _frame_height(clip: Clip) -> int:
+def _frame_height(clip: Clip, most: int) -> int:
     """Height of a drawn frame in pixels of the sheet; 0 without frames."""
     if clip.frames is None:
         return 0
     height, width = clip.frames.shape[1:3]
-    return round(WIDTH / len(evenly(len(clip.frames), MOST_FRAMES)) * height / width)
+    return round(WIDTH / len(evenly(len(clip.frames), most)) * height / width)
 
 
-def _frames(sheet: Image.Image, row: Row, frames: Tensor, top: int) -> None:
-    strip = film_strip(_array(frames), WIDTH, MOST_FRAMES)
+def _sound(clip: Clip, as_spectrogram: bool) -> Image.Image:
+    samples = _array(clip.mono())
+    if as_spectrogram:
+        return spectrogram(samples, clip.sample_rate, WIDTH, SPECTROGRAM)
+    return wave(samples, WIDTH, WAVE)
+
+
+def _paste(
+    sheet: Image.Image, strip: Image.Image, top: int, row: Row, times: Any, colour: Colour
+) -> None:
+    """Paste a strip as wide as the sheet, with a line at each time of an event."""
     sheet.paste(strip, (0, top))
-    for time in row.events.video if row.events.video is not None else ():
+    for time in times if times is not None else ():
         x = time / row.clip.seconds * WIDTH
-        ImageDraw.Draw(sheet).line([(x, top), (x, top + strip.height)], SEEN, 2)
-
-
-def _wave(sheet: Image.Image, row: Row, top: int) -> None:
-    sheet.paste(wave(_array(row.clip.mono()), WIDTH, WAVE), (0, top))
-    draw = ImageDraw.Draw(sheet)
-    for time in row.events.audio if row.events.audio is not None else ():
-        at = time / row.clip.seconds * WIDTH
-        draw.line([(at, top), (at, top + WAVE)], HEARD, 2)
-    draw.line([(0, top + WAVE), (WIDTH, top + WAVE)], FAINT)
+        ImageDraw.Draw(sheet).line([(x, top), (x, top + strip.height)], colour, 2)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -1,69 +1,123 @@
-"""The demo from end to end: a quick run for its files, and a full one for what it learns."""
+"""The demo of a finished model, with a small one of fresh weights."""
 
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
+from helpers.html_sources import sources
+from helpers.talking_model import talking_model, talking_recipe
 from PIL import Image
 
-from harmony_parts.demo.run import demo
+from harmony_parts.demo import run
+from harmony_parts.demo.make import PLAIN, TRUTH, make, seeded, ways
+from harmony_parts.demo.page import in_html, scores_of
+from harmony_parts.demo.players import SECTIONS, in_words
 from harmony_parts.errors import RunError
+from harmony_parts.generate.load import load
+from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
-from harmony_parts.tasks.protocol import TASKS
 
-QUICK = ("train.steps=3", "train.prepared=8", "data.size=8", "sample.steps=2", "denoiser.layers=1")
+SCORES = """# A card
+
+- Parameters: 1
+
+## Scores: plain
+
+- plain: steps [2]
+
+### ambient
+
+|  | n | paired |
+| --- | --- | --- |
+| events seen | 50 | 3.1 ± 0.2 |
+
+Re-paired: chance.
+
+## What it knows
+
+words
+"""
 
 
-class Sources(HTMLParser):
-    """The files that a page plays, shows and links."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.files += [value for name, value in attrs if name in ("src", "href") and value]
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return talking_model(tmp_path_factory.mktemp("demo") / "model")
 
 
-def test_the_demo_writes_all_its_files(tmp_path: Path) -> None:
-    report = demo(tmp_path, clips=3, overrides=QUICK)
+def test_the_demo_writes_all_its_files(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "JOINT", 1)
+    monkeypatch.setattr(run, "DRIVEN", 1)
+    threads = torch.get_num_threads()
+    report = run.demo(tmp_path, str(model), seed=2)
+    assert torch.get_num_threads() == threads
     assert json.loads((tmp_path / "report.json").read_text()) == report
-    assert [(m["task"], m["guidance"]) for m in report["made"]] == [
-        (task, g) for task in TASKS for g in ("none", "sync-cfg")
-    ]
-    assert report["truth"]["video_matched"]["paired"] == 1
+    assert list(dict.fromkeys(case["task"] for case in report["cases"])) == list(SECTIONS)
+    for case in report["cases"]:
+        made = [clip["way"] for clip in case["clips"]]
+        assert made[-2:] == [PLAIN, "SyncCFG"]
+        assert (made[0] == TRUTH) == ("-by-" not in case["case"])
+    html = (tmp_path / "report.html").read_text()
+    files = sources(html)
+    written = {f"clips/{file.name}" for file in (tmp_path / "clips").iterdir()}
+    assert set(files) == written | {"sheet.png"}
+    assert len(files) == len(written) + 2  # the sheet is shown, and linked
+    assert sum(name.endswith(".flac") for name in files) == 2
+    assert "has none" in html
+    clip = Clip.read(tmp_path / report["cases"][0]["clips"][1]["file"])
+    assert clip.frames.shape == (8, 256, 256, 3)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width == 1200
-    page = Sources()
-    page.feed((tmp_path / "report.html").read_text())
-    assert len([name for name in page.files if name.endswith(".mp4")]) == 3 * 7
-    assert all((tmp_path / name).is_file() for name in page.files)
-    clip = Clip.read(tmp_path / "clips" / "joint-sync-cfg-0.mp4")
-    assert clip.frames.shape == (24, 192, 192, 3)
-    assert clip.seconds == 2
-    # a second run reuses the finished model; another seed is refused
-    before = (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns
-    assert (
-        demo(tmp_path, clips=3, overrides=QUICK)["made"][0]["numbers"]
-        == report["made"][0]["numbers"]
-    )
-    assert (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(RunError, match="another recipe or seed"):
-        demo(tmp_path, seed=1, clips=3, overrides=QUICK)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_demo_learns_sync(tmp_path: Path) -> None:
-    report = demo(tmp_path)
-    for made in report["made"]:
-        for share in ("video_matched", "audio_matched"):
-            number = made["numbers"][share]
-            assert number["difference"] > max(0.3, 4 * number["difference_error"]), (
-                made["task"],
-                made["guidance"],
-                share,
-            )
+def test_ways_start_from_the_same_noise_and_given_streams_are_kept(
+    model: Path, tmp_path: Path
+) -> None:
+    """And a seed gives the same clips again."""
+    pipeline = load(model)
+    asked = seeded(run.chosen(pipeline.recipe, joint=1, driven=1, spoken=0, continued=0), 5)[1:3]
+    assert [each.task for each in asked] == ["joint", "audio-driven"]
+    twice = {PLAIN: NoGuidance(), "again": NoGuidance()}
+    for each in make(pipeline, asked, tmp_path, twice):
+        plain, again = each.clips[PLAIN].clip, each.clips["again"].clip
+        assert torch.equal(plain.frames, again.frames)
+        assert torch.equal(plain.waveform, again.waveform)
+        truth = each.clips[TRUTH].clip
+        assert torch.equal(plain.waveform, truth.waveform) == (each.asked.task == "audio-driven")
+        assert not torch.equal(plain.frames, truth.frames)
+
+
+def test_a_model_without_guidance_is_shown_with_sync_cfg() -> None:
+    class Stand:
+        recipe = talking_recipe()
+
+    assert ways(Stand()) == {PLAIN: NoGuidance(), "SyncCFG": SyncCFG()}
+
+
+def test_scores_are_read_from_the_card() -> None:
+    lines = scores_of(SCORES)
+    assert lines[0] == "## Scores: plain"
+    assert "words" not in "".join(lines)
+    html = in_html(lines)
+    assert "<h3>Scores: plain</h3>" in html
+    assert "<h4>ambient</h4>" in html
+    assert "<th></th><th>n</th><th>paired</th>" in html
+    assert "<th>events seen</th><td>50</td><td>3.1 ± 0.2</td>" in html
+    assert "<p>Re-paired: chance.</p>" in html
+    assert scores_of("# A card") == []
+
+
+def test_sync_is_said_of_clips_with_events_alone() -> None:
+    numbers = {"video_events": 3.0, "audio_events": 4.0, "matched": 2.0, "offset_ms": 12.3}
+    assert in_words(numbers) == "3 seen, 4 heard, 2 of them together, 12 ms apart"
+    assert in_words({}) == ""
+
+
+def test_a_model_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no model"):
+        run.demo(tmp_path, str(tmp_path / "none"))

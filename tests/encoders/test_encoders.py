@@ -21,6 +21,7 @@ from harmony_parts.encoders.reference_audio import ReferenceAudio
 from harmony_parts.encoders.reference_image import ReferenceImage
 from harmony_parts.encoders.text_ids import FILLER, ids_of, positions
 from harmony_parts.encoders.transcript import GRN, Transcript
+from harmony_parts.encoders.word_text import WordText
 from harmony_parts.errors import AssemblyError, PartContractError
 from harmony_parts.testing.contracts.encoders import TOLERANCE, check_encoder, example_prompts
 
@@ -30,6 +31,7 @@ TEXTS = (
     ByteText(width=16, heads=2, length=40),
     ByteText(field="sound", width=16, layers=2, heads=2),
     Transcript(width=16, blocks=2),
+    WordText(field="sound", width=16, heads=2),
 )
 ALL = (
     *TEXTS,
@@ -56,7 +58,7 @@ def build(spec, seed=0):
 
 def condition_of(encoder, *texts):
     (name,) = encoder.produces
-    field = encoder.spec.field if isinstance(encoder.spec, ByteText) else "speech"
+    field = encoder.spec.field if isinstance(encoder.spec, ByteText | WordText) else "speech"
     return encoder([Prompt(**{field: text}) for text in texts])[name]
 
 
@@ -86,9 +88,7 @@ def test_a_text_is_encoded_independently_of_the_batch(spec, text, other) -> None
     assert beside.mask[0, :length].all()
     assert (beside.tokens[0, :length] - alone.tokens[0]).abs().max() <= TOLERANCE
     assert not beside.tokens[0, length:].any()  # padding is 0
-    assert beside.mask.shape[1] == max(
-        len(ids_of(text, spec.length)), len(ids_of(other, spec.length))
-    )
+    assert beside.mask.shape[1] == max(length, condition_of(encoder, other).mask.shape[1])
 
 
 @pytest.mark.parametrize("spec", TEXTS, ids=repr)

@@ -1,4 +1,4 @@
-"""The table of a demo's report."""
+"""The table of the report of a demo that trains."""
 
 from __future__ import annotations
 
