@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -40,8 +41,8 @@ def of_tasks(
             name = case.set if task == JOINT else f"{case.set}-{task}"
             request = case.request
             if task in GIVEN:
-                file = true_clip(case, folder, recipe)
-                request = attrs.evolve(request, **{GIVEN[task]: file})
+                given: dict[str, Any] = {GIVEN[task]: true_clip(case, folder, recipe)}
+                request = attrs.evolve(request, **given)
             if voice and request.speech:
                 request = attrs.evolve(request, voice=reference_audio(case, folder, recipe))
             found.append(attrs.evolve(case, set=name, request=request))

@@ -38,7 +38,7 @@ from harmony_parts.metrics.soundstage_speech import (
 )
 from harmony_parts.metrics.words import words_of
 from harmony_parts.scenes.complex import Complex
-from harmony_parts.scenes.protocol import StageScene
+from harmony_parts.scenes.protocol import Spoken, StageScene
 from harmony_parts.scenes.rhythm import Rhythm
 from harmony_parts.scenes.talk import Talk
 
@@ -72,6 +72,7 @@ def render(scenes: Sequence[StageScene], number: int, seed: int, stream: int) ->
         plan, noise = (np.random.default_rng((seed, index, k, stream)) for k in range(2))
         take = scenes[index % len(scenes)].draw(plan, FORMAT.seconds, Rhythm())
         sounds.append(take_sound(take, FORMAT.samples(FORMAT.frames), FORMAT, 0.0, noise).mean(0))
+        assert isinstance(take, Spoken)  # every scene here talks
         words.append(words_of(take.transcript) or ())
         for each in take.phonemes:
             who = 1 + NAMES.index(take.speakers[each.speaker])
