@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import Format
-from harmony_parts.data.soundstage import Soundstage
+from harmony_parts.data.soundstage import Soundstage, SoundstageSet
 from harmony_parts.errors import RequestError, nearest
 from harmony_parts.generate.batch_file import read_batch
 from harmony_parts.generate.request import Request
@@ -36,11 +36,16 @@ SHIPPED = Path(__file__).with_name("cases.jsonl")
 
 @attrs.frozen(eq=False)
 class Case:
-    """A clip to ask for: its name, its set, and the request; the seed is the benchmark's."""
+    """A clip to ask for: its name, its set, and the request; the seed is the benchmark's.
+
+    `index` is that of the true clip in Soundstage's set `truth`; a driven task has another `set`.
+    """
 
     name: str
     set: str
     request: Request
+    index: int = 0
+    truth: str = ""
 
     @property
     def key(self) -> str:
@@ -76,20 +81,26 @@ def read_cases(path: Path, defaults: Request) -> list[Case]:
     ]
 
 
-def soundstage_cases(name: str, format: Format, recipe: Recipe | None = None) -> list[Case]:
-    """The texts of a held-out set in a format: a set of SETS, or "own", the recipe's scenes."""
+def held_out(name: str, format: Format, recipe: Recipe | None = None) -> SoundstageSet:
+    """The held-out clips of a set in a format: a set of SETS, or "own", the recipe's scenes."""
     spec = Soundstage(scenes=(SETS[name],)) if name != OWN else _own(recipe)
+    return attrs.evolve(spec, held_out=True).build(format=format)
+
+
+def soundstage_cases(name: str, format: Format, recipe: Recipe | None = None) -> list[Case]:
+    """The texts of a held-out set (see `held_out`) in a format."""
     # the texts depend on the clips' length alone, and large clips take minutes to draw
-    small = attrs.evolve(format, height=SMALL, width=SMALL)
-    data = attrs.evolve(spec, held_out=True).build(format=small)
+    data = held_out(name, attrs.evolve(format, height=SMALL, width=SMALL), recipe)
     examples = [data.example(index) for index in range(len(data))]
     return [
         Case(
             each.name,
             name,
             Request(prompt=each.prompt.caption, sound=each.prompt.sound, speech=each.prompt.speech),
+            index,
+            name,
         )
-        for each in examples
+        for index, each in enumerate(examples)
     ]
 
 

@@ -12,7 +12,9 @@ import torch
 from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.tables import parts_in
+from harmony_parts.bench.against_truth import Against, against_truth
 from harmony_parts.bench.scores import Scores
+from harmony_parts.bench.truth_tables import markdown
 from harmony_parts.media.files import replace_text
 from harmony_parts.metrics.compare import Compared, compare_scored
 from harmony_parts.metrics.compare_two import compare_two
@@ -25,18 +27,32 @@ WHICH = ("paired", "repaired", "difference")
 
 
 class Report:
-    """What was measured, by set and side (the name of a model or folder)."""
+    """What was measured, by set and side (the name of a model, of a guidance, or of a folder).
+
+    `truth` are the scores of the true clips, which the sides are held against.
+    """
 
     def __init__(
-        self, sides: Mapping[str, Scores], metrics: Mapping[str, Metric], asked: Mapping[str, Any]
+        self,
+        sides: Mapping[str, Scores],
+        metrics: Mapping[str, Metric],
+        asked: Mapping[str, Any],
+        truth: Scores | None = None,
     ) -> None:
-        self.sides, self.metrics, self.asked = sides, metrics, asked
+        self.sides, self.metrics, self.asked, self.truth = sides, metrics, asked, truth
+        self.against: dict[str, dict[str, dict[str, dict[str, Against]]]] = {}
         names = dict.fromkeys(name for scores in sides.values() for name in scores.sets)
         self.sets: dict[str, dict[str, Numbers]] = {name: self._set(name) for name in names}
 
     def _set(self, name: str) -> dict[str, Numbers]:
         # all pairs of clips are scored, which takes the time: once for all three
         pairs = {side: scores.scored(name) for side, scores in self.sides.items()}
+        if self.truth is not None:
+            true = self.truth.scored(name)
+            self.against[name] = {
+                side: {metric: against_truth(each, true[metric]) for metric, each in found.items()}
+                for side, found in pairs.items()
+            }
         found: dict[str, Numbers] = {
             side: {metric: compare_scored(scored) for metric, scored in by_metric.items()}
             for side, by_metric in pairs.items()
@@ -49,15 +65,16 @@ class Report:
         return found
 
     def write(self, out: Path) -> list[Path]:
-        """Write bench.json and a plot of each set; the files."""
+        """Write bench.json, bench.md and a plot of each set; the files."""
         out.mkdir(parents=True, exist_ok=True)
-        file = out / "bench.json"
+        file, tables = out / "bench.json", out / "bench.md"
         replace_text(file, json.dumps(self.json(), indent=1, ensure_ascii=False) + "\n")
+        replace_text(tables, markdown(self.sets, self.against, self.sides))
         plots = [
             score_plot({side: found[side] for side in self.sides}, out / f"{name}.png", name)
             for name, found in self.sets.items()
         ]
-        return [file, *plots]
+        return [file, tables, *plots]
 
     def print(self) -> None:
         """Print the table of each set."""
@@ -89,6 +106,16 @@ class Report:
             "sets": {
                 name: {side: plain(numbers) for side, numbers in found.items()}
                 for name, found in self.sets.items()
+            },
+            "truth": {
+                name: {
+                    side: {
+                        metric: {number: each.json() for number, each in numbers.items()}
+                        for metric, numbers in by_metric.items()
+                    }
+                    for side, by_metric in found.items()
+                }
+                for name, found in self.against.items()
             },
             "sides": [
                 {

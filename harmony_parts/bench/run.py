@@ -17,6 +17,7 @@ from harmony_parts.data.clip_settings import EXTENSIONS
 from harmony_parts.errors import MediaError, RunError
 from harmony_parts.generate.generated import SUFFIXES
 from harmony_parts.generate.jobs import Job, JobRunner
+from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.metrics.protocol import Metric
 from harmony_parts.models.folder import find_model
 from harmony_parts.report.progress import print_stderr, progress
@@ -45,16 +46,25 @@ def _is_model(folder: Path) -> bool:
     return True
 
 
-def model_rows(recipe: Recipe, cases: Sequence[Case], seed: int, seeds: int) -> list[Row]:
-    """A clip for each case and seed; the noise of each is another (see `comparison.run.rows`)."""
-    guidance = recipe.sample.guidance
+def model_rows(
+    recipe: Recipe,
+    cases: Sequence[Case],
+    seed: int,
+    seeds: int,
+    guidance: Guidance | None = None,
+) -> list[Row]:
+    """A clip for each case and seed; the noise of each is another (see `comparison.run.rows`).
+
+    Without `guidance` it is the recipe's.
+    """
     rows = []
     for number, case in enumerate(cases):
         for more in range(seeds):
             name = f"{case.key}{f'+{more}' if more else ''}.mp4"
             first = seed + SEED_STRIDE * number
-            job = Job(name, case.request).with_request(seed=(first + more) % 2**63)
-            count = passes(guidance, recipe, job.request)
+            chosen = {"seed": (first + more) % 2**63, "guidance": guidance}
+            job = Job(name, case.request).with_request(**chosen)
+            count = passes(guidance or recipe.sample.guidance, recipe, job.request)
             rows.append(Row(job, case.set, case.request.title(), count, case.key))
     return rows
 

@@ -42,9 +42,9 @@ def render(
     canvas = Canvas(frames, format.height, format.width, float(format.fps), take.wall)
     take.picture(canvas)
     picture = torch.from_numpy(canvas.frames())
-    sound = _sound(take, format.samples(frames), format, offset, noise)
+    sound = take_sound(take, format.samples(frames), format, offset, noise)
     again = take.again(other, VOICE)
-    voice = _sound(again, round(VOICE * format.sample_rate), format, 0.0, other)
+    voice = take_sound(again, round(VOICE * format.sample_rate), format, 0.0, other)
     return Example(
         name=name,
         clip=Clip(frames=picture, fps=format.fps, waveform=sound, sample_rate=format.sample_rate),
@@ -60,7 +60,7 @@ def texts_of(take: Take) -> dict[str, Any]:
     return {"caption": take.caption, "sound": take.sound_caption, "speech": speech}
 
 
-def _sound(
+def take_sound(
     take: Take, samples: int, format: Format, offset: float, rng: np.random.Generator
 ) -> Tensor:
     """float32 [channels, samples], later by `offset` seconds, rounded to a sample.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence, Set
+from collections.abc import Callable, Hashable, Sequence, Set
 from statistics import NormalDist
 from typing import Any
 
@@ -30,9 +30,9 @@ class Compared:
     """The mean of one number over `n` clips of `cases` cases, as paired, re-paired, and the
     `difference` of the two, by which a claim of sync is judged. Each has its standard error.
 
-    `None` is undefined. `repaired` is, for fewer than two clips, for a metric that reads one
-    stream, and for a number that needs a truth or a reference, and `difference` with it; an error
-    is, if fewer than 5 cases have the number.
+    `None` is undefined. `repaired` is, for fewer than two clips, for a number of one stream that
+    needs no reference, and for a number of two that needs one or a truth, and `difference` with it;
+    an error is, if fewer than 5 cases have the number.
     """
 
     n: int = 0
@@ -104,8 +104,9 @@ def compare_analyses(
 
     `cases` says which clips are of one case, such as the seeds of a prompt; by default each clip is
     a case. Chance is the mean over re-paired clips: each picture with the sounds of all other
-    cases. A metric that reads one stream isn't re-paired. Means are weighted by the metric's
-    `weights`, if it has them: a matched share is all matched events by all events.
+    cases. For a metric that reads one stream it is each clip with the references of all other
+    cases, of the numbers that need one. Means are weighted by the metric's `weights`, if it has
+    them: a matched share is all matched events by all events.
 
     Standard errors are from a bootstrap over cases, each with all its clips (500 draws from
     `seed`): a case that is drawn w times counts w times as picture and as sound, so the pair i, j
@@ -163,21 +164,44 @@ def score_pairs(
     for i, found in enumerate(analyses):
         _check_streams(i, found, streams)
     case: list[Hashable] = list(range(n) if cases is None else cases)
+    other = _repaired(metric, analyses, references)
     scores = [
         [
             metric.score(
                 analyses[i].video,
-                analyses[j].audio,
-                truths[i] if truths is not None and i == j else None,
-                references[i] if references is not None and i == j else None,
+                analyses[i].audio,
+                None if truths is None else truths[i],
+                None if references is None else references[i],
             )
-            if i == j or (len(streams) > 1 and case[i] != case[j])
+            if i == j
+            else other(i, j)
+            if case[i] != case[j]
             else {}
             for j in range(n)
         ]
         for i in range(n)
     ]
     return Scored(metric, scores, case)
+
+
+def _repaired(
+    metric: Metric, analyses: Sequence[AV[Any]], references: Sequence[Reference] | None
+) -> Callable[[int, int], dict[str, float]]:
+    """(i, j) -> the numbers of picture i with sound j.
+
+    Of a metric of one stream: those of clip j with the reference of clip i that it lacks without.
+    """
+    if len(streams_read(metric)) > 1:
+        return lambda i, j: metric.score(analyses[i].video, analyses[j].audio)
+    if references is None:
+        return lambda i, j: {}
+    own = [metric.score(each.video, each.audio) for each in analyses]
+
+    def score(i: int, j: int) -> dict[str, float]:
+        found = metric.score(analyses[j].video, analyses[j].audio, None, references[i])
+        return {name: value for name, value in found.items() if name not in own[j]}
+
+    return score
 
 
 def numbered(several: Sequence[Sequence[Hashable]]) -> tuple[list[np.ndarray], int]:

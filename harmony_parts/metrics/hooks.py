@@ -26,3 +26,21 @@ def harmony_metric() -> Iterator[PartDeclaration]:
         ),
         source="this project",
     )
+    yield part(
+        "soundstage-words",
+        "harmony_parts.metrics.soundstage_words:SoundstageWords",
+        summary="Word and character error of Soundstage's 50 words, by a recogniser that ships.",
+        source="this project",
+    )
+    yield part(
+        "soundstage-voice",
+        "harmony_parts.metrics.soundstage_voice:SoundstageVoice",
+        summary="Whether the reference's voice is heard, of Soundstage's six, by a classifier.",
+        source="this project",
+    )
+    yield part(
+        "soundstage-mouth",
+        "harmony_parts.metrics.soundstage_mouth:SoundstageMouth",
+        summary="Correlation of the mouths of Soundstage's faces with the level of the speech.",
+        source="this project",
+    )

@@ -23,6 +23,10 @@ LABELS = {
     "correlation": "correlation of motion and sound, at its peak",
     "lag_ms": "lag of the peak, sound after picture, ms",
     "correlation_at_0": "correlation without a lag",
+    "word_error": "word error",
+    "character_error": "character error",
+    "right_voice": "share with the reference's voice",
+    "mouth_correlation": "correlation of mouths and sound",
 }
 """Labels for the numbers of the built-in metrics; others are shown by name."""
 HEADER = ("n", "paired", "re-paired", "difference", "95 %")

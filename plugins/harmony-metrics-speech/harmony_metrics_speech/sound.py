@@ -35,7 +35,7 @@ class Heard:
 
 @attrs.frozen(eq=False)
 class SoundMetric:
-    """Scores sounds, never with a picture: it isn't re-paired.
+    """Scores sounds, never with a picture: re-paired, a sound has other clips' references.
 
     `measure`: [samples] at 16 kHz -> what is found in it, or None. `numbers`: that, and the
     reference -> named numbers. `weighed`: name of a number -> that of its weight. `needs`: the

@@ -179,9 +179,8 @@ def test_noise_and_clipping_score_below_clean_on_soundstage(synthetic):
 
 
 def test_wrong_words_are_pooled_over_clips(people):
-    """A recogniser that always hears the same: its error is over all words, and isn't re-paired."""
+    """A recogniser that always hears the same: its error is over all words."""
     metric = Transcription("voices:seconds_heard").build()
     references = [Reference(transcript=each) for each in people]
     found = compare(metric, list(people.values()), references=references)["word_error"]
     assert found.paired == pytest.approx(1.0)
-    assert found.repaired is None
