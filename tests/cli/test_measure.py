@@ -79,7 +79,13 @@ def test_references_go_to_all_files_or_one_to_each(harmony, flash, click_sound, 
     printed = json.loads(result.stdout)
     assert [one["letters"] for one in printed["files"]] == [3, 2, 5]
     assert {(one["voice"], one["red"]) for one in printed["files"]} == {(0.5, 200)}
-    assert printed["together"]["letters"] == {"n": 3, "cases": 3, "paired": pytest.approx(10 / 3)}
+    assert printed["together"]["letters"] == {
+        "n": 3,
+        "cases": 3,
+        "paired": pytest.approx(10 / 3),
+        "repaired": pytest.approx(10 / 3),  # with the transcripts of the other files
+        "difference": 0.0,
+    }
     wrong = harmony("measure", flash, flash, flash, *options[:4])
     assert wrong.exit_code == 2
     assert "--transcript is given 2 times for 3 files" in wrong.stderr
