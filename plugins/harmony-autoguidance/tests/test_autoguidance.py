@@ -66,7 +66,7 @@ def test_an_earlier_checkpoint_of_the_run_guides(tmp_path):
     recipe = attrs.evolve(pipeline.recipe, sample=sampling)
     parts = build_empty(recipe)
     account = account_or_reason(recipe, parts, "float32")
-    assert f"weights of {early}" in memory_lines(account, 1)[0]
+    assert f"weights of {early}" in memory_lines(account)[0]
     assert account.others == {early: account.weights_bytes}
     assert any(f"by {early}" in line for line in pass_lines(recipe, parts))
     each = account.tasks["joint"]
