@@ -38,16 +38,15 @@ def gradients(denoiser: nn.Module) -> dict[str, torch.Tensor]:
     return {n: p.grad for n, p in denoiser.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize(
-    ("interaction", "more"),
+    ("interaction", "more", "size"),
     [
-        (GLDI(attention=Eager()), {"recompute": "all_but_attention"}),
-        (GLDI(attention=Reference(), style=StyleTokens(tokens=3, head_width=4)), {}),
-        (GLDI(style=NoStyle()), {"driven_interaction": "one_way"}),
-        (Global(), {"recompute": "all"}),
-        (Global(), {"audio": CrossAudio(width=16, heads=4, feed=32)}),
-        (NoInteraction(), {}),
+        (GLDI(attention=Eager()), {"recompute": "all_but_attention"}, 4),
+        (GLDI(attention=Reference(), style=StyleTokens(tokens=3, head_width=4)), {}, 2),
+        (GLDI(style=NoStyle()), {"driven_interaction": "one_way"}, 2),
+        (Global(), {"recompute": "all"}, 4),
+        (Global(), {"audio": CrossAudio(width=16, heads=4, feed=32)}, 2),
+        (NoInteraction(), {}, 2),
     ],
     ids=["alignment", "style-tokens", "one-way", "global", "cross-audio", "none"],
 )
@@ -73,3 +72,28 @@ def test_shares_of_a_video_are_the_whole(interaction, more, size):
     for name, gradient in gradients(whole).items():
         total = torch.stack([found[name] for _, found in results if name in found]).sum(0)
         torch.testing.assert_close(total, gradient, rtol=1e-10, atol=TOLERANCE * 100, msg=name)
+
+
+def test_what_cannot_be_shared_is_named() -> None:
+    """Heads, tokens, a part that needs the whole video, a model without one."""
+
+    def refuse(denoiser: BranchDenoiser, size: int, text: str) -> None:
+        with pytest.raises(ValueError, match=text):
+            denoiser.share_video(VideoShare(0, size))
+
+    refuse(small.build(), 3, r"4 tokens of a latent \(2 x 2\)")
+    refuse(small.build(), 4, "2 heads of the video branch")
+    denoiser = small.build(GLDI(style=ThirdPartyStyle()))
+    refuse(denoiser, 2, "NeedsAll reads the whole video")
+
+
+class ThirdPartyStyle:
+    """A style part that knows nothing of shares."""
+
+    def build(self, *, branches: object) -> nn.Module:
+        return NeedsAll()
+
+
+class NeedsAll(nn.Module):
+    def forward(self, reference: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
+        return reference * video.mean()
