@@ -12,13 +12,14 @@ from harmony_parts.style.none import NoStyle
 
 
 def test_messages_are_counted_where_they_are_sent() -> None:
-    """q, k, v and the result of each self-attention, what the audio reads, and the video's end."""
+    """q, k, v, result of each self-attention; k, v, result of the audio's; the video's end."""
     denoiser, messages = small.build(GLDI(style=NoStyle())), Messages()
     denoiser.share_video(VideoShare(0, 2, lambda rows: Exchange.apply(rows, messages)))
     av, conditions = small.inputs()
     out = denoiser(av, small.at(0.5, 0.5), conditions)
     tokens = small.B * small.TV * 4 // 2  # of this process
-    layer = tokens * (4 * 24 + 2 * 16) // 2  # half of its numbers go to the other process
+    # half of the numbers go to the other process: of its tokens, and of all latents of the audio
+    layer = (tokens * (4 * 24 + 2 * 16) + small.B * small.TA * 16) // 2
     forward = 8 * (2 * layer + tokens * 24)  # bytes of float64, in two layers
     assert messages.sent == forward
     torch.stack([out[stream].sum() for stream in out]).sum().backward()
