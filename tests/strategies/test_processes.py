@@ -62,10 +62,8 @@ def test_two_processes_with_divided_weights_train_what_one_does(tmp_path: Path) 
     finish(
         job(tmp_path / "one", ranks=0, strategy=["single", {}], train=train),
         job(tmp_path / "two", train=train),
-        job(tmp_path / "shared", strategy=SEQ, train=train),
     )
     check_alike(tmp_path / "one", tmp_path / "two")
-    check_alike(tmp_path / "one", tmp_path / "shared")
 
 
 @pytest.fixture(scope="module")
