@@ -27,8 +27,8 @@ def check_strategy(spec: StrategySpec) -> Strategy:
 
 
 def _check(spec: StrategySpec, strategy: Strategy) -> None:
-    alone = (strategy.rank, strategy.ranks, strategy.seq) == (0, 1, 1)
-    require(alone, spec, "be rank 0 of 1 in a single process, which shares clips with no other")
+    is_one = (strategy.rank, strategy.ranks, strategy.seq) == (0, 1, 1)
+    require(is_one, spec, "be rank 0 of 1 in a single process, which shares clips with no other")
     network, original = SmallNetwork(), SmallNetwork().state_dict()
     with no_global_randomness(spec):
         strategy.prepare([*network.layers, network])
