@@ -80,8 +80,8 @@ def _check_recipe(path: Path, recipe: Recipe, data_root: str | os.PathLike[str] 
         raise RunError(f"{path}: can't be read: {error}") from error
     if fault := version_fault(before):
         raise RunError(f"{path}: {fault}")
-    before, now = with_defaults(path, before), tomllib.loads(write_recipe(recipe))
-    differs = [line for place, line in differences(before, now) if not place.startswith(FREE)]
+    was, now = with_defaults(path, before), tomllib.loads(write_recipe(recipe))
+    differs = [line for place, line in differences(was, now) if not place.startswith(FREE)]
     if differs:
         listed = "\n".join(f"  {line}" for line in differs)
         raise RunError(
