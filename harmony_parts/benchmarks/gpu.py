@@ -9,7 +9,6 @@ library is imported here, since nothing else may be there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -20,93 +19,13 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+
+from harmony_parts.benchmarks.gpu_items import Item, items
+from harmony_parts.benchmarks.gpu_results import RESULTS, append, finished, read_lines
 
 ROOT = Path(__file__).parents[2]
-RESULTS = "results.jsonl"
 LEAST = 15  # seconds that an item needs, at the least
 GRACE = 5  # seconds between asking a process to end and killing it
-
-
-class Item(NamedTuple):
-    """One question: a command and the seconds that it may take; `cuda`: only with a GPU."""
-
-    name: str
-    limit: float
-    command: tuple[str, ...]
-    cuda: bool = True
-    env: Mapping[str, str] = {}
-
-
-def items(out: Path, jobs: int, python: str = sys.executable) -> list[Item]:
-    """All items, in the order of their worth."""
-    module = (python, "-m")
-    here = "harmony_parts.benchmarks."
-    tests = (*module, "pytest", "-q", "-p", "no:cacheprovider", "-n")
-    local = (*module, here + "local_attention", "--device", "cuda", "--runs", "20")
-    model = (*module, here + "model", "--device", "cuda", "--json")
-    triton = ("--set", "denoiser.interaction.attention=triton")
-    several = (
-        f"for k in $(seq 0 {jobs - 1}); do {python} -m {here}gpu_tasks compile $k {jobs} & done;"
-        " wait"
-    )
-    memcheck = ("compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9")
-    parity = ("tests/gpu/test_cuda.py",)
-    report = {"HARMONY_GPU_REPORT": str(out / "steps.jsonl")}
-    return [
-        Item("smoke", 60, (*module, here + "gpu_tasks", "smoke"), cuda=False),
-        Item("doctor", 20, (*module, "harmony_parts", "doctor"), cuda=False),
-        Item("kernels", 110, (*tests, str(jobs), "tests/gpu/test_kernels.py")),
-        Item("local", 60, (*local, "--no-compile", "--json", str(out / "local-attention.json"))),
-        Item("compile", 45, ("bash", "-c", several)),
-        Item("tune", 45, (*module, here + "gpu_tasks", "tune")),
-        Item("model", 50, (*model, str(out / "model-6.json"), "--layers", "6", "--steps", "4")),
-        Item(
-            "model-triton",
-            50,
-            (*model, str(out / "model-6-triton.json"), "--layers", "6", "--steps", "4", *triton),
-        ),
-        Item("parity", 80, (*tests, "8", *parity, "-k", "not time_and_memory")),
-        Item(
-            "sanitizer",
-            75,
-            (*memcheck, *module, here + "gpu_tasks", "tiny"),
-            env={"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
-        ),
-        Item("steps", 40, (*tests, "0", *parity, "-k", "time_and_memory"), env=report),
-        Item("whole", 100, (*model, str(out / "model.json"), "--steps", "2", *triton)),
-        Item("compiled", 90, (*local, "--json", str(out / "local-attention-compiled.json"))),
-    ]  # fmt: skip
-
-
-def append(out: Path, line: Mapping[str, Any]) -> None:
-    """Add a line to the results, on the disk before this returns; a cut line before it stays."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / RESULTS).open("ab+") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_lines(out: Path) -> list[dict[str, Any]]:
-    """The results so far, without lines that were cut."""
-    found = []
-    file = out / RESULTS
-    for line in file.read_bytes().splitlines() if file.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
-
-
-def finished(lines: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The items that have succeeded; all others are tried again."""
-    return {line["item"] for line in lines if line.get("rc") == 0 and "item" in line}
 
 
 def run_item(item: Item, limit: float, log: Path, env: Mapping[str, str]) -> int:
@@ -155,7 +74,7 @@ def run_all(
     now: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run the items that have no result yet, in order, within `budget` seconds altogether."""
-    began, done = now(), finished(read_lines(out))
+    began, done = now(), finished(read_lines(out / RESULTS))
     out.mkdir(parents=True, exist_ok=True)
     for item in todo:
         left = budget - (now() - began)
@@ -233,17 +152,30 @@ def has_cuda() -> bool:
 def main() -> None:
     """Run what has no result yet."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=Path("out/gpu"))
-    parser.add_argument("--budget", type=float, default=530, help="seconds for everything")
+    parser.add_argument("--out", type=Path, help="by default out/gpu, or out/gpu-rehearsal")
+    parser.add_argument("--budget", type=float, help="seconds for everything; by default 530")
     parser.add_argument("--skip", nargs="*", default=[], metavar="ITEM")
     parser.add_argument("--wheels", type=Path, default=Path("out/wheels"))
     parser.add_argument("--jobs", type=int, default=12, help="processes that compile at once")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="run every item on this CPU with toy sizes, ten times as long; figures mean nothing",
+    )
     given = parser.parse_args()
-    out = given.out.resolve()
+    longer = 10 if given.rehearse else 1
+    out = (given.out or Path("out/gpu-rehearsal" if given.rehearse else "out/gpu")).resolve()
     with tempfile.TemporaryDirectory() as work:
         env = environment(Path(work), given.wheels, out)
-        todo, cuda = items(out, given.jobs), has_cuda()
-        run_all(todo, out, budget=given.budget, cuda=cuda, skip=given.skip, env=env)
+        todo = items(out, given.jobs, rehearse=given.rehearse)
+        run_all(
+            [item._replace(limit=item.limit * longer) for item in todo],
+            out,
+            budget=given.budget or 530 * longer,
+            cuda=has_cuda(),
+            skip=given.skip,
+            env=env,
+        )
 
 
 if __name__ == "__main__":
