@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = "harmony_parts.benchmarks."
+FOREIGN = tuple(
+    f"plugins/harmony-{name}/tests/test_{name}_gpu.py" for name in ("ltx2", "cosmos3", "kandinsky6")
+)
 TRITON = ("--set", "denoiser.interaction.attention=triton")
 
 
@@ -25,9 +28,7 @@ class Item(NamedTuple):
     expected: float = 0.0  # estimated, for an H100 or H200 with 16 CPU cores
 
 
-def items(
-    out: Path, jobs: int, python: str = sys.executable, rehearse: bool = False
-) -> list[Item]:
+def items(out: Path, jobs: int, python: str = sys.executable, rehearse: bool = False) -> list[Item]:
     """All items; `rehearse`: on a CPU, with toy sizes and kernels in Triton's interpreter."""
     module = (python, "-m")
     workers = ("-n", "0" if rehearse else str(jobs))
@@ -79,7 +80,7 @@ def items(
         Item("tiny", 60, (*tests, "tests/gpu/test_tiny_models.py"), cuda, everywhere, 35),
         Item("sharded", 60, (*model, *json("model-sharded"), *four, *whole, "--mixed",
                              "--sharded"), cuda, everywhere, 30),
-        Item("foreign", 75, (*tests, "tests/gpu/test_foreign_models.py"), cuda, everywhere, 45),
+        Item("foreign", 75, (*tests, *FOREIGN), cuda, everywhere, 45),
         Item("steps", 60, (*tests, *parity, *timed, "-n", "0"), cuda, everywhere, 35),
         Item("together", 40, (*task, "together"), cuda, everywhere, 25),
         Item("sanitizer", 75, (*(() if rehearse else checked), *task, "smallest"), cuda, uncached,

@@ -1,4 +1,4 @@
-"""The results of `make gpu`: lines of results.jsonl, each kept at once, so that a cut loses nothing.
+"""The results of `make gpu`: lines of results.jsonl, each kept at once, so a cut loses nothing.
 
 Only the standard library is imported: `gpu` runs where nothing else may be there.
 """

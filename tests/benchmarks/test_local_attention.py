@@ -28,6 +28,7 @@ def test_quick_run_reports_every_candidate(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "Without triton" in done.output.replace("\n", " ")
     report = json.loads(file.read_text())
+    assert "unfinished" not in report
     assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert report["copy_bytes_per_second"] > 0
     names = {
@@ -137,6 +138,23 @@ def test_the_clock_leaves_the_hosts_time_out(monkeypatch: pytest.MonkeyPatch) ->
     assert slept == [1e-3, -1.0, -1.0]
     clock(lambda: None)
     assert min(0.1, 1.5 * first.host) <= slept[3] <= 0.1
+
+
+def test_a_cut_run_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed in its second direction: the first one's rows are there, marked unfinished."""
+    file, plain = tmp_path / "report.json", local_attention.memory
+
+    def killed(problem: Problem, passed: Any) -> Any:
+        if problem.direction == DIRECTIONS[1]:
+            raise SystemExit(137)
+        return plain(problem, passed)
+
+    monkeypatch.setattr(local_attention, "memory", killed)
+    command = ["--quick", "--device", "cpu", "--json", str(file)]
+    assert CliRunner().invoke(main, command).exit_code == 137
+    report = json.loads(file.read_text())
+    assert report["unfinished"] is True
+    assert {row["direction"] for row in report["rows"]} == {DIRECTIONS[0]}
 
 
 def test_step_memory_counts_saved_tensors_once_and_excludes_existing() -> None:
