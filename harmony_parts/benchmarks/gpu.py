@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 from harmony_parts.benchmarks.gpu_items import Item, items
 from harmony_parts.benchmarks.gpu_results import RESULTS, append, finished, read_lines
@@ -97,27 +100,54 @@ def run_all(
         print(f"{item.name}: {'good' if rc == 0 else f'failed ({rc})'}, {seconds} s", flush=True)
 
 
-def write_metadata(folder: Path, root: Path = ROOT) -> list[Path]:
+def write_metadata(folder: Path, root: Path = ROOT, site: Path | None = None) -> list[Path]:
     """Write what importlib.metadata reads of the library and its plugins, as if installed.
 
+    A plugin that needs packages which are neither here nor in `site` is left out, as pip would.
     Returns the folders to put on the path.
     """
-    files = [root / "pyproject.toml", *sorted(root.glob("plugins/*/pyproject.toml"))]
-    for file in files:
+    there = {_name(d.name) for d in distributions(path=[*([str(site)] if site else []), *sys.path])}
+    projects = {}
+    for file in [root / "pyproject.toml", *sorted(root.glob("plugins/*/pyproject.toml"))]:
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-        info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-        info.mkdir(parents=True, exist_ok=True)
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-        )
-        groups = dict(project.get("entry-points", {}))
-        groups["console_scripts"] = project.get("scripts", {})
-        text = [
-            f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in entries.items())
-            for group, entries in groups.items()
-        ]
-        (info / "entry_points.txt").write_text("\n".join(text))
-    return [folder, *(file.parent for file in files)]
+        projects[_name(project["name"])] = file, project
+    library, *plugins = projects
+    there |= {library}
+    found = [library]
+    while new := [p for p in plugins if p not in found and _needs(projects[p][1]) <= there]:
+        there |= set(new)
+        found += new
+    for name in found:
+        _write_info(folder, projects[name][1])
+    for name in sorted(set(plugins) - set(found)):
+        missing = ", ".join(sorted(_needs(projects[name][1]) - there))
+        print(f"left out: {name}, which needs {missing}", flush=True)
+    return [folder, *(projects[name][0].parent for name in found)]
+
+
+def _name(text: str) -> str:
+    """A package's name in its normal form."""
+    return re.sub(r"[-_.]+", "-", text).lower()
+
+
+def _needs(project: Mapping[str, Any]) -> set[str]:
+    """The packages that a project requires, without their versions."""
+    return {_name(re.split(r"[^\w.-]", text, maxsplit=1)[0]) for text in project["dependencies"]}
+
+
+def _write_info(folder: Path, project: Mapping[str, Any]) -> None:
+    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    groups = dict(project.get("entry-points", {}))
+    groups["console_scripts"] = project.get("scripts", {})
+    text = [
+        f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in entries.items())
+        for group, entries in groups.items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(text))
 
 
 def unpack(wheel: Path, folder: Path) -> None:
@@ -134,7 +164,7 @@ def environment(work: Path, wheels: Path, out: Path) -> dict[str, str]:
     site = work / "site"
     for wheel in sorted(wheels.glob("*.whl")):
         unpack(wheel, site)
-    path = [site, *write_metadata(work / "metadata")]
+    path = [site, *write_metadata(work / "metadata", site=site)]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([*map(str, path), os.environ.get("PYTHONPATH", "")]),
         "HARMONY_GPU_OUT": str(out),

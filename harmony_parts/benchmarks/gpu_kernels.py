@@ -99,7 +99,7 @@ def compile_share(k: int, n: int) -> bool:
         except Exception as error:  # `tune` records it
             print(kernel, setting, error)
     if PLACE.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(PLACE)
     return True
 
 

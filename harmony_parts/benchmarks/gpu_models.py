@@ -68,7 +68,7 @@ def by_kernel(step: Callable[[], None]) -> dict[str, Any]:
     with profiler(activities=[activity]) as found:
         step()
         if CUDA:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(PLACE)
     kernels = [
         (e.key[:NAME], e.count, (e.self_device_time_total if CUDA else e.self_cpu_time_total) / 1e3)
         for e in found.key_averages()

@@ -60,7 +60,14 @@ def tables(report: Mapping[str, Any]) -> str:
 PLAIN = ("machine", "copy", "kernels", "training", "clip")
 SETTING = ["kernel", "windows", "tile, warps, stages, split", "ms", "of copy", ""]
 MODEL = ["model", "what", "s", "on the host, s", "of matmul", "peak, predicted, GB"]
-LOCAL = ["local attention", "what", "forward, ms", "of copy", "backward, ms", "of copy"]
+LOCAL = [
+    "local attention",
+    "what",
+    "forward, ms (host)",
+    "of copy",
+    "backward, ms (host)",
+    "of copy",
+]
 
 
 def _figure(line: Mapping[str, Any]) -> list[str]:
@@ -133,7 +140,8 @@ def _local(reports: Mapping[str, Any]) -> list[list[str]]:
             for way in ("forward", "backward"):
                 times, copy = row[way], report["copy_bytes_per_second"]
                 share = row[way + "_bytes"] / times["median"] / copy if times else 0
-                cells += [_ms(times), f"{share:.0%}" if times else ""]
+                both = f"{_ms(times)} ({_ms(row[way + '_host'])})" if times else ""
+                cells += [both, f"{share:.0%}" if times else ""]
             found.append(cells)
     return found
 

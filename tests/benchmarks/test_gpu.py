@@ -122,11 +122,23 @@ def test_every_file_and_module_of_an_item_exists(tmp_path: Path) -> None:
                 assert (ROOT / (word.replace(".", "/") + ".py")).is_file(), word
 
 
+def test_a_copy_is_far_larger_than_a_cache(tmp_path: Path, monkeypatch) -> None:
+    """2 GiB on a GPU; small copies would be timed from its L2 cache."""
+    sizes: list[int] = []
+    monkeypatch.setattr(gpu_results, "OUT", tmp_path)
+    monkeypatch.setattr(gpu_tasks, "copy_bandwidth", lambda _, size, runs: sizes.append(size) or 1)
+    for name in ("machine", "kernels", "training_steps", "clip"):
+        monkeypatch.setattr(gpu_tasks, name, lambda *_: {})
+    gpu_tasks.smoke(torch.device("cuda"))
+    assert sizes == [2**31]
+
+
 def test_a_smoke_test_with_a_fault_is_tried_again(tmp_path: Path, monkeypatch) -> None:
     """Every figure is kept, and the item fails."""
     monkeypatch.setattr(gpu_results, "OUT", tmp_path)
-    for name in ("training_steps", "machine", "copy_bandwidth"):
+    for name in ("training_steps", "machine"):
         monkeypatch.setattr(gpu_tasks, name, lambda *_: {"seconds": 1.0})
+    monkeypatch.setattr(gpu_tasks, "copy_bandwidth", lambda *_: 1e9)
 
     def broken(device: torch.device) -> dict[str, object]:
         raise RuntimeError("no kernel image")
@@ -146,6 +158,24 @@ def test_metadata_is_that_of_the_projects(tmp_path: Path) -> None:
     points = {p.name for p in found["harmony-parts"].entry_points if p.group == "console_scripts"}
     assert "harmony" in points
     assert ROOT in folders
+
+
+def test_a_plugin_without_its_requirements_is_left_out(tmp_path: Path, capsys) -> None:
+    """As with pip: a part that can't be imported would be a fault of the installation."""
+    for name, needs in (("library", []), ("plugins/b", ["a-plugin>=1"]),
+                        ("plugins/a", ["Torch[extra]>=2; python_version>'3'"]),
+                        ("plugins/c", ["library", "no_such.thing"]),
+                        ("plugins/d", ["c-plugin"])):  # fmt: skip
+        file = tmp_path / name.replace("library", ".") / "pyproject.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = name if name == "library" else f"{name[-1]}-plugin"
+        file.write_text(f"[project]\nname = '{own}'\nversion = '1'\ndependencies = {needs}\n")
+    folders = write_metadata(tmp_path / "metadata", tmp_path)
+    found = {d.name for d in distributions(path=[str(tmp_path / "metadata")])}
+    assert found == {"library", "a-plugin", "b-plugin"}
+    assert tmp_path / "plugins/a" in folders
+    assert tmp_path / "plugins/c" not in folders
+    assert "left out: c-plugin, which needs no-such-thing" in capsys.readouterr().out
 
 
 def test_programs_in_wheels_stay_executable(tmp_path: Path) -> None:
@@ -200,8 +230,8 @@ def test_reports_become_tables(tmp_path: Path) -> None:
     """Of the benchmarks, whole or cut, and of the tests; a cut line of those is left out."""
     times = {"median": 0.002, "low": 0.001, "high": 0.003, "least": 0.001, "runs": 3}
     row = {"shape": "5 s", "direction": "video reads audio", "name": "triton", "fault": "",
-           "forward": times, "backward": None, "forward_bytes": 10**6,
-           "backward_bytes": 1}  # fmt: skip
+           "forward": times, "backward": None, "forward_host": times, "backward_host": None,
+           "forward_bytes": 10**6, "backward_bytes": 1}  # fmt: skip
     local = {"unfinished": True, "copy_bytes_per_second": 1e9, "rows": [row], "memory": []}
     result = {"what": "forward", "layers": 6, "seconds": times, "host_seconds": times,
               "of_matmul": 0.5, "peak_bytes": 2 * 10**9, "predicted_bytes": 10**9}  # fmt: skip
@@ -216,7 +246,7 @@ def test_reports_become_tables(tmp_path: Path) -> None:
     append(tmp_path, batch | {"clips": 1, "frames": 6})
     append(tmp_path, batch | {"clips": 2, "frames": 6, "latents": 192})
     page = tables(gathered(tmp_path))
-    assert "| local-attention (cut) | 5 s, video reads audio: triton | 2 | 50% |  |  |" in page
+    assert "| local-attention (cut) | 5 s, video reads audio: triton | 2 (2) | 50% |  |  |" in page
     assert "| model-6 | forward, 6 layers | 0.002 | 0.002 | 50% | 2, 1 |" in page
     assert "| demo | seconds_per_step: 0.25 |" in page
     assert page.count("| demo |") == 1
