@@ -34,16 +34,16 @@ def items(out: Path, jobs: int, python: str = sys.executable, rehearse: bool = F
     workers = ("-n", "0" if rehearse else str(jobs))
     tests = (*module, "pytest", "-q", "-p", "no:cacheprovider", *workers)
     task = (*module, HERE + "gpu_tasks")
-    local = (*module, HERE + "local_attention", "--device")
+    local: tuple[str, ...] = (*module, HERE + "local_attention", "--device")
     local += ("cpu", "--quick") if rehearse else ("cuda", "--runs", "20")
-    model = (*module, HERE + "model", "--device")
+    model: tuple[str, ...] = (*module, HERE + "model", "--device")
     model += ("cpu", "--recipe", "demo", "--quick") if rehearse else ("cuda",)
     whole = () if rehearse else TRITON  # its kernels aren't run at full size in the interpreter
     six, four, deep = (
         () if rehearse else ("--layers", layers, "--steps", steps)
         for layers, steps in (("6", "4"), ("4", "4"), ("30", "2"))
     )
-    kernels = ("tests/gpu/test_kernels.py",)
+    kernels: tuple[str, ...] = ("tests/gpu/test_kernels.py",)
     kernels += ("-k", "contract or (ragged and 7-3-True-dtype0)") if rehearse else ()
     parity, timed = ("tests/gpu/test_cuda.py",), ("-k", "time_and_memory")
     others = ("-k", "not time_and_memory and not lowers_the_peak" if rehearse

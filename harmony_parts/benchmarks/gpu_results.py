@@ -47,12 +47,12 @@ def finished(lines: Sequence[Mapping[str, Any]]) -> set[str]:
     return {line["item"] for line in lines if line.get("rc") == 0 and "item" in line}
 
 
-def record(what: str, measure: Callable[[], Mapping[str, Any]], **about: Any) -> bool:
+def record(figure: str, measure: Callable[[], Mapping[str, Any]], /, **about: Any) -> bool:
     """Append what `measure` returns, or its error; whether it succeeded. It never raises."""
     try:
         found = {"ok": True, **measure()}
     except Exception as error:  # whatever a GPU's compiler or driver raises: the rest goes on
         traceback.print_exc()
         found = {"ok": False, "error": f"{type(error).__name__}: {error}"[:500]}
-    append(OUT, {"figure": what, **about, **found})
+    append(OUT, {"figure": figure, **about, **found})
     return bool(found["ok"])

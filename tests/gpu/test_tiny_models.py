@@ -36,9 +36,9 @@ def losses(folder: Path) -> list[float]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_its_training_follows_that_on_a_cpu(name: str, tmp_path: Path) -> None:
     """The recipes with which harmony-tiny was trained: learned codec, words, Muon."""
-    for device in ("cpu", DEVICE):
-        train(read_recipe(name, FEW), out=tmp_path / device, device=device, progress=False)
-    on_cpu, here = losses(tmp_path / "cpu"), losses(tmp_path / DEVICE)
+    for way, device in (("cpu", "cpu"), ("here", DEVICE)):
+        train(read_recipe(name, FEW), out=tmp_path / way, device=device, progress=False)
+    on_cpu, here = losses(tmp_path / "cpu"), losses(tmp_path / "here")
     assert len(here) == 3
     assert here == pytest.approx(on_cpu, rel=1e-2)
     report(recipe=name, losses=here, losses_on_a_cpu=on_cpu)
