@@ -63,7 +63,7 @@ NEWEST := assembly attention branches codecs denoisers encoders flow guidance in
 # Without a virtual environment: make gpu PY=python3, on a machine that has torch and triton.
 PY ?= $(BIN)/python
 gpu: $(if $(filter $(BIN)/python,$(PY)),$(VENV)/.ready)  ## What waits for a CUDA device, the most important first, in ten minutes: out/gpu (GPU="--budget 300 --skip whole").
-	$(PY) -m harmony_parts.benchmarks.gpu --out out/gpu $(GPU)
+	$(PY) -m harmony_parts.benchmarks.gpu $(GPU)
 
 gpu-report:  ## The results of `make gpu` as docs/results/gpu.json, and as tables.
 	$(PY) -m harmony_parts.benchmarks.gpu_report out/gpu

@@ -23,10 +23,9 @@ from harmony_parts.benchmarks.measure import (
 )
 from harmony_parts.benchmarks.model_steps import WARM_UP, Model, Result, measure
 from harmony_parts.cost.inputs import Inputs
-from harmony_parts.cost.report import flops_text
 from harmony_parts.errors import HarmonyError
 from harmony_parts.layers.precision import float32_products
-from harmony_parts.report.text import bytes_text
+from harmony_parts.report.text import bytes_text, flops_text
 from harmony_parts.strategies.fsdp import FSDP
 from harmony_parts.strategies.protocol import Strategy
 
