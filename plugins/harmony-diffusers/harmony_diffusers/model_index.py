@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ import attrs
 
 FILES = ("model_index.json", "modular_model_index.json")
 """The index of a pipeline, and that of a modular one."""
-ENDS = 2**20  # bytes of a file's beginning and of its end that a digest reads
 
 
 @attrs.frozen
@@ -80,20 +78,3 @@ def _fetched(model: str, name: str, revision: str) -> Path | None:
         return Path(hf_hub_download(model, name, revision=revision or None))
     except (OSError, HfHubHTTPError, HFValidationError):  # loading the component tells why
         return None
-
-
-def folder_digest(folder: Path) -> str:
-    """16 hexadecimal digits of the files of a model's folder: names, sizes, and contents.
-
-    Of a file of more than 2 MiB only the first and the last MiB are read, so that this takes a
-    moment and not as long as reading the weights.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(ENDS))
-            stream.seek(max(ENDS, size - ENDS))
-            digest.update(stream.read())
-    return digest.hexdigest()[:16]

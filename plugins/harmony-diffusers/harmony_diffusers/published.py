@@ -14,11 +14,11 @@ from pathlib import Path
 import attrs
 import torch
 
-from harmony_diffusers.model_index import folder_digest
 from harmony_parts import StreamShifts
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import HarmonyError
+from harmony_parts.models.external_weights import identify_model
 from harmony_parts.models.folder import save_model
 
 
@@ -72,14 +72,15 @@ class Published:
                 given.folder,
                 recipe,
                 {},
-                note=f"none; all weights are loaded from {_identity(given.model or self.home)}",
+                note=f"none; all weights are loaded from {_identity(given.model or self.home, given.revision)}",
             )
         except (HarmonyError, ValueError) as error:
             raise SystemExit(f"{error}") from None
         print(f"harmony generate {given.folder} --prompt '...' --out clip.mp4")
 
 
-def _identity(model: str) -> str:
-    """The model, with the digest of its files if it is a folder."""
-    folder = Path(model).expanduser()
-    return f"{model} (digest {folder_digest(folder)})" if folder.is_dir() else model
+def _identity(model: str, revision: str) -> str:
+    """The model, with the digest of its files if it is a folder, else with its commit."""
+    known = identify_model(model, revision)
+    said = ", ".join(f"{name} {known[name]}" for name in ("digest", "commit") if name in known)
+    return f"{model} ({said})" if said else model

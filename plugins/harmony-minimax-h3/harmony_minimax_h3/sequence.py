@@ -59,7 +59,8 @@ def row_times(times: AV[Times], n: int, rows: int, text: int) -> dict[str, Tenso
     Its timestep is 1 - t: 1 is data. A text has the highest time of the video, as in diffusers.
     """
     video, audio = times["video"], times["audio"]
-    of_text = video.index[n][video.per_latent()[n].argmax()]
+    noisiest = video.per_latent()[n].argmax(0, keepdim=True)
+    of_text = video.index[n].gather(0, noisiest)
     first = len(video.values[n])
     return {
         "timestep": 1 - torch.cat([video.values[n], audio.values[n]]).float(),

@@ -63,8 +63,8 @@ class MiniMaxH3Text:
     the texts at hand, shorter ones are masked. A text is made of the pieces whose field a prompt
     has, joined with spaces; a prompt without any of them gets the null form, the tokens of
     `negative`, which the model wasn't trained on: it is distilled from guidance by text. Each text
-    is encoded by itself. Source: diffusers' MiniMaxH3ModularPipeline. Of Qwen3-VL-32B 25.3 G
-    parameters are used (51 GB in bfloat16), Apache-2.0.
+    is encoded by itself. Source: diffusers' MiniMaxH3ModularPipeline. Of Qwen3-VL-32B 25.2 G
+    parameters are used (50 GB in bfloat16), Apache-2.0.
     """
 
     model: str = model_knob("")

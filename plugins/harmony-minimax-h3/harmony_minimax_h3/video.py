@@ -38,7 +38,8 @@ class MiniMaxH3Video:
     latent. A latent is (z - mean) / std per channel, z the mean of the distribution, which
     diffusers' pipeline draws a sample of. The encoder is causal, and kept in float32 in any
     precision; the decoder is neither. Input is moved to the weights' device, and the result stays
-    there. Source: diffusers' MiniMaxH3ModularPipeline. The weights' licence is on their card: read
+    there. The default configuration has 2.6 G parameters. Source: diffusers'
+    MiniMaxH3ModularPipeline. The weights' licence is on their card: read
     it before use.
     """
 
