@@ -68,12 +68,9 @@ class Published:
             shift = recipe.sample.shift
             for each in (shift.video, shift.audio) if isinstance(shift, StreamShifts) else (shift,):
                 each(torch.zeros(1))  # refuses a scheduler of other times
-            save_model(
-                given.folder,
-                recipe,
-                {},
-                note=f"none; all weights are loaded from {_identity(given.model or self.home, given.revision)}",
-            )
+            source = _identity(given.model or self.home, given.revision)
+            note = f"none; all weights are loaded from {source}"
+            save_model(given.folder, recipe, {}, note=note)
         except (HarmonyError, ValueError) as error:
             raise SystemExit(f"{error}") from None
         print(f"harmony generate {given.folder} --prompt '...' --out clip.mp4")

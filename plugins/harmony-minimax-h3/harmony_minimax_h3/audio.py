@@ -25,7 +25,7 @@ from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import check_waveform
 
 SIDES = 2
-"""Sides of its sound: a latent here is one of the left and one of the right, one after the other."""
+"""Sides of its sound: a latent here is one of the left and then one of the right side."""
 
 
 @attrs.frozen

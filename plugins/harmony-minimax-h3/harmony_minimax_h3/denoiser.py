@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -24,7 +23,7 @@ from harmony_diffusers.frozen import (
 )
 from harmony_diffusers.joint import Joint
 from harmony_minimax_h3.audio import SIDES
-from harmony_minimax_h3.sequence import PER_SECOND, Layout, packed, row_times, unpacked
+from harmony_minimax_h3.sequence import PER_SECOND, layout, packed, row_times, unpacked
 from harmony_minimax_h3.video import begin
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
@@ -140,29 +139,17 @@ class MiniMaxH3Denoiser(FrozenModule):
     def _velocities(self, av: AV[Tensor], times: AV[Times], n: int, text: Tensor) -> AV[Tensor]:
         """Velocities of sample n: latents [T, h, w, C] and [T, C], tokens [L, width]."""
         frames, high, wide = av["video"].shape[:3]
-        layout = _layout(
-            len(text), (frames, high, wide), len(av["audio"]), self._patch, av["video"].device
-        )
         _, p, q = self._patch
         video, audio = self.frozen.models[0](
             **packed(av, self._patch),
             encoder_hidden_states=text[None],
             **row_times(times, n, (high // p) * (wide // q), len(text)),
-            **layout.arguments,
+            **layout(
+                len(text), (frames, high, wide), len(av["audio"]), self._patch, av["video"].device
+            ),
             return_dict=False,
         )
         return unpacked(-video, -audio, av, self._patch)
-
-
-@lru_cache(maxsize=8)  # the same in every step; a text and its null form for some clips
-def _layout(
-    text: int,
-    shape: tuple[int, int, int],
-    sounds: int,
-    patch: tuple[int, int, int],
-    device: torch.device,
-) -> Layout:
-    return Layout.of(text, shape, sounds, patch).to(device)
 
 
 def _accepts(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
-import attrs
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -16,41 +16,36 @@ PER_SECOND = 40
 """Positions in time of one second, of either stream."""
 
 
-@attrs.frozen
-class Layout:
-    """What stands where, as diffusers' pipeline has it: the transformer's arguments by name."""
+@lru_cache(maxsize=8)  # the same in every step; a text and its null form for some clips
+def layout(
+    text: int,
+    shape: tuple[int, int, int],
+    sounds: int,
+    patch: tuple[int, int, int],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """The transformer's arguments for what stands where, as in diffusers' pipeline.
 
-    arguments: dict[str, Tensor]
+    For a text of that many tokens, video latents (T, h, w) and latents of sound. Positions are
+    rounded to float32, as the transformer rounds them.
+    """
+    from diffusers.modular_pipelines.minimax_h3 import modular_pipeline as tags
+    from diffusers.modular_pipelines.minimax_h3.before_denoise import MiniMaxH3PrepareLayoutStep
 
-    @classmethod
-    def of(
-        cls, text: int, shape: tuple[int, int, int], sounds: int, patch: tuple[int, int, int]
-    ) -> Layout:
-        """A text of that many tokens, video latents (T, h, w) and latents of sound."""
-        from diffusers.modular_pipelines.minimax_h3 import modular_pipeline as tags
-        from diffusers.modular_pipelines.minimax_h3.before_denoise import MiniMaxH3PrepareLayoutStep
-
-        with torch.device("cpu"):  # float64, which not every device has
-            places = MiniMaxH3PrepareLayoutStep.build_packed_sequence(
-                torch.full((text,), tags.MINIMAX_H3_TEXT_TAG),
-                *shape,
-                sounds,
-                patch,
-                SIDES,
-                tags.MINIMAX_H3_AUDIO_TAG,
-                tags.MINIMAX_H3_VIDEO_TAG,
-            )
-        names = ("position_ids", "token_tags", "video_indices", "audio_indices", "text_indices")
-        return cls({name: each for name, each in zip(names, places, strict=False)})
-
-    def to(self, device: torch.device) -> Layout:
-        """On a device; positions are rounded to float32, as the transformer does."""
-        return Layout(
-            {
-                name: each.to(device, torch.float32) if each.is_floating_point() else each.to(device)
-                for name, each in self.arguments.items()
-            }
+    with torch.device("cpu"):  # float64, which not every device has
+        places = MiniMaxH3PrepareLayoutStep.build_packed_sequence(
+            torch.full((text,), tags.MINIMAX_H3_TEXT_TAG),
+            *shape,
+            sounds,
+            patch,
+            SIDES,
+            tags.MINIMAX_H3_AUDIO_TAG,
+            tags.MINIMAX_H3_VIDEO_TAG,
         )
+    positions, *indices = places[:5]
+    made = {"position_ids": positions.float().to(device)}
+    names = ("token_tags", "video_indices", "audio_indices", "text_indices")
+    return made | {name: each.to(device) for name, each in zip(names, indices, strict=True)}
 
 
 def row_times(times: AV[Times], n: int, rows: int, text: int) -> dict[str, Tensor]:
@@ -82,7 +77,9 @@ def packed(av: AV[Tensor], patch: tuple[int, int, int]) -> dict[str, Tensor]:
     return {"hidden_states": video, "audio_hidden_states": audio}
 
 
-def unpacked(video: Tensor, audio: Tensor, like: AV[Any], patch: tuple[int, int, int]) -> AV[Tensor]:
+def unpacked(
+    video: Tensor, audio: Tensor, like: AV[Any], patch: tuple[int, int, int]
+) -> AV[Tensor]:
     """Rows [1, rows, width] as latents of the shape of `like`."""
     (t, h, w), (frames, high, wide) = patch, like["video"].shape[:3]
     return AV(

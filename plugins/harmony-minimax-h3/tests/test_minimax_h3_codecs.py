@@ -31,9 +31,7 @@ def codecs():
 def frames_of(count: int, batch: int = 1, height: int = 32) -> torch.Tensor:
     """Random frames."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(
-        256, (batch, count, height, 64, 3), generator=generator, dtype=torch.uint8
-    )
+    return torch.randint(256, (batch, count, height, 64, 3), generator=generator, dtype=torch.uint8)
 
 
 def test_the_denoiser_keeps_the_contract(codecs) -> None:
@@ -161,7 +159,7 @@ def test_each_side_of_the_sound_equals_diffusers(codecs) -> None:
     sides = vae.encode(sound.transpose(0, 1)).latent_dist.mode().transpose(1, 2)
     latents = audio.encode(sound)
     assert torch.equal(latents, torch.cat(list((sides - mean) / std), dim=1)[None])
-    want = vae.decode((sides.transpose(1, 2))).sample.transpose(0, 1)
+    want = vae.decode(sides.transpose(1, 2)).sample.transpose(0, 1)
     assert torch.allclose(audio.decode(latents), want, atol=1e-5)
     assert audio.clock(2).tolist() == [[0.0, 0.025], [0.025, 0.05]]
 

@@ -202,7 +202,9 @@ def test_mismatches_are_named(h3):
     slow = attrs.evolve(toys.FORMAT, fps=25)
     with pytest.raises(AssemblyError, match=r"those of 24 frames \(format.fps\) per second"):
         MiniMaxH3(config=toys.TRANSFORMER).build(
-            codecs=h3.codecs.replace(video=toys.MiniMaxH3Video(config=toys.VIDEO).build(format=slow)),
+            codecs=h3.codecs.replace(
+                video=toys.MiniMaxH3Video(config=toys.VIDEO).build(format=slow)
+            ),
             encoders={"text": SimpleNamespace(produces={"caption": toys.TEXT})},
         )
     av, said = toys.noise(), toys.conditions()

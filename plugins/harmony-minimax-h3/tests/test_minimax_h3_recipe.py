@@ -14,9 +14,9 @@ import torch
 from click.testing import CliRunner
 from minimax_h3_toys import QUICK, SMALL
 
+from harmony_diffusers.scheduler import SavedTimes
 from harmony_minimax_h3 import folder
 from harmony_minimax_h3.recipe import RECIPE, minimax_h3_recipe
-from harmony_diffusers.scheduler import SavedTimes
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import write_recipe
 from harmony_parts.av import Prompt
