@@ -92,6 +92,11 @@ class Session:
             what.append(f"sound at {form.sample_rate / 1000:g} kHz")
         return f"{self.model}: {', '.join(what)}, {form.seconds:g} s, on {self.pipeline.device}"
 
+    def examples(self) -> tuple[str, ...]:
+        """Prompts that the model knows, if it says which."""
+        known = {} if self.pipeline is None else self.pipeline.known
+        return known["caption"].examples if "caption" in known else ()
+
     def cancel(self) -> bool:
         """End the clip that is being made, after its current step; whether there is one."""
         self._cancelled.set()

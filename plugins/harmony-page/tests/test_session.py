@@ -134,6 +134,7 @@ def test_history_outlives_the_session(opened):
 
 def test_words_that_the_model_does_not_know_are_noted(opened):
     """With the nearest prompts that it knows, under the clip; known words have no note."""
+    assert opened.examples() == ()
     opened.pipeline.known = learn([{"caption": "a red ball bounces"}, {"caption": "a bell rings"}])
     notes = {}
     for prompt in ("a dog barks", "a red ball bouncing"):
@@ -142,3 +143,4 @@ def test_words_that_the_model_does_not_know_are_noted(opened):
     (said,) = notes["a dog barks"]
     assert "doesn't know: dog, barks. The nearest that it knows: 'a " in said
     assert notes["a red ball bouncing"] == ()
+    assert opened.examples() == ("a red ball bounces", "a bell rings")
