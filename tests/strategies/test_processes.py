@@ -73,6 +73,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_tasks_that_are_run_one_after_the_other_share_a_step(tmp_path: Path) -> None:
+    """Each process runs the divided blocks once for each task, with or without gradients."""
+    train = TRAIN | {"steps": 2, "driven_interaction": "one_way_detached", "checkpoint_every": 0}
+    finish(
+        job(tmp_path / "one", ranks=0, strategy=["single", {}], train=train),
+        job(tmp_path / "two", train=train),
+    )
+    check_alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["fsdp", "copies", "hsdp", "parts"])
 def test_every_strategy_trains_what_one_process_does(runs: Path, name: str) -> None:
