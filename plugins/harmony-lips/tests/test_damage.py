@@ -6,7 +6,6 @@ of each mouth is given, so that what falls is the measure and not the finder of 
 
 from __future__ import annotations
 
-import attrs
 import numpy as np
 import pytest
 from damage import blurred, noisy, smaller
@@ -25,9 +24,9 @@ DAMAGES = {
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Eight of Soundstage's talking heads: (clip, metric with the mouth's box)."""
+    """Eight of Soundstage's talking heads, as `whole` gives them."""
     takes = [take(seed) for seed in range(201, 209)]
-    return [(example(each).clip, Lips(boxes=boxes(each)).build()) for each in takes]
+    return [whole(example(each).clip, boxes(each)) for each in takes]
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +36,14 @@ def people(grid):
     for clip in grid:
         height, width = clip.frames.shape[1:3]
         box = find(clip.frames.numpy(), float(clip.fps), finder)[0][0]
-        shares = (box / (width, height, width, height)).clip(0, 1)
-        found.append((clip, Lips(boxes=(tuple(shares),)).build()))
+        found.append(whole(clip, [(box / (width, height, width, height)).clip(0, 1)]))
     return found
+
+
+def whole(clip, mouths):
+    """(clip, metric that knows the mouths, analysis of the undamaged clip)."""
+    metric = Lips(boxes=mouths).build()
+    return clip, metric, metric.analyse(clip)
 
 
 @pytest.mark.parametrize("source", ["drawn", "people"])
@@ -58,12 +62,8 @@ def test_confidence_falls_with_damage(damage, source, request):
     assert np.corrcoef(ranks, np.arange(5))[0, 1] <= -0.9
 
 
-def confidence(clip, metric, change, strength: float) -> float:
+def confidence(clip, metric, found, change, strength: float) -> float:
     """Of the damaged stream with the other one as it was."""
-    damaged = change(clip, strength)
-    if damaged.frames is None:
-        damaged = attrs.evolve(damaged, frames=clip.frames)
-    else:
-        damaged = attrs.evolve(damaged, waveform=clip.waveform)
-    found = metric.analyse(damaged)
-    return metric.score(found.video, found.audio).get("lip_confidence", 0.0)
+    changed = metric.analyse(change(clip, strength))
+    damaged = found.replace(**{stream: changed[stream] for stream in changed})
+    return metric.score(damaged.video, damaged.audio).get("lip_confidence", 0.0)
