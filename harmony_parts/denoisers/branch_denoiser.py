@@ -17,12 +17,13 @@ from torch.utils.checkpoint import (
 
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.branches.protocol import Branch, Tokens
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.denoisers.joint_block import JointBlock, SourceTokens
 from harmony_parts.denoisers.known_latents import lead, paste
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port, Recompute
 from harmony_parts.errors import PartContractError
 from harmony_parts.interaction.protocol import Layout
+from harmony_parts.layers.sequence import SharesVideo, VideoShare, check_divides
 
 
 @attrs.define(eq=False)
@@ -87,6 +88,26 @@ class BranchDenoiser(nn.Module):
         streams = self._run_blocks(streams, tables, may_receive, frozen, hints, read, cached)
         velocities = self._unembed(streams, latents)
         return _lead_to_known(velocities, av, times, known)
+
+    def share_video(self, share: VideoShare) -> None:
+        """Compute only a share of the video's tokens; latents and velocities stay whole.
+
+        Raises ValueError, naming the part, if one can't.
+        """
+        codec = self.codecs.video
+        if codec is None:
+            raise ValueError("the model has no video")
+        branch = self._branch("video")
+        rows, columns = branch.grid((1, 1, *grid_of(codec), codec.channels))
+        check_divides(rows * columns, f"tokens of a latent ({rows} x {columns})", share)
+        blocks = [cast(JointBlock, block) for block in self.blocks]
+        layers = [part for block in blocks for part in (block.video, block.interaction)]
+        for part in (branch, *layers):
+            if isinstance(part, SharesVideo):
+                part.share_video(share)
+            elif part is not None:
+                raise ValueError(f"the part {type(part).__name__} needs the whole video")
+        self._tables.clear()
 
     # --- the steps of a pass ----------------------------------------------------------------------
 

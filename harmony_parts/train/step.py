@@ -124,7 +124,8 @@ def _step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
     total, plans, errors = torch.zeros((), device=state.device), [], []
     for number, part in enumerate(parts):
         drawn = draw_losses(state, part, recipe, step, settings.drop)
-        share = drawn.losses.total * (len(part.names) / batch.total)
+        # processes that share clips minimise a part of their loss each
+        share = drawn.losses.total * (len(part.names) / batch.total / state.strategy.seq)
         if share.requires_grad:
             # the parts share the graph of the trainable encoders
             share.backward(retain_graph=number + 1 < len(parts))
