@@ -75,10 +75,10 @@ def build_denoiser(
     codecs: AV[VideoCodec | AudioCodec],
     encoders: Mapping[str, Encoder],
     ports: Mapping[str, Port],
+    recompute: Recompute,
+    compile: bool,
     one_way: bool = False,
     detach_clean: bool = False,
-    recompute: Recompute = "nothing",
-    compile: bool = False,
 ) -> BranchDenoiser:
     """Build a denoiser of these branches, with sizes taken from its codecs and encoders.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -27,6 +27,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@example(inner=Joint(), streams="both", bounds=[0.5, 0.5], latents=(2, 2), seed=0)
 @given(
     inner=INNER,
     streams=st.sampled_from(["both", "video", "audio"]),
