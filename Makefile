@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # Plugins that are tested in .venv: they need nothing but what is there, and diffusers. Every other
 # plugin has an environment of its own, .venv-NAME: see `make test-plugin`.
-LIGHT  := harmony-apg harmony-autoguidance harmony-cfg-zero harmony-comfyui harmony-cosmos3 harmony-diffusers harmony-kandinsky6 harmony-ltx2 harmony-own-times harmony-upcast
+LIGHT  := harmony-apg harmony-autoguidance harmony-cfg-zero harmony-comfyui harmony-cosmos3 harmony-diffusers harmony-kandinsky6 harmony-ltx2 harmony-minimax-h3 harmony-own-times harmony-upcast
 OWN    := $(filter-out $(LIGHT),$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 
 .DEFAULT_GOAL := help

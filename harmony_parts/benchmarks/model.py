@@ -30,10 +30,9 @@ from harmony_parts.cost.count import (
 from harmony_parts.cost.flops import counted
 from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.memory import Live
-from harmony_parts.cost.report import flops_text
 from harmony_parts.errors import HarmonyError
 from harmony_parts.layers.precision import float32_products
-from harmony_parts.report.text import bytes_text
+from harmony_parts.report.text import bytes_text, flops_text
 
 WARM_UP = 2
 USABLE = 0.92  # of the free memory; the rest is for workspaces and fragmentation

@@ -11,6 +11,7 @@ from harmony_parts.branches.protocol import Term, Tokens
 from harmony_parts.layers.attention import Heads, attend, modulation_start
 from harmony_parts.layers.linear import LayerNorm, mlp, plain_norm
 from harmony_parts.layers.rope import rotate
+from harmony_parts.layers.sequence import WHOLE, VideoShare, check_divides, self_attend
 
 
 class TransformerBlock(nn.Module):
@@ -29,6 +30,12 @@ class TransformerBlock(nn.Module):
         )
         self.self_attention, self.text_attention = Heads(width, heads), Heads(width, heads)
         self.ffn = mlp(width, feed, width)
+        self.share = WHOLE
+
+    def share_video(self, share: VideoShare) -> None:
+        """Only the self-attention needs the tokens of other processes."""
+        check_divides(self.self_attention.heads, "heads of the video branch", share)
+        self.share = share
 
     def _modulation(self, tokens: Tokens, part: int) -> list[Tensor]:
         """Shift, scale, gate [B, T or 1, 1, D] of self-attention (part 0) or feed-forward (1)."""
@@ -44,7 +51,7 @@ class TransformerBlock(nn.Module):
         x = (self.norm1(tokens.hidden) * (1 + scale) + shift).flatten(1, 2)
         q, (k, v) = self.self_attention.query(x), self.self_attention.keys(x)
         turn = tokens.rope.flatten(0, 1)[:, None]  # [T S, 1, d/2, 2]
-        out = self.self_attention.out(attend(rotate(q, turn), rotate(k, turn), v))
+        out = self.self_attention.out(self_attend(rotate(q, turn), rotate(k, turn), v, self.share))
         return replace(tokens, hidden=tokens.hidden + gate * out.view_as(tokens.hidden))
 
     def apply_text_attention(self, tokens: Tokens, term: Term | None = None) -> Tokens:

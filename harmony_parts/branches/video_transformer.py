@@ -18,6 +18,7 @@ from harmony_parts.branches.transformer_block import TransformerBlock
 from harmony_parts.layers.linear import Linear, Precision, widen
 from harmony_parts.layers.modulation import Head, TimeEmbedding
 from harmony_parts.layers.rope import grid_angles, table
+from harmony_parts.layers.sequence import WHOLE, VideoShare
 from harmony_parts.plugin import knob
 
 
@@ -93,6 +94,11 @@ class VideoBranch(nn.Module):
         self.time = TimeEmbedding(spec.width, spec.precision)
         self.patch_embedding = Linear(channels * spec.patch**2, spec.width)
         self.head = Head(spec.width, channels * spec.patch**2)
+        self.share = WHOLE
+
+    def share_video(self, share: VideoShare) -> None:
+        """Tokens are divided after their embedding, and joined before the output layer."""
+        self.share = share
 
     def block(self) -> TransformerBlock:
         """A new layer with new weights."""
@@ -107,20 +113,21 @@ class VideoBranch(nn.Module):
         return self.listener(conditions)
 
     def embed(self, latents: Tensor, times: Times, conditions: BranchConditions) -> Tokens:
-        """Patches to tokens."""
+        """Patches to tokens, of which this process gets its share."""
         p, pairs = self.spec.patch, self.width // self.heads // 2
         patches = rearrange(latents, "b t (h p) (w q) c -> b t (h w) (p q c)", p=p, q=p)
         hidden = widen(self.patch_embedding(patches), self.spec.precision)
         rope = _rope(latents.shape[1], *self.grid(latents.shape), pairs, latents.device)
         return Tokens(
-            hidden,
+            self.share.take(hidden, 2),
             self.time(times, conditions.add),
-            rope,
+            self.share.take(rope, 1),
             conditions.context,
             conditions.context_mask,
         )
 
     def unembed(self, tokens: Tokens, shape: tuple[int, ...]) -> Tensor:
         """Tokens to velocities [B, T, H, W, C]."""
-        out, p = self.head(tokens.hidden, tokens.modulation), self.spec.patch
+        hidden = self.share.join(tokens.hidden, 2)
+        out, p = self.head(hidden, tokens.modulation), self.spec.patch
         return rearrange(out, "b t (h w) (p q c) -> b t (h p) (w q) c", h=shape[2] // p, p=p, q=p)

@@ -26,6 +26,8 @@ from harmony_parts.cost.count import (
 )
 from harmony_parts.cost.inputs import Inputs
 from harmony_parts.cost.parameters import Weights, parameters
+from harmony_parts.cost.shared import count_shared
+from harmony_parts.denoisers.protocol import Recomputing
 from harmony_parts.flow.protocol import Solver
 from harmony_parts.guidance.protocol import StepTimes
 from harmony_parts.models.offload import Offload, resident_bytes
@@ -77,6 +79,9 @@ class Account:
     # peak bytes of weights and that pass, by offload mode
     offloaded: Mapping[Offload, int]
     training: Mapping[str, TrainingPass]  # by recompute mode; empty if nothing is trained
+    recompute: str = "nothing"  # the mode that the recipe sets
+    # one of several processes that share a clip, as the recipe sets it; a string is why they can't
+    shared: TrainingPass | str | None = None
 
     def per_step(self, task: str) -> int:
         """FLOPs of a sampling step."""
@@ -113,8 +118,11 @@ class Account:
         others = sum(self.others.values())
         return self.weights_bytes + self.frozen_bytes + others + self.activations
 
-    def training_memory(self, recompute: str, shards: int = 1) -> TrainingMemory:
-        """Memory of each GPU if n of them divide a copy of the weights, with one clip on each:
+    def training_memory(
+        self, recompute: str, shards: int = 1, one: TrainingPass | None = None
+    ) -> TrainingMemory:
+        """Memory of each GPU if n of them divide a copy of the weights, with one clip on each, or
+        its part of one clip, `one`:
 
             16 P / n  (+ 4 P / n with an average of the weights)  +  3 b s, if n > 1  +
             activations
@@ -132,7 +140,7 @@ class Account:
             optimizer=round((STATE_BYTES - 2 * size) * own),
             average=round(AVERAGE_BYTES * own) if self.averaged else 0,
             gathered=GATHERED_BLOCKS * self.largest_block * size if shards > 1 else 0,
-            activations=self.training[recompute].peak,
+            activations=(one or self.training[recompute]).peak,
         )
 
 
@@ -168,7 +176,8 @@ def account(
     }
     activations = count_activations(denoiser, given)
     modes = recompute_modes(denoiser)
-    blocks = list(denoiser.blocks) or [denoiser]
+    blocks, seq = list(denoiser.blocks) or [denoiser], recipe.train.strategy.seq
+    mode = denoiser.recompute if isinstance(denoiser, Recomputing) else "nothing"
     return Account(
         dtype=str(dtype).removeprefix("torch."),
         parameters=parameters(parts),
@@ -187,6 +196,8 @@ def account(
             for mode in ("parts", "layers")
         },
         training={mode: count_training(denoiser, given, mode) for mode in modes},
+        recompute=mode,
+        shared=count_shared(parts, seq, mode) if seq > 1 and modes else None,
     )
 
 

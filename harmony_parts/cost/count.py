@@ -30,6 +30,7 @@ class TrainingPass:
     saved: int  # bytes saved for the backward pass
     saved_per_block: int  # of these, in each block; 0 if there are fewer than three
     peak: int  # most bytes at once
+    sent: int = 0  # bytes to the other processes that share the clip
 
 
 def prepared_inputs(parts: Parts) -> Inputs:
@@ -78,18 +79,21 @@ def recompute_modes(denoiser: Any) -> tuple[str, ...]:
     return get_args(Recompute) if isinstance(denoiser, Recomputing) else ("nothing",)
 
 
-def count_training(denoiser: Any, given: Inputs, recompute: str) -> TrainingPass:
+def count_training(
+    denoiser: Any, given: Inputs, recompute: str, *, sent: Callable[[], int] = lambda: 0
+) -> TrainingPass:
     """Forward and backward of the mean square of all velocities.
 
-    Each gradient is freed as soon as it is complete.
+    Each gradient is freed as soon as it is complete. `sent()`: bytes that were sent so far.
     """
 
     def count() -> Counter[str]:
+        before = sent()
         with counted(denoiser) as flops, Live(existing_tensors(denoiser, given)) as live:
             loss = mean_square(denoiser, given)
             saved = live.now
             loss.backward()
-        return Counter(flops=flops.total(), saved=saved, peak=live.peak)
+        return Counter(flops=flops.total(), saved=saved, peak=live.peak, sent=sent() - before)
 
     handles = [
         p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
@@ -105,7 +109,8 @@ def count_training(denoiser: Any, given: Inputs, recompute: str) -> TrainingPass
             denoiser.recompute = configured
         for handle in handles:
             handle.remove()
-    return TrainingPass(total["flops"], total["saved"], per_block["saved"], total["peak"])
+    names = total["flops"], total["saved"], per_block["saved"], total["peak"], total["sent"]
+    return TrainingPass(*names)
 
 
 def mean_square(denoiser: Any, given: Inputs) -> Tensor:

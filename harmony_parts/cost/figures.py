@@ -73,9 +73,7 @@ def figures(recipe: Recipe, parts: Parts, account: Account | str, gpus: int) -> 
         "memory": {
             "inference": _inference(account),
             "training": _training(account),
-            "each_gpu": gpu_figures(recipe, parts.denoiser, account, gpus)
-            if account.training
-            else None,
+            "each_gpu": gpu_figures(recipe, account, gpus) if account.training else None,
         },
     }
 

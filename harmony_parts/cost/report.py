@@ -9,7 +9,7 @@ import attrs
 
 from harmony_parts.av import channel_layout
 from harmony_parts.cost.gpus import gpu_lines
-from harmony_parts.report.text import bytes_text, quantity, short
+from harmony_parts.report.text import bytes_text, flops_text, quantity, short
 
 if TYPE_CHECKING:
     from harmony_parts.assembly.build import Parts
@@ -40,7 +40,7 @@ def sections(
         memory = memory_lines(account)
     each = {}
     if not isinstance(account, str) and account.training:
-        each["memory of each GPU in training"] = gpu_lines(recipe, parts.denoiser, account, gpus)
+        each["each GPU in training"] = gpu_lines(recipe, account, gpus)
     return {
         "latents of a clip": latent_lines(parts),
         "windows": window_lines(parts),
@@ -276,11 +276,3 @@ def _training_memory(account: Account, mode: str) -> str:
         f"  recompute {mode.replace('_', ' ')}: saves {bytes_text(cost.saved)}{per_block}, peak"
         f" {bytes_text(cost.peak)}; {total} in all"
     )
-
-
-def flops_text(n: int) -> str:
-    """0.62 PFLOP, 192 MFLOP."""
-    for unit, scale in (("PFLOP", 10**15), ("TFLOP", 10**12), ("GFLOP", 10**9), ("MFLOP", 10**6)):
-        if n >= 0.1 * scale:
-            return f"{n / scale:.3g} {unit}" if n < 1000 * scale else f"{n / scale:,.0f} {unit}"
-    return f"{n} FLOP"

@@ -17,12 +17,13 @@ from torch.utils.checkpoint import (
 
 from harmony_parts.av import AV, STREAMS, Condition, Conditions, Times
 from harmony_parts.branches.protocol import Branch, Tokens
-from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
+from harmony_parts.codecs.protocol import AudioCodec, VideoCodec, grid_of
 from harmony_parts.denoisers.joint_block import JointBlock, SourceTokens
 from harmony_parts.denoisers.known_latents import lead, paste
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port, Recompute
 from harmony_parts.errors import PartContractError
 from harmony_parts.interaction.protocol import Layout
+from harmony_parts.layers.sequence import SharesVideo, VideoShare, check_divides
 
 
 @attrs.define(eq=False)
@@ -54,12 +55,13 @@ class BranchDenoiser(nn.Module):
         *,
         one_way: bool,
         recompute: Recompute,
+        detach_clean: bool = False,
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleDict({s: cast(nn.Module, branches[s]) for s in branches})
         self.blocks = nn.ModuleList(blocks)
         self.codecs, self.accepts = codecs, accepts
-        self.one_way, self.recompute = one_way, recompute
+        self.one_way, self.recompute, self.detach_clean = one_way, recompute, detach_clean
         self.hints = frozenset({"isolate", *(_skip(n) for n in range(len(blocks)))})
         self._tables: dict[tuple[Any, ...], Any] = {}
 
@@ -78,14 +80,34 @@ class BranchDenoiser(nn.Module):
         cached = self._cached_stream(av, times, hints, read, cache)
         known = self._known_latents(av, conditions)
         latents, latent_times = _with_known(av, times, known)
-        may_receive = self._may_receive(latent_times)
+        may_receive, frozen = self._may_receive(latent_times), self._frozen(latent_times)
         tables = self._interaction_tables(latents)
         if cached is not None and cached.layers:
             latents = latents.replace(**{cached.stream: None})
         streams = self._embed(latents, latent_times, conditions, cache)
-        streams = self._run_blocks(streams, tables, may_receive, hints, read, cached)
+        streams = self._run_blocks(streams, tables, may_receive, frozen, hints, read, cached)
         velocities = self._unembed(streams, latents)
         return _lead_to_known(velocities, av, times, known)
+
+    def share_video(self, share: VideoShare) -> None:
+        """Compute only a share of the video's tokens; latents and velocities stay whole.
+
+        Raises ValueError, naming the part, if one can't.
+        """
+        codec = self.codecs.video
+        if codec is None:
+            raise ValueError("the model has no video")
+        branch = self._branch("video")
+        rows, columns = branch.grid((1, 1, *grid_of(codec), codec.channels))
+        check_divides(rows * columns, f"tokens of a latent ({rows} x {columns})", share)
+        blocks = [cast(JointBlock, block) for block in self.blocks]
+        layers = [part for block in blocks for part in (block.video, block.interaction)]
+        for part in (branch, *layers):
+            if isinstance(part, SharesVideo):
+                part.share_video(share)
+            elif part is not None:
+                raise ValueError(f"the part {type(part).__name__} needs the whole video")
+        self._tables.clear()
 
     # --- the steps of a pass ----------------------------------------------------------------------
 
@@ -109,6 +131,7 @@ class BranchDenoiser(nn.Module):
         streams: AV[Tokens],
         tables: Any,
         may_receive: AV[Tensor],
+        frozen: Collection[str] | None,
         hints: Collection[str],
         read: Collection[str],
         cached: CachedStream | None,
@@ -127,6 +150,7 @@ class BranchDenoiser(nn.Module):
                 outputs=tuple(read) if block is blocks[-1] else STREAMS,
                 cached=reuse[n] if reuse else AV(),
                 to_cache=to_cache,
+                frozen=frozen,
             )
             computed.append(sources)
         if cached is not None and not reuse:
@@ -170,6 +194,12 @@ class BranchDenoiser(nn.Module):
     def _may_receive(self, times: AV[Times]) -> AV[Tensor]:
         """bool [B] per stream: not clean in all its latents. Empty in two-way models: all may."""
         return times.map(lambda t: t.per_latent().amax(1) > 0) if self.one_way else AV()
+
+    def _frozen(self, times: AV[Times]) -> tuple[str, ...] | None:
+        """The streams that are clean in all samples, if no gradient passes into clean ones."""
+        if not self.detach_clean or not torch.is_grad_enabled():
+            return None
+        return tuple(stream for stream in times if not bool(times[stream].values.any()))
 
     def _cached_stream(
         self,

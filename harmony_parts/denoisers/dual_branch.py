@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 
@@ -24,6 +24,8 @@ from harmony_parts.errors import AssemblyError
 from harmony_parts.interaction.protocol import InteractionSpec
 from harmony_parts.plugin import default_part, knob
 
+DrivenInteraction = Literal["two_way", "one_way", "one_way_detached"]
+
 
 @attrs.frozen
 class DualBranch:
@@ -41,14 +43,15 @@ class DualBranch:
         default_part("harmony_parts.interaction.gldi:GLDI"),
         help="how the branches exchange information in every layer",
     )
-    driven_interaction: Literal["two_way", "one_way"] = knob(
+    driven_interaction: DrivenInteraction = knob(
         "two_way",
         help=(
             "whether a clean stream reads the noisy one. `one_way` makes it independent of the"
-            " step, so it can be computed once"
+            " step, so it can be computed once. `one_way_detached`: the noisy stream's loss doesn't"
+            " train the clean one's branch either, which makes its backward pass unnecessary"
         ),
         source="paper: two_way",
-        validator=attrs.validators.in_(("two_way", "one_way")),
+        validator=attrs.validators.in_(get_args(DrivenInteraction)),
     )
     ports: dict[str, Port] = ports_knob()
     recompute: Recompute = recompute_knob()
@@ -73,7 +76,8 @@ class DualBranch:
             codecs=codecs,
             encoders=encoders,
             ports=self.ports,
-            one_way=self.driven_interaction == "one_way",
+            one_way=self.driven_interaction != "two_way",
+            detach_clean=self.driven_interaction == "one_way_detached",
             recompute=self.recompute,
             compile=self.compile,
         )

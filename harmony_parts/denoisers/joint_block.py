@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +47,7 @@ class JointBlock(nn.Module):
         outputs: Collection[str] = STREAMS,
         cached: AV[SourceTokens] = AV(),
         to_cache: Collection[str] = (),
+        frozen: Collection[str] | None = None,
     ) -> tuple[AV[Tokens], AV[SourceTokens]]:
         """Tokens after this layer, and what was read of the streams in `to_cache`.
 
@@ -53,36 +55,51 @@ class JointBlock(nn.Module):
         interaction protects clean streams); a stream without an entry may always receive. `isolate`
         skips the interaction. Streams that aren't in `outputs` stop after self-attention, since
         nothing reads their later states. `cached`: what the other stream reads of a stream that is
-        only read, from an earlier step.
+        only read, from an earlier step. With `frozen`, no gradient passes from one stream into
+        samples of the other that may not receive; the streams in it, all of whose samples may not,
+        are computed without gradients.
         """
         layers: AV[BranchBlock] = AV(self.video, self.audio)
+        names = AV(*STREAMS)
+        detach, frozen = frozen is not None, frozen or ()
         alone = isolate or len({*streams, *cached}) < 2
         interaction = None if alone else self.interaction
         entering = None if interaction is None else _read_by_style(streams, cached)
-        if interaction is not None and entering is not None:
+        if interaction is not None and entering is not None and "audio" not in frozen:
+            read = _detached(entering, may_receive.video) if detach else entering
             streams = streams.replace(
-                audio=_with_style(entering, streams["audio"], interaction, may_receive.audio)
+                audio=_with_style(read, streams["audio"], interaction, may_receive.audio)
             )
-        attended = streams.map(lambda tokens, layer: layer.apply_self_attention(tokens), layers)
+
+        def attend(tokens: Tokens, layer: BranchBlock, stream: str) -> Tokens:
+            with _gradients(stream not in frozen):
+                return layer.apply_self_attention(tokens)
+
+        attended = streams.map(attend, layers, names)
         receivers = attended.only(outputs)
         exchange: AV[Exchange] = AV()
         if interaction is not None:
             sources = attended.replace(**{s: cached[s].attended for s in cached})
-            exchange = interaction(sources["video"], sources["audio"], tables, to=tuple(receivers))
-        done = receivers.map(
-            lambda tokens, layer, stream: _finish(
-                tokens,
-                layer,
-                getattr(exchange, stream) or Exchange(),
-                getattr(may_receive, stream),
-            ),
-            layers,
-            AV(*STREAMS),
-        )
-        return done, attended.only(to_cache).map(
+            if detach:
+                sources = sources.map(
+                    lambda tokens, stream: _detached(tokens, getattr(may_receive, stream)), names
+                )
+            to = tuple(stream for stream in receivers if stream not in frozen)
+            exchange = interaction(sources["video"], sources["audio"], tables, to=to)
+
+        def finish(tokens: Tokens, layer: BranchBlock, stream: str) -> Tokens:
+            received = getattr(exchange, stream) or Exchange()
+            with _gradients(stream not in frozen):
+                return _finish(tokens, layer, received, getattr(may_receive, stream))
+
+        return receivers.map(finish, layers, names), attended.only(to_cache).map(
             lambda tokens, stream: SourceTokens(tokens, entering if stream == "video" else None),
-            AV(*STREAMS),
+            names,
         )
+
+
+def _gradients(wanted: bool) -> AbstractContextManager[object]:
+    return nullcontext() if wanted else torch.no_grad()
 
 
 def _read_by_style(streams: AV[Tokens], cached: AV[SourceTokens]) -> Tokens | None:
@@ -112,6 +129,20 @@ def _finish(
     term = exchange.term
     allowed_term = None if term is None else lambda q: _allowed(term(q), may_receive)
     return layer.apply_feed_forward(layer.apply_text_attention(tokens, allowed_term))
+
+
+def _detached(tokens: Tokens, may_receive: Tensor | None) -> Tokens:
+    """The tokens as the other stream reads them: of samples that receive nothing, constants."""
+    if may_receive is None:
+        return tokens
+
+    def constant(x: Tensor) -> Tensor:
+        return torch.where(may_receive.view(-1, *(1,) * (x.ndim - 1)), x, x.detach())
+
+    context, reference = (
+        None if x is None else constant(x) for x in (tokens.context, tokens.reference)
+    )
+    return replace(tokens, hidden=constant(tokens.hidden), context=context, reference=reference)
 
 
 def _allowed(update: Tensor, may_receive: Tensor | None) -> Tensor:

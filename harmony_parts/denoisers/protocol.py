@@ -93,6 +93,16 @@ class Recomputing(Protocol):
 
 
 @runtime_checkable
+class DetachesClean(Protocol):
+    """A denoiser that may compute a stream without gradients if all samples of it are clean.
+
+    With `detach_clean` it does, so batches of one task each cost less than one with all of them.
+    """
+
+    detach_clean: bool
+
+
+@runtime_checkable
 class StreamLayers(Protocol):
     """A block with a layer per stream and an interaction, whose steps `explain` can count."""
 

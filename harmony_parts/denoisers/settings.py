@@ -76,6 +76,7 @@ def build_denoiser(
     encoders: Mapping[str, Encoder],
     ports: Mapping[str, Port],
     one_way: bool = False,
+    detach_clean: bool = False,
     recompute: Recompute = "nothing",
     compile: bool = False,
 ) -> BranchDenoiser:
@@ -102,4 +103,12 @@ def build_denoiser(
         for block in blocks:
             block.compile()
     accepts = {name: port for name, (port, _) in conditions.items()}
-    return BranchDenoiser(built, blocks, codecs, accepts, one_way=one_way, recompute=recompute)
+    return BranchDenoiser(
+        built,
+        blocks,
+        codecs,
+        accepts,
+        one_way=one_way,
+        recompute=recompute,
+        detach_clean=detach_clean,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,53 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.generate.fields import FILES, NEGATIVES, TEXTS
 from harmony_parts.generate.request import Request
 from harmony_parts.media.files import replace_text
+from harmony_parts.models.external_weights import identify_model
+
+WEIGHTS = ("codecs", "encoders", "denoiser", "sample")
+"""The tables of a recipe whose parts may take something from a published model."""
 
 
 def recipe_hash(recipe: Recipe) -> str:
     """16 hexadecimal digits, equal for recipes with equal settings, of any versions.
 
-    Codecs are compared by their weights, wherever these lie.
+    Codecs are compared by their weights, and published models by their digest or commit, wherever
+    these lie.
     """
     from harmony_parts.assembly.tables import unstructure
     from harmony_parts.models.codec_files import without_paths
 
-    settings = json.dumps(unstructure(without_paths(recipe)), sort_keys=True)
+    table = unstructure(without_paths(recipe))
+    for part in list(_published(table)):
+        known = identify_model(part["model"], part["revision"])
+        part["model"], part["revision"] = known["model"], known.get("digest") or known.get("commit")
+    settings = json.dumps(table, sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+
+def published_models(recipe: Recipe) -> list[dict[str, str]]:
+    """What identifies each published model that the recipe's parts take their weights from.
+
+    See `identify_model`; in the order of the recipe's parts, each once.
+    """
+    from harmony_parts.assembly.tables import unstructure
+
+    found: list[dict[str, str]] = []
+    for part in _published(unstructure(recipe)):
+        known = identify_model(part["model"], part["revision"])
+        if known not in found:
+            found.append(known)
+    return found
+
+
+def _published(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tables of parts with a published model, but not with a random one of a `config`."""
+    inner: list[Any] = [table.get(name) for name in WEIGHTS]
+    while inner:
+        each = inner.pop(0)
+        if isinstance(each, dict):
+            if each.get("model") and "revision" in each and not each.get("config"):
+                yield each
+            inner.extend(each.values())
 
 
 def file_hash(path: Path) -> str:
@@ -59,7 +94,9 @@ def provenance_of(recipe: Recipe, weights: str, request: Request) -> dict[str, A
         if (part := getattr(request, kind)) is not None:
             one = not isinstance(part, StreamShifts)
             sampling[kind] = unstructure(part, kind=kind if one else None)
-    model = {"name": recipe.name, "recipe": recipe_hash(recipe), "weights": weights}
+    model: dict[str, Any] = {"name": recipe.name, "recipe": recipe_hash(recipe), "weights": weights}
+    if published := published_models(recipe):
+        model["published"] = published
     return {"harmony_parts": installed_version(), "model": model, **fields, **sampling}
 
 

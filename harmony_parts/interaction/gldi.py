@@ -19,6 +19,13 @@ from harmony_parts.interaction.positions import RopeMap, constant_knob, map_knob
 from harmony_parts.interaction.protocol import Exchange, Layout
 from harmony_parts.layers.linear import LayerNorm, Linear
 from harmony_parts.layers.rope import angles
+from harmony_parts.layers.sequence import (
+    WHOLE,
+    SharesVideo,
+    VideoShare,
+    attend_to_all,
+    check_divides,
+)
 from harmony_parts.plugin import default_part, knob
 from harmony_parts.style.protocol import StyleSpec
 
@@ -84,6 +91,13 @@ class GlobalLocal(nn.Module):
         self.to_video = LocalCross(video, audio, spec.width, spec.attention)
         self.to_audio = LocalCross(audio, video, spec.width, spec.attention)
         self.style = spec.style.build(branches=branches)
+
+    def share_video(self, share: VideoShare) -> None:
+        """Only what reads the video needs the tokens of other processes."""
+        if not isinstance(self.style, SharesVideo):
+            raise ValueError(f"the style part {type(self.style).__name__} reads the whole video")
+        self.style.share_video(share)
+        self.to_audio.share_source(share)
 
     def tables(self, layout: Layout) -> AV[Direction]:
         """Windows and angles of both directions, by the stream that receives."""
@@ -170,6 +184,12 @@ class LocalCross(nn.Module):
         self.o = Linear(inner, reader.width)
         nn.init.zeros_(self.o.weight)
         nn.init.zeros_(self.o.bias)
+        self.share = WHOLE
+
+    def share_source(self, share: VideoShare) -> None:
+        """The source is divided between processes, and every one has the whole reader."""
+        check_divides(self.heads, "heads of the interaction", share)
+        self.share = share
 
     def forward(self, reader: Tensor, source: Tensor, direction: Direction) -> Tensor:
         """[B, Tq, Sq, D] and [B, Tk, Sk, E] -> residual [B, Tq, Sq, D]."""
@@ -178,12 +198,11 @@ class LocalCross(nn.Module):
             x.unflatten(-1, (self.heads, -1))
             for x in (self.q(self.norm_reader(reader)), self.k(y), self.v(y))
         )
-        out = self.attention(
-            self.norm_q(q),
-            self.norm_k(k),
-            v,
-            direction.windows,
-            direction.q_angles,
-            direction.k_angles,
-        )
+
+        def local(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            angles = direction.q_angles, direction.k_angles
+            return self.attention(q, k, v, direction.windows, *angles)
+
+        q, k = self.norm_q(q), self.norm_k(k)
+        out = attend_to_all(local, q, k, v, dim=2, share=self.share)
         return self.o(out.flatten(-2))

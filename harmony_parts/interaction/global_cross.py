@@ -18,6 +18,7 @@ from harmony_parts.interaction.protocol import Exchange, Layout
 from harmony_parts.layers.attention import attend
 from harmony_parts.layers.linear import LayerNorm, Linear
 from harmony_parts.layers.rope import angles, grid_angles, rotate, table, time_pairs
+from harmony_parts.layers.sequence import WHOLE, VideoShare, attend_to_all, check_divides
 
 
 @attrs.frozen
@@ -40,19 +41,27 @@ class GlobalCross(nn.Module):
         self.spec = spec
         video, audio = branches["video"], branches["audio"]
         self.to_video, self.to_audio = CrossKeysValues(video, audio), CrossKeysValues(audio, video)
+        self.share = WHOLE
+
+    def share_video(self, share: VideoShare) -> None:
+        """The audio's term reads the tokens of all processes."""
+        self.to_audio.share_source(share)
+        self.share = share
 
     def tables(self, layout: Layout) -> AV[AV[Tensor]]:
         """RoPE tables of both streams on the video's time line, by the stream that receives.
 
         They fit the heads of that stream. Video [T_v, S, d/2, 2] rotates with time, height and
-        width, as in its self-attention; audio [T_a, 1, pairs, 2] only with time.
+        width, as in its self-attention; audio [T_a, 1, pairs, 2] only with time. Of a video that
+        processes share, only the own tokens are there.
         """
         at_video, at_audio = positions(
             layout.clocks["video"], layout.clocks["audio"], self.spec.rope_map, self.spec.constant
         )
 
         def rope(pairs: int) -> AV[Tensor]:
-            video = grid_angles(at_video, *layout.grid["video"], pairs)
+            whole = grid_angles(at_video, *layout.grid["video"], pairs)
+            video = self.share.take(whole, 1)
             audio = angles(at_audio, time_pairs(pairs))[:, None]
             return AV(table(video).to(layout.device), table(audio).to(layout.device))
 
@@ -89,6 +98,12 @@ class CrossKeysValues(nn.Module):
         self.k, self.v = Linear(source.width, reader.width), Linear(source.width, reader.width)
         nn.init.zeros_(self.v.weight)
         nn.init.zeros_(self.v.bias)
+        self.share = WHOLE
+
+    def share_source(self, share: VideoShare) -> None:
+        """The source is divided between processes, and every one has the whole reader."""
+        check_divides(self.heads, "heads of the interaction", share)
+        self.share = share
 
     def forward(self, source: Tensor, q_rope: Tensor, k_rope: Tensor) -> Term:
         """The source [B, Tk, Sk, E] -> a term for the reader's queries [B, Tq, Sq, h, d].
@@ -103,7 +118,8 @@ class CrossKeysValues(nn.Module):
         k = rotate(k, k_rope[:, :, None])
 
         def term(q: Tensor) -> Tensor:
-            rotated = rotate(q, q_rope[:, :, None])
-            return attend(rotated.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2)).view_as(q)
+            rotated = rotate(q, q_rope[:, :, None]).flatten(1, 2)
+            keys, values = k.flatten(1, 2), v.flatten(1, 2)
+            return attend_to_all(attend, rotated, keys, values, dim=1, share=self.share).view_as(q)
 
         return term

@@ -10,6 +10,7 @@ from torch import nn
 from harmony_parts.av import AV, STREAMS
 from harmony_parts.branches.protocol import Branch, Tokens
 from harmony_parts.interaction.protocol import Exchange, Layout
+from harmony_parts.layers.sequence import VideoShare
 
 
 @attrs.frozen
@@ -23,6 +24,9 @@ class NoInteraction:
 
 class NoExchange(nn.Module):
     """An interaction in which no stream receives anything."""
+
+    def share_video(self, share: VideoShare) -> None:
+        """It reads nothing."""
 
     def tables(self, layout: Layout) -> None:
         """It needs no tables."""

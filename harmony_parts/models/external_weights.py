@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ from harmony_parts.errors import BrokenPart
 from harmony_parts.models.hub import locate_model
 
 CARD = "README.md"
+COMMIT = re.compile("[0-9a-f]{40}")
+ENDS = 2**20  # bytes of a file's beginning and of its end that a digest reads
 
 
 def weights_folder(name: str | Path) -> Path:
@@ -66,3 +70,45 @@ def describe_weights(name: str, files: Sequence[Path], licence: str = "") -> str
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         lines.append(f"  {file.name} sha256 {digest}")
     return "\n".join(lines)
+
+
+def identify_model(model: str, revision: str = "") -> dict[str, str]:
+    """What identifies a published model: of a folder its name and digest, of a model on the Hub its
+    name, the revision that was asked for, and the commit that this is.
+
+    The commit is left out if neither the Hub can be reached nor its cache has it.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return {"model": folder.resolve().name, "digest": folder_digest(folder)}
+    known = {"model": model, "revision": revision, "commit": _commit(model, revision)}
+    return {name: value for name, value in known.items() if value}
+
+
+@functools.cache  # weights are loaded once, and the Hub is slow
+def _commit(name: str, revision: str) -> str:
+    if COMMIT.fullmatch(revision):
+        return revision
+    try:
+        hub = importlib.import_module("huggingface_hub")
+        # no file, but the folder of the commit
+        return Path(hub.snapshot_download(name, revision=revision or None, allow_patterns=[])).name
+    except (ImportError, OSError, ValueError):
+        return ""
+
+
+def folder_digest(folder: Path) -> str:
+    """16 hexadecimal digits of the files of a model's folder: names, sizes, and contents.
+
+    Of a file of more than 2 MiB only the first and the last MiB are read, so that this takes a
+    moment and not as long as reading the weights.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(ENDS))
+            stream.seek(max(ENDS, size - ENDS))
+            digest.update(stream.read())
+    return digest.hexdigest()[:16]

@@ -46,3 +46,11 @@ def bytes_text(n: int) -> str:
         if n >= 0.1 * scale:
             return f"{n / scale:,.0f} {unit}" if n >= 100 * scale else f"{n / scale:.3g} {unit}"
     return f"{n / 2**10:.3g} KiB"
+
+
+def flops_text(n: int) -> str:
+    """0.62 PFLOP, 192 MFLOP."""
+    for unit, scale in (("PFLOP", 10**15), ("TFLOP", 10**12), ("GFLOP", 10**9), ("MFLOP", 10**6)):
+        if n >= 0.1 * scale:
+            return f"{n / scale:.3g} {unit}" if n < 1000 * scale else f"{n / scale:,.0f} {unit}"
+    return f"{n} FLOP"

@@ -6,13 +6,13 @@ import os
 
 import attrs
 import torch
-from attrs.validators import ge, gt
+from attrs.validators import ge
 
-from harmony_parts.errors import RunError
 from harmony_parts.plugin import knob
 from harmony_parts.strategies.launch import is_launched, launched_ranks
 from harmony_parts.strategies.process import SingleProcess
 from harmony_parts.strategies.protocol import Strategy
+from harmony_parts.strategies.settings import check_groups, seq_knob, timeout_knob
 
 
 @attrs.frozen
@@ -29,9 +29,8 @@ class FSDP:
         unit="processes",
         validator=ge(0),
     )
-    timeout: float = knob(
-        1800.0, help="how long a process waits for another", unit="s", validator=gt(0)
-    )
+    seq: int = seq_knob()
+    timeout: float = timeout_knob()
 
     def shards_of(self, ranks: int, local: int) -> int:
         """Those of the setting, or of a machine."""
@@ -40,17 +39,14 @@ class FSDP:
     def build(self, *, device: torch.device) -> Strategy:
         """Connect the processes that torchrun started.
 
-        Raises RunError if their number isn't a multiple of `shards`.
+        Raises RunError if their number isn't a multiple of `shards` and of `seq`.
         """
         if not is_launched():
             return SingleProcess(device)
         ranks = launched_ranks()
         shards = self.shards_of(ranks, int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))
-        if ranks % (self.shards or shards):
-            raise RunError(
-                f"$.train.strategy.shards: {ranks} processes can't be divided into groups of"
-                f" {self.shards or shards}"
-            )
+        check_groups(self.shards or shards, "shards")
+        check_groups(self.seq, "seq")
         from harmony_parts.strategies.processes import connect  # torch.distributed
 
-        return connect(device, self.timeout, shards)
+        return connect(device, self.timeout, shards, self.seq)

@@ -19,6 +19,7 @@ class SingleProcess:
     device: torch.device
     rank: int = 0
     ranks: int = 1
+    seq: int = 1
 
     @property
     def loads_on(self) -> torch.device:
@@ -27,6 +28,10 @@ class SingleProcess:
 
     def together(self) -> AbstractContextManager[None]:
         """Nothing."""
+        return nullcontext()
+
+    def alone(self, units: Sequence[nn.Module]) -> AbstractContextManager[None]:
+        """Nothing: it always is."""
         return nullcontext()
 
     def prepare(self, units: Sequence[nn.Module]) -> None:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from harmony_parts.errors import RunError
+from harmony_parts.layers.sequence import WHOLE, VideoShare
 from harmony_parts.strategies.protocol import SavedTensor
+from harmony_parts.strategies.sequence import make_share, share_tokens
 from harmony_parts.strategies.shards import divide, local_norm, local_part
 
 GRACE = 5.0  # s in which processes that noticed a lost one say that they are alive
@@ -38,6 +40,12 @@ class Processes:
     device: torch.device
     store: Any  # texts that outlive a process
     shards: int = 0
+    share: VideoShare = WHOLE
+
+    @property
+    def seq(self) -> int:
+        """Processes that share the tokens of a clip."""
+        return self.share.size
 
     @property
     def loads_on(self) -> torch.device:
@@ -46,10 +54,28 @@ class Processes:
 
     def prepare(self, units: Sequence[nn.Module]) -> None:
         """Move the weights to the device, or divide them."""
+        if self.seq > 1:
+            share_tokens(units, self.share)
         if self.shards:
             return divide(units, self.device.type, self.ranks, self.shards)
         for unit in units:
             unit.to(self.device)
+
+    @contextmanager
+    def alone(self, units: Sequence[nn.Module]) -> Iterator[None]:
+        """With whole clips, if they are shared. Raises RunError if weights are divided."""
+        if self.shards:
+            raise RunError(
+                "a model whose weights are divided between processes can't generate in one of them:"
+                " leave out the callbacks that generate, or train with the strategy `data-parallel`"
+            )
+        try:
+            if self.seq > 1:
+                share_tokens(units, WHOLE)
+            yield
+        finally:
+            if self.seq > 1:
+                share_tokens(units, self.share)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -187,12 +213,12 @@ class Processes:
         return saved.read()
 
 
-def connect(device: torch.device, timeout: float, shards: int = 0) -> Processes:
+def connect(device: torch.device, timeout: float, shards: int = 0, seq: int = 1) -> Processes:
     """Connect the processes that a launcher started, by its environment variables.
 
     On GPUs each process has the one of its local rank. `timeout`: seconds that a process waits for
-    another. `shards`: how many divide a copy of the weights, 0 if none
-    does. Raises RunError.
+    another. `shards`: how many divide a copy of the weights, 0 if none does; `seq`: how many share
+    the tokens of a clip. Raises RunError.
     """
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -208,7 +234,8 @@ def connect(device: torch.device, timeout: float, shards: int = 0) -> Processes:
             f"the processes can't be connected: {error}; start them by torchrun, and see that all"
             " machines reach MASTER_ADDR and MASTER_PORT"
         ) from error
-    return Processes(rank, ranks, device, store, shards)
+    share = make_share(device.type, ranks, seq)
+    return Processes(rank, ranks, device, store, shards, share)
 
 
 def _key(rank: int, what: str = "ended") -> str:

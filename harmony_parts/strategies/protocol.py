@@ -34,7 +34,15 @@ class Strategy(Protocol):
 
     @property
     def ranks(self) -> int:
-        """The number of processes, each with rows of its own of a batch."""
+        """The number of processes."""
+
+    @property
+    def seq(self) -> int:
+        """How many of them, one after the other, share the tokens of the same clips.
+
+        Processes `n seq` to `(n + 1) seq - 1` have the same rows of a batch, and each of them
+        minimises its share of their loss: gradients are summed over all processes.
+        """
 
     @property
     def device(self) -> torch.device:
@@ -50,13 +58,20 @@ class Strategy(Protocol):
         No process waits for a lost one without end.
         """
 
+    def alone(self, units: Sequence[nn.Module]) -> AbstractContextManager[object]:
+        """Around what this process computes by itself with the `units` that it has prepared.
+
+        Raises RunError if it can't, because it has only a part of the weights.
+        """
+
     def prepare(self, units: Sequence[nn.Module]) -> None:
         """Put the modules that are trained on the device, and divide them if they are divided.
 
         `units`: modules that are divided one by one: the blocks of a network, then the network
         itself with what isn't in them, then trained encoders. Called after `Trainable.prepare` and
-        before the optimizer is made. Every process has the same weights. Raises RunError if it
-        can't train these modules.
+        before the optimizer is made. Every process has the same weights. If processes share clips,
+        the network gets its share of the tokens (`SharesVideo`). Raises RunError if it can't train
+        these modules.
         """
 
     def agree(self, go: bool) -> bool:
@@ -83,6 +98,10 @@ class Strategy(Protocol):
 
 class StrategySpec(Protocol):
     """Settings of a strategy."""
+
+    @property
+    def seq(self) -> int:
+        """How many processes share the tokens of a clip; 1: each has whole clips."""
 
     def shards_of(self, ranks: int, local: int) -> int:
         """How many of `ranks` processes divide a copy of the weights; 1: each has a whole copy.

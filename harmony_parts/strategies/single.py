@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 import torch
 
@@ -13,6 +15,8 @@ from harmony_parts.strategies.process import SingleProcess
 @attrs.frozen
 class Single:
     """No settings. It imports nothing of torch.distributed."""
+
+    seq: ClassVar[int] = 1
 
     def shards_of(self, ranks: int, local: int) -> int:
         """One, of one process."""

@@ -12,6 +12,7 @@ from harmony_parts.av import AV
 from harmony_parts.branches.protocol import Branch
 from harmony_parts.layers.attention import Heads, attend
 from harmony_parts.layers.linear import LayerNorm
+from harmony_parts.layers.sequence import WHOLE, VideoShare, attend_to_all, check_divides
 
 
 @attrs.frozen
@@ -36,8 +37,15 @@ class Alignment(nn.Module):
         self.heads = Heads(audio.width, audio.heads, source=video.width)
         nn.init.zeros_(self.heads.o.weight)
         nn.init.zeros_(self.heads.o.bias)
+        self.share = WHOLE
+
+    def share_video(self, share: VideoShare) -> None:
+        """Keys and values are those of all processes."""
+        check_divides(self.heads.heads, "heads of the style alignment", share)
+        self.share = share
 
     def forward(self, reference: Tensor, video: Tensor) -> Tensor:
         """[B, R, D_a] and [B, T, S, D_v] -> residual [B, R, D_a]."""
         k, v = self.heads.keys(self.norm_video(video.flatten(1, 2)))
-        return self.heads.out(attend(self.heads.query(self.norm_reference(reference)), k, v))
+        q = self.heads.query(self.norm_reference(reference))
+        return self.heads.out(attend_to_all(attend, q, k, v, dim=1, share=self.share))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harmony_parts.av import AV
 from harmony_parts.branches.protocol import Branch
+from harmony_parts.layers.sequence import VideoShare
 
 
 @attrs.frozen
@@ -21,6 +22,9 @@ class NoStyle:
 
 class NoAlignment(nn.Module):
     """A style part whose residual is zero."""
+
+    def share_video(self, share: VideoShare) -> None:
+        """It doesn't read the video."""
 
     def forward(self, reference: Tensor, video: Tensor) -> Tensor:
         """Zeros of the shape of `reference`."""

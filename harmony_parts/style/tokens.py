@@ -18,6 +18,7 @@ from harmony_parts.av import AV
 from harmony_parts.branches.protocol import Branch
 from harmony_parts.layers.attention import attend
 from harmony_parts.layers.linear import LayerNorm, Linear
+from harmony_parts.layers.sequence import WHOLE, VideoShare, attend_to_all, check_divides
 from harmony_parts.plugin import knob
 
 
@@ -61,6 +62,12 @@ class PooledStyle(nn.Module):
         self.norm_q, self.norm_k = (nn.RMSNorm(inner, eps=1e-6) for _ in range(2))
         nn.init.zeros_(self.o.weight)
         nn.init.zeros_(self.o.bias)
+        self.share = WHOLE
+
+    def share_video(self, share: VideoShare) -> None:
+        """The pooled tokens are those of all processes."""
+        check_divides(self.video_heads, "heads of the video branch", share)
+        self.share = share
 
     def forward(self, reference: Tensor, video: Tensor) -> Tensor:
         """[B, R, D_a] and [B, T, S, D_v] -> residual [B, R, D_a]."""
@@ -78,5 +85,9 @@ class PooledStyle(nn.Module):
     def _pooled(self, video: Tensor) -> Tensor:
         """[B, N, D_v] -> what each style token finds [B, K, D_v]."""
         y = video.to(self.tokens.dtype).unflatten(-1, (self.video_heads, -1))
-        tokens = self.tokens.unflatten(-1, (self.video_heads, -1))
-        return attend(tokens.expand(len(y), -1, -1, -1), y, y).flatten(-2)
+        tokens = self.tokens.unflatten(-1, (self.video_heads, -1)).expand(len(y), -1, -1, -1)
+
+        def pool(q: Tensor, y: Tensor) -> Tensor:
+            return attend(q, y, y)
+
+        return attend_to_all(pool, tokens, y, dim=1, share=self.share).flatten(-2)

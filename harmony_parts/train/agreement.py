@@ -36,12 +36,16 @@ def agree_on_start(
         "resume": resume,
     }
     _compare(strategy, facts)
-    if recipe.train.batch % strategy.ranks:
+    if recipe.train.batch % (strategy.ranks // strategy.seq):
         raise AssemblyError(
             f"$.train.batch: {recipe.train.batch} clips can't be shared evenly by"
-            f" {strategy.ranks} processes: set a multiple",
+            f" {strategy.ranks} processes{_groups(strategy)}: set a multiple",
             recipe.name,
         )
+
+
+def _groups(strategy: Strategy) -> str:
+    return f" in groups of {strategy.seq}" if strategy.seq > 1 else ""
 
 
 def agree_on_weights(strategy: Strategy, weights: Mapping[str, Tensor]) -> None:

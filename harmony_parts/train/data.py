@@ -83,7 +83,13 @@ def open_data(
         workers = 0
     seed = derived_seed(recipe.train.seed, "train:order")
     order = BatchOrder(source.groups, source.shapes, recipe.train.batch, seed)
-    batches = BatchStream(source, order, rank=strategy.rank, ranks=strategy.ranks, workers=workers)
+    batches = BatchStream(
+        source,
+        order,
+        rank=strategy.rank // strategy.seq,
+        ranks=strategy.ranks // strategy.seq,
+        workers=workers,
+    )
     return TrainingData(batches, unreadable, identity)
 
 

@@ -45,10 +45,11 @@ class HeldOutLoss:
     def measure(self, state: TrainingState) -> dict[str, float]:
         """Mean error by "task.stream", with the averaged weights."""
         means, strategy = LogMeans(), state.strategy
-        size = self.recipe.train.batch // strategy.ranks
+        groups = strategy.ranks // strategy.seq
+        size = self.recipe.train.batch // groups
         with averaged(state):
-            for first in range(0, len(self.clips), size * strategy.ranks):
-                begin = first + size * strategy.rank
+            for first in range(0, len(self.clips), size * groups):
+                begin = first + size * (strategy.rank // strategy.seq)
                 numbers = range(begin, min(begin + size, len(self.clips)))
                 # A process without a clip of its own computes one all the same: those that share
                 # weights run in step.
@@ -59,5 +60,5 @@ class HeldOutLoss:
                 entries = drawn.losses.entries
                 if numbers:
                     means.add_entries(drawn.plan, {s: entries[s].tolist() for s in entries})
-        others = strategy.gather(json.dumps(means.state_dict()))[1:]
+        others = strategy.gather(json.dumps(means.state_dict()))[:: strategy.seq][1:]
         return means_of(means.joined(others).sums if others else means.sums)

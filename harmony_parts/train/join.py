@@ -17,10 +17,10 @@ import attrs
 from torch import Tensor
 
 from harmony_parts.assembly.build import Parts, build
-from harmony_parts.assembly.read import RECIPE, read_recipe, write_recipe
+from harmony_parts.assembly.read import read_recipe, write_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
-from harmony_parts.models.folder import find_model, saved_modules, weight_files
+from harmony_parts.models.folder import find_model, recipe_file, saved_modules, weight_files
 from harmony_parts.models.saved_tensors import iter_tensors, meta_tensors
 from harmony_parts.train.run_folder import differences
 
@@ -42,7 +42,7 @@ class Parent:
     def open(cls, folder: Path) -> Parent:
         """Read a model's recipe, and the shapes of its tensors."""
         folder = find_model(folder)
-        recipe = read_recipe(folder / RECIPE)
+        recipe = read_recipe(recipe_file(folder))
         files = tuple(weight_files(folder))
         tensors = {name: x for file in files for name, x in meta_tensors(file).items()}
         parts = build(recipe, empty=("codecs", "encoders", "denoiser"))
@@ -54,7 +54,7 @@ def lacks_a_stream(folder: Path, recipe: Recipe) -> bool:
 
     Raises RunError if there is no model, or its recipe can't be read.
     """
-    file = find_model(folder) / RECIPE
+    file = recipe_file(find_model(folder))
     try:
         codecs = tomllib.loads(file.read_text(encoding="utf-8")).get("codecs", {})
     except (OSError, ValueError) as error:
@@ -105,7 +105,7 @@ def _branches(recipe: Recipe, parents: Sequence[Parent]) -> dict[str, Parent]:
         streams = [s for s in _streams(recipe) if s in _streams(parent.recipe)]
         if not streams or len(streams) < len(_streams(parent.recipe)):
             raise RunError(
-                f"{parent.folder / RECIPE}: $.codecs: this model has the streams"
+                f"{recipe_file(parent.folder)}: $.codecs: this model has the streams"
                 f" {' and '.join(_streams(parent.recipe))}, and {recipe.name} has only"
                 f" {' and '.join(_streams(recipe))}; start from a model of fewer streams"
             )
@@ -266,7 +266,7 @@ def _misfit(
     ]
     return RunError(
         f"{parent.files[0]}: {what} doesn't fit this recipe; give it the settings of"
-        f" {parent.folder / RECIPE}, or start from another model\n" + "\n".join(lines)
+        f" {recipe_file(parent.folder)}, or start from another model\n" + "\n".join(lines)
     )
 
 

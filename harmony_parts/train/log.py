@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,6 +20,7 @@ from rich.progress import (
 )
 
 from harmony_parts.report.pace import Pace
+from harmony_parts.report.text import bytes_text
 
 INTERVAL = 5.0  # seconds between plain lines
 
@@ -27,11 +29,14 @@ class Log:
     """The display of a run in `folder`.
 
     With `progress` it shows a bar with the time left on a terminal, and otherwise a plain line at
-    most every INTERVAL seconds.
+    most every INTERVAL seconds. `clips`: how many a step trains on, 0 if it isn't shown.
     """
 
-    def __init__(self, folder: Path, *, step: int, steps: int, progress: bool) -> None:
+    def __init__(
+        self, folder: Path, *, step: int, steps: int, progress: bool, clips: int = 0
+    ) -> None:
         self.folder, self.step, self.steps, self.progress = folder, step, steps, progress
+        self.clips = clips
         self.console = Console(stderr=True)
         self._bar: Progress | None = None
         self._last_line = -INTERVAL
@@ -80,18 +85,21 @@ class Log:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]:.4f}"),
+                TextColumn("{task.fields[pace]}"),
             )
             self._bar = Progress(
                 *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console
             )
             self._task = self._bar.add_task(
-                "training", total=self.steps, completed=step - 1, loss=loss
+                "training", total=self.steps, completed=step - 1, loss=loss, pace=""
             )
             self._bar.start()
         self._bar.update(self._task, completed=step, loss=loss)
 
     def show(self, record: Mapping[str, Any]) -> None:
-        """Print a record as a line, if there is no bar."""
+        """Show a record's pace in the bar, or print it as a line."""
+        if self._bar is not None:
+            self._bar.update(self._task, pace=self._pace(record))
         if (
             self.progress
             and not self.console.is_terminal
@@ -105,8 +113,26 @@ class Log:
         left = (self.steps - record["step"]) * record["seconds_per_step"]
         parts = ", ".join(f"{name} {value:.4f}" for name, value in record["losses"].items())
         minutes, seconds = divmod(round(left), 60)
-        pace = f"{record['seconds_per_step']:.3f} s a step, {minutes} min {seconds} s left"
+        pace = f"{self._pace(record)}, {minutes} min {seconds} s left"
         return f"step {record['step']}/{self.steps}: loss {record['loss']:.4f} ({parts}), {pace}"
+
+    def _pace(self, record: Mapping[str, Any]) -> str:
+        """Seconds a step, clips a second, and the most memory that was used."""
+        seconds = record["seconds_per_step"]
+        rate = f"{self.clips / seconds:.1f} clips/s" if self.clips and seconds else ""
+        return ", ".join(filter(None, (f"{seconds:.3f} s a step", rate, _peak_memory())))
+
+
+def _peak_memory() -> str:
+    """Of the GPU, if one is used, else of this process; "" where it isn't known."""
+    if torch.cuda.is_available() and (peak := torch.cuda.max_memory_allocated()):
+        return f"{bytes_text(peak)} of GPU memory"
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"{bytes_text(peak * (1 if sys.platform == 'darwin' else 1024))} of memory"
 
 
 def warn(text: str) -> None:

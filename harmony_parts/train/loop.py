@@ -102,7 +102,8 @@ def train(
         with nullcontext() if strategy.rank else lock_folder(out):
             saved = _open(out, recipe, resume, data_root, origin, state)
             step, shows = saved["step"] if saved else 0, progress and not strategy.rank
-            with Log(out, step=step, steps=recipe.train.steps, progress=shows) as log:
+            steps, clips = recipe.train.steps, recipe.train.batch
+            with Log(out, step=step, steps=steps, progress=shows, clips=clips) as log:
                 if not strategy.rank:
                     for line in origin:
                         log.say(line)

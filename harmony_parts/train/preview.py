@@ -12,7 +12,7 @@ from harmony_parts.assembly.build import Parts
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.offload import move_weights
-from harmony_parts.train.model import frozen_parts
+from harmony_parts.train.model import divisible_modules, frozen_parts
 from harmony_parts.train.state import TrainingState
 
 
@@ -46,9 +46,10 @@ def _copy(weights: Mapping[str, Tensor], state: TrainingState) -> None:
 def preview(state: TrainingState, recipe: Recipe, parts: Parts) -> Iterator[Pipeline]:
     """A pipeline with the averaged weights, in process 0.
 
-    Everything is on the run's device meanwhile, codecs and frozen encoders too.
+    Everything is on the run's device meanwhile, codecs and frozen encoders too. Raises RunError if
+    the weights are divided between processes.
     """
-    with averaged(state):
+    with state.strategy.alone(divisible_modules(parts)), averaged(state):
         for part in frozen_parts(parts):
             move_weights(part, state.device)
         yield Pipeline(recipe, parts)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harmony_parts.assembly.read import RECIPE, VERSIONS, version_fault, write_recipe
+from harmony_parts.assembly.read import RECIPE, VERSIONS, read_recipe, version_fault, write_recipe
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.errors import RunError
+from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.media.files import replace_text
 from harmony_parts.models.folder import INDEX, WEIGHTS
 from harmony_parts.train.checkpoint import list_checkpoints
@@ -80,8 +80,8 @@ def _check_recipe(path: Path, recipe: Recipe, data_root: str | os.PathLike[str] 
         raise RunError(f"{path}: can't be read: {error}") from error
     if fault := version_fault(before):
         raise RunError(f"{path}: {fault}")
-    now = tomllib.loads(write_recipe(recipe))
-    differs = [line for place, line in differences(before, now) if not place.startswith(FREE)]
+    was, now = with_defaults(path, before), tomllib.loads(write_recipe(recipe))
+    differs = [line for place, line in differences(was, now) if not place.startswith(FREE)]
     if differs:
         listed = "\n".join(f"  {line}" for line in differs)
         raise RunError(
@@ -89,6 +89,16 @@ def _check_recipe(path: Path, recipe: Recipe, data_root: str | os.PathLike[str] 
             f" (`{resume_command(path.parent, data_root)}`), or choose another folder."
             f" Differences:\n{listed}"
         )
+
+
+def with_defaults(path: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table of a recipe, with the settings that it was too old to have; as it is if it can't be
+    read with the parts that are here.
+    """
+    try:
+        return tomllib.loads(write_recipe(read_recipe(path)))
+    except HarmonyError:
+        return table
 
 
 def open_run(folder: Path, recipe: Recipe, origin: Sequence[str] | None = None) -> None:

@@ -49,7 +49,7 @@ class TrainingState:
 
     def seed_modules(self) -> None:
         """Seed the global generators for the next step: third-party modules may draw from them."""
-        use = f"train:modules:{self.step + 1}:{self.strategy.rank}"
+        use = f"train:modules:{self.step + 1}:{self.strategy.rank // self.strategy.seq}"
         torch.manual_seed(derived_seed(self.seed, use))
 
     def averaged_weights(self) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ class TrainingState:
     def all_means(self) -> LogMeans:
         """The means over the rows of all processes."""
         own = json.dumps(self.means.state_dict())
-        others = self.strategy.gather(own)[1:]
+        others = self.strategy.gather(own)[:: self.strategy.seq][1:]
         return self.means.joined(others) if others else self.means
 
     def like(self, name: str) -> Tensor | None:

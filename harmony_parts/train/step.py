@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.denoisers.protocol import REFERENCE_AUDIO
+from harmony_parts.denoisers.protocol import REFERENCE_AUDIO, DetachesClean
 from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Batch
 from harmony_parts.latents.stream import BatchStream
@@ -69,11 +69,22 @@ def draw_losses(
     conditions = drop_conditions(packed(batch.conditions, plan), drop, plan, samples)
     noise = draw_noise(batch.latents, plan, samples)
 
+    denoiser = state.modules["denoiser"]
+
     def denoise(*given: Any, **more: Any) -> Any:
         with autocast(recipe.train.precision, state.device):
-            return state.modules["denoiser"](*given, **more)
+            return denoiser(*given, **more)
 
-    result = losses(denoise, batch.latents, noise, conditions, plan, flow.path, read=state.read)
+    result = losses(
+        denoise,
+        batch.latents,
+        noise,
+        conditions,
+        plan,
+        flow.path,
+        read=state.read,
+        apart=isinstance(denoiser, DetachesClean) and denoiser.detach_clean,
+    )
     return Drawn(plan, result)
 
 
@@ -113,7 +124,8 @@ def _step(state: TrainingState, batch: Batch, recipe: Recipe) -> float:
     total, plans, errors = torch.zeros((), device=state.device), [], []
     for number, part in enumerate(parts):
         drawn = draw_losses(state, part, recipe, step, settings.drop)
-        share = drawn.losses.total * (len(part.names) / batch.total)
+        # processes that share clips minimise a part of their loss each
+        share = drawn.losses.total * (len(part.names) / batch.total / state.strategy.seq)
         if share.requires_grad:
             # the parts share the graph of the trainable encoders
             share.backward(retain_graph=number + 1 < len(parts))

@@ -98,6 +98,24 @@ def test_memory_of_each_gpu_follows_the_strategy(harmony, recipe, strategy, shar
     assert [shown[n]["shards"] for n in ("1", "8", "64")] == shards
 
 
+def test_gpus_that_share_a_clip_hold_and_do_less_of_it(harmony, recipe):
+    def each(seq: int) -> dict[str, Any]:
+        given = f"train.strategy={{use='fsdp',seq={seq}}}"
+        shown = json.loads(harmony("explain", recipe, "--json", "--gpus", 4, "--set", given).stdout)
+        return shown["memory"]["each_gpu"]
+
+    whole, shared = each(1)["gpus"], each(2)["gpus"]
+    assert list(shared) == ["1", "2", "4"]
+    assert shared["1"] == whole["1"]
+    for name in ("activations", "flops"):
+        assert whole["2"][name] / 2 < shared["2"][name] < whole["2"][name], name
+    assert shared["2"]["sent"]["weights"] == whole["2"]["sent"]["weights"] > 0
+    assert whole["2"]["sent"]["tokens"] == 0 < shared["2"]["sent"]["tokens"]
+    refused = each(3)
+    assert refused["gpus"] == {}
+    assert "can't be divided evenly among 3 processes" in refused["refused"]
+
+
 @pytest.mark.parametrize("stream", ["video", "audio"])
 def test_a_model_of_one_stream_is_explained(harmony, recipe, tmp_path, stream):
     table: dict[str, Any] = tomllib.loads(Path(recipe).read_text())

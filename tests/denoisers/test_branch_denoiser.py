@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS, Condition, Times
 from harmony_parts.branches.cross_audio import CrossAudio
+from harmony_parts.denoisers.branch_denoiser import BranchDenoiser
 from harmony_parts.errors import PartContractError
 from harmony_parts.interaction.gldi import GLDI
 from harmony_parts.style.alignment import StyleAlignment
@@ -111,6 +112,51 @@ def test_one_way_cuts_every_path_into_the_clean_stream(interaction: str, clean: 
     )
     # if both are noisy, one-way is two-way
     assert_close(denoiser(av, at(0.6, 0.6), conditions), two_way(av, at(0.6, 0.6), conditions))
+
+
+def gradients(denoiser: BranchDenoiser, *inputs: Any) -> dict[str, Tensor]:
+    """Of all weights, for a loss on the streams' velocities where they aren't clean."""
+    av, times, conditions = inputs
+    denoiser.zero_grad()
+    out = denoiser(av, times, conditions)
+    noisy = times.map(lambda t: t.per_latent().amax(1) > 0)
+    sum(out[s][noisy[s]].square().sum() for s in STREAMS).backward()
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for name, p in denoiser.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("interaction", ["gldi", "global"])
+@pytest.mark.parametrize("clean", STREAMS)
+def test_a_detached_clean_stream_gets_no_gradient(interaction: str, clean: str) -> None:
+    """Its velocities, and the gradients of all else, are those of one-way interaction."""
+    one_way = build(interaction, driven_interaction="one_way")
+    detached = build(interaction, driven_interaction="one_way_detached")
+    av, conditions = inputs()
+    times = at(0.0, 0.6) if clean == "video" else at(0.6, 0.0)
+    whole, without = (gradients(model, av, times, conditions) for model in (one_way, detached))
+    own = {name for name in whole if clean in name.split(".") and "interaction" not in name}
+    assert any(whole[name].any() for name in own)
+    assert not any(without[name].any() for name in own)
+    for name in whole.keys() - own:
+        torch.testing.assert_close(without[name], whole[name], rtol=1e-10, atol=1e-12)
+    assert_close(detached(av, times, conditions), one_way(av, times, conditions))
+
+
+@pytest.mark.parametrize("interaction", ["gldi", "global"])
+def test_detached_samples_of_several_tasks_may_share_a_batch(interaction: str) -> None:
+    """Their gradient is the sum of those of each alone; only the cost differs."""
+    denoiser = build(interaction, driven_interaction="one_way_detached")
+    av, conditions = inputs()
+    times = at((0.0, 0.6, 0.4), (0.7, 0.0, 0.4))
+    whole = gradients(denoiser, av, times, conditions)
+    parts = [
+        gradients(denoiser, *rows_of(torch.tensor([n]), av, times, conditions)) for n in range(B)
+    ]
+    for name, gradient in whole.items():
+        expected = sum(part[name] for part in parts)
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("interaction", ["gldi", "global", "none"])

@@ -83,6 +83,18 @@ def test_costs_are_those_of_the_report() -> None:
     assert REPORT["machine"] in PAGE
 
 
+def test_the_effect_of_refresh_is_that_of_its_report() -> None:
+    report = json.loads((DOCS / "results" / "refresh.json").read_text(encoding="utf-8"))
+    for side in ("sync-cfg", "refresh-4"):
+        scores, cost = report["scores"][side], report["cost"][side]
+        cells = [
+            f"{scores[name]['paired']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+            for name, digits in (("audio_matched", 3), ("offset_ms", 1), ("correlation_at_0", 3))
+            for low, high in [scores[name]["paired_95"]]
+        ]
+        assert f"| {cost['codec_calls']} | {cost['clip_gflop']:g} | {' | '.join(cells)} |" in PAGE
+
+
 def test_the_limit_of_batches_is_that_of_the_report() -> None:
     """In the report, batching is faster for all sizes up to the limit."""
     assert REPORT["together"]["default"] == TOGETHER

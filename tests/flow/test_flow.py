@@ -300,3 +300,22 @@ def test_contract_checks_find_faults() -> None:
     ):
         with pytest.raises(PartContractError, match=about):
             check(part)
+
+
+def test_unipc_counts_time_1_as_diffusers_does() -> None:
+    """lambda is infinite there; the second step from it uses that of time 1 - 1e-6."""
+    logarithm = {t: math.log((1 - t) / t) for t in (1 - 1e-6, 0.6, 0.3)}
+    velocities = iter((0.5, -0.25))
+    x: AV[torch.Tensor] = AV(torch.ones(1, dtype=torch.float64))
+    memory = None
+    for t, after in ((1.0, 0.6), (0.6, 0.3)):
+        v = next(velocities)
+        x, memory = UniPC().step(
+            x, AV(t), AV(after), lambda x, _, v=v: x.map(lambda at: torch.full_like(at, v)), memory
+        )
+    first = 1.0 - 0.5
+    second = (0.6 + 0.4 * first) - 0.6 * -0.25
+    corrected = 0.6 + 0.4 * (first + second) / 2
+    r = (logarithm[1 - 1e-6] - logarithm[0.6]) / (logarithm[0.3] - logarithm[0.6])
+    data = second + (first - second) / (2 * r)
+    assert x["video"].item() == pytest.approx(0.5 * corrected + 0.5 * data, rel=1e-9)

@@ -41,18 +41,21 @@ def test_a_click_and_a_cut_are_found() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2400)
 def test_a_trained_model_goes_on_without_a_seam(tmp_path: Path) -> None:
-    """Jumps, flux and frame differences at seams are as elsewhere; where independent clips are cut
-    together, jumps and flux are greater. Events are matched as well at seams as elsewhere.
+    """Samples jump at seams as elsewhere, and sounds rise and fall less than where independent
+    clips are cut together. Nearly as many events are matched at seams as elsewhere.
     """
     torch.set_num_threads(1)
     recipe = read_recipe("demo", (seams.TERMS, "train.steps=500", "train.prepared=1024"))
-    train(recipe, out=tmp_path / "run", progress=False, device="cpu")
-    figures, _ = seams.report(load(tmp_path / "run"), clips=8)
+    model = train(recipe, out=tmp_path / "run", progress=False, device="cpu")
+    figures, _ = seams.report(load(model), clips=12)
     ours, cut = figures["continued"], figures["independent"]
     for what, rank in ours["ranks"].items():
         assert rank["interval"][0] < 0.75, (what, rank)
-    for what in ("sample jump", "spectral flux"):
-        assert ours["ranks"][what]["mean"] < cut["ranks"][what]["interval"][0], what
-    assert ours["matched"]["interval"][1] >= 0
+        if what != "frames":
+            assert rank["mean"] < cut["ranks"][what]["mean"], what
+    jump = ours["ranks"]["sample jump"]
+    assert jump["mean"] < cut["ranks"]["sample jump"]["interval"][0]
+    assert jump["high"] < 0.2 < cut["ranks"]["sample jump"]["high"]
+    assert ours["matched"]["difference"] > -0.1

@@ -136,7 +136,9 @@ def train(job: dict[str, Any], rank: int, port: int) -> int:
 
 
 def recipe_of(job: dict[str, Any], rank: int = 0) -> Any:
-    """The recipe of a job."""
+    """The recipe of a job; `driven_interaction` is a setting of its denoiser."""
+    import attrs
+
     from harmony_parts.strategies.data_parallel import DataParallel
     from harmony_parts.strategies.fsdp import FSDP
     from harmony_parts.strategies.single import Single
@@ -149,7 +151,10 @@ def recipe_of(job: dict[str, Any], rank: int = 0) -> Any:
         settings["trainable"] = LoRA(rank=settings.pop("lora"))
     name, more = job.get("strategy", ["single", {}])
     spec = {"single": Single, "data-parallel": DataParallel, "fsdp": FSDP}[name]
-    return tiny.recipe(**size, **settings, strategy=spec(**more))
+    driven = settings.pop("driven_interaction", "two_way")
+    recipe = tiny.recipe(**size, **settings, strategy=spec(**more))
+    denoiser = attrs.evolve(recipe.denoiser, driven_interaction=driven)
+    return attrs.evolve(recipe, denoiser=denoiser)
 
 
 def _prepare_faults(job: dict[str, Any], rank: int) -> None:

@@ -1,16 +1,19 @@
-"""What clips are like at their seams: `python tests/helpers/seams.py RUN FILE.json [SHEET.png]`.
+"""What clips are like at their seams: `python tests/helpers/seams.py MODEL FILE.json`.
 
-RUN is a run of the recipe `demo` trained with `TERMS`. Held-out clips of 2 s go on to 6 s. At each
-seam the sample jump, the spectral flux and the frame difference are ranked among those elsewhere in
-what was generated: without a seam, ranks are uniform in 0..1. Events of one stream are matched with
-those of the other.
+MODEL is a model of Soundstage: one of the recipe `demo` that was trained with `TERMS`, or
+harmony-tiny. Clips of 2 s go on to 6 s. At each seam the sample jump, the rise and the fall of the
+spectrum and the frame difference are ranked among those elsewhere in what was generated: without a
+seam, ranks are uniform in 0..1. Events of one stream are matched with those of the other.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import numpy as np
 import torch
 
 from harmony_parts.data.protocol import Example
+from harmony_parts.generate.checks import resolve_model
 from harmony_parts.generate.continuation import FADE, windows
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
@@ -33,14 +37,22 @@ TERMS = """task.terms=[
  { task = { use = "continuation" }, weight = 1.0, probability = 0.32 },
 ]"""
 HELD_OUT = 1_000_000  # added to the data's seed
+CLIPS = 24
+HIGH = 0.95  # without a seam, one rank in twenty is above
+MEASURES = ("sample jump", "spectral rise", "spectral fall", "frames")
 NEAR = 0.25  # s: an event that near to a seam is at it
 RESAMPLES = 2000
 
 
 def held_out(pipeline: Pipeline, clips: int) -> list[Example]:
-    """Examples that training never saw."""
+    """Examples that training never saw, of the first set of scenes (harmony-tiny: ambient).
+
+    A set that mixes scenes is one scene of the recipe; the demo's scenes are all of one set.
+    """
     data: Any = pipeline.recipe.data
-    built = attrs.evolve(data, seed=data.seed + HELD_OUT, size=clips).build(format=pipeline.format)
+    scenes = data.scenes[:1] if hasattr(data.scenes[0], "scenes") else data.scenes
+    data = attrs.evolve(data, scenes=scenes, seed=data.seed + HELD_OUT, size=clips)
+    built = data.build(format=pipeline.format)
     return [built.example(n, torch.Generator().manual_seed(n)) for n in range(clips)]
 
 
@@ -51,29 +63,39 @@ def seams(pipeline: Pipeline, begin: int, total: int) -> list[int]:
     return [window.start + window.known for window in plan]
 
 
-def continued(pipeline: Pipeline, examples: Sequence[Example], seconds: float) -> list[Clip]:
-    """Each example's clip, and `seconds` more of it."""
+def generated(pipeline: Pipeline, example: Example, seed: int, **settings: Any) -> Clip:
+    """A clip of the example's texts."""
+    texts = {"prompt": example.prompt.caption, "sound": example.prompt.sound}
+    return pipeline.generate(**texts, seed=seed, **settings).clip
+
+
+def continued(
+    pipeline: Pipeline, examples: Sequence[Example], clips: Sequence[Clip], seconds: float
+) -> list[Clip]:
+    """Each clip, and `seconds` more of it by its example's texts."""
     return [
-        pipeline.generate(
-            e.prompt.caption, sound=e.prompt.sound, begin=e.clip, seconds=seconds, seed=n
-        ).clip
-        for n, e in enumerate(examples)
+        generated(pipeline, example, 1000 + n, begin=clip, seconds=seconds)
+        for n, (example, clip) in enumerate(zip(examples, clips))
     ]
 
 
-def concatenated(pipeline: Pipeline, examples: Sequence[Example], seconds: float) -> list[Clip]:
-    """The contrast: clips of the same prompts, generated independently and cut together."""
-    made = []
-    for n, e in enumerate(examples):
-        frames, sounds, left = [e.clip.frames], [e.clip.waveform], round(seconds * 12)
-        for k, step in enumerate((18, 18, left - 36)):
-            texts = {"prompt": e.prompt.caption, "sound": e.prompt.sound}
-            more = pipeline.generate(**texts, seed=1000 * (k + 1) + n)
-            frames.append(more.clip.frames[:step])
-            sounds.append(more.clip.waveform[:, : pipeline.format.samples(step)])
-        made.append(
-            attrs.evolve(more.clip, frames=torch.cat(frames), waveform=torch.cat(sounds, 1))
-        )
+def concatenated(
+    pipeline: Pipeline, examples: Sequence[Example], clips: Sequence[Clip], seconds: float
+) -> list[Clip]:
+    """The contrast: clips of the same texts, generated independently and cut together."""
+    made, begin = [], pipeline.format.frames
+    end = begin + round(seconds * float(pipeline.format.fps))
+    steps = np.diff([*seams(pipeline, begin, end), end]).tolist()
+    for n, (example, clip) in enumerate(zip(examples, clips)):
+        parts = [clip]
+        for k, step in enumerate(steps):
+            more = generated(pipeline, example, 1000 * (k + 2) + n)
+            samples = pipeline.format.samples(step)
+            parts.append(
+                attrs.evolve(more, frames=more.frames[:step], waveform=more.waveform[:, :samples])
+            )
+        frames, waves = ([getattr(part, name) for part in parts] for name in ("frames", "waveform"))
+        made.append(attrs.evolve(clip, frames=torch.cat(frames), waveform=torch.cat(waves, 1)))
     return made
 
 
@@ -85,14 +107,14 @@ def jumps(clip: Clip, block: int) -> np.ndarray:
     return steps / (np.sqrt((blocks**2).mean(1)) + 1e-3)
 
 
-def flux(clip: Clip, hop: int) -> np.ndarray:
-    """The rise of the log spectrum (in dB, mean over bins) from each hop to the next."""
+def flux(clip: Clip, hop: int, sign: int = 1) -> np.ndarray:
+    """The rise of the log spectrum from each hop to the next, or its fall (-1), in dB."""
     x = clip.mono()
     spectrum = torch.stft(
         x, 4 * hop, hop, window=torch.hann_window(4 * hop), return_complex=True, center=True
     )
     level = 20 * torch.log10(spectrum.abs() + 1e-3)
-    return level.diff(dim=1).clamp(min=0).mean(0).double().numpy()
+    return (sign * level.diff(dim=1)).clamp(min=0).mean(0).double().numpy()
 
 
 def changes(clip: Clip) -> np.ndarray:
@@ -101,43 +123,43 @@ def changes(clip: Clip) -> np.ndarray:
     return (frames[1:] - frames[:-1]).abs().mean((1, 2, 3)).numpy()
 
 
-def ranks(values: np.ndarray, at: Sequence[int], first: int) -> list[float]:
-    """The share of other values from `first` on that each value in `at` exceeds; ties count half.
+def ranks(values: np.ndarray, at: Sequence[int], first: int, width: int = 2) -> list[float]:
+    """The share of other places from `first` on that each place in `at` exceeds; ties count half.
 
-    The greatest of the two nearest values stands for a seam, as the pairs of others do.
+    The greatest of the `width` values that end at a place stands for it.
     """
-    pairs = np.maximum(values[:-1], values[1:])
-    own = [min(k - 1, len(pairs) - 1) for k in at]
-    others = np.delete(pairs, [k + d for k in own for d in (-1, 0, 1) if 0 <= k + d < len(pairs)])
-    rest = others[max(0, first) :]
-    return [float(((rest < pairs[k]).mean() + (rest <= pairs[k]).mean()) / 2) for k in own]
+    places = np.lib.stride_tricks.sliding_window_view(values, width).max(1)
+    own = [min(k - width + 1, len(places) - 1) for k in at]
+    near = {k + d for k in own for d in range(1 - width, width)}
+    rest = places[[k for k in range(max(0, first), len(places)) if k not in near]]
+    return [float(((rest < places[k]).mean() + (rest <= places[k]).mean()) / 2) for k in own]
 
 
 def all_ranks(clips: Sequence[Clip], at: Sequence[int], begin: int) -> dict[str, np.ndarray]:
-    """Ranks [clips, seams] of each measure."""
+    """Ranks [clips, seams] of each measure; the fade before a seam is a part of it."""
     rate, fps = clips[0].sample_rate, float(clips[0].fps)
     block = round(0.01 * rate)
-    result: dict[str, list[list[float]]] = {"sample jump": [], "spectral flux": [], "frames": []}
+    places, first = [round(k / fps * rate) // block for k in at], round(begin / fps * rate) // block
+    width = round(FADE * rate / block) + 1
+    result: dict[str, list[list[float]]] = {what: [] for what in MEASURES}
     for clip in clips:
-        ends, first = [round(k / fps * rate) for k in at], round(begin / fps * rate)
-        places = [e // block for e in ends]
-        measures = {"sample jump": jumps(clip, block), "spectral flux": flux(clip, block)}
-        for what, values in measures.items():
-            result[what].append(ranks(values, places, first // block))
+        of_sound = (jumps(clip, block), flux(clip, block), flux(clip, block, -1))
+        for what, values in zip(MEASURES, of_sound):
+            result[what].append(ranks(values, places, first, width))
         result["frames"].append(ranks(changes(clip), at, begin))
     return {name: np.array(values) for name, values in result.items()}
 
 
-def interval(values: Sequence[float]) -> list[float]:
+def interval(values: np.ndarray) -> list[float]:
     """The bootstrap's 95 % interval of the mean over clips."""
-    random, x = np.random.default_rng(0), np.array(values)
-    means = x[random.integers(len(x), size=(RESAMPLES, len(x)))].mean(1)
+    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    means = values[drawn].mean(1)
     return [float(q) for q in np.quantile(means, [0.025, 0.975])]
 
 
 def matched(clips: Sequence[Clip], at: Sequence[int], begin: int) -> dict[str, Any]:
-    """The share of events with a partner in the other stream, at the seams and elsewhere in what
-    was generated, and the bootstrap's 95 % interval of the difference over clips.
+    """The share of generated events with a partner in the other stream, at the seams and elsewhere,
+    and the bootstrap's 95 % interval of the difference over clips.
     """
     metric, counts = Events(), []
     for clip in clips:
@@ -147,8 +169,8 @@ def matched(clips: Sequence[Clip], at: Sequence[int], begin: int) -> dict[str, A
         row = np.zeros((2, 2))  # (at a seam, elsewhere) x (matched, events)
         for stream in ("video", "audio"):
             for k, t in enumerate(found[stream]):
-                near = min(abs(t - s / fps) for s in at) <= NEAR
-                if near or t >= begin / fps:
+                if t >= begin / fps:
+                    near = min(abs(t - s / fps) for s in at) <= NEAR
                     row[int(not near)] += (k in has[stream], 1)
         counts.append(row)
     table = np.array(counts)
@@ -169,14 +191,33 @@ def matched(clips: Sequence[Clip], at: Sequence[int], begin: int) -> dict[str, A
     }
 
 
-def report(pipeline: Pipeline, clips: int = 24, seconds: float = 4.0) -> tuple[dict, list[Clip]]:
-    """All figures, of clips that go on and of independent ones, and the former."""
-    examples = held_out(pipeline, clips)
-    begin = pipeline.format.frames
+def detail(clips: Sequence[Clip], at: Sequence[int]) -> list[float]:
+    """The mean difference of neighbouring pixels in each window, over that in what was given."""
+
+    def of(frames: torch.Tensor) -> float:
+        return float(frames.double().diff(dim=2).abs().mean())
+
+    ends = [0, *at, len(clips[0].frames)]  # type: ignore[arg-type]
+    parts = [[of(clip.frames[a:b]) for a, b in pairwise(ends)] for clip in clips]  # type: ignore[index]
+    given, *windows = np.array(parts).mean(0).tolist()
+    return [each / given for each in windows]
+
+
+def report(
+    pipeline: Pipeline, clips: int = CLIPS, seconds: float = 4.0
+) -> tuple[dict[str, Any], list[Clip]]:
+    """All figures, and the clips that go on from generated ones.
+
+    `continued` goes on from clips that the model made, `independent` is its contrast, and
+    `from truth` goes on from clips of the data, which ranks and events leave out.
+    """
+    examples, begin = held_out(pipeline, clips), pipeline.format.frames
     at = seams(pipeline, begin, begin + round(seconds * float(pipeline.format.fps)))
+    own = [generated(pipeline, example, n) for n, example in enumerate(examples)]
     made = {
-        "continued": continued(pipeline, examples, seconds),
-        "independent": concatenated(pipeline, examples, seconds),
+        "continued": (continued(pipeline, examples, own, seconds), 0),
+        "independent": (concatenated(pipeline, examples, own, seconds), 0),
+        "from truth": (continued(pipeline, examples, [e.clip for e in examples], seconds), begin),
     }
     figures: dict[str, Any] = {
         "recipe": pipeline.recipe.name,
@@ -185,36 +226,57 @@ def report(pipeline: Pipeline, clips: int = 24, seconds: float = 4.0) -> tuple[d
         "seams_s": [k / float(pipeline.format.fps) for k in at],
         "fade_s": FADE,
     }
-    for name, some in made.items():
-        each = all_ranks(some, at, begin)
+    for name, (some, first) in made.items():
         figures[name] = {
             "ranks": {
-                what: {"mean": float(r.mean()), "interval": interval(r.mean(1).tolist())}
-                for what, r in each.items()
+                what: {
+                    "mean": float(rank.mean()),
+                    "interval": interval(rank.mean(1)),
+                    "high": float((rank > HIGH).mean()),
+                    "high_interval": interval((rank > HIGH).mean(1)),
+                    "of_each_seam": rank.mean(0).tolist(),
+                }
+                for what, rank in all_ranks(some, at, first).items()
             },
-            "matched": matched(some, at, begin),
+            "matched": matched(some, at, first),
+            "detail": detail(some, at),
         }
-    figures["continued"]["first_seam_of_a_true_clip"] = {
-        what: float(r[:, 0].mean()) for what, r in all_ranks(made["continued"], at, begin).items()
-    }
-    return figures, made["continued"]
+    return figures, made["continued"][0]
 
 
-def main(run: str, out: str, sheet: str | None = None) -> None:
-    """Write the figures, and a sheet of the first clips."""
+def rounded(value: Any) -> Any:
+    """Figures with four decimals."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def main() -> None:
+    """Write the figures, and sheets of the first clips."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clips", type=int, default=CLIPS)
+    parser.add_argument("--sheet", help="beginning of the names of two pictures of the first clips")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    pipeline = load(run)
-    figures, clips = report(pipeline)
-    Path(out).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(figures, indent=1))
-    if sheet:
+    pipeline = load(resolve_model(given.model))
+    figures, clips = report(pipeline, given.clips)
+    figures = {"command": shlex.join(["python", *sys.argv]), **figures}
+    given.out.write_text(json.dumps(rounded(figures), indent=1) + "\n", encoding="utf-8")
+    if given.sheet:
+        examples = held_out(pipeline, given.clips)[:6]
         rows = [
             Row(e.prompt.caption or "", clip, Events().analyse(clip))
-            for e, clip in zip(held_out(pipeline, 6), clips)
+            for e, clip in zip(examples, clips)
         ]
-        contact_sheet(rows, Path(sheet), "6 s of a 2 s model: seams at 2, 3.5 and 5 s")
-        torch.save(clips, Path(sheet).with_suffix(".pt"))
+        at = ", ".join(f"{second:g}" for second in figures["seams_s"])
+        heading = f"{pipeline.recipe.name} goes on from 2 s to 6 s: seams at {at} s"
+        for end, drawn in ((".png", False), ("-spectrograms.png", True)):
+            contact_sheet(rows, Path(given.sheet + end), heading, spectrograms=drawn)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

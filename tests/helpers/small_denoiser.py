@@ -45,13 +45,14 @@ def build(
     seed: int = 0,
     fresh: bool = False,
     layers: int = 2,
+    heads: int = 2,
     **settings: object,
 ) -> BranchDenoiser:
     """`fresh` leaves the weights that start at zero at zero."""
     spec = DualBranch(
         layers=layers,
-        video=VideoTransformer(width=24, heads=2, feed=32, patch=1),
-        audio=audio or MMDiT(width=16, heads=2, feed=32),
+        video=VideoTransformer(width=24, heads=heads, feed=32, patch=1),
+        audio=audio or MMDiT(width=16, heads=heads, feed=32),
         interaction=INTERACTIONS[interaction] if isinstance(interaction, str) else interaction,
         **settings,
     )

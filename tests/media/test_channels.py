@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harmony_parts.errors import MediaError
 from harmony_parts.media.clip import Clip
-from harmony_parts.media.waveform import to_channels
+from harmony_parts.media.waveform import resample, to_channels
 
 RATE = 48000
 
@@ -61,20 +61,44 @@ def test_a_copy_of_a_mono_channel_can_be_written_into() -> None:
     assert made[1].abs().max() == 0
 
 
-@pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.wav", "x.flac"])
+@pytest.mark.parametrize("name", ["x.mp4", "x.webm", "x.mkv", "x.wav", "x.flac"])
 def test_files_keep_left_and_right(name: str, tmp_path: Path) -> None:
-    """Levels within 0.2 dB in AAC, and exactly or to 24 bits elsewhere."""
+    """Levels within 0.2 dB in AAC and Opus, and exactly or to 24 bits elsewhere."""
     frames = None if name in ("x.wav", "x.flac") else torch.zeros(24, 16, 16, 3, dtype=torch.uint8)
-    clip = Clip(frames, 24, tones(), RATE)
-    made = Clip.read(clip.save(tmp_path / name)).waveform
+    check_tones(Clip(frames, 24, tones(), RATE).save(tmp_path / name))
+
+
+def check_tones(path: Path) -> None:
+    """Left and right of the file are `tones`."""
+    made = Clip.read(path).waveform
     assert made is not None
     assert made.shape == (2, RATE)
     middle = slice(RATE // 4, 3 * RATE // 4)
     for side, tone in enumerate((440, 1760)):
         spectrum = torch.fft.rfft(made[side, middle]).abs()
         assert int(spectrum.argmax()) * RATE / (RATE // 2) == tone
-        level = made[side, middle].square().mean() / clip.waveform[side, middle].square().mean()
+        level = made[side, middle].square().mean() / tones()[side, middle].square().mean()
         assert abs(10 * math.log10(float(level))) < 0.2
+
+
+@pytest.mark.parametrize("given", ["x.mp4", "x.webm", "x.mkv", "x.wav"])
+def test_a_copied_sound_keeps_left_and_right(given: str, tmp_path: Path) -> None:
+    """AAC and Opus as they are, FLAC and WAV decoded by ffmpeg and by soundfile."""
+    frames = torch.zeros(24, 16, 16, 3, dtype=torch.uint8)
+    picture = None if given == "x.wav" else frames
+    path = Clip(picture, 24, tones(), RATE).save(tmp_path / given)
+    check_tones(Clip(frames, 24, None).save(tmp_path / "y.mp4", copy_sound_from=path))
+
+
+def test_sides_are_resampled_each_by_itself(tmp_path: Path) -> None:
+    """On reading, also between rates without a large common divisor."""
+    path = Clip(waveform=tones(6000), sample_rate=RATE).save(tmp_path / "x.wav")
+    for rate in (16000, 44101):
+        found = Clip.read(path, sample_rate=rate).waveform
+        assert found is not None
+        for side, tone in enumerate(tones(6000)):
+            alone = resample(tone[None], RATE, rate)
+            torch.testing.assert_close(found[side : side + 1], alone, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("streams", [None, {"audio"}])

@@ -12,7 +12,7 @@ from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.protocol import Reference
-from harmony_parts.metrics.soundstage_mouth import SoundstageMouth, darkness
+from harmony_parts.metrics.soundstage_mouth import SoundstageMouth, _correlation, darkness
 from harmony_parts.metrics.soundstage_speech import WORDS, listen
 from harmony_parts.metrics.soundstage_voice import SoundstageVoice
 from harmony_parts.metrics.soundstage_words import SoundstageWords
@@ -101,3 +101,21 @@ def test_transcripts_become_words_and_text_again():
     assert words_of("") == ()
     assert text_of(("red", "月亮", "一", "blue", "green")) == "red 月亮一 blue green"
     assert len(set(WORDS)) == 50
+
+
+def test_a_quarter_of_a_second_is_long_enough() -> None:
+    """It is heard out, and found to be silent."""
+    heard = [
+        listen(Clip(waveform=torch.zeros(1, samples), sample_rate=16000))
+        for samples in (3999, 4000)
+    ]
+    assert [each.reason for each in heard] == [
+        "the sound is shorter than 0.25 s",
+        "the sound is silent",
+    ]
+
+
+def test_a_constant_signal_has_no_correlation() -> None:
+    rising = np.arange(5.0)
+    assert _correlation(np.ones(5), rising) == 0
+    assert _correlation(rising, 2 * rising) == pytest.approx(1)

@@ -64,3 +64,36 @@ def test_what_is_said_of_weights(hub):
     assert f"  model.safetensors sha256 {hashlib.sha256(b'weights').hexdigest()}" in said
     (hub / "README.md").write_text("---\nlicense: mit\n---\nwords\n", encoding="utf-8")
     assert describe_weights("toy", [file], "CC BY 4.0").startswith("toy: licence mit\n")
+
+
+def test_a_published_folder_is_identified_by_its_files(tmp_path):
+    """Wherever it lies; by names, sizes, and the beginnings and ends of contents."""
+    from harmony_parts.models.external_weights import ENDS, folder_digest, identify_model
+
+    one, two = tmp_path / "one" / "model", tmp_path / "two" / "model"
+    for folder in (one, two):
+        (folder / "vae").mkdir(parents=True)
+        (folder / "vae" / "weights").write_bytes(bytes(3 * ENDS))
+    assert identify_model(str(one)) == {"model": "model", "digest": folder_digest(one)}
+    assert identify_model(str(two)) == identify_model(str(one), "main")
+    seen = {folder_digest(one)}
+    for place in (0, 3 * ENDS - 1):  # the first and the last byte
+        changed = bytearray(3 * ENDS)
+        changed[place] = 1
+        (two / "vae" / "weights").write_bytes(changed)
+        seen.add(folder_digest(two))
+    (two / "vae" / "weights").rename(two / "vae" / "other")
+    seen.add(folder_digest(two))
+    assert len(seen) == 4
+
+
+def test_a_commit_is_its_own_name():
+    """It needs no Hub."""
+    from harmony_parts.models.external_weights import identify_model
+
+    commit = "0123456789" * 4
+    assert identify_model("no/such", commit) == {
+        "model": "no/such",
+        "revision": commit,
+        "commit": commit,
+    }

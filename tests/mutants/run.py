@@ -128,9 +128,21 @@ def _test(mutant: Mutant | None, room: str, pipe: int) -> None:
 
     # plain: pytest rewrites the assertions of the package, too, and would import it by itself
     words = ["-x", "-q", "-m", "not slow", "--assert=plain", "-p", "no:cacheprovider"]
+    if mutant is not None and (own := _own_tests(mutant.file)):
+        status = int(pytest.main([*words, own], plugins=[FirstFailure(pipe)]))
+        if status in FATES and FATES[status] == "noticed" and _imported(mutant):
+            os._exit(status)
     words += [f"tests/{test}" for test in TESTS[room]]
     status = int(pytest.main(words, plugins=[FirstFailure(pipe)]))
     os._exit(status if mutant is None or _imported(mutant) else 99)
+
+
+def _own_tests(file: str) -> str | None:
+    """The tests of a file of the package: most mutants are noticed there, and it is quick."""
+    room, _, name = file.partition("/")
+    own = Path("tests", room, f"test_{name}")
+    folder = own if own.is_file() else own.parent
+    return None if folder == Path("tests/train") or not folder.exists() else str(folder)
 
 
 class FirstFailure:
@@ -203,8 +215,10 @@ def table(
                 yield row | run(mutant, room)
 
 
-def _noticed(file: Path | None) -> dict[str, dict[str, Any]]:
-    rows = [] if file is None else json.loads(file.read_text(encoding="utf-8"))["mutants"]
+def _noticed(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    rows = [
+        row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["mutants"]
+    ]
     return {row["mutant"]: row for row in rows if row["fate"] in ("noticed", "endless")}
 
 
@@ -215,14 +229,16 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=EACH, help="mutants of each folder")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--known", type=Path, help="a table whose noticed mutants aren't run again")
+    parser.add_argument(
+        "--known", type=Path, action="append", help="a table whose noticed mutants aren't run again"
+    )
     parser.add_argument("--not-bare", action="store_true", help="don't test the package itself")
     given = parser.parse_args()
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     assert "harmony_parts" not in sys.modules
-    rows, known = [], _noticed(given.known)
+    rows, known = [], _noticed(given.known or ())
     for row in table(given.room or ROOMS, given.each, given.seed, known, not given.not_bare):
         rows.append(row)
         print(f"{row['fate']:10} {row['mutant']}  {row.get('test') or ''}", flush=True)

@@ -71,11 +71,14 @@ FAULTS = {
     ),
     "style is left out": Fault(
         "denoisers/joint_block.py",
-        '_with_style(entering, streams["audio"], interaction, may_receive.audio)',
+        '_with_style(read, streams["audio"], interaction, may_receive.audio)',
         'streams["audio"]',
     ),
     "style enters a clean stream": Fault(
         "denoisers/joint_block.py", "_allowed(residual, may_receive)", "residual"
+    ),
+    "clean samples get a gradient": Fault(
+        "denoisers/joint_block.py", "x, x.detach())", "x, x)", "denoisers/test_branch_denoiser.py"
     ),
     "training times aren't shifted": Fault(
         "assembly/recipe.py",

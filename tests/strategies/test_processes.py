@@ -16,6 +16,11 @@ from harmony_parts.models.saved_tensors import iter_tensors
 from harmony_parts.models.tensor_files import load_tensors
 
 FSDP, COPIES, HSDP = ["fsdp", {}], ["data-parallel", {}], ["fsdp", {"shards": 2}]
+SEQ, SEQ_COPIES, SEQ_HSDP = (
+    ["fsdp", {"seq": 2}],
+    ["data-parallel", {"seq": 2}],
+    ["fsdp", {"shards": 2, "seq": 2}],
+)
 TRAIN = {"steps": 4, "batch": 4, "layers": 2, "checkpoint_every": 2}
 TOLERANCE = 2e-6  # of float32 weights of some 0.1: sums over two processes are rounded otherwise
 
@@ -29,6 +34,12 @@ def losses(out: Path) -> list[float]:
     """The losses of all steps, and of all tasks and streams."""
     lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
     return [x for y in lines for x in (y["loss"], y["grad_norm"], *y["losses"].values())]
+
+
+def clips_without_reference(out: Path) -> list[int]:
+    """In each line of the log: no clip is counted twice."""
+    lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
+    return [line["without_reference"] for line in lines]
 
 
 def check_alike(one: Path, other: Path) -> None:
@@ -66,6 +77,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(out / "copies", strategy=COPIES),
         job(out / "hsdp", ranks=4, strategy=HSDP),
         job(out / "parts", train=micro),
+        job(out / "seq", strategy=SEQ),
+        job(out / "seq-copies", strategy=SEQ_COPIES, train=micro),
+        job(out / "seq-hsdp", ranks=4, strategy=SEQ_HSDP),
         job(out / "one-lora", ranks=0, strategy=["single", {}], train={"lora": 2}),
         job(out / "lora", train={"lora": 2}),
     )
@@ -73,8 +87,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_tasks_that_are_run_one_after_the_other_share_a_step(tmp_path: Path) -> None:
+    """Each process runs the divided blocks once for each task, with or without gradients."""
+    train = TRAIN | {"steps": 2, "driven_interaction": "one_way_detached", "checkpoint_every": 0}
+    finish(
+        job(tmp_path / "one", ranks=0, strategy=["single", {}], train=train),
+        job(tmp_path / "two", train=train),
+    )
+    check_alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("name", ["fsdp", "copies", "hsdp", "parts"])
+@pytest.mark.parametrize(
+    "name", ["fsdp", "copies", "hsdp", "parts", "seq", "seq-copies", "seq-hsdp"]
+)
 def test_every_strategy_trains_what_one_process_does(runs: Path, name: str) -> None:
     check_alike(runs / "one", runs / name)
 
@@ -88,18 +115,31 @@ def test_adapters_on_divided_weights_are_those_of_one_process(runs: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("begun", "ranks"), [("one", 2), ("one", 4), ("fsdp", 1), ("fsdp", 4), ("hsdp", 2)]
+    ("begun", "ranks", "strategy"),
+    [
+        ("one", 2, FSDP),
+        ("one", 4, FSDP),
+        ("fsdp", 1, FSDP),
+        ("fsdp", 4, FSDP),
+        ("hsdp", 2, FSDP),
+        ("one", 4, SEQ_HSDP),
+        ("seq", 1, FSDP),
+        ("seq", 2, FSDP),
+        ("seq-hsdp", 2, SEQ_COPIES),
+    ],
 )
 def test_any_number_of_processes_resumes(
-    runs: Path, tmp_path: Path, begun: str, ranks: int
+    runs: Path, tmp_path: Path, begun: str, ranks: int, strategy: Any
 ) -> None:
     """From the checkpoint of step 2, which any number of processes wrote."""
     out = Path(shutil.copytree(runs / begun, tmp_path / "run"))
     shutil.rmtree(out / "checkpoints" / "step-0000004")
     shutil.rmtree(out / "model")
     more: Any = {"ranks": 0, "strategy": ["single", {}]} if ranks == 1 else {"ranks": ranks}
+    more = {"strategy": strategy, **more}
     finish(job(out, resume=True, **more))
     check_alike(runs / "one", out)
+    assert clips_without_reference(out) == clips_without_reference(runs / "one")
 
 
 @pytest.mark.slow
@@ -180,6 +220,14 @@ def test_processes_that_disagree_are_refused(tmp_path: Path) -> None:
         "batch": (
             job(tmp_path / "batch", train={"batch": 3}),
             ("$.train.batch: 3 clips can't be shared evenly by 2",),
+        ),
+        "seq": (
+            job(tmp_path / "seq", strategy=["fsdp", {"seq": 3}]),
+            ("$.train.strategy.seq: 2 processes can't be divided into groups of 3",),
+        ),
+        "heads": (
+            job(tmp_path / "heads", ranks=4, strategy=["data-parallel", {"seq": 4}]),
+            ("$.train.strategy.seq: 2 heads of the video branch can't be divided evenly among 4",),
         ),
         "shards": (
             job(tmp_path / "shards", strategy=["fsdp", {"shards": 3}]),

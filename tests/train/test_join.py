@@ -119,6 +119,15 @@ def test_the_first_loss_of_a_joined_pair_is_that_of_its_parts(
         assert (joined[stream] - fresh[stream]).abs().min() > 1e-3
 
 
+def test_checkpoints_join_as_the_models_of_their_runs(models: Models) -> None:
+    """Each has the average of its weights, and its recipe in the run folder."""
+    runs = [models(stream) for stream in STREAMS]
+    joined = first_loss(PAIR, runs, STREAMS)
+    found = first_loss(PAIR, [run / "checkpoints" / "step-0000002" for run in runs], STREAMS)
+    for stream in STREAMS:
+        assert torch.equal(found[stream], joined[stream])
+
+
 def test_every_tensor_has_its_place_whatever_the_encoders_are_called(models: Models) -> None:
     """Each tensor of both models, bit for bit; only the interaction is new."""
     start = [models("audio", sound="what_is_heard"), models("video")]

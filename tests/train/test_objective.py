@@ -40,7 +40,7 @@ class Setting:
     plan: Plan
     noise: AV[Tensor]
 
-    def losses(self, plan: Plan, noise: AV[Tensor]) -> Any:
+    def losses(self, plan: Plan, noise: AV[Tensor], **more: Any) -> Any:
         return losses(
             self.parts.denoiser,
             self.latents,
@@ -48,6 +48,7 @@ class Setting:
             packed(self.conditions, plan),
             plan,
             StraightPath(),
+            **more,
         )
 
 
@@ -274,3 +275,24 @@ def test_a_stream_at_time_0_is_its_data_on_any_path() -> None:
 def test_helpers_are_the_ones_of_this_repository() -> None:
     """Not an installed package of the same name."""
     assert Path(tiny.__file__).parents[1] == Path(__file__).parents[1]
+
+
+def test_tasks_can_be_run_one_after_the_other(model: Setting) -> None:
+    """Whatever the order of the entries."""
+    order = torch.randperm(len(model.plan.source), generator=torch.Generator().manual_seed(0))
+    plan, noise = some(model.plan, order), model.noise.map(lambda x: x[order])
+    together, apart = (model.losses(plan, noise, apart=apart) for apart in (False, True))
+    assert together.total.item() == pytest.approx(apart.total.item(), rel=1e-12)
+    for s in together.entries:
+        torch.testing.assert_close(apart.entries[s], together.entries[s])
+
+
+def test_tasks_that_not_all_clips_have_share_a_run(model: Setting) -> None:
+    """So that all processes run the denoiser as often."""
+    runs = []
+    model.parts.denoiser.register_forward_pre_hook(lambda *_: runs.append(0))
+    plan, noise = some(model.plan, torch.arange(1, 9)), model.noise.map(lambda x: x[1:9])
+    model.losses(plan, noise, apart=True)
+    assert len(runs) == 1
+    model.losses(model.plan, model.noise, apart=True)
+    assert len(runs) == 1 + len(model.plan.names)

@@ -18,6 +18,7 @@ def check_strategy(spec: StrategySpec) -> Strategy:
     """
     shards = [spec.shards_of(ranks, min(ranks, 8)) for ranks in (1, 8, 64)]
     require(shards[0] == 1, spec, "leave a copy undivided in a single process")
+    require(spec.seq >= 1, spec, "share a clip between 1 or more processes")
     require(all(n >= 0 for n in shards), spec, "divide a copy between 0 or more processes")
     strategy = spec.build(device=torch.device("cpu"))
     with strategy.together():
@@ -26,7 +27,8 @@ def check_strategy(spec: StrategySpec) -> Strategy:
 
 
 def _check(spec: StrategySpec, strategy: Strategy) -> None:
-    require((strategy.rank, strategy.ranks) == (0, 1), spec, "be rank 0 of 1 in a single process")
+    is_one = (strategy.rank, strategy.ranks, strategy.seq) == (0, 1, 1)
+    require(is_one, spec, "be rank 0 of 1 in a single process, which shares clips with no other")
     network, original = SmallNetwork(), SmallNetwork().state_dict()
     with no_global_randomness(spec):
         strategy.prepare([*network.layers, network])

@@ -173,6 +173,13 @@ def test_reasons(real):
     )
 
 
+def test_it_hears_the_mean_of_the_channels():
+    mono, metric = talking(), Spec().build()
+    both = torch.cat([2 * mono.waveform, torch.zeros_like(mono.waveform)])
+    one, two = (metric.hear(attrs.evolve(mono, waveform=wave)) for wave in (mono.waveform, both))
+    assert torch.equal(one.embeddings, two.embeddings)
+
+
 def test_s3fd_finds_no_face_in_random_weights(real):
     """Its boxes have five numbers, whatever it finds."""
     assert real.detect(np.zeros((200, 240, 3), np.uint8)).shape[1] == 5

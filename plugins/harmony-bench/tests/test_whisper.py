@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -72,6 +73,15 @@ def test_errors_are_all_wrong_words_by_all_words():
     spoken = [Reference("red"), Reference("red green blew")]
     together = compare_analyses(metric, found, references=spoken)
     assert together["wer"].paired == pytest.approx(2 / 4)
+
+
+def test_it_hears_the_mean_of_the_channels():
+    heard = []
+    metric = WordError(Whisper("x"), lambda sound: heard.append(sound) or "text")
+    mono = clip(side=16)
+    for wave in (mono.waveform, torch.cat([2 * mono.waveform, torch.zeros_like(mono.waveform)])):
+        metric.analyse(attrs.evolve(mono, waveform=wave))
+    assert np.array_equal(*heard)
 
 
 def test_reasons():

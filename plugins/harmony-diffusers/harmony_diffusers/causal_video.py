@@ -76,10 +76,14 @@ class CausalVideoCodec:
         if slicing:
             vae.enable_slicing()
         if tile:
-            step = tile * 3 // 4
-            vae.enable_tiling(
-                tile, tile, tile_sample_stride_height=step, tile_sample_stride_width=step
-            )
+            self._tile(tile)
+
+    def _tile(self, tile: int) -> None:
+        """Split pictures into tiles of that height and width."""
+        step = tile * 3 // 4
+        self._vae.enable_tiling(
+            tile, tile, tile_sample_stride_height=step, tile_sample_stride_width=step
+        )
 
     @property
     def external_modules(self) -> tuple[nn.Module, ...]:
@@ -114,7 +118,7 @@ class CausalVideoCodec:
         frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1).to(
             self.frozen.device
         )
-        pixels = (frames.float() / 127.5 - 1).to(self.frozen.dtype)
+        pixels = self._pixels(frames).to(self.frozen.dtype)
         z = (
             self._vae.encode(pixels.permute(0, 4, 1, 2, 3))
             .latent_dist.mode()
@@ -137,4 +141,12 @@ class CausalVideoCodec:
         z = latents.to(self.frozen.device).float()
         z = (z * self._std.to(z.device) + self._mean.to(z.device)).to(self.frozen.dtype)
         pixels = self._vae.decode(z.permute(0, 4, 1, 2, 3)).sample.permute(0, 2, 3, 4, 1)
-        return ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return self._values(pixels.float()).round().clamp(0, 255).to(torch.uint8)
+
+    def _pixels(self, frames: Tensor) -> Tensor:
+        """Values 0..255 [..., 3] as the autoencoder takes them: -1..1."""
+        return frames.float() / 127.5 - 1
+
+    def _values(self, pixels: Tensor) -> Tensor:
+        """The autoencoder's pixels [..., 3] as values 0..255."""
+        return (pixels + 1) * 127.5

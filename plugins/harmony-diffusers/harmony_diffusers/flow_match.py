@@ -24,8 +24,9 @@ class FlowMatchShift:
     Steps begin at times that are equally spaced before they are shifted. `euler`, as
     FlowMatchEulerDiscreteScheduler without sigmas of the caller's own: from 1 to the shifted 0.001,
     and the last step goes from there to 0. `unipc`, as UniPCMultistepScheduler with
-    use_flow_sigmas: as if the last step ended at 0.001, but it ends at 0. In training it is the
-    plain shift. Without a `shift`, all of that is as the saved scheduler of `model` has it; it is
+    use_flow_sigmas: as if the last step ended at 0.001, but it ends at 0. `plain`, as
+    MiniMaxH3Scheduler, whose number of steps is one more: from 1 to 0. In training it is the plain
+    shift. Without a `shift`, all of that is as the saved scheduler of `model` has it; it is
     read when it is first needed, and ValueError raised if it can't be, or if its times are others.
     Source: diffusers.
     """
@@ -40,7 +41,7 @@ class FlowMatchShift:
     spread: Kind = knob(
         "euler",
         help="the scheduler whose spread of times it is, if `shift` is given or no `model`",
-        validator=in_(("euler", "unipc")),
+        validator=in_(("euler", "unipc", "plain")),
     )
     model: str = model_knob("")
     subfolder: str = subfolder_knob("scheduler", "scheduler")
@@ -59,7 +60,7 @@ class FlowMatchShift:
 
     def for_steps(self, steps: int) -> FlowMatchShift | Spread:
         """The shift of the spread times; a single step goes from 1 to 0."""
-        return Spread(self.times, steps) if steps > 1 else self
+        return Spread(self.times, steps) if steps > 1 and self.times.spread != "plain" else self
 
 
 _saved = functools.cache(saved_times)  # times are asked for often, and the Hub is slow

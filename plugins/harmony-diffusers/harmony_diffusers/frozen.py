@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -123,6 +124,29 @@ def saved_form(cls: Any, model: str, subfolder: str) -> dict[str, Any]:
     folder = Path(model).expanduser() / subfolder
     config = cls.load_config(folder) if on_meta() and (folder / "config.json").is_file() else {}
     return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def saved_class(
+    classes: Sequence[Any], config: Mapping[str, Any], model: str, subfolder: str, revision: str
+) -> Any:
+    """The one of diffusers' `classes` that `model` has in `subfolder`, or that takes `config`.
+
+    The first one, if that says nothing, as without weights on the meta device.
+    """
+    first = classes[0]
+    if config:
+        return next((cls for cls in classes if config.keys() <= _arguments(cls)), first)
+    if on_meta() and not Path(model).expanduser().is_dir():
+        return first
+    with explained(" or ".join(cls.__name__ for cls in classes), model, subfolder):
+        saved = first.load_config(
+            found(model), **component(first.__name__, model, subfolder, revision)
+        )
+    return next((cls for cls in classes if cls.__name__ == saved.get("_class_name")), first)
+
+
+def _arguments(cls: Any) -> set[str]:
+    return set(inspect.signature(cls.__init__).parameters)
 
 
 def transformers_model(

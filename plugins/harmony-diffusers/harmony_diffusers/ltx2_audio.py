@@ -1,4 +1,4 @@
-"""Sound latents of LTX-2, through diffusers' AutoencoderKLLTX2Audio and LTX2Vocoder."""
+"""Sound latents of LTX-2, through diffusers' AutoencoderKLLTX2Audio and its two vocoders."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from harmony_diffusers.frozen import (
     model_knob,
     precision_knob,
     revision_knob,
+    saved_class,
+    saved_form,
     subfolder_knob,
 )
 from harmony_diffusers.mel import MelSpectrum
@@ -40,7 +42,8 @@ class LTX2Audio:
     depend on the format's channels: a stereo format has both sides; a mono format gives the same
     sound to both, and takes their mean. Encoding: resample to 16 kHz, a mel spectrum (hop 10 ms) of
     each side, the mean z of the distribution, (z - mean) / std. Decoding: the vocoder gives stereo
-    at 24 kHz, which is resampled; a format of 24000 Hz needs no resampling. Input is moved to the
+    at 24 kHz (LTX-2.0), or at 48 kHz with bandwidth extension (2.3), as the folder has it; it is
+    resampled unless the format has that rate. Input is moved to the
     weights' device, and the result stays there. The default configurations have 53 M and 56 M
     parameters. Source: arXiv:2601.03233. The weights are under the LTX-2 Community License: read it
     before use.
@@ -51,7 +54,9 @@ class LTX2Audio:
     vocoder_subfolder: str = subfolder_knob("vocoder", "vocoder")
     revision: str = revision_knob()
     config: dict[str, Any] = config_knob("diffusers.AutoencoderKLLTX2Audio")
-    vocoder_config: dict[str, Any] = config_knob("diffusers.pipelines.ltx2.LTX2Vocoder")
+    vocoder_config: dict[str, Any] = config_knob(
+        "diffusers.pipelines.ltx2.LTX2Vocoder (or LTX2VocoderWithBWE)"
+    )
     precision: Precision = precision_knob("float32")
     window: int = knob(
         1024,
@@ -87,16 +92,17 @@ class LTX2AudioCodec:
 
     def __init__(self, spec: LTX2Audio, format: Format) -> None:
         from diffusers import AutoencoderKLLTX2Audio
-        from diffusers.pipelines.ltx2 import LTX2Vocoder
+        from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 
         self.spec, self.format = spec, format
         place = (spec.precision, spec.model)
         self._vae = diffusers_model(
             AutoencoderKLLTX2Audio, {}, spec.config, *place, spec.subfolder, spec.revision
         )
-        self._vocoder = diffusers_model(
-            LTX2Vocoder, {}, spec.vocoder_config, *place, spec.vocoder_subfolder, spec.revision
-        )
+        where = (spec.model, spec.vocoder_subfolder, spec.revision)
+        vocoder = saved_class((LTX2Vocoder, LTX2VocoderWithBWE), spec.vocoder_config, *where)
+        form = saved_form(vocoder, spec.model, spec.vocoder_subfolder)
+        self._vocoder = diffusers_model(vocoder, form, spec.vocoder_config, spec.precision, *where)
         self.frozen = Frozen(self._vae, self._vocoder)
         config, out = self._vae.config, self._vocoder.config
         self._rate, self._hop, self._out_rate = (
@@ -104,9 +110,12 @@ class LTX2AudioCodec:
             config.mel_hop_length,
             out.output_sampling_rate,
         )
-        if math.prod(out.upsample_factors) * self._rate != self._hop * self._out_rate:
+        # samples per mel frame; bandwidth extension multiplies them by the ratio of the rates
+        samples = Fraction(math.prod(out.upsample_factors) * self._out_rate)
+        samples /= getattr(out, "input_sampling_rate", self._out_rate)
+        if samples * self._rate != self._hop * self._out_rate:
             raise ValueError(
-                f"the vocoder has {math.prod(out.upsample_factors)} samples at {self._out_rate} Hz"
+                f"the vocoder has {samples} samples at {self._out_rate} Hz"
                 f" per mel frame, but the autoencoder has a frame every {self._hop} samples at"
                 f" {self._rate} Hz"
             )

@@ -1,8 +1,7 @@
-"""What is in a folder that diffusers saved a pipeline in, by its `model_index.json`."""
+"""What is in a folder that diffusers saved a pipeline in, by its index."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,26 +9,28 @@ from typing import Any
 
 import attrs
 
-FILE = "model_index.json"
-ENDS = 2**20  # bytes of a file's beginning and of its end that a digest reads
+FILES = ("model_index.json", "modular_model_index.json")
+"""The index of a pipeline, and that of a modular one."""
 
 
 @attrs.frozen
 class ModelIndex:
     """The pipeline of a folder, and its components: name -> class, "" for one that is absent."""
 
+    file: str
     pipeline: str
     components: Mapping[str, str]
 
     @classmethod
-    def read(cls, table: Mapping[str, Any]) -> ModelIndex:
-        """The index from its JSON."""
+    def read(cls, file: str, table: Mapping[str, Any]) -> ModelIndex:
+        """The index from its JSON; a modular one has a table more for each component."""
         return cls(
+            file,
             str(table.get("_class_name", "unknown pipeline")),
             {
                 name: str(value[1] or "")
                 for name, value in table.items()
-                if isinstance(value, list) and len(value) == 2
+                if isinstance(value, list) and len(value) in (2, 3)
             },
         )
 
@@ -46,7 +47,7 @@ class ModelIndex:
             return of_class[0]
         listed = ", ".join(f"{name} ({each})" for name, each in self.components.items() if each)
         raise ValueError(
-            f"it is the folder of a {self.pipeline}, whose {FILE} has no {asked!r}"
+            f"it is the folder of a {self.pipeline}, whose {self.file} has no {asked!r}"
             f"{f', and {len(of_class)} of class {cls}' if of_class else ''}; it has"
             f" {listed or 'nothing'}"
         )
@@ -57,41 +58,23 @@ def model_index(model: str, revision: str = "") -> ModelIndex | None:
     can't be reached. Raises ValueError if it isn't JSON.
     """
     folder = Path(model).expanduser()
-    if folder.is_dir():
-        file: Path | None = folder / FILE if (folder / FILE).is_file() else None
-    else:
-        file = _fetched(model, revision)
-    if file is None:
-        return None
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"its {FILE} isn't JSON: {error}") from error
-    return ModelIndex.read(table if isinstance(table, Mapping) else {})
+    for name in FILES:
+        file = folder / name if folder.is_dir() else _fetched(model, name, revision)
+        if file is None or not file.is_file():
+            continue
+        try:
+            table = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"its {name} isn't JSON: {error}") from error
+        return ModelIndex.read(name, table if isinstance(table, Mapping) else {})
+    return None
 
 
-def _fetched(model: str, revision: str) -> Path | None:
+def _fetched(model: str, name: str, revision: str) -> Path | None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(hf_hub_download(model, FILE, revision=revision or None))
+        return Path(hf_hub_download(model, name, revision=revision or None))
     except (OSError, HfHubHTTPError, HFValidationError):  # loading the component tells why
         return None
-
-
-def folder_digest(folder: Path) -> str:
-    """16 hexadecimal digits of the files of a model's folder: names, sizes, and contents.
-
-    Of a file of more than 2 MiB only the first and the last MiB are read, so that this takes a
-    moment and not as long as reading the weights.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(ENDS))
-            stream.seek(max(ENDS, size - ENDS))
-            digest.update(stream.read())
-    return digest.hexdigest()[:16]

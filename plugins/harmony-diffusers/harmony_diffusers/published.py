@@ -14,11 +14,11 @@ from pathlib import Path
 import attrs
 import torch
 
-from harmony_diffusers.model_index import folder_digest
 from harmony_parts import StreamShifts
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import HarmonyError
+from harmony_parts.models.external_weights import identify_model
 from harmony_parts.models.folder import save_model
 
 
@@ -68,18 +68,16 @@ class Published:
             shift = recipe.sample.shift
             for each in (shift.video, shift.audio) if isinstance(shift, StreamShifts) else (shift,):
                 each(torch.zeros(1))  # refuses a scheduler of other times
-            save_model(
-                given.folder,
-                recipe,
-                {},
-                note=f"none; all weights are loaded from {_identity(given.model or self.home)}",
-            )
+            source = _identity(given.model or self.home, given.revision)
+            note = f"none; all weights are loaded from {source}"
+            save_model(given.folder, recipe, {}, note=note)
         except (HarmonyError, ValueError) as error:
             raise SystemExit(f"{error}") from None
         print(f"harmony generate {given.folder} --prompt '...' --out clip.mp4")
 
 
-def _identity(model: str) -> str:
-    """The model, with the digest of its files if it is a folder."""
-    folder = Path(model).expanduser()
-    return f"{model} (digest {folder_digest(folder)})" if folder.is_dir() else model
+def _identity(model: str, revision: str) -> str:
+    """The model, with the digest of its files if it is a folder, else with its commit."""
+    known = identify_model(model, revision)
+    said = ", ".join(f"{name} {known[name]}" for name in ("digest", "commit") if name in known)
+    return f"{model} ({said})" if said else model

@@ -8,10 +8,11 @@ import attrs
 
 from harmony_diffusers.frozen import component, explained, found
 
-Spread = Literal["euler", "unipc"]
+Spread = Literal["euler", "unipc", "plain"]
 SPREADS: dict[str, Spread] = {
     "FlowMatchEulerDiscreteScheduler": "euler",
     "UniPCMultistepScheduler": "unipc",
+    "MiniMaxH3Scheduler": "plain",
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "euler": {"invert_sigmas": False, "stochastic_sampling": False},
@@ -26,8 +27,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "thresholding": False,
         "disable_corrector": [],
     },
+    "plain": {},
 }
-"""What each must be set to, if it is set, for its steps to be those of `euler` or `unipc` here."""
+"""What each must be set to, if it is set, for its steps to be those of that spread here."""
 OFF = dict.fromkeys(
     (
         "use_dynamic_shifting",
@@ -51,7 +53,7 @@ class SavedTimes:
 def saved_times(model: str, revision: str = "", subfolder: str = "scheduler") -> SavedTimes:
     """The times of a saved scheduler, in its `subfolder` of `model`.
 
-    FlowMatchEulerDiscreteScheduler and UniPCMultistepScheduler are known. Raises ValueError if it
+    Those of `SPREADS` are known. Raises ValueError if it
     can't be read, is another scheduler, or has settings with which its steps are others.
     """
     from diffusers import FlowMatchEulerDiscreteScheduler
@@ -64,7 +66,7 @@ def saved_times(model: str, revision: str = "", subfolder: str = "scheduler") ->
         if kind not in SPREADS:
             raise ValueError(
                 f"it is a {kind}, for which there is no solver here; a model that is sampled with"
-                f" {' or '.join(SPREADS)} is needed"
+                f" {', '.join(SPREADS)} is needed"
             )
         spread = SPREADS[kind]
         if spread == "unipc" and not config.get("use_flow_sigmas"):

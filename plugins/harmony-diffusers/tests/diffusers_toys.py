@@ -58,6 +58,14 @@ LTX_MEL: dict[str, Any] = {
     "mel_bins": 16,
 }
 LTX_VOCODER: dict[str, Any] = {"in_channels": 32, "hidden_channels": 32}
+LTX_EXTENDED: dict[str, Any] = {
+    "in_channels": 32,
+    "hidden_channels": 64,
+    "bwe_in_channels": 32,
+    "bwe_hidden_channels": 32,
+    "num_mel_channels": 16,
+}
+"""The vocoder with bandwidth extension, of LTX-2.3."""
 TEXT: dict[str, Any] = {
     "vocab_size": 384,
     "d_model": 32,

@@ -50,6 +50,41 @@ def test_ltx2_equals_diffusers(channels):
     assert torch.equal(made, stereo.mean(1, keepdim=True) if channels == 1 else stereo)
 
 
+@torch.no_grad()
+def test_the_vocoder_with_bandwidth_extension_equals_diffusers(tmp_path):
+    """At 48 kHz from a folder, whose vocoder says which it is, and resampled to another rate."""
+    from diffusers import AutoencoderKLLTX2Audio, LTX2Pipeline
+    from diffusers.pipelines.ltx2 import LTX2VocoderWithBWE
+
+    at = attrs.evolve(toys.AT_24K, channels=2, sample_rate=48000)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoencoderKLLTX2Audio(**toys.LTX_MEL).save_pretrained(tmp_path / "audio_vae")
+        vocoder = LTX2VocoderWithBWE(**toys.LTX_EXTENDED)
+        vocoder.mel_stft.mel_basis.uniform_()  # a filter bank, which only weights have
+        vocoder.mel_stft.stft_fn.forward_basis.normal_(std=0.1)
+    vocoder.save_pretrained(tmp_path / "vocoder")
+    codec = LTX2Audio(model=str(tmp_path)).build(format=at)
+    z = torch.randn(2, 14, 8, generator=torch.Generator().manual_seed(1))
+    mel = codec._vae.decode(
+        LTX2Pipeline._unpack_audio_latents(
+            LTX2Pipeline._denormalize_audio_latents(
+                z, codec._vae.latents_mean, codec._vae.latents_std
+            ),
+            14,
+            num_mel_bins=4,
+        )
+    ).sample
+    made = codec.decode(z)
+    assert made.shape == (2, 2, 53 * 480)
+    assert torch.equal(made, vocoder.eval()(mel))
+    vocoder.mel_stft.mel_basis.zero_()
+    assert not torch.allclose(made, vocoder(mel), atol=1e-6)
+    assert LTX2Audio(model=str(tmp_path)).build(format=toys.AT_24K).decode(z).shape[2] == 53 * 240
+    random = toys.ltx2(vocoder_config=toys.LTX_EXTENDED).build(format=at)
+    assert isinstance(random._vocoder, LTX2VocoderWithBWE)
+
+
 def test_the_clock_of_ltx2_equals_diffusers_positions(ltx2):
     """The seconds of diffusers' positions of sound latents (float32)."""
     from diffusers.models.transformers.transformer_ltx2 import LTX2AudioVideoRotaryPosEmbed

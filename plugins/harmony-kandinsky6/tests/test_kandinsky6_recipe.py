@@ -14,7 +14,6 @@ import torch
 from click.testing import CliRunner
 from kandinsky6_toys import QUICK, SMALL
 
-from harmony_diffusers.model_index import folder_digest
 from harmony_kandinsky6 import folder
 from harmony_kandinsky6.recipe import RECIPE, kandinsky6_recipe
 from harmony_parts.assembly.build import build
@@ -27,6 +26,7 @@ from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
+from harmony_parts.models.external_weights import folder_digest
 from harmony_parts.models.offload import external_modules
 
 THIRD_PARTY = Path(__file__).parents[3] / "tests" / "helpers" / "third_party" / "harmony-half"

@@ -43,6 +43,16 @@ def test_contract(head):
     check_metric(head[1].spec, clips=[head[0].clip])
 
 
+def test_it_hears_the_mean_of_the_channels(head):
+    mono = head[0].clip.waveform / 2
+    for both in ((2 * mono, 0 * mono), (0 * mono, 2 * mono)):
+        one, two = (
+            head[1].analyse(Clip(waveform=wave, sample_rate=head[0].clip.sample_rate)).audio
+            for wave in (mono, torch.cat(both))
+        )
+        assert repr(one) == repr(two)
+
+
 def test_the_declaration_names_it():
     """Balls and hammers have no faces, so `harmony parts check` says that it can't check it."""
     parts = Catalogue.discover(only=["lips"])

@@ -55,6 +55,10 @@ KEEP: dict[str, tuple[DualBranch, dict[str, Any]]] = {
         DualBranch(2, VIDEO, MMDIT, GLDI(), "one_way"),
         {"encoders": ALL},
     ),
+    "gldi, mmdit, detached": (
+        DualBranch(2, VIDEO, MMDIT, GLDI(), "one_way_detached"),
+        {"encoders": ALL},
+    ),
     "gldi, cross": (DualBranch(1, VIDEO, CROSS, GLDI(audio_window=0.0)), {"idle": EVERY}),
     "gldi without style": (
         DualBranch(1, VIDEO, MMDIT, GLDI(style=NoStyle(), width=8)),

@@ -70,6 +70,7 @@ class BrokenTrainable:
 @attrs.frozen
 class BrokenStrategy:
     fault: str
+    seq: int = 1
 
     def shards_of(self, ranks: int, local: int) -> int:
         return 0 if self.fault == "shards" else 1
@@ -84,6 +85,7 @@ class BrokenProcess:
     rank: int
     fault: str
     ranks: int = 1
+    seq: int = 1
 
     def prepare(self, units: Sequence[nn.Module]) -> None:
         if self.fault == "weights":
