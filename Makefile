@@ -63,13 +63,13 @@ NEWEST := assembly attention branches codecs denoisers encoders flow guidance in
 # Without a virtual environment: make gpu PY=python3, on a machine that has torch and triton.
 PY ?= $(BIN)/python
 gpu: $(if $(filter $(BIN)/python,$(PY)),$(VENV)/.ready)  ## What waits for a CUDA device, the most important first, in ten minutes: out/gpu (GPU="--budget 300 --skip whole").
-	$(PY) -m harmony_parts.benchmarks.gpu --out out/gpu $(GPU)
+	$(PY) -m harmony_parts.benchmarks.gpu $(GPU)
 
 gpu-report:  ## The results of `make gpu` as docs/results/gpu.json, and as tables.
 	$(PY) -m harmony_parts.benchmarks.gpu_report out/gpu
 
 # Python 3.12, for a machine that has torch, triton, transformers, pytest and most else.
-WHEELS := cattrs attrs click soundfile cffi pycparser tomli-w imageio-ffmpeg==0.6.0 diffusers importlib_metadata
+WHEELS := cattrs attrs click soundfile cffi pycparser tomli-w imageio-ffmpeg==0.6.0 diffusers importlib_metadata requests charset-normalizer certifi idna urllib3
 wheels: $(BIN)/python  ## The wheels that such a machine may lack, and their size: out/wheels.
 	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --dest out/wheels $(WHEELS)
 	du -sh out/wheels

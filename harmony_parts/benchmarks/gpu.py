@@ -9,8 +9,8 @@ library is imported here, since nothing else may be there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,94 +19,16 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from harmony_parts.benchmarks.gpu_items import Item, items
+from harmony_parts.benchmarks.gpu_results import RESULTS, append, finished, read_lines
 
 ROOT = Path(__file__).parents[2]
-RESULTS = "results.jsonl"
 LEAST = 15  # seconds that an item needs, at the least
 GRACE = 5  # seconds between asking a process to end and killing it
-
-
-class Item(NamedTuple):
-    """One question: a command and the seconds that it may take; `cuda`: only with a GPU."""
-
-    name: str
-    limit: float
-    command: tuple[str, ...]
-    cuda: bool = True
-    env: Mapping[str, str] = {}
-
-
-def items(out: Path, jobs: int, python: str = sys.executable) -> list[Item]:
-    """All items, in the order of their worth."""
-    module = (python, "-m")
-    here = "harmony_parts.benchmarks."
-    tests = (*module, "pytest", "-q", "-p", "no:cacheprovider", "-n")
-    local = (*module, here + "local_attention", "--device", "cuda", "--runs", "20")
-    model = (*module, here + "model", "--device", "cuda", "--json")
-    triton = ("--set", "denoiser.interaction.attention=triton")
-    several = (
-        f"for k in $(seq 0 {jobs - 1}); do {python} -m {here}gpu_tasks compile $k {jobs} & done;"
-        " wait"
-    )
-    memcheck = ("compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9")
-    parity = ("tests/gpu/test_cuda.py",)
-    report = {"HARMONY_GPU_REPORT": str(out / "steps.jsonl")}
-    return [
-        Item("smoke", 60, (*module, here + "gpu_tasks", "smoke"), cuda=False),
-        Item("doctor", 20, (*module, "harmony_parts", "doctor"), cuda=False),
-        Item("kernels", 110, (*tests, str(jobs), "tests/gpu/test_kernels.py")),
-        Item("local", 60, (*local, "--no-compile", "--json", str(out / "local-attention.json"))),
-        Item("compile", 45, ("bash", "-c", several)),
-        Item("tune", 45, (*module, here + "gpu_tasks", "tune")),
-        Item("model", 50, (*model, str(out / "model-6.json"), "--layers", "6", "--steps", "4")),
-        Item(
-            "model-triton",
-            50,
-            (*model, str(out / "model-6-triton.json"), "--layers", "6", "--steps", "4", *triton),
-        ),
-        Item("parity", 80, (*tests, "8", *parity, "-k", "not time_and_memory")),
-        Item(
-            "sanitizer",
-            75,
-            (*memcheck, *module, here + "gpu_tasks", "tiny"),
-            env={"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
-        ),
-        Item("steps", 40, (*tests, "0", *parity, "-k", "time_and_memory"), env=report),
-        Item("whole", 100, (*model, str(out / "model.json"), "--steps", "2", *triton)),
-        Item("compiled", 90, (*local, "--json", str(out / "local-attention-compiled.json"))),
-    ]  # fmt: skip
-
-
-def append(out: Path, line: Mapping[str, Any]) -> None:
-    """Add a line to the results, on the disk before this returns; a cut line before it stays."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / RESULTS).open("ab+") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_lines(out: Path) -> list[dict[str, Any]]:
-    """The results so far, without lines that were cut."""
-    found = []
-    file = out / RESULTS
-    for line in file.read_bytes().splitlines() if file.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
-
-
-def finished(lines: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The items that have succeeded; all others are tried again."""
-    return {line["item"] for line in lines if line.get("rc") == 0 and "item" in line}
 
 
 def run_item(item: Item, limit: float, log: Path, env: Mapping[str, str]) -> int:
@@ -155,7 +77,7 @@ def run_all(
     now: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run the items that have no result yet, in order, within `budget` seconds altogether."""
-    began, done = now(), finished(read_lines(out))
+    began, done = now(), finished(read_lines(out / RESULTS))
     out.mkdir(parents=True, exist_ok=True)
     for item in todo:
         left = budget - (now() - began)
@@ -178,27 +100,54 @@ def run_all(
         print(f"{item.name}: {'good' if rc == 0 else f'failed ({rc})'}, {seconds} s", flush=True)
 
 
-def write_metadata(folder: Path, root: Path = ROOT) -> list[Path]:
+def write_metadata(folder: Path, root: Path = ROOT, site: Path | None = None) -> list[Path]:
     """Write what importlib.metadata reads of the library and its plugins, as if installed.
 
+    A plugin that needs packages which are neither here nor in `site` is left out, as pip would.
     Returns the folders to put on the path.
     """
-    files = [root / "pyproject.toml", *sorted(root.glob("plugins/*/pyproject.toml"))]
-    for file in files:
+    there = {_name(d.name) for d in distributions(path=[*([str(site)] if site else []), *sys.path])}
+    projects = {}
+    for file in [root / "pyproject.toml", *sorted(root.glob("plugins/*/pyproject.toml"))]:
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-        info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-        info.mkdir(parents=True, exist_ok=True)
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-        )
-        groups = dict(project.get("entry-points", {}))
-        groups["console_scripts"] = project.get("scripts", {})
-        text = [
-            f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in entries.items())
-            for group, entries in groups.items()
-        ]
-        (info / "entry_points.txt").write_text("\n".join(text))
-    return [folder, *(file.parent for file in files)]
+        projects[_name(project["name"])] = file, project
+    library, *plugins = projects
+    there |= {library}
+    found = [library]
+    while new := [p for p in plugins if p not in found and _needs(projects[p][1]) <= there]:
+        there |= set(new)
+        found += new
+    for name in found:
+        _write_info(folder, projects[name][1])
+    for name in sorted(set(plugins) - set(found)):
+        missing = ", ".join(sorted(_needs(projects[name][1]) - there))
+        print(f"left out: {name}, which needs {missing}", flush=True)
+    return [folder, *(projects[name][0].parent for name in found)]
+
+
+def _name(text: str) -> str:
+    """A package's name in its normal form."""
+    return re.sub(r"[-_.]+", "-", text).lower()
+
+
+def _needs(project: Mapping[str, Any]) -> set[str]:
+    """The packages that a project requires, without their versions."""
+    return {_name(re.split(r"[^\w.-]", text, maxsplit=1)[0]) for text in project["dependencies"]}
+
+
+def _write_info(folder: Path, project: Mapping[str, Any]) -> None:
+    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    groups = dict(project.get("entry-points", {}))
+    groups["console_scripts"] = project.get("scripts", {})
+    text = [
+        f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in entries.items())
+        for group, entries in groups.items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(text))
 
 
 def unpack(wheel: Path, folder: Path) -> None:
@@ -215,7 +164,7 @@ def environment(work: Path, wheels: Path, out: Path) -> dict[str, str]:
     site = work / "site"
     for wheel in sorted(wheels.glob("*.whl")):
         unpack(wheel, site)
-    path = [site, *write_metadata(work / "metadata")]
+    path = [site, *write_metadata(work / "metadata", site=site)]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([*map(str, path), os.environ.get("PYTHONPATH", "")]),
         "HARMONY_GPU_OUT": str(out),
@@ -233,17 +182,30 @@ def has_cuda() -> bool:
 def main() -> None:
     """Run what has no result yet."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=Path("out/gpu"))
-    parser.add_argument("--budget", type=float, default=530, help="seconds for everything")
+    parser.add_argument("--out", type=Path, help="by default out/gpu, or out/gpu-rehearsal")
+    parser.add_argument("--budget", type=float, help="seconds for everything; by default 530")
     parser.add_argument("--skip", nargs="*", default=[], metavar="ITEM")
     parser.add_argument("--wheels", type=Path, default=Path("out/wheels"))
     parser.add_argument("--jobs", type=int, default=12, help="processes that compile at once")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="run every item on this CPU with toy sizes, ten times as long; figures mean nothing",
+    )
     given = parser.parse_args()
-    out = given.out.resolve()
+    longer = 10 if given.rehearse else 1
+    out = (given.out or Path("out/gpu-rehearsal" if given.rehearse else "out/gpu")).resolve()
     with tempfile.TemporaryDirectory() as work:
         env = environment(Path(work), given.wheels, out)
-        todo, cuda = items(out, given.jobs), has_cuda()
-        run_all(todo, out, budget=given.budget, cuda=cuda, skip=given.skip, env=env)
+        todo = items(out, given.jobs, rehearse=given.rehearse)
+        run_all(
+            [item._replace(limit=item.limit * longer) for item in todo],
+            out,
+            budget=given.budget or 530 * longer,
+            cuda=has_cuda(),
+            skip=given.skip,
+            env=env,
+        )
 
 
 if __name__ == "__main__":

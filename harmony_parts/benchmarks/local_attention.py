@@ -332,25 +332,30 @@ def main(
     console.print(
         f"{about['device']}, torch {about['versions']['torch']}. {NOTE.get(where.type, '')}"
     )
-    rows, found = [], []
+    rows, found = list[Row](), list[dict[str, Any]]()
+
+    def report() -> dict[str, Any]:
+        return {
+            "benchmark": "local_attention",
+            **about,
+            "copy_bytes_per_second": bandwidth,
+            "shapes": [str(shape) for shape in shapes],
+            "rows": [attrs.asdict(row) for row in rows],
+            "memory": found,
+        }
+
     for shape in shapes:
         for direction in DIRECTIONS:
             problem = Problem.of(shape, direction, where)
             passed, tried = gate(problem, list(candidates(problem, compiled)))
             rows += timed(problem, passed, tried, runs)
             found += memory(problem, passed)
+            if file:  # what is measured is kept if the next one is cut
+                write_report({"unfinished": True, **report()}, file, quick)
         console.print(times_table(rows, shape, bandwidth))
     console.print(memory_table(found, where))
     if file:
-        report = {
-            "benchmark": "local_attention",
-            **about,
-            "copy_bytes_per_second": bandwidth,
-            "shapes": [str(shape) for shape in shapes],
-        }
-        write_report(
-            {**report, "rows": [attrs.asdict(row) for row in rows], "memory": found}, file, quick
-        )
+        write_report(report(), file, quick)
     if any(row.ours and row.fault for row in rows):
         raise click.ClickException(
             "an implementation of this library is wrong: see the table above"

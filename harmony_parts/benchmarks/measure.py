@@ -136,16 +136,16 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def write_report(report: Mapping[str, Any], file: Path, quick: bool) -> None:
-    """Write a report as JSON, marked if it is from a quick run.
+    """Write a report as JSON, marked if it is from a quick run; a cut leaves the one before.
 
     Raises UsageError if a quick run would overwrite a measured report.
     """
     check_overwrite(file, quick)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(
-        json.dumps({"quick": True, **report} if quick else report, indent=1) + "\n",
-        encoding="utf-8",
-    )
+    text = json.dumps({"quick": True, **report} if quick else report, indent=1) + "\n"
+    part = file.with_name(file.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
 
 
 def check_overwrite(file: Path | None, quick: bool) -> None:

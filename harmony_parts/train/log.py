@@ -125,7 +125,8 @@ class Log:
 
 def _peak_memory() -> str:
     """Of the GPU, if one is used, else of this process; "" where it isn't known."""
-    if torch.cuda.is_available() and (peak := torch.cuda.max_memory_allocated()):
+    devices = range(torch.cuda.device_count())  # the run's needn't be the current one
+    if peak := max((torch.cuda.max_memory_allocated(device) for device in devices), default=0):
         return f"{bytes_text(peak)} of GPU memory"
     try:
         import resource

@@ -14,17 +14,11 @@ from pathlib import Path
 
 import torch
 
-from harmony_parts.benchmarks import gpu_settings, gpu_tasks
-from harmony_parts.benchmarks.gpu import (
-    Item,
-    append,
-    items,
-    read_lines,
-    run_all,
-    unpack,
-    write_metadata,
-)
+from harmony_parts.benchmarks import gpu_results, gpu_settings, gpu_tasks
+from harmony_parts.benchmarks.gpu import run_all, unpack, write_metadata
+from harmony_parts.benchmarks.gpu_items import Item, items
 from harmony_parts.benchmarks.gpu_report import gathered, tables
+from harmony_parts.benchmarks.gpu_results import RESULTS, append, read_lines, record
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +28,7 @@ def item(name: str, code: str, limit: float = 60, cuda: bool = False) -> Item:
 
 
 def states(out: Path) -> list[tuple[str, object]]:
-    return [(x["item"], x.get("rc", x.get("skipped"))) for x in read_lines(out)]
+    return [(x["item"], x.get("rc", x.get("skipped"))) for x in read_lines(out / RESULTS)]
 
 
 def test_limits_skips_and_failures_stop_nothing(tmp_path: Path) -> None:
@@ -65,7 +59,8 @@ def test_the_budget_is_for_all_items(tmp_path: Path) -> None:
 CUT = """
 import sys
 from pathlib import Path
-from harmony_parts.benchmarks.gpu import Item, run_all
+from harmony_parts.benchmarks.gpu import run_all
+from harmony_parts.benchmarks.gpu_items import Item
 out = Path(sys.argv[1])
 def item(name, code): return Item(name, 60, (sys.executable, "-c", code), False)
 begun = f"import time, pathlib; pathlib.Path({str(out / 'begun')!r}).touch()"
@@ -90,11 +85,70 @@ def test_a_killed_run_goes_on_with_what_is_left(tmp_path: Path) -> None:
 
 
 def test_items_are_in_the_order_of_worth(tmp_path: Path) -> None:
-    names = [each.name for each in items(tmp_path, 4)]
+    """Together they take two runs of ten minutes, and each less than its limit."""
+    todo = items(tmp_path, 4)
+    names = [each.name for each in todo]
     assert names[:2] == ["smoke", "doctor"]
     assert names[-1] == "compiled"
     assert len(set(names)) == len(names)
-    assert all(each.limit <= 110 for each in items(tmp_path, 4))
+    assert all(0 < each.expected < each.limit <= 110 for each in todo)
+    assert 600 < sum(each.expected for each in todo) < 2 * 530
+
+
+def test_a_rehearsal_has_every_item_on_the_cpu(tmp_path: Path) -> None:
+    rehearsed, real = items(tmp_path, 4, rehearse=True), items(tmp_path, 4)
+    assert [each.name for each in rehearsed] == [each.name for each in real]
+    for each in rehearsed:
+        assert not each.cuda
+        assert each.env["HARMONY_GPU_DEVICE"] == "cpu"
+        assert "cuda" not in each.command
+        assert "compute-sanitizer" not in each.command
+    for each in real[2:]:
+        assert each.cuda
+
+
+def test_the_page_says_what_each_item_answers_and_takes(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    for each in items(tmp_path, 4):
+        assert f"| `{each.name}` | {each.expected:.0f} s |" in page, each.name
+
+
+def test_every_file_and_module_of_an_item_exists(tmp_path: Path) -> None:
+    for each in items(tmp_path, 4):
+        for word in each.command:
+            if word.startswith(("tests/", "plugins/")):
+                assert (ROOT / word).is_file(), word
+            if word.startswith("harmony_parts.benchmarks."):
+                assert (ROOT / (word.replace(".", "/") + ".py")).is_file(), word
+
+
+def test_a_copy_is_far_larger_than_a_cache(tmp_path: Path, monkeypatch) -> None:
+    """2 GiB on a GPU; small copies would be timed from its L2 cache."""
+    sizes: list[int] = []
+    monkeypatch.setattr(gpu_results, "OUT", tmp_path)
+    monkeypatch.setattr(gpu_tasks, "copy_bandwidth", lambda _, size, runs: sizes.append(size) or 1)
+    for name in ("machine", "kernels", "training_steps", "clip"):
+        monkeypatch.setattr(gpu_tasks, name, lambda *_: {})
+    gpu_tasks.smoke(torch.device("cuda"))
+    assert sizes == [2**31]
+
+
+def test_a_smoke_test_with_a_fault_is_tried_again(tmp_path: Path, monkeypatch) -> None:
+    """Every figure is kept, and the item fails."""
+    monkeypatch.setattr(gpu_results, "OUT", tmp_path)
+    for name in ("training_steps", "machine"):
+        monkeypatch.setattr(gpu_tasks, name, lambda *_: {"seconds": 1.0})
+    monkeypatch.setattr(gpu_tasks, "copy_bandwidth", lambda *_: 1e9)
+
+    def broken(device: torch.device) -> dict[str, object]:
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(gpu_tasks, "clip", lambda *_: {"frames": 9})
+    assert gpu_tasks.smoke(torch.device("cpu"))
+    monkeypatch.setattr(gpu_tasks, "clip", broken)
+    assert not gpu_tasks.smoke(torch.device("cpu"))
+    last = read_lines(tmp_path / RESULTS)[-1]
+    assert last["error"] == "RuntimeError: no kernel image"
 
 
 def test_metadata_is_that_of_the_projects(tmp_path: Path) -> None:
@@ -104,6 +158,24 @@ def test_metadata_is_that_of_the_projects(tmp_path: Path) -> None:
     points = {p.name for p in found["harmony-parts"].entry_points if p.group == "console_scripts"}
     assert "harmony" in points
     assert ROOT in folders
+
+
+def test_a_plugin_without_its_requirements_is_left_out(tmp_path: Path, capsys) -> None:
+    """As with pip: a part that can't be imported would be a fault of the installation."""
+    for name, needs in (("library", []), ("plugins/b", ["a-plugin>=1"]),
+                        ("plugins/a", ["Torch[extra]>=2; python_version>'3'"]),
+                        ("plugins/c", ["library", "no_such.thing"]),
+                        ("plugins/d", ["c-plugin"])):  # fmt: skip
+        file = tmp_path / name.replace("library", ".") / "pyproject.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = name if name == "library" else f"{name[-1]}-plugin"
+        file.write_text(f"[project]\nname = '{own}'\nversion = '1'\ndependencies = {needs}\n")
+    folders = write_metadata(tmp_path / "metadata", tmp_path)
+    found = {d.name for d in distributions(path=[str(tmp_path / "metadata")])}
+    assert found == {"library", "a-plugin", "b-plugin"}
+    assert tmp_path / "plugins/a" in folders
+    assert tmp_path / "plugins/c" not in folders
+    assert "left out: c-plugin, which needs no-such-thing" in capsys.readouterr().out
 
 
 def test_programs_in_wheels_stay_executable(tmp_path: Path) -> None:
@@ -132,16 +204,16 @@ def test_the_default_settings_come_first() -> None:
 
 
 def test_figures_are_kept_at_once_and_reported(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(gpu_tasks, "OUT", tmp_path)
+    monkeypatch.setattr(gpu_results, "OUT", tmp_path)
     about = {"kernel": "frames_read_forward", "reach": 0.15, "tile": 64, "warps": 4, "stages": 3}
 
     def broken() -> dict[str, object]:
         raise RuntimeError("out of resources")
 
-    gpu_tasks.record("setting", broken, **about, split=1)
+    record("setting", broken, **about, split=1)
     good = {"ms": 0.1, "of_copy": 0.8, "same": True}
-    gpu_tasks.record("setting", lambda: good, **about, split=1)
-    gpu_tasks.record("setting", broken, **about, split=2)
+    record("setting", lambda: good, **about, split=1)
+    record("setting", broken, **about, split=2)
     append(tmp_path, {"item": "tune", "rc": 0, "seconds": 3.0})
     append(tmp_path, {"item": "tune", "skipped": "no time"})
     (tmp_path / "model.json").write_text(json.dumps({"results": []}))
@@ -152,3 +224,31 @@ def test_figures_are_kept_at_once_and_reported(tmp_path: Path, monkeypatch) -> N
     assert "| frames_read_forward | 0.15 s | 64, 4, 3, 1 | 0.100 | 80% |  |" in page
     assert "out of resources" in page
     assert report["reports"] == {"model": {"results": []}}
+
+
+def test_reports_become_tables(tmp_path: Path) -> None:
+    """Of the benchmarks, whole or cut, and of the tests; a cut line of those is left out."""
+    times = {"median": 0.002, "low": 0.001, "high": 0.003, "least": 0.001, "runs": 3}
+    row = {"shape": "5 s", "direction": "video reads audio", "name": "triton", "fault": "",
+           "forward": times, "backward": None, "forward_host": times, "backward_host": None,
+           "forward_bytes": 10**6, "backward_bytes": 1}  # fmt: skip
+    local = {"unfinished": True, "copy_bytes_per_second": 1e9, "rows": [row], "memory": []}
+    result = {"what": "forward", "layers": 6, "seconds": times, "host_seconds": times,
+              "of_matmul": 0.5, "peak_bytes": 2 * 10**9, "predicted_bytes": 10**9}  # fmt: skip
+    model = {"matmul_flops_per_second": 1.0, "results": [result]}
+    (tmp_path / "local-attention.json").write_text(json.dumps(local))
+    (tmp_path / "model-6.json").write_text(json.dumps(model))
+    line = json.dumps({"recipe": "demo", "seconds_per_step": 0.25, "versions": {}})
+    (tmp_path / "steps.jsonl").write_text(line + "\n" + line[:9])
+    profile = {"figure": "profile", "what": "forward", "ok": True, "ms": 4.0}
+    append(tmp_path, profile | {"kernels": [["gemm", 3, 1.0]]})
+    batch = {"figure": "together", "ok": True, "latents": 96, "apart_ms": 3.0, "together_ms": 2.0}
+    append(tmp_path, batch | {"clips": 1, "frames": 6})
+    append(tmp_path, batch | {"clips": 2, "frames": 6, "latents": 192})
+    page = tables(gathered(tmp_path))
+    assert "| local-attention (cut) | 5 s, video reads audio: triton | 2 (2) | 50% |  |  |" in page
+    assert "| model-6 | forward, 6 layers | 0.002 | 0.002 | 50% | 2, 1 |" in page
+    assert "| demo | seconds_per_step: 0.25 |" in page
+    assert page.count("| demo |") == 1
+    assert "| forward: gemm | 3 | 1.000 | 25% |" in page
+    assert "| 96 latents | 3.00 ms | 2.00 ms |\n| 192 latents |" in page

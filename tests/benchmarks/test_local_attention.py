@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import tomllib
 from contextlib import nullcontext
@@ -28,6 +29,7 @@ def test_quick_run_reports_every_candidate(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "Without triton" in done.output.replace("\n", " ")
     report = json.loads(file.read_text())
+    assert "unfinished" not in report
     assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert report["copy_bytes_per_second"] > 0
     names = {
@@ -128,7 +130,8 @@ def test_the_clock_leaves_the_hosts_time_out(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: slept.append(cycles / 2e9))
-    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    on: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: on.append(device) or nullcontext())
     clock = Clock(CPU)
     clock.cuda = True
     first = clock(lambda: time.sleep(0.02))
@@ -137,6 +140,33 @@ def test_the_clock_leaves_the_hosts_time_out(monkeypatch: pytest.MonkeyPatch) ->
     assert slept == [1e-3, -1.0, -1.0]
     clock(lambda: None)
     assert min(0.1, 1.5 * first.host) <= slept[3] <= 0.1
+    assert on == [CPU, CPU]  # the clock's own device, which needn't be the current one
+
+
+def test_memory_and_streams_of_a_gpu_are_asked_for_by_device() -> None:
+    """The current device may be another one."""
+    asked = "max_memory_allocated|memory_allocated|reset_peak_memory_stats|synchronize|mem_get_info"
+    call = re.compile(rf"torch\.cuda\.({asked}|current_stream|Stream)\(\)")
+    package = Path(local_attention.__file__).parents[1]
+    for file in package.rglob("*.py"):
+        assert not call.search(file.read_text(encoding="utf-8")), file
+
+
+def test_a_cut_run_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed in its second direction: the first one's rows are there, marked unfinished."""
+    file, plain = tmp_path / "report.json", local_attention.memory
+
+    def killed(problem: Problem, passed: Any) -> Any:
+        if problem.direction == DIRECTIONS[1]:
+            raise SystemExit(137)
+        return plain(problem, passed)
+
+    monkeypatch.setattr(local_attention, "memory", killed)
+    command = ["--quick", "--device", "cpu", "--json", str(file)]
+    assert CliRunner().invoke(main, command).exit_code == 137
+    report = json.loads(file.read_text())
+    assert report["unfinished"] is True
+    assert {row["direction"] for row in report["rows"]} == {DIRECTIONS[0]}
 
 
 def test_step_memory_counts_saved_tensors_once_and_excludes_existing() -> None:

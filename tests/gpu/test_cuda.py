@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import torch
+from helpers.gpu_device import CLOSE, CUDA, DEVICE, NEEDS_DEVICE, peak_bytes, report, synchronize
 from helpers.tiny_training import begin
 
 from harmony_parts.assembly.build import build
@@ -21,19 +20,9 @@ from harmony_parts.models.offload import Offload, resident_bytes
 from harmony_parts.train.loop import train
 from harmony_parts.train.step import draw_batch, train_step
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        not torch.cuda.is_available(),
-        reason="no CUDA device here; `make gpu` on a machine that has one",
-    ),
-]
+pytestmark = NEEDS_DEVICE
 
 SHORT = ("train.prepared=64", "data.size=64", "train.log_every=1")
-# float32 sums of at most a few thousand terms in another order, through a few layers: the error is
-# far below 1e-3 of the scale, and that of a bug far above
-CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 
 
 @pytest.fixture(autouse=True)
@@ -42,41 +31,27 @@ def full_precision() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def report(**figures: Any) -> None:
-    """Append a line to HARMONY_GPU_REPORT, with device and versions."""
-    if path := os.environ.get("HARMONY_GPU_REPORT"):
-        versions = {package: version(package) for package in ("torch", "triton", "harmony-parts")}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(
-                json.dumps(
-                    {"device": torch.cuda.get_device_name(), "versions": versions, **figures}
-                )
-                + "\n"
-            )
-
-
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def test_losses_match_those_on_a_cpu(tmp_path: Path) -> None:
     recipe = read_recipe("demo", (*SHORT, "train.steps=10"))
-    for device in ("cpu", "cuda"):
-        train(recipe, out=tmp_path / device, device=device, progress=False)
-    assert losses(tmp_path / "cuda") == pytest.approx(losses(tmp_path / "cpu"), rel=1e-2)
+    for way, device in (("cpu", "cpu"), ("here", DEVICE)):
+        train(recipe, out=tmp_path / way, device=device, progress=False)
+    assert losses(tmp_path / "here") == pytest.approx(losses(tmp_path / "cpu"), rel=1e-2)
 
 
 def test_a_resumed_run_matches_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = read_recipe("demo", (*SHORT, "train.steps=8"))
-    train(whole, out=tmp_path / "whole", device="cuda", progress=False)
+    train(whole, out=tmp_path / "whole", device=DEVICE, progress=False)
     train(
         read_recipe("demo", (*SHORT, "train.steps=4")),
         out=tmp_path / "halves",
-        device="cuda",
+        device=DEVICE,
         progress=False,
     )
-    train(whole, out=tmp_path / "halves", device="cuda", resume=True, progress=False)
+    train(whole, out=tmp_path / "halves", device=DEVICE, resume=True, progress=False)
     assert losses(tmp_path / "halves") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
 
 
@@ -88,7 +63,7 @@ def test_a_seed_gives_the_same_latents_as_on_a_cpu(given: tuple[str, ...]) -> No
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
     clip = pipeline.recipe.data.build(format=pipeline.format).example(0, generator).clip
     made: list[AV[torch.Tensor]] = []
-    for device in ("cpu", "cuda"):
+    for device in ("cpu", DEVICE):
         pipeline.to(device)
         made.append(
             pipeline.latents(
@@ -108,6 +83,7 @@ WIDE = (
 
 
 @pytest.mark.parametrize("offload", ["parts", "layers"])
+@pytest.mark.skipif(not CUDA, reason="a CPU reports no peak of its memory")
 def test_offloading_changes_no_latents_and_lowers_the_peak(offload: Offload) -> None:
     """Bit for bit, with layers large enough for copies to overlap with computation.
 
@@ -120,10 +96,9 @@ def test_offloading_changes_no_latents_and_lowers_the_peak(offload: Offload) -> 
     denoiser = pipeline.parts.denoiser
     made, peaks, seconds = [], [], []
     for how in (get_args(Offload)[0], offload):
-        pipeline.to("cpu").to("cuda", offload=how)
+        pipeline.to("cpu").to(DEVICE, offload=how)
         pipeline.latents([Prompt()], seeds=[0])
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+        peak_bytes()
         begun = time.perf_counter()
         made.append(
             [
@@ -132,7 +107,7 @@ def test_offloading_changes_no_latents_and_lowers_the_peak(offload: Offload) -> 
             ]
         )
         seconds.append((time.perf_counter() - begun) / 3)
-        peaks.append(torch.cuda.max_memory_allocated())
+        peaks.append(peak_bytes())
     for straight, offloaded in zip(*made, strict=True):
         assert all(torch.equal(straight[stream], offloaded[stream]) for stream in straight)
     assert (
@@ -144,27 +119,31 @@ def test_offloading_changes_no_latents_and_lowers_the_peak(offload: Offload) -> 
     report(recipe="demo, wide", offload=offload, seconds_per_clip=seconds, peak_memory_bytes=peaks)
 
 
-@pytest.mark.parametrize("name", ["demo", "clips"])
+@pytest.mark.parametrize("name", ["demo", "clips", "tiny/joint"])
 def test_time_and_memory_of_a_step(name: str, tmp_path: Path) -> None:
     """Median seconds of 20 steps after 5, and peak memory, to HARMONY_GPU_REPORT if it is set.
 
-    Clips are Soundstage's.
+    Clips are Soundstage's. On a CPU one step of two clips.
     """
-    overrides = ("data.use=soundstage", "data.size=64", "train.prepared=64")
+    overrides = ["data.use=soundstage", "data.size=64", "train.prepared=64"]
+    if not CUDA:
+        overrides += ["data.size=2", "train.prepared=2", "train.batch=2"]
     recipe = read_recipe(name, overrides)
-    state, data = begin(recipe, tmp_path, device="cuda")
-    torch.cuda.reset_peak_memory_stats()
+    state, data = begin(recipe, tmp_path, device=DEVICE)
+    peak_bytes()
     taken = []
-    for _ in range(25):
-        torch.cuda.synchronize()
+    for _ in range(25 if CUDA else 1):
+        synchronize()
         begun = time.perf_counter()
         batch = draw_batch(state, data.batches)
         assert train_step(state, batch, recipe) > 0
-        torch.cuda.synchronize()
+        synchronize()
         taken.append(time.perf_counter() - begun)
+    timed = sorted(taken[5:] or taken)
     report(
         recipe=name,
         parameters=sum(p.numel() for p in build(recipe).denoiser.parameters()),
-        seconds_per_step=sorted(taken[5:])[10],
-        peak_memory_bytes=torch.cuda.max_memory_allocated(),
+        batch=recipe.train.batch,
+        seconds_per_step=timed[len(timed) // 2],
+        peak_memory_bytes=peak_bytes(),
     )

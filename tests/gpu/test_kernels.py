@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 
 pytest.importorskip("triton", reason="Triton isn't installed here")
+from helpers.gpu_device import DEVICE, NEEDS_DEVICE
 from helpers.kernel_problems import DIRECTIONS, RAGGED, Problem, check, pairs_of
 
 from harmony_parts.attention.eager import Eager
@@ -17,13 +18,7 @@ from harmony_parts.attention.triton import Triton
 from harmony_parts.benchmarks.local_attention import main
 from harmony_parts.testing.contracts.attention import check_attention
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(
-        not torch.cuda.is_available(),
-        reason="no CUDA device here; `make gpu` on a machine that has one",
-    ),
-]
+pytestmark = NEEDS_DEVICE
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
@@ -49,7 +44,7 @@ def test_ragged_windows(
             pairs=pairs,
             half=half,
             dtype=dtype,
-            device="cuda",
+            device=DEVICE,
         )
     )
 
@@ -70,7 +65,7 @@ def test_results_are_bit_reproducible(direction: str, dtype: torch.dtype) -> Non
             [min(31, int(j / rate) + 2) for j in range(157)],
         )
     problem = Problem(
-        direction, 31, 220, 157, windows, heads=4, head=128, pairs=64, dtype=dtype, device="cuda"
+        direction, 31, 220, 157, windows, heads=4, head=128, pairs=64, dtype=dtype, device=DEVICE
     )
     for first, second in zip(problem.kernel(), problem.kernel(), strict=True):
         assert torch.equal(first, second)
@@ -79,12 +74,11 @@ def test_results_are_bit_reproducible(direction: str, dtype: torch.dtype) -> Non
 @pytest.mark.parametrize("attention", [Eager(), Triton()])
 def test_backends_meet_the_contract(attention: LocalAttention) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
-    check_attention(attention, device="cuda")
+    check_attention(attention, device=DEVICE)
 
 
-@pytest.mark.timeout(600)
 def test_benchmark_runs(tmp_path: Path) -> None:
     done = CliRunner().invoke(
-        main, ["--device", "cuda", "--quick", "--json", str(tmp_path / "report.json")]
+        main, ["--device", DEVICE, "--quick", "--json", str(tmp_path / "report.json")]
     )
     assert done.exit_code == 0, done.output

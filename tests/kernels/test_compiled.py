@@ -15,6 +15,7 @@ triton = pytest.importorskip("triton", reason="Triton isn't installed here")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
+from harmony_parts.benchmarks.gpu_settings import SETTINGS  # noqa: E402
 from harmony_parts.kernels.local_cross_attention import (  # noqa: E402
     backward,
     forward,
@@ -128,6 +129,27 @@ def test_default_tiles_compile_without_spills(
     found = compiled(name, arch, dtype, constants, tmp_path)
     check(found, arch)
     assert (sum(found[each] for each in PRODUCTS) > 0) is (dtype != torch.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", MAIN)
+@pytest.mark.parametrize("window", [16, 17])
+def test_settings_to_compare_on_a_gpu_compile_without_spills(
+    name: str, window: int, tmp_path: Path
+) -> None:
+    """With one tile of 16 latents, and with 17, padded to 32, where one setting is known to."""
+    known = [(64, 4, 3, 1)] if (name, window) == ("frames_read_backward", 17) else []
+    plain = launch.constants(name, 128, 880, window, 64, False, torch.bfloat16, 24 * 31)
+    spilt = []
+    for setting in SETTINGS[name]:
+        tiles = triton.cdiv(880, setting.tile * setting.split)
+        changed = {"TILE": setting.tile, "SPLIT": setting.split, "TILES": tiles}
+        changed |= {"num_warps": setting.warps, "num_stages": setting.stages}
+        found = compiled(name, 90, torch.bfloat16, plain | changed, tmp_path)
+        spilt += [setting] if found["stack"] or found["STL"] or found["LDL"] else []
+        assert found["shared"] <= SHARED[90]
+    assert spilt == known
 
 
 @pytest.mark.parametrize("arch", list(SHARED))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import cosmos3_toys as toys
 import pytest
 import torch
@@ -38,7 +39,7 @@ def test_the_codec_of_sound_keeps_the_contract() -> None:
 
 
 def test_the_codec_equals_diffusers() -> None:
-    """Latents and both channels."""
+    """Latents and both channels; mono sound is both sides, and becomes the mean of both."""
     codec = Cosmos3Audio(config=toys.AUDIO).build(format=toys.FORMAT)
     vae = codec.frozen.models[0]
     sound = torch.rand(1, 2, 4000, generator=torch.Generator().manual_seed(0)) - 0.5
@@ -47,6 +48,13 @@ def test_the_codec_equals_diffusers() -> None:
         assert torch.equal(codec.encode(sound), latents.transpose(1, 2))
         assert torch.equal(codec.decode(latents.transpose(1, 2)), vae.decode(latents))
     assert codec.clock(2).tolist() == [[0.0, 0.04], [0.04, 0.08]]
+    mono = Cosmos3Audio(config=toys.AUDIO).build(format=attrs.evolve(toys.FORMAT, channels=1))
+    vae = mono.frozen.models[0]
+    with torch.no_grad():
+        latents = vae.encode(sound[:, :1].expand(-1, 2, -1)).latent_dist.mode()
+        assert torch.equal(mono.encode(sound[:, :1]), latents.transpose(1, 2))
+        mean = vae.decode(latents).mean(1, keepdim=True)
+        assert torch.equal(mono.decode(latents.transpose(1, 2)), mean)
 
 
 @pytest.mark.parametrize(

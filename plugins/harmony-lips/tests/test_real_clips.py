@@ -10,9 +10,9 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
-import torch
+from damage import blurred, in_a_wall, noisy
 from harmony_lips.lips import Lips
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare_analyses
@@ -77,38 +77,12 @@ def test_shifts_are_recovered_to_a_frame(grid, found, shift):
     assert (np.abs(errors) <= FRAME).sum() >= 6
 
 
-def noisy(clip: Clip, strength: int) -> Clip:
-    """White noise, from 30 to -10 dB below the sound."""
-    noise = torch.randn(clip.waveform.shape, generator=torch.Generator().manual_seed(0))
-    level = clip.waveform.square().mean().sqrt() * 10 ** (-(30 - 10 * strength) / 20)
-    return attrs.evolve(clip, waveform=clip.waveform + level * noise)
-
-
-def resized(clip: Clip, share: float, back: bool) -> Clip:
-    """Smaller, or smaller and back: blurred."""
-    pictures = clip.frames.permute(0, 3, 1, 2).float()
-    small = interpolate(pictures, scale_factor=share, mode="area")
-    if back:
-        small = interpolate(small, size=pictures.shape[2:], mode="bilinear")
-    frames = small.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
-    return attrs.evolve(clip, frames=frames, waveform=None)
-
-
-def in_a_wall(clip: Clip, share: float) -> Clip:
-    """The same picture, smaller, in the middle of a grey one of the same size: a smaller face."""
-    small = resized(clip, share, back=False).frames
-    frames = torch.full_like(clip.frames, 90)
-    top, left = ((a - b) // 2 for a, b in zip(frames.shape[1:3], small.shape[1:3]))
-    frames[:, top : top + small.shape[1], left : left + small.shape[2]] = small
-    return attrs.evolve(clip, frames=frames, waveform=None)
-
-
 # Down to 0.4 of the size the confidence stays as it is (0.592 to 0.599), so strengths there would
 # rank noise (0.7, 0.5, 0.35, 0.25, 0.18 gave -0.7); below it falls as the finder loses faces.
 DAMAGES = {
-    "noise": [lambda clip, k=k: attrs.evolve(noisy(clip, k), frames=None) for k in range(5)],
-    "blur": [lambda clip, s=s: resized(clip, s, True) for s in (0.5, 0.25, 0.12, 0.06, 0.035)],
-    "size": [lambda clip, s=s: in_a_wall(clip, s) for s in (0.5, 0.3, 0.25, 0.2, 0.16)],
+    "noise": (noisy, (30, 20, 10, 0, -10)),
+    "blur": (blurred, (0.5, 0.25, 0.12, 0.06, 0.035)),
+    "size": (in_a_wall, (0.5, 0.3, 0.25, 0.2, 0.16)),
 }
 
 
@@ -118,11 +92,12 @@ def test_confidence_falls_with_damage(grid, found, damage):
 
     A clip for which nothing can be measured has confidence 0.
     """
+    change, strengths = DAMAGES[damage]
     means = []
-    for change in DAMAGES[damage]:
+    for strength in strengths:
         scores = []
         for clip, whole in zip(grid, found):
-            changed = METRIC.analyse(change(clip))
+            changed = METRIC.analyse(change(clip, strength))
             damaged = whole.replace(**{stream: changed[stream] for stream in changed})
             numbers = METRIC.score(damaged.video, damaged.audio)
             scores.append(numbers.get("lip_confidence", 0.0))

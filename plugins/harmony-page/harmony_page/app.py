@@ -11,10 +11,14 @@ import gradio as gr
 from harmony_page.form import Form
 from harmony_page.results import Results
 from harmony_page.session import Busy, Cancelled, Session
-from harmony_parts.errors import HarmonyError
+from harmony_parts.errors import HarmonyError, RunError
 
 LARGEST = "500mb"  # of a given file
 DAY = 24 * 3600  # seconds after which uploads and gradio's copies of clips are deleted
+TO_RESULTS = """() => {
+    const status = document.querySelector('#status');
+    if (status.getBoundingClientRect().top > innerHeight / 2) status.scrollIntoView();
+}"""  # on a phone the results are below the form
 CSS = Path(__file__).with_name("page.css")
 Updates = dict[Any, Any]
 
@@ -29,30 +33,27 @@ def build(session: Session) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 form = Form(session)
-                with gr.Row(elem_id="buttons"):
-                    make = gr.Button("Make", variant="primary", elem_id="make", min_width=100)
-                    cancel = gr.Button("Cancel", elem_id="cancel", min_width=100)
             with gr.Column(scale=3, min_width=320):
                 results = Results(session)
-        _wire(session, form, results, make, cancel)
+        _wire(session, form, results)
         load.click(
             lambda name: _open(session, form, about, name),
             model,
-            [about, form.guidance, form.steps, *form.sliders],
+            [about, *form.of_model],
             api_name="open",
         )
         # the page may be opened, or opened again, after a model was changed
         page.load(
             lambda: {about: session.about(), model: session.model, **form.for_model()},
             None,
-            [about, model, form.guidance, form.steps, *form.sliders],
+            [about, model, *form.of_model],
             api_name=False,
             show_progress="hidden",
         )
     return page
 
 
-def _wire(session: Session, form: Form, results: Results, make: Any, cancel: Any) -> None:
+def _wire(session: Session, form: Form, results: Results) -> None:
     """What the buttons do. Clicks aren't queued: a second one is refused at once, in words."""
 
     def run(*values: Any) -> Iterator[Updates]:
@@ -69,7 +70,8 @@ def _wire(session: Session, form: Form, results: Results, make: Any, cancel: Any
         except (HarmonyError, ValueError) as error:
             yield results.say(f"⚠ {error}")
 
-    make.click(
+    form.make.click(None, js=TO_RESULTS)
+    form.make.click(
         run,
         form.inputs,
         results.outputs,
@@ -78,7 +80,7 @@ def _wire(session: Session, form: Form, results: Results, make: Any, cancel: Any
         trigger_mode="multiple",
         show_progress="hidden",
     )
-    cancel.click(
+    form.cancel.click(
         lambda: "Cancelling ..." if session.cancel() else "Nothing is being made.",
         None,
         results.status,
@@ -108,22 +110,27 @@ def serve(
     port: int | None = None,
     *,
     in_browser: bool = False,
-    block: bool = True,
 ) -> tuple[gr.Blocks, str]:
-    """Serve the page until Ctrl-C, or with `block=False` in the background: (page, address)."""
+    """Serve the page in the background: (page, address). Raises RunError if the port is taken."""
     page = build(session)
-    _, address, _ = page.queue().launch(
-        server_name=host,
-        server_port=port,
-        inbrowser=in_browser,
-        prevent_thread_lock=not block,
-        share=False,
-        quiet=not block,
-        footer_links=[],
-        ssr_mode=False,  # it would need Node.js
-        max_file_size=LARGEST,
-        allowed_paths=[str(session.history.folder)],
-        css_paths=[CSS],
-        theme=gr.themes.Default(),
-    )
+    try:
+        _, address, _ = page.queue().launch(
+            server_name=host,
+            server_port=port,
+            inbrowser=in_browser,
+            prevent_thread_lock=True,
+            share=False,
+            quiet=True,
+            footer_links=[],
+            ssr_mode=False,  # it would need Node.js
+            max_file_size=LARGEST,
+            allowed_paths=[str(session.history.folder)],
+            css_paths=[CSS],
+            theme=gr.themes.Default(),
+        )
+    except OSError as error:
+        raise RunError(
+            f"can't listen at {host}, port {port or '7860 to 7959'}: it is taken, or isn't this"
+            " machine's; choose others with --host and --port"
+        ) from error
     return page, address

@@ -79,4 +79,6 @@ def page(
     session = Session(out, load_model)
     if model is not None:
         click.echo(session.open(model))
-    serve(session, host, port, in_browser=in_browser)
+    served, address = serve(session, host, port, in_browser=in_browser)
+    click.echo(f"The page is at {address} until Ctrl-C")
+    served.block_thread()

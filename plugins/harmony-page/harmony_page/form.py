@@ -10,7 +10,7 @@ import gradio as gr
 
 import harmony_parts as hp
 from harmony_page.history import Made
-from harmony_page.knobs import OWN, Knob, changed, knobs
+from harmony_page.knobs import OWN, Knob, changed, described, knobs
 from harmony_page.session import Session
 from harmony_parts.generate.request import Request
 from harmony_parts.guidance.protocol import Guidance
@@ -44,6 +44,12 @@ class Form:
         self.prompt = gr.Textbox(label="Prompt", info="What is seen", lines=2)
         self.sound = gr.Textbox(label="Sound", info="What is heard")
         self.speech = gr.Textbox(label="Transcript", info="What is spoken")
+        with gr.Row():
+            self.example = gr.Button("An example", size="sm", elem_id="example", min_width=100)
+            self.again = gr.Button("New seed", size="sm", min_width=100)
+        with gr.Row(elem_id="buttons"):
+            self.make = gr.Button("Make", variant="primary", elem_id="make", min_width=100)
+            self.cancel = gr.Button("Cancel", elem_id="cancel", min_width=100)
         self._given()
         with gr.Accordion("Guidance", open=True):
             self.ways = gr.Radio([BOTH, GUIDED, PLAIN], value=BOTH, label="Make")
@@ -57,7 +63,7 @@ class Form:
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90)
             self.steps = gr.Number(**self._steps(), label="Steps", precision=0, min_width=90)
             self.seconds = gr.Number(0, label="Seconds, or 0", min_width=90)
-        self.again = gr.Button("New seed", size="sm")
+        self.example.click(self._example, None, self.prompt, queue=False)
         self.again.click(lambda: random.randrange(2**31), None, self.seed, queue=False)
         self.guidance.change(self.show_sliders, self.guidance, self.sliders, queue=False)
 
@@ -82,6 +88,11 @@ class Form:
             with gr.Tab("Go on from"):
                 self.begin = gr.Video(label="The clip goes on from its end", sources=["upload"])
                 self.overlap = gr.Number(0, label="Seconds that each window repeats, or 0")
+
+    def _example(self) -> Any:
+        """A prompt that the model knows, or what is there if it doesn't say which it knows."""
+        examples = self.session.examples()
+        return random.choice(examples) if examples else gr.skip()
 
     @property
     def inputs(self) -> list[Any]:
@@ -137,15 +148,24 @@ class Form:
         return [gr.update(**each) for each in self.slider_settings(name)]
 
     def _choices(self) -> dict[str, Any]:
-        return {"choices": list(self.session.guidances) or [OWN], "value": OWN}
+        own = self.session.guidances.get(OWN)
+        first = OWN if own is None else f"{OWN}: {described(own, numbers=False)}"
+        others = [name for name in self.session.guidances if name != OWN]
+        return {"choices": [(first, OWN), *((name, name) for name in others)], "value": OWN}
 
     def _steps(self) -> dict[str, Any]:
         pipeline = self.session.pipeline
         return {"value": None if pipeline is None else pipeline.recipe.sample.steps}
 
+    @property
+    def of_model(self) -> list[Any]:
+        """The components that depend on the model."""
+        return [self.example, self.guidance, self.steps, *self.sliders]
+
     def for_model(self) -> dict[Any, Any]:
-        """Updates of the components that depend on the model."""
+        """Updates of them for the model that is open."""
         return {
+            self.example: gr.update(visible=bool(self.session.examples())),
             self.guidance: gr.update(**self._choices()),
             self.steps: gr.update(**self._steps()),
             **dict(zip(self.sliders, self.show_sliders(OWN), strict=True)),

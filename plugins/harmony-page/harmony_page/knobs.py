@@ -9,7 +9,7 @@ import attrs
 
 from harmony_parts.assembly.catalogue import catalogue
 from harmony_parts.assembly.tables import structure
-from harmony_parts.errors import HarmonyError
+from harmony_parts.errors import HarmonyError, UnknownPart
 from harmony_parts.guidance.protocol import Guidance
 
 OWN = "the model's own"
@@ -19,19 +19,18 @@ Path = tuple[str | int, ...]
 
 @attrs.frozen
 class Knob:
-    """A number of a guidance: where it is (`("inner", "video")`), its value, limits and help."""
+    """A number of a guidance: where it is (`("inner", "video")`), its value, limits and help.
+
+    `label`: the names of the guidances on the way to it, and its own, such as "sync-cfg video".
+    """
 
     path: Path
+    label: str
     value: float
     low: float
     high: float
     step: float
     help: str
-
-    @property
-    def label(self) -> str:
-        """The names on the way to it."""
-        return " ".join(str(key + 1) if isinstance(key, int) else key for key in self.path)
 
 
 def guidances(own: Guidance) -> dict[str, Guidance]:
@@ -51,13 +50,24 @@ def guidances(own: Guidance) -> dict[str, Guidance]:
 
 def knobs(guidance: Guidance) -> list[Knob]:
     """All numbers of a guidance and of those that it wraps, in the order of their fields."""
-    return [_knob(guidance, path, field) for path, field in _numbers(guidance)]
+    return [_knob(guidance, *each) for each in _numbers(guidance)]
 
 
-def described(guidance: Guidance) -> str:
-    """The classes and the numbers of a guidance, such as "SyncCFG, video 3, audio 2"."""
-    numbers = (f"{knob.label} {knob.value:g}" for knob in knobs(guidance))
-    return ", ".join([type(guidance).__name__, *numbers])
+def name_of(guidance: Guidance) -> str:
+    """The part's name, such as "sync-cfg"; the name of the class if no plugin declares it."""
+    try:
+        return catalogue().qualified_name(guidance, "guidance").removeprefix("harmony/")
+    except UnknownPart:
+        return type(guidance).__name__
+
+
+def described(guidance: Guidance, *, numbers: bool = True) -> str:
+    """The names and numbers of a guidance: "sum of cfg (video 4, audio 3) + skip-layer (...)"."""
+    own = [field.name for path, _, field in _numbers(guidance) if len(path) == 1]
+    values = ", ".join(f"{name} {getattr(guidance, name):g}" for name in own)
+    inner = " + ".join(described(each, numbers=numbers) for _, each in _inner(guidance))
+    words = name_of(guidance) + (f" ({values})" if values and numbers else "")
+    return f"{words} of {inner}" if inner else words
 
 
 def changed(guidance: Any, values: Mapping[Path, float]) -> Any:
@@ -67,25 +77,40 @@ def changed(guidance: Any, values: Mapping[Path, float]) -> Any:
     return guidance
 
 
-def _numbers(part: Any, path: Path = ()) -> Iterator[tuple[Path, attrs.Attribute[Any]]]:
-    """(where it is, the field) of each number in a guidance."""
+def _numbers(
+    part: Any, path: Path = (), words: tuple[str, ...] = ()
+) -> Iterator[tuple[Path, str, attrs.Attribute[Any]]]:
+    """(where it is, its label, the field) of each number in a guidance."""
+    inner = list(_inner(part))
+    names = [name_of(each) for _, each in inner]
     for field in attrs.fields(type(part)) if attrs.has(type(part)) else ():
-        value, here = getattr(part, field.name), (*path, field.name)
+        value = getattr(part, field.name)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            yield here, field
+            yield (*path, field.name), " ".join((*words, field.name)), field
+        for k, (here, each) in enumerate(inner):
+            if here[0] == field.name:
+                # two of a kind are numbered
+                many = (str(1 + names[:k].count(names[k])),) if names.count(names[k]) > 1 else ()
+                yield from _numbers(each, (*path, *here), (*words, names[k], *many))
+
+
+def _inner(part: Any) -> Iterator[tuple[Path, Any]]:
+    """(where it is, the guidance) of each guidance that a guidance wraps."""
+    for field in attrs.fields(type(part)) if attrs.has(type(part)) else ():
+        value = getattr(part, field.name)
+        if _is_guidance(value):
+            yield (field.name,), value
         elif isinstance(value, tuple):
-            for number, each in enumerate(value):
-                if _is_guidance(each):
-                    yield from _numbers(each, (*here, number))
-        elif _is_guidance(value):
-            yield from _numbers(value, here)
+            yield from (
+                ((field.name, k), each) for k, each in enumerate(value) if _is_guidance(each)
+            )
 
 
 def _is_guidance(value: Any) -> bool:
     return hasattr(value, "passes") and hasattr(value, "combine")
 
 
-def _knob(guidance: Guidance, path: Path, field: attrs.Attribute[Any]) -> Knob:
+def _knob(guidance: Guidance, path: Path, label: str, field: attrs.Attribute[Any]) -> Knob:
     value: float = _get(guidance, path)
     # validators say what they refuse, not what they accept: so the limits are tried
     size = 2 * abs(value)
@@ -97,7 +122,7 @@ def _knob(guidance: Guidance, path: Path, field: attrs.Attribute[Any]) -> Knob:
     note = "" if off is None else f"; {off:g} is off"
     step = 1 if isinstance(value, int) else 0.01 if high <= 1 else 0.1
     text = f"{field.metadata.get('help', '')}{unit}{note}"
-    return Knob(path, value, min(low, value), max(high, value), step, text)
+    return Knob(path, label, value, min(low, value), max(high, value), step, text)
 
 
 def _accepts(guidance: Guidance, path: Path, value: float) -> bool:

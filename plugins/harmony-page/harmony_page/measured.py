@@ -13,6 +13,13 @@ KNOWN = {
     "video_matched": "of the flashes have a sound",
     "audio_matched": "of the sounds have a flash",
 }
+WORDS = {
+    "offset_ms": "their median distance",
+    "correlation": "correlation of motion and sound",
+    "lag_ms": "its lag",
+    "correlation_at_0": "without a lag",
+}
+"""What other numbers are called; numbers of plugins bear their own names."""
 LEFT_OUT = {"video_events", "audio_events", "matched", "f1", "offset_bias_ms"}
 """Numbers that the words hold already, or that reward sharpness (F1)."""
 
@@ -39,7 +46,7 @@ def in_words(scores: Mapping[str, float]) -> str:
         words.append("{} flashes, {} sounds".format(*counts))
     words += [f"**{scores[key]:.0%}** {text}" for key, text in KNOWN.items() if key in scores]
     words += [
-        f"{key.replace('_', ' ').removesuffix(' ms')} {_number(key, value)}"
+        f"{WORDS.get(key, key.replace('_', ' ').removesuffix(' ms'))} {_number(key, value)}"
         for key, value in scores.items()
         if key not in KNOWN and key not in LEFT_OUT
     ]

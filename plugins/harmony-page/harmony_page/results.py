@@ -48,11 +48,12 @@ class Player:
 
 
 class Results:
-    """The status, a preview while sampling, the two clips, and the history."""
+    """The status, warnings, a preview while sampling, the two clips, and the history."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.status = gr.Markdown("Ready.", elem_id="status")
+        self.notes = gr.Markdown(elem_id="notes")
         self.preview = gr.Image(
             label="So far", visible=False, interactive=False, elem_id="preview", buttons=[]
         )
@@ -73,12 +74,12 @@ class Results:
     def outputs(self) -> list[Any]:
         """What `updates`, `begin` and `say` update."""
         players = [each for player in self.players.values() for each in player.components]
-        return [self.status, self.preview, self.earlier, *players]
+        return [self.status, self.notes, self.preview, self.earlier, *players]
 
     def begin(self) -> dict[Any, Any]:
         """Empty players."""
         empty = [player.show(None) for player in self.players.values()]
-        return {self.status: "Starting ...", **empty[0], **empty[1]}
+        return {self.status: "Starting ...", self.notes: "", **empty[0], **empty[1]}
 
     def say(self, text: str) -> dict[Any, Any]:
         """Only words; no preview any more."""
@@ -86,16 +87,20 @@ class Results:
 
     def update(self, update: Update) -> dict[Any, Any]:
         """What an update of the session changes."""
+        # from the first step on: who sees that a word is unknown can cancel
+        notes = {self.notes: "  \n".join(f"⚠ {note}" for note in update.notes)}
         if update.made is not None:
             made = update.made
-            notes = "".join(f"  \nNote: {note}" for note in update.notes)
             shown = self.players[made.way].show(str(self.session.history.path(made)), details(made))
             return {
-                **self.say(f"Made: {update.way}, in {made.took:.1f} s.{notes}"),
+                **self.say(f"Made: {update.way}, in {made.took:.1f} s."),
+                **notes,
                 **shown,
                 self.earlier: gr.update(**self._choices()),
             }
         said = {self.status: f"{WAYS[update.way]}: step {update.done} of {update.steps}"}
+        if update.done:
+            said |= notes
         if update.preview is None:
             return said
         return {**said, self.preview: gr.update(value=strip(update.preview), visible=True)}

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Update:
     """Where a request is: step `done` of `steps` of the clip `way`.
 
     `preview` uint8 [T, H, W, 3], at some steps: the frames of the estimate. `made`: the clip, when
-    it is finished. `notes`: the library's warnings.
+    it is finished. `notes`: the library's warnings so far.
     """
 
     way: str
@@ -91,6 +91,11 @@ class Session:
         if "audio" in streams:
             what.append(f"sound at {form.sample_rate / 1000:g} kHz")
         return f"{self.model}: {', '.join(what)}, {form.seconds:g} s, on {self.pipeline.device}"
+
+    def examples(self) -> tuple[str, ...]:
+        """Prompts that the model knows, if it says which."""
+        known = {} if self.pipeline is None else self.pipeline.known
+        return known["caption"].examples if "caption" in known else ()
 
     def cancel(self) -> bool:
         """End the clip that is being made, after its current step; whether there is one."""
@@ -169,14 +174,13 @@ class Session:
             is_due = step.done % max(1, step.steps // PREVIEWS) == 0 and step.done < step.steps
             if is_due and video is not None:
                 shown = pipeline.decode(AV(video=video))[0].frames
-            put(Update(way, step.done, step.steps, shown))
+            put(Update(way, step.done, step.steps, shown, notes=_notes(caught)))
 
         steps = request.steps or pipeline.recipe.sample.steps
         put(Update(way, 0, steps))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             generated = pipeline.run(attrs.evolve(request, guidance=guidance), watch)
-        notes = [str(note.message) for note in caught if issubclass(note.category, UserWarning)]
         suffix = "wav" if generated.frames is None else "mp4"
         out = self.history.folder / f"{number:04d}-{way}.{suffix}"
         # encoded anew: a given file may be of a kind that browsers don't play
@@ -195,4 +199,10 @@ class Session:
             sync=measure(generated.clip, pipeline.recipe.metrics),
         )
         self.history.add(made)
-        put(Update(way, steps, steps, made=made, notes=tuple(dict.fromkeys(notes))))
+        put(Update(way, steps, steps, made=made, notes=_notes(caught)))
+
+
+def _notes(caught: Iterable[warnings.WarningMessage]) -> tuple[str, ...]:
+    """The warnings that are meant for users, once each."""
+    said = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+    return tuple(dict.fromkeys(said))

@@ -13,9 +13,13 @@ import harmony_parts as hp
 from harmony_page.app import serve
 from harmony_page.session import Session
 
-ROOT = Path(__file__).parents[3]
-SAVED = ROOT / "tests" / "generate" / "saved"
 LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+@pytest.fixture
+def saved() -> Path:
+    """A small model: 16 x 16 pixels, 7 frames, half a second."""
+    return Path(__file__).parents[3] / "tests" / "generate" / "saved"
 
 
 @pytest.fixture
@@ -25,9 +29,9 @@ def session(tmp_path) -> Session:
 
 
 @pytest.fixture
-def opened(session) -> Session:
-    """A session with the saved model: 16 x 16 pixels, 7 frames, half a second."""
-    session.open(str(SAVED))
+def opened(session, saved) -> Session:
+    """A session with the small model."""
+    session.open(str(saved))
     return session
 
 
@@ -50,7 +54,7 @@ def elsewhere(monkeypatch) -> list[str]:
 @pytest.fixture
 def address(opened, elsewhere) -> Iterator[str]:
     """The address of a page that is served with the saved model."""
-    page, url = serve(opened, block=False)
+    page, url = serve(opened)
     yield url
     page.close()
 

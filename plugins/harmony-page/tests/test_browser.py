@@ -71,12 +71,25 @@ def test_a_second_click_is_refused_in_words_and_the_first_clip_is_made(opened_pa
 
 
 def test_a_phone_sees_the_whole_page(opened_page):
-    """At 360 pixels nothing is wider than the screen, and the button is in reach."""
+    """At 360 pixels nothing is wider than the screen; the button is in reach, above and below."""
     page, _, _ = opened_page
     page.set_viewport_size({"width": 360, "height": 740})
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    box = page.locator("#make").bounding_box()
-    assert box is not None
-    assert box["x"] >= 0
-    assert box["x"] + box["width"] <= 360
+    for top in ("0", "document.body.scrollHeight"):
+        page.evaluate(f"scrollTo(0, {top})")
+        box = page.locator("#make").bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 360
+        assert 0 <= box["y"] < box["y"] + box["height"] <= 740
+
+
+def test_a_click_on_a_phone_leads_to_the_clips(opened_page):
+    """They are below the form, where the status would not be seen."""
+    page, _, _ = opened_page
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.click("#make")
+    page.wait_for_function(
+        "document.querySelector('#status').getBoundingClientRect().top < innerHeight / 2"
+    )
+    page.wait_for_selector("#plain video[src]", timeout=60_000)

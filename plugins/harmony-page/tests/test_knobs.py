@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import harmony_parts as hp
-from harmony_page.knobs import OWN, changed, guidances, knobs
+from harmony_page.knobs import OWN, changed, described, guidances, knobs
 
 
 def test_each_number_of_a_guidance_is_a_knob_with_its_words():
@@ -16,14 +16,31 @@ def test_each_number_of_a_guidance_is_a_knob_with_its_words():
 
 
 def test_wrapped_guidances_have_knobs_too():
-    """Also those in a list of terms; a change reaches the inner part alone."""
+    """Also those in a list of terms, by their names; a change reaches the inner part alone."""
     whole = hp.SumGuidance((hp.Window(inner=hp.CFG()), hp.SyncCFG()))
-    labels = [knob.label for knob in knobs(whole)]
-    assert labels[:3] == ["terms 1 inner video", "terms 1 inner audio", "terms 1 low"]
-    path = next(knob.path for knob in knobs(whole) if knob.label == "terms 2 audio")
-    assert changed(whole, {path: 7}) == hp.SumGuidance(
+    found = {knob.label: knob for knob in knobs(whole)}
+    assert list(found)[:3] == ["window cfg video", "window cfg audio", "window low"]
+    assert list(found)[-2:] == ["sync-cfg video", "sync-cfg audio"]
+    assert changed(whole, {found["sync-cfg audio"].path: 7}) == hp.SumGuidance(
         (hp.Window(inner=hp.CFG()), hp.SyncCFG(audio=7))
     )
+
+
+def test_two_terms_of_a_kind_are_numbered():
+    """So that no two sliders bear the same name."""
+    labels = [knob.label for knob in knobs(hp.SumGuidance((hp.CFG(), hp.SyncCFG(), hp.CFG())))]
+    assert labels[0] == "cfg 1 video"
+    assert labels[-1] == "cfg 2 audio"
+    assert len(set(labels)) == len(labels) == 6
+
+
+def test_a_guidance_is_described_with_all_its_numbers():
+    """By the names that recipes use."""
+    whole = hp.SumGuidance((hp.CFG(2.5, 1), hp.SyncCFG(video=2, audio=1.5)))
+    words = "sum of cfg (video 2.5, audio 1) + sync-cfg (video 2, audio 1.5)"
+    assert described(whole) == words
+    assert described(whole, numbers=False) == "sum of cfg + sync-cfg"
+    assert described(hp.NoGuidance()) == "none"
 
 
 def test_every_installed_guidance_takes_the_values_of_its_sliders():

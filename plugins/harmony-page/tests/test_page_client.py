@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
+import attrs
 import pytest
 import torch
 from gradio_client import Client, handle_file
 
 import harmony_parts as hp
-from harmony_page.form import FIELDS, GUIDED, PLAIN, SLIDERS
+from harmony_page.app import serve
+from harmony_page.form import BOTH, FIELDS, GUIDED, PLAIN, SLIDERS
 from harmony_page.knobs import OWN
+from harmony_parts.errors import RunError
 
 
 @pytest.fixture
@@ -39,8 +43,31 @@ def test_make_shows_the_clip_with_its_sync_and_keeps_it(client, opened):
     assert words(result)[0].startswith("Made: guided, in ")
     made = opened.history.clips[0]
     assert (made.prompt, made.way, made.steps) == ("a red ball", "guided", 3)
-    assert made.guidance == "SyncCFG, video 4.5, audio 1.5"
+    assert made.guidance == "sync-cfg (video 4.5, audio 1.5)"
     assert any("sync: " in text and "seed 0" in text for text in words(result))
+
+
+def test_a_sum_has_the_sliders_of_its_terms(session, saved, tmp_path, elsewhere):
+    """A model whose guidance is cfg + sync-cfg: each number is a slider, and reaches its term."""
+    shutil.copytree(saved, tmp_path / "model")
+    recipe = hp.read_recipe(tmp_path / "model" / "recipe.toml")
+    both = hp.SumGuidance((hp.CFG(video=2.5, audio=1.5), hp.SyncCFG(video=2, audio=1.25)))
+    recipe = attrs.evolve(recipe, sample=attrs.evolve(recipe.sample, guidance=both))
+    (tmp_path / "model" / "recipe.toml").write_text(hp.write_recipe(recipe), encoding="utf-8")
+    session.open(str(tmp_path / "model"))
+    page, url = serve(session)
+    try:
+        parts = [each["props"] for each in page.config["components"] if each["type"] == "slider"]
+        shown = [(each["label"], each["value"]) for each in parts if each["visible"]]
+        names = ["cfg video", "cfg audio", "sync-cfg video", "sync-cfg audio"]
+        assert shown == list(zip(names, (2.5, 1.5, 2, 1.25), strict=True))
+        values = asked(BOTH, 3, 1, 2, 1.5, prompt="a ball")
+        Client(url, verbose=False).predict(*values, api_name="/make")
+    finally:
+        page.close()
+    guided, plain = session.history.clips
+    assert guided.guidance == "sum of cfg (video 3, audio 1) + sync-cfg (video 2, audio 1.5)"
+    assert plain.guidance == "none"
 
 
 def test_a_given_sound_is_the_clips_sound(client, opened, tmp_path):
@@ -96,6 +123,12 @@ def test_nothing_to_cancel_is_said(client, elsewhere):
     """And no test of the page has left the machine."""
     assert client.predict(api_name="/cancel") == "Nothing is being made."
     assert elsewhere == []
+
+
+def test_a_port_that_is_taken_is_refused_in_words(opened, address):
+    """The page that has it goes on."""
+    with pytest.raises(RunError, match="choose others with --host and --port"):
+        serve(opened, port=int(address.rstrip("/").rpartition(":")[2]))
 
 
 def test_the_command_imports_neither_torch_nor_gradio():

@@ -134,11 +134,15 @@ def test_history_outlives_the_session(opened):
 
 def test_words_that_the_model_does_not_know_are_noted(opened):
     """With the nearest prompts that it knows, under the clip; known words have no note."""
+    assert opened.examples() == ()
     opened.pipeline.known = learn([{"caption": "a red ball bounces"}, {"caption": "a bell rings"}])
     notes = {}
     for prompt in ("a dog barks", "a red ball bouncing"):
         asked = hp.Request(prompt=prompt, steps=1)
-        notes[prompt] = list(opened.make(asked, {"plain": hp.NoGuidance()}))[-1].notes
+        _, first, last = opened.make(asked, {"plain": hp.NoGuidance()})
+        assert first.notes == last.notes, "it is told while the clip can be cancelled"
+        notes[prompt] = last.notes
     (said,) = notes["a dog barks"]
     assert "doesn't know: dog, barks. The nearest that it knows: 'a " in said
     assert notes["a red ball bouncing"] == ()
+    assert opened.examples() == ("a red ball bounces", "a bell rings")
