@@ -7,6 +7,8 @@ from typing import Any
 
 import attrs
 
+from harmony_parts.bench.against_truth import Against
+from harmony_parts.bench.truth_tables import markdown
 from harmony_parts.metrics.compare import Compared
 from harmony_parts.report.score_table import HEADER, MEANING, Numbers, rows
 
@@ -16,12 +18,18 @@ FIELDS = [field.name for field in attrs.fields(Compared)]
 def scores_section(report: Mapping[str, Any], title: str = "") -> str:
     """The scores of every set as tables, with their errors, chance and intervals.
 
-    `report` is the content of `bench.json`. Raises ValueError if it isn't that.
+    If the true clips were measured too, the tables hold the scores against them, and leave out
+    numbers that don't tell the truth from chance. `report` is the content of `bench.json`. Raises
+    ValueError if it isn't that.
     """
     try:
         sets = {
             name: {side: _numbers(found) for side, found in sides.items()}
             for name, sides in report["sets"].items()
+        }
+        against = {
+            name: {side: _against(found) for side, found in held.items()}
+            for name, held in report.get("truth", {}).items()
         }
         sides = [_side(about) for about in report["sides"]]
         case = f"{report['seeds']} clips a case" if report["seeds"] > 1 else "a clip a case"
@@ -29,6 +37,9 @@ def scores_section(report: Mapping[str, Any], title: str = "") -> str:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"this isn't a report of `harmony bench`: {error!r}") from error
     lines = [f"## Scores{f': {title}' if title else ''}", "", *sides, f"- Measured: {measured}", ""]
+    if against:
+        names = [about["name"] for about in report["sides"]]
+        return "\n".join([*lines, markdown(sets, against, names, for_card=True)])
     for name, found in sets.items():
         several = len(found) > 1
         lines += [f"### {name}", "", *_table(found, several), ""]
@@ -42,6 +53,15 @@ def _numbers(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Numbers:
             name: Compared(**{key: value for key, value in number.items() if key in FIELDS})
             for name, number in numbers.items()
         }
+        for metric, numbers in found.items()
+    }
+
+
+def _against(
+    found: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> dict[str, dict[str, Against]]:
+    return {
+        metric: {name: Against(**number) for name, number in numbers.items()}
         for metric, numbers in found.items()
     }
 

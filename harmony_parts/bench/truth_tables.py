@@ -15,22 +15,42 @@ MEANING = (
     " chance to the truth, in %, or for numbers by which the truth isn't told from chance, such as"
     " counts, × the truth's. In brackets: intervals of 95 % over cases."
 )
+COUNTS = ("video_events", "audio_events")
 Held = Mapping[str, Mapping[str, Mapping[str, Against]]]  # side -> metric -> number
 
 
 def markdown(
-    sets: Mapping[str, Mapping[str, Numbers]], against: Mapping[str, Held], sides: Iterable[str]
+    sets: Mapping[str, Mapping[str, Numbers]],
+    against: Mapping[str, Held],
+    sides: Iterable[str],
+    *,
+    for_card: bool = False,
 ) -> str:
-    """A table of each set: n, score, chance and the known truth of every number and side."""
+    """A table of each set: n, score, chance and the known truth of every number and side.
+
+    A model's card has only the numbers that tell the set's true clips from chance, and counts of
+    events.
+    """
     sides = list(sides)
-    parts = [_table(name, found, against.get(name, {}), sides) for name, found in sets.items()]
+    parts = [
+        _table(name, found, against.get(name, {}), sides, for_card) for name, found in sets.items()
+    ]
     return "\n\n".join([*parts, MEANING]) + "\n"
 
 
-def _table(name: str, found: Mapping[str, Numbers], held: Held, sides: list[str]) -> str:
+def _tells(held: Held, metric: str, number: str) -> bool:
+    found = [side[metric][number] for side in held.values() if number in side.get(metric, {})]
+    return any(each.way is not None or number in COUNTS for each in found)
+
+
+def _table(
+    name: str, found: Mapping[str, Numbers], held: Held, sides: list[str], for_card: bool
+) -> str:
     names = ordered((m, n) for side in sides for m in found[side] for n in found[side][m])
+    if for_card:
+        names = [each for each in names if _tells(held, *each)]
     head = ["", "", "n", "score", "chance", "truth", "of the truth"]
-    lines = [f"## {name}", "", _line(head), _line(["---"] * len(head))]
+    lines = [f"{'###' if for_card else '##'} {name}", "", _line(head), _line(["---"] * len(head))]
     for metric, number in names:
         first = label(number)
         for side in sides:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from helpers.html_sources import sources
@@ -17,7 +18,11 @@ from harmony_parts.demo.page import in_html, scores_of
 from harmony_parts.demo.players import SECTIONS, in_words
 from harmony_parts.errors import RunError
 from harmony_parts.generate.load import load
+from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.guidance.rescale import Rescale
+from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
 
@@ -97,6 +102,31 @@ def test_a_model_without_guidance_is_shown_with_sync_cfg() -> None:
         recipe = talking_recipe()
 
     assert ways(Stand()) == {PLAIN: NoGuidance(), "SyncCFG": SyncCFG()}
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (SyncCFG(video=2), {PLAIN: NoGuidance(), "SyncCFG": SyncCFG(video=2)}),
+        (CFG(), {PLAIN: NoGuidance(), "CFG": CFG()}),
+        (Sum([SyncCFG()]), {PLAIN: NoGuidance(), "SyncCFG": Sum([SyncCFG()])}),
+        (Sum([CFG(), SyncCFG()]), {PLAIN: CFG(), "SyncCFG": Sum([CFG(), SyncCFG()])}),
+        (
+            Sum([CFG(), SyncCFG(), Rescale(CFG())]),
+            {
+                PLAIN: Sum([CFG(), Rescale(CFG())]),
+                "SyncCFG": Sum([CFG(), SyncCFG(), Rescale(CFG())]),
+            },
+        ),
+    ],
+)
+def test_sync_cfg_alone_is_compared(own: Guidance, expected: dict[str, Guidance]) -> None:
+    class Stand:
+        recipe = attrs.evolve(
+            talking_recipe(), sample=attrs.evolve(talking_recipe().sample, guidance=own)
+        )
+
+    assert ways(Stand()) == expected
 
 
 def test_scores_are_read_from_the_card() -> None:
