@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import draw
 import run
 
-COUNTS = {"flow": 14, "denoisers": 13, "tasks": 13, "interaction": 7, "metrics": 7}
-COUNTS |= {"branches": 3, "layers": 3, "style": 1, "data": 1}
+COUNTS = {"flow": 14, "denoisers": 14, "tasks": 14, "interaction": 14, "style": 14}
+COUNTS |= {"layers": 10, "metrics": 7, "branches": 3, "data": 1}
 """Folder -> how many of its draw have been looked at without a gap; docs/results/mutants.json has
 what became of these and of those after a gap, which new files have made. Training is still to be
 drawn.
