@@ -43,12 +43,13 @@ def faults(cls: Any, protocol: type) -> Iterator[str]:
 
 
 def members(protocol: type) -> dict[str, Any]:
-    """Name -> function for each method of a protocol, `None` for each plain attribute."""
+    """Name -> function for each method of a protocol, `None` for each attribute or property."""
     required: dict[str, Any] = {}
     for base in reversed(protocol.__mro__):
         if not _is_protocol(base):
             continue
         required |= dict.fromkeys(getattr(base, "__annotations__", ()))
+        required |= {k: None for k, v in vars(base).items() if isinstance(v, property)}
         required |= {
             k: v
             for k, v in vars(base).items()

@@ -31,6 +31,10 @@ class NoStream:
     from_estimate = False
     def latents(self, scene): ...
 @attrs.frozen
+class NoSeq:
+    def shards_of(self, ranks, local): ...
+    def build(self, *, device): ...
+@attrs.frozen
 class WrongNeighbours:
     def build(self, *, codecs): ...
 @attrs.frozen
@@ -57,6 +61,7 @@ def load(install, kind, target):
         ("guidance", "Use", "a setting can't be called 'use'"),
         ("guidance", "function", "it is a function, not a class"),
         ("anchor", "NoStream", "it has no 'stream'"),
+        ("strategy", "NoSeq", "it has no 'seq'"),
         ("encoder", "WrongNeighbours", "the protocol is build(*, format, codecs)"),
     ],
 )

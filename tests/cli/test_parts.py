@@ -239,7 +239,7 @@ def test_check_reports_broken_plugins_and_parts(harmony, plugins, monkeypatch):
     result = harmony("parts", "check")
     assert result.exit_code == 1
     assert "plugin broken (cli-broken 0.3)" in result.stderr
-    assert "2 faults" in result.stderr
+    assert "2 faults" in result.stderr, result.stderr
 
 
 def test_a_name_that_is_declared_twice_is_a_fault() -> None:
