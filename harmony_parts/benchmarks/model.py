@@ -72,8 +72,14 @@ def only_process(device: torch.device) -> Strategy:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     one = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    before = dict(os.environ)
     os.environ.update(one, MASTER_PORT=port)
-    return FSDP(shards=1).build(device=device)
+    try:
+        return FSDP(shards=1).build(device=device)
+    finally:  # nothing that follows in this process was launched
+        for name in (*one, "MASTER_PORT"):
+            os.environ.pop(name)
+        os.environ.update(before)
 
 
 def input_shapes(given: Inputs) -> dict[str, list[int]]:

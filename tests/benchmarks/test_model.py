@@ -14,6 +14,7 @@ from harmony_parts.benchmarks import model as benchmark
 from harmony_parts.benchmarks import model_steps
 from harmony_parts.benchmarks.model import main
 from harmony_parts.benchmarks.model_steps import Model, Result
+from harmony_parts.strategies.launch import is_launched
 
 SMALL = ("--recipe", "demo", "--layers", "1")
 
@@ -53,6 +54,7 @@ def test_a_step_of_float32_weights_in_bfloat16(options: list[str], tmp_path: Pat
     if "--sharded" in options:
         assert [x["what"] for x in found["results"]] == ["training step, divided"]
         assert found["results"][0]["peak_bytes"] is None
+        assert not is_launched()
         return
     assert [x["what"] for x in found["results"]] == ["forward", "training step"]
     for result in found["results"]:
