@@ -98,7 +98,7 @@ class Processes:
         else:
             self._set(_key(self.rank, "done"), "")
         finally:
-            # closes the connections: whoever waits for this process is told
+            # closes the connections: whoever waits for this process gets an error
             dist.destroy_process_group()
             self._wait_for_readers()
 

@@ -123,7 +123,9 @@ def test_a_killed_benchmark_loses_at_most_one_case(run, trained, tmp_path):
     """SIGKILL after the second clip; then the others alone are made, and all are as without it."""
     words = ["bench", str(trained), "--cases", "cases.jsonl", *FAST, *LOOSE, "--out"]
     code = "from harmony_parts.cli.main import main; main()"
-    env = {**os.environ, "HARMONY_PARTS_PLUGINS": "none"}
+    # as many threads as here: sums are split between them, which changes their rounding
+    threads = str(torch.get_num_threads())
+    env = {**os.environ, "HARMONY_PARTS_PLUGINS": "none", "OMP_NUM_THREADS": threads}
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words, "killed"],
         env=env,

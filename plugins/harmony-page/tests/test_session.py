@@ -140,7 +140,7 @@ def test_words_that_the_model_does_not_know_are_noted(opened):
     for prompt in ("a dog barks", "a red ball bouncing"):
         asked = hp.Request(prompt=prompt, steps=1)
         _, first, last = opened.make(asked, {"plain": hp.NoGuidance()})
-        assert first.notes == last.notes, "it is told while the clip can be cancelled"
+        assert first.notes == last.notes, "the warning is there while the clip can be cancelled"
         notes[prompt] = last.notes
     (said,) = notes["a dog barks"]
     assert "doesn't know: dog, barks. The nearest that it knows: 'a " in said
