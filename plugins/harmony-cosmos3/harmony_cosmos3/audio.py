@@ -19,6 +19,7 @@ from harmony_diffusers.frozen import (
     revision_knob,
     subfolder_knob,
 )
+from harmony_diffusers.sound_format import check_sound
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import check_waveform
 
@@ -69,16 +70,7 @@ class Cosmos3AudioCodec:
         config = self._vae.config
         self._hop: int = self._vae._hop_size  # samples per latent
         self._rate, self._sides = config.sampling_rate, config.dec_out_channels
-        if format.sample_rate != self._rate:
-            raise ValueError(
-                f"the sound is at {format.sample_rate} Hz, but this autoencoder is for"
-                f" {self._rate} Hz: set format.sample_rate to that"
-            )
-        if format.channels not in (1, self._sides):
-            raise ValueError(
-                f"the format has {format.channels} channels of sound, the autoencoder"
-                f" {self._sides}: set format.channels to that, or to 1 for their mean"
-            )
+        check_sound(format, self._rate, self._sides)
         self.sound_channels = format.channels
         self.channels: int = config.vocoder_input_dim
 

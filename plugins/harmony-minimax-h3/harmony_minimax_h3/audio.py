@@ -21,6 +21,7 @@ from harmony_diffusers.frozen import (
     saved_form,
     subfolder_knob,
 )
+from harmony_diffusers.sound_format import check_sound
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import check_waveform
 
@@ -74,16 +75,7 @@ class MiniMaxH3AudioCodec:
         config = self._vae.config
         self._hop: int = self._vae.hop_length  # samples per latent
         self._rate: int = config.sampling_rate
-        if format.sample_rate != self._rate:
-            raise ValueError(
-                f"the sound is at {format.sample_rate} Hz, but this autoencoder is for"
-                f" {self._rate} Hz: set format.sample_rate to that"
-            )
-        if format.channels not in (1, SIDES):
-            raise ValueError(
-                f"the format has {format.channels} channels of sound, MiniMax-H3 {SIDES}: set"
-                " format.channels to that, or to 1 for their mean"
-            )
+        check_sound(format, self._rate, SIDES)
         self.sound_channels = format.channels
         width: int = config.latent_channels
         self.channels = SIDES * width

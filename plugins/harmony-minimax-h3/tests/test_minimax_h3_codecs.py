@@ -168,7 +168,11 @@ def test_each_side_of_the_sound_equals_diffusers(codecs) -> None:
     ("spec", "settings", "message"),
     [
         (MiniMaxH3Audio(config=toys.AUDIO), {"sample_rate": 44100}, "is for 32000 Hz: set format"),
-        (MiniMaxH3Audio(config=toys.AUDIO), {"channels": 3}, "3 channels of sound, MiniMax-H3 2"),
+        (
+            MiniMaxH3Audio(config=toys.AUDIO),
+            {"channels": 3},
+            "3 channels of sound, the autoencoder 2",
+        ),
         (MiniMaxH3Video(config=toys.VIDEO), {"height": 40}, "height 40 is not a multiple of 16"),
         (
             MiniMaxH3Video(config=toys.VIDEO | {"clip_length": 33}),
