@@ -62,6 +62,12 @@ def test_every_mutant_differs_from_its_file(room: str) -> None:
         compile(mutant.source(), mutant.file, "exec")
 
 
+def test_the_tests_of_every_room_exist() -> None:
+    """Without one of them pytest runs none, and nobody would know whether a mutant is noticed."""
+    for room, tests in run.TESTS.items():
+        assert [test for test in tests if not (draw.ROOT / "tests" / test).exists()] == [], room
+
+
 def test_a_mutant_that_was_declared_equivalent_exists() -> None:
     """A line that has changed since needs a new look."""
     for name in run.equivalent():
