@@ -1,20 +1,24 @@
-"""Confidence falls with noise, at strengths that were declared before the first run.
+"""Confidence falls with noise, blur and smaller faces.
 
-The place of each mouth is given, so that what falls is the measure and not the finder of faces.
+The strengths were declared before the first run: steps of 10 dB, and halves of the size. The place
+of each mouth is given, so that what falls is the measure and not the finder of faces.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from damage import noisy
+from damage import blurred, noisy, smaller
 from harmony_lips.faces import make_finder
 from harmony_lips.lips import Lips
 from harmony_lips.tracking import find
 from talking_heads import boxes, example, take
 
+HALVES = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 DAMAGES = {
     "noise": (noisy, (30, 20, 10, 0, -10)),
+    "blur": (blurred, HALVES),
+    "smaller faces": (smaller, HALVES),
 }
 
 
