@@ -9,7 +9,7 @@ from harmony_parts.plugin import PartDeclaration, hookimpl, part
 
 @hookimpl
 def harmony_callback() -> Iterator[PartDeclaration]:
-    """The log, and TensorBoard."""
+    """The log, TensorBoard, and clips."""
     yield part(
         "log",
         "harmony_parts.callbacks.log:LogFile",
@@ -19,4 +19,9 @@ def harmony_callback() -> Iterator[PartDeclaration]:
         "tensorboard",
         "harmony_parts.callbacks.tensorboard:TensorBoard",
         summary="Writes the numbers of the log to the folder `tensorboard` of the run.",
+    )
+    yield part(
+        "samples",
+        "harmony_parts.callbacks.samples:Samples",
+        summary="Generates a few held-out clips every so many steps, and measures their sync.",
     )

@@ -22,7 +22,7 @@ class TensorBoard:
 
     def build(self, *, run: RunView) -> BoardWriter:
         """Raises RunError if the package tensorboard isn't installed."""
-        return BoardWriter(run.folder / self.name, run.step, _writer_class())
+        return BoardWriter(run.folder / self.name, run.step, writer_class())
 
 
 @attrs.define(eq=False)
@@ -55,7 +55,8 @@ class BoardWriter:
                 self._board.close()
 
 
-def _writer_class() -> Any:
+def writer_class() -> Any:
+    """torch's SummaryWriter. Raises RunError if the package tensorboard isn't installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter  # it takes a second to import
     except ImportError as error:

@@ -99,8 +99,8 @@ DRIVEN = 2  # the first half of the cases are enough for driven tasks, where les
     metavar="NAME[.KEY=VALUE]",
     shell_complete=guidances,
     help=(
-        "Guidances side by side, as in `harmony compare`: none and sync-cfg, say. Can be repeated."
-        "  [default: the recipe's]"
+        "Exactly these guidances, side by side, as in `harmony compare`: none and sync-cfg, say."
+        " Can be repeated.  [default: the recipe's]"
     ),
 )
 @click.option(

@@ -37,12 +37,12 @@ PROMPTS = (".txt", ".csv", ".jsonl")
         "harmony compare runs/demo prompts.txt --out compared",
         "harmony compare runs/demo prompts.txt --out compared --with-text --seeds 4",
         (
-            "harmony compare runs/demo prompts.txt --out compared --guidance sync-cfg.audio=4"
-            "   change a setting"
+            "harmony compare runs/demo prompts.txt --out scales --guidance sync-cfg"
+            " --guidance strong.use=sync-cfg --guidance strong.audio=4   two scales"
         ),
         (
             "harmony compare runs/demo prompts.txt --out mine --guidance none --guidance heed"
-            " --guidance heed.scale=2   only these two"
+            " --guidance heed.scale=2   with a setting changed"
         ),
         "harmony compare runs/clips sounds.csv --out driven --metric correlation",
     ],
@@ -62,8 +62,9 @@ PROMPTS = (".txt", ".csv", ".jsonl")
     metavar="NAME[.KEY=VALUE]",
     shell_complete=guidances,
     help=(
-        "NAME.KEY=VALUE changes a setting, or adds a guidance (mine.use=apg); NAME selects: only"
-        " selected and added guidances are compared. Can be repeated."
+        "Only the guidances that are named: NAME; NAME.KEY=VALUE with a setting changed, or another"
+        " part's (mine.use=apg). Can be repeated.  [default: none, cfg, modality, sync-cfg, and the"
+        " recipe's]"
     ),
 )
 @click.option(

@@ -85,6 +85,11 @@ if TYPE_CHECKING:
     help="Seconds that each window repeats with --begin.  [default: a quarter of the model's]",
 )
 @click.option(
+    "--remake",
+    type=RequestField("remake", "number"),
+    help="Seconds of each window's end that the next makes again, with --begin.  [default: 0.2]",
+)
+@click.option(
     "--guidance",
     metavar="NAME",
     shell_complete=guidances,

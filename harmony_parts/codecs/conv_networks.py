@@ -81,8 +81,9 @@ class Encoder(nn.Module):
         video = with_first_repeated(video)
         time = video.shape[1] // FRAMES
         linear = self.skip(rearrange(video, "b (t k) h w c -> (b t) (k c) h w", k=FRAMES))
-        x = rearrange(video, "b (t k) (h p) (w q) c -> (b t) (k c p q) h w", k=FRAMES, p=4, q=4)
-        x = self.start(x.contiguous(memory_format=torch.channels_last))
+        # one copy, into the layout of the convolutions (channels last)
+        x = rearrange(video, "b (t k) (h p) (w q) c -> (b t) h w (k c p q)", k=FRAMES, p=4, q=4)
+        x = self.start(x.permute(0, 3, 1, 2))
         x = self.down(self.middle(x, time))
         for block in self.deep:
             x = block(x, time)

@@ -104,7 +104,7 @@ class ConvVideoCodec:
         The last frame is repeated to fill the last latent. Raises ValueError for other shapes.
         """
         frames = fill_last_latent(self, frames, self.format)
-        video = frames.to(self.network.mean.device).float() / 127.5 - 1
+        video = frames.to(self.network.mean.device, torch.float32).div_(127.5).sub_(1)
         with torch.no_grad():
             return self.network.encode(video).float()
 

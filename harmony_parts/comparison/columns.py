@@ -33,11 +33,11 @@ def guidances(
     """The guidances to compare, by name.
 
     By default none, cfg, modality and sync-cfg, with the recipe's settings or else the defaults,
-    and the recipe's own as `recipe` if it is another. `words` change that: "mine.use=apg" adds a
-    guidance, "mine.scale=2" changes a setting, and "mine" selects: only selected and added ones are
-    compared. A new name without `use` is that of a part. `with_text` adds cfg to guidances whose
-    passes never drop the text. Raises AssemblyError for settings that make no guidance, ValueError
-    for a name that can't be a folder's.
+    and the recipe's own as `recipe` if it is another. With `words`, those that they name, and no
+    others: "sync-cfg", "sync-cfg.audio=4" with a setting changed, "mine.use=apg" another part. A
+    new name without `use` is that of a part. `with_text` adds cfg to guidances whose passes never
+    drop the text. Raises AssemblyError for settings that make no guidance, ValueError for a name
+    that can't be a folder's.
     """
     used = {
         part["use"]: part for part in _parts(unstructure(recipe.sample.guidance, kind="guidance"))
@@ -52,9 +52,8 @@ def guidances(
         columns[f"cfg + {name}" if add else name] = (
             Sum((parts["cfg"], parts[name])) if add else parts[name]
         )
-    if "recipe" not in words and any(
-        name != "recipe" and guidance == columns.get("recipe") for name, guidance in columns.items()
-    ):
+    own = columns.get("recipe")
+    if not words and own in [each for name, each in columns.items() if name != "recipe"]:
         del columns["recipe"]
     return columns
 
@@ -77,14 +76,13 @@ def metrics(
 def _chosen(
     what: str, words: Sequence[str], tables: Mapping[str, Any], cls: type[P]
 ) -> tuple[dict[str, P], list[str]]:
-    """(all parts by name, the names of the chosen ones)."""
+    """(all parts by name, the names that `words` name, or all without words)."""
     named = list(dict.fromkeys(re.split("[.=]", word)[0].strip() for word in words))
     if strange := [name for name in named if not NAME.fullmatch(name)]:
         raise ValueError(
             f"the {what} {strange[0]!r}: a name has only letters, digits, _ and -; for a plugin's"
             " part, write NAME.use=PLUGIN/PART"
         )
-    selected = [word.strip() for word in words if "=" not in word]
     known = {name: {"use": name} for name in named} | dict(tables)
     changed = apply_overrides(known, [word for word in words if "=" in word], dict[str, cls])  # type: ignore[valid-type]
     parts = {
@@ -95,9 +93,7 @@ def _chosen(
             f"two names of a {what} differ only in upper and lower case, which not all file systems"
             f" distinguish: {', '.join(parts)}"
         )
-    if selected:
-        return parts, [name for name in named if name in selected or name not in tables]
-    return parts, [*tables, *(name for name in named if name not in tables)]
+    return parts, named or list(tables)
 
 
 def _parts(table: Any) -> Iterator[Mapping[str, Any]]:

@@ -21,7 +21,8 @@ from harmony_parts.generate.generated import SUFFIXES
 from harmony_parts.generate.jobs import Job
 from harmony_parts.generate.request import Request
 
-COLUMNS = ("name", *TEXTS, *NEGATIVES, *FILES, "seconds", "overlap", "steps", "seed", "extra")
+LENGTHS = ("seconds", "overlap", "remake")
+COLUMNS = ("name", *TEXTS, *NEGATIVES, *FILES, *LENGTHS, "steps", "seed", "extra")
 LONGEST_NAME = 200  # bytes of a file name without its suffix; file systems allow 255 in total
 DEVICES = {
     "con",

@@ -28,21 +28,32 @@ Generate = Callable[
 
 @attrs.frozen
 class Window:
-    """Frames `start` to `start + frames` of a clip, of which the first `known` exist already."""
+    """Frames `start` to `start + frames` of a clip, of which the first `known` exist already.
+
+    All after the first `kept` are made again by the next window.
+    """
 
     start: int
     known: int
+    kept: int
     frames: int
 
 
 def windows(
-    begin: int, total: int, length: int, overlap: int, whole: Callable[[int], int]
+    begin: int,
+    total: int,
+    length: int,
+    overlap: int,
+    whole: Callable[[int], int],
+    kept: Callable[[int], int],
 ) -> list[Window]:
     """The windows that take a clip from `begin` to `total` frames.
 
     Each has at most `length` frames and begins with at least `overlap` frames of what is there (or
     all of it), rounded down by `whole` to whole latents. The last one begins as early as it can, so
-    that it isn't shorter than the others. Raises RequestError if `begin` holds no whole latent.
+    that it isn't shorter than the others. Of each other one, of n frames, the first `kept(n)` stay,
+    or more if those aren't a latent more than what it began with. Raises RequestError if `begin`
+    holds no whole latent.
     """
     made: list[Window] = []
     while begin < total:
@@ -53,9 +64,42 @@ def windows(
                 " model's codec holds more; give a longer clip, or a longer overlap"
             )
         start = begin - known
-        made.append(Window(start, known, min(length, total - start)))
-        begin = start + made[-1].frames
+        frames = min(length, total - start)
+        stays = frames
+        if start + frames < total:
+            least = next((n for n in range(known + 1, frames) if whole(n) == n), frames)
+            stays = max(least, kept(frames))
+        made.append(Window(start, known, stays, frames))
+        begin = start + stays
     return made
+
+
+def plan(
+    begin: int,
+    total: int,
+    codecs: AV[VideoCodec | AudioCodec],
+    format: Format,
+    overlap: int,
+    remake: int,
+) -> list[Window]:
+    """`windows` of a model's length, for the codecs of the streams that are generated.
+
+    If `remake` isn't 0, each window but the last loses at least that many frames, whole latents of
+    the video and at least one latent of the sound: its end was made without what follows it.
+    """
+    whole = _whole(cast(VideoCodec, codecs["video"])) if "video" in codecs else int
+    sound = cast(AudioCodec, codecs["audio"]) if "audio" in codecs else None
+
+    def kept(frames: int) -> int:
+        if not remake:
+            return frames
+        rest = frames - remake
+        if sound is not None:
+            samples = sound.samples(sound.latents(format.samples(frames)) - 1)
+            rest = min(rest, int(samples / format.sample_rate * format.fps))
+        return whole(max(rest, 0))
+
+    return windows(begin, total, format.frames, overlap, whole, kept)
 
 
 def continue_clip(
@@ -69,21 +113,22 @@ def continue_clip(
     """`inputs.begin` and what comes after it, `inputs.frames` frames in all, of generated streams.
 
     Each window begins with the last frames of what is there, encoded as a clip by itself, as in
-    training: the first latent of a causal codec covers one frame. Frames that exist stay as they
-    are. Of the sound, the last `FADE` seconds fade into that of the window. The first window has
-    the request's seed, later ones seeds derived from it.
+    training: the first latent of a causal codec covers one frame. Those frames stay as they are. Of
+    the sound, the last `FADE` seconds fade into that of the window. The first window has the
+    request's seed, later ones seeds derived from it.
     """
     clip = _generated(inputs, tuple(codecs))
-    whole = _whole(codecs) if clip.frames is not None else int
-    plan = windows(inputs.begun, inputs.frames, format.frames, inputs.overlap, whole)
-    for number, window in enumerate(plan):
+    has = {"video": clip.frames is not None, "audio": clip.waveform is not None}
+    own = codecs.only([stream for stream in has if has[stream]])
+    todo = plan(inputs.begun, inputs.frames, own, format, inputs.overlap, inputs.remake)
+    for number, window in enumerate(todo):
         given = [_part(inputs.given, format, window.start, window.frames)] if inputs.given else []
         (made,) = generate(
             window.frames,
             [derived_seed(seed, f"window {number}") if number else seed],
             given,
             [_known(_part(clip, format, window.start, window.known), codecs)],
-            _of_all(progress, number, len(plan)),
+            _of_all(progress, number, len(todo)),
         )
         clip = _joined(clip, made, window, format)
     return clip
@@ -100,9 +145,8 @@ def _generated(inputs: Inputs, streams: Collection[str]) -> Clip:
     )
 
 
-def _whole(codecs: AV[VideoCodec | AudioCodec]) -> Callable[[int], int]:
+def _whole(codec: VideoCodec) -> Callable[[int], int]:
     """Frames, rounded down to whole latents; 0 if they hold none."""
-    codec = cast(VideoCodec, codecs["video"])
 
     def rounded(frames: int) -> int:
         count = codec.latents(frames)
@@ -140,17 +184,18 @@ def _known(tail: Clip, codecs: AV[VideoCodec | AudioCodec]) -> Clip:
 
 
 def _joined(clip: Clip, made: Clip, window: Window, format: Format) -> Clip:
-    """The clip and the new part of a window, whose sound fades in before the seam."""
+    """The clip and what a window adds to it and keeps; its sound fades in before the seam."""
+    first, last = format.samples(window.start), format.samples(window.start + window.kept)
 
     def sound(old: Tensor, new: Tensor) -> Tensor:
-        return cross_fade(old, new, format.samples(window.start), round(FADE * format.sample_rate))
+        return cross_fade(old, new[:, : last - first], first, round(FADE * format.sample_rate))
 
     return attrs.evolve(
         clip,
         frames=(
             None
             if clip.frames is None or made.frames is None
-            else torch.cat((clip.frames, made.frames[window.known :]))
+            else torch.cat((clip.frames, made.frames[window.known : window.kept]))
         ),
         waveform=(
             None

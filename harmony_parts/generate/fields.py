@@ -60,6 +60,7 @@ def from_text(name: str, text: str) -> Any:
     kinds: dict[str, tuple[Callable[[str], Any], ...]] = {
         "seconds": (int, float),
         "overlap": (int, float),
+        "remake": (int, float),
         "steps": (int, float),
         "seed": (int, float),
         "extra": (json.loads,),
@@ -80,13 +81,17 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _is_length(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     try:
-        return 0 < float(value) < math.inf
+        return math.isfinite(float(value))
     except OverflowError:
         return False
+
+
+def _is_length(value: Any) -> bool:
+    return _is_finite(value) and value > 0
 
 
 def is_media(value: Any) -> bool:
@@ -130,6 +135,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(FILES, (is_media, "a file or a Clip")),
     "image": (_is_image, "a file, a Clip or a picture (PIL, array, tensor)"),
     **dict.fromkeys(("seconds", "overlap"), (_is_length, "a finite number above 0")),
+    "remake": (lambda value: _is_finite(value) and value >= 0, "a finite number of at least 0"),
     "extra": (lambda value: isinstance(value, Mapping), "a mapping (in JSON, an object)"),
     "seed": (
         lambda value: _is_whole(value) and 0 <= value <= MAX_SEED,

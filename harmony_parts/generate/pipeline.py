@@ -233,6 +233,7 @@ class Pipeline:
         begin: Media | None = None,
         seconds: float | None = None,
         overlap: float | None = None,
+        remake: float | None = None,
         extra: Mapping[str, Any] | None = None,
         seed: int = 0,
         steps: int | None = None,
@@ -250,10 +251,10 @@ class Pipeline:
         default that of the given stream, else the format's.
 
         With `begin` the clip goes on from the end of another one, in windows of the format's
-        length; the result is `begin`, in the model's format, and the continuation. `seconds` is
-        then the length of the continuation, by default that of one window, and a given `audio` or
-        `video` lasts from the start of `begin`. Each window repeats the last `overlap` seconds of
-        what is there, by default a quarter of its length.
+        length; the result is `begin`, in the model's format, and `seconds` more, by default one
+        window. A given `audio` or `video` then lasts from the start of `begin`. Each window repeats
+        the last `overlap` seconds of what is there (by default a quarter of its length), and makes
+        again the last `remake` seconds of the window before it (0.2), now that more can follow.
 
         `progress` shows a bar (on stderr; lines if that isn't a terminal), unless it is False; a
         function is called with a `Step` after every step. Raises RequestError for a request that
@@ -272,6 +273,7 @@ class Pipeline:
             begin=begin,
             seconds=seconds,
             overlap=overlap,
+            remake=remake,
             extra=extra,
             seed=seed,
             steps=steps,

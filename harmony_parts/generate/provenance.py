@@ -79,11 +79,11 @@ def provenance_of(recipe: Recipe, weights: str, request: Request) -> dict[str, A
     from harmony_parts.flow.stream_shifts import StreamShifts
 
     fields: dict[str, Any] = {}
-    for name in (*TEXTS, *NEGATIVES, *FILES, "seconds", "overlap", "extra"):
+    for name in (*TEXTS, *NEGATIVES, *FILES, "seconds", "overlap", "remake", "extra"):
         value = request.path(name) if name in FILES else getattr(request, name)
         if isinstance(value, Path):
             value = {"file": value.name, "sha256": file_hash(value)}
-        if value:
+        if value or value == 0:  # none of a window made again is a choice, an empty text isn't
             fields[name] = value
     sampling = {
         "seed": request.seed,

@@ -44,6 +44,7 @@ LONGER = 1.5  # times the training length: beyond it, quality is known to drift
 # times the training length: beyond it, a request is a mistake, for memory grows with its square
 LONGEST = 100
 OVERLAP = 0.25  # of the model's length, which a window repeats of what is there
+REMAKE = 0.2  # seconds at the end of a window that the next one makes again
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -54,8 +55,8 @@ class Request:
     `negative_sound` are the negative prompts, for guidances that drop text. `image` is the first
     frame, `voice` a sound whose voice or timbre to follow. `audio` or `video` is the given stream,
     which the other one is generated for. `begin` is a clip to go on from, for `seconds`, in windows
-    that repeat `overlap` seconds of what is there. `extra` holds fields that encoders of plugins
-    read.
+    that repeat `overlap` seconds of what is there and make the last `remake` seconds of the window
+    before them again. `extra` holds fields that encoders of plugins read.
     """
 
     prompt: str | None = None
@@ -70,6 +71,7 @@ class Request:
     begin: Media | None = None
     seconds: float | None = None
     overlap: float | None = None
+    remake: float | None = None
     extra: Mapping[str, Any] | None = None
     seed: int = 0
     steps: int | None = None
@@ -99,6 +101,8 @@ class Request:
             )
         if self.overlap is not None and self.begin is None:
             faults.append("overlap is set without begin, the clip that a window would repeat")
+        if self.remake is not None and self.begin is None:
+            faults.append("remake is set without begin, and so there is one window alone")
         return faults
 
     def check(self) -> None:
@@ -171,7 +175,7 @@ class Request:
             )
 
     def _check_begin(self, streams: Collection[str], format: Format) -> None:
-        """Raise RequestError if `begin` lacks a stream, or its overlap is too long."""
+        """Raise RequestError if `begin` lacks a stream, or its windows would add nothing."""
         if self.begin is None:
             return
         path = self.path("begin")
@@ -188,11 +192,23 @@ class Request:
                 f"the overlap of {float(self.overlap):g} s leaves nothing of a window of"
                 f" {format.seconds:g} s; set a smaller one"
             )
+        remade = self.remake_frames(format)
+        if self.remake is not None and self.overlap_frames(format) + remade >= format.frames:
+            raise RequestError(
+                f"with an overlap of {float(self.overlap_frames(format) / format.fps):.3g} s,"
+                f" making {float(self.remake):g} s again leaves nothing of a window of"
+                f" {format.seconds:g} s; set a smaller `remake`"
+            )
 
     def overlap_frames(self, format: Format) -> int:
         """The frames of what is there that a window repeats, before rounding to latents."""
         seconds = format.seconds * OVERLAP if self.overlap is None else self.overlap
         return max(1, round(seconds * format.fps))
+
+    def remake_frames(self, format: Format) -> int:
+        """The frames at the end of a window that are made again, before rounding to latents."""
+        seconds = REMAKE if self.remake is None else self.remake
+        return max(1, round(seconds * format.fps)) if seconds else 0
 
     def inputs(self, format: Format) -> Inputs:
         """Read the given media and bring them to a model's format.
@@ -227,7 +243,8 @@ class Request:
             self.extra or {},
             None if unwanted == (None, None) else Prompt(*unwanted),
         )
-        return Inputs(prompt, frames, given, audio, begin, begun, self.overlap_frames(format))
+        repeated, remade = self.overlap_frames(format), self.remake_frames(format)
+        return Inputs(prompt, frames, given, audio, begin, begun, repeated, remade)
 
     def _lengths(self) -> Iterator[tuple[float, str, str]]:
         """(seconds of a clip, the words for it, what to do if they are too many)."""
@@ -287,7 +304,7 @@ class Inputs:
 
     `frames` is the clip's length. `given`: the given stream, to be encoded; `audio`: a given sound
     with its own rate and channels. `begin`: the clip to go on from, of `begun` frames, in windows
-    that repeat `overlap` frames.
+    that repeat `overlap` frames and make the last `remake` of the window before them again.
     """
 
     prompt: Prompt
@@ -297,6 +314,7 @@ class Inputs:
     begin: Clip | None
     begun: int
     overlap: int
+    remake: int
 
     def restore(self, clip: Clip, format: Format) -> Clip:
         """The decoded clip with the given stream in place of its reconstruction."""

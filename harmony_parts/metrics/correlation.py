@@ -129,6 +129,18 @@ class Correlation:
             "correlation_at_0": float(values[reach]),
         }
 
+    def reason(
+        self, video: np.ndarray, audio: np.ndarray, reference: Reference | None = None
+    ) -> str:
+        """Why there is no number: a stream is constant, or too short."""
+        if self.score(video, audio):
+            return ""
+        length = min(len(video), len(audio))
+        if length < 2:
+            return "the clip is too short"
+        still = np.ptp(video[:length]) < np.ptp(audio[:length])
+        return f"the {'motion' if still else 'sound'} is steady, or there is none"
+
 
 def _delay(fall: np.ndarray) -> float:
     """How much later than frame k a flash is than its brightening, in frames, from 0 to 0.5.

@@ -190,6 +190,17 @@ class Events:
                     )
         return numbers
 
+    def reason(
+        self, video: np.ndarray, audio: np.ndarray, reference: Reference | None = None
+    ) -> str:
+        """Why there is no offset: too few events, or none that match."""
+        lacking = [word for word, found in (("seen", video), ("heard", audio)) if not len(found)]
+        if lacking:
+            return f"no event is {' or '.join(lacking)}"
+        if match(video, audio, self.tolerance):
+            return ""
+        return f"no event is heard within {self.tolerance:g} s of a seen one"
+
     def weights(self, numbers: dict[str, float]) -> dict[str, float]:
         """The number of events of each share or median, so that its mean counts each event once."""
         video, audio, truth = (

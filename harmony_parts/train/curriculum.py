@@ -8,10 +8,11 @@ from typing import Any
 
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
+from harmony_parts.generate.load import load
 from harmony_parts.models.folder import INDEX, WEIGHTS
 from harmony_parts.train.checkpoint import list_checkpoints
 from harmony_parts.train.loop import train
-from harmony_parts.train.run_folder import CHECKPOINTS, MODEL
+from harmony_parts.train.run_folder import CHECKPOINTS, LORA, MODEL
 
 
 def stage_folder(out: Path, number: int, recipe: Recipe) -> Path:
@@ -32,8 +33,9 @@ def train_curriculum(
     `start` are the models that the first stage begins from, and every other stage begins from the
     stage before; `also` names further models for a stage, by its number from 1, such as the video
     model that the third stage of the paper joins to its audio. A stage that was stopped continues
-    from its last checkpoint, and one that is finished is left as it is. `given` are further
-    arguments of `train`. Raises RunError without a recipe, and whatever `train` raises.
+    from its last checkpoint, and one that is finished is left as it is. Adapters, in `lora` of
+    their stage, are merged there into the model that it began from, which has to be one. `given`
+    are further arguments of `train`. Raises RunError without a recipe, and whatever `train` raises.
     """
     if not recipes:
         raise RunError("a curriculum needs at least one recipe")
@@ -48,9 +50,21 @@ def train_curriculum(
         stopped = bool(list_checkpoints(folder / CHECKPOINTS))
         if stopped and _is_finished(folder, recipe):
             continue
-        model = train(recipe, out=folder, start=() if stopped else begin, resume=stopped, **given)
+        made = train(recipe, out=folder, start=() if stopped else begin, resume=stopped, **given)
+        if made.name == LORA:
+            _merge(begin, made, model, number)
     assert model is not None
     return model
+
+
+def _merge(begin: Sequence[str | Path], adapters: Path, model: Path, number: int) -> None:
+    """Write the model that a stage's adapters make of the one that it began from."""
+    if len(begin) != 1:
+        raise RunError(
+            f"{adapters}: stage {number} trained adapters, and began from {len(begin)} models"
+            " instead of one: join them in a stage before it, whose model these adapters change"
+        )
+    load(begin[0], lora=adapters).save(model)
 
 
 def _is_finished(folder: Path, recipe: Recipe) -> bool:

@@ -21,6 +21,7 @@ from rich.progress import (
 
 from harmony_parts.report.pace import Pace
 from harmony_parts.report.text import bytes_text
+from harmony_parts.train.flops import Utilisation
 
 INTERVAL = 5.0  # seconds between plain lines
 
@@ -30,13 +31,22 @@ class Log:
 
     With `progress` it shows a bar with the time left on a terminal, and otherwise a plain line at
     most every INTERVAL seconds. `clips`: how many a step trains on, 0 if it isn't shown.
+    `utilisation` is shown once the run has lasted for INTERVAL seconds: counting takes one.
     """
 
     def __init__(
-        self, folder: Path, *, step: int, steps: int, progress: bool, clips: int = 0
+        self,
+        folder: Path,
+        *,
+        step: int,
+        steps: int,
+        progress: bool,
+        clips: int = 0,
+        utilisation: Utilisation | None = None,
     ) -> None:
         self.folder, self.step, self.steps, self.progress = folder, step, steps, progress
-        self.clips = clips
+        self.clips, self.utilisation = clips, utilisation
+        self._began = time.monotonic()
         self.console = Console(stderr=True)
         self._bar: Progress | None = None
         self._last_line = -INTERVAL
@@ -117,10 +127,13 @@ class Log:
         return f"step {record['step']}/{self.steps}: loss {record['loss']:.4f} ({parts}), {pace}"
 
     def _pace(self, record: Mapping[str, Any]) -> str:
-        """Seconds a step, clips a second, and the most memory that was used."""
+        """Seconds a step, clips and FLOP a second, and the most memory that was used."""
         seconds = record["seconds_per_step"]
         rate = f"{self.clips / seconds:.1f} clips/s" if self.clips and seconds else ""
-        return ", ".join(filter(None, (f"{seconds:.3f} s a step", rate, _peak_memory())))
+        flops = ""
+        if self.utilisation is not None and time.monotonic() - self._began >= INTERVAL:
+            flops = self.utilisation.text(seconds)
+        return ", ".join(filter(None, (f"{seconds:.3f} s a step", rate, flops, _peak_memory())))
 
 
 def _peak_memory() -> str:

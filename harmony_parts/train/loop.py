@@ -28,6 +28,7 @@ from harmony_parts.strategies.protocol import Strategy
 from harmony_parts.train.agreement import agree_on_data, agree_on_start, agree_on_weights
 from harmony_parts.train.checkpoint import load_last_checkpoint, save_checkpoint
 from harmony_parts.train.data import TrainingData, open_data
+from harmony_parts.train.flops import Utilisation, flops_per_step, peak_flops
 from harmony_parts.train.held_out import HeldOutLoss
 from harmony_parts.train.log import Log, warn
 from harmony_parts.train.log_means import LogMeans
@@ -103,7 +104,11 @@ def train(
             saved = _open(out, recipe, resume, data_root, origin, state)
             step, shows = saved["step"] if saved else 0, progress and not strategy.rank
             steps, clips = recipe.train.steps, recipe.train.batch
-            with Log(out, step=step, steps=steps, progress=shows, clips=clips) as log:
+            count = partial(flops_per_step, recipe)
+            flops = Utilisation(count, strategy.ranks, peak_flops(place, recipe.train.precision))
+            with Log(
+                out, step=step, steps=steps, progress=shows, clips=clips, utilisation=flops
+            ) as log:
                 if not strategy.rank:
                     for line in origin:
                         log.say(line)

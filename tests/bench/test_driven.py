@@ -70,6 +70,19 @@ def test_spoken_cases_get_their_speakers_voice(recipe, tmp_path):
     assert torch.equal(voice.waveform, example.prompt.voice)
 
 
+def test_a_voice_in_stereo_keeps_its_sides(recipe, tmp_path, monkeypatch):
+    """In the file that a model is given. Soundstage's own speakers stand in the middle."""
+    loaded = read_recipe(str(recipe))
+    loaded = attrs.evolve(loaded, format=attrs.evolve(loaded.format, seconds=1.5, channels=2))
+    example = held_out("speech", loaded.format).example(0)
+    sides = torch.stack((example.prompt.voice[0], 0.5 * example.prompt.voice[0].flip(0)))
+    moved = attrs.evolve(example, prompt=attrs.evolve(example.prompt, voice=sides))
+    monkeypatch.setattr("harmony_parts.bench.given._example", lambda case, recipe: moved)
+    cases = soundstage_cases("speech", loaded.format)[:1]
+    (case,) = of_tasks(cases, ["joint"], True, tmp_path, loaded)
+    torch.testing.assert_close(Clip.read(case.request.voice).waveform, sides, rtol=0, atol=2**-22)
+
+
 def test_a_file_of_cases_has_no_true_clips(tmp_path):
     case = Case("c", "clips", Request(prompt="a ball", speech="hello"))
     (same,) = of_tasks([case], ["joint"], False, tmp_path, None)

@@ -12,6 +12,7 @@ from harmony_parts.av import Format, Prompt
 from harmony_parts.data.protocol import Example
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.filters.length import Length
+from harmony_parts.filters.levels import window_levels
 from harmony_parts.filters.metric import MetricRange
 from harmony_parts.filters.protocol import FilterSpec
 from harmony_parts.filters.scene_cut import SceneCut
@@ -55,6 +56,16 @@ def test_sound_below_a_level_is_no_sound() -> None:
     assert fault(SoundPresent(), attrs.evolve(world(), clip=Clip(world().clip.frames))) == (
         "has no sound"
     )
+
+
+def test_the_level_of_a_window_is_that_of_all_channels() -> None:
+    """A full-scale side and a silent one have half the power of two such sides: 3 dB less."""
+    one = torch.zeros(2, 800)
+    one[1] = 1
+    both = window_levels(torch.ones(2, 800), 8000)
+    assert both.tolist() == [0, 0]
+    for sound_ in (one, one.flip(0)):
+        assert window_levels(sound_, 8000).tolist() == pytest.approx([-3.0103, -3.0103])
 
 
 @pytest.mark.parametrize(("loud", "kept"), [(0.15, False), (0.25, True)])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import RequestError
-from harmony_parts.generate.continuation import FADE, windows
+from harmony_parts.generate.continuation import FADE, plan, windows
 from harmony_parts.generate.pipeline import Pipeline
+from harmony_parts.generate.request import REMAKE
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.media.clip import Clip
 from harmony_parts.sample.sampler import Step
@@ -59,30 +60,76 @@ def clip(pipeline: Pipeline, frames: int) -> Clip:
     length=st.integers(2, 24),
     overlap=st.integers(1, 23),
     step=st.integers(1, 4),
+    remake=st.integers(0, 24),
 )
-def test_windows_cover_the_clip(begin, more, length, overlap, step):
+def test_windows_cover_the_clip(begin, more, length, overlap, step, remake):
     """Each begins with whole latents of what is there, at least `overlap` frames if there are so
-    many; none is longer than `length`, and only one of a short clip is much shorter.
+    many; none is longer than `length`, and only one of a short clip is much shorter. All but the
+    last lose their end, if that leaves a latent more than what was there.
     """
     overlap, total = min(overlap, length - 1), begin + more
 
     def whole(frames: int) -> int:
         return 1 + step * ((frames - 1) // step)
 
+    def kept(frames: int) -> int:
+        return whole(max(frames - remake, 1)) if remake else frames
+
     there = begin
-    for window in windows(begin, total, length, overlap, whole):
+    for window in windows(begin, total, length, overlap, whole, kept):
         assert window.start + window.known == there
         assert window.start >= 0
         assert window.known == whole(window.known) >= min(overlap, there) - step + 1
-        assert window.known < window.frames <= length
+        assert window.known < window.kept <= window.frames <= length
         assert window.frames > min(length, total) - step
-        there = window.start + window.frames
+        if window.start + window.frames == total:
+            assert window.kept == window.frames
+        elif window.kept != kept(window.frames):
+            assert window.known < window.kept <= window.known + step
+            assert kept(window.frames) < window.kept
+        there = window.start + window.kept
     assert there == total
+
+
+@pytest.mark.parametrize("per_second", [30, 2], ids=["short latents", "long latents"])
+def test_a_window_loses_a_latent_of_each_stream(per_second: int) -> None:
+    """However little is to be made again, and nothing if nothing is."""
+    own = (f"codecs.audio.latents_per_second={per_second}", "codecs.video.frames_per_latent=4")
+    model = Pipeline.assemble(read_recipe("demo", (*SMALL[:-1], *own)))
+    video, audio, format = model.codecs["video"], model.codecs["audio"], model.format
+    first, *_ = plan(21, 60, model.codecs, format, 6, 1)
+    assert (first.known, first.frames) == (5, 24)
+    assert video.frames(video.latents(first.kept)) == first.kept
+    assert video.latents(first.kept) < video.latents(first.frames)
+    lost = audio.latents(format.samples(first.frames)) - 1
+    assert format.samples(first.kept) <= audio.samples(lost)
+    assert plan(21, 60, model.codecs, format, 6, 0)[0].kept == 24
+
+
+def test_the_end_of_a_window_is_made_again(pipeline: Pipeline) -> None:
+    """By the next one, from what precedes it: that stays as it was, bit for bit."""
+    begin = clip(pipeline, 10)
+    (one, two, default), most = (
+        [
+            pipeline.generate("a ball", begin=begin, seconds=1.5, **setting).clip
+            for setting in ({"remake": 0}, {"remake": 0.2}, {})
+        ],
+        {1: 15, 4: 14}[pipeline.codecs["video"].frames(2) - 1],  # frames of the first window
+    )
+    assert REMAKE == 0.2
+    assert torch.equal(two.frames, default.frames)
+    assert torch.equal(two.waveform, default.waveform)
+    assert len(one.frames) == len(two.frames) == 28
+    assert torch.equal(one.frames[:most], two.frames[:most])
+    assert not torch.equal(one.frames[most], two.frames[most])
+    kept = pipeline.format.samples(most) - round(FADE * pipeline.format.sample_rate)
+    assert torch.equal(one.waveform[:, :kept], two.waveform[:, :kept])
+    assert not torch.equal(one.waveform[:, : kept + 200], two.waveform[:, : kept + 200])
 
 
 def test_a_codec_without_a_short_latent_needs_a_longer_beginning():
     with pytest.raises(RequestError, match="give a longer clip, or a longer overlap"):
-        windows(3, 20, 12, 3, lambda frames: 4 * (frames // 4))
+        windows(3, 20, 12, 3, lambda frames: 4 * (frames // 4), lambda frames: frames)
 
 
 @pytest.mark.parametrize("begun", [1, 6, 14])

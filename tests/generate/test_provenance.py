@@ -31,3 +31,15 @@ def test_the_shift_of_a_request_is_part_of_it(trained):
         (StreamShifts(one, one), {"video": table, "audio": table}),
     ):
         assert provenance_of(recipe, "", Request(shift=shift))["shift"] == expected
+
+
+def test_that_nothing_is_made_again_is_part_of_it(trained):
+    """Of all zeros and empty texts, this one determines the clip."""
+    from harmony_parts.assembly.read import read_recipe
+    from harmony_parts.generate.provenance import provenance_of
+    from harmony_parts.generate.request import Request
+
+    recipe = read_recipe(trained / "recipe.toml")
+    found = provenance_of(recipe, "", Request(prompt="", remake=0))
+    assert found["remake"] == 0
+    assert "prompt" not in found

@@ -45,6 +45,13 @@ RULES: list[tuple[dict[str, Any], str]] = [
         {"begin": "FLASH", "overlap": 0.5},
         "the overlap of 0.5 s leaves nothing of a window of 0.5 s; set a smaller one",
     ),
+    ({"begin": "FLASH", "remake": -0.1}, "remake must be a finite number of at least 0, not -0.1"),
+    ({"remake": 0.1}, "remake is set without begin, and so there is one window alone"),
+    (
+        {"begin": "FLASH", "remake": 0.4},
+        "with an overlap of 0.167 s, making 0.4 s again leaves nothing of a window of 0.5 s; set a"
+        " smaller `remake`",
+    ),
     ({"begin": "CLICK"}, "begin has no frames to go on from; generate it first, with `audio`"),
     (
         {"begin": "MINUTE", "video": "FLASH"},

@@ -15,9 +15,10 @@ from harmony_parts.assembly.read import read_recipe, write_recipe
 from harmony_parts.av import Prompt
 from harmony_parts.cost.report import latent_lines
 from harmony_parts.errors import RequestError, RunError
-from harmony_parts.generate.continuation import FADE
+from harmony_parts.generate.continuation import FADE, continue_clip
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
+from harmony_parts.generate.request import Request
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.latents.encode import encode_clips, encode_examples
 from harmony_parts.media.clip import Clip
@@ -113,6 +114,30 @@ def test_a_stereo_clip_goes_on_in_stereo(stereo: Pipeline, clip: Clip) -> None:
     alone = attrs.evolve(clip, waveform=clip.waveform[:1])
     both = stereo.generate("a ball", begin=alone, seconds=0.5).clip.waveform
     assert torch.equal(both[:, :kept], alone.waveform[:, :kept].expand(2, -1))
+
+
+def test_a_window_is_given_each_side_in_its_place(stereo: Pipeline, clip: Clip) -> None:
+    """Of what is there, and of a given sound."""
+    whole = torch.cat((clip.waveform, 0.5 * clip.waveform), dim=1)
+    seen: list[tuple[Clip | None, Clip]] = []
+
+    def generate(frames, seeds, given, begin, progress):
+        seen.append((given[0] if given else None, begin[0]))
+        return [attrs.evolve(clip, frames=clip.frames[:frames])]
+
+    for asked in (
+        Request(begin=clip, seconds=0.5),
+        Request(begin=clip, seconds=0.5, audio=attrs.evolve(clip, frames=None, waveform=whole)),
+    ):
+        inputs = asked.inputs(stereo.format)
+        continue_clip(inputs, 0, stereo.codecs, stereo.format, generate, None)
+    (_, begin), (given, picture) = seen
+    first = stereo.format.samples(6)  # of the window, which begins with 3 frames of what is there
+    known = begin.waveform.shape[1]  # whole latents
+    assert known > 1500
+    assert torch.equal(begin.waveform, clip.waveform[:, first : first + known])
+    assert picture.waveform is None
+    assert torch.equal(given.waveform, whole[:, first : first + 6000])
 
 
 def test_channels_without_a_rule_are_refused_by_name(stereo: Pipeline) -> None:

@@ -136,9 +136,13 @@ def train(job: dict[str, Any], rank: int, port: int) -> int:
 
 
 def recipe_of(job: dict[str, Any], rank: int = 0) -> Any:
-    """The recipe of a job; `driven_interaction` is a setting of its denoiser."""
+    """The recipe of a job; `driven_interaction` and `compile` are settings of its denoiser, and
+    `samples` is after how many steps it generates.
+    """
     import attrs
 
+    from harmony_parts.callbacks.log import LogFile
+    from harmony_parts.callbacks.samples import Samples
     from harmony_parts.strategies.data_parallel import DataParallel
     from harmony_parts.strategies.fsdp import FSDP
     from harmony_parts.strategies.single import Single
@@ -151,10 +155,13 @@ def recipe_of(job: dict[str, Any], rank: int = 0) -> Any:
         settings["trainable"] = LoRA(rank=settings.pop("lora"))
     name, more = job.get("strategy", ["single", {}])
     spec = {"single": Single, "data-parallel": DataParallel, "fsdp": FSDP}[name]
-    driven = settings.pop("driven_interaction", "two_way")
+    names = {"driven_interaction", "compile"} & set(settings)
+    network = {name: settings.pop(name) for name in names}
+    if "samples" in settings:
+        samples = Samples(every=settings.pop("samples"), clips=1, steps=1)
+        settings["callbacks"] = (LogFile(), samples)
     recipe = tiny.recipe(**size, **settings, strategy=spec(**more))
-    denoiser = attrs.evolve(recipe.denoiser, driven_interaction=driven)
-    return attrs.evolve(recipe, denoiser=denoiser)
+    return attrs.evolve(recipe, denoiser=attrs.evolve(recipe.denoiser, **network))
 
 
 def _prepare_faults(job: dict[str, Any], rank: int) -> None:

@@ -23,9 +23,10 @@ import torch
 
 from harmony_parts.data.protocol import Example
 from harmony_parts.generate.checks import resolve_model
-from harmony_parts.generate.continuation import FADE, windows
+from harmony_parts.generate.continuation import FADE, plan
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
+from harmony_parts.generate.request import Request
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.events import Events, match
 from harmony_parts.report.contact_sheet import Row, contact_sheet
@@ -38,6 +39,7 @@ TERMS = """task.terms=[
 ]"""
 HELD_OUT = 1_000_000  # added to the data's seed
 CLIPS = 24
+BATCH = 12
 HIGH = 0.95  # without a seam, one rank in twenty is above
 MEASURES = ("sample jump", "spectral rise", "spectral fall", "frames")
 NEAR = 0.25  # s: an event that near to a seam is at it
@@ -58,45 +60,50 @@ def held_out(pipeline: Pipeline, clips: int) -> list[Example]:
 
 def seams(pipeline: Pipeline, begin: int, total: int) -> list[int]:
     """The first new frame of each window."""
-    length = pipeline.format.frames
-    plan = windows(begin, total, length, round(length / 4), int)
-    return [window.start + window.known for window in plan]
+    format, default = pipeline.format, Request()
+    frames = default.overlap_frames(format), default.remake_frames(format)
+    made = plan(begin, total, pipeline.codecs, format, *frames)
+    return [window.start + window.known for window in made]
 
 
-def generated(pipeline: Pipeline, example: Example, seed: int, **settings: Any) -> Clip:
-    """A clip of the example's texts."""
-    texts = {"prompt": example.prompt.caption, "sound": example.prompt.sound}
-    return pipeline.generate(**texts, seed=seed, **settings).clip
+def generated(
+    pipeline: Pipeline, examples: Sequence[Example], seed: int, **settings: Sequence[Any]
+) -> list[Clip]:
+    """A clip of each example's texts, with seeds from `seed` on and each one's own settings."""
+    requests = []
+    for n, example in enumerate(examples):
+        own = {key: values[n] for key, values in settings.items()}
+        text = example.prompt
+        requests.append(Request(prompt=text.caption, sound=text.sound, seed=seed + n, **own))
+    return [each.clip for each in pipeline.generate_many(requests, batch=BATCH)]
 
 
 def continued(
     pipeline: Pipeline, examples: Sequence[Example], clips: Sequence[Clip], seconds: float
 ) -> list[Clip]:
     """Each clip, and `seconds` more of it by its example's texts."""
-    return [
-        generated(pipeline, example, 1000 + n, begin=clip, seconds=seconds)
-        for n, (example, clip) in enumerate(zip(examples, clips))
-    ]
+    return generated(pipeline, examples, 1000, begin=clips, seconds=[seconds] * len(clips))
 
 
 def concatenated(
     pipeline: Pipeline, examples: Sequence[Example], clips: Sequence[Clip], seconds: float
 ) -> list[Clip]:
     """The contrast: clips of the same texts, generated independently and cut together."""
-    made, begin = [], pipeline.format.frames
-    end = begin + round(seconds * float(pipeline.format.fps))
-    steps = np.diff([*seams(pipeline, begin, end), end]).tolist()
-    for n, (example, clip) in enumerate(zip(examples, clips)):
-        parts = [clip]
-        for k, step in enumerate(steps):
-            more = generated(pipeline, example, 1000 * (k + 2) + n)
-            samples = pipeline.format.samples(step)
-            parts.append(
-                attrs.evolve(more, frames=more.frames[:step], waveform=more.waveform[:, :samples])
-            )
-        frames, waves = ([getattr(part, name) for part in parts] for name in ("frames", "waveform"))
-        made.append(attrs.evolve(clip, frames=torch.cat(frames), waveform=torch.cat(waves, 1)))
-    return made
+    format, begin = pipeline.format, pipeline.format.frames
+    end = begin + round(seconds * float(format.fps))
+    parts = [[clip] for clip in clips]
+    for k, step in enumerate(np.diff([*seams(pipeline, begin, end), end]).tolist()):
+        for own, more in zip(parts, generated(pipeline, examples, 1000 * (k + 2))):
+            sound = more.waveform[:, : format.samples(step)]  # type: ignore[index]
+            own.append(attrs.evolve(more, frames=more.frames[:step], waveform=sound))  # type: ignore[index]
+    return [
+        attrs.evolve(
+            own[0],
+            frames=torch.cat([part.frames for part in own]),
+            waveform=torch.cat([part.waveform for part in own], 1),
+        )
+        for own in parts
+    ]
 
 
 def jumps(clip: Clip, block: int) -> np.ndarray:
@@ -166,28 +173,33 @@ def matched(clips: Sequence[Clip], at: Sequence[int], begin: int) -> dict[str, A
         found, fps = metric.analyse(clip), float(clip.fps)
         pairs = match(found.video, found.audio, metric.tolerance)
         has = {"video": {i for i, _ in pairs}, "audio": {j for _, j in pairs}}
-        row = np.zeros((2, 2))  # (at a seam, elsewhere) x (matched, events)
+        row = np.zeros((len(at) + 1, 2))  # (at each seam, elsewhere) x (matched, events)
         for stream in ("video", "audio"):
             for k, t in enumerate(found[stream]):
                 if t >= begin / fps:
-                    near = min(abs(t - s / fps) for s in at) <= NEAR
-                    row[int(not near)] += (k in has[stream], 1)
+                    distance = [abs(t - s / fps) for s in at]
+                    nearest = int(np.argmin(distance))
+                    place = nearest if distance[nearest] <= NEAR else len(at)
+                    row[place] += (k in has[stream], 1)
         counts.append(row)
     table = np.array(counts)
 
-    def share(rows: np.ndarray) -> np.ndarray:
-        total = rows.sum(0)
-        return total[:, 0] / np.maximum(total[:, 1], 1)
+    def shares(rows: np.ndarray) -> tuple[float, float]:
+        total = np.array([rows[:, :-1].sum((0, 1)), rows[:, -1].sum(0)])
+        at_seams, elsewhere = total[:, 0] / np.maximum(total[:, 1], 1)
+        return at_seams, elsewhere
 
     random = np.random.default_rng(0)
-    drawn = [share(table[random.integers(len(table), size=len(table))]) for _ in range(RESAMPLES)]
-    at_seam, inside = share(table)
+    drawn = [shares(table[random.integers(len(table), size=len(table))]) for _ in range(RESAMPLES)]
+    at_seam, inside = shares(table)
+    seen = table.sum(0)
     return {
-        "events": [int(n) for n in table.sum(0)[:, 1]],
+        "events": [int(seen[:-1, 1].sum()), int(seen[-1, 1])],
         "at_seams": float(at_seam),
         "elsewhere": float(inside),
         "difference": float(at_seam - inside),
         "interval": [float(q) for q in np.quantile([a - b for a, b in drawn], [0.025, 0.975])],
+        "of_each_seam": [[int(n) for n in pair] for pair in seen[:-1]],  # matched, events
     }
 
 
@@ -213,7 +225,7 @@ def report(
     """
     examples, begin = held_out(pipeline, clips), pipeline.format.frames
     at = seams(pipeline, begin, begin + round(seconds * float(pipeline.format.fps)))
-    own = [generated(pipeline, example, n) for n, example in enumerate(examples)]
+    own = generated(pipeline, examples, 0)
     made = {
         "continued": (continued(pipeline, examples, own, seconds), 0),
         "independent": (concatenated(pipeline, examples, own, seconds), 0),

@@ -135,6 +135,19 @@ def test_a_constant_stream_gives_no_number() -> None:
     assert Correlation().score(np.zeros(0), np.zeros(0)) == {}
 
 
+def test_it_says_why_there_is_no_number() -> None:
+    """And nothing if there is one."""
+    moving, still = np.random.default_rng(0).random((2, 50)), np.full(50, 0.1)
+    for streams, why in (
+        (moving, ""),
+        ((still, moving[1]), "the motion is steady, or there is none"),
+        ((moving[0], still), "the sound is steady, or there is none"),
+        ((moving[0, :1], moving[1]), "the clip is too short"),
+    ):
+        assert Correlation().reason(*streams) == why
+        assert (Correlation().score(*streams) == {}) == bool(why)
+
+
 def test_real_clips_give_finite_numbers(clips: Path) -> None:
     paths = [path for path in sorted(clips.iterdir()) if path.suffix in (".mp4", ".mpg")][:4]
     for path in paths:

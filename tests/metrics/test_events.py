@@ -218,6 +218,17 @@ def test_a_blank_silent_clip_has_no_events() -> None:
     }
 
 
+@given(times, times)
+def test_it_says_why_there_is_no_offset(a: np.ndarray, b: np.ndarray) -> None:
+    """And nothing if there is one."""
+    why = METRIC.reason(a, b)
+    assert ("offset_ms" in METRIC.score(a, b)) == (why == "")
+    assert ("no event is" in why) == (why != "")
+    assert ("seen or heard" in why) == (len(a) + len(b) == 0)
+    assert ("no event is seen" in why) == (len(a) == 0)
+    assert ("within 0.1 s of a seen one" in why) == (why != "" and len(a) > 0 < len(b))
+
+
 def test_noise_has_few_events() -> None:
     generator = torch.Generator().manual_seed(0)
     counts = np.zeros(2)

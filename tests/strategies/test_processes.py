@@ -108,6 +108,38 @@ def test_every_strategy_trains_what_one_process_does(runs: Path, name: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [({"precision": "bfloat16"}, 2e-3), ({"compile": True}, 1e-5)],
+    ids=["bfloat16", "compiled"],
+)
+def test_shared_clips_in_bfloat16_and_compiled(
+    tmp_path: Path, settings: dict[str, Any], tolerance: float
+) -> None:
+    """As one process of the same kind; bfloat16 has 8 bits, and sums of parts round otherwise."""
+    train = TRAIN | {"steps": 2, "checkpoint_every": 0} | settings
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(
+        job(one, ranks=0, strategy=["single", {}], train=train),
+        job(two, strategy=SEQ, train=train),
+    )
+    assert losses(two) == pytest.approx(losses(one), rel=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_process_that_shows_clips_of_a_shared_model_changes_nothing(
+    runs: Path, tmp_path: Path
+) -> None:
+    """It generates with whole clips while the other one waits."""
+    finish(job(tmp_path / "run", strategy=SEQ_COPIES, train={"micro_batch": 1, "samples": 2}))
+    assert losses(tmp_path / "run") == losses(runs / "seq-copies")
+    assert result(tmp_path / "run") == result(runs / "seq-copies")
+    assert (tmp_path / "run" / "samples" / "step-0000004" / "0.mp4").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_adapters_on_divided_weights_are_those_of_one_process(runs: Path) -> None:
     check_alike(runs / "one-lora", runs / "lora")
 

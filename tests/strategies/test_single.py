@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from harmony_parts.errors import RunError
+from harmony_parts.layers.sequence import WHOLE, VideoShare
 from harmony_parts.strategies.process import SingleProcess
+from harmony_parts.strategies.processes import Processes
 from harmony_parts.strategies.single import Single
 from harmony_parts.testing.contracts import check_strategy
 
@@ -47,3 +50,39 @@ def test_nothing_of_torch_distributed_is_imported() -> None:
         "assert not [name for name in new if 'distributed' in name], new"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Sharing(nn.Module):
+    """A network that remembers its share of a video."""
+
+    share = WHOLE
+
+    def share_video(self, share: VideoShare) -> None:
+        self.share = share
+
+
+def test_alone_has_whole_clips_and_gives_them_back() -> None:
+    """Also after an error; without shared clips nothing is touched."""
+    network, cpu = Sharing(), torch.device("cpu")
+    half = VideoShare(1, 2)
+    process = Processes(0, 2, cpu, None, share=half)
+    process.prepare([network])
+    assert network.share is half
+    with process.alone([network]):
+        assert network.share is WHOLE
+    assert network.share is half
+    with pytest.raises(KeyError), process.alone([network]):
+        raise KeyError
+    assert network.share is half
+    with Processes(0, 2, cpu, None).alone([nn.Linear(1, 1)]):  # shares no clip
+        pass
+    with SingleProcess(cpu).alone([network]):
+        assert network.share is half
+
+
+def test_a_process_with_a_part_of_the_weights_is_not_alone() -> None:
+    with (
+        pytest.raises(RunError, match="can't generate in one of them"),
+        Processes(0, 2, torch.device("cpu"), None, shards=2).alone([]),
+    ):
+        pass

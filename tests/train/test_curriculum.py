@@ -16,12 +16,14 @@ from harmony_parts.assembly.read import shipped_recipes
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.denoisers.single_branch import AudioOnly
 from harmony_parts.errors import RunError
+from harmony_parts.generate.load import load
 from harmony_parts.models.tensor_files import load_tensors
 from harmony_parts.sources.mix import Mix, Part
 from harmony_parts.sources.shards import Shards
 from harmony_parts.tasks.joint import Joint
 from harmony_parts.train import curriculum as module
 from harmony_parts.train.curriculum import train_curriculum
+from harmony_parts.trainable.lora import LoRA
 
 BOTH = Mix((Part(Shards("speech")), Part(Shards("environment"))))
 
@@ -86,6 +88,33 @@ def test_each_stage_begins_where_the_one_before_ended(
     second = weights(tmp_path / "straight" / "2-voice" / "model")
     assert first.keys() == second.keys()
     assert not all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_adapters_of_a_stage_are_merged_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next stage begins with the whole model; again, nothing is trained anew."""
+    whole = tiny.recipe(steps=1, batch=2, drop={}, learning_rate=0.1, warmup=0)
+    adapted = tiny.but(attrs.evolve(whole, name="adapted"), trainable=LoRA(rank=2))
+    last = tiny.but(attrs.evolve(whole, name="last"), trainable=LoRA(rank=1))
+    given: dict[str, Any] = {"progress": False, "device": "cpu"}
+    model = train_curriculum([whole, adapted, last], out=tmp_path, **given)
+    assert model == tmp_path / "3-last" / "model"
+    base, merged = (weights(tmp_path / name / "model") for name in ("1-tiny", "2-adapted"))
+    expected = load(tmp_path / "1-tiny", lora=tmp_path / "2-adapted").merge_lora()
+    for name, tensor in expected.weights.state_dict().items():
+        assert torch.equal(merged[name], tensor), name
+    assert base.keys() == merged.keys()
+    assert any(not torch.equal(base[name], merged[name]) for name in base)
+    begun = (tmp_path / "3-last" / "start.txt").read_text()
+    assert begun == f"all weights are those of {tmp_path / '2-adapted' / 'model'}\n"
+    monkeypatch.setattr(module, "train", None)
+    assert train_curriculum([whole, adapted, last], out=tmp_path, **given) == model
+
+
+def test_adapters_of_several_models_are_not_merged(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="stage 2 trained adapters, and began from 2 models"):
+        module._merge(["a", "b"], tmp_path / "lora", tmp_path / "model", 2)
 
 
 def test_wrong_curricula_are_refused(tmp_path: Path) -> None:

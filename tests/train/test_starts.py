@@ -7,11 +7,15 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import tiny_training as tiny
 from helpers.command_line import harmony, recipe, trained
 
 from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.models.folder import saved_modules
+from harmony_parts.models.snapshot import load_snapshot
 from harmony_parts.train.loop import train
+from harmony_parts.train.model import build_model
 
 __all__ = ["harmony", "recipe", "trained"]
 
@@ -74,3 +78,21 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path: Path) ->
         train(settings, out=out, progress=False, device="cpu")
     with pytest.raises(HarmonyError, match="no run to resume"):
         train(settings, out=tmp_path / "none", resume=True, progress=False, device="cpu")
+
+
+def test_a_checkpoint_alone_gives_its_averaged_weights(harmony, tmp_path: Path) -> None:
+    """Those of a run that goes on from it are not the last step's."""
+    settings = tiny.recipe(steps=2, checkpoint_every=2, learning_rate=0.1, warmup=0)
+    train(settings, out=tmp_path / "first", progress=False, device="cpu")
+    checkpoint = tmp_path / "first" / "checkpoints" / "step-0000002"
+    saved = load_snapshot(checkpoint).tensors
+    parts, report = build_model(settings, torch.device("cpu"), [checkpoint])
+    assert report == (f"all weights are those of {checkpoint}",)
+    begun = saved_modules(parts).state_dict()
+    assert all(torch.equal(begun[name], tensor) for name, tensor in saved["ema"].items())
+    assert any(not torch.equal(saved["weights"][name], saved["ema"][name]) for name in saved["ema"])
+    words = ("--start", checkpoint, "--out", tmp_path / "second", "--device", "cpu")
+    again = tmp_path / "first" / "recipe.toml"
+    result = harmony("train", again, *words, "--set", "train.steps=1")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "second" / "start.txt").read_text() == f"{report[0]}\n"
