@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS, Times
-from harmony_parts.tasks.protocol import Plan
+from harmony_parts.tasks.protocol import Plan, TimeDraw
+
+
+def draw_each(draw: TimeDraw, generators: Sequence[torch.Generator]) -> AV[Tensor]:
+    """Times of one clip from each generator."""
+    first, *others = (draw(1, generator) for generator in generators)
+    return first.map(lambda *times: torch.cat(times), *others)
 
 
 def one_per_clip(

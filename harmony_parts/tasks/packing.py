@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 import torch
 from torch import Tensor
 
-from harmony_parts.av import Times
+from harmony_parts.av import AV, Times
 from harmony_parts.errors import PartContractError
-from harmony_parts.tasks.protocol import Plan
+from harmony_parts.tasks.protocol import Plan, PlansTogether, Task, TimeDraw
 
 
 def weigh(plan: Plan, weight: float, clips: Tensor | None = None) -> Plan:
@@ -58,6 +59,28 @@ def pack(plans: Sequence[Plan]) -> Plan:
         weights=plans[0].weights.map(cat, *(plan.weights for plan in plans[1:])),
         task=cat(*(_renumbered(plan, names) for plan in plans)),
         names=names,
+    )
+
+
+def plan_each(
+    task: Task, draw: TimeDraw, generators: Sequence[torch.Generator], latents: AV[int]
+) -> Plan:
+    """The plans of clips with a generator each, as the plan of a batch (see `PlansTogether`)."""
+    if isinstance(task, PlansTogether):
+        return task.plan_each(draw, generators, latents)
+    plans = [task.plan(1, draw, generator, latents) for generator in generators]
+    return pack([attrs.evolve(plan, source=plan.source + i) for i, plan in enumerate(plans)])
+
+
+def by_clip(plan: Plan) -> Plan:
+    """The same entries in the order of clips; those of a clip keep theirs."""
+    order = plan.source.argsort(stable=True)
+    return Plan(
+        source=plan.source[order],
+        times=plan.times.map(lambda times: times.rows(order)),
+        weights=plan.weights.map(lambda weights: weights[order]),
+        task=plan.task[order],
+        names=plan.names,
     )
 
 

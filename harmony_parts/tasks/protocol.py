@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import attrs
 import torch
@@ -54,4 +54,17 @@ class Task(Protocol):
         """The plan for `n` clips, whose streams have `latents` latents in time.
 
         It has streams of `latents`, and no others. Equal generator states give equal plans.
+        """
+
+
+@runtime_checkable
+class PlansTogether(Protocol):
+    """A task that plans clips with a generator each at once: training needs that in every step."""
+
+    def plan_each(
+        self, draw: TimeDraw, generators: Sequence[torch.Generator], latents: AV[int]
+    ) -> Plan:
+        """The entries of `plan(1, draw, g, latents)` of each generator g, bit for bit.
+
+        Clip i is that of generator i; the entries of a clip follow one another, in order of clips.
         """

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import attrs
 import torch
+from torch import Tensor
 
 from harmony_parts.av import AV
 from harmony_parts.plugin import knob
 from harmony_parts.tasks.audio_driven import AudioDriven
 from harmony_parts.tasks.joint import Joint
-from harmony_parts.tasks.packing import pack, weigh
+from harmony_parts.tasks.packing import by_clip, pack, plan_each, weigh
 from harmony_parts.tasks.protocol import Plan, Task, TimeDraw
 from harmony_parts.tasks.video_driven import VideoDriven
 
@@ -81,20 +83,41 @@ class Sampled:
 
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
         """Entries for n clips, grouped by task; `names` has the tasks that were drawn."""
-        p = self.probabilities()
-        chances = torch.tensor(p, dtype=torch.float64, device=generator.device)
-        # multinomial raises an error for n = 0.
-        drawn = (
-            torch.multinomial(chances, n, replacement=True, generator=generator)
-            if n
-            else chances.new_empty(0, dtype=torch.long)
+        chances = self._chances().to(generator.device)
+        # multinomial raises an error for n = 0
+        drawn = _numbers(chances, n, generator) if n else chances.new_empty(0, dtype=torch.long)
+        return self._planned(
+            drawn, lambda task, clips: task.plan(len(clips), draw, generator, latents)
         )
+
+    def plan_each(
+        self, draw: TimeDraw, generators: Sequence[torch.Generator], latents: AV[int]
+    ) -> Plan:
+        """A task for each clip, with a generator each."""
+        chances = self._chances().to(generators[0].device)
+        drawn = torch.cat([_numbers(chances, 1, generator) for generator in generators])
+
+        def plan(task: Task, clips: Tensor) -> Plan:
+            return plan_each(task, draw, [generators[i] for i in clips.tolist()], latents)
+
+        return by_clip(self._planned(drawn, plan))
+
+    def _chances(self) -> Tensor:
+        return torch.tensor(self.probabilities(), dtype=torch.float64)
+
+    def _planned(self, drawn: Tensor, plan: Callable[[Task, Tensor], Plan]) -> Plan:
+        """The entries of all clips, grouped by task."""
+        p = self.probabilities()
         # A task that no clip drew is left out: with n = 1, most of them. Without any clip, the
         # likeliest term gives the streams.
-        chosen = sorted(set(drawn.tolist())) or [p.index(max(p))]
         plans = []
-        for k in chosen:
+        for k in sorted(set(drawn.tolist())) or [p.index(max(p))]:
             clips = (drawn == k).nonzero()[:, 0]
-            plan = self.terms[k].task.plan(len(clips), draw, generator, latents)
-            plans.append(weigh(plan, self.terms[k].weight / p[k], clips))
+            planned = plan(self.terms[k].task, clips)
+            plans.append(weigh(planned, self.terms[k].weight / p[k], clips))
         return pack(plans)
+
+
+def _numbers(chances: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """The numbers of the tasks of n clips, int64 [n]."""
+    return torch.multinomial(chances, n, replacement=True, generator=generator)

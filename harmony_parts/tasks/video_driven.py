@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import torch
 
 from harmony_parts.av import AV
-from harmony_parts.tasks.entries import one_per_clip
+from harmony_parts.tasks.entries import draw_each, one_per_clip
 from harmony_parts.tasks.protocol import Plan, TimeDraw
 
 
@@ -17,3 +19,9 @@ class VideoDriven:
     def plan(self, n: int, draw: TimeDraw, generator: torch.Generator, latents: AV[int]) -> Plan:
         """n entries, one per clip."""
         return one_per_clip("video-driven", draw(n, generator), latents, given=("video",))
+
+    def plan_each(
+        self, draw: TimeDraw, generators: Sequence[torch.Generator], latents: AV[int]
+    ) -> Plan:
+        """One entry per clip, with a generator each."""
+        return one_per_clip("video-driven", draw_each(draw, generators), latents, given=("video",))

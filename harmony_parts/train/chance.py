@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import attrs
 import torch
 from torch import Generator, Tensor
 
 from harmony_parts.assembly.build import derived_seed
 from harmony_parts.av import AV, Condition, Conditions
-from harmony_parts.tasks.packing import pack
+from harmony_parts.tasks.packing import plan_each
 from harmony_parts.tasks.protocol import Plan, Task, TimeDraw
 
 
@@ -37,8 +36,7 @@ def plan_samples(
 
     The entries of a sample follow one another, and samples keep their order.
     """
-    plans = [task.plan(1, draw, generator, latents) for generator in generators]
-    return pack([attrs.evolve(plan, source=plan.source + i) for i, plan in enumerate(plans)])
+    return plan_each(task, draw, generators, latents)
 
 
 def drop_conditions(

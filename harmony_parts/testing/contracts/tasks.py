@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from harmony_parts.av import AV, STREAMS, Times
-from harmony_parts.tasks.protocol import Plan, Task
+from harmony_parts.tasks.protocol import Plan, PlansTogether, Task
 from harmony_parts.testing.contracts.require import (
     check_value,
     generator,
@@ -34,8 +36,29 @@ def check_task(task: Task) -> None:
             _check_weights(task, stream, plan.times[stream], plan.weights[stream])
         again = task.plan(n, _draw, generator(), latents)
         require(_equal(plan, again), task, "return the same plan for the same generator state")
+    if isinstance(task, PlansTogether):
+        _check_together(task)
     learns = any((plan.weights[stream] > 0).any() for stream in plan.weights)
     require(learns, task, "have a weight above 0 in 17 clips")
+
+
+def _check_together(task: Task) -> None:
+    """Clips that are planned together have the plans that they have alone."""
+    together = cast("PlansTogether", task)
+    seeds = range(7)
+    plan = together.plan_each(_draw, [torch.Generator().manual_seed(k) for k in seeds], LATENTS)
+    for k in seeds:
+        alone = task.plan(1, _draw, torch.Generator().manual_seed(k), LATENTS)
+        rows = (plan.source == k).nonzero()[:, 0]
+        named = [plan.names[number] for number in plan.task[rows].tolist()]
+        same = named == [alone.names[number] for number in alone.task.tolist()] and all(
+            torch.equal(plan.times[s].rows(rows).per_latent(), alone.times[s].per_latent())
+            and torch.equal(plan.weights[s][rows], alone.weights[s])
+            for s in alone.times
+        )
+        require(same, task, "plan each clip as alone in `plan_each`")
+    ordered = torch.equal(plan.source, plan.source.sort().values)
+    require(ordered, task, "keep the order of clips in `plan_each`")
 
 
 def _draw(n: int, generator: torch.Generator) -> AV[Tensor]:
