@@ -136,8 +136,8 @@ def train(job: dict[str, Any], rank: int, port: int) -> int:
 
 
 def recipe_of(job: dict[str, Any], rank: int = 0) -> Any:
-    """The recipe of a job; `driven_interaction` and `compile` are settings of its denoiser, and
-    `samples` is after how many steps it generates.
+    """The recipe of a job; `driven_interaction` is a setting of its denoiser, and `samples` are the
+    steps between the clips that it generates.
     """
     import attrs
 
@@ -155,13 +155,13 @@ def recipe_of(job: dict[str, Any], rank: int = 0) -> Any:
         settings["trainable"] = LoRA(rank=settings.pop("lora"))
     name, more = job.get("strategy", ["single", {}])
     spec = {"single": Single, "data-parallel": DataParallel, "fsdp": FSDP}[name]
-    names = {"driven_interaction", "compile"} & set(settings)
-    network = {name: settings.pop(name) for name in names}
+    driven = settings.pop("driven_interaction", "two_way")
     if "samples" in settings:
         samples = Samples(every=settings.pop("samples"), clips=1, steps=1)
         settings["callbacks"] = (LogFile(), samples)
     recipe = tiny.recipe(**size, **settings, strategy=spec(**more))
-    return attrs.evolve(recipe, denoiser=attrs.evolve(recipe.denoiser, **network))
+    denoiser = attrs.evolve(recipe.denoiser, driven_interaction=driven)
+    return attrs.evolve(recipe, denoiser=denoiser)
 
 
 def _prepare_faults(job: dict[str, Any], rank: int) -> None:
