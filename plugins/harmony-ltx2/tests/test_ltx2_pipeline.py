@@ -43,9 +43,7 @@ def both(request):
         format=toys.FORMAT, codecs=parts.codecs
     )
     parts.text = text
-    parts.denoiser = LTX2(
-        config=form, precision="float32", keep_text=request.param == "2.5"
-    ).build(
+    parts.denoiser = LTX2(config=form, precision="float32", keep_text=request.param == "2.5").build(
         codecs=parts.codecs, encoders={"text": text}
     )
     pipeline = LTX2Pipeline(
