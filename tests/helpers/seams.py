@@ -26,7 +26,7 @@ from harmony_parts.generate.checks import resolve_model
 from harmony_parts.generate.continuation import FADE, plan
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
-from harmony_parts.generate.request import Request
+from harmony_parts.generate.request import REMAKE, Request
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.events import Events, match
 from harmony_parts.report.contact_sheet import Row, contact_sheet
@@ -66,6 +66,17 @@ def seams(pipeline: Pipeline, begin: int, total: int) -> list[int]:
     return [window.start + window.known for window in made]
 
 
+def without_end(pipeline: Pipeline, clips: Sequence[Clip]) -> list[Clip]:
+    """Clips that a model made, without the end that it made without what follows."""
+    format = pipeline.format
+    frames = format.frames - Request().remake_frames(format)
+    samples = format.samples(frames)
+    return [
+        attrs.evolve(clip, frames=clip.frames[:frames], waveform=clip.waveform[:, :samples])  # type: ignore[index]
+        for clip in clips
+    ]
+
+
 def generated(
     pipeline: Pipeline, examples: Sequence[Example], seed: int, **settings: Sequence[Any]
 ) -> list[Clip]:
@@ -79,20 +90,24 @@ def generated(
 
 
 def continued(
-    pipeline: Pipeline, examples: Sequence[Example], clips: Sequence[Clip], seconds: float
+    pipeline: Pipeline, examples: Sequence[Example], clips: Sequence[Clip], total: int
 ) -> list[Clip]:
-    """Each clip, and `seconds` more of it by its example's texts."""
-    return generated(pipeline, examples, 1000, begin=clips, seconds=[seconds] * len(clips))
+    """Each clip, and more of it by its example's texts, `total` frames in all."""
+    seconds = [
+        (total - len(clip.frames)) / float(pipeline.format.fps)  # type: ignore[arg-type]
+        for clip in clips
+    ]
+    return generated(pipeline, examples, 1000, begin=clips, seconds=seconds)
 
 
 def concatenated(
-    pipeline: Pipeline, examples: Sequence[Example], clips: Sequence[Clip], seconds: float
+    pipeline: Pipeline, examples: Sequence[Example], clips: Sequence[Clip], total: int
 ) -> list[Clip]:
     """The contrast: clips of the same texts, generated independently and cut together."""
-    format, begin = pipeline.format, pipeline.format.frames
-    end = begin + round(seconds * float(format.fps))
+    format = pipeline.format
     parts = [[clip] for clip in clips]
-    for k, step in enumerate(np.diff([*seams(pipeline, begin, end), end]).tolist()):
+    ends = [*seams(pipeline, format.frames, total), total]
+    for k, step in enumerate(np.diff(ends).tolist()):
         for own, more in zip(parts, generated(pipeline, examples, 1000 * (k + 2))):
             sound = more.waveform[:, : format.samples(step)]  # type: ignore[index]
             own.append(attrs.evolve(more, frames=more.frames[:step], waveform=sound))  # type: ignore[index]
@@ -215,31 +230,43 @@ def detail(clips: Sequence[Clip], at: Sequence[int]) -> list[float]:
     return [each / given for each in windows]
 
 
+GROUPS = ("continued", "without end", "independent", "from truth")
+
+
 def report(
-    pipeline: Pipeline, clips: int = CLIPS, seconds: float = 4.0
+    pipeline: Pipeline,
+    clips: int = CLIPS,
+    seconds: float = 4.0,
+    groups: Sequence[str] = GROUPS,
 ) -> tuple[dict[str, Any], list[Clip]]:
     """All figures, and the clips that go on from generated ones.
 
-    `continued` goes on from clips that the model made, `independent` is its contrast, and
-    `from truth` goes on from clips of the data, which ranks and events leave out.
+    `continued` goes on from clips that the model made, `without end` from the same without the end
+    that a window would lose, and `independent` is the contrast. `from truth` goes on from clips of
+    the data, which ranks and events leave out.
     """
-    examples, begin = held_out(pipeline, clips), pipeline.format.frames
-    at = seams(pipeline, begin, begin + round(seconds * float(pipeline.format.fps)))
+    format, examples = pipeline.format, held_out(pipeline, clips)
+    total = format.frames + round(seconds * float(format.fps))
     own = generated(pipeline, examples, 0)
-    made = {
-        "continued": (continued(pipeline, examples, own, seconds), 0),
-        "independent": (concatenated(pipeline, examples, own, seconds), 0),
-        "from truth": (continued(pipeline, examples, [e.clip for e in examples], seconds), begin),
-    }
+    made: dict[str, list[Clip]] = {}
     figures: dict[str, Any] = {
         "recipe": pipeline.recipe.name,
         "steps": pipeline.recipe.train.steps,
         "clips": clips,
-        "seams_s": [k / float(pipeline.format.fps) for k in at],
         "fade_s": FADE,
+        "remake_s": REMAKE,
     }
-    for name, (some, first) in made.items():
+    for name in groups:
+        begin, first = own, 0
+        if name == "without end":
+            begin = without_end(pipeline, own)
+        elif name == "from truth":
+            begin, first = [example.clip for example in examples], format.frames
+        join = concatenated if name == "independent" else continued
+        made[name] = some = join(pipeline, examples, begin, total)
+        at = seams(pipeline, len(begin[0].frames), total)  # type: ignore[arg-type]
         figures[name] = {
+            "seams_s": [k / float(format.fps) for k in at],
             "ranks": {
                 what: {
                     "mean": float(rank.mean()),
@@ -253,7 +280,7 @@ def report(
             "matched": matched(some, at, first),
             "detail": detail(some, at),
         }
-    return figures, made["continued"][0]
+    return figures, made[groups[0]]
 
 
 def rounded(value: Any) -> Any:
@@ -284,7 +311,7 @@ def main() -> None:
             Row(e.prompt.caption or "", clip, Events().analyse(clip))
             for e, clip in zip(examples, clips)
         ]
-        at = ", ".join(f"{second:g}" for second in figures["seams_s"])
+        at = ", ".join(f"{second:.3g}" for second in figures[GROUPS[0]]["seams_s"])
         heading = f"{pipeline.recipe.name} goes on from 2 s to 6 s: seams at {at} s"
         for end, drawn in ((".png", False), ("-spectrograms.png", True)):
             contact_sheet(rows, Path(given.sheet + end), heading, spectrograms=drawn)
