@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 HERE = "harmony_parts.benchmarks."
 FOREIGN = tuple(
-    f"plugins/harmony-{name}/tests/test_{name}_gpu.py" for name in ("ltx2", "cosmos3", "kandinsky6")
+    f"plugins/harmony-{name}/tests/test_{name.replace('-', '_')}_gpu.py"
+    for name in ("ltx2", "cosmos3", "kandinsky6", "minimax-h3")
 )
 TRITON = ("--set", "denoiser.interaction.attention=triton")
 

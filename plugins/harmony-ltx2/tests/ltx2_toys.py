@@ -41,6 +41,13 @@ LATER = TRANSFORMER | {
     "use_prompt_embeddings": False,
 }
 """LTX-2.3's: the text isn't projected, and its modulation reads the sigmas."""
+LATEST = LATER | {
+    "ff_bias": False,
+    "use_prompt_adaln_single": False,
+    "use_keyframes_abs_pos_embedding": True,
+}
+"""LTX-2.5's: the time doesn't modulate the text."""
+FORMS = {"2.0": TRANSFORMER, "2.3": LATER, "2.5": LATEST}
 VIDEO: dict[str, Any] = {
     "latent_channels": C,
     "block_out_channels": [4, 8, 16, 32],

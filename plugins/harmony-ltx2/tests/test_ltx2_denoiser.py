@@ -23,11 +23,11 @@ from harmony_parts.sample.sampler import sample
 ROUNDING = 1e-6
 
 
-@pytest.fixture(scope="module", params=["2.0", "2.3"])
+@pytest.fixture(scope="module", params=toys.FORMS)
 def ltx(request):
-    """Both forms: 2.0, and the later one, whose inputs include sigmas and cross timesteps."""
-    made = toys.parts({"2.0": toys.TRANSFORMER, "2.3": toys.LATER}[request.param])
-    made.other = request.param == "2.3"
+    """All forms: 2.0, and the later ones, whose inputs include sigmas and cross timesteps."""
+    made = toys.parts(toys.FORMS[request.param])
+    made.other = request.param != "2.0"
     return made
 
 

@@ -33,19 +33,17 @@ PROMPT, NEGATIVE = "a dog barks\ntwice", "worst quality"
 STEPS = 4
 
 
-@pytest.fixture(scope="module", params=["2.0", "2.3"])
+@pytest.fixture(scope="module", params=toys.FORMS)
 def both(request):
-    """Our parts, and diffusers' pipeline over the same models."""
-    form, connectors = {
-        "2.0": (toys.TRANSFORMER, toys.CONNECTORS),
-        "2.3": (toys.LATER, toys.LATER_CONNECTORS),
-    }[request.param]
+    """Our parts, and diffusers' pipeline over the same models; 2.5 keeps the text's keys."""
+    form = toys.FORMS[request.param]
+    connectors = toys.CONNECTORS if request.param == "2.0" else toys.LATER_CONNECTORS
     parts = toys.parts(form)
     text = toys.text(connectors_config=connectors, negative=NEGATIVE).build(
         format=toys.FORMAT, codecs=parts.codecs
     )
     parts.text = text
-    parts.denoiser = LTX2(config=form, precision="float32").build(
+    parts.denoiser = LTX2(config=form, precision="float32", keep_text=request.param == "2.5").build(
         codecs=parts.codecs, encoders={"text": text}
     )
     pipeline = LTX2Pipeline(
