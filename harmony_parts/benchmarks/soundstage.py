@@ -330,7 +330,10 @@ def main(
     """Measure Soundstage, and metrics and codecs on its truth."""
     check_overwrite(out, quick)
     if picture is not None:
-        drawn = [VIDEO["dct, keep 16"], *([ConvVideo(weights=str(codec))] if codec else [])]
+        drawn: list[Any] = [
+            VIDEO["dct, keep 16"],
+            *([ConvVideo(weights=str(codec))] if codec else []),
+        ]
         image = sheet([each.build(format=FORMAT) for each in drawn[::-1]])
         image.quantize(128).save(picture, optimize=True)
         return
