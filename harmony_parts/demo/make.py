@@ -17,6 +17,7 @@ from harmony_parts.generate.watch import share, watching
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.plain import plain_way
 from harmony_parts.guidance.protocol import Guidance
+from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.protocol import Metric
@@ -69,7 +70,8 @@ def ways(pipeline: Pipeline) -> dict[str, Guidance]:
     if isinstance(own, NoGuidance):
         own = SyncCFG()
     # a sum is called by its term that the plain way lacks
-    name = SyncCFG if not isinstance(plain_way(own), NoGuidance) else type(own)
+    summed = isinstance(own, Sum) and any(isinstance(term, SyncCFG) for term in own.terms)
+    name = SyncCFG if summed else type(own)
     return {PLAIN: plain_way(own), name.__name__: own}
 
 

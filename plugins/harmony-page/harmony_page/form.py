@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
+import harmony_parts as hp
 from harmony_page.history import Made
 from harmony_page.knobs import OWN, Knob, changed, described, knobs
 from harmony_page.session import Session
 from harmony_parts.generate.request import Request
-from harmony_parts.guidance.plain import plain_way
 from harmony_parts.guidance.protocol import Guidance
 
 SLIDERS = 12  # of one guidance; a slider can be hidden, but not added later
@@ -118,7 +118,7 @@ class Form:
             return Request(**fields), {}
         paths = [knob.path for knob in self.knobs(name)]
         guided = changed(own, dict(zip(paths, numbers, strict=False)))
-        ways: dict[str, Guidance] = {"plain": plain_way(guided), "guided": guided}
+        ways: dict[str, Guidance] = {"plain": hp.plain_way(guided), "guided": guided}
         kept = {BOTH: ("plain", "guided"), GUIDED: ("guided",), PLAIN: ("plain",)}[chosen]
         return Request(**fields), {way: ways[way] for way in kept}
 
