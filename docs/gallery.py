@@ -37,7 +37,7 @@ With sound. Cases that training never saw, chosen by a rule and not by taste, ea
 the first seed: the first {JOINT} held-out cases of each set of
 [Soundstage](explanation/soundstage.md), then the next ones, in which a sound, a picture, a voice or
 a beginning is given, and at the end some that went wrong. Plain and guided clips begin with the
-same noise.
+same noise; plain ones are made without SyncCFG, and have the text guidance of their sound, too.
 
 Under the clips of cases with events: how many flashes are seen, how many sounds are heard, and how
 many of them within 0.1 s of each other, as [measured](explanation/measuring-sync.md). One clip is

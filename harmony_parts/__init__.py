@@ -70,6 +70,7 @@ _NAMES = {
     "MuteAudio": "anchors.mute",
     "StaticVideo": "anchors.static",
     "NoGuidance": "guidance.none",
+    "plain_way": "guidance.plain",
     "CFG": "guidance.cfg",
     "SyncCFG": "guidance.sync_cfg",
     "SumGuidance": "guidance.sum:Sum",
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
     from harmony_parts.guidance.data_space import DataSpace as DataSpace
     from harmony_parts.guidance.modality import Modality as Modality
     from harmony_parts.guidance.none import NoGuidance as NoGuidance
+    from harmony_parts.guidance.plain import plain_way as plain_way
     from harmony_parts.guidance.rescale import Rescale as Rescale
     from harmony_parts.guidance.schedule import Schedule as Schedule
     from harmony_parts.guidance.skip_layer import SkipLayer as SkipLayer

@@ -16,6 +16,7 @@ import attrs
 import click
 import numpy as np
 import torch
+from PIL import Image
 
 from harmony_parts.av import Format
 from harmony_parts.bench.cases import SETS
@@ -195,6 +196,16 @@ def _through_video(codec: Any, case: Example) -> torch.Tensor:
     return decoded[: len(case.clip.frames)]
 
 
+def sheet(codecs: Sequence[Any]) -> Image.Image:
+    """Frames of six held-out cases: a row of the truth, and below it one for each codec."""
+    names = {"speech": 2, "ambient": 2, "complex": 1, "hard": 1}
+    rows = []
+    for case in (case for name, number in names.items() for case in _cases(SETS[name], number)):
+        shown = [case.clip.frames, *(_through_video(codec, case) for codec in codecs)]
+        rows += [np.concatenate(list(frames[6::8].numpy()), axis=1) for frames in shown]  # type: ignore[index]
+    return Image.fromarray(np.concatenate(rows).repeat(2, axis=0).repeat(2, axis=1))
+
+
 def _psnr(cases: Sequence[Example], decoded: Sequence[torch.Tensor]) -> dict[str, float]:
     """Mean and least PSNR over clips, dB."""
     errors = [
@@ -307,9 +318,25 @@ def table(report: dict[str, Any]) -> str:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the report to this JSON file.",
 )
-def main(cases: int, codec: Path | None, quick: bool, out: Path | None) -> None:
+@click.option(
+    "--sheet",
+    "picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Only draw frames before and after conv-video (with --codec) and dct with 16 numbers.",
+)
+def main(
+    cases: int, codec: Path | None, quick: bool, out: Path | None, picture: Path | None
+) -> None:
     """Measure Soundstage, and metrics and codecs on its truth."""
     check_overwrite(out, quick)
+    if picture is not None:
+        drawn: list[Any] = [
+            VIDEO["dct, keep 16"],
+            *([ConvVideo(weights=str(codec))] if codec else []),
+        ]
+        image = sheet([each.build(format=FORMAT) for each in drawn[::-1]])
+        image.quantize(128).save(picture, optimize=True)
+        return
     report = measure(3 if quick else cases, codec)
     click.echo(table(report))
     if quick:

@@ -93,7 +93,8 @@ def _parquet(manifest: Path) -> Rows:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise MediaError(
-            f"{manifest}: Parquet needs pyarrow: pip install pyarrow, or use CSV or JSON Lines"
+            f"{manifest}: Parquet needs pyarrow: pip install 'harmony-parts[parquet]', or use CSV"
+            " or JSON Lines"
         ) from error
     try:
         with parquet.ParquetFile(manifest) as file:

@@ -15,6 +15,7 @@ from harmony_parts.demo.cases import Asked
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.generate.watch import share, watching
 from harmony_parts.guidance.none import NoGuidance
+from harmony_parts.guidance.plain import plain_way
 from harmony_parts.guidance.protocol import Guidance
 from harmony_parts.guidance.sum import Sum
 from harmony_parts.guidance.sync_cfg import SyncCFG
@@ -64,20 +65,14 @@ def one_thread() -> Iterator[None]:
 
 
 def ways(pipeline: Pipeline) -> dict[str, Guidance]:
-    """Name -> guidance: the model's own, or SyncCFG if it has none, and before it the plain way.
-
-    Of a sum with SyncCFG the plain way has the other terms, so that SyncCFG alone is compared;
-    otherwise it has no guidance.
-    """
+    """Name -> guidance: the model's own, or SyncCFG if it has none, and before it the plain way."""
     own = pipeline.recipe.sample.guidance
     if isinstance(own, NoGuidance):
         own = SyncCFG()
-    terms = own.terms if isinstance(own, Sum) else (own,)
-    others = tuple(term for term in terms if not isinstance(term, SyncCFG))
-    if len(others) == len(terms):
-        return {PLAIN: NoGuidance(), type(own).__name__: own}
-    plain = others[0] if len(others) == 1 else Sum(others) if others else NoGuidance()
-    return {PLAIN: plain, SyncCFG.__name__: own}
+    # a sum is called by its term that the plain way lacks
+    summed = isinstance(own, Sum) and any(isinstance(term, SyncCFG) for term in own.terms)
+    name = SyncCFG if summed else type(own)
+    return {PLAIN: plain_way(own), name.__name__: own}
 
 
 def seeded(asked: Sequence[Asked], seed: int) -> list[Asked]:

@@ -15,7 +15,9 @@ STYLE = "video, audio { width: 100%; image-rendering: pixelated; border-radius: 
 MEANING = (
     "Under a clip with events: the flashes and sounds that were found in it. That is one clip, by one"
     " seed, made just now: look and listen, and read nothing into a difference. What the model can"
-    " do is in the scores of its card, below."
+    " do is in the scores of its card, below. Plain clips are those without SyncCFG; what else the"
+    " model's guidance has, as text guidance of its sound, is in both, and so is the noise they begin"
+    " with."
 )
 
 

@@ -317,6 +317,7 @@ def test_check_passes_for_the_built_in_parts(harmony, monkeypatch):
         "trainable/harmony/branch",
         "trainable/harmony/lora",
         "callback/harmony/log",
+        "callback/harmony/samples",
         "callback/harmony/tensorboard",
     }
     assert ("attention/harmony/triton" in hindered) == bool(backends()["triton"])

@@ -246,6 +246,15 @@ def test_files_are_cached_up_to_the_memory_limit(folder, monkeypatch) -> None:
         assert names == want
 
 
+def test_a_file_as_large_as_the_memory_fits(folder, monkeypatch) -> None:
+    names, size = reads(monkeypatch), LONG * (16 * 24 * 3 + 800 * 4)
+    data = ClipFolder(memory_mb=size / 1e6).build(format=FORMAT, root=folder)
+    assert data.spec.memory_mb * 1e6 == size  # exact as a float
+    for _ in range(2):
+        draw(data, 0, 0)
+    assert names == ["long.mkv"]
+
+
 def test_unusable_folders_are_named(folder, tmp_path) -> None:
     with pytest.raises(AssemblyError, match="--data DIR"):
         ClipFolder().build(format=FORMAT)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 from helpers.counting_clips import FORMAT, SHORT, draw, frame_numbers
 
@@ -84,7 +87,7 @@ def test_a_manifest_in_another_encoding_is_named(with_manifest) -> None:
 
 
 def test_manifests_of_all_formats_are_alike(folder, tmp_path) -> None:
-    """CSV, JSON Lines and, with pyarrow, Parquet."""
+    """CSV, JSON Lines and Parquet."""
     root = shutil.copytree(folder, tmp_path / "clips")
     rows = [
         {"file": "within/short.MKV", "caption": "short"},
@@ -93,18 +96,8 @@ def test_manifests_of_all_formats_are_alike(folder, tmp_path) -> None:
     (root / "list.csv").write_text("file,caption\nwithin/short.MKV,short\nlong.mkv,long\n")
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (root / "list.jsonl").write_text(lines)
-    names = ["list.csv", "list.jsonl"]
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        (root / "list.parquet").write_bytes(b"PAR1")
-        with pytest.raises(MediaError, match="Parquet needs pyarrow: pip install pyarrow"):
-            ClipFolder(manifest="list.parquet").build(format=FORMAT, root=root)
-    else:
-        parquet.write_table(pyarrow.Table.from_pylist(rows), root / "list.parquet")
-        names.append("list.parquet")
-    for name in names:
+    parquet.write_table(pyarrow.Table.from_pylist(rows), root / "list.parquet")
+    for name in ("list.csv", "list.jsonl", "list.parquet"):
         data = ClipFolder(manifest=name).build(format=FORMAT, root=root)
         assert [(e.name, e.caption) for e in data.entries] == [
             ("within/short.MKV", "short"),
@@ -113,3 +106,18 @@ def test_manifests_of_all_formats_are_alike(folder, tmp_path) -> None:
     (root / "list.jsonl").write_text(lines + '{"file": "../x.mkv"}\n')
     with pytest.raises(MediaError, match=r"list\.jsonl, line 3: .*isn't a file in the data folder"):
         ClipFolder(manifest="list.jsonl").build(format=FORMAT, root=root)
+    parquet.write_table(
+        pyarrow.Table.from_pylist([*rows, {"file": "../x.mkv"}]), root / "bad.parquet"
+    )
+    with pytest.raises(MediaError, match=r"bad\.parquet, row 2: .*isn't a file in the data folder"):
+        ClipFolder(manifest="bad.parquet").build(format=FORMAT, root=root)
+
+
+def test_without_pyarrow_parquet_is_refused_with_the_remedy(folder, tmp_path, monkeypatch) -> None:
+    root = shutil.copytree(folder, tmp_path / "clips")
+    (root / "list.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MediaError, match=r"list\.parquet: can't be read as Parquet"):
+        ClipFolder(manifest="list.parquet").build(format=FORMAT, root=root)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(MediaError, match=r"needs pyarrow: pip install 'harmony-parts\[parquet\]'"):
+        ClipFolder(manifest="list.parquet").build(format=FORMAT, root=root)

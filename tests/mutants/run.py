@@ -55,7 +55,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "tasks": ("tasks", "train/test_objective.py", "train/test_step.py"),
     "flow": ("flow", "train/test_stream_shifts.py", "sample"),
     "train": (
-        *(f"train/test_{name}.py" for name in ("optimizer", "ema", "log", "objective", "step")),
+        *(f"train/test_{name}.py" for name in ("ema", "log", "objective", "step", "run_folder")),
         "train",
         "cli/test_train.py",
     ),

@@ -1,6 +1,7 @@
 """Mutants drawn by a rule: the tests of their folder notice each, but those that compute the same.
 
-`python tests/mutants/run.py --out docs/results/mutants.json` makes the table.
+`python tests/mutants/run.py --out docs/results/mutants.json` makes the table. A file that
+changes has other mutants then.
 """
 
 from __future__ import annotations
@@ -17,17 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import draw
 import run
 
-COUNTS = {"flow": 14, "denoisers": 14, "tasks": 14, "interaction": 14, "style": 14}
-COUNTS |= {"layers": 10, "metrics": 7, "branches": 3, "data": 1}
-"""Folder -> how many of its draw have been looked at without a gap; docs/results/mutants.json has
-what became of these and of those after a gap, which new files have made. Training is still to be
-drawn.
-"""
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("room", COUNTS)
+@pytest.mark.parametrize("room", draw.ROOMS)
 def test_drawn_mutants_are_noticed(room: str) -> None:
     """In a process of its own, which doesn't import the package before it is mutated.
 
@@ -35,7 +29,7 @@ def test_drawn_mutants_are_noticed(room: str) -> None:
     """
     command = [sys.executable, str(Path(run.__file__)), "--not-bare", "--room", room]
     result = subprocess.run(
-        [*command, "--each", str(COUNTS[room])],
+        command,
         capture_output=True,
         text=True,
         check=False,
@@ -43,7 +37,7 @@ def test_drawn_mutants_are_noticed(room: str) -> None:
         cwd=draw.ROOT,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
-    assert len(result.stdout.splitlines()) == COUNTS[room]
+    assert len(result.stdout.splitlines()) == run.EACH
 
 
 def test_the_sample_is_a_function_of_seed_and_text() -> None:
@@ -60,6 +54,12 @@ def test_every_mutant_differs_from_its_file(room: str) -> None:
         plain = ast.unparse(ast.parse((draw.PACKAGE / mutant.file).read_text(encoding="utf-8")))
         assert mutant.source() != plain
         compile(mutant.source(), mutant.file, "exec")
+
+
+def test_the_tests_of_every_room_exist() -> None:
+    """Without one of them pytest runs none, and nobody would know whether a mutant is noticed."""
+    for room, tests in run.TESTS.items():
+        assert [test for test in tests if not (draw.ROOT / "tests" / test).exists()] == [], room
 
 
 def test_a_mutant_that_was_declared_equivalent_exists() -> None:

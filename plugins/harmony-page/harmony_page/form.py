@@ -118,7 +118,7 @@ class Form:
             return Request(**fields), {}
         paths = [knob.path for knob in self.knobs(name)]
         guided = changed(own, dict(zip(paths, numbers, strict=False)))
-        ways: dict[str, Guidance] = {"plain": hp.NoGuidance(), "guided": guided}
+        ways: dict[str, Guidance] = {"plain": hp.plain_way(guided), "guided": guided}
         kept = {BOTH: ("plain", "guided"), GUIDED: ("guided",), PLAIN: ("plain",)}[chosen]
         return Request(**fields), {way: ways[way] for way in kept}
 

@@ -67,7 +67,7 @@ def test_a_sum_has_the_sliders_of_its_terms(session, saved, tmp_path, elsewhere)
         page.close()
     guided, plain = session.history.clips
     assert guided.guidance == "sum of cfg (video 3, audio 1) + sync-cfg (video 2, audio 1.5)"
-    assert plain.guidance == "none"
+    assert plain.guidance == "cfg (video 3, audio 1)", "SyncCFG alone is compared"
 
 
 def test_a_given_sound_is_the_clips_sound(client, opened, tmp_path):
