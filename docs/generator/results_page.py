@@ -16,9 +16,9 @@ INTRODUCTION = (
     " and without SyncCFG. [Measuring sync](../explanation/measuring-sync.md) explains the columns."
     " Each cell holds the mean over the seeds and the range from lowest to highest; *chance* is the"
     " same score for re-paired clips. The reports are in `docs/results/`. That of 400 steps was"
-    " measured before a layer began with [style](../decisions/0047-a-layer-begins-with-style.md) and"
-    " each sample got [its own draws](../decisions/0062-chance-per-sample.md): a run of today gives"
-    " other clips, and its errors of chance are"
+    " measured before a layer began with [style](../decisions/0047-a-layer-begins-with-style.md)"
+    " and each sample got [its own draws](../decisions/0062-chance-per-sample.md): a run of today"
+    " gives other clips, and its errors of chance are"
     " [too small](../explanation/measuring-sync.md#few-clips-are-few).\n"
 )
 
