@@ -196,8 +196,12 @@ def _through_video(codec: Any, case: Example) -> torch.Tensor:
     return decoded[: len(case.clip.frames)]
 
 
-def sheet(codecs: Sequence[Any]) -> Image.Image:
-    """Frames of six held-out cases: a row of the truth, and below it one for each codec."""
+def sheet(weights: Path | None) -> Image.Image:
+    """Every eighth frame of six held-out cases, twice as large: rows of the truth, of `conv-video`
+    if it has weights, and of `dct` with 16 numbers.
+    """
+    learned = () if weights is None else (ConvVideo(weights=str(weights)),)
+    codecs = [spec.build(format=FORMAT) for spec in (*learned, VIDEO["dct, keep 16"])]
     names = {"speech": 2, "ambient": 2, "complex": 1, "hard": 1}
     rows = []
     for case in (case for name, number in names.items() for case in _cases(SETS[name], number)):
@@ -330,12 +334,7 @@ def main(
     """Measure Soundstage, and metrics and codecs on its truth."""
     check_overwrite(out, quick)
     if picture is not None:
-        drawn: list[Any] = [
-            VIDEO["dct, keep 16"],
-            *([ConvVideo(weights=str(codec))] if codec else []),
-        ]
-        image = sheet([each.build(format=FORMAT) for each in drawn[::-1]])
-        image.quantize(128).save(picture, optimize=True)
+        sheet(codec).quantize(128).save(picture, optimize=True)
         return
     report = measure(3 if quick else cases, codec)
     click.echo(table(report))

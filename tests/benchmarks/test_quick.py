@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from harmony_parts.benchmarks import guidance, local_attention, model, soundstage
 from harmony_parts.benchmarks.measure import QUICK, write_report
@@ -73,6 +75,19 @@ def test_quick_reports_may_be_overwritten(tmp_path: Path) -> None:
         assert json.loads(file.read_text()) == ({"quick": True} if quick else {}) | now
     with pytest.raises(click.UsageError, match=r"report\.json is not the report of a quick run"):
         write_report({"figure": 5}, file, quick=True)
+
+
+def test_the_sheet_shows_codecs_below_the_truth(tmp_path: Path) -> None:
+    """Six cases of a row of the truth and one of dct: six frames of 64 pixels, twice as large."""
+    file = tmp_path / "sheet.png"
+    done = CliRunner().invoke(soundstage.main, ["--sheet", str(file)])
+    assert done.exit_code == 0, done.output
+    pixels = np.asarray(Image.open(file).convert("RGB")).astype(float)
+    assert pixels.shape == (6 * 2 * 128, 6 * 128, 3)
+    truth, coded = pixels.reshape(6, 2, 128, 768, 3).swapaxes(0, 1)
+    far = np.abs(truth[:, None] - coded).mean((2, 3, 4))  # [case of truth, case of dct]
+    assert far.argmin(0).tolist() == list(range(6))
+    assert (far.diagonal() > 0).all()
 
 
 def test_soundstage(tmp_path: Path) -> None:

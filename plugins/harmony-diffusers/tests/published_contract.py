@@ -47,6 +47,15 @@ assert not heavy, f"loading loads {heavy}"
 SAYS = "a ball falls"
 
 
+def listed(plugin: str) -> list[str]:
+    """ "kind name package" of each part, from a fresh process that mustn't load their libraries."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIST, plugin], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 class PublishedContract:
     """The tests that all these plugins share; a subclass sets what differs."""
 
@@ -67,11 +76,7 @@ class PublishedContract:
 
     def test_parts_are_listed_and_loaded_without_their_libraries(self) -> None:
         """In a fresh process; only `build` imports diffusers and transformers."""
-        done = subprocess.run(
-            [sys.executable, "-c", LIST, self.plugin], capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-        assert sorted(done.stdout.splitlines()) == sorted(
+        assert sorted(listed(self.plugin)) == sorted(
             f"{kind} {self.plugin}/{name} harmony-{self.plugin}"
             for kind, name in (part.split() for part in self.parts)
         )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import ltx2_toys as toys
 import pytest
 import torch
 from ltx2_toys import QUICK, SMALL
+from published_contract import THIRD_PARTY, listed
 
 from harmony_ltx2 import folder
 from harmony_ltx2.recipe import RECIPE, ltx2_recipe
@@ -26,21 +25,6 @@ from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.guidance.none import NoGuidance
 from harmony_parts.guidance.sync_cfg import SyncCFG
 from harmony_parts.media.clip import Clip
-
-THIRD_PARTY = Path(__file__).parents[3] / "tests" / "helpers" / "third_party" / "harmony-half"
-LIST = """
-import sys
-from harmony_parts.assembly.catalogue import Catalogue
-parts = Catalogue.discover(only=["ltx2"])
-assert not parts.failures, parts.failures
-mine = [declared for declared in parts.list() if declared.plugin == "ltx2"]
-print(*(f"{d.kind} {d.qualified} {d.distribution}" for d in mine), sep="\\n")
-assert "torch" not in sys.modules
-for declared in mine:
-    parts.load_declared(declared)
-heavy = {"torchaudio", "diffusers", "transformers"} & set(sys.modules)
-assert not heavy, f"loading loads {heavy}"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +40,13 @@ def same(a: Clip, b: Clip) -> bool:
 
 def test_parts_are_listed_and_loaded_without_their_libraries():
     """In a fresh process; only `build` imports diffusers and transformers."""
-    done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
     wanted = {
         "video_codec": "ltx2-video",
         "encoder": "ltx2-text",
         "denoiser": "ltx2",
         "shift": "ltx2",
     }
-    assert sorted(done.stdout.splitlines()) == sorted(
+    assert sorted(listed("ltx2")) == sorted(
         f"{kind} ltx2/{name} harmony-ltx2" for kind, name in wanted.items()
     )
 
