@@ -18,6 +18,7 @@ import torch
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.latents.sources import Batch
+from harmony_parts.tasks.packing import plan_each
 from harmony_parts.train import step as steps
 from harmony_parts.train.data import TrainingData, open_data
 from harmony_parts.train.log import Log
@@ -51,7 +52,7 @@ def _bare(state: TrainingState, batch: Batch, data: TrainingData, recipe: Recipe
     settings, flow = recipe.train, recipe.flow
     samples = steps.sample_generators(settings.seed, state.step + 1, range(len(batch.names)))
     lengths = batch.latents.map(lambda x: x.shape[1])
-    plan = steps.plan_samples(recipe.task, flow.draw, samples, lengths)
+    plan = plan_each(recipe.task, flow.draw, samples, lengths)
     noise = steps.draw_noise(batch.latents, plan, samples)
     source = data.batches.source
     draws, _ = data.batches.order.draws(state.place)

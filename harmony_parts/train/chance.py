@@ -14,8 +14,7 @@ from torch import Generator, Tensor
 
 from harmony_parts.assembly.build import derived_seed
 from harmony_parts.av import AV, Condition, Conditions
-from harmony_parts.tasks.packing import plan_each
-from harmony_parts.tasks.protocol import Plan, Task, TimeDraw
+from harmony_parts.tasks.protocol import Plan
 
 
 def sample_generators(seed: int, step: int, samples: Iterable[int]) -> list[Generator]:
@@ -27,16 +26,6 @@ def sample_generators(seed: int, step: int, samples: Iterable[int]) -> list[Gene
         Generator().manual_seed(derived_seed(seed, f"train:step:{step}:{sample}"))
         for sample in samples
     ]
-
-
-def plan_samples(
-    task: Task, draw: TimeDraw, generators: Sequence[Generator], latents: AV[int]
-) -> Plan:
-    """The plans of n samples, each from its own generator, as the plan of a batch of n clips.
-
-    The entries of a sample follow one another, and samples keep their order.
-    """
-    return plan_each(task, draw, generators, latents)
 
 
 def drop_conditions(

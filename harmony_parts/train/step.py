@@ -16,11 +16,11 @@ from harmony_parts.errors import RunError
 from harmony_parts.latents.sources import Batch
 from harmony_parts.latents.stream import BatchStream
 from harmony_parts.layers.precision import float32_products
+from harmony_parts.tasks.packing import plan_each
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.train.chance import (
     draw_noise,
     drop_conditions,
-    plan_samples,
     sample_generators,
 )
 from harmony_parts.train.objective import Losses, losses, packed
@@ -65,7 +65,7 @@ def draw_losses(
     rows = range(batch.first, batch.first + len(batch.names))
     samples = sample_generators(recipe.train.seed, step, rows)
     lengths = batch.latents.map(lambda x: x.shape[1])
-    plan = plan_samples(recipe.task, flow.draw, samples, lengths)
+    plan = plan_each(recipe.task, flow.draw, samples, lengths)
     conditions = drop_conditions(packed(batch.conditions, plan), drop, plan, samples)
     noise = draw_noise(batch.latents, plan, samples)
 

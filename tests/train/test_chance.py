@@ -13,13 +13,13 @@ from torch import Tensor
 
 from harmony_parts.av import AV, Condition
 from harmony_parts.tasks.joint import Joint
+from harmony_parts.tasks.packing import plan_each
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.tasks.sampled import Sampled
 from harmony_parts.tasks.weighted_sum import WeightedSum
 from harmony_parts.train.chance import (
     draw_noise,
     drop_conditions,
-    plan_samples,
     sample_generators,
 )
 
@@ -39,7 +39,7 @@ def draws(
 ) -> tuple[Plan, dict[str, Condition], AV[Tensor]]:
     """All that is drawn for these samples."""
     generators = sample_generators(seed, step, samples)
-    plan = plan_samples(task, FLOW.draw, generators, LENGTHS)
+    plan = plan_each(task, FLOW.draw, generators, LENGTHS)
     given = {name: condition(len(plan.source)) for name in DROP}
     conditions = drop_conditions(given, DROP, plan, generators)
     latents = AV(torch.zeros(len(samples), 3, 1, 1, 2), torch.zeros(len(samples), 5, 4))
@@ -126,7 +126,7 @@ def test_conditions_are_dropped_independently_with_their_probabilities(
 ) -> None:
     n = 2000
     generators = sample_generators(seed, 1, range(n))
-    plan = plan_samples(Joint(), FLOW.draw, generators, LENGTHS)
+    plan = plan_each(Joint(), FLOW.draw, generators, LENGTHS)
     one = condition(n)
     result = drop_conditions(
         {"a": one, "b": one, "c": one}, {"b": second, "a": first}, plan, generators

@@ -19,9 +19,10 @@ from harmony_parts.flow.straight import StraightPath
 from harmony_parts.latents.conditions import conditions_of
 from harmony_parts.latents.encode import encode_examples
 from harmony_parts.models.folder import saved_modules
+from harmony_parts.tasks.packing import plan_each
 from harmony_parts.tasks.protocol import Plan
 from harmony_parts.tasks.weighted_sum import WeightedSum
-from harmony_parts.train.chance import draw_noise, plan_samples, sample_generators
+from harmony_parts.train.chance import draw_noise, sample_generators
 from harmony_parts.train.objective import losses, packed
 
 CLIPS = 3
@@ -69,7 +70,7 @@ def setting(layers: int = 2) -> Setting:
     conditions = conditions_of(parts.encoders.values(), [example.prompt for example in examples])
     lengths = latents.map(lambda x: x.shape[1])
     samples = sample_generators(0, 1, range(CLIPS))
-    plan = plan_samples(WeightedSum(), recipe.flow.draw, samples, lengths)
+    plan = plan_each(WeightedSum(), recipe.flow.draw, samples, lengths)
     return Setting(parts, latents, conditions, plan, draw_noise(latents, plan, samples))
 
 
