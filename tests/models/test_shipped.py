@@ -55,9 +55,12 @@ def test_a_model_or_run_of_that_name_here_comes_first(elsewhere: Path, inside: s
     assert local_model(Path(NAME)) == local_model(f"./{NAME}") == Path(NAME)
     (mine / inside).parent.mkdir(exist_ok=True)
     (mine / inside).write_text("")
-    assert local_model(NAME) == locate_model(NAME) == Path(NAME)
-    with pytest.raises(RunError, match="neither a model"):
+    with pytest.warns(UserWarning, match=f"{NAME}: this is the folder of that name here"):
+        assert local_model(NAME) == locate_model(NAME) == Path(NAME)
+    with pytest.warns(UserWarning), pytest.raises(RunError, match="neither a model"):
         hp.load(NAME)
+    with pytest.raises(RunError, match="neither a model"):
+        hp.load(f"./{NAME}")
 
 
 def test_a_misspelt_name_gets_the_nearest() -> None:
