@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         "harmony generate runs/clips --audio voice.wav --out talk.mp4      video for a given sound",
         "harmony generate runs/clips --video silent.mp4 --out dubbed.mp4   sound for a given video",
         "harmony generate runs/demo --begin ball.mp4 --seconds 6 --out longer.mp4     goes on",
+        "harmony generate runs/demo --draft ball.mp4 --prompt rain --out rain.mp4     changes it",
+        "harmony generate runs/clips --draft talk.mp4 --audio other.wav --out other.mp4",
         "harmony generate runs/demo --guidance sync-cfg --set video=3 --set audio=2 --out sync.mp4",
         "harmony generate runs/demo --guidance none --steps 10 --seed 7 --out quick.mp4 --preview",
         (
@@ -88,6 +90,16 @@ if TYPE_CHECKING:
     "--remake",
     type=RequestField("remake", "number"),
     help="Seconds of each window's end that the next makes again, with --begin.  [default: 0.2]",
+)
+@click.option(
+    "--draft",
+    type=RequestField("draft", "file"),
+    help="Start from this clip with noise, instead of from noise alone: change it.",
+)
+@click.option(
+    "--strength",
+    type=RequestField("strength", "number"),
+    help="How much of the start is noise with --draft, above 0 and up to 1.  [default: 0.6]",
 )
 @click.option(
     "--guidance",

@@ -16,13 +16,12 @@ from typing import Any, TextIO
 import attrs
 
 from harmony_parts.errors import RequestError, nearest
-from harmony_parts.generate.fields import FILES, NEGATIVES, TEXTS, from_text
+from harmony_parts.generate.fields import FILES, NEGATIVES, NUMBERS, TEXTS, from_text
 from harmony_parts.generate.generated import SUFFIXES
 from harmony_parts.generate.jobs import Job
 from harmony_parts.generate.request import Request
 
-LENGTHS = ("seconds", "overlap", "remake")
-COLUMNS = ("name", *TEXTS, *NEGATIVES, *FILES, *LENGTHS, "steps", "seed", "extra")
+COLUMNS = ("name", *TEXTS, *NEGATIVES, *FILES, *NUMBERS, "steps", "seed", "extra")
 LONGEST_NAME = 200  # bytes of a file name without its suffix; file systems allow 255 in total
 DEVICES = {
     "con",

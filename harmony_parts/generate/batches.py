@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -12,7 +12,10 @@ from harmony_parts.av import Format
 from harmony_parts.errors import MediaError, RequestError
 from harmony_parts.generate.request import Inputs, Request
 
-SHARED = ("guidance", "solver", "shift", "steps")  # settings that a batch has in common
+if TYPE_CHECKING:
+    from harmony_parts.media.clip import Clip
+
+SHARED = ("guidance", "solver", "shift", "steps", "strength")  # settings that a batch has in common
 
 
 def requests_for(
@@ -57,8 +60,8 @@ def batched(
 ) -> Iterator[list[tuple[Request, Inputs]]]:
     """Requests and their inputs, in order, up to `most` at once.
 
-    Those of a batch have one length, equal settings, and the same stream given; one that goes on
-    from a clip is alone. Media are read when their batch is due.
+    Those of a batch have one length, equal settings, and the same streams given and in a draft; one
+    that goes on from a clip is alone. Media are read when their batch is due.
     """
     group: list[tuple[Request, Inputs]] = []
     for number, request in enumerate(requests, 1):
@@ -78,15 +81,14 @@ def _fit(one: tuple[Request, Inputs], other: tuple[Request, Inputs]) -> bool:
         its.begin is None
         and others.begin is None
         and its.frames == others.frames
-        and _given(its) == _given(others)
+        and _streams(its.given) == _streams(others.given)
+        and _streams(its.draft) == _streams(others.draft)
         and all(getattr(first, name) == getattr(second, name) for name in SHARED)
     )
 
 
-def _given(inputs: Inputs) -> str:
-    if inputs.given is None:
-        return ""
-    return "audio" if inputs.given.frames is None else "video"
+def _streams(clip: Clip | None) -> tuple[bool, bool]:
+    return clip is not None and clip.frames is not None, bool(clip and clip.waveform is not None)
 
 
 @contextmanager

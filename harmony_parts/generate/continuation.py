@@ -20,10 +20,9 @@ from harmony_parts.sample.sampler import Progress, Step
 
 FADE = 0.05  # seconds of sound, at the end of what exists, that fade into the new sound
 
-Generate = Callable[
-    [int, Sequence[int], Sequence[Clip], Sequence[Clip], Progress | None], list[Clip]
-]
-"""`generate(frames, seeds, given, begin, progress)`: clips, which begin with those in `begin`."""
+Clips = Sequence[Clip]
+Generate = Callable[[int, Sequence[int], Clips, Clips, Clips, Progress | None], list[Clip]]
+"""`generate(frames, seeds, given, draft, begin, progress)`: clips, which begin with `begin`."""
 
 
 @attrs.frozen
@@ -122,11 +121,15 @@ def continue_clip(
     own = codecs.only([stream for stream in has if has[stream]])
     todo = plan(inputs.begun, inputs.frames, own, format, inputs.overlap, inputs.remake)
     for number, window in enumerate(todo):
-        given = [_part(inputs.given, format, window.start, window.frames)] if inputs.given else []
+        given, draft = (
+            [_part(whole, format, window.start, window.frames)] if whole else []
+            for whole in (inputs.given, inputs.draft)
+        )
         (made,) = generate(
             window.frames,
             [derived_seed(seed, f"window {number}") if number else seed],
             given,
+            draft,
             [_known(_part(clip, format, window.start, window.known), codecs)],
             _of_all(progress, number, len(todo)),
         )

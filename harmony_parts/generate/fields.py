@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 TEXTS = ("prompt", "sound", "speech")
 NEGATIVES = ("negative", "negative_sound")
-FILES = ("image", "voice", "audio", "video", "begin")
+FILES = ("image", "voice", "audio", "video", "begin", "draft")
+NUMBERS = ("seconds", "overlap", "remake", "strength")
 MAX_SEED = 2**63 - 1  # torch.Generator takes 64 bits, signed
 
 
@@ -58,9 +59,7 @@ def from_text(name: str, text: str) -> Any:
     Text that can't be converted is returned unchanged, so that `field_fault` refuses it.
     """
     kinds: dict[str, tuple[Callable[[str], Any], ...]] = {
-        "seconds": (int, float),
-        "overlap": (int, float),
-        "remake": (int, float),
+        **dict.fromkeys(NUMBERS, (int, float)),
         "steps": (int, float),
         "seed": (int, float),
         "extra": (json.loads,),
@@ -136,6 +135,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image": (_is_image, "a file, a Clip or a picture (PIL, array, tensor)"),
     **dict.fromkeys(("seconds", "overlap"), (_is_length, "a finite number above 0")),
     "remake": (lambda value: _is_finite(value) and value >= 0, "a finite number of at least 0"),
+    "strength": (lambda value: _is_length(value) and value <= 1, "a number above 0 and up to 1"),
     "extra": (lambda value: isinstance(value, Mapping), "a mapping (in JSON, an object)"),
     "seed": (
         lambda value: _is_whole(value) and 0 <= value <= MAX_SEED,

@@ -25,7 +25,7 @@ from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.in_format import clips_in
 from harmony_parts.generate.notices import warn_of_idle, warn_of_unknown, warn_of_unread
 from harmony_parts.generate.other_models import OtherModels, Place, prompt_conditions
-from harmony_parts.generate.request import Inputs, Request
+from harmony_parts.generate.request import STRENGTH, Inputs, Request
 from harmony_parts.generate.starting_latents import check_batch, check_given, seeded_noise
 from harmony_parts.generate.watch import share, watching
 from harmony_parts.guidance.demands import demands
@@ -173,6 +173,8 @@ class Pipeline:
         frames: int | None = None,
         given: AV[Tensor] = AV(),
         begin: AV[Tensor] = AV(),
+        draft: AV[Tensor] = AV(),
+        strength: float | None = None,
         guidance: Guidance | None = None,
         solver: Solver | None = None,
         shift: Shift | StreamShifts | None = None,
@@ -182,14 +184,15 @@ class Pipeline:
         """Generate the latents of a batch, one clip per prompt and seed.
 
         `given` holds latents [B, T, ...] of a stream that isn't generated, `begin` those that
-        generated streams begin with, [B, k, ...]. A clip depends on its own seed, not on the others
-        of the batch. Raises ValueError if lengths don't fit together, or a seed isn't one.
+        generated streams begin with, [B, k, ...], and `draft` those that they start from with noise
+        at time `strength`, [B, T, ...]. A clip depends on its own seed, not on the others of the
+        batch. Raises ValueError if lengths don't fit together, or a seed isn't one.
         """
-        check_fields(guidance=guidance, solver=solver, shift=shift)
+        check_fields(guidance=guidance, solver=solver, shift=shift, strength=strength)
         frames = self.format.frames if frames is None else frames
         check_batch(prompts, seeds, frames)
         shapes = self.shapes(frames).map(lambda shape: (len(prompts), *shape))
-        given, begin = given.map(as_tensor), begin.map(as_tensor)
+        given, begin, draft = (each.map(as_tensor) for each in (given, begin, draft))
         check_given(given, shapes, frames)
         # drawn for a given stream too, so that a seed means the same in every task
         noise = seeded_noise(shapes, seeds, self.device)
@@ -208,6 +211,8 @@ class Pipeline:
                 codecs=self.codecs,
                 given=given,
                 begin=begin,
+                draft=draft,
+                strength=STRENGTH if strength is None else strength,
                 guidance=guidance,
                 solver=settings.solver if solver is None else solver,
                 shift=settings.shift if shift is None else shift,
@@ -234,6 +239,8 @@ class Pipeline:
         seconds: float | None = None,
         overlap: float | None = None,
         remake: float | None = None,
+        draft: Media | None = None,
+        strength: float | None = None,
         extra: Mapping[str, Any] | None = None,
         seed: int = 0,
         steps: int | None = None,
@@ -256,6 +263,10 @@ class Pipeline:
         the last `overlap` seconds of what is there (by default a quarter of its length), and makes
         again the last `remake` seconds of the window before it (0.2), now that more can follow.
 
+        With `draft`, a clip, what is generated starts from it with noise at time `strength` (0.6)
+        instead of from noise alone: the less, the more of the draft stays. So a given `audio` and a
+        `draft` of a video give the same scene with that sound. The clip is as long as the draft.
+
         `progress` shows a bar (on stderr; lines if that isn't a terminal), unless it is False; a
         function is called with a `Step` after every step. Raises RequestError for a request that
         can't be fulfilled (see `Request`), MediaError for a file that can't be read.
@@ -274,6 +285,8 @@ class Pipeline:
             seconds=seconds,
             overlap=overlap,
             remake=remake,
+            draft=draft,
+            strength=strength,
             extra=extra,
             seed=seed,
             steps=steps,
@@ -359,7 +372,8 @@ class Pipeline:
         generate = partial(self._generate, requests[0], [each.prompt for each in inputs])
         if inputs[0].begin is None:
             given = [each.given for each in inputs if each.given is not None]
-            clips = generate(inputs[0].frames, seeds, given, [], progress)
+            draft = [each.draft for each in inputs if each.draft is not None]
+            clips = generate(inputs[0].frames, seeds, given, draft, [], progress)
         else:
             clips = [
                 continue_clip(inputs[0], seeds[0], self.codecs, self.format, generate, progress)
@@ -381,6 +395,7 @@ class Pipeline:
         frames: int,
         seeds: Sequence[int],
         given: Sequence[Clip],
+        draft: Sequence[Clip],
         begin: Sequence[Clip],
         progress: Progress | None,
     ) -> list[Clip]:
@@ -391,6 +406,8 @@ class Pipeline:
             frames=frames,
             given=self._encoded(given),
             begin=self._encoded(begin),
+            draft=self._encoded(draft),
+            strength=request.strength,
             guidance=request.guidance,
             solver=request.solver,
             shift=request.shift,

@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony_parts.assembly.declared import installed_version
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.generate.fields import FILES, NEGATIVES, TEXTS
+from harmony_parts.generate.fields import FILES, NEGATIVES, NUMBERS, TEXTS
 from harmony_parts.generate.request import Request
 from harmony_parts.media.files import replace_text
 from harmony_parts.models.external_weights import identify_model
@@ -79,7 +79,7 @@ def provenance_of(recipe: Recipe, weights: str, request: Request) -> dict[str, A
     from harmony_parts.flow.stream_shifts import StreamShifts
 
     fields: dict[str, Any] = {}
-    for name in (*TEXTS, *NEGATIVES, *FILES, "seconds", "overlap", "remake", "extra"):
+    for name in (*TEXTS, *NEGATIVES, *FILES, *NUMBERS, "extra"):
         value = request.path(name) if name in FILES else getattr(request, name)
         if isinstance(value, Path):
             value = {"file": value.name, "sha256": file_hash(value)}

@@ -45,6 +45,7 @@ LONGER = 1.5  # times the training length: beyond it, quality is known to drift
 LONGEST = 100
 OVERLAP = 0.25  # of the model's length, which a window repeats of what is there
 REMAKE = 0.2  # seconds at the end of a window that the next one makes again
+STRENGTH = 0.6  # the time at which a draft is gone on from: this much of it is noise
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -56,7 +57,8 @@ class Request:
     frame, `voice` a sound whose voice or timbre to follow. `audio` or `video` is the given stream,
     which the other one is generated for. `begin` is a clip to go on from, for `seconds`, in windows
     that repeat `overlap` seconds of what is there and make the last `remake` seconds of the window
-    before them again. `extra` holds fields that encoders of plugins read.
+    before them again. `draft` is a clip to change: its streams that aren't given start from it with
+    noise at time `strength`. `extra` holds fields that encoders of plugins read.
     """
 
     prompt: str | None = None
@@ -72,6 +74,8 @@ class Request:
     seconds: float | None = None
     overlap: float | None = None
     remake: float | None = None
+    draft: Media | None = None
+    strength: float | None = None
     extra: Mapping[str, Any] | None = None
     seed: int = 0
     steps: int | None = None
@@ -103,6 +107,8 @@ class Request:
             faults.append("overlap is set without begin, the clip that a window would repeat")
         if self.remake is not None and self.begin is None:
             faults.append("remake is set without begin, and so there is one window alone")
+        if self.strength is not None and self.draft is None:
+            faults.append("strength is set without draft, the clip that would be changed")
         return faults
 
     def check(self) -> None:
@@ -153,6 +159,7 @@ class Request:
                 )
         self._check_still()
         self._check_begin(streams, format)
+        self._check_draft(streams)
         limit = LONGEST * format.seconds
         for seconds, length, remedy in self._lengths():
             if seconds > limit:
@@ -178,11 +185,9 @@ class Request:
         """Raise RequestError if `begin` lacks a stream, or its windows would add nothing."""
         if self.begin is None:
             return
-        path = self.path("begin")
-        info: Any = probe(path) if path else clip_of(self.begin)
-        has = (info.video, info.audio) if path else (info.frames, info.waveform)
-        for stream, part in zip(STREAMS, has, strict=True):
-            if stream not in streams or getattr(self, stream) is not None or part is not None:
+        has = self._streams_of("begin")
+        for stream in self._generated(streams):
+            if stream in has:
                 continue
             what, other = ("sound", "video") if stream == "audio" else ("frames", "audio")
             first = f"; generate it first, with `{other}`" if len(streams) > 1 else ""
@@ -199,6 +204,25 @@ class Request:
                 f" making {float(self.remake):g} s again leaves nothing of a window of"
                 f" {format.seconds:g} s; set a smaller `remake`"
             )
+
+    def _check_draft(self, streams: Collection[str]) -> None:
+        """Raise RequestError if the draft has no stream that is generated."""
+        if self.draft is None:
+            return
+        generated = self._generated(streams)
+        if not set(generated) & self._streams_of("draft"):
+            raise RequestError(f"the draft has no {' or '.join(generated)}, which is generated")
+
+    def _generated(self, streams: Collection[str]) -> list[str]:
+        """Those of a model's streams that aren't given."""
+        return [s for s in STREAMS if s in streams and getattr(self, s) is None]
+
+    def _streams_of(self, name: str) -> set[str]:
+        """The streams of the media field `name`; those of a file are read from its header."""
+        path = self.path(name)
+        info: Any = probe(path) if path else clip_of(getattr(self, name))
+        has = (info.video, info.audio) if path else (info.frames, info.waveform)
+        return {stream for stream, part in zip(STREAMS, has, strict=True) if part is not None}
 
     def overlap_frames(self, format: Format) -> int:
         """The frames of what is there that a window repeats, before rounding to latents."""
@@ -222,10 +246,19 @@ class Request:
         audio = read_media("audio", self.audio, "sound")
         video = read_media("video", self.video, "frames", **size)
         begin = read_media("begin", self.begin, "", **size)
+        draft = read_media("draft", self.draft, "", **size)
+        if draft is not None:
+            draft = attrs.evolve(
+                draft,
+                frames=None if video is not None else draft.frames,
+                waveform=None if audio is not None else draft.waveform,
+            )
         begun = 0 if begin is None else frames_of(begin, format)
         if begin is not None:
             begin = clip_in("begin", begin, format, begun)
-        frames = self._frames(format, audio, video, begun)
+        frames = self._frames(format, audio, video, draft, begun)
+        if draft is not None:
+            draft = clip_in("draft", draft, format, frames)
         given = None
         if audio is not None:
             sound = fit(sound_in("audio", audio, format), format.samples(frames))
@@ -244,14 +277,14 @@ class Request:
             None if unwanted == (None, None) else Prompt(*unwanted),
         )
         repeated, remade = self.overlap_frames(format), self.remake_frames(format)
-        return Inputs(prompt, frames, given, audio, begin, begun, repeated, remade)
+        return Inputs(prompt, frames, given, audio, begin, begun, repeated, remade, draft)
 
     def _lengths(self) -> Iterator[tuple[float, str, str]]:
         """(seconds of a clip, the words for it, what to do if they are too many)."""
         if self.seconds is not None:
             seconds = float(self.seconds)
             yield seconds, f"{seconds:g} s are requested", "set a smaller `seconds`"
-        for name in ("audio", "video", "begin") if self.seconds is None else ("begin",):
+        for name in ("audio", "video", "begin", "draft") if self.seconds is None else ("begin",):
             if (media := getattr(self, name)) is None:
                 continue
             path = self.path(name)
@@ -260,35 +293,45 @@ class Request:
             remedy = "give its end" if name == "begin" else "set a smaller `seconds`"
             yield seconds, f"{named} lasts {seconds:g} s", remedy
 
-    def _frames(self, format: Format, audio: Clip | None, video: Clip | None, begun: int) -> int:
+    def _frames(
+        self,
+        format: Format,
+        audio: Clip | None,
+        video: Clip | None,
+        draft: Clip | None,
+        begun: int,
+    ) -> int:
         """How many frames the clip has, at the format's rate; `begun` of them are `begin`."""
-        from harmony_parts.media.frames import frames_for
-
-        available = None
-        if video is not None:
-            assert video.frames is not None
-            available = frames_for(len(video.frames), video.fps, format.fps)
+        there = {
+            f"the {'draft' if name == 'draft' else f'given {name}'}": (
+                max(1, round(clip.seconds * format.fps))
+                if name == "audio"
+                else frames_of(clip, format)
+            )
+            for name, clip in (("video", video), ("draft", draft), ("audio", audio))
+            if clip is not None
+        }
         if self.seconds is not None:
             frames = begun + max(1, round(self.seconds * format.fps))
-        elif available is not None:
-            frames = available
-        elif begun and audio is None:
+        elif there:
+            frames = min(there.values())
+        elif begun:
             frames = begun + format.frames - self.overlap_frames(format)
         else:
-            default = format.seconds if audio is None else audio.seconds
-            frames = max(1, round(default * format.fps))
+            frames = max(1, round(format.seconds * format.fps))
         if frames <= begun:
             raise RequestError(
-                f"begin lasts {float(begun / format.fps):.2f} s, and the given"
-                f" {'audio' if video is None else 'video'} {float(frames / format.fps):.2f} s from"
+                f"begin lasts {float(begun / format.fps):.2f} s, and"
+                f" {min(there, key=there.__getitem__)} {float(frames / format.fps):.2f} s from"
                 " the start of begin: nothing is left to generate"
             )
-        if available is not None and frames > available:
-            raise RequestError(
-                f"{float(self.seconds or 0):g} s{' after begin' if begun else ''} are requested,"
-                " and the given video lasts"
-                f" {float(available / format.fps):.2f} s; leave `seconds` out to use all of it"
-            )
+        for name, available in there.items():
+            if name != "the given audio" and frames > available:
+                raise RequestError(
+                    f"{float(self.seconds or 0):g} s{' after begin' if begun else ''} are"
+                    f" requested, and {name} lasts {float(available / format.fps):.2f} s; leave"
+                    " `seconds` out to use all of it"
+                )
         if not begun and frames > LONGER * format.frames:
             warn_caller(
                 f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s"
@@ -305,6 +348,7 @@ class Inputs:
     `frames` is the clip's length. `given`: the given stream, to be encoded; `audio`: a given sound
     with its own rate and channels. `begin`: the clip to go on from, of `begun` frames, in windows
     that repeat `overlap` frames and make the last `remake` of the window before them again.
+    `draft`: the clip to change, of the same length.
     """
 
     prompt: Prompt
@@ -315,6 +359,7 @@ class Inputs:
     begun: int
     overlap: int
     remake: int
+    draft: Clip | None
 
     def restore(self, clip: Clip, format: Format) -> Clip:
         """The decoded clip with the given stream in place of its reconstruction."""

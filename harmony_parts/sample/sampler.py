@@ -22,7 +22,7 @@ from harmony_parts.sample.checks import Who, check_shapes
 from harmony_parts.sample.networks import Networks, Others
 from harmony_parts.sample.pass_graph import checked_passes, order
 from harmony_parts.sample.passes import TOGETHER, Passes, combined
-from harmony_parts.sample.timetable import timetable
+from harmony_parts.sample.timetable import NOISE, timetable
 
 
 @attrs.frozen(eq=False)
@@ -55,6 +55,8 @@ def sample(
     codecs: AV[VideoCodec | AudioCodec],
     given: AV[Tensor] = AV(),
     begin: AV[Tensor] = AV(),
+    draft: AV[Tensor] = AV(),
+    strength: float = 1.0,
     guidance: Guidance,
     solver: Solver,
     shift: Shift | StreamShifts,
@@ -69,22 +71,26 @@ def sample(
     `noise` and `given` [B, T, ...] hold different streams; the result holds both. Generated streams
     may go on from known latents `begin` [B, k, ...], which are their first k, bit for bit, and take
     the place of a reference image there. Each generated stream goes from time 1 to 0 along the
-    times of its own shift, if `shift` has one for each. The solver works in the precision of
-    `noise`. Passes that don't need each other are batched in one call of the denoiser if that holds
-    at most `together` latents (T H W of video and T of audio, over samples and passes); 0 runs each
-    pass by itself. `others` gives the denoiser and conditions of passes that run another model, or
-    this one with other words. Raises ValueError if the arguments are inconsistent,
-    PartContractError if a part violates its contract, RunError if a prediction is NaN or infinite
-    or memory is exhausted.
+    times of its own shift, if `shift` has one for each. A stream with a `draft`, clean latents of
+    its shape, starts from the draft with noise at time `strength` instead (SDEdit,
+    arXiv:2108.01073), in as many steps.
+
+    The solver works in the precision of `noise`. Passes that don't need each other are batched in
+    one call of the denoiser if that holds at most `together` latents (T H W of video and T of
+    audio, over samples and passes); 0 runs each pass by itself. `others` gives the denoiser and
+    conditions of passes that run another model, or this one with other words. Raises ValueError if
+    the arguments are inconsistent, PartContractError if a part violates its contract, RunError if a
+    prediction is NaN or infinite or memory is exhausted.
     """
     if fault := denoiser_fault(denoiser):
         raise PartContractError(fault)
-    _check_streams(noise, given, begin)
+    _check_streams(noise, given, begin, draft)
     networks = Networks((denoiser, conditions), others, begin)
     passes = Passes(networks, codecs, path, together)
     flow = _Flow(passes, given, begin, guidance, solver, steps)
-    x, memory = flow.with_known(noise), None
-    table = timetable(steps, shift, tuple(x), tuple(given))
+    start = NOISE.replace(**dict.fromkeys(draft, strength))
+    x, memory = flow.with_known(_started(noise, draft, start, path)), None
+    table = timetable(steps, shift, tuple(x), tuple(given), start)
     for step, (times, next_times) in enumerate(pairwise(table)):
         flow.begin(step)
         moved, memory = solver.step(x, times, next_times, flow, memory)
@@ -222,7 +228,15 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _check_streams(noise: AV[Tensor], given: AV[Tensor], begin: AV[Tensor]) -> None:
+def _started(noise: AV[Tensor], draft: AV[Tensor], start: AV[float], path: Path) -> AV[Tensor]:
+    """The noise, and in place of a draft's stream the draft with that noise."""
+    mixed = draft.map(lambda d, n, t: path.interpolate(d.to(n), n, n.new_tensor(t)), noise, start)
+    return noise.replace(**{stream: mixed[stream] for stream in mixed})
+
+
+def _check_streams(
+    noise: AV[Tensor], given: AV[Tensor], begin: AV[Tensor], draft: AV[Tensor]
+) -> None:
     if not tuple(noise):
         raise ValueError("noise holds no stream, so there is nothing to generate")
     if both := set(noise) & set(given):
@@ -232,7 +246,7 @@ def _check_streams(noise: AV[Tensor], given: AV[Tensor], begin: AV[Tensor]) -> N
         )
     sizes = {
         f"{name}.{stream}": len(av[stream])
-        for name, av in (("noise", noise), ("given", given), ("begin", begin))
+        for name, av in (("noise", noise), ("given", given), ("begin", begin), ("draft", draft))
         for stream in av
     }
     if len(set(sizes.values())) > 1:
@@ -245,4 +259,12 @@ def _check_streams(noise: AV[Tensor], given: AV[Tensor], begin: AV[Tensor]) -> N
             raise ValueError(
                 f"begin.{stream} is {list(known)}, and noise.{stream} {list(shape)}: it needs the"
                 " same shape, with at most as many latents in time"
+            )
+    for stream in draft:
+        if stream not in tuple(noise):
+            raise ValueError(f"there is a draft of {stream}, and {stream} isn't generated")
+        if draft[stream].shape != noise[stream].shape:
+            raise ValueError(
+                f"draft.{stream} is {list(draft[stream].shape)}; it has the shape of"
+                f" noise.{stream}, {list(noise[stream].shape)}"
             )

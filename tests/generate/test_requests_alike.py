@@ -83,6 +83,22 @@ RULES: list[tuple[dict[str, Any], str]] = [
         {"video": "FLASH", "seconds": 2.0},
         "2 s are requested, and the given video lasts 0.50 s; leave `seconds` out to use all of it",
     ),
+    (
+        {"draft": "FLASH", "seconds": 2.0},
+        "2 s are requested, and the draft lasts 0.50 s; leave `seconds` out to use all of it",
+    ),
+    *(
+        (
+            {"draft": "FLASH", "strength": x},
+            f"strength must be a number above 0 and up to 1, not {x}",
+        )
+        for x in (0.0, 1.5, -0.1)
+    ),
+    (
+        {"strength": 0.5},
+        "strength is set without draft, the clip that would be changed",
+    ),
+    ({"audio": "CLICK", "draft": "CLICK"}, "the draft has no video, which is generated"),
 ]
 """What the command line and a table can express: the fields, and the sentence."""
 

@@ -121,7 +121,7 @@ def test_a_window_is_given_each_side_in_its_place(stereo: Pipeline, clip: Clip) 
     whole = torch.cat((clip.waveform, 0.5 * clip.waveform), dim=1)
     seen: list[tuple[Clip | None, Clip]] = []
 
-    def generate(frames, seeds, given, begin, progress):
+    def generate(frames, seeds, given, draft, begin, progress):
         seen.append((given[0] if given else None, begin[0]))
         return [attrs.evolve(clip, frames=clip.frames[:frames])]
 

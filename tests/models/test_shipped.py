@@ -57,7 +57,10 @@ def test_a_model_or_run_of_that_name_here_comes_first(elsewhere: Path, inside: s
     (mine / inside).write_text("")
     with pytest.warns(UserWarning, match=f"{NAME}: this is the folder of that name here"):
         assert local_model(NAME) == locate_model(NAME) == Path(NAME)
-    with pytest.warns(UserWarning), pytest.raises(RunError, match="neither a model"):
+    with (
+        pytest.warns(UserWarning, match=NAME),
+        pytest.raises(RunError, match="neither a model"),
+    ):
         hp.load(NAME)
     with pytest.raises(RunError, match="neither a model"):
         hp.load(f"./{NAME}")
