@@ -54,6 +54,7 @@ _NAMES = {
     "NoStyle": "style.none",
     "StraightPath": "flow.straight",
     "ConstantShift": "flow.shift",
+    "ListedTimes": "flow.listed",
     "StreamShifts": "flow.stream_shifts",
     "LogitNormal": "flow.logit_normal",
     "UniformDensity": "flow.uniform:Uniform",
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     from harmony_parts.flow.adams_bashforth import AdamsBashforth as AdamsBashforth
     from harmony_parts.flow.euler import Euler as Euler
     from harmony_parts.flow.heun import Heun as Heun
+    from harmony_parts.flow.listed import ListedTimes as ListedTimes
     from harmony_parts.flow.logit_normal import LogitNormal as LogitNormal
     from harmony_parts.flow.shift import ConstantShift as ConstantShift
     from harmony_parts.flow.straight import StraightPath as StraightPath

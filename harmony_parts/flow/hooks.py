@@ -27,6 +27,12 @@ def harmony_shift() -> Iterator[PartDeclaration]:
         summary="Moves times towards noise by a constant, for clips of any size.",
         source="arXiv:2403.03206",
     )
+    yield part(
+        "listed",
+        "harmony_parts.flow.listed:ListedTimes",
+        summary="Times from a list, as distilled models are sampled with.",
+        source="diffusers, LTX-2",
+    )
 
 
 @hookimpl
