@@ -124,7 +124,7 @@ class CausalVideoCodec:
             .latent_dist.mode()
             .permute(0, 2, 3, 4, 1)
         )
-        return (z.float() - self._mean.to(z.device)) / self._std.to(z.device)
+        return self.scaled(z)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -138,10 +138,17 @@ class CausalVideoCodec:
                 f"latents are [B, T, {self.grid[0]}, {self.grid[1]}, {self.channels}], not"
                 f" {list(latents.shape)}"
             )
-        z = latents.to(self.frozen.device).float()
-        z = (z * self._std.to(z.device) + self._mean.to(z.device)).to(self.frozen.dtype)
+        z = self.unscaled(latents.to(self.frozen.device)).to(self.frozen.dtype)
         pixels = self._vae.decode(z.permute(0, 4, 1, 2, 3)).sample.permute(0, 2, 3, 4, 1)
         return self._values(pixels.float()).round().clamp(0, 255).to(torch.uint8)
+
+    def scaled(self, z: Tensor) -> Tensor:
+        """The autoencoder's own latents [..., C] as those of the codec, in float32."""
+        return (z.float() - self._mean.to(z.device)) / self._std.to(z.device)
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """The codec's latents [..., C] as the autoencoder's own, in float32."""
+        return latents.float() * self._std.to(latents.device) + self._mean.to(latents.device)
 
     def _pixels(self, frames: Tensor) -> Tensor:
         """Values 0..255 [..., 3] as the autoencoder takes them: -1..1."""

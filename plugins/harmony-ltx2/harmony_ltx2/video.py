@@ -50,24 +50,27 @@ class LTX2Video:
 
         Raises ValueError if the weights can't be loaded, or the size isn't supported.
         """
-        return LTX2VideoCodec(self, format)
+        return LTX2VideoCodec(self, format, self.autoencoder())
+
+    def autoencoder(self) -> Any:
+        """diffusers' model, which codecs of several sizes can share. Raises ValueError."""
+        from diffusers import AutoencoderKLLTX2Video
+
+        return diffusers_model(
+            AutoencoderKLLTX2Video,
+            FULL,
+            self.config,
+            self.precision,
+            self.model,
+            self.subfolder,
+            self.revision,
+        )
 
 
 class LTX2VideoCodec(CausalVideoCodec):
-    """The VideoCodec of `LTX2Video`."""
+    """The VideoCodec of `LTX2Video`, with diffusers' autoencoder `vae`."""
 
-    def __init__(self, spec: LTX2Video, format: Format) -> None:
-        from diffusers import AutoencoderKLLTX2Video
-
-        vae = diffusers_model(
-            AutoencoderKLLTX2Video,
-            FULL,
-            spec.config,
-            spec.precision,
-            spec.model,
-            spec.subfolder,
-            spec.revision,
-        )
+    def __init__(self, spec: LTX2Video, format: Format, vae: Any) -> None:
         config = vae.config
         if config.timestep_conditioning or any(config.decoder_inject_noise):
             raise ValueError(

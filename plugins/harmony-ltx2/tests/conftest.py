@@ -22,6 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         LTX2VideoTransformer3DModel,
     )
     from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
     from transformers import ByT5Tokenizer, Gemma3Config, Gemma3ForConditionalGeneration
 
     place = tmp_path_factory.mktemp("ltx2")
@@ -29,6 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LTX2VideoTransformer3DModel(**toys.TRANSFORMER).save_pretrained(place / "transformer")
     AutoencoderKLLTX2Video(**toys.VIDEO).save_pretrained(place / "vae")
     AutoencoderKLLTX2Audio(**toys.AUDIO).save_pretrained(place / "audio_vae")
+    LTX2LatentUpsamplerModel(**toys.UPSAMPLER).save_pretrained(place / "latent_upsampler")
     LTX2Vocoder(**toys.VOCODER).save_pretrained(place / "vocoder")
     LTX2TextConnectors(**toys.CONNECTORS).save_pretrained(place / "connectors")
     Gemma3ForConditionalGeneration(Gemma3Config(**toys.GEMMA)).save_pretrained(

@@ -65,6 +65,7 @@ AUDIO: dict[str, Any] = {
     "resolution": 32,
     "mel_bins": 16,
 }
+UPSAMPLER: dict[str, Any] = {"in_channels": C, "mid_channels": 32, "num_blocks_per_stage": 1}
 VOCODER: dict[str, Any] = {"in_channels": 32, "hidden_channels": 32}
 GEMMA: dict[str, Any] = {
     "text_config": {

@@ -12,7 +12,7 @@ import harmony_parts as hp
 from harmony_page.history import Made
 from harmony_page.knobs import OWN, Knob, changed, described, knobs
 from harmony_page.session import Session
-from harmony_parts.generate.request import Request
+from harmony_parts.generate.request import STRENGTH, Request
 from harmony_parts.guidance.protocol import Guidance
 
 SLIDERS = 12  # of one guidance; a slider can be hidden, but not added later
@@ -28,6 +28,8 @@ FIELDS = [
     "begin",
     "seconds",
     "overlap",
+    "draft",
+    "strength",
     "negative",
     "negative_sound",
     "seed",
@@ -69,7 +71,7 @@ class Form:
 
     def _given(self) -> None:
         """The fields for files."""
-        with gr.Accordion("Image, voice, given video or sound, continuation", open=False):
+        with gr.Accordion("Image, voice, given video or sound, a clip to change", open=False):
             gr.Markdown("Files stay on this machine. Give a video or a sound, not both.")
             with gr.Tab("Image"):
                 self.image = gr.Image(label="First frame", type="filepath", sources=["upload"])
@@ -88,6 +90,11 @@ class Form:
             with gr.Tab("Go on from"):
                 self.begin = gr.Video(label="The clip goes on from its end", sources=["upload"])
                 self.overlap = gr.Number(0, label="Seconds that each window repeats, or 0")
+            with gr.Tab("Change"):
+                self.draft = gr.Video(label="The clip starts from this one", sources=["upload"])
+                self.strength = gr.Slider(
+                    0.05, 1, STRENGTH, step=0.05, label="How much of the start is noise"
+                )
 
     def _example(self) -> Any:
         """A prompt that the model knows, or what is there if it doesn't say which it knows."""
@@ -113,6 +120,8 @@ class Form:
             for key, value in fields.items()
             if value not in ("", None) and not (key in ("seconds", "overlap") and value == 0)
         }
+        if "draft" not in fields:
+            fields.pop("strength", None)  # a slider has a value always
         own = self.session.guidances.get(name)
         if own is None:
             return Request(**fields), {}

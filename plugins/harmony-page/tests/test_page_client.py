@@ -60,7 +60,8 @@ def test_a_sum_has_the_sliders_of_its_terms(session, saved, tmp_path, elsewhere)
         parts = [each["props"] for each in page.config["components"] if each["type"] == "slider"]
         shown = [(each["label"], each["value"]) for each in parts if each["visible"]]
         names = ["cfg video", "cfg audio", "sync-cfg video", "sync-cfg audio"]
-        assert shown == list(zip(names, (2.5, 1.5, 2, 1.25), strict=True))
+        assert shown[-4:] == list(zip(names, (2.5, 1.5, 2, 1.25), strict=True))
+        assert len(shown) == 5, "and the one of a draft"
         values = asked(BOTH, 3, 1, 2, 1.5, prompt="a ball")
         Client(url, verbose=False).predict(*values, api_name="/make")
     finally:
@@ -87,6 +88,19 @@ def test_a_clip_goes_on(client, opened, tmp_path):
     client.predict(*asked(begin=handle_file(file)), api_name="/make")
     made = hp.Clip.read(opened.history.path(opened.history.clips[0]))
     assert made.seconds > clip.seconds + 0.2
+
+
+def test_a_clip_is_changed(client, opened, tmp_path):
+    """With `draft` and little noise it stays as it was; the slider without a draft does nothing."""
+    clip = hp.Clip(torch.full((9, 16, 16, 3), 180, dtype=torch.uint8), 12)
+    file = clip.save(tmp_path / "draft.mp4")
+    client.predict(*asked(draft=handle_file(file), strength=0.05), api_name="/make")
+    made = hp.Clip.read(opened.history.path(opened.history.clips[0]))
+    assert len(made.frames) == 9
+    assert (made.frames.float() - 180).abs().mean() < 12
+    client.predict(*asked(strength=0.05, seconds=0.75), api_name="/make")
+    other = hp.Clip.read(opened.history.path(opened.history.clips[0]))
+    assert (other.frames.float() - 180).abs().mean() > 12
 
 
 @pytest.mark.parametrize(
