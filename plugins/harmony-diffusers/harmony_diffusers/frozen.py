@@ -177,6 +177,23 @@ def transformers_model(
     return made
 
 
+def saved_model_class(
+    classes: Sequence[Any], config: Mapping[str, Any], model: str, subfolder: str, revision: str
+) -> Any:
+    """The one of transformers' `classes` whose `model_type` `config` names, or the saved model has.
+
+    The first one, if nothing says which, as without weights on the meta device.
+    """
+    first = classes[0]
+    kind = config.get("model_type")
+    if not config and not (on_meta() and not Path(model).expanduser().is_dir()):
+        with explained(" or ".join(cls.__name__ for cls in classes), model, subfolder):
+            where = component(first.__name__, model, subfolder, revision)
+            saved, _ = first.config_class.get_config_dict(found(model), **where)
+        kind = saved.get("model_type")
+    return next((cls for cls in classes if cls.config_class.model_type == kind), first)
+
+
 def transformers_tokenizer(cls: Any, model: str, subfolder: str, revision: str) -> Any:
     """The tokenizer of `model`. Raises ValueError if it can't be loaded."""
     with explained("a tokenizer", model, subfolder, knob="tokenizer"):

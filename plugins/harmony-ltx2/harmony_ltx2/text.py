@@ -1,4 +1,4 @@
-"""Texts encoded as in LTX-2: all layers of a frozen Gemma 3, and a connector for each stream."""
+"""Texts encoded as in LTX-2: all layers of a frozen Gemma, and a connector for each stream."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from harmony_diffusers.frozen import (
     model_knob,
     precision_knob,
     revision_knob,
+    saved_model_class,
     subfolder_knob,
     transformers_model,
 )
@@ -65,23 +66,26 @@ Encoded = tuple[Tensor, Tensor, Tensor]
 
 @attrs.frozen
 class LTX2Text:
-    """Frozen Gemma 3 and LTX-2's connectors: one text -> conditions "caption" and "sound".
+    """A frozen Gemma and LTX-2's connectors: one text -> conditions "caption" and "sound".
 
     Each is [B, length, width], "caption" for the video and "sound" for the audio. A text is padded
     on the left to `length`; the connectors read the states of all layers of Gemma, and replace
     padding by learned tokens, so that no token is masked. A text is made of the pieces whose field
     a prompt has, joined with spaces; a prompt without any of them gets the null form, the tokens of
-    `negative`. Each text is encoded by itself, so it doesn't depend on its batch. Source:
-    arXiv:2601.03233, as in diffusers' LTX2Pipeline. Gemma 3 12B has 12.2 G parameters (24 GB in
+    `negative`. Each text is encoded by itself, so it doesn't depend on its batch. The folder says
+    whether it is Gemma 3 (LTX-2.0 and 2.3) or Gemma 4 (2.5). Source: arXiv:2601.03233, as in
+    diffusers' LTX2Pipeline. Gemma 3 12B has 12.2 G parameters (24 GB in
     bfloat16) under Google's Gemma Terms of Use, the connectors 1.4 G under the LTX-2 Community
     License: read both before use.
     """
 
     model: str = model_knob("Lightricks/LTX-2")
-    subfolder: str = subfolder_knob("text_encoder", "Gemma 3")
+    subfolder: str = subfolder_knob("text_encoder", "text model")
     connectors_subfolder: str = subfolder_knob("connectors", "connectors")
     revision: str = revision_knob()
-    config: dict[str, Any] = config_knob("transformers.Gemma3Config")
+    config: dict[str, Any] = config_knob(
+        'transformers.Gemma3Config, or with model_type = "gemma4_unified" of Gemma4UnifiedConfig'
+    )
     connectors_config: dict[str, Any] = config_knob("diffusers.pipelines.ltx2.LTX2TextConnectors")
     precision: Precision = precision_knob("bfloat16")
     tokenizer: str = tokenizer_knob()
@@ -116,13 +120,22 @@ class LTX2TextEncoder(TextEncoder[Encoded]):
 
     def __init__(self, spec: LTX2Text) -> None:
         from diffusers.pipelines.ltx2 import LTX2TextConnectors
-        from transformers import Gemma3ForConditionalGeneration
+        from transformers import (
+            Gemma3ForConditionalGeneration,
+            Gemma4UnifiedForConditionalGeneration,
+        )
 
         super().__init__(spec.cache)
         self.spec = spec
         place = (spec.precision, spec.model)
         gemma = transformers_model(
-            Gemma3ForConditionalGeneration,
+            saved_model_class(
+                (Gemma3ForConditionalGeneration, Gemma4UnifiedForConditionalGeneration),
+                spec.config,
+                spec.model,
+                spec.subfolder,
+                spec.revision,
+            ),
             GEMMA,
             spec.config,
             *place,

@@ -88,6 +88,17 @@ GEMMA: dict[str, Any] = {
     },
     "mm_tokens_per_image": 4,
 }
+GEMMA4: dict[str, Any] = {
+    "model_type": "gemma4_unified",
+    "text_config": GEMMA["text_config"]
+    | {
+        "num_global_key_value_heads": 1,
+        "global_head_dim": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    "vision_config": {"mm_embed_dim": 8, "mm_posemb_size": 8, "output_proj_dims": 8},
+    "audio_config": {"audio_embed_dim": 8},
+}
 CONNECTORS: dict[str, Any] = {
     "caption_channels": TEXT,
     "text_proj_in_factor": 3,

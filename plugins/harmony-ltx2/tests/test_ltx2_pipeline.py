@@ -35,11 +35,15 @@ STEPS = 4
 
 @pytest.fixture(scope="module", params=toys.FORMS)
 def both(request):
-    """Our parts, and diffusers' pipeline over the same models; 2.5 keeps the text's keys."""
+    """Our parts, and diffusers' pipeline over the same models.
+
+    2.5 has Gemma 4, and keeps the text's keys.
+    """
     form = toys.FORMS[request.param]
     connectors = toys.CONNECTORS if request.param == "2.0" else toys.LATER_CONNECTORS
     parts = toys.parts(form)
-    text = toys.text(connectors_config=connectors, negative=NEGATIVE).build(
+    gemma = toys.GEMMA4 if request.param == "2.5" else toys.GEMMA
+    text = toys.text(config=gemma, connectors_config=connectors, negative=NEGATIVE).build(
         format=toys.FORMAT, codecs=parts.codecs
     )
     parts.text = text

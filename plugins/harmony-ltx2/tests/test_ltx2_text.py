@@ -67,6 +67,28 @@ def test_a_cut_text_gives_one_warning():
     assert not build()._warned
 
 
+def test_a_folder_says_which_gemma_it_has(model, tmp_path):
+    """Another text model is refused by name."""
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors
+    from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
+
+    config = {name: value for name, value in toys.GEMMA4.items() if name != "model_type"}
+    torch.manual_seed(0)
+    later = Gemma4UnifiedForConditionalGeneration(Gemma4UnifiedConfig(**config))
+    later.save_pretrained(tmp_path / "text_encoder")
+    LTX2TextConnectors(**toys.LATER_CONNECTORS).save_pretrained(tmp_path / "connectors")
+    settings = {"config": {}, "connectors_config": {}, "tokenizer": str(model)}
+    kinds = [
+        type(build(model=str(place), **settings).frozen.models[0]).__name__
+        for place in (model, tmp_path)
+    ]
+    assert kinds == ["Gemma3ForConditionalGeneration", "Gemma4UnifiedForConditionalGeneration"]
+    file = tmp_path / "text_encoder" / "config.json"
+    file.write_text(file.read_text().replace('"gemma4_unified"', '"llama"'))
+    with pytest.raises(ValueError, match="it is a model of type 'llama', not 'gemma3'"):
+        build(model=str(tmp_path), **settings)
+
+
 def test_cached_texts_are_not_encoded_again():
     """At most `cache` texts; moving the module clears them."""
     encoder, runs = build(cache=2), []
