@@ -102,6 +102,17 @@ class PublishedContract:
         known = pipeline.codecs["video"].encode(image[None, None])
         assert torch.allclose(shown["video"][:, :1], known, atol=1e-4)
 
+    def test_a_draft_is_a_start_with_noise(self, pipeline: Pipeline) -> None:
+        """Almost none leaves it as it is; with nothing else, it is forgotten."""
+        draft = pipeline.latents([Prompt("rain")], seeds=[5], guidance=NoGuidance())
+
+        def latents(**settings: Any) -> AV[torch.Tensor]:
+            return pipeline.latents([Prompt(SAYS)], seeds=[3], **settings)
+
+        assert same(latents(draft=draft, strength=1e-5), draft, 0.05)
+        assert same(latents(draft=draft, strength=1.0), latents())
+        assert not same(latents(draft=draft, strength=0.9), latents(), 0.01)
+
     def test_guidances_of_others_run_unchanged(
         self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
     ) -> None:
