@@ -13,6 +13,7 @@ from harmony_parts.av import Format
 from harmony_parts.data.protocol import Example
 from harmony_parts.data.rendering import render, texts_of
 from harmony_parts.plugin import default_parts, knob
+from harmony_parts.scenes.captions import brief
 from harmony_parts.scenes.protocol import StageScene, Take
 from harmony_parts.scenes.rhythm import Rhythm
 
@@ -48,6 +49,12 @@ class Soundstage:
         help=f"the {HELD_OUT} held-out cases of the scenes instead of `size` training examples",
         off=False,
     )
+    brief: float = knob(
+        0.0,
+        help="share of the examples whose captions leave out a random part, as people's do",
+        off=0.0,
+        validator=attrs.validators.and_(attrs.validators.ge(0), attrs.validators.le(1)),
+    )
     offset: float = knob(
         0.0, help="delay of the sound after the picture, for validating metrics", unit="s", off=0.0
     )
@@ -75,9 +82,11 @@ class SoundstageSet:
         name = f"{type(scene).__name__.lower()}-{self.spec.seed}-{index}"
         if self.spec.held_out:
             name += "-held-out"
-        return render(
+        made = render(
             take, self.format, name=name, offset=self.spec.offset, noise=noise, other=other
         )
+        texts = self._texts(take, index)
+        return attrs.evolve(made, prompt=attrs.evolve(made.prompt, **texts))
 
     def _take(self, index: int) -> Take:
         if not 0 <= index < len(self):
@@ -87,16 +96,22 @@ class SoundstageSet:
         return scene.draw(self._random(index, 0), seconds, Rhythm())
 
     def _random(self, index: int, stream: int) -> np.random.Generator:
-        """One of three random streams, so that the events don't depend on the sample rate.
+        """One of four random streams, so that the events don't depend on the sample rate.
 
-        A fourth number, which training examples don't have, sets the held-out cases apart.
+        A further number, which training examples don't have, sets the held-out cases apart.
         """
         apart = (1,) if self.spec.held_out else ()
         return np.random.default_rng((self.spec.seed, index, stream, *apart))
 
     def texts(self, index: int) -> dict[str, Any]:
         """Those of the scene's take, which isn't rendered for it."""
-        return texts_of(self._take(index))
+        return self._texts(self._take(index), index)
+
+    def _texts(self, take: Take, index: int) -> dict[str, Any]:
+        texts, rng = texts_of(take), self._random(index, 3)
+        if rng.uniform() < self.spec.brief:
+            texts |= {name: brief(texts[name], rng) for name in ("caption", "sound")}
+        return texts
 
     def fingerprint(self, index: int) -> str:
         """The index: an example depends only on the settings and its index."""

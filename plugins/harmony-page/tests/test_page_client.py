@@ -26,7 +26,7 @@ def client(address) -> Client:
 
 def asked(way: str = PLAIN, *sliders: float, guidance: str = OWN, **fields) -> list:
     """The values of the form."""
-    values = {"seed": 0, "steps": 3, "seconds": 0, "overlap": 0, **fields}
+    values = {"seed": 0, "steps": 3, "seconds": 0, "overlap": 0, "strength": 0.6, **fields}
     words = dict.fromkeys(("prompt", "sound", "speech", "negative", "negative_sound"), "")
     numbers = [*sliders, *[0] * (SLIDERS - len(sliders))]
     return [*((words | values).get(name) for name in FIELDS), way, guidance, *numbers]
