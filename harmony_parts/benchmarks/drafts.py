@@ -1,6 +1,7 @@
 """Another sound for a clip of a face: which mouths follow it, and how much of the picture stays.
 
-    python -m harmony_parts.benchmarks.drafts harmony-tiny --out docs/results/drafts.json
+    python -m harmony_parts.benchmarks.drafts harmony-tiny --out docs/results/drafts.json \\
+        --sheet docs/images/drafts.png
 
 Held-out clips of Soundstage of one person who talks, each as the draft for the sound of another
 one, drawn independently. For each strength: the correlation of the mouth with the given sound and
@@ -10,6 +11,7 @@ over time and through the codec, in levels of 0 to 255. At strength 1 the draft 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,13 @@ from harmony_parts.data.soundstage import HELD_OUT, Soundstage
 from harmony_parts.generate.load import load
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.media.clip import Clip
+from harmony_parts.metrics.events import Events
 from harmony_parts.metrics.soundstage_mouth import SoundstageMouth
+from harmony_parts.report.contact_sheet import Row, contact_sheet
 from harmony_parts.scenes.talk import Talk
 
 STRENGTHS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHOWN, DRAWN = 2, (0.4, 0.6, 0.8, 1.0)  # faces and strengths in the picture
 
 
 def pairs(pipeline: Pipeline, count: int, seed: int) -> list[tuple[Example, Example]]:
@@ -76,15 +81,31 @@ def measured(pipeline: Pipeline, made: Clip, one: Example, other: Example) -> di
     }
 
 
+def shown(
+    both: Sequence[tuple[Example, Example]], made: Mapping[float, Sequence[Clip]]
+) -> list[Row]:
+    """The first drafts, and what became of them."""
+    return [
+        Row(title, clip, Events().analyse(clip))
+        for number, (one, _) in enumerate(both[:SHOWN])
+        for title, clip in (
+            (f"draft: {one.prompt.caption}", one.clip),
+            *((f"strength {s:g}", made[s][number]) for s in made if s in DRAWN),
+        )
+    ]
+
+
 @click.command()
 @click.argument("model")
 @click.option("--clips", default=24, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-def main(model: str, clips: int, seed: int, out: Path) -> None:
+@click.option("--sheet", type=click.Path(path_type=Path), help="A picture of the first faces.")
+def main(model: str, clips: int, seed: int, out: Path, sheet: Path | None) -> None:
     """Measure MODEL at several strengths, with the same noise."""
     pipeline = load(model)
     both = pairs(pipeline, clips, seed)
+    made: dict[float, list[Clip]] = {}
     report: dict[str, Any] = {
         "model": Path(model).name,
         "clips": clips,
@@ -93,19 +114,20 @@ def main(model: str, clips: int, seed: int, out: Path) -> None:
         "strengths": {},
     }
     for strength in STRENGTHS:
-        rows = [
-            measured(
-                pipeline,
-                talks_again(pipeline, one, other, strength, seed + number),
-                one,
-                other,
-            )
+        made[strength] = [
+            talks_again(pipeline, one, other, strength, seed + number)
             for number, (one, other) in enumerate(both)
+        ]
+        rows = [
+            measured(pipeline, clip, one, other)
+            for clip, (one, other) in zip(made[strength], both, strict=True)
         ]
         found = {name: interval([row[name] for row in rows]) for name in rows[0]}
         report["strengths"][str(strength)] = found
         click.echo(f"{strength}: " + ", ".join(f"{k} {v['mean']:.3f}" for k, v in found.items()))
     write_report(report, out, quick=False)
+    if sheet is not None:
+        contact_sheet(shown(both, made), sheet, "faces with the sound of another clip")
 
 
 if __name__ == "__main__":
