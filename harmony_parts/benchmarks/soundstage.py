@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from harmony_parts.av import Format
+from harmony_parts.av import AV, Format
 from harmony_parts.bench.cases import SETS
 from harmony_parts.benchmarks.measure import QUICK, check_overwrite, write_report
 from harmony_parts.codecs.conv_video import ConvVideo
@@ -26,10 +26,13 @@ from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.codecs.logmel import LogMel
 from harmony_parts.data.protocol import Example
 from harmony_parts.data.soundstage import Soundstage
+from harmony_parts.latents.decode import decode_latents
+from harmony_parts.latents.encode import encode_clips
 from harmony_parts.media.clip import Clip
 from harmony_parts.metrics.compare import compare
 from harmony_parts.metrics.correlation import Correlation
 from harmony_parts.metrics.events import Events, match
+from harmony_parts.metrics.soundstage_mouth import SoundstageMouth
 from harmony_parts.scenes.ambient import Ambient
 from harmony_parts.scenes.talk import Talk
 
@@ -40,6 +43,8 @@ AUDIO = {
     "log-mel, 2 x 32 bands": LogMel(hops_per_latent=2, bands=32),
     "log-mel, 4 x 64 bands": LogMel(),
 }
+
+OF_TINY = "log-mel, 2 x 32 bands"  # the audio codec of harmony-tiny
 
 
 def _cases(scene: Any, number: int, offset: float = 0.0) -> list[Example]:
@@ -55,6 +60,10 @@ def measure(number: int, weights: Path | None = None) -> dict[str, Any]:
         "cases": number,
         "sets": {name: measure_set(scene, number) for name, scene in SETS.items()},
         "codecs": measure_codecs(number, {**VIDEO, **learned}, AUDIO),
+        "together": {
+            f"{name} and {OF_TINY}": measure_together(number, spec, AUDIO[OF_TINY])
+            for name, spec in learned.items()
+        },
     }
 
 
@@ -190,6 +199,26 @@ def measure_codecs(
     return {"video": video, "audio": audio}
 
 
+def measure_together(number: int, video: Any, audio: Any) -> dict[str, Any]:
+    """How well picture and sound agree when both are coded, beside the truth."""
+    codecs = AV(video.build(format=FORMAT), audio.build(format=FORMAT))
+    found: dict[str, Any] = {}
+    for metric, name, scene in (
+        (Events(), "f1", Ambient(silent=0.0)),
+        (SoundstageMouth(), "mouth_correlation", Talk(pairs=0.0)),
+    ):
+        clips = [case.clip for case in _cases(scene, number)]
+        coded = decode_latents(
+            encode_clips(clips, codecs, torch.device("cpu")), codecs, FORMAT, FORMAT.frames
+        )
+        found[name] = {}
+        for which, some in (("truth", clips), ("coded", coded)):
+            streams = [metric.analyse(clip) for clip in some]
+            scores = [metric.score(each["video"], each["audio"])[name] for each in streams]
+            found[name][which] = round(float(np.mean(scores)), 3)
+    return found
+
+
 def _through_video(codec: Any, case: Example) -> torch.Tensor:
     assert case.clip.frames is not None
     decoded: torch.Tensor = codec.decode(codec.encode(case.clip.frames[None]))[0]
@@ -304,6 +333,10 @@ def table(report: dict[str, Any]) -> str:
             f" {found['offset_ms']} ({found['offset_ms_of_90_percent']}) |"
             f" {found.get('mouth', '')} | {found['seconds_a_clip']} |"
         )
+    rows += ["", "| codecs together | F1: truth, coded | mouth: truth, coded |", "|---|---|---|"]
+    for name, found in report["together"].items():
+        cells = [f"{each['truth']}, {each['coded']}" for each in found.values()]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from harmony_parts.benchmarks import guidance, local_attention, model, soundstage
 from harmony_parts.benchmarks.measure import QUICK, write_report
+from harmony_parts.models.shipped import shipped_models
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -92,7 +93,9 @@ def test_the_sheet_shows_codecs_below_the_truth(tmp_path: Path) -> None:
 
 def test_soundstage(tmp_path: Path) -> None:
     file = tmp_path / "soundstage.json"
-    done = CliRunner().invoke(soundstage.main, ["--quick", "--out", str(file)])
+    codec = shipped_models()["harmony-tiny"] / "codec-video.safetensors"
+    words = ["--quick", "--codec", str(codec), "--out", str(file)]
+    done = CliRunner().invoke(soundstage.main, words)
     assert done.exit_code == 0, done.output
     report = json.loads(file.read_text())
     assert (report["quick"], report["cases"]) == (True, 3)
@@ -104,3 +107,7 @@ def test_soundstage(tmp_path: Path) -> None:
     assert late == sorted(late)
     assert ambient["spoilt"]["mute"]["video_matched"] == 0
     assert not ambient["spoilt"]["still"]["audio_matched"]
+    (together,) = report["together"].values()
+    assert together["f1"] == {"truth": 1.0, "coded": 1.0}
+    mouth = together["mouth_correlation"]
+    assert 0.5 * mouth["truth"] < mouth["coded"] <= mouth["truth"] + 0.05
