@@ -36,6 +36,8 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], strategy: Strategy =
     Raises RunError, in all of them, if it can't be written.
     """
     tensors = {name: state[name] for name in TENSORS if name in state}
+    if strategy.ranks == 1:  # its weights may be divided all the same, into one part
+        tensors = {name: strategy.whole(group) for name, group in tensors.items()}
     facts = {name: value for name, value in state.items() if name not in (*TENSORS, "step")}
     snapshot, target = Snapshot(state["step"], tensors, facts), folder / f"step-{state['step']:07d}"
     if strategy.ranks > 1:

@@ -21,6 +21,7 @@ SEQ, SEQ_COPIES, SEQ_HSDP = (
     ["data-parallel", {"seq": 2}],
     ["fsdp", {"shards": 2, "seq": 2}],
 )
+ONE = ["single", {}]
 TRAIN = {"steps": 4, "batch": 4, "layers": 2, "checkpoint_every": 2}
 TOLERANCE = 2e-6  # of float32 weights of some 0.1: sums over two processes are rounded otherwise
 
@@ -57,13 +58,18 @@ def result(out: Path) -> bytes:
 
 
 def test_two_processes_with_divided_weights_train_what_one_does(tmp_path: Path) -> None:
-    """The loss falls by the sum of all gradients, not their mean: clipping would hide it."""
+    """The loss falls by the sum of all gradients, not their mean: clipping would hide it.
+
+    A single process may divide them too, as on a machine with one GPU.
+    """
     train = {"steps": 2, "layers": 1, "clip": 0.0, "checkpoint_every": 0}
     finish(
-        job(tmp_path / "one", ranks=0, strategy=["single", {}], train=train),
+        job(tmp_path / "one", ranks=0, strategy=ONE, train=train),
         job(tmp_path / "two", train=train),
+        job(tmp_path / "alone", ranks=1, train=train),
     )
     check_alike(tmp_path / "one", tmp_path / "two")
+    check_alike(tmp_path / "one", tmp_path / "alone")
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +78,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs")
     micro = {"micro_batch": 1}
     finish(
-        job(out / "one", ranks=0, strategy=["single", {}]),
+        job(out / "one", ranks=0, strategy=ONE),
         job(out / "fsdp"),
+        job(out / "alone", ranks=1),
         job(out / "copies", strategy=COPIES),
         job(out / "hsdp", ranks=4, strategy=HSDP),
         job(out / "parts", train=micro),
         job(out / "seq", strategy=SEQ),
         job(out / "seq-copies", strategy=SEQ_COPIES, train=micro),
         job(out / "seq-hsdp", ranks=4, strategy=SEQ_HSDP),
-        job(out / "one-lora", ranks=0, strategy=["single", {}], train={"lora": 2}),
+        job(out / "one-lora", ranks=0, strategy=ONE, train={"lora": 2}),
         job(out / "lora", train={"lora": 2}),
     )
     return out
@@ -91,7 +98,7 @@ def test_tasks_that_are_run_one_after_the_other_share_a_step(tmp_path: Path) -> 
     """Each process runs the divided blocks once for each task, with or without gradients."""
     train = TRAIN | {"steps": 2, "driven_interaction": "one_way_detached", "checkpoint_every": 0}
     finish(
-        job(tmp_path / "one", ranks=0, strategy=["single", {}], train=train),
+        job(tmp_path / "one", ranks=0, strategy=ONE, train=train),
         job(tmp_path / "two", train=train),
     )
     check_alike(tmp_path / "one", tmp_path / "two")
@@ -113,7 +120,7 @@ def test_shared_clips_in_bfloat16(tmp_path: Path) -> None:
     train = TRAIN | {"steps": 2, "checkpoint_every": 0, "precision": "bfloat16"}
     one, two = tmp_path / "one", tmp_path / "two"
     finish(
-        job(one, ranks=0, strategy=["single", {}], train=train),
+        job(one, ranks=0, strategy=ONE, train=train),
         job(two, strategy=SEQ, train=train),
     )
     assert losses(two) == pytest.approx(losses(one), rel=2e-3)
@@ -147,11 +154,14 @@ def test_adapters_on_divided_weights_are_those_of_one_process(runs: Path) -> Non
     [
         ("one", 2, FSDP),
         ("one", 4, FSDP),
+        ("fsdp", 0, ONE),
         ("fsdp", 1, FSDP),
+        ("alone", 1, FSDP),
+        ("alone", 2, FSDP),
         ("fsdp", 4, FSDP),
         ("hsdp", 2, FSDP),
         ("one", 4, SEQ_HSDP),
-        ("seq", 1, FSDP),
+        ("seq", 0, ONE),
         ("seq", 2, FSDP),
         ("seq-hsdp", 2, SEQ_COPIES),
     ],
@@ -163,9 +173,7 @@ def test_any_number_of_processes_resumes(
     out = Path(shutil.copytree(runs / begun, tmp_path / "run"))
     shutil.rmtree(out / "checkpoints" / "step-0000004")
     shutil.rmtree(out / "model")
-    more: Any = {"ranks": 0, "strategy": ["single", {}]} if ranks == 1 else {"ranks": ranks}
-    more = {"strategy": strategy, **more}
-    finish(job(out, resume=True, **more))
+    finish(job(out, ranks=ranks, strategy=strategy, resume=True))
     check_alike(runs / "one", out)
     assert clips_without_reference(out) == clips_without_reference(runs / "one")
 
@@ -242,7 +250,7 @@ def test_processes_that_disagree_are_refused(tmp_path: Path) -> None:
         "weights": (job(tmp_path / "weights", weights=[1]), ("process 1: initial weights",)),
         "data": (job(tmp_path / "data", examples=[1]), ("process 1: data: {'examples': 5",)),
         "single": (
-            job(tmp_path / "single", strategy=["single", {}]),
+            job(tmp_path / "single", strategy=ONE),
             ("2 processes were started", "train.strategy"),
         ),
         "batch": (
