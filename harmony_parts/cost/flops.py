@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -73,12 +73,17 @@ def counted(denoiser: Any) -> Iterator[Counter[str]]:
     with ExitStack() as stack:
         stack.enter_context(fused_attention())
         for block in denoiser.blocks:
-            if isinstance(block, StreamLayers):
+            if _has_stream_layers(block):
                 _label_steps(block, by_step, stack)
             else:
                 _label(block, "forward", "blocks", by_step, stack)
         stack.enter_context(by_step)
         yield by_step.flops
+
+
+def _has_stream_layers(block: Any) -> TypeGuard[StreamLayers]:
+    """By name: from Python 3.12 on, `isinstance` of a protocol misses a module's submodules."""
+    return all(hasattr(block, name) for name in (*STREAMS, "interaction"))
 
 
 def _label(module: Any, method: str, step: str, by_step: FlopsByStep, stack: ExitStack) -> None:

@@ -102,7 +102,6 @@ class DetachesClean(Protocol):
     detach_clean: bool
 
 
-@runtime_checkable
 class StreamLayers(Protocol):
     """A block with a layer per stream and an interaction, whose steps `explain` can count."""
 
