@@ -58,7 +58,7 @@ test-newest:  ## The arithmetic with the newest torch, numpy and triton that pip
 	.venv-newest/bin/python -m pip list | grep -iE '^(torch|torchaudio|numpy|triton) '
 	.venv-newest/bin/python -m pytest -n $(JOBS) -m "not slow" $(NEWEST:%=tests/%)
 
-NEWEST := assembly attention branches codecs denoisers encoders flow guidance interaction kernels latents models sample style tasks train
+NEWEST := assembly attention branches codecs cost denoisers encoders flow guidance interaction kernels latents models sample style tasks train
 
 # Without a virtual environment: make gpu PY=python3, on a machine that has torch and triton.
 PY ?= $(BIN)/python
