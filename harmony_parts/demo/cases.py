@@ -43,7 +43,8 @@ class Asked:
 class HeldOut:
     """The held-out cases of each scene that a model was trained on; each is taken once, in order.
 
-    Sets are named as those of `harmony bench`. Raises RunError if the model's data aren't scenes.
+    Sets are named as those of `harmony bench`. Single scenes beside sets, which draw them too, have
+    no cases of their own. Raises RunError if the model's data aren't scenes.
     """
 
     def __init__(self, recipe: Recipe, seconds: float | None = None) -> None:
@@ -53,9 +54,11 @@ class HeldOut:
                 f" soundstage have; this one was trained on {recipe.data!r}"
             )
         self.format = attrs.evolve(recipe.format, seconds=seconds or recipe.format.seconds)
-        self.sets: dict[str, SoundstageSet] = {}
+        scenes: dict[str, StageScene] = {}
         for scene in recipe.data.scenes:
-            self.sets.setdefault(_set(scene), self._data(scene))
+            scenes.setdefault(_set(scene), scene)
+        names = [name for name in scenes if name in SETS] or [*scenes]
+        self.sets: dict[str, SoundstageSet] = {name: self._data(scenes[name]) for name in names}
         self._next = dict.fromkeys(self.sets, 0)
 
     def _data(self, scene: StageScene) -> SoundstageSet:

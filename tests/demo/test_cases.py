@@ -78,3 +78,10 @@ def test_a_model_whose_scenes_are_silent_has_no_spoken_cases() -> None:
 def test_a_model_of_other_data_is_refused() -> None:
     with pytest.raises(RunError, match="only models of soundstage have"):
         HeldOut(read_recipe("clips"))
+
+
+def test_a_scene_beside_sets_has_no_cases_of_its_own() -> None:
+    """They draw it too. Without sets, each scene has."""
+    scenes = "data.scenes=['bounce','talk','ambient','hammer','complex']"
+    assert [*HeldOut(read_recipe("tiny/joint", [scenes])).sets] == ["speech", "ambient", "complex"]
+    assert [*HeldOut(read_recipe("demo")).sets] == ["ball", "hammer", "bar"]
