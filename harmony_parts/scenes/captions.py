@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 
+from harmony_parts.scenes.canvas import PAINTS
+
 NUMBERS = (
     "no",
     "one",
@@ -51,7 +53,7 @@ ASIDES = (
         for words in (
             "drawn|shaded",
             "small|medium-sized|large",
-            "red|orange|yellow|green|blue|purple|pink|white",
+            "|".join(PAINTS),
             "rubber|steel|glass",
             "bright|clear|deep|hollow|high|low|soft|rising|falling|winding|rattling",
         )
