@@ -73,7 +73,7 @@ def sample(
     the place of a reference image there. Each generated stream goes from time 1 to 0 along the
     times of its own shift, if `shift` has one for each. A stream with a `draft`, clean latents of
     its shape, starts from the draft with noise at time `strength` instead (SDEdit,
-    arXiv:2108.01073), in as many steps.
+    arXiv:2108.01073), in as many steps; at 1, the default, the draft is forgotten.
 
     The solver works in the precision of `noise`. Passes that don't need each other are batched in
     one call of the denoiser if that holds at most `together` latents (T H W of video and T of
