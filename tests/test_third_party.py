@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from helpers.programs import environment
 from helpers.toy_parts import TINY
 
 pytestmark = pytest.mark.xdist_group("third-party")  # one fixture for all
@@ -93,19 +93,15 @@ def test_the_installed_guidance_is_listed_and_used(target, tmp_path):
         },
     }
     (tmp_path / "recipe.toml").write_text(tomli_w.dumps(recipe), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(target), str(Path(__file__).parents[1])]),
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("HARMONY_PARTS_PLUGINS", None)
+    env = environment(target)
+    env.pop("HARMONY_PARTS_PLUGINS", None)
     done = subprocess.run(
         [sys.executable, "-c", USE],
         capture_output=True,
         text=True,
         timeout=120,
         cwd=tmp_path,
-        env=environment,
+        env=env,
     )
     assert done.returncode == 0, done.stderr
     assert "guidance half/half harmony-half 0.1.0" in done.stdout

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from harmony_parts.errors import MediaError
 LOG_BYTES = 1 << 20  # of ffmpeg's log that are kept; the rest is read and discarded
 # of one frame (16384 x 8192); ffmpeg refuses larger ones before it allocates memory
 MAX_PIXELS = 1 << 27
+OLDEST = 7  # major version; 5.1 cuts copied video wrongly, and 4.2 writes another log
 STARTS = 30  # seconds within which a working program prints its version
 RATE_DENOMINATOR = 1001  # of frame rates; ffmpeg reads no finer ones
 # The prefix of a log line with `-loglevel level+...`: "[h264 @ 0x55d5] [error] ".
@@ -46,7 +48,10 @@ ENCODERS = ("libx264", "aac", "flac")
 
 
 def executable() -> str:
-    """The path of the ffmpeg program. Raises MediaError, naming the program, if it can't run."""
+    """The path of the ffmpeg program.
+
+    Raises MediaError, naming the program, if it can't run or is older than version 7.
+    """
     import imageio_ffmpeg
 
     try:
@@ -56,7 +61,13 @@ def executable() -> str:
             f"no ffmpeg program: {error}; install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the"
             " path of one"
         ) from error
-    _output(program, "-version")
+    said = _output(program, "-version")
+    number = re.match(r"ffmpeg version n?(\d+)\.", said)  # a build of no release has none
+    if number and int(number[1]) < OLDEST:
+        raise MediaError(
+            f"{program}: this ffmpeg is {said.split()[2]}, and {OLDEST}.0 or newer is needed;"
+            f" {_remedy()}"
+        )
     return program
 
 
@@ -110,7 +121,7 @@ def _remedy() -> str:
             "the variable IMAGEIO_FFMPEG_EXE names it: unset it to use the ffmpeg of"
             " imageio-ffmpeg, or set it to another"
         )
-    return "reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the path of another"
+    return "install the newest imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the path of another"
 
 
 def source(
@@ -186,7 +197,10 @@ def run(
             f"{path}: ffmpeg took longer than {limits.seconds:g} s and was stopped; raise"
             " Limits.seconds for a long file"
         )
-    if code != 0:
+    if code < 0:
+        ended = signal.Signals(-code).name
+        raise MediaError(f"{path}: {version()} was ended by {ended}; {_remedy()}")
+    if code > 0:
         raise MediaError(f"{path}: {_cause(text) or f'ffmpeg failed with exit code {code}'}")
     return out, TAG.sub(r"\1", text)
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.programs import environment
 
-ROOT = Path(__file__).parents[2]
 LIST = "from harmony_parts.assembly.catalogue import Catalogue; Catalogue.discover()"
 
 
 def start(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """A start of a program that finds the plugins in `folder`."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-    env |= {"XDG_CACHE_HOME": str(folder / "cache"), **more}
+    env = environment(folder, **{"XDG_CACHE_HOME": str(folder / "cache"), **more})
     return subprocess.run(
         [sys.executable, "-c", LIST], env=env, capture_output=True, text=True, timeout=120
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.programs import environment
 
 pytestmark = pytest.mark.xdist_group("plugin-guidance")  # one fixture for all
 
@@ -58,20 +58,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(site: Path, *command: str) -> str:
     """Run Python with the installed packages on its path."""
-    path = os.pathsep.join([str(site), str(ROOT)])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": path,
-        "OMP_NUM_THREADS": "1",
-        "HARMONY_PARTS_PLUGINS": "apg,cfg-zero",
-    }
     done = subprocess.run(
         [sys.executable, *command],
         capture_output=True,
         text=True,
         timeout=240,
         cwd=site,
-        env=environment,
+        env=environment(site, HARMONY_PARTS_PLUGINS="apg,cfg-zero"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

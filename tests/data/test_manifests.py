@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet as parquet
 import pytest
 from helpers.counting_clips import FORMAT, SHORT, draw, frame_numbers
 
@@ -86,38 +86,56 @@ def test_a_manifest_in_another_encoding_is_named(with_manifest) -> None:
         with_manifest("file,caption\nlong.mkv,é\n", encoding="latin-1")
 
 
-def test_manifests_of_all_formats_are_alike(folder, tmp_path) -> None:
-    """CSV, JSON Lines and Parquet."""
+ROWS = [{"file": "within/short.MKV", "caption": "short"}, {"file": "long.mkv", "caption": "long"}]
+
+
+def write_csv(rows: list[dict[str, str]], path: Path) -> None:
+    path.write_text("\n".join(["file,caption", *(",".join(row.values()) for row in rows)]))
+
+
+def write_lines(rows: list[dict[str, str]], path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_parquet(rows: list[dict[str, str]], path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pip install harmony-parts[parquet]")
+    importlib.import_module("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write", "place"),
+    [
+        ("csv", write_csv, "line 4"),
+        ("jsonl", write_lines, "line 3"),
+        ("parquet", write_parquet, "row 2"),
+    ],
+)
+def test_manifests_of_all_formats_are_alike(folder, tmp_path, suffix, write, place) -> None:
     root = shutil.copytree(folder, tmp_path / "clips")
-    rows = [
-        {"file": "within/short.MKV", "caption": "short"},
-        {"file": "long.mkv", "caption": "long"},
+    write(ROWS, root / f"list.{suffix}")
+    data = ClipFolder(manifest=f"list.{suffix}").build(format=FORMAT, root=root)
+    assert [(e.name, e.caption) for e in data.entries] == [
+        ("within/short.MKV", "short"),
+        ("long.mkv", "long"),
     ]
-    (root / "list.csv").write_text("file,caption\nwithin/short.MKV,short\nlong.mkv,long\n")
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (root / "list.jsonl").write_text(lines)
-    parquet.write_table(pyarrow.Table.from_pylist(rows), root / "list.parquet")
-    for name in ("list.csv", "list.jsonl", "list.parquet"):
-        data = ClipFolder(manifest=name).build(format=FORMAT, root=root)
-        assert [(e.name, e.caption) for e in data.entries] == [
-            ("within/short.MKV", "short"),
-            ("long.mkv", "long"),
-        ]
-    (root / "list.jsonl").write_text(lines + '{"file": "../x.mkv"}\n')
-    with pytest.raises(MediaError, match=r"list\.jsonl, line 3: .*isn't a file in the data folder"):
-        ClipFolder(manifest="list.jsonl").build(format=FORMAT, root=root)
-    parquet.write_table(
-        pyarrow.Table.from_pylist([*rows, {"file": "../x.mkv"}]), root / "bad.parquet"
-    )
-    with pytest.raises(MediaError, match=r"bad\.parquet, row 2: .*isn't a file in the data folder"):
-        ClipFolder(manifest="bad.parquet").build(format=FORMAT, root=root)
+    write([*ROWS, {"file": "../x.mkv", "caption": ""}], root / f"bad.{suffix}")
+    with pytest.raises(
+        MediaError, match=rf"bad\.{suffix}, {place}: .*isn't a file in the data folder"
+    ):
+        ClipFolder(manifest=f"bad.{suffix}").build(format=FORMAT, root=root)
+
+
+def test_a_file_that_is_no_parquet_is_named(folder, tmp_path) -> None:
+    pytest.importorskip("pyarrow", reason="pip install harmony-parts[parquet]")
+    root = shutil.copytree(folder, tmp_path / "clips")
+    (root / "list.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MediaError, match=r"list\.parquet: can't be read as Parquet"):
+        ClipFolder(manifest="list.parquet").build(format=FORMAT, root=root)
 
 
 def test_without_pyarrow_parquet_is_refused_with_the_remedy(folder, tmp_path, monkeypatch) -> None:
     root = shutil.copytree(folder, tmp_path / "clips")
     (root / "list.parquet").write_bytes(b"PAR1")
-    with pytest.raises(MediaError, match=r"list\.parquet: can't be read as Parquet"):
-        ClipFolder(manifest="list.parquet").build(format=FORMAT, root=root)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MediaError, match=r"needs pyarrow: pip install 'harmony-parts\[parquet\]'"):
         ClipFolder(manifest="list.parquet").build(format=FORMAT, root=root)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.programs import environment
 
 from harmony_parts.av import Prompt
 from harmony_parts.media.clip import Clip
@@ -19,20 +19,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 def run(example: Path, folder: Path) -> str:
     """Run an example; returns what it prints."""
-    # The time limits of examples are for one core.
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "HARMONY_PARTS_PLUGINS": "none",
-    }
     done = subprocess.run(
         [sys.executable, str(example)],
         capture_output=True,
         text=True,
         timeout=120,
         cwd=folder,
-        env=environment,
+        env=environment(HARMONY_PARTS_PLUGINS="none"),  # the limits of time are for one core
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.programs import environment
 
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
 from harmony_parts.av import Prompt
@@ -20,7 +20,6 @@ from harmony_parts.generate.pipeline import Pipeline
 
 pytestmark = pytest.mark.xdist_group("first-plugin")  # one fixture for all
 
-ROOT = Path(__file__).parents[2]
 Blocks = list[tuple[str, str, str]]
 
 
@@ -48,13 +47,8 @@ def tutorial(
 ) -> tuple[Path, dict[str, str]]:
     """The folder with the tutorial's files, and the output of each command."""
     folder = tmp_path_factory.mktemp("first-plugin")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]),
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "200",
-    }
-    environment["HARMONY_PARTS_PLUGINS"] = "heed"  # ignore other installed plugins
+    # "heed": ignore other installed plugins
+    env = environment(folder / "site", COLUMNS="200", HARMONY_PARTS_PLUGINS="heed")
     output = {}
     for language, file, text in first_plugin:
         if language != "console":
@@ -74,7 +68,7 @@ def tutorial(
                 case _:
                     raise AssertionError(f"the page has a command that the test can't run: {line}")
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment
+                command, capture_output=True, text=True, timeout=120, cwd=folder, env=env
             )
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
             output[line.removeprefix("$ ")] = done.stdout

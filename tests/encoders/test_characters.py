@@ -91,8 +91,8 @@ def test_the_limit_counts_characters(units: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_contract_and_a_chinese_sentence_at_the_limit() -> None:
-    check_encoder(SPEC, FORMAT, AV())
     pytest.importorskip("pypinyin", reason="pip install harmony-parts[pinyin]")
+    check_encoder(SPEC, FORMAT, AV())
     condition = encode(SPEC, "你好世界你好世界你好世界", "hi", None)
     assert condition.mask.sum(1).tolist() == [24, 2, 1]
     assert condition.tokens.isfinite().all()

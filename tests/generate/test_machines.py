@@ -36,7 +36,7 @@ def clip_file(tmp_path: Path) -> Path:
     return Clip(frames, 12, torch.zeros(1, 4000), 8000).save(tmp_path / "v.mp4")
 
 
-@pytest.mark.parametrize("kind", ["fails", "text", "absent", "other"])
+@pytest.mark.parametrize("kind", ["fails", "text", "absent", "other", "old"])
 def test_an_ffmpeg_that_cannot_run_is_found_before_the_model_is_loaded(
     harmony, trained, clip_file, tmp_path, monkeypatch, kind
 ):
@@ -48,6 +48,9 @@ def test_an_ffmpeg_that_cannot_run_is_found_before_the_model_is_loaded(
         bad.write_text("no program")
     elif kind == "other":
         program(bad, "echo hello")
+    elif kind == "old":
+        program(bad, "echo ffmpeg version 5.1.9-0+deb12u1 Copyright")
+    fault = "is 5.1.9-0+deb12u1, and 7.0 or newer is needed" if kind == "old" else "can't run"
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(bad))
     monkeypatch.setattr(
         "harmony_parts.generate.load.load",
@@ -64,7 +67,7 @@ def test_an_ffmpeg_that_cannot_run_is_found_before_the_model_is_loaded(
     ):
         result = harmony(*words)
         assert result.exit_code == 1, result.output
-        assert f"error: {bad}: this ffmpeg can't run" in result.output, words
+        assert f"error: {bad}: this ffmpeg {fault}" in result.output, words
         assert "unset it to use the ffmpeg of imageio-ffmpeg" in result.output
     assert not (tmp_path / "run").exists()
 
@@ -77,6 +80,22 @@ def test_an_ffmpeg_without_encoders_is_found_before_the_model_is_loaded(
     result = harmony("generate", trained, "--out", tmp_path / "a.mp4", *QUICK)
     assert result.exit_code == 1
     assert "this ffmpeg has no encoder libx264" in result.output
+
+
+@pytest.mark.parametrize("number", ["n9.0.2-17-g2a571b6068-20260930", "7.0.2-static", "N-1-g2a57"])
+def test_releases_and_builds_of_no_release_are_used(tmp_path, monkeypatch, number):
+    current = program(tmp_path / "current", f"echo ffmpeg version {number} Copyright")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(current))
+    assert ffmpeg.version() == f"ffmpeg version {number}"
+
+
+def test_an_ffmpeg_that_crashes_is_named(clip_file, tmp_path, monkeypatch):
+    """The static build 7.0.2 does on every MPEG transport stream."""
+    answer = "echo ffmpeg version 7.0.2-static Copyright"
+    bad = program(tmp_path / "bad", f"test $2 = -version && {answer} || kill -SEGV $$")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(bad))
+    with pytest.raises(MediaError, match=r"v\.mp4: .*7\.0\.2-static was ended by SIGSEGV; .*unset"):
+        Clip.read(clip_file)
 
 
 def test_the_ffmpeg_here_has_all_that_clips_need():

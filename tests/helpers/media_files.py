@@ -26,4 +26,5 @@ def flash(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def click_sound(flash: Path) -> Path:
     """Only the sound of `flash`, with its click."""
-    return Clip.read(flash, streams={"audio"}).save(flash.with_suffix(".wav"))
+    # ffmpeg 7 would read AAC's padding at the end too
+    return Clip.read(flash, streams={"audio"}, seconds=0.5).save(flash.with_suffix(".wav"))

@@ -30,6 +30,17 @@ def run_ffmpeg() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
+def crashes() -> Callable[[Path], bool]:
+    """Whether ffmpeg itself crashes on a file, as the static build 7.0.2 does on every .ts."""
+
+    def ask(path: Path) -> bool:
+        command = [ffmpeg.executable(), "-i", path, "-c", "copy", "-f", "null", "-"]
+        return subprocess.run(command, capture_output=True, timeout=60).returncode < 0
+
+    return ask
+
+
+@pytest.fixture(scope="session")
 def truth() -> Clip:
     """A flash-and-click clip of 2 s, 24 frames per second, 16 kHz."""
     return flash_and_click()

@@ -140,6 +140,7 @@ def test_sound_is_aligned_by_its_timestamps(
     truth: Clip,
     tmp_path: Path,
     run_ffmpeg: Callable[..., bytes],
+    crashes: Callable[[Path], bool],
     suffix: str,
     offset: float,
 ) -> None:
@@ -161,6 +162,8 @@ def test_sound_is_aligned_by_its_timestamps(
         48000,
         path,
     )
+    if crashes(path):
+        pytest.skip(f"this ffmpeg crashes on .{suffix}")
     clip = Clip.read(path)
     assert flashes(clip) == FLASHES
     assert clip.waveform.shape == (1, 96000)
@@ -265,7 +268,10 @@ def test_reading_a_part_gives_that_part_of_the_whole(
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "mpg"])
 def test_seeking_equals_decoding_from_the_beginning(
-    tmp_path: Path, run_ffmpeg: Callable[..., bytes], suffix: str
+    tmp_path: Path,
+    run_ffmpeg: Callable[..., bytes],
+    crashes: Callable[[Path], bool],
+    suffix: str,
 ) -> None:
     path = tmp_path / f"x.{suffix}"
     codecs = (
@@ -284,6 +290,8 @@ def test_seeking_equals_decoding_from_the_beginning(
         "aevalsrc='sin(200*t*t)':s=16000:d=20",
     ]
     run_ffmpeg(*sources, *codecs, path)
+    if crashes(path):
+        pytest.skip(f"this ffmpeg crashes on .{suffix}")
     whole, part = Clip.read(path), Clip.read(path, start=15, seconds=2)
     assert torch.equal(part.frames, whole.frames[375:425])
     # The noise filling and overlap of MP2 and AAC have states, even after ten seconds: compare to

@@ -39,6 +39,8 @@ def given_video(
         "0:v",
         "-map",
         "1:a",
+        "-fps_mode",
+        "passthrough",  # ffmpeg 7 would fill the quarter second with copies of the first frame
         "-c:v",
         "libx264",
         "-bf",
@@ -109,8 +111,11 @@ def test_a_given_sound_is_copied_or_stored_losslessly(
     assert clip.sample_rate == 48000
     # Copied packets decode to the same values (two Opus decoders: up to rounding); FLAC has 24
     # bits.
-    length = min(clip.waveform.shape[1], own.waveform.shape[1])
-    assert (clip.waveform[:, :length] - own.waveform[:, :length]).abs().max() <= 2**-20
+    late = shift(clip.mono(), own.mono(), 48000)
+    assert 0 <= late <= 0.0005  # mkv has milliseconds, to which ffmpeg 7 rounds AAC's priming
+    later = clip.waveform[:, round(late * 48000) :]
+    length = min(later.shape[1], own.waveform.shape[1])
+    assert (later[:, :length] - own.waveform[:, :length]).abs().max() <= 2**-20
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -237,6 +242,8 @@ def test_a_clip_that_is_slightly_longer_keeps_every_frame(
     clip = Clip.read(path)
     assert clip.fps == 25
     assert torch.equal(clip.frames, Clip.read(given).frames)
-    assert Clip.read(path, streams=("audio",)).waveform.shape == (1, length * 48000)
+    sound = Clip.read(path, streams=("audio",)).waveform
+    # ffmpeg 7 reads the last frame of AAC, 1024 samples, whole
+    assert sound.shape[1] - length * 48000 in (0, -148000 % 1024)
     # the header has hundredths of a second
     assert abs(probe(path).seconds - length) < Fraction(1, 100)

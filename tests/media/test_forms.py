@@ -89,11 +89,16 @@ def test_deep_colour_is_rounded_to_eight_bits(
     assert ((frames.int() - 128).abs() <= 1).all()
 
 
-def test_a_rate_of_29_97_is_30000_over_1001(tmp_path: Path, run_ffmpeg: RunFFmpeg) -> None:
-    for name in ("x.mp4", "x.mkv", "x.ts"):
-        run_ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=30000/1001:d=1", tmp_path / name)
-        read = Clip.read(tmp_path / name)
-        assert (len(read.frames), read.fps) == (30, Fraction(30000, 1001))
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_rate_of_29_97_is_30000_over_1001(
+    suffix: str, tmp_path: Path, run_ffmpeg: RunFFmpeg, crashes: Callable[[Path], bool]
+) -> None:
+    path = tmp_path / f"x.{suffix}"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=30000/1001:d=1", path)
+    if crashes(path):
+        pytest.skip(f"this ffmpeg crashes on .{suffix}")
+    read = Clip.read(path)
+    assert (len(read.frames), read.fps) == (30, Fraction(30000, 1001))
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mkv"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from helpers.programs import environment
 
 ROOT = Path(__file__).parents[2]
 TESTS = '''
@@ -37,18 +38,12 @@ def test_fail(guidance, holds):
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run Python with this library and without other pytest plugins."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     return subprocess.run(
         [sys.executable, *command],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=environment,
+        env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
         timeout=120,
     )
 

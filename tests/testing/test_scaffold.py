@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.programs import environment
 
 from harmony_parts.assembly.kinds import KINDS
 from harmony_parts.errors import UnknownPart
 from harmony_parts.testing.scaffold import STARTING_POINTS, write_plugin
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_every_kind_has_a_starting_point() -> None:
@@ -61,8 +59,6 @@ def test_generated_tests_pass(tmp_path: Path, inner: str) -> None:
             without_inner(package, kind)
     lines = [line for file in tmp_path.rglob("*.py") for line in file.read_text().splitlines()]
     assert max(map(len, lines)) <= 100
-    path = os.pathsep.join([*map(str, made), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable,
         "-m",
@@ -73,7 +69,7 @@ def test_generated_tests_pass(tmp_path: Path, inner: str) -> None:
         *(str(folder / "tests") for folder in made),
     ]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=240, cwd=tmp_path, env=environment
+        command, capture_output=True, text=True, timeout=240, cwd=tmp_path, env=environment(*made)
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "skipped" not in done.stdout
