@@ -18,6 +18,8 @@ Its package names that module in pyproject.toml:
 
 from __future__ import annotations
 
+import contextlib
+import typing
 from importlib import import_module
 from typing import Any
 
@@ -61,10 +63,30 @@ def knob(
 
     `help` describes the setting in a phrase without capital or final period. `off` is the value at
     which it has no effect. `source` is the origin of the default. `validator` and `converter` are
-    those of attrs.
+    those of attrs. A setting that takes a part refuses its name with a TypeError.
     """
     metadata = {"help": help, "unit": unit, "off": off, "source": source}
-    return attrs.field(default=default, validator=validator, converter=converter, metadata=metadata)
+    given = validator if isinstance(validator, list | tuple) else [validator]
+    checks = [_check_no_name, *filter(None, given)]
+    return attrs.field(default=default, validator=checks, converter=converter, metadata=metadata)
+
+
+def _check_no_name(holder: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Raise TypeError if `value` is, or holds, a name in place of a part: those are for recipes."""
+    each = value if isinstance(value, tuple | list) else (value,)
+    names = [text for text in each if isinstance(text, str)]
+    if not names:
+        return
+    # A recipe's reader has resolved types, and no holder yet; those of a class in a function can't.
+    if attrs.has(type(holder)):
+        with contextlib.suppress(NameError):
+            attrs.resolve_types(type(holder))
+    for kind in (field.type, *typing.get_args(field.type)):
+        if getattr(kind, "_is_protocol", False):
+            raise TypeError(
+                f"{type(holder).__name__}.{field.alias} takes a part ({kind.__name__}), not the"
+                f" name {names[0]!r}: in Python give the part itself; names are for recipes"
+            )
 
 
 def default_part(target: str, **settings: Any) -> Any:

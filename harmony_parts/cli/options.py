@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from harmony_parts.errors import RequestError
+from harmony_parts.errors import RequestError, RunError
 from harmony_parts.generate.fields import FILES, MAX_SEED, field_fault, from_text
 from harmony_parts.report.progress import print_stderr
 
@@ -97,18 +97,13 @@ def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     """A device that torch can use here; by default the GPU if there is one."""
     if ctx.resilient_parsing:  # shell completion, which must not wait for torch
         return value
-    import torch
+    from harmony_parts.models.device import usable_device
 
-    if value is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=value)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).splitlines()[0]
-        raise click.BadParameter(
-            f"{value!r} can't be used: {why}. `harmony doctor` checks the GPU", ctx, parameter
-        ) from error
-    return value
+        usable = str(usable_device(value))
+    except RunError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from error
+    return value or usable
 
 
 dtype_option = click.option(

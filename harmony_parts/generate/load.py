@@ -10,6 +10,7 @@ from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.generate.pipeline import Pipeline
+from harmony_parts.models.device import usable_device
 from harmony_parts.models.folder import find_model, saved_modules
 from harmony_parts.models.hub import locate_model
 from harmony_parts.models.known import read_known
@@ -42,7 +43,7 @@ def load(
     if Path(folder).suffix == ".toml":
         pipeline = _untrained(Path(folder))
     else:
-        where = device if offload == "none" else "cpu"
+        where = usable_device(device) if offload == "none" else "cpu"
         model = find_model(locate_model(folder))
         pipeline = Pipeline(*load_parts(model, where, dtype, guidance))
         pipeline.known = read_known(model)

@@ -34,6 +34,7 @@ from harmony_parts.latents.decode import decode_latents
 from harmony_parts.latents.encode import encode_clips
 from harmony_parts.layers.precision import float32_products, in_own_precision
 from harmony_parts.media.clip import Clip
+from harmony_parts.models.device import usable_device
 from harmony_parts.models.folder import save_model, saved_modules
 from harmony_parts.models.known import Texts, write_known
 from harmony_parts.models.lora import merge_adapters
@@ -85,7 +86,8 @@ class Pipeline:
         memory and come to the device only while they work: whole "parts", or single "layers". That
         takes less memory and more time (`harmony explain` counts the memory). Without `device` the
         weights stay where they are. `tf32` lets a GPU round the inputs of float32 products to TF32,
-        in every part: faster and less exact. Raises ValueError for an unknown `offload` or `dtype`.
+        in every part: faster and less exact. Raises ValueError for an unknown `offload` or `dtype`,
+        RunError for a device that can't be used here; nothing has changed then.
         """
         if offload not in get_args(Offload):
             raise ValueError(
@@ -96,15 +98,14 @@ class Pipeline:
                 'give device and dtype as in to("cuda", dtype=torch.bfloat16), not'
                 f" device={device!r}, dtype={dtype!r}"
             )
+        target = self.device if device is None else usable_device(device)
         self.tf32 = tf32
         if dtype is not None:
             self.weights.to(dtype)
             self.dtype = dtype
         if device is not None or offload != "none":
-            target = self.device if device is None else torch.device(device)
             for part in self.parts.each():
                 move_weights(part, target if offload == "none" else "cpu")
-            # last, so that nothing changes if the device doesn't exist
             self.device, self.offload = target, offload
             self.codecs = (
                 self.parts.codecs

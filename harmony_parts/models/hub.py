@@ -7,7 +7,7 @@ import re
 import warnings
 from pathlib import Path
 
-from harmony_parts.errors import RunError
+from harmony_parts.errors import RunError, nearest
 from harmony_parts.models.shipped import local_model, shipped_models
 
 HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>.+))?")
@@ -32,7 +32,11 @@ def locate_model(name: str | Path) -> Path:
             f" library; ./{name} says so without this warning",
             stacklevel=2,
         )
-    if folder.exists() or match is None:
+    if folder.exists():
+        return folder
+    if match is None:
+        if near := nearest(str(name), shipped_models()):
+            raise RunError(f"{name}: no such folder{near}")
         return folder
     try:
         hub = importlib.import_module("huggingface_hub")

@@ -32,8 +32,9 @@ class FiniteChecks:
         self._waiting: list[tuple[Tensor, str, Who]] = []
 
     def add(self, got: AV[Tensor], who: Who) -> None:
-        """Check these values at the next `settle`."""
-        self._waiting += [(got[stream], stream, who) for stream in got]
+        """Check these values at the next `settle`; those that wait already are checked once."""
+        known = {id(values) for values, _, _ in self._waiting}
+        self._waiting += [(got[s], s, who) for s in got if id(got[s]) not in known]
 
     def settle(self) -> None:
         """Raises RunError, naming the first part that returned NaN or infinity."""

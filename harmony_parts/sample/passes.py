@@ -145,8 +145,9 @@ class Passes:
             )
 
         check_shapes(velocity, av.only(read), lambda: who(*group))
+        split = velocity.map(lambda v: v.chunk(len(group)) if len(group) > 1 else (v,))
         parts = [
-            velocity.map(lambda v: v.chunk(len(group))[k]).only(run.read)  # noqa: B023
+            split.map(lambda each: each[k]).only(run.read)  # noqa: B023
             for k, run in enumerate(group)
         ]
         for run, part in zip(group, parts, strict=True):

@@ -20,6 +20,7 @@ from harmony_parts.callbacks.protocol import Callback, CallbackSpec, RunView
 from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.layers.precision import float32_products
 from harmony_parts.media import ffmpeg
+from harmony_parts.models.device import usable_device
 from harmony_parts.models.folder import save_model, saved_modules
 from harmony_parts.models.lock import lock_folder
 from harmony_parts.models.lora import adaptable_modules, save_adapters
@@ -83,8 +84,7 @@ def train(
     if starts and resume:
         raise RunError("a resumed run continues from its own weights: leave out `start`")
     out = Path(out)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    strategy = recipe.train.strategy.build(device=place)
+    strategy = recipe.train.strategy.build(device=usable_device(device))
     place = strategy.device
     # third-party modules may draw from the global generator, as dropout does
     generators = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])

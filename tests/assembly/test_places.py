@@ -12,8 +12,9 @@ import pytest
 from harmony_parts.assembly.catalogue import Catalogue, catalogue
 from harmony_parts.assembly.declared import Declared
 from harmony_parts.assembly.kinds import KINDS
-from harmony_parts.assembly.places import NAME, places, snippet
+from harmony_parts.assembly.places import NAME, kinds_in, name, places, settings, snippet
 from harmony_parts.assembly.read import read_recipe, shipped_recipes
+from harmony_parts.encoders.byte_text import ByteText
 from harmony_parts.errors import AssemblyError
 
 BUILT_IN = Catalogue.discover(only=[]).list()
@@ -59,3 +60,22 @@ def test_the_snippet_can_be_pasted(declared: Declared) -> None:
 
 def test_every_kind_fits_a_setting_of_a_recipe() -> None:
     assert {place.kind for place in places(catalogue())} == set(KINDS)
+
+
+def test_a_name_in_place_of_a_part_is_refused_where_it_is_given() -> None:
+    """In Python, for every setting of a built-in part that takes parts; its own texts are kept."""
+    known, tried = Catalogue.discover(only=[]), 0
+    for declared in BUILT_IN:
+        cls = known.load_declared(declared)
+        for field in settings(cls):
+            for steps, kind in kinds_in(field.type):
+                given: Any = ("name",) if steps == ("[]",) else "name"
+                protocol = KINDS[kind].protocol.partition(":")[2]
+                message = (
+                    rf"{cls.__name__}\.{name(field)} takes a part \({protocol}\), not the name"
+                )
+                with pytest.raises(TypeError, match=message):
+                    cls(**{name(field): given})
+                tried += 1
+    assert tried > 20
+    assert ByteText(field="sound").field == "sound"

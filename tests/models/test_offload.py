@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import harmony_parts as hp
 from harmony_parts.cost.memory import Live
+from harmony_parts.errors import RunError
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.layer_stream import ALIGNED
 from harmony_parts.models.offload import (
@@ -238,9 +239,13 @@ def test_wrong_arguments_of_to_change_nothing(pipeline: Pipeline) -> None:
     for wrong in ({"device": torch.bfloat16}, {"dtype": "bfloat16"}):
         with pytest.raises(ValueError, match=r'as in to\("cuda", dtype=torch.bfloat16\)'):
             pipeline.to(**wrong)
-    with pytest.raises((RuntimeError, AssertionError)):  # depends on how PyTorch was built
-        pipeline.to("cuda:99")
+    for device in ("cuda:99", "gpu"):
+        with pytest.raises(
+            RunError, match=rf"the device '{device}' can't be used: .*harmony doctor"
+        ):
+            pipeline.to(device, torch.float64)
     assert (pipeline.device, pipeline.offload) == (torch.device("cpu"), "none")
+    assert {weight.dtype for weight in pipeline.weights.parameters()} == {torch.float32}
 
 
 def test_changing_only_the_type_keeps_the_offloading(pipeline: Pipeline) -> None:

@@ -46,6 +46,13 @@ def test_a_model_is_loaded_by_its_name(shipped: Path) -> None:
     )
 
 
+def test_a_name_that_is_nearly_that_of_a_model_names_it() -> None:
+    with pytest.raises(RunError, match=rf"{NAME}r: no such folder \(did you mean '{NAME}'\?\)$"):
+        hp.load(f"{NAME}r")
+    with pytest.raises(RunError, match=r"another: no such folder$"):
+        hp.load("another")
+
+
 @pytest.mark.parametrize("inside", ["recipe.toml", "model/recipe.toml"])
 def test_a_model_or_run_of_that_name_here_comes_first(elsewhere: Path, inside: str) -> None:
     """An unfinished run too. Other folders of that name don't hide the model."""
