@@ -84,12 +84,15 @@ if TYPE_CHECKING:
 @click.option(
     "--overlap",
     type=RequestField("overlap", "number"),
-    help="Seconds that each window repeats with --begin.  [default: a quarter of the model's]",
+    help=(
+        "Make a clip that is longer than the model's in windows, each of which repeats so many"
+        " seconds; with --begin it is.  [default: a quarter of the model's, with --begin]"
+    ),
 )
 @click.option(
     "--remake",
     type=RequestField("remake", "number"),
-    help="Seconds of each window's end that the next makes again, with --begin.  [default: 0.2]",
+    help="Seconds of each window's end that the next makes again.  [default: 0.2]",
 )
 @click.option(
     "--draft",

@@ -61,7 +61,7 @@ def batched(
     """Requests and their inputs, in order, up to `most` at once.
 
     Those of a batch have one length, equal settings, and the same streams given and in a draft; one
-    that goes on from a clip is alone. Media are read when their batch is due.
+    that is made in windows is alone. Media are read when their batch is due.
     """
     group: list[tuple[Request, Inputs]] = []
     for number, request in enumerate(requests, 1):
@@ -78,8 +78,7 @@ def batched(
 def _fit(one: tuple[Request, Inputs], other: tuple[Request, Inputs]) -> bool:
     (first, its), (second, others) = one, other
     return (
-        its.begin is None
-        and others.begin is None
+        not (its.windowed or others.windowed)
         and its.frames == others.frames
         and _streams(its.given) == _streams(others.given)
         and _streams(its.draft) == _streams(others.draft)

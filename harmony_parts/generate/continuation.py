@@ -1,4 +1,4 @@
-"""Clips that go on from a given one, window after window of the model's length."""
+"""Long clips, window after window of the model's length, from the start or from a given clip."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def windows(
     whole: Callable[[int], int],
     kept: Callable[[int], int],
 ) -> list[Window]:
-    """The windows that take a clip from `begin` to `total` frames.
+    """The windows that take a clip from `begin` frames, or from nothing, to `total`.
 
     Each has at most `length` frames and begins with at least `overlap` frames of what is there (or
     all of it), rounded down by `whole` to whole latents. The last one begins as early as it can, so
     that it isn't shorter than the others. Of each other one, of n frames, the first `kept(n)` stay,
-    or more if those aren't a latent more than what it began with. Raises RequestError if `begin`
-    holds no whole latent.
+    or more if those aren't a latent more than what it began with. Raises RequestError if what a
+    window begins with holds no whole latent.
     """
     made: list[Window] = []
     while begin < total:
-        known = whole(min(begin, max(overlap, begin + length - total)))
-        if not known:
+        known = whole(min(begin, max(overlap, begin + length - total))) if begin else 0
+        if begin and not known:
             raise RequestError(
-                f"begin lasts {begin} frames, or its overlap is that short, and a latent of this"
-                " model's codec holds more; give a longer clip, or a longer overlap"
+                f"a window begins with {min(begin, overlap)} frames of what is there, and a latent"
+                " of this model's codec holds more; give a longer clip, or a longer overlap"
             )
         start = begin - known
         frames = min(length, total - start)
@@ -111,15 +111,17 @@ def continue_clip(
 ) -> Clip:
     """`inputs.begin` and what comes after it, `inputs.frames` frames in all, of generated streams.
 
-    Each window begins with the last frames of what is there, encoded as a clip by itself, as in
-    training: the first latent of a causal codec covers one frame. Those frames stay as they are. Of
-    the sound, the last `FADE` seconds fade into that of the window. The first window has the
-    request's seed, later ones seeds derived from it.
+    Without `begin`, the first window is made from noise. Each later window begins with the last
+    frames of what is there, encoded as a clip by itself, as in training: the first latent of a
+    causal codec covers one frame. Those frames stay as they are. Of the sound, the last `FADE`
+    seconds fade into that of the window. The first window has the request's seed, later ones seeds
+    derived from it.
     """
-    clip = _generated(inputs, tuple(codecs))
-    has = {"video": clip.frames is not None, "audio": clip.waveform is not None}
-    own = codecs.only([stream for stream in has if has[stream]])
-    todo = plan(inputs.begun, inputs.frames, own, format, inputs.overlap, inputs.remake)
+    generated = _generated(inputs, tuple(codecs))
+    todo = plan(
+        inputs.begun, inputs.frames, codecs.only(generated), format, inputs.overlap, inputs.remake
+    )
+    clip = inputs.begin and _only(inputs.begin, generated)
     for number, window in enumerate(todo):
         given, draft = (
             [_part(whole, format, window.start, window.frames)] if whole else []
@@ -130,21 +132,27 @@ def continue_clip(
             [derived_seed(seed, f"window {number}") if number else seed],
             given,
             draft,
-            [_known(_part(clip, format, window.start, window.known), codecs)],
+            [_known(_part(clip, format, window.start, window.known), codecs)] if clip else [],
             _of_all(progress, number, len(todo)),
         )
-        clip = _joined(clip, made, window, format)
+        made = _only(made, generated)
+        clip = _joined(clip, made, window, format) if clip else _part(made, format, 0, window.kept)
+    assert clip is not None  # a request with nothing left to generate was refused
     return clip
 
 
-def _generated(inputs: Inputs, streams: Collection[str]) -> Clip:
-    """The clip to go on from, with only those streams of a model that are generated."""
-    clip, given = inputs.begin, inputs.given
-    assert clip is not None
-    seen = "video" in streams and (given is None or given.frames is None)
-    heard = "audio" in streams and (given is None or given.waveform is None)
+def _generated(inputs: Inputs, streams: Collection[str]) -> list[str]:
+    """Those streams of a model that are generated."""
+    given = inputs.given
+    there = {"video": given.frames, "audio": given.waveform} if given else {}
+    return [stream for stream in streams if there.get(stream) is None]
+
+
+def _only(clip: Clip, streams: Collection[str]) -> Clip:
     return attrs.evolve(
-        clip, frames=clip.frames if seen else None, waveform=clip.waveform if heard else None
+        clip,
+        frames=clip.frames if "video" in streams else None,
+        waveform=clip.waveform if "audio" in streams else None,
     )
 
 

@@ -263,6 +263,7 @@ class Pipeline:
         window. A given `audio` or `video` then lasts from the start of `begin`. Each window repeats
         the last `overlap` seconds of what is there (by default a quarter of its length), and makes
         again the last `remake` seconds of the window before it (0.2), now that more can follow.
+        With an `overlap` and no `begin`, all of a clip longer than the format's is made like that.
 
         With `draft`, a clip, what is generated starts from it with noise at time `strength` (0.6)
         instead of from noise alone: the less, the more of the draft stays. So a given `audio` and a
@@ -371,7 +372,7 @@ class Pipeline:
             warn_of_unknown(each.prompt, self.known)
         seeds = [request.seed for request in requests]
         generate = partial(self._generate, requests[0], [each.prompt for each in inputs])
-        if inputs[0].begin is None:
+        if not inputs[0].windowed:
             given = [each.given for each in inputs if each.given is not None]
             draft = [each.draft for each in inputs if each.draft is not None]
             clips = generate(inputs[0].frames, seeds, given, draft, [], progress)

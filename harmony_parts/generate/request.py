@@ -57,7 +57,8 @@ class Request:
     frame, `voice` a sound whose voice or timbre to follow. `audio` or `video` is the given stream,
     which the other one is generated for. `begin` is a clip to go on from, for `seconds`, in windows
     that repeat `overlap` seconds of what is there and make the last `remake` seconds of the window
-    before them again. `draft` is a clip to change: its streams that aren't given start from it with
+    before them again. With an `overlap` and no `begin`, all of a clip longer than the model's is
+    made like that. `draft` is a clip to change: its streams that aren't given start from it with
     noise at time `strength`. `extra` holds fields that encoders of plugins read.
     """
 
@@ -103,13 +104,18 @@ class Request:
             faults.append(
                 "audio and video are both given, which leaves nothing to generate; leave one out"
             )
-        if self.overlap is not None and self.begin is None:
-            faults.append("overlap is set without begin, the clip that a window would repeat")
-        if self.remake is not None and self.begin is None:
-            faults.append("remake is set without begin, and so there is one window alone")
+        if self.remake is not None and not self.windowed:
+            faults.append(
+                "remake is set without begin or overlap, and so there is one window alone"
+            )
         if self.strength is not None and self.draft is None:
             faults.append("strength is set without draft, the clip that would be changed")
         return faults
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the clip is made in windows of the model's length, if it's longer than one."""
+        return self.begin is not None or self.overlap is not None
 
     def check(self) -> None:
         """Raise RequestError if the request is wrong for any model."""
@@ -158,7 +164,8 @@ class Request:
                     " prompts"
                 )
         self._check_still()
-        self._check_begin(streams, format)
+        self._check_begin(streams)
+        self._check_windows(format)
         self._check_draft(streams)
         limit = LONGEST * format.seconds
         for seconds, length, remedy in self._lengths():
@@ -181,8 +188,8 @@ class Request:
                 " `video` is what a sound is generated for"
             )
 
-    def _check_begin(self, streams: Collection[str], format: Format) -> None:
-        """Raise RequestError if `begin` lacks a stream, or its windows would add nothing."""
+    def _check_begin(self, streams: Collection[str]) -> None:
+        """Raise RequestError if `begin` lacks a stream that is generated."""
         if self.begin is None:
             return
         has = self._streams_of("begin")
@@ -192,6 +199,9 @@ class Request:
             what, other = ("sound", "video") if stream == "audio" else ("frames", "audio")
             first = f"; generate it first, with `{other}`" if len(streams) > 1 else ""
             raise RequestError(f"begin has no {what} to go on from{first}")
+
+    def _check_windows(self, format: Format) -> None:
+        """Raise RequestError if windows would add nothing."""
         if self.overlap is not None and self.overlap_frames(format) >= format.frames:
             raise RequestError(
                 f"the overlap of {float(self.overlap):g} s leaves nothing of a window of"
@@ -277,7 +287,9 @@ class Request:
             None if unwanted == (None, None) else Prompt(*unwanted),
         )
         repeated, remade = self.overlap_frames(format), self.remake_frames(format)
-        return Inputs(prompt, frames, given, audio, begin, begun, repeated, remade, draft)
+        return Inputs(
+            prompt, frames, given, audio, begin, begun, self.windowed, repeated, remade, draft
+        )
 
     def _lengths(self) -> Iterator[tuple[float, str, str]]:
         """(seconds of a clip, the words for it, what to do if they are too many)."""
@@ -332,11 +344,11 @@ class Request:
                     f" requested, and {name} lasts {float(available / format.fps):.2f} s; leave"
                     " `seconds` out to use all of it"
                 )
-        if not begun and frames > LONGER * format.frames:
+        if not self.windowed and frames > LONGER * format.frames:
             warn_caller(
                 f"{float(frames / format.fps):.1f} s is much longer than the {format.seconds:g} s"
                 " that this model was trained on, so expect it to drift; `seconds` sets the length,"
-                " and `begin` goes on from a clip"
+                " and `overlap` makes it in windows, each of which repeats so many seconds"
             )
         return frames
 
@@ -346,9 +358,9 @@ class Inputs:
     """What a request gives a pipeline, in the model's format.
 
     `frames` is the clip's length. `given`: the given stream, to be encoded; `audio`: a given sound
-    with its own rate and channels. `begin`: the clip to go on from, of `begun` frames, in windows
-    that repeat `overlap` frames and make the last `remake` of the window before them again.
-    `draft`: the clip to change, of the same length.
+    with its own rate and channels. `begin`: the clip to go on from, of `begun` frames. `windowed`:
+    whether the clip is made in windows, which repeat `overlap` frames and make the last `remake` of
+    the window before them again. `draft`: the clip to change, of the same length.
     """
 
     prompt: Prompt
@@ -357,6 +369,7 @@ class Inputs:
     audio: Clip | None
     begin: Clip | None
     begun: int
+    windowed: bool
     overlap: int
     remake: int
     draft: Clip | None

@@ -55,7 +55,7 @@ def clip(pipeline: Pipeline, frames: int) -> Clip:
 
 
 @given(
-    begin=st.integers(1, 40),
+    begin=st.integers(0, 40),
     more=st.integers(1, 60),
     length=st.integers(2, 24),
     overlap=st.integers(1, 23),
@@ -79,7 +79,8 @@ def test_windows_cover_the_clip(begin, more, length, overlap, step, remake):
     for window in windows(begin, total, length, overlap, whole, kept):
         assert window.start + window.known == there
         assert window.start >= 0
-        assert window.known == whole(window.known) >= min(overlap, there) - step + 1
+        assert window.known == (whole(window.known) if there else 0)
+        assert window.known >= min(overlap, there) - step + 1
         assert window.known < window.kept <= window.frames <= length
         assert window.frames > min(length, total) - step
         if window.start + window.frames == total:
@@ -195,6 +196,45 @@ def test_a_still_image_goes_on(pipeline: Pipeline) -> None:
     made = pipeline.generate(begin=large).clip
     assert made.frames.shape == (12 + LENGTH - 2, 16, 16, 3)
     assert (made.fps, made.sample_rate) == (pipeline.format.fps, pipeline.format.sample_rate)
+
+
+def test_a_long_clip_is_made_in_windows_from_the_start(pipeline: Pipeline) -> None:
+    """Its first window is the clip of the same seed, but for its end."""
+    plain = pipeline.generate("a ball", seed=3).clip
+    short = pipeline.generate("a ball", seed=3, overlap=0.2).clip
+    assert torch.equal(short.frames, plain.frames)
+    assert torch.equal(short.waveform, plain.waveform)
+    whole = pipeline.generate("a ball", seed=3, seconds=2.5, overlap=0.2, remake=0).clip
+    assert len(whole.frames) == 30
+    assert whole.waveform.shape == (1, pipeline.format.samples(30))
+    assert torch.equal(whole.frames[:LENGTH], plain.frames)
+    sure = pipeline.format.samples(LENGTH) - round(FADE * pipeline.format.sample_rate)
+    assert torch.equal(whole.waveform[:, :sure], plain.waveform[:, :sure])
+    assert not torch.equal(whole.waveform[:, : sure + 200], plain.waveform[:, : sure + 200])
+    again = pipeline.generate("a ball", seed=3, seconds=2.5, overlap=0.2).clip
+    assert torch.equal(again.frames[: LENGTH - 5], plain.frames[: LENGTH - 5])
+    assert not torch.equal(again.frames[:LENGTH], plain.frames)
+
+
+@pytest.mark.parametrize("stream", ["audio", "video"])
+def test_a_long_given_stream_is_followed_in_windows(pipeline: Pipeline, stream: str) -> None:
+    """The given stream is the whole result's; each window reads its own part of it."""
+    given = clip(pipeline, 30)
+    made = pipeline.generate(overlap=0.2, **{stream: given}).clip
+    assert len(made.frames) == 30
+    own = {"audio": "waveform", "video": "frames"}
+    assert torch.equal(getattr(made, own[stream]), getattr(given, own[stream]))
+    late = attrs.evolve(given, frames=given.frames.clone(), waveform=given.waveform.clone())
+    late.frames[20:] = 0
+    late.waveform[:, pipeline.format.samples(20) :] = 0
+    other = pipeline.generate(overlap=0.2, **{stream: late}).clip
+    if stream == "audio":
+        assert torch.equal(made.frames[: LENGTH - 5], other.frames[: LENGTH - 5])
+        assert not torch.equal(made.frames[20:], other.frames[20:])
+    else:
+        first = pipeline.format.samples(LENGTH - 5)
+        assert torch.equal(made.waveform[:, :first], other.waveform[:, :first])
+        assert not torch.equal(made.waveform[:, first:], other.waveform[:, first:])
 
 
 def test_progress_counts_the_steps_of_all_windows(pipeline: Pipeline) -> None:

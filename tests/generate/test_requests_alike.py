@@ -40,13 +40,16 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"seconds": float("nan")}, SECONDS + "nan"),
     ({"seconds": "long"}, SECONDS + "'long'"),
     ({"begin": "FLASH", "overlap": 0}, "overlap must be a finite number above 0, not 0"),
-    ({"overlap": 0.1}, "overlap is set without begin, the clip that a window would repeat"),
+    (
+        {"overlap": 0.5},
+        "the overlap of 0.5 s leaves nothing of a window of 0.5 s; set a smaller one",
+    ),
     (
         {"begin": "FLASH", "overlap": 0.5},
         "the overlap of 0.5 s leaves nothing of a window of 0.5 s; set a smaller one",
     ),
     ({"begin": "FLASH", "remake": -0.1}, "remake must be a finite number of at least 0, not -0.1"),
-    ({"remake": 0.1}, "remake is set without begin, and so there is one window alone"),
+    ({"remake": 0.1}, "remake is set without begin or overlap, and so there is one window alone"),
     (
         {"begin": "FLASH", "remake": 0.4},
         "with an overlap of 0.167 s, making 0.4 s again leaves nothing of a window of 0.5 s; set a"

@@ -89,7 +89,11 @@ class Form:
                 self.video = gr.Video(label="A sound is made for it", sources=["upload"])
             with gr.Tab("Go on from"):
                 self.begin = gr.Video(label="The clip goes on from its end", sources=["upload"])
-                self.overlap = gr.Number(0, label="Seconds that each window repeats, or 0")
+                self.overlap = gr.Number(
+                    0,
+                    label="Seconds that each window repeats, or 0",
+                    info="Without a clip too: one longer than the model's is made in windows",
+                )
             with gr.Tab("Change"):
                 self.draft = gr.Video(label="The clip starts from this one", sources=["upload"])
                 self.strength = gr.Slider(

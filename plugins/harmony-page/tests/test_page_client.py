@@ -108,7 +108,7 @@ def test_a_clip_is_changed(client, opened, tmp_path):
     [
         ({"seconds": 51}, "51 s are requested"),
         ({"steps": 0}, "steps must be a whole number of at least 1"),
-        ({"overlap": 0.2}, "overlap is set without begin"),
+        ({"overlap": 2}, "the overlap of 2 s leaves nothing of a window"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_words(client, opened, fields, said):
