@@ -87,6 +87,8 @@ def ship(
         try:
             title = file.parent.name if len(scores) > 1 else ""
             sections.append(scores_section(json.loads(file.read_text(encoding="utf-8")), title))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{file}: isn't the bench.json of `harmony bench`: {error}") from error
         except ValueError as error:
             raise RunError(f"{file}: {error}") from error
     folder = write(

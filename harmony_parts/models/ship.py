@@ -44,9 +44,11 @@ def ship(
     clips' texts are what the model knows.
 
     Raises RunError if there is no such model, a weight is beyond the range of `dtype`, or `out`
-    can't be written.
+    has files or can't be written.
     """
     folder = find_model(locate_model(model))
+    if out.is_dir() and any(out.iterdir()):
+        raise RunError(f"{out}: already has files; name a new folder, or remove it")
     recipe = recipe_with(recipe_file(folder))
     recipe = attrs.evolve(recipe, name=out.resolve().name if name is None else name)
     state: dict[str, Tensor] = {}

@@ -146,3 +146,22 @@ def test_weights_beyond_half_precision_are_refused(model: Path, tmp_path: Path) 
         ship(big, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     ship(big, tmp_path / "out", dtype=torch.float32)
+
+
+def test_files_that_are_there_are_never_replaced(model: Path, tmp_path: Path) -> None:
+    """They may be another model, a card that was edited, or recordings."""
+    note = tmp_path / "README.md"
+    note.write_text("mine")
+    with pytest.raises(RunError, match="already has files; name a new folder"):
+        ship(model, tmp_path)
+    assert [*tmp_path.iterdir()] == [note]
+    assert note.read_text() == "mine"
+
+
+def test_scores_that_are_no_report_are_named(model: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "scores.jsonl"
+    lines.write_text("{}\n{}\n")
+    words = ["ship", str(model), "--out", str(tmp_path / "out"), "--scores", str(lines)]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 1
+    assert f"{lines}: isn't the bench.json of `harmony bench`" in done.output
