@@ -12,7 +12,7 @@ from harmony_parts.generate.load import load
 from harmony_parts.models.folder import INDEX, WEIGHTS
 from harmony_parts.train.checkpoint import list_checkpoints
 from harmony_parts.train.loop import train
-from harmony_parts.train.run_folder import CHECKPOINTS, LORA, MODEL
+from harmony_parts.train.run_folder import CHECKPOINTS, LORA, MODEL, find_run
 
 
 def stage_folder(out: Path, number: int, recipe: Recipe) -> Path:
@@ -49,6 +49,7 @@ def train_curriculum(
         model = folder / MODEL
         stopped = bool(list_checkpoints(folder / CHECKPOINTS))
         if stopped and _is_finished(folder, recipe):
+            find_run(folder, recipe, True, given.get("data_root"))  # raises if the recipe changed
             continue
         made = train(recipe, out=folder, start=() if stopped else begin, resume=stopped, **given)
         if made.name == LORA:

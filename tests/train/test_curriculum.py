@@ -162,3 +162,13 @@ def test_the_stages_fit_each_other() -> None:
             assert stage["format"][rate] == three["format"][rate]
     differ = {key for key in one if one[key] != two[key]} - {"name", "summary", "train"}
     assert differ <= {"data"}, "only the reference audio"
+
+
+def test_a_changed_recipe_of_a_finished_stage_is_refused(root: Path, tmp_path: Path) -> None:
+    """Otherwise the change would be ignored without a word."""
+    first, *_ = stages()
+    given: dict[str, Any] = {"data_root": root, "progress": False, "device": "cpu"}
+    train_curriculum([first], out=tmp_path, **given)
+    slower = tiny.but(first, optimizer=attrs.evolve(first.train.optimizer, learning_rate=1e-5))
+    with pytest.raises(RunError, match=r"learning_rate: was .*, is now 1e-05"):
+        train_curriculum([slower], out=tmp_path, **given)
