@@ -12,6 +12,7 @@ import torch
 from harmony_parts.av import Format
 from harmony_parts.data.protocol import Example
 from harmony_parts.data.rendering import render, texts_of
+from harmony_parts.errors import warn_caller
 from harmony_parts.plugin import default_parts, knob
 from harmony_parts.scenes.captions import brief
 from harmony_parts.scenes.protocol import StageScene, Take
@@ -60,7 +61,12 @@ class Soundstage:
     )
 
     def build(self, *, format: Format, root: Path | None = None) -> SoundstageSet:
-        """The data set; it needs no folder."""
+        """The data set. It needs no folder, and warns that one isn't read."""
+        if root is not None:
+            warn_caller(
+                f"Soundstage is computed, so nothing of {root} is used; to train on clips in it,"
+                " use the recipe `clips`, or --set data.use=clips"
+            )
         return SoundstageSet(self, format)
 
 

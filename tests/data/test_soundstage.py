@@ -275,3 +275,10 @@ def test_other_processors_give_the_same_within_a_step(tmp_path) -> None:
     frames = [each["frames"].astype(int) for each in found]
     assert np.abs(frames[0] - frames[1]).max() <= 1
     assert np.abs(found[0]["sound"] - found[1]["sound"]).max() <= 2**-15
+
+
+def test_a_folder_that_isnt_read_is_a_warning(tmp_path):
+    """Whoever names a folder of clips expects that they are trained on."""
+    form = Format(fps=12, height=16, width=16, sample_rate=8000, seconds=0.5)
+    with pytest.warns(UserWarning, match="Soundstage is computed, so nothing of"):
+        Soundstage().build(format=form, root=tmp_path)
