@@ -73,7 +73,7 @@ def train(
     from harmony_parts.strategies.launch import launched_rank, was_restarted
     from harmony_parts.train.checkpoint import list_checkpoints
     from harmony_parts.train.loop import train as run
-    from harmony_parts.train.run_folder import CHECKPOINTS
+    from harmony_parts.train.run_folder import CHECKPOINTS, LORA
 
     if start and resume:
         raise click.UsageError("--resume continues from the run's own weights: leave --start out")
@@ -102,9 +102,9 @@ def train(
     if launched_rank():
         return
     click.echo(f"{model}: trained in {duration(time.perf_counter() - began)}")
-    click.echo(
-        f"try: harmony generate {shlex.quote(str(out))} --out {shlex.quote(f'{read.name}.mp4')}"
-    )
+    whose = ["MODEL", "--lora", str(out)] if model.name == LORA else [str(out)]
+    words = ["harmony", "generate", *whose, "--out", f"{read.name}.mp4"]
+    click.echo(f"try: {shlex.join(words)}")
 
 
 def _run_of(recipe: str) -> Path | None:

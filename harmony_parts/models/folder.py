@@ -63,6 +63,11 @@ def find_model(folder: Path) -> Path:
         cause = "is a file; name the model folder that contains it"
     elif not folder.is_dir():
         cause = "no such folder"
+    elif (folder / "lora").is_dir():
+        cause = (
+            "has adapters, and no model: name the model that they were trained on, with --lora"
+            f" {folder} (in Python: lora=)"
+        )
     elif (folder / "checkpoints").is_dir():
         cause = (
             f"an unfinished run (no {WEIGHTS} in its folder `model`); resume it first, or name one"

@@ -17,7 +17,8 @@ import torch
 from harmony_parts.assembly.build import Parts, derived_seed
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.callbacks.protocol import Callback, CallbackSpec, RunView
-from harmony_parts.errors import HarmonyError, RunError
+from harmony_parts.errors import HarmonyError, RunError, warn_caller
+from harmony_parts.layers.lora import adapted
 from harmony_parts.layers.precision import float32_products
 from harmony_parts.media import ffmpeg
 from harmony_parts.models.device import usable_device
@@ -95,6 +96,11 @@ def train(
         if data_root is not None and recipe.source is None:
             ffmpeg.executable()
         parts, origin = build_model(recipe, strategy.loads_on, starts)
+        if not (starts or resume or strategy.rank) and any(adapted(saved_modules(parts))):
+            warn_caller(
+                "the adapters change fresh weights, which aren't saved: name the model to adapt"
+                " with --start (in Python: start=)"
+            )
         agree_on_weights(strategy, saved_modules(parts).state_dict())
         strategy.prepare(divisible_modules(parts))
         for part in trained_parts(parts):

@@ -60,3 +60,15 @@ def test_ctrl_c_exits_with_130_and_prints_the_command_to_continue(recipe, tmp_pa
         " --device cpu"
     )
     assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_a_run_of_adapters_says_how_they_are_used(harmony, recipe, tmp_path):
+    run = tmp_path / "run"
+    words = ("--set", "train.steps=1", "--set", "train.trainable.use=lora", "--device", "cpu")
+    result = harmony("train", recipe, "--out", run, *words)
+    assert result.exit_code == 0, result.output
+    assert f"try: harmony generate MODEL --lora {run} --out tiny.mp4" in result.stdout
+    result = harmony("generate", run, "--out", tmp_path / "x.mp4", "--device", "cpu")
+    assert result.exit_code == 1
+    assert f"{run}: has adapters, and no model: name the model that they were" in result.output
+    assert "unfinished" not in result.output

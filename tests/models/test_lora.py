@@ -152,3 +152,13 @@ def test_adapters_of_another_model_are_refused(trained: tuple[Path, Path], tmp_p
         load_adapters(parts, tmp_path)
     assert merge_adapters(parts) == 0  # a refused file attaches nothing
     assert load_adapters(parts, file(named(path))) == 1
+
+
+def test_adapters_of_fresh_weights_warn(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """The model that they change isn't saved, so they could never be used."""
+    made = train(tiny.recipe(steps=1), out=tmp_path / "base", progress=False, device="cpu")
+    recipe = tiny.recipe(steps=1, trainable=LoRA(rank=RANK))
+    train(recipe, out=tmp_path / "run", start=made, progress=False, device="cpu")
+    assert not [each for each in recwarn if "--start" in str(each.message)]
+    with pytest.warns(UserWarning, match="the adapters change fresh weights"):
+        train(recipe, out=tmp_path / "other", progress=False, device="cpu")
