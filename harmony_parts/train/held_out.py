@@ -10,7 +10,7 @@ import torch
 
 from harmony_parts.assembly.build import Parts, derived_seed
 from harmony_parts.assembly.recipe import Recipe
-from harmony_parts.errors import RunError
+from harmony_parts.errors import AssemblyError, MediaError, RunError
 from harmony_parts.latents.order import Draw
 from harmony_parts.latents.prepare import choose_examples
 from harmony_parts.train.data import encode_chosen
@@ -29,11 +29,19 @@ class HeldOutLoss:
     """
 
     def __init__(self, recipe: Recipe, parts: Parts, device: torch.device, log: Log) -> None:
-        """Raises RunError if the data set is empty or a clip isn't in the model's format."""
+        """Raises RunError if the data set is empty or can't be read, or a clip isn't in the
+        model's format.
+        """
         assert recipe.train.held_out is not None
         self.recipe, self.spec = recipe, recipe.train.held_out
         folder = None if self.spec.folder is None else Path(self.spec.folder)
-        data = self.spec.data.build(format=parts.format, root=folder)
+        try:
+            data = self.spec.data.build(format=parts.format, root=folder)
+        except (AssemblyError, MediaError) as error:
+            raise RunError(
+                "$.train.held_out: its clips are read from $.train.held_out.folder"
+                f" ({folder or 'not set'}), never from that of --data: {error}"
+            ) from error
         if not len(data):
             raise RunError("$.train.held_out.data: the data set is empty: name clips to hold out")
         seed = derived_seed(recipe.train.seed, "train:held-out")

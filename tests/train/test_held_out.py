@@ -17,6 +17,7 @@ from torch import Tensor
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.recipe import Codecs, HeldOut, Recipe
 from harmony_parts.codecs.conv_video import ConvVideo, ConvVideoCodec
+from harmony_parts.data.clips import ClipFolder
 from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import RunError
 from harmony_parts.models.offload import move_weights
@@ -76,3 +77,12 @@ def test_an_empty_data_set_is_an_error(recipe: Recipe, tmp_path: Path) -> None:
     log = Log(tmp_path, step=0, steps=1, progress=False)
     with pytest.raises(RunError, match=r"\$\.train\.held_out\.data: .* empty"):
         HeldOutLoss(empty, build(empty), torch.device("cpu"), log)
+
+
+@pytest.mark.parametrize("folder", [None, "nowhere"])
+def test_the_folder_of_held_out_clips_is_a_setting(folder: str | None, tmp_path: Path) -> None:
+    """`--data`, which the error of the data set names, isn't read."""
+    recipe = tiny.recipe(held_out=HeldOut(ClipFolder(), folder=folder))
+    parts, log = build(recipe), Log(tmp_path, step=0, steps=1, progress=False)
+    with log, pytest.raises(RunError, match=r"\$\.train\.held_out\.folder \((nowhere|not set)\)"):
+        HeldOutLoss(recipe, parts, torch.device("cpu"), log)
