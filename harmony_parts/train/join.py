@@ -22,7 +22,7 @@ from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.errors import RunError
 from harmony_parts.models.folder import find_model, recipe_file, saved_modules, weight_files
 from harmony_parts.models.saved_tensors import iter_tensors, meta_tensors
-from harmony_parts.train.run_folder import differences
+from harmony_parts.train.run_folder import differences, with_defaults
 
 BRANCH = re.compile(r"denoiser\.(?:branches|blocks\.\d+)\.(video|audio)\.")
 SHOWN = 6  # names in an error
@@ -241,12 +241,21 @@ def _conditions(parts: Parts, stream: str) -> list[str]:
 
 def _changes(before: Recipe, now: Recipe, fields: Iterable[str]) -> list[str]:
     """The settings in these tables of a recipe in which two recipes differ."""
-    tables: tuple[dict[str, Any], ...] = tuple(
-        tomllib.loads(write_recipe(recipe)) for recipe in (before, now)
-    )
+    return _within(fields, *(tomllib.loads(write_recipe(recipe)) for recipe in (before, now)))
+
+
+def network_changes(folder: Path, recipe: Recipe) -> list[str]:
+    """The settings of its network in which a saved model differs from a recipe, a line each."""
+    file = recipe_file(find_model(folder))
+    was = with_defaults(file, tomllib.loads(file.read_text(encoding="utf-8")))
+    now = tomllib.loads(write_recipe(recipe))
+    return _within(("$.codecs", "$.encoders", "$.denoiser"), was, now)
+
+
+def _within(fields: Iterable[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         line
-        for place, line in differences(*tables)
+        for place, line in differences(before, now)
         if any(place == field or place.startswith(f"{field}.") for field in fields)
     ]
 

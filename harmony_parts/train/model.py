@@ -12,13 +12,13 @@ from torch import nn
 from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.recipe import Recipe
 from harmony_parts.av import AV
-from harmony_parts.errors import AssemblyError
+from harmony_parts.errors import AssemblyError, RunError
 from harmony_parts.latents.conditions import is_frozen
 from harmony_parts.models.folder import load_weights, saved_modules
 from harmony_parts.models.hub import locate_model
 from harmony_parts.models.lora import adaptable_modules
 from harmony_parts.models.offload import move_weights
-from harmony_parts.train.join import join, lacks_a_stream
+from harmony_parts.train.join import join, lacks_a_stream, network_changes
 
 PROBE = 1024  # clips that a task plans before the first step, to see which streams it trains
 
@@ -42,7 +42,7 @@ def build_model(
     if joined:
         report = join(recipe, parts, folders)
     elif folders:
-        load_weights(parts, folders[0], device=device, dtype=torch.float32)
+        _load_all(parts, folders[0], recipe, device)
         report = (f"all weights are those of {start[0]}",)
     choose_trained(recipe, parts)
     saved_modules(parts).train()
@@ -51,6 +51,17 @@ def build_model(
     for part in trained_parts(parts):
         move_weights(part, device)
     return parts, report
+
+
+def _load_all(parts: Parts, folder: Path, recipe: Recipe, device: torch.device) -> None:
+    """Load all weights of a model. Raises RunError, with the settings that differ, if they don't
+    fit.
+    """
+    try:
+        load_weights(parts, folder, device=device, dtype=torch.float32)
+    except RunError as error:
+        lines = (f"  {line}" for line in network_changes(folder, recipe))
+        raise RunError("\n".join([str(error), *lines])) from error
 
 
 def choose_trained(recipe: Recipe, parts: Parts) -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from helpers import tiny_training as tiny
@@ -96,3 +97,13 @@ def test_a_checkpoint_alone_gives_its_averaged_weights(harmony, tmp_path: Path) 
     result = harmony("train", again, *words, "--set", "train.steps=1")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "second" / "start.txt").read_text() == f"{report[0]}\n"
+
+
+def test_a_start_of_another_shape_names_the_settings(tmp_path: Path) -> None:
+    model = train(tiny.recipe(steps=1), out=tmp_path / "run", progress=False, device="cpu")
+    recipe = tiny.recipe(steps=1, learning_rate=0.5)
+    wider = attrs.evolve(recipe.denoiser.video, width=64)  # type: ignore[attr-defined]
+    recipe = attrs.evolve(recipe, denoiser=attrs.evolve(recipe.denoiser, video=wider))
+    with pytest.raises(RunError, match=r"\$\.denoiser\.video\.width: was \d+, is now 64") as error:
+        build_model(recipe, torch.device("cpu"), [model])
+    assert "learning_rate" not in str(error.value)
