@@ -173,16 +173,25 @@ def _with_source(recipe: Recipe, source: str, voices: int) -> tuple[Recipe, Path
     from harmony_parts.data.manifests import READERS
     from harmony_parts.data.soundstage import Soundstage
     from harmony_parts.data.tars import ClipTars
+    from harmony_parts.errors import RunError, UnknownPart
 
     path, data, root = Path(source), recipe.data, None
     if not path.exists():
-        cls = catalogue().load("data", source)
+        try:
+            cls = catalogue().load("data", source)
+        except UnknownPart as error:
+            raise RunError(f"{source}: no such file or folder, and {error}") from error
         data = data if isinstance(data, cls) else cls()
     elif path.suffix == ".tar" or (path.is_dir() and any(path.rglob("*.tar"))):
         data, root = (data if isinstance(data, ClipTars) else ClipTars()), path
     elif path.is_file() and path.suffix.lower() in READERS:
         data = data if isinstance(data, ClipFolder) else ClipFolder()
         data, root = attrs.evolve(data, manifest=path.name), path.parent
+    elif path.is_file():
+        raise RunError(
+            f"{path}: is neither a manifest ({', '.join(READERS)}) nor an archive (.tar); for media"
+            " files, name their folder"
+        )
     else:
         data, root = (ClipFolder() if isinstance(data, Soundstage | ClipTars) else data), path
     if isinstance(data, ClipFolder | ClipTars):

@@ -95,6 +95,8 @@ class ClipFolder:
                 f'{manifest}: no such manifest; correct $.data.manifest, or set it to "" to use all'
                 " files"
             )
+        if not entries and (root / "prepared.json").is_file():
+            raise MediaError(f"{root}: has prepared clips; read them with --set source.use=shards")
         if not entries:
             raise MediaError(f"{cause}; a data set needs at least one")
         for line in text_warnings(entries, manifest):

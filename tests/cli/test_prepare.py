@@ -89,3 +89,22 @@ def test_a_curriculum_continues(harmony, recipe, tmp_path):
     result = run(harmony, *args, "--start", "3=models/wan")
     assert result.exit_code == 1
     assert "there is no stage 3: the curriculum has 2" in result.stderr
+
+
+def test_a_wrong_source_is_named(harmony, recipe, tmp_path):
+    missing, media = tmp_path / "clipz", tmp_path / "a.mp4"
+    media.write_bytes(b"media")
+    result = run(harmony, "prepare", missing, tmp_path / "out", "--recipe", recipe)
+    assert result.exit_code == 1
+    assert f"{missing}: no such file or folder, and there is no data called" in result.output
+    result = run(harmony, "prepare", media, tmp_path / "out", "--recipe", recipe)
+    assert result.exit_code == 1
+    assert "is neither a manifest (.csv, .jsonl, .parquet) nor an archive (.tar)" in result.output
+
+
+def test_prepared_clips_that_are_read_as_recordings_are_recognised(harmony, recipe, tmp_path):
+    prepared(harmony, recipe, "soundstage", tmp_path / "prepared", "--set", "data.size=2")
+    words = ("train", recipe, "--data", tmp_path / "prepared", "--out", tmp_path / "run")
+    result = run(harmony, *words, "--set", "data={use='clips'}")
+    assert result.exit_code == 1
+    assert "has prepared clips; read them with --set source.use=shards" in result.output
