@@ -119,7 +119,13 @@ def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
     faults: list[str] = []
     produced: dict[str, str] = {}
     for name, encoder in encoders.items():
-        for condition in encoder.produces:
+        if not isinstance(produces := getattr(encoder, "produces", None), Mapping):
+            faults.append(
+                f"$.encoders.{name}: {type(encoder).__name__} needs `produces`, a mapping from each"
+                " condition's name to the width of its tokens"
+            )
+            continue
+        for condition in produces:
             if condition in produced:
                 faults.append(
                     f"$.encoders.{name}: it produces the condition {condition!r}, which"
