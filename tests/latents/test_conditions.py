@@ -18,11 +18,9 @@ from harmony_parts.latents.conditions import conditions_of
 class Mood(nn.Module):
     """An encoder that gives whatever it is made with."""
 
-    produces = {"mood": 4}
-
     def __init__(self, made: Any) -> None:
         super().__init__()
-        self.made = made
+        self.made, self.produces = made, {"mood": 4}
 
     def forward(self, prompts):
         return self.made
