@@ -68,8 +68,22 @@ def knob(
     """
     metadata = {"help": help, "unit": unit, "off": off, "source": source}
     given = validator if isinstance(validator, list | tuple) else [validator]
-    checks = [_check_part, *filter(None, given)]
+    checks = [_check_part, *map(_in_words, filter(None, given))]
     return attrs.field(default=default, validator=checks, converter=converter, metadata=metadata)
+
+
+def _in_words(check: Any) -> Any:
+    """A validator whose error is one sentence, without the field and the options of attrs."""
+
+    def in_words(holder: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        try:
+            check(holder, field, value)
+        except (TypeError, ValueError) as error:
+            if len(error.args) < 2:
+                raise
+            raise type(error)(error.args[0]) from None
+
+    return in_words
 
 
 def _check_part(holder: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -79,7 +93,7 @@ def _check_part(holder: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """
     each = value.values() if isinstance(value, Mapping) else value
     each = each if isinstance(value, tuple | list | Mapping) else (value,)
-    wrong = [x for x in each if isinstance(x, str | type)]
+    wrong = [x for x in each if isinstance(x, str) or (isinstance(x, type) and attrs.has(x))]
     if not wrong:
         return
     # A recipe's reader has resolved types, and no holder yet; those of a class in a function can't.

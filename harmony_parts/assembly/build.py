@@ -52,6 +52,9 @@ def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Part
     "denoiser") are made on the meta device: they have shapes but no values, for inspecting models
     of any size or for loading saved weights. Raises AssemblyError if parts don't fit together.
     """
+    from harmony_parts.assembly.recipe import check_recipe
+
+    check_recipe(recipe)
     try:
         return _assembled(recipe, seed, empty)
     except AssemblyError as error:

@@ -78,5 +78,7 @@ def test_a_name_or_a_class_in_place_of_a_part_is_refused_where_it_is_given() -> 
                 tried += 1
     assert tried > 20
     assert ByteText(field="sound").field == "sound"
+    with pytest.raises(ValueError, match=r"^'field' must be in \(.*\) \(got 'captoin'\)$"):
+        ByteText(field="captoin")
     with pytest.raises(TypeError, match=r"encoders takes a part \(EncoderSpec\), not the class"):
         attrs.evolve(read_recipe("demo"), encoders={"mood": ByteText})
