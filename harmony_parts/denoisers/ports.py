@@ -33,6 +33,13 @@ def accepted(
     has no port or can't enter by it.
     """
     _check_built(encoders, codecs)
+    if wrong := [name for name, port in ports.items() if not isinstance(port, Port)]:
+        raise AssemblyError(
+            [
+                f"$.denoiser.ports.{name}: expected Port(stream, how), not {ports[name]!r}"
+                for name in wrong
+            ]
+        )
     produced: dict[str, int] = {
         name: width for encoder in encoders.values() for name, width in encoder.produces.items()
     }

@@ -104,3 +104,18 @@ def test_settings_in_place_of_what_they_build_are_named() -> None:
     assert video.endswith("are settings; pass what their `build` makes")
     with pytest.raises(AssemblyError, match="expected a mapping of names to encoders, not a list"):
         spec.build(codecs=CODECS, encoders=[StubEncoder(caption=4)])
+
+
+def test_what_is_no_port_is_named() -> None:
+    spec = DualBranch(
+        layers=1,
+        video=VideoTransformer(24, 2, 32, 1),
+        audio=MMDiT(16, 2, 32),
+        ports={"mood": {"stream": "video", "how": "add"}},
+    )
+    with pytest.raises(AssemblyError, match=r"\.ports\.mood: expected Port\(stream, how\), not {"):
+        spec.build(codecs=CODECS, encoders={"x": StubEncoder(mood=3)})
+    with pytest.raises(
+        ValueError, match=r"^'stream' must be in \('video', 'audio'\) \(got 'both'\)$"
+    ):
+        Port("both", "add")
