@@ -186,6 +186,8 @@ def _check_clip(spec: Any, format: Format, where: str, clip: Clip) -> None:
 
 
 def _check_prompt(spec: Any, format: Format, where: str, prompt: Prompt) -> None:
+    is_prompt = isinstance(prompt, Prompt)
+    require(is_prompt, spec, f"give a Prompt, not a {type(prompt).__name__} ({where})")
     texts = (prompt.caption, prompt.sound, prompt.speech)
     require(
         all(text is None or isinstance(text, str) for text in texts),
