@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import typing
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -63,19 +64,37 @@ def knob(
 
     `help` describes the setting in a phrase without capital or final period. `off` is the value at
     which it has no effect. `source` is the origin of the default. `validator` and `converter` are
-    those of attrs. A setting that takes a part refuses its name with a TypeError.
+    those of attrs. A setting that takes a part refuses its name or class with a TypeError.
     """
     metadata = {"help": help, "unit": unit, "off": off, "source": source}
     given = validator if isinstance(validator, list | tuple) else [validator]
-    checks = [_check_no_name, *filter(None, given)]
+    checks = [_check_part, *map(_in_words, filter(None, given))]
     return attrs.field(default=default, validator=checks, converter=converter, metadata=metadata)
 
 
-def _check_no_name(holder: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Raise TypeError if `value` is, or holds, a name in place of a part: those are for recipes."""
-    each = value if isinstance(value, tuple | list) else (value,)
-    names = [text for text in each if isinstance(text, str)]
-    if not names:
+def _in_words(check: Any) -> Any:
+    """A validator whose error is one sentence, without the field and the options of attrs."""
+
+    def in_words(holder: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        try:
+            check(holder, field, value)
+        except (TypeError, ValueError) as error:
+            if len(error.args) < 2:
+                raise
+            raise type(error)(error.args[0]) from None
+
+    return in_words
+
+
+def _check_part(holder: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Raise TypeError if `value` is, or holds, a name or a class in place of a part.
+
+    Names are for recipes; a class is a part only once it has its settings.
+    """
+    each = value.values() if isinstance(value, Mapping) else value
+    each = each if isinstance(value, tuple | list | Mapping) else (value,)
+    wrong = [x for x in each if isinstance(x, str) or (isinstance(x, type) and attrs.has(x))]
+    if not wrong:
         return
     # A recipe's reader has resolved types, and no holder yet; those of a class in a function can't.
     if attrs.has(type(holder)):
@@ -83,9 +102,12 @@ def _check_no_name(holder: Any, field: attrs.Attribute[Any], value: Any) -> None
             attrs.resolve_types(type(holder))
     for kind in (field.type, *typing.get_args(field.type)):
         if getattr(kind, "_is_protocol", False):
+            takes = f"{type(holder).__name__}.{field.alias} takes a part ({kind.__name__}), not the"
+            if isinstance(wrong[0], type):
+                name = wrong[0].__name__
+                raise TypeError(f"{takes} class {name}: make the part, {name}(...)")
             raise TypeError(
-                f"{type(holder).__name__}.{field.alias} takes a part ({kind.__name__}), not the"
-                f" name {names[0]!r}: in Python give the part itself; names are for recipes"
+                f"{takes} name {wrong[0]!r}: in Python give the part itself; names are for recipes"
             )
 
 

@@ -52,6 +52,9 @@ def build(recipe: Recipe, seed: int = 0, *, empty: Collection[str] = ()) -> Part
     "denoiser") are made on the meta device: they have shapes but no values, for inspecting models
     of any size or for loading saved weights. Raises AssemblyError if parts don't fit together.
     """
+    from harmony_parts.assembly.recipe import check_recipe
+
+    check_recipe(recipe)
     try:
         return _assembled(recipe, seed, empty)
     except AssemblyError as error:
@@ -119,7 +122,13 @@ def _check_conditions(recipe: Recipe, encoders: Mapping[str, Encoder]) -> None:
     faults: list[str] = []
     produced: dict[str, str] = {}
     for name, encoder in encoders.items():
-        for condition in encoder.produces:
+        if not isinstance(produces := getattr(encoder, "produces", None), Mapping):
+            faults.append(
+                f"$.encoders.{name}: {type(encoder).__name__} needs `produces`, a mapping from each"
+                " condition's name to the width of its tokens"
+            )
+            continue
+        for condition in produces:
             if condition in produced:
                 faults.append(
                     f"$.encoders.{name}: it produces the condition {condition!r}, which"

@@ -161,7 +161,9 @@ class Catalogue:
                     continue
         label = f" as {KINDS[kind_name(kind)]}" if kind else ""
         raise UnknownPart(
-            f"no plugin declares {target}{label}, so a recipe can't name it{self.blame()}"
+            f"no plugin declares {target}{label}, so a recipe can't name it, as those of runs and"
+            " saved models do: declare it by a hook, in a package (`harmony parts new`) or, in a"
+            f" script, with catalogue().add(NAME, MODULE){self.blame()}"
         )
 
     def distributions(self, parts: Iterable[Declared]) -> dict[str, str]:

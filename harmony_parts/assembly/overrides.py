@@ -43,6 +43,9 @@ def apply_overrides(
     share, which is then repeated for the other (`sample.shift.video.shift=12`). Raises
     AssemblyError if an override is malformed or its path doesn't exist.
     """
+    if isinstance(overrides, str | Mapping):
+        wanted = f"[{overrides!r}]" if isinstance(overrides, str) else '["train.steps=10"]'
+        raise AssemblyError(f"give a list, such as {wanted}, not {overrides!r}", "overrides")
     changed = copy.deepcopy(dict(table))
     lookup = parts or catalogue() if cls is not None and overrides else None
     faults = []

@@ -255,3 +255,12 @@ class Recipe:
     metrics: tuple[MetricSpec, ...] = knob(
         (), help="how generated clips are measured", converter=tuple
     )
+
+
+def check_recipe(recipe: object) -> None:
+    """Raise AssemblyError if it is something else, such as a recipe's name."""
+    if not isinstance(recipe, Recipe):
+        raise AssemblyError(
+            f"expected a Recipe, not {recipe!r:.80}: `harmony_parts.read_recipe` makes one of a"
+            " shipped name, a file or a table"
+        )

@@ -33,8 +33,13 @@ class OwnNetwork:
     new network and returns `OwnNetwork(network).build(...)`, has a fresh one each time.
     """
 
-    network: Network
+    network: Network = attrs.field()
     ports: Mapping[str, Port] = attrs.field(factory=dict)
+
+    @network.validator
+    def _check(self, _: attrs.Attribute[Network], network: Network) -> None:
+        if fault := _call_fault(network, ("av", "times", "conditions")):
+            raise PartContractError(f"the network {_name(network)} {fault}")
 
     def build(
         self, *, codecs: AV[VideoCodec | AudioCodec], encoders: Mapping[str, Encoder]
@@ -93,7 +98,6 @@ class OwnDenoiser(nn.Module):
         return velocity.replace(video=lead(velocity.video, noisy["video"], at["video"], known))
 
 
-CALL = ("hints", "read", "cache")  # keywords with which a denoiser is called
 HELP = (
     "wrap a function or module f(av, times, conditions) -> AV as"
     " `harmony_parts.OwnNetwork(f)`, or write a spec: see the page 'Bring a model'"
@@ -112,18 +116,26 @@ def denoiser_fault(denoiser: Any) -> str:
     """What a denoiser lacks to be one, with the remedy; "" if it lacks nothing."""
     lacks = [name for name in ("accepts", "hints", "blocks") if not hasattr(denoiser, name)]
     faults = [f"has no {', '.join(lacks)}"] if lacks else []
-    if not callable(denoiser):
-        faults.append("can't be called")
-    else:
-        try:
-            called = inspect.signature(getattr(denoiser, "forward", denoiser))
-            called.bind("av", "times", "conditions", **dict.fromkeys(CALL))
-        except TypeError as error:
-            call = "(av, times, conditions, *, hints, read, cache)"
-            faults.append(f"can't be called as {call}: {error}")
-        except ValueError:  # a call that can't be inspected
-            pass
+    if fault := _call_fault(denoiser, ("av", "times", "conditions"), ("hints", "read", "cache")):
+        faults.append(fault)
     return f"{_name(denoiser)} is no denoiser: it {' and '.join(faults)}; {HELP}" if faults else ""
+
+
+def _call_fault(called: Any, arguments: Sequence[str], keywords: Sequence[str] = ()) -> str:
+    """Why it can't be called with these arguments; "" if it can, or if nobody can tell."""
+    if not callable(called):
+        return "can't be called"
+    if isinstance(called, type):
+        return f"is a class: make it, {called.__name__}(...)"
+    try:
+        by = getattr(called, "forward", called)
+        inspect.signature(by).bind(*arguments, **dict.fromkeys(keywords))
+    except TypeError as error:
+        call = ", ".join((*arguments, *(("*", *keywords) if keywords else ())))
+        return f"can't be called as ({call}): {error}"
+    except ValueError:  # a call that can't be inspected
+        pass
+    return ""
 
 
 def _name(thing: Any) -> str:

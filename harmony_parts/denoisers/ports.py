@@ -32,6 +32,14 @@ def accepted(
     The denoiser's streams are those of `codecs`. Raises AssemblyError, naming each condition that
     has no port or can't enter by it.
     """
+    _check_built(encoders, codecs)
+    if wrong := [name for name, port in ports.items() if not isinstance(port, Port)]:
+        raise AssemblyError(
+            [
+                f"$.denoiser.ports.{name}: expected Port(stream, how), not {ports[name]!r}"
+                for name in wrong
+            ]
+        )
     produced: dict[str, int] = {
         name: width for encoder in encoders.values() for name, width in encoder.produces.items()
     }
@@ -41,6 +49,22 @@ def accepted(
     if faults := [*_unfit(produced, ports, codecs)]:
         raise AssemblyError(faults)
     return {name: (ports[name], width) for name, width in produced.items()}
+
+
+def _check_built(encoders: Mapping[str, Encoder], codecs: AV[VideoCodec | AudioCodec]) -> None:
+    """Raise AssemblyError for settings in place of the part that their `build` makes."""
+    if not isinstance(encoders, Mapping):
+        raise AssemblyError(
+            f"encoders: expected a mapping of names to encoders, not a {type(encoders).__name__}"
+        )
+    parts: dict[str, object] = {f"codecs.{stream}": codecs[stream] for stream in codecs}
+    parts |= {f"encoders.{name}": encoder for name, encoder in encoders.items()}
+    if faults := [
+        f"{path}: {part!r} are settings; pass what their `build` makes"
+        for path, part in parts.items()
+        if callable(getattr(part, "build", None))
+    ]:
+        raise AssemblyError(faults, "denoiser")
 
 
 def entering(conditions: Mapping[str, tuple[Port, int]], stream: str) -> dict[str, tuple[How, int]]:

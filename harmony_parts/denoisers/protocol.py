@@ -13,6 +13,7 @@ from harmony_parts.branches.protocol import BranchBlock, How
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.encoders.protocol import Encoder
 from harmony_parts.interaction.protocol import Interaction
+from harmony_parts.plugin import knob
 
 Recompute = Literal["nothing", "all", "all_but_attention"]
 """What the backward pass recomputes instead of storing (activation checkpointing)."""
@@ -27,8 +28,13 @@ class Port:
     first latents. `add`: the mean token is added to the stream's time embedding.
     """
 
-    stream: str = attrs.field(validator=attrs.validators.in_(STREAMS))
-    how: How = attrs.field(validator=attrs.validators.in_(("context", "clean_tokens", "add")))
+    stream: str = knob(
+        help="the stream that reads the condition", validator=attrs.validators.in_(STREAMS)
+    )
+    how: How = knob(
+        help="how it enters",
+        validator=attrs.validators.in_(("context", "clean_tokens", "add")),
+    )
 
 
 KNOWN_LATENTS = Port("video", "clean_tokens")

@@ -85,6 +85,7 @@ def plan(
 
     If `remake` isn't 0, each window but the last loses at least that many frames, whole latents of
     the video and at least one latent of the sound: its end was made without what follows it.
+    Raises RequestError if what a window begins with holds no whole latent.
     """
     whole = _whole(cast(VideoCodec, codecs["video"])) if "video" in codecs else int
     sound = cast(AudioCodec, codecs["audio"]) if "audio" in codecs else None
@@ -98,7 +99,21 @@ def plan(
             rest = min(rest, int(samples / format.sample_rate * format.fps))
         return whole(max(rest, 0))
 
-    return windows(begin, total, format.frames, overlap, whole, kept)
+    made = windows(begin, total, format.frames, overlap, whole, kept)
+    if sound is not None and "video" not in codecs:
+        _check_known_sound(made, sound, format)
+    return made
+
+
+def _check_known_sound(made: Sequence[Window], codec: AudioCodec, format: Format) -> None:
+    """Raise RequestError if a window repeats less than a latent of sound, and nothing else."""
+    for window in made:
+        first, last = format.samples(window.start), format.samples(window.start + window.known)
+        if window.known and not _whole_samples(codec, last - first):
+            raise RequestError(
+                f"the overlap of {(last - first) / format.sample_rate:.3g} s is shorter than a"
+                " latent of this model's sound; set a longer one"
+            )
 
 
 def continue_clip(
@@ -182,16 +197,16 @@ def _known(tail: Clip, codecs: AV[VideoCodec | AudioCodec]) -> Clip:
     """The part of a clip that is encoded: its sound is cut to whole latents."""
     if tail.waveform is None:
         return tail
-    codec, samples = cast(AudioCodec, codecs["audio"]), tail.waveform.shape[1]
+    samples = _whole_samples(cast(AudioCodec, codecs["audio"]), tail.waveform.shape[1])
+    return attrs.evolve(tail, waveform=tail.waveform[:, :samples] if samples else None)
+
+
+def _whole_samples(codec: AudioCodec, samples: int) -> int:
+    """Samples, rounded down to whole latents; 0 if they hold none."""
     count = codec.latents(samples)
     while count and codec.samples(count) > samples:
         count -= 1
-    if not count and tail.frames is None:
-        raise RequestError(
-            f"the overlap of {samples / tail.sample_rate:.3g} s is shorter than a latent of this"
-            " model's sound; set a longer one"
-        )
-    return attrs.evolve(tail, waveform=tail.waveform[:, : codec.samples(count)] if count else None)
+    return codec.samples(count) if count else 0
 
 
 def _joined(clip: Clip, made: Clip, window: Window, format: Format) -> Clip:

@@ -10,6 +10,7 @@ import attrs
 
 from harmony_parts.av import Format, as_tensor, described
 from harmony_parts.errors import RequestError
+from harmony_parts.generate.fields import is_media
 from harmony_parts.generate.generated import Generated
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def clips_in(media: Sequence[Media], format: Format, streams: Collection[str]) -
     Each keeps its length, with frames a whole number of them. Raises RequestError, with the lengths
     that they have in the format, if these differ, or if a clip has none of the streams.
     """
+    if is_media(media):
+        raise RequestError(f"give a list of clips or files, such as [{media!r:.80}]")
     clips = [_alone(n, each, format, streams) for n, each in enumerate(media, 1)]
     for stream, part, rate in (("video", "frames", format.fps), ("audio", "waveform", None)):
         sizes = [t.shape[0 if rate else 1] for c in clips if (t := getattr(c, part)) is not None]

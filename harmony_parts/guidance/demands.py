@@ -8,7 +8,7 @@ import attrs
 
 from harmony_parts.av import STREAMS
 from harmony_parts.errors import nearest
-from harmony_parts.guidance.protocol import Guidance, Pass, StepTimes
+from harmony_parts.guidance.protocol import Guidance, Pass, StepTimes, requested_passes
 from harmony_parts.guidance.scales import TEXT
 
 LEVELS = (1.0, 0.75, 0.5, 0.25, 0.01)
@@ -62,11 +62,12 @@ def demands(
 ) -> Demands:
     """What `guidance` requests at `times` from a model that has only `streams`.
 
-    Each step is taken as the first of a run (state `None`). Passes aren't checked here, but by
-    `sample.pass_graph`. Times at which no stream is generated are skipped.
+    Each step is taken as the first of a run (state `None`). Whether passes can be run is checked
+    by `sample.pass_graph`. Times at which no stream is generated are skipped. Raises
+    PartContractError if `passes` returns something else than passes.
     """
     each = (StepTimes(*(t[s] if s in streams else None for s in STREAMS)) for t in times)
-    return Demands({t: tuple(guidance.passes(t, None)) for t in each if t.generated()})
+    return Demands({t: tuple(requested_passes(guidance, t, None)) for t in each if t.generated()})
 
 
 def unknown_drops(guidance: Guidance, conditions: Collection[str]) -> list[str]:

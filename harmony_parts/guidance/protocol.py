@@ -18,6 +18,7 @@ from torch import Tensor
 
 from harmony_parts.anchors.protocol import Anchor
 from harmony_parts.av import AV, STREAMS
+from harmony_parts.errors import PartContractError
 
 CONDITIONAL = "joint"
 """The name of the conditional pass: all conditions, no anchors. Anchors that are made from the
@@ -50,14 +51,19 @@ class StepTimes:
         return (stream for stream in STREAMS if self[stream] is not None)
 
 
+_REPLACE = 'replace of a pass gives streams an anchor, as in {"video": StaticVideo()}'
+
+
 def _pairs(
     replace: Mapping[str, Anchor] | Collection[tuple[str, Anchor]],
 ) -> tuple[tuple[str, Anchor], ...]:
-    return tuple(
-        sorted(
-            replace.items() if isinstance(replace, Mapping) else replace, key=lambda pair: pair[0]
-        )
-    )
+    if isinstance(replace, str):
+        raise ValueError(f"{_REPLACE}, not {replace!r}")
+    pairs = tuple(replace.items() if isinstance(replace, Mapping) else replace)
+    for _, anchor in pairs:
+        if isinstance(anchor, type) or not hasattr(anchor, "stream"):
+            raise ValueError(f"{_REPLACE}; {anchor!r} isn't an anchor")
+    return tuple(sorted(pairs, key=lambda pair: pair[0]))
 
 
 def _tuple(names: Iterable[str]) -> tuple[str, ...]:
@@ -74,6 +80,11 @@ def _set(names: Iterable[str]) -> frozenset[str]:
 
 
 def _words(words: Mapping[str, str] | Collection[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    if isinstance(words, str):
+        raise ValueError(
+            f"words of a pass replace texts of a prompt: write {{'caption': {words!r}}} instead of"
+            f" {words!r}"
+        )
     pairs = dict(words)
     if unknown := sorted(pairs.keys() - set(WORDS)):
         raise ValueError(
@@ -121,6 +132,18 @@ class Pass:
 def conditional(times: StepTimes) -> Pass:
     """The conditional pass, which reads the generated streams."""
     return Pass(CONDITIONAL, times, read=times.generated())
+
+
+def requested_passes(guidance: Guidance, times: StepTimes, state: Any) -> list[Pass]:
+    """The passes of a step. Raises PartContractError if the guidance returns something else."""
+    answer = guidance.passes(times, state)
+    passes = list(answer) if isinstance(answer, Iterable) else [answer]
+    if isinstance(answer, Pass) or not all(isinstance(each, Pass) for each in passes):
+        raise PartContractError(
+            f"the guidance {guidance!r} returned {answer!r} from passes; return a list of Pass,"
+            " such as [conditional(times)]"
+        )
+    return passes
 
 
 def unsupported_hints(requested: Pass, supported: Collection[str]) -> str:

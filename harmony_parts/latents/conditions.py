@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from harmony_parts.av import Condition, Prompt
+from harmony_parts.encoders.protocol import Encoder
+from harmony_parts.errors import PartContractError
 
 
 def is_frozen(encoder: nn.Module) -> bool:
@@ -20,11 +23,12 @@ def conditions_of(encoders: Iterable[nn.Module], prompts: Sequence[Prompt]) -> d
     """The conditions of the prompts from all encoders, by name.
 
     The null form of a prompt with a `negative` is the condition of that; what a negative doesn't
-    say keeps the encoder's own null form.
+    say keeps the encoder's own null form. Raises PartContractError if an encoder gives something
+    else than a condition for each name that it produces.
     """
     conditions: dict[str, Condition] = {}
     for encoder in encoders:
-        made: dict[str, Condition] = encoder(prompts)
+        made = _made(encoder, prompts)
         if any(prompt.negative is not None for prompt in prompts):
             null = encoder([prompt.negative or Prompt() for prompt in prompts])
             made = {
@@ -33,6 +37,24 @@ def conditions_of(encoders: Iterable[nn.Module], prompts: Sequence[Prompt]) -> d
             }
         conditions |= made
     return conditions
+
+
+def _made(encoder: nn.Module, prompts: Sequence[Prompt]) -> dict[str, Condition]:
+    """What an encoder gives for the prompts, which is checked to be conditions."""
+    made: Any = encoder(prompts)
+    widths = cast(Encoder, encoder).produces
+    if not isinstance(made, Mapping):
+        found = f"a {type(made).__name__}"
+    elif wrong := [name for name, x in made.items() if not isinstance(x, Condition)]:
+        found = f"a {type(made[wrong[0]]).__name__} as {wrong[0]!r}"
+    elif (given := {name: x.tokens.shape[-1] for name, x in made.items()}) != dict(widths):
+        found = f"tokens with the widths {given}"
+    else:
+        return dict(made)
+    raise PartContractError(
+        f"{type(encoder).__name__} gives {found}; it must give {{name: Condition(tokens, mask,"
+        f" null)}} with the names and widths of its `produces`, {dict(widths)}"
+    )
 
 
 def concatenate(chunks: Sequence[Condition]) -> Condition:

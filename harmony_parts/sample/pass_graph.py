@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -10,7 +10,14 @@ import attrs
 
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Denoiser
 from harmony_parts.errors import PartContractError
-from harmony_parts.guidance.protocol import LATENTS, Guidance, Pass, StepTimes, unsupported_hints
+from harmony_parts.guidance.protocol import (
+    LATENTS,
+    Guidance,
+    Pass,
+    StepTimes,
+    requested_passes,
+    unsupported_hints,
+)
 
 
 @attrs.frozen
@@ -61,12 +68,7 @@ def checked_passes(
     def fault(what: str) -> PartContractError:
         return PartContractError(f"the guidance {guidance!r} {what}")
 
-    answer = guidance.passes(times, state)
-    passes = list(answer) if isinstance(answer, Iterable) else [answer]
-    if isinstance(answer, Pass) or not all(isinstance(each, Pass) for each in passes):
-        raise fault(
-            f"returned {answer!r} from passes; return a list of Pass, such as [conditional(times)]"
-        )
+    passes = requested_passes(guidance, times, state)
     if not passes:
         raise fault(
             f"requested no passes at {times}; if it is inactive, return [conditional(times)]"

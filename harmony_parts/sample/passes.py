@@ -190,6 +190,11 @@ class Passes:
         conditions, memory = self.networks.own.conditions, self._memory(anchor)
         scene = Scene(self.codecs, x, conditions, estimate, memory, *self._now)
         latents = anchor.latents(scene)
+        if not isinstance(latents, Tensor):
+            raise PartContractError(
+                f"{anchor!r} at {where} returned a {type(latents).__name__}; it should return the"
+                f" latents of the {anchor.stream}, a tensor"
+            )
         made = AV(**{anchor.stream: latents})
         check_shapes(made, x.only((anchor.stream,)), lambda: f"{anchor!r} at {where}")
         self.finite.add(made, lambda: f"{anchor!r} at {where}")

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import torch
 
 from harmony_parts.assembly.build import Parts, derived_seed
-from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.assembly.recipe import Recipe, check_recipe
 from harmony_parts.callbacks.protocol import Callback, CallbackSpec, RunView
 from harmony_parts.errors import HarmonyError, RunError, warn_caller
 from harmony_parts.layers.lora import adapted
@@ -81,6 +81,7 @@ def train(
     read, and RunError if `out` already holds a run or another process trains in it, if a resumed
     run finds other data, if the disk is full, if no clip can be read, or if the loss isn't finite.
     """
+    check_recipe(recipe)
     starts = [start] if isinstance(start, str | Path) else list(start)
     if starts and resume:
         raise RunError("a resumed run continues from its own weights: leave out `start`")

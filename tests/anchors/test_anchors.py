@@ -227,3 +227,16 @@ def test_the_contract_check_finds_changes_of_the_scene() -> None:
 
     with pytest.raises(PartContractError, match="not change the scene"):
         check_anchor(Wiped(), CODECS)
+
+
+def test_the_contract_check_names_what_is_no_tensor() -> None:
+    @attrs.frozen
+    class Forgets:
+        stream = "video"
+        from_estimate = False
+
+        def latents(self, scene: Scene) -> None:
+            torch.zeros_like(scene.latents["video"])
+
+    with pytest.raises(PartContractError, match="a tensor of latents, not a NoneType"):
+        check_anchor(Forgets(), CODECS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -13,7 +16,9 @@ from harmony_parts.assembly.build import Parts, build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.av import Format
 from harmony_parts.errors import AssemblyError
+from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.models.folder import saved_modules
+from harmony_parts.train.loop import train
 
 TOYS = with_toys()
 
@@ -147,3 +152,10 @@ def test_all_other_encoder_names_can_be_built_and_saved():
         )
     )
     assert list(saved_modules(parts)["encoders"]) == list(parts.encoders)
+
+
+@pytest.mark.parametrize("use", [build, Pipeline.assemble, partial(train, out="never")], ids=str)
+def test_a_name_in_place_of_a_recipe_is_refused(use: Any) -> None:
+    with pytest.raises(AssemblyError, match=r"expected a Recipe, not 'demo': .*read_recipe"):
+        use("demo")
+    assert not Path("never").exists()

@@ -224,3 +224,9 @@ def test_malformed_overrides_are_refused(override, expected):
 def test_any_text_is_a_value(text):
     """It sets only its own key, even if it contains line breaks."""
     assert set(apply_overrides({}, [f"key={text}"])) == {"key"}
+
+
+@pytest.mark.parametrize("given", ["train.steps=10", {"train.steps": 10}], ids=str)
+def test_overrides_are_a_list(given: object) -> None:
+    with pytest.raises(AssemblyError, match=r"give a list, such as \[.train\.steps=10"):
+        read_recipe("demo", given)

@@ -62,20 +62,23 @@ def test_every_kind_fits_a_setting_of_a_recipe() -> None:
     assert {place.kind for place in places(catalogue())} == set(KINDS)
 
 
-def test_a_name_in_place_of_a_part_is_refused_where_it_is_given() -> None:
+def test_a_name_or_a_class_in_place_of_a_part_is_refused_where_it_is_given() -> None:
     """In Python, for every setting of a built-in part that takes parts; its own texts are kept."""
     known, tried = Catalogue.discover(only=[]), 0
     for declared in BUILT_IN:
         cls = known.load_declared(declared)
         for field in settings(cls):
             for steps, kind in kinds_in(field.type):
-                given: Any = ("name",) if steps == ("[]",) else "name"
                 protocol = KINDS[kind].protocol.partition(":")[2]
-                message = (
-                    rf"{cls.__name__}\.{name(field)} takes a part \({protocol}\), not the name"
-                )
-                with pytest.raises(TypeError, match=message):
-                    cls(**{name(field): given})
+                takes = rf"{cls.__name__}\.{name(field)} takes a part \({protocol}\), not the "
+                for wrong, what in (("name", "name 'name'"), (ByteText, "class ByteText: make")):
+                    given: Any = (wrong,) if steps == ("[]",) else wrong
+                    with pytest.raises(TypeError, match=takes + what):
+                        cls(**{name(field): given})
                 tried += 1
     assert tried > 20
     assert ByteText(field="sound").field == "sound"
+    with pytest.raises(ValueError, match=r"^'field' must be in \(.*\) \(got 'captoin'\)$"):
+        ByteText(field="captoin")
+    with pytest.raises(TypeError, match=r"encoders takes a part \(EncoderSpec\), not the class"):
+        attrs.evolve(read_recipe("demo"), encoders={"mood": ByteText})

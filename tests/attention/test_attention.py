@@ -150,11 +150,25 @@ class Wrong:
             k = k.detach() + (k - k.detach() if k.requires_grad else 0)
         if self.what == "one graph":
             assert int(windows.of_query.max()) <= k.shape[1]
-        return Reference()(q, k, v, windows, q_angles, k_angles)
+        out = Reference()(q, k, v, windows, q_angles, k_angles)
+        if self.what == "graph.*data-dependent" and float(out.sum().detach()) > 0:
+            return out.clone()
+        if self.what == "a tensor":
+            return (out, None)  # type: ignore[return-value]  # as backends that keep the weights do
+        return out.detach() if self.what == "differentiable" else out
 
 
 @pytest.mark.parametrize(
-    "what", ["as the reference", "shape and type", "one graph", "forward-mode"]
+    "what",
+    [
+        "as the reference",
+        "shape and type",
+        "one graph",
+        "graph.*data-dependent",
+        "forward-mode",
+        "a tensor",
+        "differentiable",
+    ],
 )
 def test_the_contract_finds_faults(what: str) -> None:
     with pytest.raises(PartContractError, match=what):

@@ -135,3 +135,17 @@ def test_the_sampler_says_it_too():
     wrapped = hp.OwnNetwork(lambda av, times, conditions: av.video)
     with pytest.raises(PartContractError, match="returned Tensor; it should return an AV"):
         sample(wrapped.build(codecs=CODECS, encoders={}), noise, {}, **settings)
+
+
+@pytest.mark.parametrize(
+    ("network", "fault"),
+    [
+        (nn.Linear(2, 2), r"Linear can't be called as \(av, times, conditions\): too many"),
+        (nn.Linear, r"Linear is a class: make it, Linear\(\.\.\.\)"),
+        (None, "NoneType can't be called"),
+    ],
+    ids=str,
+)
+def test_a_network_that_takes_other_arguments_is_refused_where_it_is_given(network, fault) -> None:
+    with pytest.raises(PartContractError, match=fault):
+        hp.OwnNetwork(network)

@@ -9,8 +9,10 @@ from helpers.small_denoiser import CODECS, B, at, inputs, nonzero
 from harmony_parts.av import Condition
 from harmony_parts.branches.mmdit import MMDiT
 from harmony_parts.branches.video_transformer import VideoTransformer
+from harmony_parts.codecs.dct import DCTVideo
 from harmony_parts.denoisers.dual_branch import DualBranch
 from harmony_parts.denoisers.protocol import Port
+from harmony_parts.encoders.byte_text import ByteText
 from harmony_parts.errors import AssemblyError
 from harmony_parts.interaction.none import NoInteraction
 from harmony_parts.testing.stand_ins import StubEncoder
@@ -89,3 +91,31 @@ def test_latents_can_enter_as_context_or_be_added(how: str) -> None:
     masked = ~conditions["image"].mask[:, 0]
     assert torch.equal(one[masked], two[masked])
     assert not torch.allclose(one[~masked], two[~masked])
+
+
+def test_settings_in_place_of_what_they_build_are_named() -> None:
+    """Each of them, in what is put together by hand."""
+    spec = DualBranch(layers=1, video=VideoTransformer(24, 2, 32, 1), audio=MMDiT(16, 2, 32))
+    with pytest.raises(AssemblyError) as error:
+        spec.build(codecs=CODECS.replace(video=DCTVideo()), encoders={"caption": ByteText()})
+    video, caption = error.value.faults
+    assert video.startswith("codecs.video: DCTVideo(")
+    assert caption.startswith("encoders.caption: ByteText(")
+    assert video.endswith("are settings; pass what their `build` makes")
+    with pytest.raises(AssemblyError, match="expected a mapping of names to encoders, not a list"):
+        spec.build(codecs=CODECS, encoders=[StubEncoder(caption=4)])
+
+
+def test_what_is_no_port_is_named() -> None:
+    spec = DualBranch(
+        layers=1,
+        video=VideoTransformer(24, 2, 32, 1),
+        audio=MMDiT(16, 2, 32),
+        ports={"mood": {"stream": "video", "how": "add"}},
+    )
+    with pytest.raises(AssemblyError, match=r"\.ports\.mood: expected Port\(stream, how\), not {"):
+        spec.build(codecs=CODECS, encoders={"x": StubEncoder(mood=3)})
+    with pytest.raises(
+        ValueError, match=r"^'stream' must be in \('video', 'audio'\) \(got 'both'\)$"
+    ):
+        Port("both", "add")

@@ -133,6 +133,18 @@ def test_a_codec_without_a_short_latent_needs_a_longer_beginning():
         windows(3, 20, 12, 3, lambda frames: 4 * (frames // 4), lambda frames: frames)
 
 
+def test_an_overlap_without_a_latent_of_sound_is_refused_before_sampling() -> None:
+    """In a video-driven task only the sound goes on, and the overlap must hold some of it."""
+    model = Pipeline.assemble(read_recipe("demo", (*SMALL, "codecs.audio.latents_per_second=2")))
+    mute = attrs.evolve(clip(model, 30), waveform=None)
+    steps: list[Step] = []
+    refused = r"the overlap of 0\.167 s is shorter than a latent of this model's sound"
+    with pytest.raises(RequestError, match=refused):
+        model.generate(video=mute, overlap=0.2, progress=steps.append)
+    assert not steps
+    assert len(model.generate(video=mute, overlap=0.6).clip.frames) == 30
+
+
 @pytest.mark.parametrize("begun", [1, 6, 14])
 def test_the_result_is_the_beginning_and_what_follows(pipeline: Pipeline, begun: int) -> None:
     """Its frames bit for bit, its sound up to the fade; the length is the sum."""

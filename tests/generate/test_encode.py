@@ -66,6 +66,12 @@ def test_files_and_generated_clips_are_clips(tmp_path: Path) -> None:
     assert read["audio"].shape == want["audio"].shape
 
 
+def test_one_clip_is_given_in_a_list(tmp_path: Path) -> None:
+    for one in (str(tmp_path), tmp_path, Clip(waveform=torch.zeros(1, 9), sample_rate=9)):
+        with pytest.raises(RequestError, match=r"give a list of clips or files, such as \["):
+            PIPELINE.encode(one)
+
+
 def test_lengths_that_differ_are_told() -> None:
     two, one = ramp(2.0, 30, 16000), ramp(1.0, 8, 4000)
     with pytest.raises(

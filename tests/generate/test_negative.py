@@ -110,6 +110,8 @@ def test_what_a_negative_does_not_say_keeps_the_encoders_own_null_form() -> None
     class Own(torch.nn.Module):
         """Lengths of texts; without one, that of its default negative."""
 
+        produces = dict.fromkeys(TEXTS, 1)
+
         def forward(self, prompts: list[Prompt]) -> dict[str, Condition]:
             def of(texts: list[str | None]) -> Condition:
                 sizes = torch.tensor([float(len(text or "worst quality")) for text in texts])

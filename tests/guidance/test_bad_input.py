@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harmony_parts.anchors.static import StaticVideo
 from harmony_parts.assembly.build import build
 from harmony_parts.assembly.read import read_recipe
 from harmony_parts.errors import AssemblyError
@@ -111,6 +112,21 @@ def test_the_error_lists_supported_hints_and_remedy(supported: list[str], messag
     assert "(did you mean 'blur'?)" in unsupported_hints(
         Pass("a", StepTimes(1.0), hints={"blurr"}), ["blur", "skip-4"]
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"words": "a still"}, r"write \{'caption': 'a still'\} instead of 'a still'"),
+        ({"replace": {"video": "static"}}, r'as in \{"video": StaticVideo\(\)\}; \'static\' isn'),
+        ({"replace": {"video": StaticVideo}}, "StaticVideo'> isn't an anchor"),
+        ({"replace": "video"}, r'as in \{"video": StaticVideo\(\)\}, not \'video\''),
+    ],
+    ids=str,
+)
+def test_words_and_anchors_of_another_type_are_refused(fields: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Pass("a", StepTimes(1.0, 1.0), **fields)
 
 
 def test_a_sum_without_terms_must_be_explicit() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from harmony_parts.errors import PartContractError
 from harmony_parts.guidance.cfg import CFG
 from harmony_parts.guidance.demands import LEVELS, PROBED, demands
 from harmony_parts.guidance.modality import Modality
@@ -61,3 +64,15 @@ def test_passes_are_counted_by_each_streams_own_time() -> None:
         [("audio",)],
         [("video",)],
     ]
+
+
+@pytest.mark.parametrize("answer", [None, conditional(StepTimes(1.0)), ["joint"]], ids=str)
+def test_what_is_no_list_of_passes_is_named(answer: Any) -> None:
+    """Before the first step, where `harmony explain` and a pipeline ask for the passes."""
+
+    class Wrong:
+        def passes(self, times, state):
+            return answer
+
+    with pytest.raises(PartContractError, match=r"from passes; return a list of Pass, such as"):
+        demands(Wrong())

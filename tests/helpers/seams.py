@@ -59,11 +59,11 @@ def held_out(pipeline: Pipeline, clips: int) -> list[Example]:
 
 
 def seams(pipeline: Pipeline, begin: int, total: int) -> list[int]:
-    """The first new frame of each window."""
+    """The first new frame of each window that goes on from something."""
     format, default = pipeline.format, Request()
     frames = default.overlap_frames(format), default.remake_frames(format)
     made = plan(begin, total, pipeline.codecs, format, *frames)
-    return [window.start + window.known for window in made]
+    return [window.start + window.known for window in made if window.known]
 
 
 def without_end(pipeline: Pipeline, clips: Sequence[Clip]) -> list[Clip]:
@@ -98,6 +98,16 @@ def continued(
         for clip in clips
     ]
     return generated(pipeline, examples, 1000, begin=clips, seconds=seconds)
+
+
+def in_windows(
+    pipeline: Pipeline, examples: Sequence[Example], _: Sequence[Clip], total: int
+) -> list[Clip]:
+    """Clips of `total` frames, made in windows from the start."""
+    format, count = pipeline.format, len(examples)
+    overlap = float(Request().overlap_frames(format) / format.fps)
+    seconds = total / float(format.fps)
+    return generated(pipeline, examples, 0, seconds=[seconds] * count, overlap=[overlap] * count)
 
 
 def concatenated(
@@ -230,7 +240,8 @@ def detail(clips: Sequence[Clip], at: Sequence[int]) -> list[float]:
     return [each / given for each in windows]
 
 
-GROUPS = ("continued", "without end", "independent", "from truth")
+GROUPS = ("continued", "without end", "from the start", "independent", "from truth")
+JOINS = {"from the start": in_windows, "independent": concatenated}
 
 
 def report(
@@ -242,8 +253,8 @@ def report(
     """All figures, and the clips that go on from generated ones.
 
     `continued` goes on from clips that the model made, `without end` from the same without the end
-    that a window would lose, and `independent` is the contrast. `from truth` goes on from clips of
-    the data, which ranks and events leave out.
+    that a window would lose, `from the start` is made in windows as a whole, and `independent` is
+    the contrast. `from truth` goes on from clips of the data, which ranks and events leave out.
     """
     format, examples = pipeline.format, held_out(pipeline, clips)
     total = format.frames + round(seconds * float(format.fps))
@@ -262,9 +273,9 @@ def report(
             begin = without_end(pipeline, own)
         elif name == "from truth":
             begin, first = [example.clip for example in examples], format.frames
-        join = concatenated if name == "independent" else continued
-        made[name] = some = join(pipeline, examples, begin, total)
-        at = seams(pipeline, len(begin[0].frames), total)  # type: ignore[arg-type]
+        made[name] = some = JOINS.get(name, continued)(pipeline, examples, begin, total)
+        there = 0 if name == "from the start" else len(begin[0].frames)  # type: ignore[arg-type]
+        at = seams(pipeline, there, total)
         figures[name] = {
             "seams_s": [k / float(format.fps) for k in at],
             "ranks": {

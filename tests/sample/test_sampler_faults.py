@@ -154,6 +154,12 @@ def test_wrong_anchors_are_named() -> None:
             lambda x: x[:, :1],
             r"returned \{'audio': \[4, 1, 1\]\}; it should be \{'audio': \[4, 3, 1\]\}",
         ),
+        (
+            PartContractError,
+            lambda x: AV(audio=x),
+            "returned a AV; it should return the",
+        ),
+        (PartContractError, lambda x: None, "returned a NoneType; it should"),
         (PartContractError, lambda x: x[:1], r"returned \{'audio': \[1, 3, 1\]\}"),
         (RunError, lambda x: x + math.inf, "returned NaN or infinity for audio"),
     ):

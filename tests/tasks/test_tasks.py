@@ -245,6 +245,13 @@ def test_contract_checks_find_faults() -> None:
                 n, lambda n, _: AV(*torch.rand(2, n) * 0.9 + 0.1), generator, latents
             )
 
+    @attrs.frozen
+    class Forgets:
+        def plan(self, n, draw, generator, latents):
+            Joint().plan(n, draw, generator, latents)
+
+    with pytest.raises(PartContractError, match="return a Plan, not a NoneType"):
+        check_task(Forgets())
     with pytest.raises(PartContractError, match="weight 0 for audio at time 0"):
         check_task(LossOnClean())
     with pytest.raises(PartContractError, match="generator"):

@@ -54,6 +54,8 @@ def _check_latents(anchor: Anchor, scene: Scene) -> torch.Tensor:
         torch.equal(x, y) for x, y in zip(_tensors(*inputs), _tensors(*copies), strict=True)
     )
     require(unchanged, anchor, "not change the scene; one of its tensors was changed in place")
+    is_tensor = isinstance(latents, torch.Tensor)
+    require(is_tensor, anchor, f"return a tensor of latents, not a {type(latents).__name__}")
     require(
         latents.shape == current.shape,
         anchor,

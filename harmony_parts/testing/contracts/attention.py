@@ -92,6 +92,8 @@ def _solve(
 ) -> list[Tensor]:
     q, k, v = (x.to(device, dtype, copy=True).requires_grad_() for x in inputs)
     out = attention(q, k, v, seen, q_angles, k_angles)
+    require(isinstance(out, Tensor), attention, f"return a tensor, not a {type(out).__name__}")
+    require(out.requires_grad, attention, "be differentiable: its result has no gradient")
     return [x.detach().cpu() for x in (out, *torch.autograd.grad(out, (q, k, v), out.detach()))]
 
 
@@ -191,7 +193,7 @@ def _check_graph(attention: LocalAttention, device: torch.device) -> None:
         graph = torch.compile(lambda *x: attention(*x), fullgraph=True, backend="eager")
         try:
             graph(q, k, v, *rest)
-        except torch._dynamo.exc.TorchDynamoException as error:  # which one depends on the torch
+        except RuntimeError as error:  # which one depends on the torch, and on what can't be traced
             require(
                 False, attention, f"trace into one graph ({name}): {str(error).splitlines()[0]}"
             )

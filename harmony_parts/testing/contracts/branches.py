@@ -21,7 +21,7 @@ from harmony_parts.branches.protocol import (
 )
 from harmony_parts.denoisers.protocol import KNOWN_LATENTS, Port
 from harmony_parts.errors import AssemblyError
-from harmony_parts.testing.contracts.require import generator, require
+from harmony_parts.testing.contracts.require import check_made, generator, require
 from harmony_parts.testing.contracts.tested import Inputs, Tested, must_run, seeded
 from harmony_parts.testing.contracts.velocities import (
     check_gradients,
@@ -56,6 +56,7 @@ def check_video_branch(
     repeatability without global randomness; other lengths; weights in float64, bfloat16 and on the
     meta device; a gradient for every weight. Raises PartContractError.
     """
+    check_made(spec)
     default: Ways = {**CONDITIONS, "image": ("clean_tokens", channels)}
     given = default if conditions is None else conditions
     return _check(BranchCase(spec, "video", channels, grid, latents, given))
@@ -68,6 +69,7 @@ def check_audio_branch(
 
     The default conditions include a clean reference, unless `build` raises AssemblyError for it.
     """
+    check_made(spec)
     given = CONDITIONS if conditions is None else conditions
     case = BranchCase(spec, "audio", channels, (), latents, given)
     return _check(case if conditions is not None else case.with_reference())

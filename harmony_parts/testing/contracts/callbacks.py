@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harmony_parts.callbacks.protocol import CallbackSpec, RunView
-from harmony_parts.testing.contracts.require import no_global_randomness, require
+from harmony_parts.testing.contracts.require import check_made, no_global_randomness, require
 
 STEPS = 6
 
@@ -21,6 +21,7 @@ def check_callback(spec: CallbackSpec, *, recipe: Any = None, pipeline: Any = No
     Checked: it draws nothing from torch's global generator, writes only into the run folder, leaves
     its records as they are, and can be closed after any number of steps. Raises PartContractError.
     """
+    check_made(spec)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         folder.mkdir()

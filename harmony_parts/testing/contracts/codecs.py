@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from harmony_parts.av import Format
 from harmony_parts.codecs.protocol import AudioCodec, AudioCodecSpec, VideoCodec, VideoCodecSpec
 from harmony_parts.models.offload import external_modules, part_modules
-from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
+from harmony_parts.testing.contracts.require import (
+    check_made,
+    generator,
+    no_global_randomness,
+    require,
+)
 
 TOLERANCE = 1e-3
 """Allowed difference of a sample alone and in a batch, relative to the largest latent: convolutions
@@ -33,6 +38,7 @@ def check_video_codec(spec: VideoCodecSpec, format: Format, *, frames: int = 9) 
     from the global generator; and independence of the clips in a batch. The clips are `frames`
     frames of noise. Raises PartContractError.
     """
+    check_made(spec)
     codec = _built(spec, format, VideoCodec)
     _check_counts(
         spec,
@@ -67,6 +73,7 @@ def check_audio_codec(spec: AudioCodecSpec, format: Format, *, seconds: float = 
     sound in both channels, within `LEVEL`. The sound is `seconds` of noise. Raises
     PartContractError.
     """
+    check_made(spec)
     codec: AudioCodec = _built(spec, format, AudioCodec)
     _check_sound(spec, codec, format, seconds)
     for channels in {1, 2} - {format.channels}:

@@ -24,7 +24,12 @@ from harmony_parts.data.protocol import (
 )
 from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.media.clip import Clip
-from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
+from harmony_parts.testing.contracts.require import (
+    check_made,
+    generator,
+    no_global_randomness,
+    require,
+)
 
 
 def check_data(
@@ -41,6 +46,7 @@ def check_data(
     is checked in mono and in stereo; a data set that can't give one of them raises AssemblyError in
     `build`. Raises PartContractError.
     """
+    check_made(spec)
     with no_global_randomness(spec):
         dataset = spec.build(format=format, root=root)
         count = len(dataset)
@@ -180,6 +186,8 @@ def _check_clip(spec: Any, format: Format, where: str, clip: Clip) -> None:
 
 
 def _check_prompt(spec: Any, format: Format, where: str, prompt: Prompt) -> None:
+    is_prompt = isinstance(prompt, Prompt)
+    require(is_prompt, spec, f"give a Prompt, not a {type(prompt).__name__} ({where})")
     texts = (prompt.caption, prompt.sound, prompt.speech)
     require(
         all(text is None or isinstance(text, str) for text in texts),

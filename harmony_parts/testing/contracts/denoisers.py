@@ -23,7 +23,7 @@ from harmony_parts.testing.contracts.denoiser_calls import (
     check_one_stream,
     check_read,
 )
-from harmony_parts.testing.contracts.require import require
+from harmony_parts.testing.contracts.require import check_made, require
 from harmony_parts.testing.contracts.tested import Inputs, Tested, seeded
 from harmony_parts.testing.contracts.velocities import (
     check_gradients,
@@ -65,6 +65,7 @@ def check_denoiser(
     meta device; a gradient for every weight that is neither frozen nor `idle`, and for none that is
     `idle`. Raises PartContractError.
     """
+    check_made(spec)
     case = DenoiserCase(
         spec,
         codecs or CODECS,

@@ -12,6 +12,7 @@ from harmony_parts.av import AV, Condition, Format, Prompt
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.encoders.protocol import Encoder, EncoderSpec
 from harmony_parts.errors import PartContractError
+from harmony_parts.testing.contracts.require import check_made
 
 TOLERANCE = 2e-5
 """Allowed difference between a sample alone and in a batch, for values of unit scale: float32 sums
@@ -60,6 +61,7 @@ def check_encoder(
     `example_prompts`, for an encoder that reads `extra`; the last one must lack the encoder's
     field. Raises PartContractError naming the failed check.
     """
+    check_made(spec)
     prompts = example_prompts(format) if prompts is None else list(prompts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -77,7 +79,12 @@ def check_encoder(
 
 def _check_batch(who: str, encoder: Any, prompts: Sequence[Prompt]) -> Mapping[str, Condition]:
     """Check names and shapes of the conditions of all prompts, and return them."""
-    _require(bool(encoder.produces), f"{who}.produces is empty")
+    produces = getattr(encoder, "produces", None)
+    _require(
+        isinstance(produces, Mapping) and bool(produces),
+        f"{who}.produces must map the name of each condition to the width of its tokens, not"
+        f" {produces!r}",
+    )
     batch: Mapping[str, Condition] = encoder(prompts)
     _require(
         isinstance(batch, Mapping),
@@ -133,6 +140,10 @@ def _check_empty(who: str, encoder: Any, prompt: Prompt) -> None:
 
 
 def _check_form(what: str, condition: Condition, samples: int, width: int) -> None:
+    _require(
+        isinstance(condition, Condition),
+        f"{what}: a {type(condition).__name__}, not a Condition(tokens, mask, null)",
+    )
     tokens, mask = condition.tokens, condition.mask
     _require(
         tokens.is_floating_point() and tokens.ndim >= 3,

@@ -27,7 +27,7 @@ from harmony_parts.testing.contracts.layers import (
     require_like,
     same,
 )
-from harmony_parts.testing.contracts.require import generator, require
+from harmony_parts.testing.contracts.require import check_made, generator, require
 
 MAKE_TABLES = object()
 """Stands for the tables that the layer itself makes."""
@@ -49,6 +49,7 @@ def check_interaction(
     randomness; no change in place; a gradient for every weight; other types; saved weights; the
     meta device. Raises PartContractError.
     """
+    check_made(spec)
     built = make_branches(branches)
     layer = make_layer(spec, built)
     require(

@@ -9,7 +9,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from harmony_parts.optimizers.protocol import OptimizerSpec
-from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
+from harmony_parts.testing.contracts.require import (
+    check_made,
+    generator,
+    no_global_randomness,
+    require,
+)
 from harmony_parts.testing.contracts.small_network import SmallNetwork
 
 STEPS = 3
@@ -22,6 +27,7 @@ def check_optimizer(spec: OptimizerSpec) -> Optimizer:
     random numbers; equal steps for equal gradients; a state of tensors from which another one
     continues bit-equal; a loss that falls. Raises PartContractError.
     """
+    check_made(spec)
     network = _fresh()
     with no_global_randomness(spec):
         optimizer = spec.build(modules=network)

@@ -17,8 +17,16 @@ def require(holds: object, part: object, must: str) -> None:
         raise PartContractError(f"{part!r} must {must}")
 
 
+def check_made(part: object) -> None:
+    """Require that a part, or its spec, isn't its class."""
+    if isinstance(part, type):
+        name = part.__name__
+        raise PartContractError(f"{name} is a class: pass the part, {name}(...), with its settings")
+
+
 def check_value(part: object) -> None:
     """Require that a part that is its own spec is compared by value and hashable."""
+    check_made(part)
     twin = copy.deepcopy(part)
     require(
         part == twin and hash(part) == hash(twin),

@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 
 from harmony_parts.strategies.protocol import Strategy, StrategySpec
-from harmony_parts.testing.contracts.require import generator, no_global_randomness, require
+from harmony_parts.testing.contracts.require import (
+    check_made,
+    generator,
+    no_global_randomness,
+    require,
+)
 from harmony_parts.testing.contracts.small_network import SmallNetwork
 
 
@@ -16,6 +21,7 @@ def check_strategy(spec: StrategySpec) -> Strategy:
     over one process is the tensor; gradients are scaled to the norm, and shorter ones left alone
     bit for bit. Raises PartContractError.
     """
+    check_made(spec)
     shards = [spec.shards_of(ranks, min(ranks, 8)) for ranks in (1, 8, 64)]
     require(shards[0] == 1, spec, "leave a copy undivided in a single process")
     require(spec.seq >= 1, spec, "share a clip between 1 or more processes")

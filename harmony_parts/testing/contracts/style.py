@@ -22,7 +22,7 @@ from harmony_parts.testing.contracts.layers import (
     require_like,
     same,
 )
-from harmony_parts.testing.contracts.require import generator, require
+from harmony_parts.testing.contracts.require import check_made, generator, require
 
 SIZES = ((4, 5, 6), (1, 1, 1), (9, 2, 1))  # reference tokens, video latents, tokens of a latent
 
@@ -36,6 +36,7 @@ def check_style(spec: StyleSpec, *, branches: AV[BranchSpec] | None = None) -> S
     repeatability, no change in place, gradients, other types, saved weights and the meta device.
     Raises PartContractError.
     """
+    check_made(spec)
     built = make_branches(branches)
     layer = make_layer(spec, built)
     check_layer(

@@ -30,6 +30,7 @@ def check_task(task: Task) -> None:
     for n, latents in [(3, AV(1, 1)), *((3, LATENTS.only((s,))) for s in STREAMS), *cases]:
         with no_global_randomness(task):
             plan = task.plan(n, _draw, generator(), latents)
+        require(isinstance(plan, Plan), task, f"return a Plan, not a {type(plan).__name__}")
         _check_entries(task, plan, n, latents)
         for stream in plan.times:
             _check_times(task, plan.times[stream], len(plan.source), latents[stream])

@@ -208,6 +208,10 @@ NOTHING = torch.zeros(1, 0)
             r"give sound \[1, 8000\] at 8000 Hz",
         ),
         (of_clip(lambda clip: attrs.evolve(clip, waveform=clip.waveform / 0)), "give finite sound"),
+        (
+            Broken(lambda example, index, generator: attrs.evolve(example, prompt="a word")),
+            r"give a Prompt, not a str \(example 0\)",
+        ),
         (of_prompt(caption=["a word"]), "have str or `None` for the texts"),
         (of_prompt(image=torch.zeros(16, 24, 3)), r"have an image of uint8 \[16, 24, 3\]"),
         (
