@@ -168,6 +168,7 @@ def _absent(versions: Mapping[str, Any], parts: Catalogue) -> Iterator[str]:
 def write_recipe(recipe: Recipe, *, parts: Catalogue | None = None) -> str:
     """The expanded recipe as TOML: all settings, qualified names, versions in `[harmony]`.
 
+    Empty lists of filters and metrics are left out, so that `[[filters]]` can be appended.
     `read_recipe` reads it as an equal recipe. Raises AssemblyError if no plugin declares a part.
     """
     parts = parts or catalogue()
@@ -175,4 +176,8 @@ def write_recipe(recipe: Recipe, *, parts: Catalogue | None = None) -> str:
     plugins = parts.distributions(parts_in(recipe, parts))
     if plugins:
         versions["plugins"] = dict(sorted(plugins.items()))
-    return tomli_w.dumps({**unstructure(recipe, parts=parts), VERSIONS: versions})
+    table = unstructure(recipe, parts=parts)
+    for name in ("filters", "metrics"):
+        if not table[name]:
+            del table[name]
+    return tomli_w.dumps({**table, VERSIONS: versions})

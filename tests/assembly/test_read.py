@@ -126,3 +126,10 @@ def test_a_folder_given_as_a_recipe_is_refused_with_the_path_of_its_recipe(tmp_p
             AssemblyError, match=re.escape(f"its recipe is {str(model / 'recipe.toml')!r}")
         ):
             read_recipe(str(folder))
+
+
+def test_filters_can_be_appended_to_a_written_recipe() -> None:
+    """TOML refuses `[[filters]]` after `filters = []`."""
+    text = write_recipe(read_recipe("clips")) + '\n[[filters]]\nuse = "silence"\nshare = 0.8\n'
+    (found,) = read_recipe(tomllib.loads(text)).filters
+    assert type(found).__name__ == "Silence"
