@@ -207,12 +207,14 @@ class Request:
                 f"the overlap of {float(self.overlap):g} s leaves nothing of a window of"
                 f" {format.seconds:g} s; set a smaller one"
             )
-        remade = self.remake_frames(format)
-        if self.remake is not None and self.overlap_frames(format) + remade >= format.frames:
+        repeated, remade = self.overlap_frames(format), self.remake_frames(format)
+        chosen = self.overlap is not None or self.remake is not None
+        if chosen and repeated + remade >= format.frames:
+            seconds = REMAKE if self.remake is None else float(self.remake)
             raise RequestError(
-                f"with an overlap of {float(self.overlap_frames(format) / format.fps):.3g} s,"
-                f" making {float(self.remake):g} s again leaves nothing of a window of"
-                f" {format.seconds:g} s; set a smaller `remake`"
+                f"with an overlap of {float(repeated / format.fps):.3g} s, making {seconds:g} s"
+                f" again leaves nothing of a window of {format.seconds:g} s; set a smaller"
+                " `overlap` or `remake`"
             )
 
     def _check_draft(self, streams: Collection[str]) -> None:

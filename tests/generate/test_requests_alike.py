@@ -53,7 +53,12 @@ RULES: list[tuple[dict[str, Any], str]] = [
     (
         {"begin": "FLASH", "remake": 0.4},
         "with an overlap of 0.167 s, making 0.4 s again leaves nothing of a window of 0.5 s; set a"
-        " smaller `remake`",
+        " smaller `overlap` or `remake`",
+    ),
+    (
+        {"overlap": 0.4},
+        "with an overlap of 0.417 s, making 0.2 s again leaves nothing of a window of 0.5 s; set a"
+        " smaller `overlap` or `remake`",
     ),
     ({"begin": "CLICK"}, "begin has no frames to go on from; generate it first, with `audio`"),
     (
