@@ -81,6 +81,11 @@ class RequestError(HarmonyError, ValueError):
     """
 
 
+def notes(error: BaseException) -> tuple[str, ...]:
+    """What was added to an exception on its way."""
+    return tuple(getattr(error, "__notes__", ()))
+
+
 def nearest(wrong: str, right: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the closest name in `right`, "" if none is close."""
     close = difflib.get_close_matches(wrong, list(right), n=1, cutoff=0.6)

@@ -11,7 +11,7 @@ from cattrs.errors import (
     StructureHandlerNotFoundError,
 )
 
-from harmony_parts.errors import AssemblyError, HarmonyError
+from harmony_parts.errors import AssemblyError, HarmonyError, notes
 
 Fault = tuple[int | str, Exception]  # key ("" for the table itself) and what is wrong there
 
@@ -58,8 +58,7 @@ def _message(error: Exception) -> str:
 
 def _step_of_note(error: BaseException) -> str:
     """The step that cattrs noted on an error inside an iterable, "" if there is none."""
-    notes = getattr(error, "__notes__", ())
-    note = next((n for n in notes if isinstance(n, IterableValidationNote)), None)
+    note = next((n for n in notes(error) if isinstance(n, IterableValidationNote)), None)
     return "" if note is None else _step(note.index)
 
 

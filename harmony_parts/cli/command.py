@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from harmony_parts.cli.plugin_commands import load_plugin_command, plugin_commands
-from harmony_parts.errors import HarmonyError, nearest
+from harmony_parts.errors import HarmonyError, nearest, notes
 from harmony_parts.report.progress import print_stderr
 
 DEBUG = "harmony.debug"
@@ -129,7 +129,7 @@ class Group(_Base, click.Group):
             except (click.exceptions.Exit, click.ClickException, click.Abort):
                 raise
             except KeyboardInterrupt as interrupt:
-                print_stderr(str(interrupt) or "stopped")
+                print_stderr(str(interrupt) or "stopped", *notes(interrupt))
                 ctx.exit(INTERRUPTED)
             except Exception as error:
                 if isinstance(error, OSError) and error.errno == errno.EPIPE:
@@ -137,7 +137,7 @@ class Group(_Base, click.Group):
                 if debug(ctx):
                     traceback.print_exc()
                 else:
-                    print_stderr(*_message(error))
+                    print_stderr(*_message(error), *notes(error))
                 ctx.exit(1)
 
 

@@ -13,7 +13,9 @@ from harmony_parts.assembly.build import derived_seed
 from harmony_parts.av import AV, Format
 from harmony_parts.codecs.protocol import AudioCodec, VideoCodec
 from harmony_parts.errors import RequestError
+from harmony_parts.generate.generated import Generated
 from harmony_parts.generate.request import Inputs
+from harmony_parts.generate.rescue import keep
 from harmony_parts.media.clip import Clip
 from harmony_parts.media.waveform import cross_fade
 from harmony_parts.sample.sampler import Progress, Step
@@ -130,7 +132,8 @@ def continue_clip(
     frames of what is there, encoded as a clip by itself, as in training: the first latent of a
     causal codec covers one frame. Those frames stay as they are. Of the sound, the last `FADE`
     seconds fade into that of the window. The first window has the request's seed, later ones seeds
-    derived from it.
+    derived from it. If one fails or is stopped, those before it are kept in a file, which a note of
+    the exception names.
     """
     generated = _generated(inputs, tuple(codecs))
     todo = plan(
@@ -142,14 +145,23 @@ def continue_clip(
             [_part(whole, format, window.start, window.frames)] if whole else []
             for whole in (inputs.given, inputs.draft)
         )
-        (made,) = generate(
-            window.frames,
-            [derived_seed(seed, f"window {number}") if number else seed],
-            given,
-            draft,
-            [_known(_part(clip, format, window.start, window.known), codecs)] if clip else [],
-            _of_all(progress, number, len(todo)),
-        )
+        begin = [_known(_part(clip, format, window.start, window.known), codecs)] if clip else []
+        try:
+            (made,) = generate(
+                window.frames,
+                [derived_seed(seed, f"window {number}") if number else seed],
+                given,
+                draft,
+                begin,
+                _of_all(progress, number, len(todo)),
+            )
+        except BaseException as error:  # Ctrl-C too
+            if clip and number:
+                error.add_note(
+                    f"{number} of {len(todo)} windows are finished"
+                    f"{keep(Generated(clip), 'unfinished.mp4')}; `begin` goes on from it"
+                )
+            raise
         made = _only(made, generated)
         clip = _joined(clip, made, window, format) if clip else _part(made, format, 0, window.kept)
     assert clip is not None  # a request with nothing left to generate was refused

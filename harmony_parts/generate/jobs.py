@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from harmony_parts.errors import HarmonyError, MediaError, RequestError, RunError
+from harmony_parts.errors import HarmonyError, MediaError, RequestError, RunError, notes
 from harmony_parts.generate.request import Request
 from harmony_parts.generate.rescue import check_room, keep
 from harmony_parts.report.progress import any_encoding, print_stderr, progress
@@ -217,14 +217,15 @@ def _run_each(runner: JobRunner, jobs: Sequence[Job]) -> int:
             runner.say(f"{done} of {len(jobs)} done, about {duration(remaining)} left")
         try:
             runner.run(job)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
+        except KeyboardInterrupt as stop:
+            stop.args = (
                 f"stopped after {done - failed} of {quantity(len(jobs), 'clip')}; the same command"
-                " continues from there"
-            ) from None
+                " continues from there",
+            )
+            raise
         except (HarmonyError, ValueError) as error:
             failed += 1
-            print_stderr(f"{job.source}: {error}")
+            print_stderr(f"{job.source}: {error}", *notes(error))
     return failed
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from pathlib import Path
 
 import attrs
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmony_parts.assembly.read import read_recipe
-from harmony_parts.errors import RequestError
+from harmony_parts.errors import RequestError, notes
 from harmony_parts.generate.continuation import FADE, plan, windows
 from harmony_parts.generate.pipeline import Pipeline
 from harmony_parts.generate.request import REMAKE
@@ -226,6 +228,34 @@ def test_a_long_clip_is_made_in_windows_from_the_start(pipeline: Pipeline) -> No
     again = pipeline.generate("a ball", seed=3, seconds=2.5, overlap=0.2).clip
     assert torch.equal(again.frames[: LENGTH - 5], plain.frames[: LENGTH - 5])
     assert not torch.equal(again.frames[:LENGTH], plain.frames)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_finished_windows_are_kept(pipeline, stop, tmp_path, monkeypatch) -> None:
+    """If a later one is stopped or fails; one can go on from them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    whole = pipeline.generate("a ball", seconds=2.5, overlap=0.2, steps=2).clip
+
+    def until(last: int) -> BaseException:
+        def watch(step: Step) -> None:
+            if step.done == last:
+                raise stop
+
+        with pytest.raises((KeyboardInterrupt, RuntimeError)) as stopped:
+            pipeline.generate("a ball", seconds=2.5, overlap=0.2, steps=2, progress=watch)
+        return stopped.value
+
+    assert notes(until(2)) == ()
+    assert not list(tmp_path.iterdir())
+    (note,) = notes(until(4))
+    found = re.fullmatch(
+        r"1 of \d windows are finished; the clip is kept as (.*); `begin` .*", note
+    )
+    assert found
+    kept = Clip.read(found[1])
+    assert kept.waveform.shape[1] == len(kept.frames) / 12 * kept.sample_rate
+    assert (kept.frames.float() - whole.frames[: len(kept.frames)]).abs().mean() < 8
+    assert len(pipeline.generate("a ball", begin=found[1], seconds=1, steps=1).clip.frames) > 12
 
 
 @pytest.mark.parametrize("stream", ["audio", "video"])
