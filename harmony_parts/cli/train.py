@@ -77,8 +77,14 @@ def train(
 
     if start and resume:
         raise click.UsageError("--resume continues from the run's own weights: leave --start out")
+    begun = _run_of(recipe)
+    if begun and out is None and not resume and not was_restarted():
+        raise click.UsageError(
+            f"{recipe} is the recipe of the run {begun}: continue that with --resume, or begin"
+            " another one with --out DIR"
+        )
     read = read_recipe(recipe, overrides)
-    out = out or (_run_of(recipe) if resume else None) or Path("runs", read.name)
+    out = out or begun or Path("runs", read.name)
     if was_restarted() and list_checkpoints(out / CHECKPOINTS):
         resume, start = True, ()  # torchrun repeats the command that began the run
     began = time.perf_counter()

@@ -27,6 +27,7 @@ from harmony_parts.plugin import knob
 from harmony_parts.references.protocol import VoiceReference
 
 MANIFEST = "manifest.csv"
+RECIPE = "recipe.toml"  # in the folder of a run or a model, whose clips were generated
 
 
 @attrs.frozen
@@ -152,12 +153,14 @@ def _seconds(path: Path, streams: Sequence[str]) -> str | float:
 
 
 def _from_folder(root: Path, extensions: tuple[str, ...]) -> Iterator[Entry]:
-    """The media files of a folder, sorted by name, without hidden ones."""
+    """The media files of a folder, sorted by name, without hidden ones and those of a run."""
+    runs = {file.parent for file in root.rglob(RECIPE)} - {root}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
         if (
             path.suffix.lower() in extensions
             and path.is_file()
             and not any(piece.startswith(".") for piece in name.parts)
+            and runs.isdisjoint(path.parents)
         ):
             yield Entry(name.as_posix(), path, *texts_beside(path))

@@ -10,6 +10,7 @@ import torch
 
 from harmony_parts.av import AV
 from harmony_parts.data.protocol import Example
+from harmony_parts.errors import nearest
 from harmony_parts.metrics.protocol import Metric, MetricSpec, streams_read
 from harmony_parts.plugin import default_part, knob
 
@@ -58,7 +59,7 @@ class MetricFilter:
         numbers = {} if lacking else self.metric.score(video, audio)
         value = numbers.get(spec.name)
         if value is None:
-            return None if spec.undefined else f"has no {spec.name}"
+            return None if spec.undefined else f"has no {spec.name}{nearest(spec.name, numbers)}"
         if value < spec.lowest:
             return f"{spec.name} is below {spec.lowest:g}"
         return f"{spec.name} is above {spec.highest:g}" if value > spec.highest else None

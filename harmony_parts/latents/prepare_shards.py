@@ -27,7 +27,7 @@ from harmony_parts.latents.candidates import (
 )
 from harmony_parts.latents.clip_encoder import ClipEncoder
 from harmony_parts.latents.made_with import made_with
-from harmony_parts.latents.prepare_report import prepare_report
+from harmony_parts.latents.prepare_report import prepare_report, report_lines
 from harmony_parts.latents.shard_writer import ShardWriter, is_complete, read_lines, write_shard
 from harmony_parts.media.files import replace, replace_text
 from harmony_parts.models.lock import lock_folder
@@ -287,7 +287,8 @@ def _finish(
     try:
         replace_text(out / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
         if not kept:
-            raise RunError(f"{out}: no clip is left of {len(lines)}; {REPORT} says why")
+            why = "\n".join(report_lines(report))
+            raise RunError(f"{out}: no clip is left of {len(lines)} ({REPORT}):\n{why}")
         shapes: list[dict[str, list[int]]] = []
         for line in kept:
             if line["shapes"] not in shapes:

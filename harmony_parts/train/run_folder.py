@@ -14,6 +14,7 @@ from typing import Any
 
 from harmony_parts.assembly.read import RECIPE, VERSIONS, read_recipe, version_fault, write_recipe
 from harmony_parts.assembly.recipe import Recipe
+from harmony_parts.data.clip_settings import EXTENSIONS, SOUNDS
 from harmony_parts.errors import HarmonyError, RunError
 from harmony_parts.media.files import replace_text
 from harmony_parts.models.folder import INDEX, WEIGHTS
@@ -39,12 +40,18 @@ def find_run(
     """Whether the folder holds a run to resume. Nothing is written.
 
     A folder without a checkpoint or a model is free: what a failed start left there is replaced.
-    Raises RunError if it holds a run without `resume`, no run with it, or a run of another recipe.
+    Raises RunError if it holds a run without `resume`, no run with it, a run of another recipe, or
+    recordings.
     """
     path = folder / RECIPE
     exists, worked = path.is_file(), _has_work(folder)
     if not exists and (resume or (folder / CHECKPOINTS).is_dir()):
         raise RunError(f"{folder}: no run to resume: there is no {RECIPE} in it")
+    if not exists and (media := _media_in(folder)):
+        raise RunError(
+            f"{folder}: holds recordings, such as {media}; a run needs a folder of its own: choose"
+            " another"
+        )
     if worked and not resume:
         raise RunError(
             f"{folder}: already holds a run; continue it with"
@@ -61,6 +68,12 @@ def resume_command(folder: Path, data_root: str | os.PathLike[str] | None = None
     words = ["harmony", "train", str(folder / RECIPE)]
     words += ["--data", os.fspath(data_root)] if data_root is not None else []
     return shlex.join([*words, "--out", str(folder), "--resume"])
+
+
+def _media_in(folder: Path) -> str:
+    """The name of a recording in the folder; "" if there is none."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((file.name for file in files if file.suffix.lower() in (*EXTENSIONS, *SOUNDS)), "")
 
 
 def _has_work(folder: Path) -> bool:

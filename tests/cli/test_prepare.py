@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from harmony_parts.av import Format
 from harmony_parts.data.soundstage import Soundstage
@@ -65,6 +66,13 @@ def test_filters_lengths_and_the_name_of_a_data_set(harmony, recipe, tmp_path):
     assert "3 of 6 recordings kept, 3 s" in result.stdout
     assert "harmony/length drops 3 of 6" in result.stdout
     assert "3: is shorter than 0.75 s" in result.stdout
+    result = run(
+        harmony, "prepare", "soundstage", tmp_path / "none", "--recipe", recipe, "--set",
+        "data.size=2", "--set", 'filters=[{use="metric", name="correlaton", lowest=0.1}]',
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert re.search(r"none: no clip is left of 2 \(.*\):\n", result.stderr)
+    assert "2: has no correlaton (did you mean 'correlation'?)" in result.stderr
 
 
 def test_wrong_use_is_named(harmony, recipe, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import attrs
@@ -19,6 +20,7 @@ from helpers.counting_clips import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harmony_parts.assembly.read import RECIPE
 from harmony_parts.data.clips import ClipFolder
 from harmony_parts.errors import AssemblyError, MediaError
 from harmony_parts.media.clip import Clip
@@ -30,6 +32,18 @@ from harmony_parts.references.own_cut import OwnCut
 @pytest.fixture(scope="module")
 def plain(folder: Path):
     return ClipFolder().build(format=FORMAT, root=folder)
+
+
+def test_clips_of_a_run_are_no_recordings(folder: Path, tmp_path: Path) -> None:
+    """Such as the previews of one that was trained where the recordings are."""
+    root = shutil.copytree(folder, tmp_path / "clips")
+    samples = root / "runs" / "clips" / "samples" / "100"
+    samples.mkdir(parents=True)
+    shutil.copy(root / "long.mkv", samples)
+    assert len(ClipFolder(manifest="").build(format=FORMAT, root=root)) == 3
+    (root / "runs" / "clips" / RECIPE).touch()
+    assert len(ClipFolder(manifest="").build(format=FORMAT, root=root)) == 2
+    assert len(ClipFolder(manifest="").build(format=FORMAT, root=root / "runs" / "clips")) == 1
 
 
 def test_without_a_manifest_every_media_file_is_an_example(plain) -> None:

@@ -109,4 +109,6 @@ def test_a_metric_keeps_a_range() -> None:
     assert fault(MetricRange(highest=value - 0.01), example) is not None
     still = attrs.evolve(example, clip=attrs.evolve(example.clip, frames=example.clip.frames * 0))  # type: ignore[operator]
     assert fault(MetricRange(lowest=-1), still) == "has no correlation"
+    misspelt = "has no correlaton (did you mean 'correlation'?)"
+    assert fault(MetricRange(name="correlaton"), example) == misspelt
     assert fault(MetricRange(lowest=-1, undefined=True), still) is None

@@ -51,7 +51,10 @@ def test_the_error_of_a_run_has_the_command_that_continues_it(harmony, recipe, t
     resumed = harmony(*shlex.split(command[1]), "--set", "train.steps=4", "--device", "cpu")
     assert resumed.exit_code == 0, resumed.output
     assert "batch = 1" in (out / "recipe.toml").read_text()
-    # the folder needn't be named, for the recipe lies in it
+    # the folder needn't be named, for the recipe lies in it; without --resume it isn't meant
+    meant = harmony("train", out / "recipe.toml", "--device", "cpu")
+    assert meant.exit_code == 2
+    assert re.search(r"the recipe of the run .*a run: .* --resume, or .* --out", meant.output)
     more = ("train", out / "recipe.toml", "--resume", "--set", "train.steps=5", "--device", "cpu")
     assert harmony(*more).exit_code == 0
     wrong = harmony("train", recipe, "--resume", "--out", out, "--device", "cpu")
@@ -66,6 +69,13 @@ def test_a_converted_model_is_no_free_folder(harmony, recipe, trained, tmp_path)
     assert result.exit_code == 1
     assert "already holds a run" in result.output
     assert (trained / "model" / "recipe.toml").read_bytes() == before
+
+
+def test_recordings_are_no_place_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "a.MOV").touch()
+    with pytest.raises(RunError, match=r"holds recordings, such as a\.MOV; a run needs a folder"):
+        train(tiny.recipe(steps=1), out=tmp_path, progress=False, device="cpu")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.MOV"]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path: Path) -> None:
