@@ -1,7 +1,7 @@
 """Kernel settings to compare on a GPU: `python -m harmony_parts.benchmarks.gpu_tasks tune`.
 
 Each is (tile, warps, stages, parts of a frame). The first of a kernel is the default; the next ones
-spill no registers on sm_90 with windows of one tile (one of them does with two) and are to be
+spill no registers on sm_90 with windows of one tile (three of them do with two) and are to be
 compared first. Which one is faster isn't known yet.
 """
 

@@ -115,14 +115,13 @@ def with_defaults(path: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def open_run(folder: Path, recipe: Recipe, origin: Sequence[str] | None = None) -> None:
-    """Create the folder with the recipe in it, and with the `origin` of the initial weights.
+    """Write the recipe into the folder, which is locked, and the `origin` of the initial weights.
 
     `None` keeps the origin that is there, of a run that is resumed. Raises RunError if the folder
     can't be written.
     """
     text = write_recipe(recipe)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         replace_text(folder / RECIPE, text)
         if origin:
             replace_text(folder / ORIGIN, "".join(f"{line}\n" for line in origin))

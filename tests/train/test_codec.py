@@ -117,3 +117,20 @@ def test_pieces_begin_anywhere_in_a_clip() -> None:
     pieces = draw_pieces(media, 400, 17, torch.Generator().manual_seed(0))
     assert (pieces.diff(dim=1) == 1).all()
     assert set(pieces[:, 0].tolist()) == {*range(4), *range(100, 114)}
+
+
+def test_the_rate_rises_stays_and_falls_to_zero(recipe: Recipe) -> None:
+    """Over 60 steps, to the middle, and as half a cosine; matrices shrink by a hundredth of it."""
+    network = recipe.codecs.video.network()
+    state = CodecState(network, CodecTraining(steps=1000, learning_rate=0.5), seed=0)
+    rates = {}
+    for state.step in (0, 30, 60, 500, 750, 1000):
+        rates[state.step] = state.learning_rate()
+    assert rates == pytest.approx({0: 0, 30: 0.25, 60: 0.5, 500: 0.5, 750: 0.25, 1000: 0})
+    before = {name: matrix.clone() for name, matrix in state.matrices.items()}
+    for matrix in state.matrices.values():
+        matrix.grad = torch.zeros_like(matrix)
+    state.optimizers[0].step()
+    assert before
+    for name, matrix in state.matrices.items():
+        assert torch.allclose(matrix, 0.99 * before[name], rtol=1e-6)

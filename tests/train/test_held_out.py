@@ -22,8 +22,10 @@ from harmony_parts.data.soundstage import Soundstage
 from harmony_parts.errors import RunError
 from harmony_parts.models.offload import move_weights
 from harmony_parts.models.tensor_files import save_tensors
+from harmony_parts.strategies.process import SingleProcess
 from harmony_parts.train.held_out import HeldOutLoss
 from harmony_parts.train.log import Log
+from harmony_parts.train.state import TrainingState
 
 
 @pytest.fixture
@@ -86,3 +88,33 @@ def test_the_folder_of_held_out_clips_is_a_setting(folder: str | None, tmp_path:
     parts, log = build(recipe), Log(tmp_path, step=0, steps=1, progress=False)
     with log, pytest.raises(RunError, match=r"\$\.train\.held_out\.folder \((nowhere|not set)\)"):
         HeldOutLoss(recipe, parts, torch.device("cpu"), log)
+
+
+@attrs.frozen
+class OneOfSeveral(SingleProcess):
+    """A process that hears what later ones said, which have run before it."""
+
+    said: list[str] = attrs.field(factory=list)
+
+    def gather(self, text: str) -> list[str]:
+        self.said.append(text)
+        return self.said[::-1]
+
+
+@pytest.mark.parametrize("seq", [1, 2])
+def test_processes_share_the_clips_and_agree_on_the_mean(seq: int, tmp_path: Path) -> None:
+    """As a single one, up to rounding; `seq` processes share a clip and count once."""
+    recipe = tiny.recipe(batch=2, held_out=HeldOut(Soundstage(size=8, seed=77), clips=4, every=1))
+    parts, log, cpu = (
+        build(recipe),
+        Log(tmp_path, step=0, steps=1, progress=False),
+        torch.device("cpu"),
+    )
+    with log:
+        loss = HeldOutLoss(recipe, parts, cpu, log)
+    alone = loss.measure(TrainingState(recipe, parts, SingleProcess(cpu)))
+    said: list[str] = []
+    for rank in reversed(range(2 * seq)):
+        process = OneOfSeveral(cpu, rank=rank, ranks=2 * seq, seq=seq, said=said)
+        found = loss.measure(TrainingState(recipe, parts, process))
+    assert found == pytest.approx(alone)

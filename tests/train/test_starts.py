@@ -41,7 +41,7 @@ def test_a_failed_start_leaves_the_folder_free(harmony, recipe, tmp_path, fault)
 
 
 def test_the_error_of_a_run_has_the_command_that_continues_it(harmony, recipe, tmp_path):
-    out = tmp_path / "a run"
+    out = tmp_path / "new" / "a run"
     words = ("train", recipe, "--set", "train.batch=1", "--out", out, "--device", "cpu")
     assert harmony(*words).exit_code == 0
     again = harmony(*words)
