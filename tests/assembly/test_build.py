@@ -154,7 +154,11 @@ def test_all_other_encoder_names_can_be_built_and_saved():
     assert list(saved_modules(parts)["encoders"]) == list(parts.encoders)
 
 
-@pytest.mark.parametrize("use", [build, Pipeline.assemble, partial(train, out="never")], ids=str)
+@pytest.mark.parametrize(
+    "use",
+    [build, Pipeline.assemble, partial(train, out="never")],
+    ids=["build", "assemble", "train"],
+)
 def test_a_name_in_place_of_a_recipe_is_refused(use: Any) -> None:
     with pytest.raises(AssemblyError, match=r"expected a Recipe, not 'demo': .*read_recipe"):
         use("demo")
