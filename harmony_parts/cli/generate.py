@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     type=RequestField("overlap", "number"),
     help=(
         "Make a clip that is longer than the model's in windows, each of which repeats so many"
-        " seconds; with --begin it is.  [default: a quarter of the model's, with --begin]"
+        " seconds. One with --begin always is: then the default is a quarter of the model's."
     ),
 )
 @click.option(

@@ -100,10 +100,9 @@ def _device(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     from harmony_parts.models.device import usable_device
 
     try:
-        usable = str(usable_device(value))
+        return str(usable_device(value))
     except RunError as error:
         raise click.BadParameter(str(error), ctx, parameter) from error
-    return value or usable
 
 
 dtype_option = click.option(

@@ -78,7 +78,7 @@ def batched(
 def _fit(one: tuple[Request, Inputs], other: tuple[Request, Inputs]) -> bool:
     (first, its), (second, others) = one, other
     return (
-        not (its.windowed or others.windowed)
+        not (first.windowed or second.windowed)
         and its.frames == others.frames
         and _streams(its.given) == _streams(others.given)
         and _streams(its.draft) == _streams(others.draft)

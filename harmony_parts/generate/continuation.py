@@ -58,11 +58,12 @@ def windows(
     """
     made: list[Window] = []
     while begin < total:
-        known = whole(min(begin, max(overlap, begin + length - total))) if begin else 0
-        if begin and not known:
+        repeated = min(begin, max(overlap, begin + length - total))
+        known = whole(repeated) if repeated else 0
+        if repeated and not known:
             raise RequestError(
-                f"a window begins with {min(begin, overlap)} frames of what is there, and a latent"
-                " of this model's codec holds more; give a longer clip, or a longer overlap"
+                f"a window begins with {repeated} frames of what is there, and a latent of this"
+                " model's codec holds more; give a longer clip, or a longer overlap"
             )
         start = begin - known
         frames = min(length, total - start)

@@ -38,12 +38,13 @@ def load(
     `Pipeline.to`. `guidance` is the name of one to use if the recipe's can't be read, because its
     plugin is absent. `lora` is the file or folder of adapters (`harmony_parts.models.lora`), which
     are attached; the pipeline's `merge_lora` adds them to the weights. Raises RunError if there is
-    no such model or the adapters don't fit it, AssemblyError if its recipe can't be built.
+    no such model or device, or the adapters don't fit, AssemblyError if its recipe can't be built.
     """
+    device = usable_device(device)  # before any weights are read
     if Path(folder).suffix == ".toml":
         pipeline = _untrained(Path(folder))
     else:
-        where = usable_device(device) if offload == "none" else "cpu"
+        where = device if offload == "none" else "cpu"
         model = find_model(locate_model(folder))
         pipeline = Pipeline(*load_parts(model, where, dtype, guidance))
         pipeline.known = read_known(model)

@@ -372,7 +372,7 @@ class Pipeline:
             warn_of_unknown(each.prompt, self.known)
         seeds = [request.seed for request in requests]
         generate = partial(self._generate, requests[0], [each.prompt for each in inputs])
-        if not inputs[0].windowed:
+        if not requests[0].windowed:
             given = [each.given for each in inputs if each.given is not None]
             draft = [each.draft for each in inputs if each.draft is not None]
             clips = generate(inputs[0].frames, seeds, given, draft, [], progress)

@@ -289,9 +289,7 @@ class Request:
             None if unwanted == (None, None) else Prompt(*unwanted),
         )
         repeated, remade = self.overlap_frames(format), self.remake_frames(format)
-        return Inputs(
-            prompt, frames, given, audio, begin, begun, self.windowed, repeated, remade, draft
-        )
+        return Inputs(prompt, frames, given, audio, begin, begun, repeated, remade, draft)
 
     def _lengths(self) -> Iterator[tuple[float, str, str]]:
         """(seconds of a clip, the words for it, what to do if they are too many)."""
@@ -360,9 +358,9 @@ class Inputs:
     """What a request gives a pipeline, in the model's format.
 
     `frames` is the clip's length. `given`: the given stream, to be encoded; `audio`: a given sound
-    with its own rate and channels. `begin`: the clip to go on from, of `begun` frames. `windowed`:
-    whether the clip is made in windows, which repeat `overlap` frames and make the last `remake` of
-    the window before them again. `draft`: the clip to change, of the same length.
+    with its own rate and channels. `begin`: the clip to go on from, of `begun` frames. Windows, if
+    there are several, repeat `overlap` frames and make the last `remake` of the one before again.
+    `draft`: the clip to change, of the same length.
     """
 
     prompt: Prompt
@@ -371,7 +369,6 @@ class Inputs:
     audio: Clip | None
     begin: Clip | None
     begun: int
-    windowed: bool
     overlap: int
     remake: int
     draft: Clip | None

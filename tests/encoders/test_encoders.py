@@ -300,30 +300,6 @@ def test_a_voice_of_another_shape_or_type_is_refused(voice, message) -> None:
         build(ReferenceAudio())([Prompt(), Prompt(voice=voice)])
 
 
-@pytest.mark.parametrize(
-    ("produces", "made", "message"),
-    [
-        (None, {}, "must map the name of each condition to the width of its tokens, not None"),
-        ({}, {}, "to the width of its tokens, not {}"),
-        ({"mood": 4}, {"mood": torch.zeros(5, 1, 4)}, "'mood': a Tensor, not a Condition"),
-    ],
-    ids=str,
-)
-def test_the_contract_names_what_is_no_encoder(produces, made, message) -> None:
-    class Mood(torch.nn.Module):
-        def forward(self, prompts):
-            return made
-
-    class Spec:
-        def build(self, *, format, codecs):
-            mood = Mood()
-            mood.produces = produces
-            return mood
-
-    with pytest.raises(PartContractError, match=message):
-        check_encoder(Spec(), FORMAT, CODECS)
-
-
 def test_references_have_no_weights_and_need_their_codec() -> None:
     assert not build(ReferenceImage()).state_dict()
     assert not build(ReferenceAudio()).state_dict()

@@ -254,7 +254,12 @@ def test_finished_windows_are_kept(pipeline, stop, tmp_path, monkeypatch) -> Non
     assert found
     kept = Clip.read(found[1])
     assert kept.waveform.shape[1] == len(kept.frames) / 12 * kept.sample_rate
-    assert (kept.frames.float() - whole.frames[: len(kept.frames)]).abs().mean() < 8
+
+    def away(clip: Clip) -> float:
+        return float((kept.frames.float() - clip.frames[: len(kept.frames)]).abs().mean())
+
+    # up to the losses of H.264
+    assert away(whole) < away(pipeline.generate("a ball", seed=1, steps=2).clip) / 3
     assert len(pipeline.generate("a ball", begin=found[1], seconds=1, steps=1).clip.frames) > 12
 
 
