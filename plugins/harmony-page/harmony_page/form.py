@@ -65,6 +65,11 @@ class Form:
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90)
             self.steps = gr.Number(**self._steps(), label="Steps", precision=0, min_width=90)
             self.seconds = gr.Number(0, label="Seconds, or 0", min_width=90)
+        self.overlap = gr.Number(
+            0,
+            label="Overlap, or 0",
+            info="A clip longer than the model's is made in windows that repeat so many seconds",
+        )
         self.example.click(self._example, None, self.prompt, queue=False)
         self.again.click(lambda: random.randrange(2**31), None, self.seed, queue=False)
         self.guidance.change(self.show_sliders, self.guidance, self.sliders, queue=False)
@@ -89,11 +94,6 @@ class Form:
                 self.video = gr.Video(label="A sound is made for it", sources=["upload"])
             with gr.Tab("Go on from"):
                 self.begin = gr.Video(label="The clip goes on from its end", sources=["upload"])
-                self.overlap = gr.Number(
-                    0,
-                    label="Seconds that each window repeats, or 0",
-                    info="Without a clip too: one longer than the model's is made in windows",
-                )
             with gr.Tab("Change"):
                 self.draft = gr.Video(label="The clip starts from this one", sources=["upload"])
                 self.strength = gr.Slider(
